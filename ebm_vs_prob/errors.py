@@ -1,0 +1,31 @@
+"""The errors users meet: a bad value names field, value and what is valid; an unknown name offers the nearest one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UnknownName(LookupError, ValueError):
+    """A name that is not known. A `LookupError`; a `ValueError` too, because an unknown option is also a bad input."""
+
+
+class NoExactReference(ValueError):
+    """The task has no exact value for the quantity asked for; the message says why."""
+
+
+class NotNormalised(TypeError, ValueError):
+    """A probability was asked of an unnormalised model; the message says how to normalise it."""
+
+
+def invalid(field: str, value: object, valid: str) -> ValueError:
+    """The error for a bad value: `raise invalid("thickness", -1, "a finite number >= 0")`."""
+    return ValueError(f"{field} = {value!r} is not valid: expected {valid}")
+
+
+def unknown(kind: str, name: object, choices: Iterable[str]) -> UnknownName:
+    """The error for an unknown name, with the nearest valid one first."""
+    names = sorted(choices)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return UnknownName(f"unknown {kind} {name!r}: {hint}valid: {', '.join(names) or 'none'}")

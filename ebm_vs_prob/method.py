@@ -1,0 +1,99 @@
+"""The contract of a method: a named way to turn (task, network, budget) into a Model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from .errors import invalid
+from .options import PER_REPLICATE, OptionBatch, Options
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from .budget import Budget
+    from .energies import Network
+    from .model import Model
+    from .tasks.base import Task
+
+Family = Literal["ebm", "prob", "control"]
+Principle = Literal["likelihood", "score", "contrastive", "margin", "regularised", "regression", "exact"]
+
+
+class MethodOptions(Options):
+    """Options every trained method has."""
+
+    learning_rate: Annotated[float, PER_REPLICATE, Field(gt=0, description="Adam's peak step size")] = 3e-3
+    scale: Annotated[
+        float, PER_REPLICATE, Field(gt=0, description="length unit of the method's widths; an aware arm sets the thickness")
+    ] = 1.0
+
+
+@dataclass(frozen=True)
+class GaussianOptimum:
+    """What a method declares of its optimum on N(0, I) data: the curvature of its energy, or only its sign (None)."""
+
+    curvature: Callable[[Any], float] | None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """All that a fit knows: R tasks with their seeds and options, one network shape, one budget, where to compute."""
+
+    tasks: tuple[Task, ...]
+    seeds: tuple[int, ...]
+    options: OptionBatch
+    network: Network | Callable[[Task], nn.Module]
+    budget: Budget
+    dtype: torch.dtype
+    device: str
+    compile: bool
+
+    @property
+    def num_replicates(self) -> int:
+        return len(self.tasks)
+
+
+class Method(ABC):
+    """A way to turn a task into a Model. One file, one decorator: see CONTRIBUTING.md.
+
+    Class attributes declare what the method is, because verdicts contrast those attributes and not the family.
+    """
+
+    name: ClassVar[str]
+    family: ClassVar[Family]
+    principle: ClassVar[Principle]
+    normalised: ClassVar[bool]
+    summary: ClassVar[str]
+    version: ClassVar[int] = 1  # raised when the same options would give another model
+    batchable: ClassVar[bool] = True  # False: one replicate at a time
+    Options: ClassVar[type[MethodOptions]] = MethodOptions
+    gaussian_optimum: ClassVar[GaussianOptimum | None] = None
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, setting: Setting) -> Model:
+        """Train R replicates and return them as one Model."""
+
+    @classmethod
+    def smoothing(cls, options: Any) -> float:
+        """Standard deviation of the noise the method adds to the data, in the task's units; 0 for raw data."""
+        return 0.0
+
+    @classmethod
+    def why_not(cls, task: Task) -> str | None:
+        """Why the method does not apply to the task, or None where it does."""
+        return None
+
+
+def same_spaces(tasks: Sequence[Task]) -> None:
+    """Raise a `ValueError` unless all tasks are of one kind with equal spaces: replicates share shapes."""
+    first = tasks[0]
+    for task in tasks[1:]:
+        if type(task) is not type(first) or (task.x_space, task.y_space) != (first.x_space, first.y_space):
+            raise invalid("task", [repr(first), repr(task)], "tasks of one kind with the same spaces")

@@ -1,0 +1,273 @@
+"""What a fit returns: one interface for both families."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from .errors import NotNormalised, invalid
+from .seeding import torch_generator
+from .spaces import Box
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+    from torch import nn
+
+    from .budget import Cost
+    from .data_kernel import DataKernel
+    from .method import Method, Setting
+    from .prob.gibbs import GibbsBoltzmann
+
+StepRule = Literal["line_search", "fixed", "scaled"]
+
+#: Beyond this many output dimensions a normaliser is estimated by importance sampling and samples are drawn by MALA.
+MAX_QUADRATURE_DIM = 2
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What inference found: y (R, n, n_starts, dy), its latent z or None, and (R, n, n_starts) energies, steps, flags."""
+
+    y: torch.Tensor
+    z: torch.Tensor | None
+    energy: torch.Tensor
+    steps: torch.Tensor
+    converged: torch.Tensor
+
+
+@dataclass(frozen=True)
+class ReplicateStatus:
+    """Whether a replicate's training stayed finite; if not, the first bad step (from 0) and what went wrong."""
+
+    ok: bool = True
+    step: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Training:
+    """The record of a training: loss (R, steps), and the status and cost of each replicate."""
+
+    loss: torch.Tensor
+    status: tuple[ReplicateStatus, ...]
+    cost: tuple[Cost, ...]
+
+
+class Model:
+    """R replicates of one method. Subclasses say how they answer; metrics and reports see only this interface.
+
+    Attributes:
+        module: the replicated energy: `module(x, y)` takes (R or 1, *n, dx), (R or 1, *n, dy) and gives (R, *n).
+        setting: tasks, seeds, options, network, budget, dtype and device of the fit.
+        training: losses, status and cost.
+    """
+
+    normalised: ClassVar[bool] = False
+
+    def __init__(self, method: type[Method], setting: Setting, module: nn.Module, training: Training) -> None:
+        self.method = method
+        self.setting = setting
+        self.module = module.requires_grad_(False).eval()
+        self.training = training
+        self._data_kernel: DataKernel | None = None
+
+    @property
+    def num_replicates(self) -> int:
+        return self.setting.num_replicates
+
+    @property
+    def tasks(self) -> tuple[Any, ...]:
+        return self.setting.tasks
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return self.setting.seeds
+
+    @property
+    def status(self) -> tuple[ReplicateStatus, ...]:
+        return self.training.status
+
+    @property
+    def cost(self) -> tuple[Cost, ...]:
+        return self.training.cost
+
+    @property
+    def beta(self) -> torch.Tensor:
+        """Inverse temperature of each replicate's Gibbs-Boltzmann density, (R,); 1 for normalised models."""
+        import torch
+
+        return torch.ones(self.num_replicates, dtype=torch.float64)
+
+    def energy(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """E(x, y) of every replicate, (R, n), for x and y of (n, d) or (R, n, d); differentiable in y.
+
+        Raises:
+            ValueError: shapes that do not fit the task's spaces, or non-finite values.
+        """
+        x, y = self._placed("x", x), self._placed("y", y)
+        if x.shape[1] != y.shape[1]:
+            raise invalid("shapes of x, y", (tuple(x.shape), tuple(y.shape)), "one n")
+        result: torch.Tensor = self.module(x, y)
+        return result
+
+    def infer(
+        self,
+        x: torch.Tensor,
+        n_starts: int = 16,
+        seed: int = 0,
+        step_rule: StepRule = "line_search",
+        step_size: float | None = None,
+        max_steps: int = 200,
+        tolerance: float = 1e-4,
+    ) -> Answers:
+        """Answers by gradient descent on E(x, .) from `n_starts` uniform points of the task's y-box.
+
+        `step_size` is in units of y squared over energy: what `fixed` takes as it is and `scaled` multiplies by the
+        square of the method's `scale` option; `line_search` needs none. A start has converged once a step moves it by
+        less than `tolerance` (units of y).
+
+        Raises:
+            ValueError: a bad count, rule, step or tolerance.
+        """
+        from .descent import descend
+
+        x = self._placed("x", x)
+        if n_starts < 1:
+            raise invalid("n_starts", n_starts, "an integer >= 1")
+        starts = self.y_box.uniform((1, x.shape[1], n_starts), torch_generator(seed, "descent"))
+        return descend(
+            self.module,
+            x.unsqueeze(2),
+            starts.to(x),
+            bounds=self.y_box.bounds,
+            step_rule=step_rule,
+            step_size=step_size,
+            scale=self.setting.options.scale.to(x),
+            max_steps=max_steps,
+            tolerance=tolerance,
+        )
+
+    def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
+        """Draws of y given each x from the Gibbs-Boltzmann density at `beta`: (R, n, num_samples, dy).
+
+        Up to two output dimensions the draws are exact up to quadrature; beyond, they end MALA chains
+        (`sampling_kernel` says which).
+        """
+        import torch
+
+        generators = [torch_generator(seed, "sample", replicate_seed) for replicate_seed in self.seeds]
+        if self.y_box.dim <= MAX_QUADRATURE_DIM:
+            with torch.no_grad():
+                draws: torch.Tensor = self.gibbs(x).sample(torch.Size((num_samples,)), generators=generators)
+            return draws.movedim(0, 2)
+        from .samplers.mala import sample_from_descent
+
+        x = self._placed("x", x)
+        return sample_from_descent(self.module, x, self.y_box, num_samples, self.beta.to(x), generators)
+
+    @property
+    def sampling_kernel(self) -> str:
+        """The kernel behind `sample`, for the record."""
+        return "quadrature" if self.y_box.dim <= MAX_QUADRATURE_DIM else "MALA from descent"
+
+    def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """ln q(y | x) in nats, (R, n); normalised models only.
+
+        Raises:
+            NotNormalised: the model is an unnormalised energy.
+        """
+        raise NotNormalised(
+            f"{self.method.name} is an unnormalised energy and has no log_prob: normalise it, with an error bar, through "
+            "model.gibbs(x), whose log_prob(y) and log_partition() are those of exp(-beta E) at the fitted model.beta"
+        )
+
+    def gibbs(self, x: torch.Tensor, beta: torch.Tensor | float | None = None) -> GibbsBoltzmann:
+        """The density exp(-beta E(x, .)) / Z(x) of every replicate and x: a distribution of batch shape (R, n).
+
+        Normalised by composite quadrature up to two output dimensions, by importance sampling from a kernel density of
+        the training data beyond. `beta` defaults to `self.beta`.
+        """
+        import torch
+
+        from .prob.gibbs import GibbsBoltzmann
+        from .prob.normalizers import ImportanceSampling, Quadrature
+
+        x = self._placed("x", x).expand(self.num_replicates, -1, -1)
+        inverse_temperature = torch.as_tensor(self.beta if beta is None else beta).to(x).reshape(-1, 1)
+        normalizer: Any = Quadrature()
+        if self.y_box.dim > MAX_QUADRATURE_DIM:
+            normalizer = ImportanceSampling(proposal=self.data_kernel.proposal(x))
+        return GibbsBoltzmann(
+            self.module, y_dim=self.y_box.dim, x=x, beta=inverse_temperature, bounds=self.y_box.bounds, normalizer=normalizer
+        )
+
+    @property
+    def data_kernel(self) -> DataKernel:
+        """The kernel density of each replicate's training data: proposal of importance sampling."""
+        if self._data_kernel is None:
+            from .data_kernel import DataKernel
+            from .training import training_data
+
+            self._data_kernel = DataKernel(*training_data(self.setting), self.y_box)
+        return self._data_kernel
+
+    def save(self, path: str | Path) -> None:
+        """Write parameters and specification to one safetensors file, atomically. `evp.load_model` reads it back."""
+        from .persistence import save_model
+
+        save_model(self, path)
+
+    @property
+    def y_box(self) -> Box:
+        space = self.tasks[0].y_space
+        if not isinstance(space, Box):
+            raise invalid("task.y_space", space, "a Box: gradient descent and densities need real y")
+        return space
+
+    def _placed(self, name: str, value: torch.Tensor) -> torch.Tensor:
+        """`value` checked against the task's space, as (R or 1, n, d) in the model's dtype and on its device."""
+        space = self.tasks[0].x_space if name == "x" else self.y_box
+        space.check(name, value)
+        if value.ndim == 2:
+            value = value.unsqueeze(0)
+        if value.ndim != 3 or value.shape[0] not in (1, self.num_replicates):
+            raise invalid(f"{name}.shape", tuple(value.shape), f"(n, {space.dim}) or ({self.num_replicates}, n, {space.dim})")
+        return value.to(device=self.setting.device, dtype=self.setting.dtype)
+
+    def __repr__(self) -> str:
+        failed = sum(not status.ok for status in self.status)
+        return f"{type(self).__name__}({self.method.name}, {self.num_replicates} replicates, {failed} failed)"
+
+
+class EnergyModel(Model):
+    """An unnormalised energy. Its beta is fitted on validation data when a density is first asked for."""
+
+    _beta: torch.Tensor | None = None
+
+    @property
+    def beta(self) -> torch.Tensor:
+        """Inverse temperature of highest validation likelihood, (R,) float64 (Guo et al. 2017: 1/T)."""
+        if self._beta is None:
+            from .calibration import fit_beta
+
+            self._beta = fit_beta(self)
+        return self._beta
+
+
+class DensityModel(Model):
+    """A normalised model whose energy defines its density through a log-partition function."""
+
+    normalised = True
+
+    def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """ln q(y | x) in nats, (R, n). Its error is that of `gibbs(x).log_partition()`."""
+        y = self._placed("y", y)
+        if self.tasks[0].x_space.dim == 0:  # one partition function serves every y
+            density = self.gibbs(self._placed("x", x)[:, :1])
+            return density.log_prob(y.movedim(1, 0).unsqueeze(2)).squeeze(2).movedim(0, 1)
+        return self.gibbs(x).log_prob(y)
+
+
+__all__ = ["MAX_QUADRATURE_DIM", "Answers", "DensityModel", "EnergyModel", "Model", "ReplicateStatus", "StepRule", "Training"]

@@ -1,0 +1,148 @@
+"""The contract of a task: data, spaces and exact truth."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from ..errors import NoExactReference, invalid
+from ..options import PER_REPLICATE, Options, validated
+from ..seeding import numpy_generator
+from ..spaces import Box, Space
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+class TaskOptions(Options):
+    """Options every continuous task has."""
+
+    thickness: Annotated[float, PER_REPLICATE, Field(ge=0.0, description="standard deviation of the isotropic noise")] = 0.01
+
+
+class Reference(ABC):
+    """Exact truth of a task. What is not exact is not here: `NoExactReference` says why, nothing is approximated."""
+
+    @abstractmethod
+    def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """ln p(y | x) in nats, float64, shape (n,), for x (n, dx) and y (n, dy).
+
+        Raises:
+            NoExactReference: at thickness 0, where y has no density, and where the task has none.
+        """
+
+    @abstractmethod
+    def distance(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Euclidean distance from y to the noise-free answer set of x, in the task's units, float64, shape (n,)."""
+
+    @abstractmethod
+    def answers(self, x: torch.Tensor) -> torch.Tensor:
+        """The noise-free answer set of each x, densely parametrised: (n, m, dy) float64.
+
+        Where sets differ in size the rows left over are NaN.
+        """
+
+    @abstractmethod
+    def entropy(self) -> float:
+        """h(Y | X) in nats: the mean of -log_prob under the task."""
+
+    @abstractmethod
+    def sample(self, x: torch.Tensor, num_samples: int, seed: int = 0) -> torch.Tensor:
+        """Exact draws of y given each x: (n, num_samples, dy) float64."""
+
+
+class Task(ABC):
+    """Data and exact truth. Subclasses set the class attributes, the spaces and `_draw`.
+
+    Thickness is isotropic Gaussian observation noise, y = m(u) + thickness * n, drawn from the same standard normals at
+    every thickness, so that two thicknesses at one seed differ by scale alone.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1  # raised when the data or the truth change, so that stored trials are not mistaken
+    summary: ClassVar[str]
+    Options: ClassVar[type[TaskOptions]] = TaskOptions
+    splits: ClassVar[tuple[Split, ...]] = SPLITS
+
+    x_space: Space
+    y_space: Space
+    z_space: Space | None
+    manifold_dim: int | None  # dimension d of the answer set of one x; None where there is no manifold
+    reference: Reference
+
+    def __init__(self, **options: Any) -> None:
+        self.options = validated(type(self).Options, options, type(self).name)
+
+    @property
+    def thickness(self) -> float:
+        """Standard deviation of the observation noise, in the task's units."""
+        return self.options.thickness
+
+    @property
+    def intrinsic_coordinate(self) -> str | None:
+        """Name of the exact one-dimensional coordinate along the manifold (`angle`), or None."""
+        return None
+
+    def with_thickness(self, thickness: float) -> Task:
+        """The same task at another thickness."""
+        return type(self)(**{**self.options.model_dump(), "thickness": thickness})
+
+    def specification(self) -> dict[str, Any]:
+        """Name, version and every option, canonical and JSON-ready: what a trial's key hashes."""
+        return {"name": self.name, "version": self.version, "options": self.options.model_dump(mode="json")}
+
+    def sample(self, n: int, seed: int = 0, split: Split = "train") -> tuple[torch.Tensor, torch.Tensor]:
+        """`n` pairs (x, y) as float64 tensors (n, dx) and (n, dy); x has width 0 for an unconditional task.
+
+        The same seed gives the same pairs; splits are disjoint streams, or disjoint parts of a finite data set.
+
+        Raises:
+            ValueError: n < 1, a bad seed or an unknown split.
+        """
+        x, y, _ = self.sample_with_latent(n, seed, split)
+        return x, y
+
+    def sample_with_latent(
+        self, n: int, seed: int = 0, split: Split = "train"
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """As `sample`, with the latent z that made each y, (n, dz) or (n,) labels; width 0 where there is none."""
+        import torch
+
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise invalid("n", n, "an integer >= 1")
+        if split not in self.splits:
+            raise invalid("split", split, f"one of {', '.join(self.splits)}")
+        x, y, z = self._draw(n, numpy_generator(seed, "data", self.name, split), split)
+        return torch.from_numpy(x), torch.from_numpy(y), torch.from_numpy(z)
+
+    @abstractmethod
+    def _draw(self, n: int, rng: np.random.Generator, split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """n draws of (x, y, z) as float64 (int64 for labels) arrays from `rng` alone."""
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in self.options.model_dump().items())
+        return f"{self.name}({options})"
+
+
+def no_density(task: str) -> NoExactReference:
+    """The error for a density asked for at thickness 0."""
+    return NoExactReference(
+        f"{task}: thickness = 0 leaves y on a set of measure zero, so it has no density and no entropy: "
+        "use thickness > 0, or reference.distance"
+    )
+
+
+def check_pairs(task: Task, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """x and y as float64, after checking that they are (n, dx) and (n, dy), finite and equally many."""
+    assert isinstance(task.x_space, Box) and isinstance(task.y_space, Box)
+    task.x_space.check("x", x)
+    task.y_space.check("y", y)
+    if x.ndim != 2 or y.ndim != 2 or x.shape[0] != y.shape[0]:
+        raise invalid("shapes of x, y", (tuple(x.shape), tuple(y.shape)), "(n, dx) and (n, dy) with one n")
+    return x.double(), y.double()
