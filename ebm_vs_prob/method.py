@@ -72,6 +72,7 @@ class Method(ABC):
     summary: ClassVar[str]
     version: ClassVar[int] = 1  # raised when the same options would give another model
     batchable: ClassVar[bool] = True  # False: one replicate at a time
+    groups_thickness: ClassVar[bool] = True  # False: its quadrature grows as the data thin, so one batch a thickness
     Options: ClassVar[type[MethodOptions]] = MethodOptions
     gaussian_optimum: ClassVar[GaussianOptimum | None] = None
 
