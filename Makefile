@@ -1,0 +1,64 @@
+# Two commands from a fresh clone: `make study` and `make test`. `make help` lists the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+STUDY ?= thin_manifold
+SCALE ?= quick
+STORE ?= results
+REPORTS ?= reports
+
+# The first interpreter that runs and is new enough; the constraints were tested on 3.11. `make PYTHON=...` overrides.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_WORKERS ?= 2
+
+# One thread a process: workers and test processes are as many as cores, and a thread count changes bits.
+export OMP_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+
+.PHONY: help study report test test-slow check clean
+
+help:
+	@sed -n 's/^#: //p' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "make: no Python >= 3.11 found: install one or give make PYTHON=/path/to/python" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The build backend is installed from the constraints too, and isolation switched off, so that nothing floats.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling editables
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@
+
+#: make study      install, run the headline study, write its report (STUDY=thin_manifold SCALE=quick)
+study: $(VENV)/.installed
+	$(BIN)/ebm-vs-prob run $(STUDY) --scale $(SCALE) --store $(STORE)
+	@$(BIN)/ebm-vs-prob report $(STUDY) --scale $(SCALE) --store $(STORE) --out $(REPORTS)
+
+#: make report     write the report again from the stored results
+report: $(VENV)/.installed
+	@$(BIN)/ebm-vs-prob report $(STUDY) --scale $(SCALE) --store $(STORE) --out $(REPORTS)
+
+#: make test       the fast test suite
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest -m "not slow" -n $(PYTEST_WORKERS)
+
+#: make test-slow  the tests that take minutes
+test-slow: $(VENV)/.installed
+	$(BIN)/python -m pytest -m slow -n $(PYTEST_WORKERS)
+
+#: make check      lint, format and types
+check: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+#: make clean      remove caches and builds; results, reports and .venv stay
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis dask-worker-space dask-scratch-space
+	find ebm_vs_prob tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
