@@ -1,0 +1,62 @@
+"""Denoising score matching: the energy's gradient learns to point back to the data from a noisy copy."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from ...energies import build_energy, energy_and_gradient
+from ...method import GaussianOptimum, Method, MethodOptions, Setting
+from ...model import EnergyModel
+from ...options import PER_REPLICATE
+from ...registry import METHODS
+from ...training import Batch, Noise, train
+from ..objectives import denoising_score_matching_loss
+
+
+class DenoisingScoreMatchingOptions(MethodOptions):
+    sigma: Annotated[
+        float, PER_REPLICATE, Field(gt=0, description="standard deviation of the denoising noise, in units of `scale`")
+    ] = 0.1
+
+
+@METHODS.register
+class DenoisingScoreMatching(Method):
+    """E learns -ln p_sigma, the log-density of the data blurred by sigma, up to a constant (Vincent 2011, eq. 9)."""
+
+    name = "denoising_score_matching"
+    family = "ebm"
+    principle = "score"
+    normalised = False
+    summary = "denoising score matching at one noise level (Vincent 2011)"
+    Options: ClassVar[type[MethodOptions]] = DenoisingScoreMatchingOptions
+    gaussian_optimum = GaussianOptimum(curvature=lambda options: 1 / (1 + (options.sigma * options.scale) ** 2))
+
+    @classmethod
+    def smoothing(cls, options: Any) -> float:
+        return float(options.sigma * options.scale)
+
+    @classmethod
+    def fit(cls, setting: Setting) -> EnergyModel:
+        energy = build_energy(setting)
+        size, y_dim = setting.budget.batch_size, setting.tasks[0].y_space.dim
+        sigma = (setting.options.sigma * setting.options.scale).to(device=setting.device, dtype=setting.dtype)
+        sigma = sigma.reshape(-1, 1, 1)
+
+        def loss(batch: Batch):  # type: ignore[no-untyped-def]
+            noise = batch.noise["y"]
+            _, gradient = energy_and_gradient(energy, batch.x, batch.y + sigma * noise)
+            return denoising_score_matching_loss(gradient, noise, sigma)
+
+        # Forward 1 and its inner gradient 2, and each of the three differentiated once more.
+        evaluations = 9.0 * size
+        training = train(
+            setting,
+            energy,
+            loss,
+            {"y": Noise("normal", (size, y_dim))},
+            energy_evaluations=evaluations,
+            multiply_adds=evaluations * energy.multiply_adds,
+        )
+        return EnergyModel(cls, setting, energy, training)

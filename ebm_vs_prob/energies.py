@@ -1,0 +1,219 @@
+"""Energy networks written for replicates: R copies with stacked weights, evaluated by batched products.
+
+A *replicated energy* is any `nn.Module` with `num_replicates` and `forward(x, y)` that takes (R or 1, *n, dx) and
+(R or 1, *n, dy), broadcasts the leading dimensions and gives (R, *n). `Network` builds the package's own; `replicated`
+makes one of any other module.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, cast
+
+import torch
+from pydantic import BeforeValidator, Field
+from torch import nn
+
+from .errors import invalid
+from .options import Options
+from .seeding import torch_generator
+
+if TYPE_CHECKING:
+    from .method import Setting
+
+Activation = Literal["silu", "softplus", "tanh"]
+
+
+class Network(Options):
+    """The trunk every trained method of a comparison shares: a multilayer perceptron."""
+
+    hidden: Annotated[
+        tuple[Annotated[int, Field(ge=1)], ...],
+        BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
+        Field(min_length=1, description="widths of the hidden layers"),
+    ] = (32, 32)
+    activation: Annotated[Activation, Field(description="smooth, so that energies have Hessians")] = "silu"
+
+
+class ReplicatedEnergy(Protocol):
+    """What the package asks of an energy."""
+
+    num_replicates: int
+
+    def __call__(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor: ...
+
+
+def _with_derivative(activation: Activation, a: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    if activation == "tanh":
+        value = torch.tanh(a)
+        return value, 1 - value * value
+    gate = torch.sigmoid(a)
+    if activation == "softplus":
+        return nn.functional.softplus(a), gate
+    value = a * gate
+    return value, torch.addcmul(gate, value, 1 - gate)
+
+
+_ACTIVATIONS: dict[Activation, Callable[[torch.Tensor], torch.Tensor]] = {
+    "silu": nn.functional.silu,
+    "softplus": nn.functional.softplus,
+    "tanh": torch.tanh,
+}
+
+
+def _matmul(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """(R or 1, *n, in) times (R, in, out), as one batched product."""
+    flat = value.reshape(value.shape[0], -1, value.shape[-1])
+    product = torch.bmm(flat, weight) if flat.shape[0] == weight.shape[0] else torch.matmul(flat, weight)
+    return product.reshape(weight.shape[0], *value.shape[1:-1], weight.shape[-1])
+
+
+class ReplicatedMLP(nn.Module):
+    """R multilayer perceptrons side by side: (R or 1, *n, in) -> (R, *n, out).
+
+    Weights are uniform in ±1/sqrt(fan in), torch's own default, each replicate's from its own seed.
+    """
+
+    def __init__(self, seeds: Sequence[int], sizes: Sequence[int], activation: Activation = "silu") -> None:
+        super().__init__()
+        self.num_replicates = len(seeds)
+        self.sizes = tuple(sizes)
+        self.activation: Activation = activation
+        self.weights = nn.ParameterList()
+        self.biases = nn.ParameterList()
+        generators = [torch_generator(seed, "initialisation") for seed in seeds]
+        for fan_in, fan_out in zip(self.sizes[:-1], self.sizes[1:], strict=True):
+            bound = 1 / math.sqrt(max(fan_in, 1))
+            drawn = [torch.empty(fan_in + 1, fan_out).uniform_(-bound, bound, generator=g) for g in generators]
+            stacked = torch.stack(drawn)
+            self.weights.append(nn.Parameter(stacked[:, :-1].clone()))
+            self.biases.append(nn.Parameter(stacked[:, -1:].clone()))
+
+    @property
+    def multiply_adds(self) -> float:
+        """Multiply-adds of one forward pass of one example through one replicate."""
+        return float(sum(a * b for a, b in zip(self.sizes[:-1], self.sizes[1:], strict=True)))
+
+    def bias(self, layer: int, ndim: int) -> torch.Tensor:
+        """The bias of a layer as (R, 1, ..., 1, out) with `ndim` dimensions."""
+        bias = self.biases[layer]
+        return bias.reshape(bias.shape[0], *[1] * (ndim - 2), bias.shape[-1])
+
+    def tail(self, hidden: torch.Tensor) -> torch.Tensor:
+        """From the first layer's pre-activation to the output."""
+        act = _ACTIVATIONS[self.activation]
+        for layer in range(1, len(self.weights)):
+            hidden = _matmul(act(hidden), self.weights[layer]) + self.bias(layer, hidden.ndim)
+        return hidden
+
+    def forward(self, u: torch.Tensor) -> torch.Tensor:
+        return self.tail(_matmul(u, self.weights[0]) + self.bias(0, u.ndim))
+
+
+class MLPEnergy(nn.Module):
+    """R scalar energies E(x, y) = MLP([x, y]), with dE/dy in closed form.
+
+    The closed form (one backward sweep written forward) lets a loss on the score be differentiated once, not twice.
+    """
+
+    def __init__(self, seeds: Sequence[int], x_dim: int, y_dim: int, network: Network) -> None:
+        super().__init__()
+        self.x_dim = x_dim
+        self.y_dim = y_dim
+        self.trunk = ReplicatedMLP(seeds, (x_dim + y_dim, *network.hidden, 1), network.activation)
+        self.num_replicates = self.trunk.num_replicates
+
+    @property
+    def multiply_adds(self) -> float:
+        """Multiply-adds of one energy of one example."""
+        return self.trunk.multiply_adds
+
+    def _first(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        # x and y enter by separate products, so that one x serves many y without being repeated.
+        weight = self.trunk.weights[0]
+        hidden = _matmul(y, weight[:, self.x_dim :]) + self.trunk.bias(0, y.ndim)
+        return hidden + _matmul(x, weight[:, : self.x_dim]) if self.x_dim else hidden
+
+    def _whole(self, x: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        # An x of width 0 still sets the leading shape.
+        shape = torch.broadcast_shapes(x.shape[1:-1], hidden.shape[1:-1])
+        return hidden.expand(-1, *shape, -1)
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return self.trunk.tail(self._whole(x, self._first(x, y))).squeeze(-1)
+
+    def energy_and_gradient(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """E (R, *n) and dE/dy (R, *n, dy)."""
+        trunk = self.trunk
+        hidden = self._whole(x, self._first(x, y))
+        slopes = []
+        last = len(trunk.weights) - 1
+        for layer in range(1, last + 1):
+            value, slope = _with_derivative(trunk.activation, hidden)
+            slopes.append(slope)
+            hidden = _matmul(value, trunk.weights[layer]) + trunk.bias(layer, value.ndim)
+        row = trunk.weights[last].transpose(1, 2)
+        gradient = slopes[-1] * row.reshape(row.shape[0], *[1] * (slopes[-1].ndim - 2), row.shape[-1])
+        for layer in range(last - 1, 0, -1):
+            gradient = _matmul(gradient, trunk.weights[layer].transpose(1, 2)) * slopes[layer - 1]
+        return hidden.squeeze(-1), _matmul(gradient, trunk.weights[0][:, self.x_dim :].transpose(1, 2))
+
+
+def energy_and_gradient(energy: nn.Module, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """E(x, y) as (R, *n) and its gradient in y as (R, *n, dy), of any replicated energy.
+
+    Differentiable in the parameters. An energy may bring its own `energy_and_gradient(x, y)`.
+    """
+    own = getattr(energy, "energy_and_gradient", None)
+    if own is not None:
+        return cast("tuple[torch.Tensor, torch.Tensor]", own(x, y))
+    replicates = cast("ReplicatedEnergy", energy).num_replicates
+    shape = torch.broadcast_shapes((replicates, *[1] * (y.ndim - 2)), x.shape[:-1], y.shape[:-1])
+
+    def total(point: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        value = energy(x, point)
+        return value.sum(), value
+
+    gradient, value = torch.func.grad(total, has_aux=True)(y.expand(*shape, -1))
+    return value, gradient
+
+
+def box_dims(setting: Setting) -> tuple[int, int]:
+    """(dx, dy) of a setting whose spaces are boxes."""
+    from .spaces import Box
+
+    task = setting.tasks[0]
+    if not (isinstance(task.x_space, Box) and isinstance(task.y_space, Box)):
+        raise invalid("task", task, "a task with real x and y (Box spaces)")
+    return task.x_space.dim, task.y_space.dim
+
+
+def build_energy(setting: Setting) -> nn.Module:
+    """The setting's replicated energy on its device, in its dtype: the package's own network, or the user's."""
+    if isinstance(setting.network, Network):
+        energy: nn.Module = MLPEnergy(setting.seeds, *box_dims(setting), setting.network)
+    else:
+        from .replicated import replicated
+
+        energy = replicated(setting.network, setting.tasks, setting.seeds)
+    return energy.to(device=setting.device, dtype=setting.dtype)
+
+
+def build_head(setting: Setting, outputs: int) -> ReplicatedMLP:
+    """The shared trunk on x alone with `outputs` numbers in place of the energy.
+
+    Raises:
+        ValueError: the fit was given an energy of the user's, whose head cannot be replaced.
+    """
+    if not isinstance(setting.network, Network):
+        raise invalid("energy", setting.network, "None: this method replaces the trunk's head, so it needs a Network")
+    dx, _ = box_dims(setting)
+    head = ReplicatedMLP(setting.seeds, (dx, *setting.network.hidden, outputs), setting.network.activation)
+    return head.to(device=setting.device, dtype=setting.dtype)
+
+
+def weight_norm(module: nn.Module) -> torch.Tensor:
+    """Euclidean norm of all parameters of each replicate, (R,) float64."""
+    squares = [p.detach().double().flatten(1).square().sum(1) for p in module.parameters()]
+    return torch.stack(squares).sum(0).sqrt()

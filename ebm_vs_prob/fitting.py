@@ -1,0 +1,121 @@
+"""`fit`: one call from (method, task) to a Model of R replicates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .budget import Budget
+from .energies import Network
+from .errors import invalid, unknown
+from .method import Method, Setting, same_spaces
+from .options import OptionBatch
+from .registry import METHODS
+from .seeding import check_seed
+from .tasks.base import Task
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from .model import Model
+
+FAMILIES = ("ebm", "prob", "control")
+
+
+def get_method(name: str) -> type[Method]:
+    """The registered method of that name; a `LookupError` with the nearest valid one where there is none."""
+    method: type[Method] = METHODS.get(name)
+    return method
+
+
+def list_methods(family: str | None = None) -> list[type[Method]]:
+    """Every registered method class, or those of one family; each has `.name`, `.family`, `.principle`, `.Options`.
+
+    Raises:
+        LookupError: an unknown family.
+    """
+    if family is not None and family not in FAMILIES:
+        raise unknown("family", family, FAMILIES)
+    return [method for method in METHODS.entries() if family in (None, method.family)]
+
+
+def register_method(method: type[Method]) -> type[Method]:
+    """Class decorator that registers a method under its `name`."""
+    if getattr(method, "family", None) not in FAMILIES:
+        raise invalid(f"{method.__qualname__}.family", getattr(method, "family", None), f"one of {', '.join(FAMILIES)}")
+    return METHODS.register(method)
+
+
+def fit(
+    method: str | type[Method],
+    task: Task | Sequence[Task],
+    seeds: Sequence[int] = (0,),
+    *,
+    energy: Callable[[Task], nn.Module] | None = None,
+    network: Network | None = None,
+    budget: Budget | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    compile: bool = False,
+    **options: Any,
+) -> Model:
+    """Train R = len(seeds) replicates of a method together.
+
+    Args:
+        method: a registered name, or a method class.
+        task: one task for all replicates, or one a replicate (same spaces, other numbers such as the thickness).
+        seeds: one a replicate. Data, initialisation, minibatches and noise of a replicate follow from its seed alone.
+        energy: maps a task to an `nn.Module` with `forward(x (n, dx), y (n, dy)) -> (n,)`, in place of `network`.
+        network: the trunk, two hidden layers of 32 units by default.
+        budget: what a replicate may spend.
+        dtype: float32 or float64 (for a thickness below 1e-3).
+        device: "cpu", "cuda" or "cuda:k".
+        compile: compile the loss; pays after thousands of steps.
+        options: the method's own, each a scalar or (where the schema says so) one a replicate.
+
+    Raises:
+        LookupError: an unknown method or option.
+        ValueError: a bad value, tasks whose spaces differ, or a method that does not apply to the task.
+    """
+    chosen = get_method(method) if isinstance(method, str) else method
+    seeds = tuple(check_seed(seed, f"seeds[{i}]") for i, seed in enumerate(seeds))
+    if not seeds:
+        raise invalid("seeds", seeds, "at least one seed")
+    tasks = (task,) * len(seeds) if isinstance(task, Task) else tuple(task)
+    if len(tasks) != len(seeds) or not all(isinstance(item, Task) for item in tasks):
+        raise invalid("task", task, f"one task, or a list of {len(seeds)}, one for each seed")
+    same_spaces(tasks)
+    reason = chosen.why_not(tasks[0])
+    if reason is not None:
+        raise invalid("method", chosen.name, f"a method that applies to {tasks[0].name}: {reason}")
+    if not chosen.batchable and len(seeds) > 1:
+        raise invalid("seeds", seeds, f"one seed: {chosen.name} trains one replicate at a time")
+    if energy is not None and network is not None:
+        raise invalid("network", network, "None where an energy is given")
+    if dtype not in (torch.float32, torch.float64):
+        raise invalid("dtype", dtype, "torch.float32 or torch.float64")
+    setting = Setting(
+        tasks=tasks,
+        seeds=seeds,
+        options=OptionBatch.from_given(chosen.Options, options, len(seeds), chosen.name),
+        network=energy or network or Network(),
+        budget=budget or Budget(),
+        dtype=dtype,
+        device=_checked_device(device),
+        compile=compile,
+    )
+    return chosen.fit(setting)
+
+
+def _checked_device(device: str) -> str:
+    try:
+        kind = torch.device(device).type
+    except (RuntimeError, TypeError):
+        raise invalid("device", device, "'cpu', 'cuda' or 'cuda:k'") from None
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise invalid("device", device, "'cpu': this machine has no CUDA device")
+    if kind not in ("cpu", "cuda"):
+        raise invalid("device", device, "'cpu', 'cuda' or 'cuda:k'")
+    return device

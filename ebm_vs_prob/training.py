@@ -1,0 +1,160 @@
+"""One training loop for every method that follows a gradient: R replicates, one element-wise Adam.
+
+Replicate r sees only its own data, minibatches, noise and parameters, so it is the model that would have been trained
+alone. Noise is drawn in blocks outside the loss, each replicate's from its own generators, which keeps the loss free of
+random state (and so compilable).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import torch
+from torch import nn
+
+from .budget import Cost
+from .model import ReplicateStatus, Training
+from .seeding import torch_generator
+
+if TYPE_CHECKING:
+    from .method import Setting
+
+BLOCK = 64  # steps of noise drawn at once
+WARM_UP = 0.05  # share of the steps over which the learning rate rises
+
+
+class Batch(NamedTuple):
+    """One minibatch of every replicate: x (R, B, dx), y (R, B, dy), rows (R, B) of the training data, named noise."""
+
+    x: torch.Tensor
+    y: torch.Tensor
+    rows: torch.Tensor
+    noise: dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What a loss asks to be drawn at each step, for each replicate: standard normals or uniforms on [0, 1)."""
+
+    kind: Literal["normal", "uniform"]
+    shape: tuple[int, ...]
+
+
+Loss = Callable[[Batch], torch.Tensor]
+
+
+def training_data(setting: Setting) -> tuple[torch.Tensor, torch.Tensor]:
+    """The training pairs of every replicate, (R, N, dx) and (R, N, dy), in the setting's dtype and on its device."""
+    pairs = [task.sample(setting.budget.examples, seed) for task, seed in zip(setting.tasks, setting.seeds, strict=True)]
+    x, y = (torch.stack(part).to(device=setting.device, dtype=setting.dtype) for part in zip(*pairs, strict=True))
+    return x, y
+
+
+class ReplicatedAdam:
+    """Adam over stacked parameters with one learning rate a replicate.
+
+    torch's Adam is element-wise, so one instance serves all replicates; a rate of shape (R, 1, ..., 1) it refuses, so
+    rates that differ scale each replicate's update instead, which for Adam is the same thing.
+    """
+
+    def __init__(self, module: nn.Module, rates: torch.Tensor) -> None:
+        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        self.peak = float(rates.max())
+        self.ratios = None if bool((rates == rates[0]).all()) else rates / self.peak
+        self.adam = torch.optim.Adam(self.parameters, lr=self.peak, fused=True)
+
+    def step(self, losses: torch.Tensor, schedule: float) -> None:
+        """One step down the sum of `losses` (R,), at `schedule` times the peak rates."""
+        self.adam.zero_grad(set_to_none=True)
+        losses.sum().backward()
+        self.adam.param_groups[0]["lr"] = self.peak * schedule
+        before = None if self.ratios is None else [p.detach().clone() for p in self.parameters]
+        self.adam.step()
+        if before is not None and self.ratios is not None:
+            with torch.no_grad():
+                for parameter, old in zip(self.parameters, before, strict=True):
+                    ratio = self.ratios.to(old).reshape(-1, *[1] * (old.ndim - 1))
+                    parameter.copy_(torch.lerp(old, parameter, ratio))
+
+
+def learning_rate_schedule(step: int, steps: int) -> float:
+    """Linear warm-up, then half a cosine to 0: the share of the peak learning rate at `step`."""
+    warm_up = max(1, round(WARM_UP * steps))
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+
+
+def batches(setting: Setting, noise: Mapping[str, Noise], steps: int) -> Iterator[Batch]:
+    """The minibatches and noise of `steps` steps; rows are drawn with replacement.
+
+    Minibatches come from a stream that does not know the method: every method at one seed sees the same ones.
+    """
+    x, y = training_data(setting)
+    replicates = torch.arange(setting.num_replicates, device=setting.device).unsqueeze(1)
+    size = (BLOCK, setting.budget.batch_size)
+    pick = [torch_generator(seed, "minibatch") for seed in setting.seeds]
+    sources = {name: [torch_generator(seed, "noise", name) for seed in setting.seeds] for name in noise}
+
+    def draw(spec: Noise, generator: torch.Generator) -> torch.Tensor:
+        sampler = torch.randn if spec.kind == "normal" else torch.rand
+        return sampler(BLOCK, *spec.shape, generator=generator, dtype=setting.dtype)
+
+    for start in range(0, steps, BLOCK):
+        rows = torch.stack([torch.randint(setting.budget.examples, size, generator=g) for g in pick], 1).to(x.device)
+        block = {name: torch.stack([draw(noise[name], g) for g in gs], 1).to(x.device) for name, gs in sources.items()}
+        for k in range(min(BLOCK, steps - start)):
+            yield Batch(x[replicates, rows[k]], y[replicates, rows[k]], rows[k], {n: b[k] for n, b in block.items()})
+
+
+def train(
+    setting: Setting,
+    module: nn.Module,
+    loss: Loss,
+    noise: Mapping[str, Noise],
+    *,
+    energy_evaluations: float,
+    multiply_adds: float,
+) -> Training:
+    """Minimise `loss` (one number a replicate) over the parameters of `module`, in place.
+
+    `energy_evaluations` and `multiply_adds` are what one step costs one replicate, counted from shapes; a budget of
+    multiply-adds sets the number of steps by them. A replicate whose loss or parameters stop being finite is marked
+    failed with the step and the reason; the others go on as they were.
+    """
+    steps = setting.budget.steps_for(multiply_adds)
+    optimizer = ReplicatedAdam(module, setting.options.learning_rate)
+    objective: Loss = torch.compile(loss) if setting.compile else loss
+    history = torch.empty(steps, setting.num_replicates)
+    started = time.perf_counter()
+    for step, batch in enumerate(batches(setting, noise, steps)):
+        losses = objective(batch)
+        optimizer.step(losses, learning_rate_schedule(step, steps))
+        history[step] = losses.detach().to(history)
+    seconds = (time.perf_counter() - started) / setting.num_replicates
+    cost = Cost(
+        steps=steps,
+        energy_evaluations=energy_evaluations * steps,
+        multiply_adds=multiply_adds * steps,
+        seconds=seconds,
+    )
+    return Training(history.T.contiguous(), _status(history, optimizer.parameters), (cost,) * setting.num_replicates)
+
+
+def _status(history: torch.Tensor, parameters: list[nn.Parameter]) -> tuple[ReplicateStatus, ...]:
+    finite = torch.stack([p.detach().flatten(1).isfinite().all(1) for p in parameters]).all(0).tolist()
+    statuses = []
+    for losses, sound in zip(history.T, finite, strict=True):
+        bad = (~losses.isfinite()).nonzero()
+        if len(bad):
+            step = int(bad[0])
+            statuses.append(ReplicateStatus(False, step, f"loss = {float(losses[step])} is not finite"))
+        elif not sound:
+            statuses.append(ReplicateStatus(False, len(losses) - 1, "parameters are not finite after the last step"))
+        else:
+            statuses.append(ReplicateStatus())
+    return tuple(statuses)
