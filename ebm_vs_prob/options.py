@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from .errors import invalid, unknown
 
@@ -21,13 +21,21 @@ PER_REPLICATE = _PerReplicate()
 
 
 def _read_infinity(value: object) -> object:
-    return float("inf") if value == "inf" else value
+    return float("inf") if isinstance(value, str) and value == "inf" else value
+
+
+def _refuse_nan(value: float) -> float:
+    if value != value or value == float("-inf"):
+        raise ValueError('a number or "inf"')
+    return value
 
 
 #: A number that may be infinite; written "inf" in files, because JSON has no infinity.
 ExtendedFloat = Annotated[
     float,
+    Field(allow_inf_nan=True),
     BeforeValidator(_read_infinity),
+    AfterValidator(_refuse_nan),
     PlainSerializer(lambda v: "inf" if v == float("inf") else v, when_used="json"),
 ]
 
@@ -65,7 +73,9 @@ def describe(error: ValidationError, schema: type[BaseModel], where: str) -> Val
     path = ".".join(str(part) for part in mistake["loc"])
     if mistake["type"] == "extra_forbidden":
         nested = _schema_at(schema, mistake["loc"][:-1])
-        return unknown(f"option of {where}:", path, nested.model_fields if nested else ())
+        parent = ".".join(str(part) for part in mistake["loc"][:-1])
+        place = f"{where}: {parent}" if parent else where
+        return unknown(f"option of {place}:", mistake["loc"][-1], nested.model_fields if nested else ())
     if mistake["type"] == "missing":
         return ValueError(f"{where}: {path} is missing: it has no default")
     expected = mistake["msg"].removeprefix("Value error, ")
@@ -105,7 +115,9 @@ class OptionBatch:
                 raise invalid(f"{where}: {name}", values, "one value for all replicates (the option is shared)")
 
     @classmethod
-    def from_given(cls, schema: type[Options], given: Mapping[str, Any], num_replicates: int, where: str) -> OptionBatch:
+    def from_given(
+        cls, schema: type[Options], given: Mapping[str, Any], num_replicates: int, where: str
+    ) -> OptionBatch:
         """Options from keyword arguments, each a scalar or (for per-replicate options) a sequence of R values."""
         varying = schema.per_replicate_fields()
         rows: list[dict[str, Any]] = [dict(given) for _ in range(num_replicates)]
@@ -114,7 +126,9 @@ class OptionBatch:
                 value = value.tolist()
             if name in varying and isinstance(value, (list, tuple)):
                 if len(value) != num_replicates:
-                    raise invalid(f"{where}: {name}", value, f"one value, or one for each of {num_replicates} replicates")
+                    raise invalid(
+                        f"{where}: {name}", value, f"one value, or one for each of {num_replicates} replicates"
+                    )
                 for row, item in zip(rows, value, strict=True):
                     row[name] = item
             elif name in varying:
