@@ -64,7 +64,7 @@ _ACTIVATIONS: dict[Activation, Callable[[torch.Tensor], torch.Tensor]] = {
 
 def _matmul(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """(R or 1, *n, in) times (R, in, out), as one batched product."""
-    flat = value.reshape(value.shape[0], -1, value.shape[-1])
+    flat = value.reshape(value.shape[0], math.prod(value.shape[1:-1]), value.shape[-1])
     product = torch.bmm(flat, weight) if flat.shape[0] == weight.shape[0] else torch.matmul(flat, weight)
     return product.reshape(weight.shape[0], *value.shape[1:-1], weight.shape[-1])
 
@@ -211,6 +211,11 @@ def build_head(setting: Setting, outputs: int) -> ReplicatedMLP:
     dx, _ = box_dims(setting)
     head = ReplicatedMLP(setting.seeds, (dx, *setting.network.hidden, outputs), setting.network.activation)
     return head.to(device=setting.device, dtype=setting.dtype)
+
+
+def distinct(x: torch.Tensor) -> torch.Tensor:
+    """x as it is, or once where its width is 0: all examples of an unconditional task share one x."""
+    return x if x.shape[-1] else x[(slice(None), *[slice(0, 1)] * (x.ndim - 2))]
 
 
 def weight_norm(module: nn.Module) -> torch.Tensor:

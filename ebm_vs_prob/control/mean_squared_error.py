@@ -1,0 +1,72 @@
+"""Mean-square regression: one answer for each x, the control of every task with many answers."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..energies import ReplicatedMLP, box_dims, build_head, distinct
+from ..errors import NotNormalised
+from ..method import GaussianOptimum, Method, Setting
+from ..model import Model
+from ..registry import METHODS
+from ..training import Batch, train
+
+
+class RegressionEnergy(nn.Module):
+    """R regressions as energies: E(x, y) = ½ ‖y - f(x)‖², whose minimum is the regression's answer."""
+
+    def __init__(self, head: ReplicatedMLP) -> None:
+        super().__init__()
+        self.head = head
+        self.num_replicates = head.num_replicates
+
+    @property
+    def multiply_adds(self) -> float:
+        """Multiply-adds of one energy of one example."""
+        return self.head.multiply_adds + self.head.sizes[-1]
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return 0.5 * (y - self.head(distinct(x))).square().sum(-1)
+
+
+class RegressionModel(Model):
+    """A regression answers; it has no distribution to draw from."""
+
+    def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
+        raise NotNormalised("mean_squared_error has no distribution to sample: use model.infer(x), its one answer")
+
+    @property
+    def sampling_kernel(self) -> str:
+        return "none"
+
+
+@METHODS.register
+class MeanSquaredError(Method):
+    """f(x) learns the conditional mean of y, which lies on the answer set only where that set is one point."""
+
+    name = "mean_squared_error"
+    family = "control"
+    principle = "regression"
+    normalised = False
+    summary = "mean-square regression, y = f(x)"
+    gaussian_optimum = GaussianOptimum(curvature=lambda options: 1.0)
+
+    @classmethod
+    def fit(cls, setting: Setting) -> RegressionModel:
+        _, y_dim = box_dims(setting)
+        energy = RegressionEnergy(build_head(setting, y_dim))
+
+        def loss(batch: Batch) -> torch.Tensor:
+            return energy(batch.x, batch.y).mean(-1)
+
+        evaluations = 3.0 * setting.budget.batch_size
+        training = train(
+            setting,
+            energy,
+            loss,
+            {},
+            energy_evaluations=evaluations,
+            multiply_adds=evaluations * energy.multiply_adds,
+        )
+        return RegressionModel(cls, setting, energy, training)

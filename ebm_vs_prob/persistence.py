@@ -1,0 +1,129 @@
+"""Models on disk: one safetensors file, its specification as JSON in the header. Nothing on disk can run code."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from .budget import Budget, Cost
+from .energies import Network
+from .errors import invalid
+from .model import EnergyModel, Model, ReplicateStatus, Training
+from .tasks import get_task
+
+if TYPE_CHECKING:
+    from .tasks.base import Task
+
+FORMAT = 1
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def save_model(model: Model, path: str | Path) -> None:
+    """Write a model to `path` atomically: the file is whole or absent."""
+    setting = model.setting
+    network = setting.network
+    header = {
+        "format": FORMAT,
+        "method": model.method.name,
+        "method_version": model.method.version,
+        "tasks": [task.specification() for task in setting.tasks],
+        "seeds": list(setting.seeds),
+        "options": [options.model_dump(mode="json") for options in setting.options.replicates],
+        "network": network.model_dump(mode="json") if isinstance(network, Network) else None,
+        "budget": setting.budget.model_dump(mode="json"),
+        "dtype": str(setting.dtype).removeprefix("torch."),
+        "status": [[status.ok, status.step, status.reason] for status in model.status],
+        "cost": [cost.model_dump(mode="json") for cost in model.cost],
+    }
+    arrays = {f"module.{name}": value.detach().cpu().contiguous() for name, value in model.module.state_dict().items()}
+    arrays["training.loss"] = model.training.loss.contiguous()
+    if isinstance(model, EnergyModel) and model._beta is not None:
+        arrays["beta"] = model._beta.contiguous()
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(save(arrays, metadata={"ebm_vs_prob": json.dumps(header)}))
+    os.replace(temporary, target)
+
+
+def load_model(path: str | Path, energy: Callable[[Task], nn.Module] | None = None, device: str = "cpu") -> Model:
+    """Read a model that `model.save` wrote.
+
+    `energy` is the factory the model was fitted with, where that was the user's own: code is never read from the file.
+
+    Raises:
+        ValueError: not such a file, one of another format or method version, or a missing factory.
+        LookupError: a task or method that is not registered here.
+    """
+    from .fitting import fit
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            header = json.loads((file.metadata() or {})["ebm_vs_prob"])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if header["format"] != FORMAT:
+            raise invalid("path", str(path), f"a model of format {FORMAT}, not {header['format']}")
+        return _rebuilt(header, arrays, energy, device, str(path), fit)
+    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise invalid("path", str(path), f"a file that model.save wrote ({type(error).__name__}: {error})") from None
+
+
+def _rebuilt(
+    header: dict[str, Any],
+    arrays: dict[str, torch.Tensor],
+    energy: Callable[[Task], nn.Module] | None,
+    device: str,
+    path: str,
+    fit: Callable[..., Model],
+) -> Model:
+    if header["network"] is None and energy is None:
+        raise invalid("energy", None, f"the factory that {path} was fitted with: its energy is not the package's own")
+    tasks = [get_task(task["name"], **task["options"]) for task in header["tasks"]]
+    names = header["options"][0]
+    options = {name: _column(name, header["options"]) for name in names}
+    # One step on few examples builds the module and the Model class of the method; the stored state then replaces it.
+    budget = Budget(**header["budget"])
+    model = fit(
+        header["method"],
+        tasks,
+        header["seeds"],
+        energy=energy,
+        network=None if header["network"] is None else Network(**header["network"]),
+        budget=budget.model_copy(update={"steps": 1, "multiply_adds": None}),
+        dtype=_DTYPES[header["dtype"]],
+        device=device,
+        **options,
+    )
+    if model.method.version != header["method_version"]:
+        raise invalid(
+            "path", path, f"a model of {header['method']} version {model.method.version}, not {header['method_version']}"
+        )
+    state = {name.removeprefix("module."): value for name, value in arrays.items() if name.startswith("module.")}
+    model.module.load_state_dict(state)
+    model.setting = _with_budget(model.setting, budget)
+    model.training = Training(
+        arrays["training.loss"],
+        tuple(ReplicateStatus(*status) for status in header["status"]),
+        tuple(Cost(**cost) for cost in header["cost"]),
+    )
+    if isinstance(model, EnergyModel):
+        model._beta = arrays.get("beta")
+    return model
+
+
+def _column(name: str, rows: list[dict[str, Any]]) -> Any:
+    values = [row[name] for row in rows]
+    return values[0] if all(value == values[0] for value in values) else values
+
+
+def _with_budget(setting: Any, budget: Budget) -> Any:
+    from dataclasses import replace
+
+    return replace(setting, budget=budget)

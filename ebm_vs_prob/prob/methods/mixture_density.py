@@ -1,0 +1,143 @@
+"""Mixture density network: the trunk on x, its head a mixture of diagonal Gaussians over y."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pydantic import Field
+from torch import nn
+
+from ...energies import ReplicatedMLP, box_dims, build_head, distinct
+from ...method import GaussianOptimum, Method, MethodOptions, Setting
+from ...model import DensityModel
+from ...registry import METHODS
+from ...seeding import torch_generator
+from ...training import Batch, train
+from ..objectives import ReplicatedELBO, no_guide
+
+
+class MixtureDensityOptions(MethodOptions):
+    components: Annotated[int, Field(ge=1, description="Gaussians in the mixture")] = 16
+    min_scale: Annotated[
+        float, Field(gt=0, description="floor of the components' standard deviations, in units of `scale`")
+    ] = 1e-4
+
+
+class MixtureDensityEnergy(nn.Module):
+    """R mixture densities as energies: E(x, y) = -ln q(y | x), exactly normalised over all of space."""
+
+    def __init__(self, head: ReplicatedMLP, centers: torch.Tensor, y_dim: int, components: int, floor: torch.Tensor) -> None:
+        super().__init__()
+        self.head = head
+        self.num_replicates = head.num_replicates
+        self.y_dim = y_dim
+        self.components = components
+        # Without x the trunk is a constant, and all components of a symmetric start would move as one.
+        self.register_buffer("centers", centers)
+        self.register_buffer("floor", floor)
+
+    @property
+    def multiply_adds(self) -> float:
+        """Multiply-adds of one density of one example."""
+        return self.head.multiply_adds + 2.0 * self.components * self.y_dim
+
+    def conditional(self, x: torch.Tensor) -> dist.MixtureSameFamily:
+        """The mixture given x (R or 1, *n, dx): batch shape (R, *n), event shape (dy,)."""
+        logits, loc, log_scale = self.head(x).split(
+            [self.components, self.components * self.y_dim, self.components * self.y_dim], dim=-1
+        )
+        shape = (*logits.shape, self.y_dim)
+        lead = (-1, *[1] * (logits.ndim - 2), self.components, self.y_dim)
+        scale = nn.functional.softplus(log_scale.reshape(shape)) + self.floor.reshape(-1, *[1] * (len(shape) - 1))
+        normal = dist.Normal(self.centers.reshape(lead) + loc.reshape(shape), scale, validate_args=False)
+        return dist.MixtureSameFamily(
+            dist.Categorical(logits=logits, validate_args=False),
+            dist.Independent(normal, 1, validate_args=False),
+            validate_args=False,
+        )
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return -self.conditional(distinct(x)).log_prob(y)
+
+
+class MixtureDensityModel(DensityModel):
+    """A mixture density is normalised as it stands: no partition function, exact ancestral samples."""
+
+    module: MixtureDensityEnergy
+
+    def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return -self.energy(x, y)
+
+    def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
+        mixture = self.module.conditional(self._placed("x", x))
+        probs = mixture.mixture_distribution.probs  # (R, n, K)
+        normal = mixture.component_distribution.base_dist  # (R, n, K, dy)
+        n, y_dim = probs.shape[1], self.y_box.dim
+        draws = []
+        for r, replicate_seed in enumerate(self.seeds):
+            generator = torch_generator(seed, "sample", replicate_seed)
+            noise = torch.randn(n, num_samples, y_dim, generator=generator, dtype=self.setting.dtype).to(probs.device)
+            uniform = torch.rand(n, num_samples, generator=generator, dtype=torch.float64).to(probs.device)
+            edges = probs[r].double().cumsum(-1)
+            pick = torch.searchsorted(edges, uniform * edges[:, -1:]).clamp_max(self.module.components - 1)
+            pick = pick.unsqueeze(-1).expand(-1, -1, y_dim)
+            draws.append(normal.loc[r].gather(1, pick) + normal.scale[r].gather(1, pick) * noise)
+        return torch.stack(draws)
+
+    @property
+    def sampling_kernel(self) -> str:
+        return "ancestral"
+
+
+@METHODS.register
+class MixtureDensity(Method):
+    """q(y | x) = sum_k w_k(x) N(y; m_k(x), s_k(x)²), fitted by maximum likelihood (Bishop 1994, eq. 22-24)."""
+
+    name = "mixture_density"
+    family = "prob"
+    principle = "likelihood"
+    normalised = True
+    summary = "mixture density network by maximum likelihood (Bishop 1994)"
+    Options: ClassVar[type[MethodOptions]] = MixtureDensityOptions
+    gaussian_optimum = GaussianOptimum(curvature=lambda options: 1.0)
+
+    @classmethod
+    def fit(cls, setting: Setting) -> MixtureDensityModel:
+        energy = build_mixture_density(setting)
+        size = setting.budget.batch_size
+        elbo = ReplicatedELBO()
+
+        def model(x: torch.Tensor, y: torch.Tensor) -> None:
+            with pyro.plate("replicate", y.shape[0], dim=-2), pyro.plate("data", y.shape[1], dim=-1):
+                pyro.sample("y", energy.conditional(distinct(x)), obs=y)
+
+        def loss(batch: Batch) -> torch.Tensor:
+            return elbo.replicate_losses(model, no_guide, batch.x, batch.y) / size
+
+        evaluations = 3.0 * size
+        training = train(
+            setting,
+            energy,
+            loss,
+            {},
+            energy_evaluations=evaluations,
+            multiply_adds=evaluations * energy.multiply_adds,
+        )
+        return MixtureDensityModel(cls, setting, energy, training)
+
+
+def build_mixture_density(setting: Setting) -> MixtureDensityEnergy:
+    """The untrained network: components centred uniformly over the middle half of the y-box, each replicate's own."""
+    _, y_dim = box_dims(setting)
+    box: Any = setting.tasks[0].y_space
+    components = setting.options.components
+    head = build_head(setting, components * (1 + 2 * y_dim))
+    centers = torch.stack(
+        [0.5 * box.uniform((components,), torch_generator(seed, "initialisation", "centers")) for seed in setting.seeds]
+    )
+    floor = setting.options.min_scale * setting.options.scale
+    energy = MixtureDensityEnergy(head, centers, y_dim, components, floor)
+    return energy.to(device=setting.device, dtype=setting.dtype)
