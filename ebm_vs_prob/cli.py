@@ -74,9 +74,7 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-VersionOption = Annotated[
-    bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-]
+VersionOption = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -88,11 +86,7 @@ def _root(context: typer.Context, version: VersionOption = False) -> None:
 @app.command("list", epilog="Example: ebm-vs-prob list methods")
 def list_(
     kind: Annotated[Kind | None, typer.Argument(help="What to list; all three if left out.")] = None,
-    as_json: EngineOption = Annotated[Engine, typer.Option(help="Workers here, this process, or a dask cluster elsewhere.")]
-WorkersOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="Local workers; one a core if left out.")]
-SchedulerOption = Annotated[str | None, typer.Option(metavar="ADDRESS|FILE", help="A dask scheduler or its file.")]
-OutOption = Annotated[Path, typer.Option(metavar="DIR", help="Gets a folder of the study's name with the report.")]
-JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List the registered tasks and methods, and the studies."""
     readers: dict[Kind, Callable[[], list[dict[str, Any]]]] = {
@@ -113,11 +107,7 @@ def plan(
     study: StudyArgument,
     scale: ScaleOption = "quick",
     device: DeviceOption = Device.auto,
-    as_json: EngineOption = Annotated[Engine, typer.Option(help="Workers here, this process, or a dask cluster elsewhere.")]
-WorkersOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="Local workers; one a core if left out.")]
-SchedulerOption = Annotated[str | None, typer.Option(metavar="ADDRESS|FILE", help="A dask scheduler or its file.")]
-OutOption = Annotated[Path, typer.Option(metavar="DIR", help="Gets a folder of the study's name with the report.")]
-JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show the trials, batches and cost of a study. Nothing is run."""
     from .study import plan_study
@@ -167,11 +157,7 @@ def status(
     study: StudyArgument,
     scale: ScaleOption = "quick",
     store: StoreOption = DEFAULT_STORE,
-    as_json: EngineOption = Annotated[Engine, typer.Option(help="Workers here, this process, or a dask cluster elsewhere.")]
-WorkersOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="Local workers; one a core if left out.")]
-SchedulerOption = Annotated[str | None, typer.Option(metavar="ADDRESS|FILE", help="A dask scheduler or its file.")]
-OutOption = Annotated[Path, typer.Option(metavar="DIR", help="Gets a folder of the study's name with the report.")]
-JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show the state of every trial, with the reasons of failures."""
     from .study import study_status
@@ -191,11 +177,7 @@ def report(
     scale: ScaleOption = "quick",
     store: StoreOption = DEFAULT_STORE,
     out: OutOption = DEFAULT_OUT,
-    as_json: EngineOption = Annotated[Engine, typer.Option(help="Workers here, this process, or a dask cluster elsewhere.")]
-WorkersOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="Local workers; one a core if left out.")]
-SchedulerOption = Annotated[str | None, typer.Option(metavar="ADDRESS|FILE", help="A dask scheduler or its file.")]
-OutOption = Annotated[Path, typer.Option(metavar="DIR", help="Gets a folder of the study's name with the report.")]
-JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a study's report and print its path; with --json, print the verdicts."""
     from .report import write_report
@@ -212,11 +194,7 @@ def cite(
     study: StudyArgument,
     scale: ScaleOption = "quick",
     store: StoreOption = DEFAULT_STORE,
-    as_json: EngineOption = Annotated[Engine, typer.Option(help="Workers here, this process, or a dask cluster elsewhere.")]
-WorkersOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="Local workers; one a core if left out.")]
-SchedulerOption = Annotated[str | None, typer.Option(metavar="ADDRESS|FILE", help="A dask scheduler or its file.")]
-OutOption = Annotated[Path, typer.Option(metavar="DIR", help="Gets a folder of the study's name with the report.")]
-JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Print BibTeX for the package, the study and the papers behind what it compares."""
     from .report.citation import bibtex
