@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -80,6 +80,35 @@ def fit(
         ValueError: a bad value, tasks whose spaces differ, or a method that does not apply to the task.
     """
     chosen = get_method(method) if isinstance(method, str) else method
+    setting = prepare(
+        chosen,
+        task,
+        seeds,
+        energy=energy,
+        network=network,
+        budget=budget or Budget(),
+        dtype=dtype,
+        device=device,
+        compile=compile,
+        options=options,
+    )
+    return chosen.fit(setting)
+
+
+def prepare(
+    method: type[Method],
+    task: Task | Sequence[Task],
+    seeds: Sequence[int],
+    *,
+    energy: Callable[[Task], nn.Module] | None,
+    network: Network | None,
+    budget: Budget,
+    dtype: torch.dtype,
+    device: str,
+    compile: bool,
+    options: Mapping[str, Any],
+) -> Setting:
+    """Everything a fit needs, checked; arguments and errors are those of `fit`."""
     seeds = tuple(check_seed(seed, f"seeds[{i}]") for i, seed in enumerate(seeds))
     if not seeds:
         raise invalid("seeds", seeds, "at least one seed")
@@ -87,26 +116,25 @@ def fit(
     if len(tasks) != len(seeds) or not all(isinstance(item, Task) for item in tasks):
         raise invalid("task", task, f"one task, or a list of {len(seeds)}, one for each seed")
     same_spaces(tasks)
-    reason = chosen.why_not(tasks[0])
+    reason = method.why_not(tasks[0])
     if reason is not None:
-        raise invalid("method", chosen.name, f"a method that applies to {tasks[0].name}: {reason}")
-    if not chosen.batchable and len(seeds) > 1:
-        raise invalid("seeds", seeds, f"one seed: {chosen.name} trains one replicate at a time")
+        raise invalid("method", method.name, f"a method that applies to {tasks[0].name}: {reason}")
+    if not method.batchable and len(seeds) > 1:
+        raise invalid("seeds", seeds, f"one seed: {method.name} trains one replicate at a time")
     if energy is not None and network is not None:
         raise invalid("network", network, "None where an energy is given")
     if dtype not in (torch.float32, torch.float64):
         raise invalid("dtype", dtype, "torch.float32 or torch.float64")
-    setting = Setting(
+    return Setting(
         tasks=tasks,
         seeds=seeds,
-        options=OptionBatch.from_given(chosen.Options, options, len(seeds), chosen.name),
+        options=OptionBatch.from_given(method.Options, options, len(seeds), method.name),
         network=energy or network or Network(),
-        budget=budget or Budget(),
+        budget=budget,
         dtype=dtype,
         device=_checked_device(device),
         compile=compile,
     )
-    return chosen.fit(setting)
 
 
 def _checked_device(device: str) -> str:

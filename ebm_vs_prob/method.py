@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .budget import Budget
     from .energies import Network
-    from .model import Model
+    from .model import Model, Training
     from .tasks.base import Task
 
 Family = Literal["ebm", "prob", "control"]
@@ -30,7 +30,9 @@ class MethodOptions(Options):
 
     learning_rate: Annotated[float, PER_REPLICATE, Field(gt=0, description="Adam's peak step size")] = 3e-3
     scale: Annotated[
-        float, PER_REPLICATE, Field(gt=0, description="length unit of the method's widths; an aware arm sets the thickness")
+        float,
+        PER_REPLICATE,
+        Field(gt=0, description="length unit of the method's widths; an aware arm sets the thickness"),
     ] = 1.0
 
 
@@ -78,8 +80,19 @@ class Method(ABC):
 
     @classmethod
     @abstractmethod
+    def build(cls, setting: Setting) -> Model:
+        """The untrained Model of R replicates, initialised from their seeds."""
+
+    @classmethod
+    @abstractmethod
+    def train(cls, model: Model) -> Training:
+        """Train `model.module` in place within `model.setting.budget`; `training.train` is the loop most methods need."""
+
+    @classmethod
     def fit(cls, setting: Setting) -> Model:
-        """Train R replicates and return them as one Model."""
+        """Build, train and freeze."""
+        model = cls.build(setting)
+        return model.finished(cls.train(model))
 
     @classmethod
     def smoothing(cls, options: Any) -> float:

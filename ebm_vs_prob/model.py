@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from .errors import NotNormalised, invalid
 from .seeding import torch_generator
@@ -66,12 +66,19 @@ class Model:
 
     normalised: ClassVar[bool] = False
 
-    def __init__(self, method: type[Method], setting: Setting, module: nn.Module, training: Training) -> None:
+    training: Training
+
+    def __init__(self, method: type[Method], setting: Setting, module: nn.Module) -> None:
         self.method = method
         self.setting = setting
-        self.module = module.requires_grad_(False).eval()
-        self.training = training
+        self.module = module
         self._data_kernel: DataKernel | None = None
+
+    def finished(self, training: Training) -> Self:
+        """The model with its training on record and its parameters frozen."""
+        self.training = training
+        self.module.requires_grad_(False).eval()
+        return self
 
     @property
     def num_replicates(self) -> int:
@@ -200,7 +207,12 @@ class Model:
         if self.y_box.dim > MAX_QUADRATURE_DIM:
             normalizer = ImportanceSampling(proposal=self.data_kernel.proposal(x))
         return GibbsBoltzmann(
-            self.module, y_dim=self.y_box.dim, x=x, beta=inverse_temperature, bounds=self.y_box.bounds, normalizer=normalizer
+            self.module,
+            y_dim=self.y_box.dim,
+            x=x,
+            beta=inverse_temperature,
+            bounds=self.y_box.bounds,
+            normalizer=normalizer,
         )
 
     @property
@@ -233,7 +245,9 @@ class Model:
         if value.ndim == 2:
             value = value.unsqueeze(0)
         if value.ndim != 3 or value.shape[0] not in (1, self.num_replicates):
-            raise invalid(f"{name}.shape", tuple(value.shape), f"(n, {space.dim}) or ({self.num_replicates}, n, {space.dim})")
+            raise invalid(
+                f"{name}.shape", tuple(value.shape), f"(n, {space.dim}) or ({self.num_replicates}, n, {space.dim})"
+            )
         return value.to(device=self.setting.device, dtype=self.setting.dtype)
 
     def __repr__(self) -> str:
@@ -270,4 +284,13 @@ class DensityModel(Model):
         return self.gibbs(x).log_prob(y)
 
 
-__all__ = ["MAX_QUADRATURE_DIM", "Answers", "DensityModel", "EnergyModel", "Model", "ReplicateStatus", "StepRule", "Training"]
+__all__ = [
+    "MAX_QUADRATURE_DIM",
+    "Answers",
+    "DensityModel",
+    "EnergyModel",
+    "Model",
+    "ReplicateStatus",
+    "StepRule",
+    "Training",
+]

@@ -16,6 +16,7 @@ from torch import nn
 from .budget import Budget, Cost
 from .energies import Network
 from .errors import invalid
+from .fitting import get_method, prepare
 from .model import EnergyModel, Model, ReplicateStatus, Training
 from .tasks import get_task
 
@@ -62,15 +63,13 @@ def load_model(path: str | Path, energy: Callable[[Task], nn.Module] | None = No
         ValueError: not such a file, one of another format or method version, or a missing factory.
         LookupError: a task or method that is not registered here.
     """
-    from .fitting import fit
-
     try:
         with safe_open(str(path), framework="pt") as file:
             header = json.loads((file.metadata() or {})["ebm_vs_prob"])
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if header["format"] != FORMAT:
             raise invalid("path", str(path), f"a model of format {FORMAT}, not {header['format']}")
-        return _rebuilt(header, arrays, energy, device, str(path), fit)
+        return _rebuilt(header, arrays, energy, device, str(path))
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise invalid("path", str(path), f"a file that model.save wrote ({type(error).__name__}: {error})") from None
 
@@ -81,49 +80,39 @@ def _rebuilt(
     energy: Callable[[Task], nn.Module] | None,
     device: str,
     path: str,
-    fit: Callable[..., Model],
 ) -> Model:
     if header["network"] is None and energy is None:
         raise invalid("energy", None, f"the factory that {path} was fitted with: its energy is not the package's own")
-    tasks = [get_task(task["name"], **task["options"]) for task in header["tasks"]]
-    names = header["options"][0]
-    options = {name: _column(name, header["options"]) for name in names}
-    # One step on few examples builds the module and the Model class of the method; the stored state then replaces it.
-    budget = Budget(**header["budget"])
-    model = fit(
-        header["method"],
-        tasks,
-        header["seeds"],
-        energy=energy,
-        network=None if header["network"] is None else Network(**header["network"]),
-        budget=budget.model_copy(update={"steps": 1, "multiply_adds": None}),
-        dtype=_DTYPES[header["dtype"]],
-        device=device,
-        **options,
-    )
-    if model.method.version != header["method_version"]:
+    method = get_method(header["method"])
+    if method.version != header["method_version"]:
         raise invalid(
-            "path", path, f"a model of {header['method']} version {model.method.version}, not {header['method_version']}"
+            "path", path, f"a model of {method.name} version {method.version}, not {header['method_version']}"
         )
+    tasks = [get_task(task["name"], **task["options"]) for task in header["tasks"]]
+    network = header["network"]
+    rows = header["options"]
+    given = {name: [row[name] for row in rows] for name in rows[0]}
+    model = method.build(
+        prepare(
+            method,
+            tasks,
+            header["seeds"],
+            energy=energy,
+            network=None if network is None else Network(**network),
+            budget=Budget(**header["budget"]),
+            dtype=_DTYPES[header["dtype"]],
+            device=device,
+            compile=False,
+            options={name: column[0] if len(set(map(str, column))) == 1 else column for name, column in given.items()},
+        )
+    )
     state = {name.removeprefix("module."): value for name, value in arrays.items() if name.startswith("module.")}
     model.module.load_state_dict(state)
-    model.setting = _with_budget(model.setting, budget)
-    model.training = Training(
+    training = Training(
         arrays["training.loss"],
         tuple(ReplicateStatus(*status) for status in header["status"]),
         tuple(Cost(**cost) for cost in header["cost"]),
     )
     if isinstance(model, EnergyModel):
         model._beta = arrays.get("beta")
-    return model
-
-
-def _column(name: str, rows: list[dict[str, Any]]) -> Any:
-    values = [row[name] for row in rows]
-    return values[0] if all(value == values[0] for value in values) else values
-
-
-def _with_budget(setting: Any, budget: Budget) -> Any:
-    from dataclasses import replace
-
-    return replace(setting, budget=budget)
+    return model.finished(training)

@@ -49,7 +49,9 @@ Loss = Callable[[Batch], torch.Tensor]
 
 def training_data(setting: Setting) -> tuple[torch.Tensor, torch.Tensor]:
     """The training pairs of every replicate, (R, N, dx) and (R, N, dy), in the setting's dtype and on its device."""
-    pairs = [task.sample(setting.budget.examples, seed) for task, seed in zip(setting.tasks, setting.seeds, strict=True)]
+    pairs = [
+        task.sample(setting.budget.examples, seed) for task, seed in zip(setting.tasks, setting.seeds, strict=True)
+    ]
     x, y = (torch.stack(part).to(device=setting.device, dtype=setting.dtype) for part in zip(*pairs, strict=True))
     return x, y
 
@@ -115,17 +117,19 @@ def train(
     setting: Setting,
     module: nn.Module,
     loss: Loss,
-    noise: Mapping[str, Noise],
+    noise: Mapping[str, Noise] | None = None,
     *,
     energy_evaluations: float,
-    multiply_adds: float,
 ) -> Training:
     """Minimise `loss` (one number a replicate) over the parameters of `module`, in place.
 
-    `energy_evaluations` and `multiply_adds` are what one step costs one replicate, counted from shapes; a budget of
-    multiply-adds sets the number of steps by them. A replicate whose loss or parameters stop being finite is marked
+    `energy_evaluations` is what one example costs in one step (a forward pass 1, each backward pass 2); with the
+    module's own `multiply_adds` it gives the cost, and turns a budget of multiply-adds into steps. A replicate whose loss or parameters stop being finite is marked
     failed with the step and the reason; the others go on as they were.
     """
+    noise = noise or {}
+    evaluations = energy_evaluations * setting.budget.batch_size
+    multiply_adds = evaluations * float(module.multiply_adds)  # type: ignore[arg-type]
     steps = setting.budget.steps_for(multiply_adds)
     optimizer = ReplicatedAdam(module, setting.options.learning_rate)
     objective: Loss = torch.compile(loss) if setting.compile else loss
@@ -138,7 +142,7 @@ def train(
     seconds = (time.perf_counter() - started) / setting.num_replicates
     cost = Cost(
         steps=steps,
-        energy_evaluations=energy_evaluations * steps,
+        energy_evaluations=evaluations * steps,
         multiply_adds=multiply_adds * steps,
         seconds=seconds,
     )

@@ -8,7 +8,7 @@ from torch import nn
 from ..energies import ReplicatedMLP, box_dims, build_head, distinct
 from ..errors import NotNormalised
 from ..method import GaussianOptimum, Method, Setting
-from ..model import Model
+from ..model import Model, Training
 from ..registry import METHODS
 from ..training import Batch, train
 
@@ -53,20 +53,14 @@ class MeanSquaredError(Method):
     gaussian_optimum = GaussianOptimum(curvature=lambda options: 1.0)
 
     @classmethod
-    def fit(cls, setting: Setting) -> RegressionModel:
+    def build(cls, setting: Setting) -> RegressionModel:
         _, y_dim = box_dims(setting)
-        energy = RegressionEnergy(build_head(setting, y_dim))
+        return RegressionModel(cls, setting, RegressionEnergy(build_head(setting, y_dim)))
 
+    @classmethod
+    def train(cls, model: Model) -> Training:
         def loss(batch: Batch) -> torch.Tensor:
-            return energy(batch.x, batch.y).mean(-1)
+            energy: torch.Tensor = model.module(batch.x, batch.y)
+            return energy.mean(-1)
 
-        evaluations = 3.0 * setting.budget.batch_size
-        training = train(
-            setting,
-            energy,
-            loss,
-            {},
-            energy_evaluations=evaluations,
-            multiply_adds=evaluations * energy.multiply_adds,
-        )
-        return RegressionModel(cls, setting, energy, training)
+        return train(model.setting, model.module, loss, energy_evaluations=3)

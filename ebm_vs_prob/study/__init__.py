@@ -1,0 +1,34 @@
+"""Studies: validated TOML to plan, batches, records and a tidy table. Heavy modules load when a name is first used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_HOMES = {
+    "run": ("run_study", "load_results", "study_status"),
+    "plan": ("Plan", "plan_study"),
+    "schema": ("Study", "list_studies", "load_study"),
+    "store": ("Store",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [*sorted(_HOME_OF)]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from .plan import Plan, plan_study
+    from .run import load_results, run_study, study_status
+    from .schema import Study, list_studies, load_study
+    from .store import Store
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOME_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

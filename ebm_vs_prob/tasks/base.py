@@ -31,11 +31,24 @@ class Reference(ABC):
 
     @abstractmethod
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """ln p(y | x) in nats, float64, shape (n,), for x (n, dx) and y (n, dy).
+        """ln p(y | x) in nats, float64, shape (n,), for x (n, dx) and y (n, dy); differentiable in y.
 
         Raises:
             NoExactReference: at thickness 0, where y has no density, and where the task has none.
+            ValueError: shapes that do not fit the task's spaces, or non-finite values.
         """
+
+    def _log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """As `log_prob` for any broadcasting leading dimensions, (..., dx) and (..., dy) -> (...), values unchecked.
+
+        References with a closed form override it with pure tensor code, twice differentiable and fit for `torch.func`
+        transforms, which cannot pass through a check of values.
+        """
+        import torch
+
+        shape = torch.broadcast_shapes(x.shape[:-1], y.shape[:-1])
+        flat = [value.expand(*shape, value.shape[-1]).reshape(shape.numel(), value.shape[-1]) for value in (x, y)]
+        return self.log_prob(flat[0], flat[1]).reshape(shape)
 
     @abstractmethod
     def distance(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
+import torch
 from pydantic import Field
 
 from ...energies import build_energy, energy_and_gradient
 from ...method import GaussianOptimum, Method, MethodOptions, Setting
-from ...model import EnergyModel
+from ...model import EnergyModel, Model, Training
 from ...options import PER_REPLICATE
 from ...registry import METHODS
 from ...training import Batch, Noise, train
@@ -38,25 +39,20 @@ class DenoisingScoreMatching(Method):
         return float(options.sigma * options.scale)
 
     @classmethod
-    def fit(cls, setting: Setting) -> EnergyModel:
-        energy = build_energy(setting)
-        size, y_dim = setting.budget.batch_size, setting.tasks[0].y_space.dim
+    def build(cls, setting: Setting) -> EnergyModel:
+        return EnergyModel(cls, setting, build_energy(setting))
+
+    @classmethod
+    def train(cls, model: Model) -> Training:
+        setting, energy = model.setting, model.module
         sigma = (setting.options.sigma * setting.options.scale).to(device=setting.device, dtype=setting.dtype)
         sigma = sigma.reshape(-1, 1, 1)
 
-        def loss(batch: Batch):  # type: ignore[no-untyped-def]
+        def loss(batch: Batch) -> torch.Tensor:
             noise = batch.noise["y"]
             _, gradient = energy_and_gradient(energy, batch.x, batch.y + sigma * noise)
             return denoising_score_matching_loss(gradient, noise, sigma)
 
-        # Forward 1 and its inner gradient 2, and each of the three differentiated once more.
-        evaluations = 9.0 * size
-        training = train(
-            setting,
-            energy,
-            loss,
-            {"y": Noise("normal", (size, y_dim))},
-            energy_evaluations=evaluations,
-            multiply_adds=evaluations * energy.multiply_adds,
-        )
-        return EnergyModel(cls, setting, energy, training)
+        noise = {"y": Noise("normal", (setting.budget.batch_size, model.y_box.dim))}
+        # Forward 1 and its backward to y 2; the backward of the loss goes back through all three.
+        return train(setting, energy, loss, noise, energy_evaluations=9)

@@ -12,7 +12,7 @@ from torch import nn
 
 from ...energies import ReplicatedMLP, box_dims, build_head, distinct
 from ...method import GaussianOptimum, Method, MethodOptions, Setting
-from ...model import DensityModel
+from ...model import DensityModel, Model, Training
 from ...registry import METHODS
 from ...seeding import torch_generator
 from ...training import Batch, train
@@ -29,7 +29,9 @@ class MixtureDensityOptions(MethodOptions):
 class MixtureDensityEnergy(nn.Module):
     """R mixture densities as energies: E(x, y) = -ln q(y | x), exactly normalised over all of space."""
 
-    def __init__(self, head: ReplicatedMLP, centers: torch.Tensor, y_dim: int, components: int, floor: torch.Tensor) -> None:
+    def __init__(
+        self, head: ReplicatedMLP, centers: torch.Tensor, y_dim: int, components: int, floor: torch.Tensor
+    ) -> None:
         super().__init__()
         self.head = head
         self.num_replicates = head.num_replicates
@@ -105,39 +107,30 @@ class MixtureDensity(Method):
     gaussian_optimum = GaussianOptimum(curvature=lambda options: 1.0)
 
     @classmethod
-    def fit(cls, setting: Setting) -> MixtureDensityModel:
-        energy = build_mixture_density(setting)
-        size = setting.budget.batch_size
+    def build(cls, setting: Setting) -> MixtureDensityModel:
+        _, y_dim = box_dims(setting)
+        box: Any = setting.tasks[0].y_space
+        components = setting.options.components
+        head = build_head(setting, components * (1 + 2 * y_dim))
+        # Over the middle half of the box, where a bounded task's answers are.
+        centers = [
+            0.5 * box.uniform((components,), torch_generator(seed, "initialisation", "centers"))
+            for seed in setting.seeds
+        ]
+        floor = setting.options.min_scale * setting.options.scale
+        energy = MixtureDensityEnergy(head, torch.stack(centers), y_dim, components, floor)
+        return MixtureDensityModel(cls, setting, energy.to(device=setting.device, dtype=setting.dtype))
+
+    @classmethod
+    def train(cls, model: Model) -> Training:
+        energy, size = model.module, model.setting.budget.batch_size
         elbo = ReplicatedELBO()
 
-        def model(x: torch.Tensor, y: torch.Tensor) -> None:
+        def mixture(x: torch.Tensor, y: torch.Tensor) -> None:
             with pyro.plate("replicate", y.shape[0], dim=-2), pyro.plate("data", y.shape[1], dim=-1):
                 pyro.sample("y", energy.conditional(distinct(x)), obs=y)
 
         def loss(batch: Batch) -> torch.Tensor:
-            return elbo.replicate_losses(model, no_guide, batch.x, batch.y) / size
+            return elbo.replicate_losses(mixture, no_guide, batch.x, batch.y) / size
 
-        evaluations = 3.0 * size
-        training = train(
-            setting,
-            energy,
-            loss,
-            {},
-            energy_evaluations=evaluations,
-            multiply_adds=evaluations * energy.multiply_adds,
-        )
-        return MixtureDensityModel(cls, setting, energy, training)
-
-
-def build_mixture_density(setting: Setting) -> MixtureDensityEnergy:
-    """The untrained network: components centred uniformly over the middle half of the y-box, each replicate's own."""
-    _, y_dim = box_dims(setting)
-    box: Any = setting.tasks[0].y_space
-    components = setting.options.components
-    head = build_head(setting, components * (1 + 2 * y_dim))
-    centers = torch.stack(
-        [0.5 * box.uniform((components,), torch_generator(seed, "initialisation", "centers")) for seed in setting.seeds]
-    )
-    floor = setting.options.min_scale * setting.options.scale
-    energy = MixtureDensityEnergy(head, centers, y_dim, components, floor)
-    return energy.to(device=setting.device, dtype=setting.dtype)
+        return train(model.setting, energy, loss, energy_evaluations=3)
