@@ -68,19 +68,24 @@ def validated(schema: type[SchemaT], given: Mapping[str, Any], where: str) -> Sc
 
 
 def describe(error: ValidationError, schema: type[BaseModel], where: str) -> ValueError:
-    """The first mistake of a pydantic error in the package's own words."""
-    mistake = error.errors()[0]
+    """The first mistake in the package's own words; a misspelt key comes before the one it leaves missing."""
+    mistake = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     path = ".".join(str(part) for part in mistake["loc"])
     if mistake["type"] == "extra_forbidden":
         nested = _schema_at(schema, mistake["loc"][:-1])
         parent = ".".join(str(part) for part in mistake["loc"][:-1])
         place = f"{where}: {parent}" if parent else where
-        return unknown(f"option of {place}:", mistake["loc"][-1], nested.model_fields if nested else ())
+        return unknown(f"option of {place}:", mistake["loc"][-1], _keys(nested))
     if mistake["type"] == "missing":
         return ValueError(f"{where}: {path} is missing: it has no default")
     expected = mistake["msg"].removeprefix("Value error, ")
     expected = expected[0].lower() + expected[1:].replace("Input should be", "")
     return invalid(f"{where}: {path}", mistake["input"], expected.removeprefix("input should be ").strip())
+
+
+def _keys(schema: type[BaseModel] | None) -> list[str]:
+    """The keys of a table, as files write them."""
+    return [field.alias or name for name, field in schema.model_fields.items()] if schema else []
 
 
 def _schema_at(schema: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel] | None:

@@ -1,0 +1,280 @@
+"""The study file: strict TOML, every mistake answered with file, field, value and the valid choices in one line."""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError
+
+from ..errors import invalid, unknown
+from ..options import Options, describe
+
+SCHEMA = 1
+PRIMARY_BUDGET = "equal_steps"
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="lower-case letters, digits, _ and -")]
+Thickness = Annotated[float, Field(ge=0.0)]
+SchemaT = TypeVar("SchemaT", bound=BaseModel)
+
+
+class Scale(Options):
+    """How large a run is: its seeds 0 .. seeds-1, and the options of `Network`, `Budget` and `Evaluation`."""
+
+    seeds: Annotated[int, Field(ge=1)]
+    network: Annotated[dict[str, Any], Field(default_factory=dict)]
+    budget: Annotated[dict[str, Any], Field(default_factory=dict)]
+    budgets: Annotated[
+        dict[Name, dict[str, Any]],
+        Field(default_factory=dict, description="further budget arms by name; each replaces entries of `budget`"),
+    ]
+    evaluation: Annotated[dict[str, Any], Field(default_factory=dict)]
+    dtype: Literal["float32", "float64"] = "float32"
+    compile: bool = False
+    time_limit: Annotated[float, Field(gt=0, description="seconds a batch may take before its worker is stopped")] = (
+        3600.0
+    )
+
+
+class TaskGrid(Options):
+    """One task at each thickness; without `thickness`, at the task's own default or the one in `options`."""
+
+    name: str
+    options: Annotated[dict[str, Any], Field(default_factory=dict)]
+    thickness: Annotated[tuple[Thickness, ...] | None, Field(min_length=1)] = None
+
+
+class Arm(Options):
+    """A method with its options: what verdicts contrast."""
+
+    name: Name
+    label: str = ""
+    method: str
+    options: Annotated[dict[str, Any], Field(default_factory=dict)]
+    scale: Annotated[
+        Literal["thickness"] | None, Field(description="give the method the thickness as its `scale` option")
+    ] = None
+    scale_floor: Annotated[float, Field(gt=0, description="least `scale` given, for thickness 0")] = 0.003
+    tasks: Annotated[
+        tuple[str, ...] | None, Field(min_length=1, description="the tasks it runs on; all by default")
+    ] = None
+
+    @property
+    def title(self) -> str:
+        """The label for people, the name where there is none."""
+        return self.label or self.name
+
+
+class Criterion(Options):
+    """What is decided, fixed before the run.
+
+    `slope`: of ln metric in ln thickness over `range`; `difference` and `ratio`: of `arms` against `against` at each
+    `thickness`. `below` and `above` bound the interval of the effect; `law` is the value that theory predicts.
+    """
+
+    id: str
+    claim: str
+    statement: str
+    kind: Literal["slope", "difference", "ratio"]
+    metric: str
+    arms: Annotated[tuple[str, ...], Field(min_length=1)]
+    against: tuple[str, ...] = ()
+    tasks: Annotated[tuple[str, ...], Field(min_length=1)]
+    thickness: tuple[Thickness, ...] = ()
+    range: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
+    choose_step_at: Annotated[float, Field(ge=0)] | None = None
+    below: float | None = None
+    above: float | None = None
+    law: float | None = None
+
+
+class Study(Options):
+    """A study file, validated. Attributes are the file's keys; `path` is where it was read from."""
+
+    schema_number: Annotated[Literal[1], Field(alias="schema")]
+    name: Name
+    title: str
+    claims: Annotated[tuple[str, ...], Field(min_length=1)]
+    question: str = ""
+    plugins: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*$")], ...],
+        Field(description="modules that register further tasks and methods; importable wherever workers run"),
+    ] = ()
+    scales: Annotated[dict[Name, Scale], Field(min_length=1)]
+    evaluation: Annotated[dict[str, Any], Field(default_factory=dict)]
+    tasks: Annotated[tuple[TaskGrid, ...], Field(min_length=1)]
+    arms: Annotated[tuple[Arm, ...], Field(min_length=1)]
+    criteria: tuple[Criterion, ...] = ()
+    _path: Path | None = PrivateAttr(default=None)
+
+    @property
+    def path(self) -> Path | None:
+        """The file the study was read from, or None."""
+        return self._path
+
+    @property
+    def where(self) -> str:
+        """What error messages call this study."""
+        return str(self._path) if self._path else self.name
+
+    def arm(self, name: str) -> Arm:
+        """The arm of that name; a `LookupError` with the nearest where there is none."""
+        for arm in self.arms:
+            if arm.name == name:
+                return arm
+        raise unknown(f"arm of {self.where}:", name, [arm.name for arm in self.arms])
+
+    def at(self, scale: str) -> Scale:
+        """The scale of that name; a `LookupError` with the nearest where there is none."""
+        if scale not in self.scales:
+            raise unknown(f"scale of {self.where}:", scale, self.scales)
+        return self.scales[scale]
+
+    def thickness_of(self, task: str) -> tuple[float, ...]:
+        """The thicknesses a task of the grid lists; empty where it runs at its default."""
+        return next((grid.thickness or () for grid in self.tasks if grid.name == task), ())
+
+    def runs(self, scale: str) -> dict[str, Any]:
+        """All of the file that decides what is run at a scale, canonical: titles and criteria left out."""
+        whole = self.model_dump(mode="json", by_alias=True)
+        return {
+            "scale": {key: value for key, value in whole["scales"][scale].items() if key != "time_limit"},
+            "arms": [{key: value for key, value in arm.items() if key != "label"} for arm in whole["arms"]],
+            **{key: whole[key] for key in ("evaluation", "tasks", "plugins")},
+        }
+
+
+def from_table(schema: type[SchemaT], table: Mapping[str, Any], where: str) -> SchemaT:
+    """An instance of a strict schema from a table of a file, where a tuple is written as a list.
+
+    Raises:
+        ValueError: the first mistake, as one line with field, value and what is valid.
+        UnknownName: a key that does not exist, with the nearest that does.
+    """
+    try:
+        return schema.model_validate_json(json.dumps(dict(table), default=str))
+    except ValidationError as error:
+        raise describe(error, schema, where) from None
+
+
+def study_folders() -> list[Path]:
+    """Where studies are looked up by name: the installed package's own, or the checkout's `studies/`."""
+    package = Path(__file__).resolve().parent.parent
+    return [folder for folder in (package / "studies", package.parent / "studies") if folder.is_dir()]
+
+
+def list_studies() -> list[str]:
+    """Names of the studies that come with the package."""
+    return sorted({path.stem for folder in study_folders() for path in folder.glob("*.toml")})
+
+
+def find_study(path_or_name: str | Path) -> Path:
+    """The file of a study: a path, or a name in `studies/`.
+
+    Raises:
+        UnknownName: neither a file nor a name, with the nearest name.
+    """
+    path = Path(path_or_name)
+    if path.is_file():
+        return path
+    if len(path.parts) == 1:
+        for folder in study_folders():
+            candidate = folder / f"{path.name.removesuffix('.toml')}.toml"
+            if candidate.is_file():
+                return candidate
+    raise unknown("study", str(path_or_name), list_studies())
+
+
+def load_study(path_or_name: str | Path) -> Study:
+    """A study file, validated in itself; options of tasks and methods are checked when it is planned.
+
+    Raises:
+        UnknownName: no such study, or a key or a reference that does not exist.
+        ValueError: a file that is not TOML, or a bad value.
+    """
+    path = find_study(path_or_name)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a TOML file: {' '.join(str(error).split())}") from None
+    study = from_table(Study, table, str(path))
+    study._path = path
+    _check_references(study)
+    return study
+
+
+def _check_references(study: Study) -> None:
+    where = study.where
+    tasks = _distinct(f"{where}: tasks", [grid.name for grid in study.tasks])
+    arms = _distinct(f"{where}: arms", [arm.name for arm in study.arms])
+    _distinct(f"{where}: criteria", [criterion.id for criterion in study.criteria])
+    for grid in study.tasks:
+        if grid.thickness is not None:
+            _distinct(f"{where}: tasks.{grid.name}.thickness", grid.thickness)
+            if "thickness" in grid.options:
+                raise invalid(
+                    f"{where}: tasks.{grid.name}.options.thickness", grid.options["thickness"], "one of the two"
+                )
+    for scale_name, scale in study.scales.items():
+        if PRIMARY_BUDGET in scale.budgets:
+            raise invalid(
+                f"{where}: scales.{scale_name}.budgets", PRIMARY_BUDGET, "another name: it is that of `budget`"
+            )
+    for arm in study.arms:
+        _known(f"task of {where}: arms.{arm.name}.tasks:", arm.tasks or (), tasks)
+    for criterion in study.criteria:
+        _check_bounds(criterion, f"{where}: criteria.{criterion.id}")
+        place = f"of {where}: criteria.{criterion.id}"
+        if criterion.claim not in study.claims:
+            raise unknown(f"claim {place}.claim:", criterion.claim, study.claims)
+        _known(f"arm {place}.arms:", criterion.arms, arms)
+        _known(f"arm {place}.against:", criterion.against, arms)
+        _known(f"task {place}.tasks:", criterion.tasks, tasks)
+        for task in criterion.tasks:
+            grid_values = study.thickness_of(task)
+            chosen = [
+                *criterion.thickness,
+                *([criterion.choose_step_at] if criterion.choose_step_at is not None else []),
+            ]
+            for value in chosen:
+                if not any(math.isclose(value, other, rel_tol=1e-9, abs_tol=0.0) for other in grid_values):
+                    field = f"{where}: criteria.{criterion.id}: thickness"
+                    raise invalid(
+                        field, value, f"one that tasks.{task} lists: {', '.join(map(str, grid_values)) or 'none'}"
+                    )
+
+
+def _check_bounds(criterion: Criterion, where: str) -> None:
+    needed = ("range",) if criterion.kind == "slope" else ("against", "thickness")
+    foreign = ("against", "thickness", "choose_step_at") if criterion.kind == "slope" else ("range",)
+    for field in needed:
+        if not getattr(criterion, field):
+            raise ValueError(f"{where}: {field} is missing: a criterion of kind {criterion.kind} needs it")
+    for field in foreign:
+        if getattr(criterion, field):
+            raise invalid(f"{where}: {field}", getattr(criterion, field), f"no {field} at kind {criterion.kind}")
+    if criterion.below is None and criterion.above is None:
+        raise ValueError(f"{where}: below or above is missing: a criterion needs one of them, or both")
+    if criterion.below is not None and criterion.above is not None and criterion.above >= criterion.below:
+        raise invalid(f"{where}: above", criterion.above, f"a number less than below = {criterion.below}")
+    if criterion.range is not None and criterion.range[0] >= criterion.range[1]:
+        raise invalid(f"{where}: range", criterion.range, "two numbers, low < high")
+
+
+def _distinct(field: str, values: Iterable[Any]) -> list[Any]:
+    listed = list(values)
+    for value in listed:
+        if listed.count(value) > 1:
+            raise invalid(field, value, "no value twice")
+    return listed
+
+
+def _known(kind: str, names: Iterable[str], choices: Iterable[str]) -> None:
+    valid = list(choices)
+    for name in names:
+        if name not in valid:
+            raise unknown(kind, name, valid)
