@@ -32,7 +32,7 @@ class MethodOptions(Options):
     scale: Annotated[
         float,
         PER_REPLICATE,
-        Field(gt=0, description="length unit of the method's widths; an aware arm sets the thickness"),
+        Field(gt=0, description="length unit of the method's widths; the thickness, if aware"),
     ] = 1.0
 
 
@@ -86,7 +86,7 @@ class Method(ABC):
     @classmethod
     @abstractmethod
     def train(cls, model: Model) -> Training:
-        """Train `model.module` in place within `model.setting.budget`; `training.train` is the loop most methods need."""
+        """Train `model.module` in place within `model.setting.budget`; `training.train` suits most methods."""
 
     @classmethod
     def fit(cls, setting: Setting) -> Model:

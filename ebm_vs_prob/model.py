@@ -28,7 +28,7 @@ MAX_QUADRATURE_DIM = 2
 
 @dataclass(frozen=True)
 class Answers:
-    """What inference found: y (R, n, n_starts, dy), its latent z or None, and (R, n, n_starts) energies, steps, flags."""
+    """What inference found: y (R, n, n_starts, dy), its latent z or None; energies, steps, flags (R, n, n_starts)."""
 
     y: torch.Tensor
     z: torch.Tensor | None
@@ -186,8 +186,8 @@ class Model:
             NotNormalised: the model is an unnormalised energy.
         """
         raise NotNormalised(
-            f"{self.method.name} is an unnormalised energy and has no log_prob: normalise it, with an error bar, through "
-            "model.gibbs(x), whose log_prob(y) and log_partition() are those of exp(-beta E) at the fitted model.beta"
+            f"{self.method.name} is an unnormalised energy and has no log_prob: normalise it, with an error bar, "
+            "through model.gibbs(x), whose log_prob(y) and log_partition() are those of exp(-beta E) at the fitted model.beta"
         )
 
     def gibbs(self, x: torch.Tensor, beta: torch.Tensor | float | None = None) -> GibbsBoltzmann:
@@ -282,15 +282,3 @@ class DensityModel(Model):
             density = self.gibbs(self._placed("x", x)[:, :1])
             return density.log_prob(y.movedim(1, 0).unsqueeze(2)).squeeze(2).movedim(0, 1)
         return self.gibbs(x).log_prob(y)
-
-
-__all__ = [
-    "MAX_QUADRATURE_DIM",
-    "Answers",
-    "DensityModel",
-    "EnergyModel",
-    "Model",
-    "ReplicateStatus",
-    "StepRule",
-    "Training",
-]

@@ -154,6 +154,6 @@ class OptionBatch:
         return getattr(first, name)
 
     def column(self, name: str, like: torch.Tensor) -> torch.Tensor:
-        """A per-replicate option as (R, 1, ..., 1), in the dtype and on the device of `like` and with its dimensions."""
+        """A per-replicate option as (R, 1, ..., 1), with the dtype, device and number of dimensions of `like`."""
         values: torch.Tensor = getattr(self, name)
         return values.to(like).reshape(-1, *[1] * (like.ndim - 1))

@@ -124,8 +124,8 @@ def train(
     """Minimise `loss` (one number a replicate) over the parameters of `module`, in place.
 
     `energy_evaluations` is what one example costs in one step (a forward pass 1, each backward pass 2); with the
-    module's own `multiply_adds` it gives the cost, and turns a budget of multiply-adds into steps. A replicate whose loss or parameters stop being finite is marked
-    failed with the step and the reason; the others go on as they were.
+    module's own `multiply_adds` it gives the cost, and turns a budget of multiply-adds into steps. A replicate whose
+    loss or parameters stop being finite is marked failed with the step and the reason; the others go on as they were.
     """
     noise = noise or {}
     evaluations = energy_evaluations * setting.budget.batch_size

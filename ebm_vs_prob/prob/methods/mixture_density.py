@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, cast
 
 import pyro
 import pyro.distributions as dist
@@ -29,14 +29,13 @@ class MixtureDensityOptions(MethodOptions):
 class MixtureDensityEnergy(nn.Module):
     """R mixture densities as energies: E(x, y) = -ln q(y | x), exactly normalised over all of space."""
 
-    def __init__(
-        self, head: ReplicatedMLP, centers: torch.Tensor, y_dim: int, components: int, floor: torch.Tensor
-    ) -> None:
+    centers: torch.Tensor
+    floor: torch.Tensor
+
+    def __init__(self, head: ReplicatedMLP, centers: torch.Tensor, floor: torch.Tensor) -> None:
         super().__init__()
         self.head = head
-        self.num_replicates = head.num_replicates
-        self.y_dim = y_dim
-        self.components = components
+        self.num_replicates, self.components, self.y_dim = centers.shape
         # Without x the trunk is a constant, and all components of a symmetric start would move as one.
         self.register_buffer("centers", centers)
         self.register_buffer("floor", floor)
@@ -113,17 +112,16 @@ class MixtureDensity(Method):
         components = setting.options.components
         head = build_head(setting, components * (1 + 2 * y_dim))
         # Over the middle half of the box, where a bounded task's answers are.
-        centers = [
-            0.5 * box.uniform((components,), torch_generator(seed, "initialisation", "centers"))
-            for seed in setting.seeds
-        ]
+        generators = [torch_generator(seed, "initialisation", "centers") for seed in setting.seeds]
+        centers = torch.stack([0.5 * box.uniform((components,), generator) for generator in generators])
         floor = setting.options.min_scale * setting.options.scale
-        energy = MixtureDensityEnergy(head, torch.stack(centers), y_dim, components, floor)
+        energy = MixtureDensityEnergy(head, centers, floor)
         return MixtureDensityModel(cls, setting, energy.to(device=setting.device, dtype=setting.dtype))
 
     @classmethod
     def train(cls, model: Model) -> Training:
-        energy, size = model.module, model.setting.budget.batch_size
+        energy = cast("MixtureDensityEnergy", model.module)
+        size = model.setting.budget.batch_size
         elbo = ReplicatedELBO()
 
         def mixture(x: torch.Tensor, y: torch.Tensor) -> None:

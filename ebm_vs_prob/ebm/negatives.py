@@ -1,0 +1,54 @@
+"""Where the energy must be high: points found by noise and by the model's own descent."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..energies import energy_and_gradient
+
+
+def noisy_answers(
+    y: torch.Tensor, normal: torch.Tensor, uniform: torch.Tensor, widths: tuple[torch.Tensor, torch.Tensor]
+) -> torch.Tensor:
+    """y moved by Gaussian noise whose width is log-uniform between two widths, a width a point: (R, B, K, dy).
+
+    Args:
+        y: right answers, (R, B, dy).
+        normal: standard normals, (R, B, K, dy).
+        uniform: uniforms on [0, 1), (R, B, K, 1).
+        widths: smallest and largest width in the units of y, (R, 1, 1, 1) each.
+    """
+    low, high = widths
+    return y.unsqueeze(2) + low * (high / low) ** uniform * normal
+
+
+def descended(
+    energy: nn.Module,
+    x: torch.Tensor,
+    start: torch.Tensor,
+    lengths: torch.Tensor,
+    bounds: tuple[float, float],
+) -> torch.Tensor:
+    """Where the energy's own descent leads: one move of each given length down the unit gradient, kept in the box.
+
+    Moves of set lengths reach the same distance whatever the energy's scale, which is arbitrary.
+
+    Args:
+        x: (R, B, 1, dx). start: (R, B, K, dy). lengths: (steps, R, 1, 1, 1), units of y.
+    """
+    y = start
+    for length in lengths:
+        _, gradient = energy_and_gradient(energy, x, y)
+        direction = gradient / gradient.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+        y = (y - length * direction).clamp(*bounds).detach()
+    return y
+
+
+def nearest_distance(y: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
+    """Distance of each y (R, B, K, dy) to the nearest of its training answers (R, B or 1, C, dy): (R, B, K)."""
+    replicates, size, count, dim = y.shape
+    if answers.shape[1] == 1:
+        flat = torch.cdist(y.reshape(replicates, size * count, dim), answers[:, 0])
+        return flat.amin(-1).reshape(replicates, size, count)
+    return torch.cdist(y, answers).amin(-1)
