@@ -1,0 +1,177 @@
+"""The rules of a method."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from ..errors import NotNormalised
+from ..spaces import Box
+from .rules import check_declaration, expect, global_generators_left_alone, integral, rule
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..method import Method
+    from ..model import Model
+    from ..tasks.base import Task
+
+
+def check_method(method: type[Method] | str, task: Task | None = None) -> None:
+    """Check a method on a task (by default the first of `circle`, `three_curves` and `digits` that it applies to).
+
+    Rules:
+        1. `name` is an identifier; `family`, `principle` and `normalised` are declared; `version` is an integer >= 1;
+           the smoothing is >= 0; an unknown option is a `LookupError`.
+        2. A short training gives a model of R replicates, each finite, with its cost counted.
+        3. `energy(x, y)` is (R, n), finite, the same for shared inputs as for one copy a replicate.
+        4. Same seeds, same model; another seed, another model (exact methods excepted); a replicate trained alone gives
+           the energies it gives in company to 1e-4.
+        5. `infer` and (ebm, prob) `sample` give (R, n, k, dy), finite, the same for the same seed.
+        6. A normalised model has `log_prob` (R, n), and up to two output dimensions exp(log_prob) integrates to 1
+           within 1e-2; any other raises `NotNormalised` and names `model.gibbs`.
+        7. `save` and `load_model` give the same energies back.
+        8. Global generators are left alone throughout.
+
+    Raises:
+        AssertionError: a rule is broken.
+    """
+    from ..fitting import get_method
+
+    chosen = get_method(method) if isinstance(method, str) else method
+    who = f"method {getattr(chosen, 'name', chosen.__qualname__)!r}"
+    with global_generators_left_alone(who):
+        check_declaration(chosen, who)
+        _check_method_declaration(chosen, who)
+        task = task or _applicable(chosen, who)
+        expect(LookupError, who, "an unknown option", lambda: _short_fit(chosen, task, [0], no_such_option=1))
+        seeds = [0, 1] if chosen.batchable else [1]
+        model = _short_fit(chosen, task, seeds)
+        x, y = (part.to(model.setting.dtype) for part in task.sample(12, seed=3, split="test"))
+        _check_fit(model, seeds, x, y, who)
+        _check_seeds(chosen, model, task, x, y, who)
+        _check_answering(model, x, who)
+        _check_probability(model, x, y, who)
+        _check_round_trip(model, x, y, who)
+
+
+def _check_method_declaration(method: type[Method], who: str) -> None:
+    from ..method import Family, Principle
+
+    for field, choices in (("family", get_args(Family)), ("principle", get_args(Principle))):
+        value = getattr(method, field, None)
+        rule(value in choices, who, f"{field} must be one of {', '.join(choices)}, not {value!r}")
+    rule(type(getattr(method, "normalised", None)) is bool, who, "normalised must be True or False")
+    smoothing = method.smoothing(method.Options())
+    rule(smoothing >= 0, who, f"smoothing must be >= 0, not {smoothing!r}")
+
+
+def _applicable(method: type[Method], who: str) -> Task:
+    from ..tasks import get_task
+
+    reasons = []
+    for task in (get_task("circle", thickness=0.1), get_task("three_curves", thickness=0.1), get_task("digits")):
+        reason = method.why_not(task)
+        if reason is None:
+            return task
+        reasons.append(f"{task.name}: {reason}")
+    raise AssertionError(
+        f"{who}: applies to none of the package's tasks, so give check_method one ({'; '.join(reasons)})"
+    )
+
+
+def _short_fit(method: type[Method], task: Task, seeds: list[int], **options: Any) -> Model:
+    from ..budget import Budget
+    from ..energies import Network
+    from ..fitting import fit
+
+    budget = Budget(steps=25, batch_size=16, examples=64)
+    return fit(method, task, seeds=seeds, budget=budget, network=Network(hidden=(8, 8)), **options)
+
+
+def _check_fit(model: Model, seeds: list[int], x: torch.Tensor, y: torch.Tensor, who: str) -> None:
+    import torch
+
+    count = len(seeds)
+    rule(model.num_replicates == count, who, f"fit must give {count} replicates, not {model.num_replicates}")
+    rule(len(model.status) == len(model.cost) == count, who, "status and cost must have one entry a replicate")
+    for status in model.status:
+        rule(status.ok, who, f"a short training on plain data must stay finite: step {status.step}, {status.reason}")
+    rule(model.normalised == model.method.normalised, who, "the model must be normalised exactly if the method says so")
+    energy = model.energy(x, y)
+    rule(energy.shape == (count, len(x)), who, f"energy must be (R, n) = {(count, len(x))}, not {tuple(energy.shape)}")
+    rule(energy.isfinite().all(), who, "energy must be finite on test data")
+    copied = model.energy(x.expand(count, -1, -1), y.expand(count, -1, -1))
+    rule(torch.allclose(copied, energy, rtol=1e-4, atol=1e-5), who, "energy must not depend on how inputs are shared")
+
+
+def _check_seeds(method: type[Method], model: Model, task: Task, x: torch.Tensor, y: torch.Tensor, who: str) -> None:
+    import torch
+
+    energy = model.energy(x, y)
+    again = _short_fit(method, task, list(model.seeds)).energy(x, y)
+    rule(torch.equal(again, energy), who, "same seeds must give the same model, bit for bit")
+    alone = _short_fit(method, task, [1]).energy(x, y)[0]
+    near = torch.allclose(alone, energy[-1], rtol=1e-4, atol=1e-4)
+    rule(near, who, "a replicate trained alone must be the replicate trained in company")
+    if method.principle != "exact":
+        other = _short_fit(method, task, [2]).energy(x, y)[0]
+        rule(not torch.allclose(other, alone), who, "another seed must give another model")
+
+
+def _check_answering(model: Model, x: torch.Tensor, who: str) -> None:
+    import torch
+
+    assert isinstance(model.y_box, Box)
+    shape = (model.num_replicates, len(x), 3, model.y_box.dim)
+    draws: dict[str, Callable[[int], torch.Tensor]] = {"infer": lambda seed: model.infer(x, n_starts=3, seed=seed).y}
+    if model.method.family != "control":
+        draws["sample"] = lambda seed: model.sample(x, num_samples=3, seed=seed)
+    for name, draw in draws.items():
+        drawn = draw(0)
+        rule(drawn.shape == shape, who, f"{name} must be (R, n, k, dy) = {shape}, not {tuple(drawn.shape)}")
+        rule(drawn.isfinite().all(), who, f"{name} must be finite")
+        rule(torch.equal(draw(0), drawn), who, f"{name}: same seed, same answers")
+    if "sample" in draws:
+        rule(not torch.equal(draws["sample"](0), draws["sample"](1)), who, "sample: another seed, other draws")
+
+
+def _check_probability(model: Model, x: torch.Tensor, y: torch.Tensor, who: str) -> None:
+    if not model.normalised:
+        error = expect(NotNormalised, who, "log_prob of an unnormalised model", lambda: model.log_prob(x, y))
+        rule("gibbs" in str(error), who, f"the error of log_prob must name model.gibbs, not say {str(error)!r}")
+        return
+    shape = (model.num_replicates, len(x))
+    log_prob = model.log_prob(x, y)
+    rule(log_prob.shape == shape, who, f"log_prob must be (R, n) = {shape}, not {tuple(log_prob.shape)}")
+    rule(log_prob.isfinite().all(), who, "log_prob must be finite on test data")
+    box = model.y_box
+    if box.dim <= 2:
+        dtype = model.setting.dtype
+
+        def first(grid: torch.Tensor) -> torch.Tensor:
+            return model.log_prob(x[:1].expand(len(grid), -1), grid.to(dtype))[0]
+
+        mass = integral(first, box, (box.bounds[1] - box.bounds[0]) / 200)
+        rule(abs(mass - 1) < 1e-2, who, f"exp(log_prob) must integrate to 1 over the y-box, not {mass:.5f}")
+
+
+def _check_round_trip(model: Model, x: torch.Tensor, y: torch.Tensor, who: str) -> None:
+    import torch
+
+    from ..persistence import load_model
+    from ..registry import METHODS
+
+    if model.method not in METHODS.entries():
+        return  # a file names its method, so only a registered one can be read back
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.safetensors"
+        model.save(path)
+        loaded = load_model(path)
+    rule(
+        torch.equal(loaded.energy(x, y), model.energy(x, y)),
+        who,
+        "save and load_model must give the same energies back",
+    )

@@ -1,0 +1,80 @@
+"""What the conformance checks share: how a broken rule is reported, and rules that hold for tasks and methods alike."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..spaces import Box
+
+
+def global_random_state() -> dict[str, bytes]:
+    """The state of the global generators of torch, NumPy and `random`, as bytes to compare."""
+    import torch
+
+    return {
+        "torch": torch.get_rng_state().numpy().tobytes(),
+        "numpy": repr(np.random.get_state(legacy=False)).encode(),  # noqa: NPY002
+        "random": repr(random.getstate()).encode(),
+    }
+
+
+@contextmanager
+def global_generators_left_alone(who: str) -> Iterator[None]:
+    """Raise an `AssertionError` if the block moves a global random generator."""
+    before = global_random_state()
+    yield
+    moved = [name for name, state in global_random_state().items() if state != before[name]]
+    rule(not moved, who, f"must leave global random generators alone, but moved that of {', '.join(moved)}")
+
+
+def rule(kept: object, who: str, message: str) -> None:
+    """Raise an `AssertionError` with the offender and the message unless the rule is kept."""
+    if not bool(kept):
+        raise AssertionError(f"{who}: {message}")
+
+
+def expect(kind: type[Exception], who: str, what: str, call: Callable[[], object]) -> Exception:
+    """The error that the call must raise, whose message must be one line."""
+    try:
+        call()
+    except kind as error:
+        rule(str(error).strip() and "\n" not in str(error), who, f"{what} must be explained in one line, not {error!r}")
+        return error
+    except Exception as error:
+        raise AssertionError(f"{who}: {what} must be a {kind.__name__}, not {error!r}") from error
+    raise AssertionError(f"{who}: {what} must be a {kind.__name__}, but was accepted")
+
+
+def check_declaration(entry: Any, who: str) -> None:
+    """What every registered class declares: name, summary, version and a schema of options."""
+    from ..options import Options
+
+    name, summary, version = (getattr(entry, field, None) for field in ("name", "summary", "version"))
+    rule(isinstance(name, str) and name.isidentifier(), who, f"name must be an identifier, not {name!r}")
+    rule(
+        isinstance(summary, str) and summary and "\n" not in summary, who, f"summary must be one line, not {summary!r}"
+    )
+    rule(type(version) is int and version >= 1, who, f"version must be an integer >= 1, not {version!r}")
+    schema = getattr(entry, "Options", None)
+    rule(isinstance(schema, type) and issubclass(schema, Options), who, f"Options must be a schema, not {schema!r}")
+
+
+def integral(log_density: Callable[[torch.Tensor], torch.Tensor], box: Box, spacing: float) -> float:
+    """The integral over a box of one or two dimensions, by the trapezoidal rule.
+
+    For a density blurred by a Gaussian of standard deviation s its error falls as exp(-2 pi^2 s^2 / spacing^2).
+    """
+    import torch
+
+    low, high = box.bounds
+    axis = torch.linspace(low, high, 1 + int(np.ceil((high - low) / spacing)), dtype=torch.float64)
+    grid = torch.cartesian_prod(*[axis] * box.dim).reshape(-1, box.dim)
+    return float(log_density(grid).double().exp().sum()) * float(axis[1] - axis[0]) ** box.dim

@@ -1,0 +1,168 @@
+"""The rules of a task."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..errors import NoExactReference
+from ..spaces import Box, Labels, Sequences
+from .rules import check_declaration, expect, global_generators_left_alone, integral, rule
+
+if TYPE_CHECKING:
+    from ..tasks.base import Task
+
+#: Standard errors within which a Monte-Carlo mean must meet an exact value: 1 in 15,000 checks of a right task fails.
+TOLERATED_STANDARD_ERRORS = 4.0
+
+
+def check_task(task: Task | type[Task] | str) -> None:
+    """Check a task (an instance, or a class or registered name at its default options).
+
+    Rules:
+        1. `name` is an identifier; `summary` is one line; `version` is an integer >= 1; the specification is JSON.
+        2. `sample(n, seed, split)` gives (n, d) float64 (int64 for labels) within the spaces, the same for the same
+           seed, other data for another seed and in another split, and leaves global generators alone.
+        3. An unknown option is a `LookupError`; a negative thickness, n < 1 and an unknown split are `ValueError`s.
+        4. On a manifold, data at one seed are linear in the thickness: y = m(u) + thickness * n.
+        5. `reference.answers` are (n, m, dy) float64 at distance 0; draws of `reference.sample` lie as far from them as
+           fresh data do; distances are (n,) float64 >= 0.
+        6. `reference.log_prob` is (n,) float64, finite on the data; minus its mean over the data and over
+           `reference.sample` is `entropy()` within Monte-Carlo error; up to two output dimensions exp(log_prob)
+           integrates to 1 within 1e-6. Where there is no exact value, and at thickness 0, `NoExactReference` says why.
+
+    Raises:
+        AssertionError: a rule is broken.
+    """
+    from ..tasks import get_task
+
+    made = get_task(task) if isinstance(task, str) else task() if isinstance(task, type) else task
+    who = f"task {getattr(made, 'name', type(made).__qualname__)!r}"
+    with global_generators_left_alone(who):
+        check_declaration(type(made), who)
+        json.dumps(made.specification(), allow_nan=False)
+        _check_data(made, who)
+        _check_task_errors(made, who)
+        if made.manifold_dim is not None:
+            _check_thickness(made, who)
+        _check_answers(made, who)
+        _check_density(made, who)
+
+
+def _check_data(task: Task, who: str) -> None:
+    import torch
+
+    x, y = task.sample(64, seed=5)
+    for field, value, space in (("x", x, task.x_space), ("y", y, task.y_space)):
+        rule(isinstance(space, (Box, Labels, Sequences)), who, f"{field}_space must be a Space, not {space!r}")
+        rule(value.shape[0] == 64, who, f"sample(64) must give 64 rows of {field}, not {value.shape[0]}")
+        wanted = torch.float64 if isinstance(space, Box) else torch.int64
+        rule(value.dtype == wanted, who, f"{field} must be {wanted}, not {value.dtype}")
+        if isinstance(space, (Box, Labels)):
+            space.check(field, value)
+        if isinstance(space, Box):
+            low, high = space.bounds
+            rule(((value >= low) & (value <= high)).all(), who, f"{field} must lie within {space.bounds}")
+    rule(
+        all(torch.equal(a, b) for a, b in zip(task.sample(64, seed=5), (x, y), strict=True)),
+        who,
+        "same seed, same data",
+    )
+    rule(not torch.equal(task.sample(64, seed=6)[1], y), who, "another seed must give other data")
+    for split in task.splits[1:]:
+        other = task.sample(64, seed=5, split=split)[1]
+        shared = (other.unsqueeze(1) == y).all(-1).any()
+        rule(not shared, who, f"splits must be disjoint, but {task.splits[0]} and {split} share examples")
+
+
+def _check_task_errors(task: Task, who: str) -> None:
+    expect(LookupError, who, "an unknown option", lambda: type(task)(no_such_option=1))
+    expect(ValueError, who, "sample(0)", lambda: task.sample(0))
+    expect(ValueError, who, "an unknown split", lambda: task.sample(1, split="no_such_split"))  # type: ignore[arg-type]
+    expect(ValueError, who, "a negative seed", lambda: task.sample(1, seed=-1))
+    if "thickness" in type(task).Options.model_fields:
+        expect(ValueError, who, "a negative thickness", lambda: task.with_thickness(-1.0))
+
+
+def _check_thickness(task: Task, who: str) -> None:
+    import torch
+
+    x, y = zip(*(task.with_thickness(value).sample(64, seed=7) for value in (0.0, 0.1, 0.2)), strict=True)
+    linear = torch.allclose(y[2] - y[1], y[1] - y[0], atol=1e-10) and torch.equal(x[0], x[2])
+    rule(linear, who, "data at one seed must be y = m(u) + thickness * n with the same u and n at every thickness")
+    noise = (y[1] - y[0]) / 0.1
+    spread = float(noise.square().mean())
+    error = TOLERATED_STANDARD_ERRORS * (2 / noise.numel()) ** 0.5
+    rule(abs(spread - 1) < error, who, f"noise must have unit variance times thickness^2, not {spread:.3f}")
+    thin = task.with_thickness(0.0)
+    rule(
+        thin.reference.distance(*thin.sample(64)).max() < 1e-6,
+        who,
+        "at thickness 0 the data must lie on the answer set",
+    )
+
+
+def _exact(who: str, value: Callable[[], Any]) -> Any:
+    """What the reference gives, or None where it says that there is no exact value."""
+    try:
+        return value()
+    except NoExactReference as error:
+        rule(str(error).strip(), who, "NoExactReference must say why")
+        return None
+
+
+def _check_answers(task: Task, who: str) -> None:
+    import torch
+
+    x, y = task.sample(512, seed=8)
+    distance = _exact(who, lambda: task.reference.distance(x, y))
+    if distance is None:
+        return
+    rule(distance.shape == (512,) and distance.dtype == torch.float64, who, "distance must be (n,) float64")
+    rule((distance >= 0).all(), who, "distance must be >= 0")
+    answers = _exact(who, lambda: task.reference.answers(x[:4]))
+    if answers is not None:
+        rule(answers.ndim == 3 and answers.dtype == torch.float64, who, "answers must be (n, m, dy) float64")
+        for row, points in zip(x[:4], answers, strict=True):
+            points = points[points.isfinite().all(-1)]
+            off = task.reference.distance(row.expand(len(points), -1), points).max()
+            rule(off < 1e-6, who, f"answers must be at distance 0, but one is at {float(off):.2g}")
+    drawn = _exact(who, lambda: task.reference.sample(x, 1, seed=9))
+    if drawn is not None and task.thickness > 0:
+        rule(drawn.shape == (512, 1, y.shape[1]), who, f"reference.sample must be (n, k, dy), not {tuple(drawn.shape)}")
+        from scipy.stats import ks_2samp
+
+        p = ks_2samp(task.reference.distance(x, drawn[:, 0]).numpy(), distance.numpy()).pvalue
+        rule(p > 1e-4, who, f"reference.sample must lie as far from the answers as the data do (KS test: p = {p:.1g})")
+
+
+def _check_density(task: Task, who: str) -> None:
+    import torch
+
+    if task.manifold_dim is not None:
+        thin = task.with_thickness(0.0)
+        data = thin.sample(4)
+        expect(NoExactReference, who, "log_prob at thickness 0", lambda: thin.reference.log_prob(*data))
+        expect(NoExactReference, who, "entropy at thickness 0", lambda: thin.reference.entropy())
+        task = task.with_thickness(max(task.thickness, 0.05))  # thick enough for a grid to integrate
+    n = 4000
+    x, y = task.sample(n, seed=10)
+    log_prob = _exact(who, lambda: task.reference.log_prob(x, y))
+    if log_prob is None:
+        return
+    rule(log_prob.shape == (n,) and log_prob.dtype == torch.float64, who, "log_prob must be (n,) float64")
+    rule(log_prob.isfinite().all(), who, "log_prob must be finite on the data")
+    entropy = task.reference.entropy()
+    drawn = task.reference.sample(x, 1, seed=11)[:, 0]
+    for source, value in (("the data", log_prob), ("reference.sample", task.reference.log_prob(x, drawn))):
+        error = TOLERATED_STANDARD_ERRORS * float(value.std()) / n**0.5
+        gap = -float(value.mean()) - entropy
+        rule(
+            abs(gap) < error, who, f"entropy must be -E[log_prob] on {source}: off by {gap:.4f}, tolerated {error:.4f}"
+        )
+    if isinstance(task.y_space, Box) and task.y_space.dim <= 2:
+        mass = integral(
+            lambda grid: task.reference.log_prob(x[:1].expand(len(grid), -1), grid), task.y_space, task.thickness / 2
+        )
+        rule(abs(mass - 1) < 1e-6, who, f"exp(log_prob) must integrate to 1, not {mass:.8f}")
