@@ -1,0 +1,156 @@
+"""What a criterion compares: one number a seed for each arm, task and thickness, estimated and tested, not decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import invalid, unknown
+from .statistics import (
+    Estimate,
+    Side,
+    log_slope,
+    mean_estimate,
+    mean_p_value,
+    median_estimate,
+    sign_p_value,
+    two_sided,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One test of a comparison: at one thickness, or over a range of them for a slope.
+
+    `p` is two-sided; `holds` says on which side of the threshold the estimate lies, not that it is decided.
+    """
+
+    thickness: tuple[float, ...]
+    estimate: float
+    low: float
+    high: float
+    seeds: int
+    failed: int
+    p: float
+    holds: bool
+
+
+def threshold_of(criterion: Any) -> tuple[str, float]:
+    """The side that the criterion asks for ("above" or "below") and its threshold.
+
+    Raises:
+        ValueError: neither or both are given.
+    """
+    pair = (getattr(criterion, "above", None), getattr(criterion, "below", None))
+    given = [(side, float(value)) for side, value in zip(("above", "below"), pair, strict=True) if value is not None]
+    if len(given) != 1:
+        raise invalid(f"criterion {criterion.id}: above, below", pair, "one of them a number")
+    return given[0]
+
+
+def compare(
+    criterion: Any, rows: pd.DataFrame, arm: str, against: str, num_seeds: int
+) -> tuple[list[Cell], dict[str, float]]:
+    """The cells of a comparison and the fixed steps chosen for its arms.
+
+    Args:
+        criterion: `kind` is slope, difference or ratio.
+        rows: results of the two arms on one task.
+        against: the other arm; empty for a slope.
+
+    Raises:
+        UnknownName: the kind of criterion.
+        ValueError: two values for one arm, thickness and seed.
+    """
+    direction, threshold = threshold_of(criterion)
+    own, other = rows[rows["arm"] == arm], rows[rows["arm"] == against]
+    metric = dict.fromkeys((arm, against), criterion.metric)
+    steps: dict[str, float] = {}
+    if getattr(criterion, "choose_step_at", None) is not None:
+        for name, subset in ((arm, own), (against, other)):
+            chosen = choose_step(subset, criterion.metric, criterion.choose_step_at, num_seeds)
+            if chosen is not None:
+                metric[name], steps[name] = chosen
+    if criterion.kind == "slope":
+        return [_slope_cell(criterion, own, metric[arm], num_seeds, direction, threshold)], steps
+    if criterion.kind not in ("difference", "ratio"):
+        raise unknown("kind of criterion", criterion.kind, ("slope", "difference", "ratio"))
+    thicknesses = getattr(criterion, "thickness", None) or sorted(rows["thickness"].unique(), reverse=True)
+    cells = []
+    for eps in thicknesses or [float("nan")]:
+        first, second = _series(own, metric[arm], eps, num_seeds), _series(other, metric[against], eps, num_seeds)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values = first - second if criterion.kind == "difference" else first / second
+        cells.append(_test((float(eps),), values, criterion.kind, direction, threshold))
+    return cells, steps
+
+
+def choose_step(rows: pd.DataFrame, prefix: str, thickness: float, num_seeds: int) -> tuple[str, float] | None:
+    """The metric and step with the highest mean at a thickness; failed seeds count 0; of equals the largest step."""
+    names = [name for name in rows["metric"].dropna().unique() if name.startswith(f"{prefix}@")]
+    scored = []
+    for name in names:
+        values = _series(rows, name, thickness, num_seeds)
+        if np.isfinite(values).any():
+            scored.append((round(float(np.nan_to_num(values).mean()), 12), float(name.split("@", 1)[1]), name))
+    return (max(scored)[2], max(scored)[1]) if scored else None
+
+
+def _series(rows: pd.DataFrame, metric: str, thickness: float, num_seeds: int) -> NDArray[np.float64]:
+    """(num_seeds,) values of a metric at one thickness, NaN for a seed without one."""
+    here = rows[(rows["metric"] == metric) & np.isclose(rows["thickness"].astype(float), thickness, equal_nan=True)]
+    if here["seed"].duplicated().any():
+        raise invalid("results", metric, "one value for each task, arm, thickness and seed: the results of one scale")
+    values = here.set_index("seed")["value"].astype(float).reindex(range(num_seeds)).to_numpy(copy=True)
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _slope_cell(
+    criterion: Any, rows: pd.DataFrame, metric: str, num_seeds: int, direction: str, threshold: float
+) -> Cell:
+    low, high = criterion.range
+    eps = sorted({float(e) for e in rows["thickness"].dropna() if e > 0 and low * (1 - 1e-9) <= e <= high * (1 + 1e-9)})
+    if len(eps) < 2:
+        slopes = np.full(num_seeds, np.nan)
+    else:
+        table = np.stack([_series(rows, metric, e, num_seeds) for e in eps], axis=1)
+        slopes = np.array([log_slope(eps, seed) for seed in table])
+    return _test(tuple(eps), slopes, "slope", direction, threshold)
+
+
+def _test(
+    thickness: tuple[float, ...], values: NDArray[np.float64], kind: str, direction: str, threshold: float
+) -> Cell:
+    """Ratios by the sign test on their median, differences and slopes by Student's t.
+
+    With failed seeds a decision must also survive the sign test in which every failed seed is on the other side, so a
+    failure never helps to decide.
+    """
+    complete = values[~np.isnan(values)]
+    failed = values.size - complete.size
+    estimate: Estimate = median_estimate(complete) if kind == "ratio" else mean_estimate(complete)
+
+    def p_value(side: Side) -> float:
+        ranked = sign_p_value(complete, failed, threshold, side)
+        if kind == "ratio":
+            return ranked
+        return max(mean_p_value(complete, threshold, side), ranked if failed else 0.0)
+
+    p_less, p_greater = p_value("less"), p_value("greater")
+    holds = (p_greater <= p_less) == (direction == "above")
+    return Cell(
+        thickness,
+        estimate.value,
+        estimate.low,
+        estimate.high,
+        complete.size,
+        failed,
+        two_sided(p_less, p_greater),
+        holds,
+    )

@@ -1,0 +1,239 @@
+"""Verdicts: a study's criteria, fixed before the run, held against its results. The rules are in docs/verdicts.md.
+
+A *comparison* is one criterion for one arm (against one other, where it has one) on one task. It is decided at every
+thickness that the criterion names; a claim is decided by all its comparisons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from .comparisons import Cell, compare, threshold_of
+from .statistics import ALPHA, MIN_SEEDS, holm
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Outcome = Literal["supported", "refuted", "qualified", "undecided"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+_NONE = float("nan")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A decision on one comparison of a criterion (`scope` "comparison") or on a claim ("claim").
+
+    `estimate`, `low`, `high` are those of the cell (for a claim: of the comparison) with the largest p, the weakest
+    link of what was decided; `level` is that interval's, before Holm's correction. `seeds` are complete seeds and
+    `failed` those that are not. `p` is two-sided, `adjusted_p` Holm's over all comparisons of the study; both NaN where
+    nothing is tested. `holds_in` and `fails_in` name the parts of a qualified verdict. `steps` are the fixed steps
+    chosen for the arms.
+    """
+
+    scope: Literal["comparison", "claim"]
+    claim: str
+    verdict: Outcome
+    reason: str
+    criterion: str = ""
+    statement: str = ""
+    kind: str = ""
+    metric: str = ""
+    unit: str = ""
+    task: str = ""
+    arm: str = ""
+    against: str = ""
+    direction: str = ""
+    threshold: float = _NONE
+    law: float | None = None
+    estimate: float = _NONE
+    low: float = _NONE
+    high: float = _NONE
+    level: float = 1 - ALPHA
+    seeds: int = 0
+    failed: int = 0
+    p: float = _NONE
+    adjusted_p: float = _NONE
+    cells: tuple[Cell, ...] = ()
+    steps: tuple[tuple[str, float], ...] = ()
+    holds_in: tuple[str, ...] = ()
+    fails_in: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The verdict for `json.dumps(..., allow_nan=False)`: NaN as null, infinity as "inf"."""
+        return {name: _plain(value) for name, value in asdict(self).items()}
+
+    @property
+    def label(self) -> str:
+        """What was compared, in one phrase of names."""
+        if self.scope == "claim":
+            return self.claim
+        return f"{self.arm}{' against ' + self.against if self.against else ''} on {self.task}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None if np.isnan(value) else ("inf" if value > 0 else "-inf")
+    return value
+
+
+def judge(study: Any, results: pd.DataFrame, num_seeds: int) -> list[Verdict]:
+    """Decide every comparison of the study's criteria, then every claim.
+
+    Args:
+        study: has `claims` (identifiers) and `criteria`.
+        results: the tidy table of `load_results`: one row per (trial, metric).
+        num_seeds: seeds of the plan, 0 to num_seeds - 1; one without a value counts as failed.
+
+    Raises:
+        ValueError: a (task, arm, thickness, seed, metric) has two values, or a criterion has no threshold or two.
+    """
+    blocked = _why_no_verdict(results)
+    measured = [
+        _measure(criterion, task, arm, against, results, num_seeds)
+        for criterion in study.criteria
+        for task in criterion.tasks or sorted(results["task"].unique())
+        for arm in criterion.arms
+        for against in getattr(criterion, "against", None) or ("",)
+    ]
+    # What cannot be tested stays in the family with p = 1: a missing arm never makes the others easier to decide.
+    adjusted = holm([1.0 if np.isnan(verdict.p) else verdict.p for verdict in measured])
+    decided = [_decide(verdict, p, blocked) for verdict, p in zip(measured, adjusted, strict=True)]
+    claims = dict.fromkeys([*study.claims, *(verdict.claim for verdict in decided)])
+    return decided + [_decide_claim(claim, [v for v in decided if v.claim == claim]) for claim in claims]
+
+
+def _why_no_verdict(results: pd.DataFrame) -> str:
+    if "code_digest" in results:
+        digests = results["code_digest"].dropna()
+        versions = digests[digests != ""].nunique()
+        if versions > 1:
+            return f"the results come from {versions} versions of the code; run the study again under one"
+    return ""
+
+
+def _measure(criterion: Any, task: str, arm: str, against: str, results: pd.DataFrame, num_seeds: int) -> Verdict:
+    """Estimate and test a comparison, without deciding it."""
+    direction, threshold = threshold_of(criterion)
+    rows = results[(results["task"] == task) & results["arm"].isin([arm, against])]
+    cells, steps = compare(criterion, rows, arm, against, num_seeds)
+    weakest = max(cells, key=lambda cell: (cell.seeds < MIN_SEEDS, cell.p, -abs(cell.estimate - threshold)))
+    testable = min(cell.seeds for cell in cells) >= MIN_SEEDS
+    one_direction = len({cell.holds for cell in cells}) == 1
+    units = rows.loc[rows["metric"].astype(str).str.startswith(criterion.metric), "unit"].dropna()
+    return Verdict(
+        scope="comparison",
+        claim=criterion.claim,
+        verdict="undecided",
+        reason=_first_failure(rows),
+        criterion=criterion.id,
+        statement=criterion.statement,
+        kind=criterion.kind,
+        metric=criterion.metric,
+        unit=str(units.iloc[0]) if criterion.kind == "difference" and len(units) else "",
+        task=task,
+        arm=arm,
+        against=against,
+        direction=direction,
+        threshold=threshold,
+        law=getattr(criterion, "law", None),
+        estimate=weakest.estimate,
+        low=weakest.low,
+        high=weakest.high,
+        seeds=min(cell.seeds for cell in cells),
+        failed=max(cell.failed for cell in cells),
+        # All cells must agree, so the largest p tests them together (intersection-union); when they disagree in
+        # direction any of them could be the wrong one, hence Bonferroni.
+        p=min(1.0, weakest.p * (1 if one_direction else len(cells))) if testable else _NONE,
+        cells=tuple(cells),
+        steps=tuple(steps.items()),
+    )
+
+
+def _first_failure(rows: pd.DataFrame) -> str:
+    reasons = rows.loc[rows["status"] != "done", "reason"].dropna()
+    reasons = reasons[reasons != ""]
+    return str(reasons.iloc[0]) if len(reasons) else ""
+
+
+def _decide(verdict: Verdict, adjusted_p: float, blocked: str) -> Verdict:
+    failure = f"; first failure: {verdict.reason}" if verdict.failed and verdict.reason else ""
+    if np.isnan(verdict.p):
+        return replace(
+            verdict,
+            reason=blocked or f"{verdict.seeds} complete seeds, and a verdict needs {MIN_SEEDS}{failure}",
+        )
+    verdict = replace(verdict, adjusted_p=adjusted_p)
+    if blocked:
+        return replace(verdict, reason=blocked)
+    if adjusted_p > ALPHA:
+        inside = verdict.low <= verdict.threshold <= verdict.high
+        why = "the interval contains the threshold" if inside else "not decided after Holm's correction"
+        return replace(verdict, reason=f"{why}{_at(verdict)}{failure}")
+    side = {True: verdict.direction, False: "below" if verdict.direction == "above" else "above"}
+    parts = {
+        holds: tuple(f"thickness {cell.thickness[0]:g}" for cell in verdict.cells if cell.holds is holds)
+        for holds in (True, False)
+    }
+    if parts[True] and parts[False]:
+        outcome: Outcome = "qualified"
+        reason = "; ".join(f"{side[h]} {verdict.threshold:g} at {', '.join(parts[h])}" for h in (True, False))
+        return replace(verdict, verdict=outcome, reason=reason + failure, holds_in=parts[True], fails_in=parts[False])
+    holds = bool(parts[True])
+    everywhere = " at every thickness" if len(verdict.cells) > 1 else ""
+    reason = f"{side[holds]} {verdict.threshold:g}{everywhere}{failure}"
+    return replace(verdict, verdict="supported" if holds else "refuted", reason=reason)
+
+
+def _at(verdict: Verdict) -> str:
+    if len(verdict.cells) < 2:
+        return ""
+    weakest = max(verdict.cells, key=lambda cell: cell.p)
+    return f" at thickness {weakest.thickness[0]:g}"
+
+
+def _decide_claim(claim: str, parts: Sequence[Verdict]) -> Verdict:
+    """Supported or refuted when every comparison is, qualified when decided ones disagree, else undecided."""
+    if not parts:
+        return Verdict(scope="claim", claim=claim, verdict="undecided", reason="the study has no criterion for it")
+    by_outcome = {outcome: [v for v in parts if v.verdict == outcome] for outcome in OUTCOMES}
+    counts = ", ".join(f"{len(v)} {outcome}" for outcome, v in by_outcome.items() if v)
+    some_hold = bool(by_outcome["supported"] or by_outcome["qualified"])
+    some_fail = bool(by_outcome["refuted"] or by_outcome["qualified"])
+    if some_hold and some_fail:
+        outcome: Outcome = "qualified"
+        deciding: Sequence[Verdict] = [v for v in parts if v.verdict != "undecided"]
+    elif by_outcome["undecided"]:
+        outcome, deciding = "undecided", by_outcome["undecided"]
+    else:
+        outcome, deciding = ("supported" if some_hold else "refuted"), parts
+    weakest = max(deciding, key=lambda v: (np.isnan(v.p), np.nan_to_num(v.p)))
+    holds_in = _names(v if not v.holds_in else replace(v, criterion=f"{v.criterion} ({', '.join(v.holds_in)})")
+                      for v in parts if v.verdict in ("supported", "qualified"))  # fmt: skip
+    fails_in = _names(v if not v.fails_in else replace(v, criterion=f"{v.criterion} ({', '.join(v.fails_in)})")
+                      for v in parts if v.verdict in ("refuted", "qualified"))  # fmt: skip
+    # One version of the code for all: the reason is the same in every part, and is the claim's too.
+    shared = {v.reason for v in parts}
+    reason = f"{len(parts)} comparisons: {counts}"
+    if outcome == "undecided" and len(shared) == 1:
+        reason += f" ({shared.pop()})"
+    return replace(
+        weakest,
+        scope="claim",
+        verdict=outcome,
+        reason=reason,
+        cells=(),
+        holds_in=holds_in,
+        fails_in=fails_in,
+    )
+
+
+def _names(verdicts: Iterable[Verdict]) -> tuple[str, ...]:
+    return tuple(f"{v.criterion}: {v.label}" for v in verdicts)

@@ -1,0 +1,137 @@
+"""Intervals and tests over seeds, against hand-computed values, coverage by simulation and the duality of the two."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ebm_vs_prob.study import statistics as s
+
+
+def test_t_interval_by_hand():
+    # t(.975, 3) = 3.182446; mean 2.5, sd sqrt(5/3), n 4
+    estimate = s.mean_estimate([1.0, 2.0, 3.0, 4.0])
+    half = 3.182446305 * math.sqrt(5 / 3) / 2
+    assert (estimate.value, estimate.n, estimate.level) == (2.5, 4, 0.95)
+    assert estimate.low == pytest.approx(2.5 - half, abs=1e-8)
+    assert estimate.high == pytest.approx(2.5 + half, abs=1e-8)
+
+
+def test_estimates_ignore_missing_seeds_and_count_the_rest():
+    assert s.mean_estimate([1.0, np.nan, 3.0]) == s.mean_estimate([1.0, 3.0])
+    assert s.median_estimate([np.nan, *range(11)]).n == 11
+    one = s.mean_estimate([4.0])
+    assert one.value == 4.0
+    assert math.isnan(one.low)
+    assert math.isnan(s.mean_estimate([]).value)
+    assert math.isnan(s.median_estimate([]).value)
+    assert math.isnan(s.interquartile_mean([]))
+
+
+def test_median_interval_is_the_exact_order_statistic_one():
+    # n = 10: P(X_(2) <= median <= X_(9)) = 1 - 2 (1 + 10) / 1024 = .9785, and one order statistic in it is .891
+    values = np.array([3, 9, 1, 7, 10, 2, 8, 4, 6, 5], dtype=float)
+    estimate = s.median_estimate(values)
+    assert (estimate.value, estimate.low, estimate.high) == (5.5, 2.0, 9.0)
+    assert math.isnan(s.median_estimate(values[:5]).low)
+    assert s.median_estimate([*values, np.inf]).value == 6.0
+
+
+def test_geometric_mean_is_the_mean_of_logarithms():
+    values = [1.0, 10.0, 100.0]
+    log = s.mean_estimate(np.log(values))
+    estimate = s.geometric_estimate(values)
+    assert estimate.value == pytest.approx(10.0)
+    assert (estimate.low, estimate.high) == pytest.approx((math.exp(log.low), math.exp(log.high)))
+    assert math.isnan(s.geometric_estimate([1.0, 0.0]).value)
+
+
+def test_interquartile_mean_by_hand():
+    assert s.interquartile_mean([0, 0, 1, 2, 3, 4, 1000, -1000]) == pytest.approx((0 + 1 + 2 + 3) / 4)
+
+
+@pytest.mark.parametrize("slope", [-2.0, -0.5, 0.0, 1.0])
+def test_slope_of_a_power_law_is_its_exponent(slope):
+    eps = np.array([0.3, 0.1, 0.03, 0.01])
+    assert s.log_slope(eps, 7.0 * eps**slope) == pytest.approx(slope, abs=1e-12)
+
+
+def test_slope_refuses_thickness_zero_and_tells_missing_values():
+    with pytest.raises(ValueError, match="thickness"):
+        s.log_slope([0.1, 0.0], [1.0, 1.0])
+    with pytest.raises(ValueError, match="thickness"):
+        s.log_slope([0.1, 0.1], [1.0, 1.0])
+    assert math.isnan(s.log_slope([0.1, 0.01], [1.0, np.nan]))
+    assert math.isnan(s.log_slope([0.1, 0.01], [1.0, -1.0]))
+
+
+def test_holm_by_hand():
+    # sorted .01 .02 .03 .04 with factors 4 3 2 1: .04 .06 .06 .06, in the order given
+    assert s.holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert s.holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    assert s.holm([]) == []
+    with pytest.raises(ValueError, match="0 to 1"):
+        s.holm([0.2, float("nan")])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_lies_between_the_raw_and_bonferroni_and_keeps_the_order(p):
+    adjusted = s.holm(p)
+    assert all(a <= b <= min(1.0, a * len(p)) + 1e-12 for a, b in zip(p, adjusted, strict=True))
+    order = np.argsort(p, kind="stable")
+    assert np.all(np.diff(np.array(adjusted)[order]) >= 0)
+
+
+@given(st.lists(st.floats(-5, 5), min_size=3, max_size=12, unique=True), st.floats(-6, 6))
+def test_decision_and_interval_agree(values, threshold):
+    if np.std(values) < 1e-3:
+        return
+    estimate = s.mean_estimate(values)
+    p = s.two_sided(s.mean_p_value(values, threshold, "less"), s.mean_p_value(values, threshold, "greater"))
+    if abs(p - s.ALPHA) > 1e-6:
+        assert (p <= s.ALPHA) == (not estimate.low <= threshold <= estimate.high)
+
+
+@given(st.lists(st.floats(-5, 5), min_size=6, max_size=20, unique=True), st.floats(-6, 6))
+def test_sign_test_and_median_interval_agree(values, threshold):
+    if threshold in values:
+        return
+    estimate = s.median_estimate(values)
+    p = s.two_sided(s.sign_p_value(values, 0, threshold, "less"), s.sign_p_value(values, 0, threshold, "greater"))
+    assert (p <= s.ALPHA) == (not estimate.low <= threshold <= estimate.high)
+
+
+def test_sides_point_the_right_way():
+    values = np.arange(10) + 1.0
+    for p_value in (s.mean_p_value, lambda v, t, side: s.sign_p_value(v, 0, t, side)):
+        assert p_value(values, 0.0, "greater") < 0.01 < 0.9 < p_value(values, 0.0, "less")
+        assert p_value(values, 11.5, "less") < 0.01 < 0.9 < p_value(values, 11.5, "greater")
+
+
+def test_seeds_that_all_agree_are_decided_by_the_sign_test():
+    assert s.mean_p_value([1.0] * 10, 0.5, "greater") == pytest.approx(2.0**-10)
+    assert s.mean_p_value([1.0] * 10, 0.5, "less") == 1.0
+    assert s.mean_p_value([1.0] * 10, 1.0, "greater") == 1.0
+
+
+def test_failed_seeds_and_ties_never_help_the_sign_test():
+    clean = s.sign_p_value([2.0] * 10, 0, 1.0, "greater")
+    assert clean == pytest.approx(2.0**-10)
+    assert s.sign_p_value([2.0] * 10, 1, 1.0, "greater") == pytest.approx(12 / 2**11)
+    assert s.sign_p_value([2.0] * 9 + [1.0], 0, 1.0, "greater") == pytest.approx(11 / 2**10)
+    assert s.sign_p_value([], 0, 1.0, "greater") == 1.0
+
+
+def test_intervals_cover_as_often_as_they_say():
+    """A .95 interval covers within 4 standard errors of 2000 draws; the median's exact one has level .9785."""
+    rng = np.random.default_rng(0)
+    normal = rng.normal(1.0, 2.0, (2000, 10))
+    covered = [e.low <= 1.0 <= e.high for e in map(s.mean_estimate, normal)]
+    assert abs(np.mean(covered) - 0.95) < 0.0195
+    skewed = rng.exponential(1.0, (500, 10))
+    covered = [e.low <= math.log(2) <= e.high for e in map(s.median_estimate, skewed)]
+    assert abs(np.mean(covered) - (1 - 22 / 1024)) < 0.026
