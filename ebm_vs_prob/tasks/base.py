@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -23,7 +24,9 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 class TaskOptions(Options):
     """Options every continuous task has."""
 
-    thickness: Annotated[float, PER_REPLICATE, Field(ge=0.0, description="standard deviation of the isotropic noise")] = 0.01
+    thickness: Annotated[
+        float, PER_REPLICATE, Field(ge=0.0, description="standard deviation of the isotropic noise")
+    ] = 0.01
 
 
 class Reference(ABC):
@@ -153,9 +156,36 @@ def no_density(task: str) -> NoExactReference:
 
 def check_pairs(task: Task, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """x and y as float64, after checking that they are (n, dx) and (n, dy), finite and equally many."""
-    assert isinstance(task.x_space, Box) and isinstance(task.y_space, Box)
+    assert isinstance(task.x_space, Box)
+    assert isinstance(task.y_space, Box)
     task.x_space.check("x", x)
     task.y_space.check("y", y)
     if x.ndim != 2 or y.ndim != 2 or x.shape[0] != y.shape[0]:
         raise invalid("shapes of x, y", (tuple(x.shape), tuple(y.shape)), "(n, dx) and (n, dy) with one n")
     return x.double(), y.double()
+
+
+def check_inputs(task: Task, x: torch.Tensor, num_samples: int = 1) -> None:
+    """Raise a `ValueError` unless x is (n, dx) and finite and `num_samples` an integer >= 1."""
+    assert isinstance(task.x_space, Box)
+    task.x_space.check("x", x)
+    if x.ndim != 2:
+        raise invalid("x.shape", tuple(x.shape), f"(n, {task.x_space.dim})")
+    if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
+        raise invalid("num_samples", num_samples, "an integer >= 1")
+
+
+def refined(rule: Callable[[int], float], start: int, tolerance: float = 1e-10, doublings: int = 5) -> float:
+    """The value of a quadrature rule, its number of nodes doubled until the value stays within `tolerance`.
+
+    Raises:
+        ArithmeticError: it still moves at the last doubling; no inexact value is returned.
+    """
+    value = rule(start)
+    for doubling in range(1, doublings + 1):
+        previous, value = value, rule(start * 2**doubling)
+        if abs(value - previous) <= tolerance:
+            return value
+    raise ArithmeticError(
+        f"quadrature moved by {abs(value - previous):.1e} at its last doubling: expected {tolerance:.0e}"
+    )

@@ -1,0 +1,246 @@
+"""The von Mises circle: one closed curve in R^D, blurred; its density, entropy and angle are known exactly.
+
+Loaiza-Ganem, Ross, Cresswell and Caterini (TMLR 2022) use the noise-free circle as the plainest case of manifold
+overfitting. With isotropic Gaussian noise the angle integrates out of the density in closed form.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from ..registry import TASKS
+from ..seeding import check_seed, numpy_generator
+from ..spaces import Box
+from .base import Reference, Split, Task, TaskOptions, check_inputs, check_pairs, no_density, refined
+
+if TYPE_CHECKING:
+    import torch
+
+#: Where the squared argument of the Bessel function is below this, its logarithm is a series: sqrt is singular there.
+_SERIES_BELOW = 1e-2
+#: Below this thickness the Bessel functions of `angle_cdf` leave the range of AMOS and the angular noise is Gaussian.
+_GAUSSIAN_ANGLE_BELOW = 5e-5
+
+
+class CircleOptions(TaskOptions):
+    """Options of `circle`."""
+
+    ambient_dim: Annotated[int, Field(ge=2, description="dimension D of y")] = 2
+    concentration: Annotated[float, Field(ge=0.0, description="von Mises concentration; 0 is uniform")] = 1.0
+    rotation: Annotated[
+        int | None, Field(ge=0, lt=2**63, description="seed of a random rotation of R^D; None leaves the axes")
+    ] = None
+
+
+class CircleReference(Reference):
+    """Exact truth of the circle."""
+
+    num_answers = 512
+
+    def __init__(self, task: Circle) -> None:
+        self._task = task
+        self._thickness = task.options.thickness
+        self._concentration = task.options.concentration
+        self._dim = task.options.ambient_dim
+
+    def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """ln p(y) in nats, (n,) float64, for x (n, 0) and y (n, D).
+
+        Raises:
+            NoExactReference: at thickness 0.
+            ValueError: shapes that do not fit, or non-finite values.
+        """
+        return self._log_prob(*check_pairs(self._task, x, y))
+
+    def _log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """ln p(y) in nats for x (..., 0) and y (..., D), unchecked; smooth in y everywhere, the origin included."""
+        import torch
+
+        if self._thickness == 0.0:
+            raise no_density("circle")
+        planar, normal = self._split(y)
+        density = _planar_log_density(planar, self._thickness, self._concentration)
+        density = density - 0.5 * (normal / self._thickness).square().sum(-1) - (self._dim - 2) * self._normal_constant
+        return density.expand(torch.broadcast_shapes(x.shape[:-1], density.shape))
+
+    @property
+    def _normal_constant(self) -> float:
+        """ln of the normaliser of one coordinate of noise."""
+        return math.log(self._thickness) + 0.5 * math.log(2.0 * math.pi)
+
+    def distance(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Distance from y (n, D) to the circle, (n,) float64."""
+        import torch
+
+        planar, normal = self._split(check_pairs(self._task, x, y)[1])
+        return torch.hypot(planar.norm(dim=-1) - 1.0, normal.norm(dim=-1))
+
+    def answers(self, x: torch.Tensor) -> torch.Tensor:
+        """512 points at equal angles, (n, 512, D) float64; one storage serves every x, so do not write to it."""
+        import torch
+
+        check_inputs(self._task, x)
+        angles = (torch.arange(self.num_answers, dtype=torch.float64) + 0.5) * (
+            2 * math.pi / self.num_answers
+        ) - math.pi
+        return torch.from_numpy(self._task.embed(angles.numpy())).to(x.device).expand(x.shape[0], -1, -1)
+
+    def entropy(self) -> float:
+        """h(Y) in nats, to 1e-8: quadrature in polar coordinates, and ½ ln(2πe ε²) for each further dimension.
+
+        Raises:
+            NoExactReference: at thickness 0.
+        """
+        if self._thickness == 0.0:
+            raise no_density("circle")
+        plane = refined(lambda num_nodes: _planar_entropy(num_nodes, self._thickness, self._concentration), start=64)
+        return plane + (self._dim - 2) * (self._normal_constant + 0.5)
+
+    def sample(self, x: torch.Tensor, num_samples: int, seed: int = 0) -> torch.Tensor:
+        """Exact draws of y, (n, num_samples, D) float64, on a stream of their own."""
+        import torch
+
+        check_inputs(self._task, x, num_samples)
+        y, _ = self._task.draw(x.shape[0] * num_samples, numpy_generator(seed, "reference", "circle"))
+        return torch.from_numpy(y).reshape(x.shape[0], num_samples, self._dim).to(x.device)
+
+    def angle(self, y: torch.Tensor) -> torch.Tensor:
+        """Angle of y (..., D) in the plane of the circle, (...) float64 in (-π, π] radians."""
+        import torch
+
+        planar, _ = self._split(y)
+        angle = torch.atan2(planar[..., 1], planar[..., 0])
+        return torch.where(angle <= -math.pi, math.pi, angle)
+
+    def angle_cdf(self, angle: torch.Tensor) -> torch.Tensor:
+        """P(angle(Y) <= angle), float64, for angles in [-π, π]: von Mises at thickness 0, blurred by the noise beyond.
+
+        Fourier series: the k-th moment of the von Mises law is I_k(κ)/I_0(κ) and that of the direction of (1, 0) + ε n
+        is sqrt(πz/2) e^{-z} [I_{(k-1)/2}(z) + I_{(k+1)/2}(z)] with z = 1/(4ε²) (Mardia and Jupp, Directional
+        Statistics, 2000, section 3.5). Below ε = 5e-5 the latter is taken as exp(-k²ε²/2), from which it differs by less than ε².
+        """
+        import torch
+        from scipy.special import ive
+
+        kappa, eps = self._concentration, self._thickness
+        order = np.arange(1, int(9.0 * math.sqrt(kappa)) + 40)  # beyond, the moments are below 1e-16
+        moment = ive(order, kappa) / ive(0, kappa)
+        if eps < _GAUSSIAN_ANGLE_BELOW:
+            moment = moment * np.exp(-0.5 * (order * eps) ** 2)
+        else:
+            z = 0.25 / eps**2
+            moment = moment * np.sqrt(0.5 * np.pi * z) * (ive((order - 1) / 2, z) + ive((order + 1) / 2, z))
+        angle = angle.double()
+        coefficient = torch.from_numpy(moment / (np.pi * order)).to(angle)
+        orders = torch.from_numpy(order.astype(np.float64)).to(angle)
+        series: torch.Tensor = (torch.sin(angle.unsqueeze(-1) * orders) * coefficient).sum(-1)
+        return (0.5 + angle / (2.0 * math.pi) + series).clamp(0.0, 1.0)
+
+    def _split(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """y in float64, turned back: its two coordinates in the plane of the circle and the D - 2 normal to it."""
+        import torch
+
+        y = y.double()
+        if self._task.rotation is not None:
+            y = y @ torch.from_numpy(self._task.rotation).to(y.device)
+        return y[..., :2], y[..., 2:]
+
+
+@TASKS.register
+class Circle(Task):
+    """Von Mises angle on the unit circle in the first two coordinates of R^D (or in a random plane), with noise."""
+
+    name = "circle"
+    summary = "von Mises angle on the unit circle in R^D; unconditional"
+    Options = CircleOptions
+    options: CircleOptions
+    reference: CircleReference
+    x_space: Box
+    y_space: Box
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        extent = max(3.0, 1.0 + 6.0 * self.thickness)
+        self.x_space = Box((0.0, 1.0), 0)
+        self.y_space = Box((-extent, extent), self.options.ambient_dim)
+        self.z_space = Box((-math.pi, math.pi), 1)
+        self.manifold_dim = 1
+        self.rotation = _rotation(self.options.ambient_dim, self.options.rotation)
+        self.reference = CircleReference(self)
+
+    @property
+    def intrinsic_coordinate(self) -> str:
+        return "angle"
+
+    def _draw(self, n: int, rng: np.random.Generator, split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        y, angle = self.draw(n, rng)
+        return np.empty((n, 0)), y, angle[:, None]
+
+    def draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """n draws from `rng` alone: y (n, D) and its latent angle (n,), float64."""
+        angle = rng.vonmises(0.0, self.options.concentration, n)
+        noise = rng.standard_normal((n, self.options.ambient_dim))
+        return self.embed(angle) + self.thickness * noise, angle
+
+    def embed(self, angle: np.ndarray) -> np.ndarray:
+        """The noise-free points (n, D) at the angles (n,) in radians."""
+        points = np.zeros((angle.shape[0], self.options.ambient_dim))
+        points[:, 0], points[:, 1] = np.cos(angle), np.sin(angle)
+        return points if self.rotation is None else points @ self.rotation.T
+
+
+def _planar_log_density(y: torch.Tensor, eps: float, kappa: float) -> torch.Tensor:
+    """ln p(y) in nats in D = 2, without rotation: (..., 2) -> (...), float64.
+
+    The angle integrates to I0(w) / I0(kappa), w = |kappa e1 + y / eps^2|. With rho = eps^2 w, the radius seen from
+    -kappa eps^2 e1, the large terms complete the square (rho - 1)^2: nothing cancels at small thickness.
+    """
+    import torch
+    from scipy.special import i0e
+
+    variance = eps**2
+    squared_argument = ((y[..., 0] + kappa * variance) ** 2 + y[..., 1] ** 2) / variance**2
+    near = squared_argument < _SERIES_BELOW
+    # Each branch gets arguments at which it is regular, so that neither puts a NaN into the other's derivatives.
+    argument = torch.where(near, 1.0, squared_argument).sqrt()
+    far_value = torch.special.i0e(argument).log() - (argument * variance - 1.0) ** 2 / (2.0 * variance)
+    square = torch.where(near, squared_argument, 0.0)
+    series = square / 4.0 - square**2 / 64.0 + square**3 / 576.0 - 11.0 * square**4 / 49152.0
+    near_value = series - (square * variance**2 + 1.0) / (2.0 * variance)
+    log_normalizer = math.log(i0e(kappa)) + kappa + math.log(2.0 * math.pi * variance)
+    log_kernel: torch.Tensor = torch.where(near, near_value, far_value)
+    return log_kernel + kappa * y[..., 0] + kappa**2 * variance / 2.0 - log_normalizer
+
+
+def _planar_entropy(num_nodes: int, eps: float, kappa: float) -> float:
+    """Entropy in D = 2: Gauss-Legendre nodes over the radius, trapezoids over the angle, in which the density is even.
+
+    Nodes cover 12 standard deviations of radius and 14 of angle; beyond them lies less than 1e-30 of the mass.
+    """
+    import torch
+
+    low, high = max(0.0, 1.0 - 12.0 * eps), 1.0 + 12.0 * eps
+    nodes, weights = np.polynomial.legendre.leggauss(num_nodes)
+    radius = low + (high - low) * (nodes + 1.0) / 2.0
+    widest = min(math.pi, 14.0 * math.sqrt(eps**2 + 1.0 / kappa)) if kappa > 0.0 else math.pi
+    angle = np.linspace(0.0, widest, num_nodes + 1)
+    angle_weights = np.full(num_nodes + 1, 2.0 * widest / num_nodes)
+    angle_weights[[0, -1]] /= 2.0
+    weight = np.outer(radius * weights * (high - low) / 2.0, angle_weights)
+    points = np.stack([np.outer(radius, np.cos(angle)), np.outer(radius, np.sin(angle))], axis=-1)
+    log_density = _planar_log_density(torch.from_numpy(points), eps, kappa).numpy()
+    return float(-(weight * np.exp(log_density) * log_density).sum())
+
+
+def _rotation(dim: int, seed: int | None) -> np.ndarray | None:
+    """A Haar-random rotation of R^dim, or None without a seed."""
+    if seed is None:
+        return None
+    from scipy.stats import special_ortho_group
+
+    matrix: np.ndarray = special_ortho_group.rvs(dim, random_state=numpy_generator(check_seed(seed), "rotation", dim))
+    return matrix

@@ -1,0 +1,147 @@
+"""Three curves y = f_k(x), blurred in y: one x has three answers and their mean is none of them.
+
+The picture of figures 2 and 3 of the lecture (LeCun, NYU Deep Learning 2020, week 7): a dependence of y on x that is
+not a function. Given x, y is a mixture of three Gaussians, so density, entropy and answers are exact.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..registry import TASKS
+from ..seeding import numpy_generator
+from ..spaces import Box, Labels
+from .base import Reference, Split, Task, check_inputs, check_pairs, no_density, refined
+
+if TYPE_CHECKING:
+    import torch
+
+#: Share of each curve.
+WEIGHTS = (0.5, 0.3, 0.2)
+#: No two curves come closer than this in y, for any x in [-1, 1].
+MIN_GAP = 0.57
+#: No curve leaves [-EXTENT, EXTENT].
+EXTENT = 1.1
+
+
+def curves(x: torch.Tensor) -> torch.Tensor:
+    """f_1, f_2, f_3 at x: (..., 1) -> (..., 3)."""
+    import torch
+
+    high = 0.85 + 0.25 * torch.sin(math.pi * x)
+    middle = 0.2 * torch.sin(math.pi * x - 1.0)
+    low = -0.9 - 0.2 * torch.cos(2.0 * math.pi * x)
+    return torch.cat([high, middle, low], dim=-1)
+
+
+class ThreeCurvesReference(Reference):
+    """Exact truth of the three curves."""
+
+    def __init__(self, task: ThreeCurves) -> None:
+        self._task = task
+        self._thickness = task.options.thickness
+
+    def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """ln p(y | x) in nats, (n,) float64, for x (n, 1) and y (n, 1).
+
+        Raises:
+            NoExactReference: at thickness 0.
+            ValueError: shapes that do not fit, or non-finite values.
+        """
+        return self._log_prob(*check_pairs(self._task, x, y))
+
+    def _log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """ln p(y | x) in nats for broadcasting x (..., 1) and y (..., 1), unchecked."""
+        import torch
+
+        if self._thickness == 0.0:
+            raise no_density("three_curves")
+        standard = (y.double() - curves(x.double())) / self._thickness
+        log_weights = torch.tensor(WEIGHTS, dtype=torch.float64, device=standard.device).log()
+        log_normalizer = math.log(self._thickness) + 0.5 * math.log(2.0 * math.pi)
+        return torch.logsumexp(log_weights - 0.5 * standard**2, dim=-1) - log_normalizer
+
+    def distance(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Distance from y (n, 1) to the nearest of the three values at x (n, 1), (n,) float64."""
+        x, y = check_pairs(self._task, x, y)
+        return (y - curves(x)).abs().amin(-1)
+
+    def answers(self, x: torch.Tensor) -> torch.Tensor:
+        """The three values at each x: (n, 3, 1) float64, in the order of `WEIGHTS`."""
+        check_inputs(self._task, x)
+        return curves(x.double()).unsqueeze(-1)
+
+    def entropy(self) -> float:
+        """h(Y | X) in nats, to 1e-8, by quadrature over x and, round each curve, over the noise.
+
+        Raises:
+            NoExactReference: at thickness 0.
+        """
+        if self._thickness == 0.0:
+            raise no_density("three_curves")
+        return refined(self._entropy, start=16)
+
+    def _entropy(self, resolution: int) -> float:
+        """`resolution` Gauss-Legendre nodes for x; for each curve's noise as many panels of 8 over 10 deviations."""
+        import torch
+
+        nodes, weights = (torch.from_numpy(part) for part in np.polynomial.legendre.leggauss(resolution))
+        inner, inner_weights = (torch.from_numpy(part) for part in np.polynomial.legendre.leggauss(8))
+        edges = torch.linspace(-10.0, 10.0, resolution + 1, dtype=torch.float64)
+        half = 10.0 / resolution
+        noise = (edges[:-1, None] + half * (1.0 + inner)).reshape(-1)
+        noise_weights = (
+            (half * inner_weights).repeat(resolution) * torch.exp(-0.5 * noise**2) / math.sqrt(2.0 * math.pi)
+        )
+        x = nodes[:, None, None, None]
+        y = curves(nodes[:, None])[:, :, None, None] + self._thickness * noise[:, None]
+        surprise = -self._log_prob(x, y)  # (x, curve, noise)
+        mixture = torch.tensor(WEIGHTS, dtype=torch.float64)
+        return float(torch.einsum("xkn,x,k,n->", surprise, weights / 2.0, mixture, noise_weights))
+
+    def sample(self, x: torch.Tensor, num_samples: int, seed: int = 0) -> torch.Tensor:
+        """Exact draws of y given each x, (n, num_samples, 1) float64, on a stream of their own."""
+        import torch
+
+        check_inputs(self._task, x, num_samples)
+        rng = numpy_generator(seed, "reference", "three_curves")
+        repeated = x.double().cpu().repeat_interleave(num_samples, dim=0)
+        y, _ = self._task.draw(repeated, rng)
+        return torch.from_numpy(y).reshape(x.shape[0], num_samples, 1).to(x.device)
+
+
+@TASKS.register
+class ThreeCurves(Task):
+    """x uniform in [-1, 1]; y on one of three smooth curves with weights .5, .3, .2, with noise in y only."""
+
+    name = "three_curves"
+    summary = "x uniform, y on one of three smooth curves of unequal weight"
+    x_space: Box
+    y_space: Box
+    reference: ThreeCurvesReference
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        extent = max(3.0, EXTENT + 6.0 * self.thickness)
+        self.x_space = Box((-1.0, 1.0), 1)
+        self.y_space = Box((-extent, extent), 1)
+        self.z_space = Labels(3)
+        self.manifold_dim = 0
+        self.reference = ThreeCurvesReference(self)
+
+    def _draw(self, n: int, rng: np.random.Generator, split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        import torch
+
+        x = rng.uniform(-1.0, 1.0, (n, 1))
+        y, label = self.draw(torch.from_numpy(x), rng)
+        return x, y, label
+
+    def draw(self, x: torch.Tensor, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """A draw for each x (n, 1) from `rng` alone: y (n, 1) float64 and the curve (n,) int64 it lies on."""
+        label = rng.choice(3, size=x.shape[0], p=WEIGHTS)
+        noise = rng.standard_normal(x.shape)
+        chosen = np.take_along_axis(curves(x).numpy(), label[:, None], axis=1)
+        return chosen + self.thickness * noise, label
