@@ -220,5 +220,5 @@ def distinct(x: torch.Tensor) -> torch.Tensor:
 
 def weight_norm(module: nn.Module) -> torch.Tensor:
     """Euclidean norm of all parameters of each replicate, (R,) float64."""
-    squares = [p.detach().double().flatten(1).square().sum(1) for p in module.parameters()]
+    squares = [p.detach().double().reshape(p.shape[0], -1).square().sum(1) for p in module.parameters()]
     return torch.stack(squares).sum(0).sqrt()

@@ -150,7 +150,7 @@ def train(
 
 
 def _status(history: torch.Tensor, parameters: list[nn.Parameter]) -> tuple[ReplicateStatus, ...]:
-    finite = torch.stack([p.detach().flatten(1).isfinite().all(1) for p in parameters]).all(0).tolist()
+    finite = torch.stack([p.detach().reshape(p.shape[0], -1).isfinite().all(1) for p in parameters]).all(0).tolist()
     statuses = []
     for losses, sound in zip(history.T, finite, strict=True):
         bad = (~losses.isfinite()).nonzero()

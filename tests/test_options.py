@@ -1,0 +1,68 @@
+"""Options: strict, canonical, shared or one a replicate; errors that name field, value and what is valid."""
+
+from typing import Annotated
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import Field
+
+from ebm_vs_prob.options import PER_REPLICATE, ExtendedFloat, OptionBatch, Options, validated
+
+
+class Example(Options):
+    margin: Annotated[float, PER_REPLICATE, Field(gt=0)] = 1.0
+    beta: ExtendedFloat = 1.0
+    steps: Annotated[int, Field(ge=1)] = 3
+
+
+def test_an_integer_is_the_same_number():
+    assert validated(Example, {"margin": 1}, "example").model_dump_json() == Example().model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("given_options", "words"),
+    [
+        ({"margin": -1.0}, ["example: margin", "-1.0", "greater than 0"]),
+        ({"margin": "1"}, ["example: margin", "'1'"]),
+        ({"margin": float("nan")}, ["example: margin", "nan", "finite"]),
+        ({"margin": float("inf")}, ["example: margin", "inf", "finite"]),
+        ({"steps": 2.5}, ["example: steps", "2.5", "integer"]),
+        ({"steps": True}, ["example: steps", "True", "integer"]),
+    ],
+)
+def test_a_bad_value_is_named(given_options, words):
+    with pytest.raises(ValueError, match="is not valid") as caught:
+        validated(Example, given_options, "example")
+    for word in words:
+        assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_option_offers_the_nearest():
+    with pytest.raises(LookupError, match="did you mean 'margin'"):
+        validated(Example, {"margn": 1.0}, "example")
+
+
+def test_one_value_a_replicate_where_the_schema_says_so():
+    batch = OptionBatch.from_given(Example, {"margin": [1, 2.0]}, 2, "example")
+    assert batch.margin.tolist() == [1.0, 2.0]
+    assert batch.steps == 3
+    with pytest.raises(ValueError, match="one for each of 3 replicates"):
+        OptionBatch.from_given(Example, {"margin": [1.0, 2.0]}, 3, "example")
+    with pytest.raises(ValueError, match="steps"):
+        OptionBatch.from_given(Example, {"steps": [1, 2]}, 2, "example")
+    with pytest.raises(ValueError, match="shared"):
+        OptionBatch([Example(steps=1), Example(steps=2)], "example")
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False, min_value=1e-300))
+def test_valid_values_survive_a_round_trip(margin):
+    options = validated(Example, {"margin": margin}, "example")
+    assert Example.model_validate_json(options.model_dump_json()) == options
+
+
+@given(st.one_of(st.text(), st.booleans(), st.none(), st.floats(max_value=0), st.lists(st.floats())))
+def test_nothing_else_gets_in(value):
+    with pytest.raises(ValueError, match="example: margin"):
+        validated(Example, {"margin": value}, "example")

@@ -1,0 +1,180 @@
+"""Replicates trained together are the models that would have been trained alone."""
+
+import pytest
+import torch
+from gaussian import Quadratic, gaussian, mean_curvature
+
+import ebm_vs_prob as evp
+from ebm_vs_prob.ebm.objectives import denoising_score_matching_loss, hinge_loss
+from ebm_vs_prob.method import Setting
+from ebm_vs_prob.options import OptionBatch
+from ebm_vs_prob.training import ReplicatedAdam, batches, learning_rate_schedule
+
+TRAINED = ("denoising_score_matching", "hinge", "gibbs_maximum_likelihood", "mixture_density", "mean_squared_error")
+#: Curvature of the energy where a method's declared optimum is a sign only must still be clearly positive.
+SIGN = 0.05
+
+
+def setting_of(method: str, dim: int, seeds, budget, **options) -> Setting:
+    task = gaussian(dim)
+    return Setting(
+        tasks=(task,) * len(seeds),
+        seeds=tuple(seeds),
+        options=OptionBatch.from_given(evp.get_method(method).Options, options, len(seeds), method),
+        network=evp.Network(),
+        budget=budget,
+        dtype=torch.float32,
+        device="cpu",
+        compile=False,
+    )
+
+
+@pytest.mark.parametrize("method", TRAINED)
+def test_alone_and_in_company(method):
+    """The same replicate after a full quick training: energies to 1e-4, whatever it was trained beside."""
+    budget = evp.Budget(steps=1500)
+    thin, thick = evp.get_task("circle", thickness=0.01), evp.get_task("circle", thickness=0.1)
+    _, y = thin.sample(64, seed=99, split="test")
+    x = torch.zeros(64, 0)
+    alone = evp.fit(method, thin, seeds=[5], budget=budget)
+    company = evp.fit(method, [thick, thin, thick], seeds=[4, 5, 6], budget=budget)
+    assert (alone.energy(x, y)[0] - company.energy(x, y)[1]).abs().max() < 1e-4
+    assert (alone.energy(x, y)[0] - company.energy(x, y)[0]).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("method", TRAINED)
+def test_one_nan_replicate_leaves_the_others_as_they_were(method, monkeypatch):
+    budget = evp.Budget(steps=40)
+    task = evp.get_task("circle", thickness=0.1)
+    healthy = evp.fit(method, task, seeds=[0, 1, 2], budget=budget)
+    original = batches
+
+    def poisoned(setting, noise, steps):
+        for step, batch in enumerate(original(setting, noise, steps)):
+            if step == 7:
+                batch.y[1] = float("nan")
+            yield batch
+
+    monkeypatch.setattr("ebm_vs_prob.training.batches", poisoned)
+    sick = evp.fit(method, task, seeds=[0, 1, 2], budget=budget)
+    assert [status.ok for status in sick.status] == [True, False, True]
+    assert sick.status[1].step == 7
+    assert "not finite" in sick.status[1].reason
+    x, y = task.sample(32, seed=1)
+    assert torch.equal(healthy.energy(x, y)[[0, 2]], sick.energy(x, y)[[0, 2]])
+    assert sick.energy(x, y)[1].isnan().all()
+
+
+def test_global_generators_are_left_alone():
+    before = torch.random.get_rng_state()
+    for method in TRAINED:
+        evp.fit(method, evp.get_task("circle", thickness=0.1), budget=evp.Budget(steps=3))
+    evp.fit("denoising_score_matching", gaussian(1), energy=Quadratic, budget=evp.Budget(steps=3))
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+GAUSSIAN_SEEDS, GAUSSIAN_EXAMPLES = range(8), 4000
+
+
+def gaussian_fit(method: str, dim: int) -> evp.Model:
+    options = {"mixture_density": {"components": 1}, "gibbs_maximum_likelihood": {"sigma": 0.0}}.get(method, {})
+    return evp.fit(
+        method,
+        gaussian(dim),
+        seeds=GAUSSIAN_SEEDS,
+        energy=None if method in ("mixture_density", "mean_squared_error") else Quadratic,
+        budget=evp.Budget(steps=1500, batch_size=128, examples=GAUSSIAN_EXAMPLES),
+        learning_rate=0.01,
+        **options,
+    )
+
+
+def gaussian_gap(model: evp.Model, dim: int) -> float:
+    declared = model.method.gaussian_optimum.curvature(model.setting.options.replicates[0])
+    return abs(float(mean_curvature(model, dim).mean()) - declared)
+
+
+def gaussian_tolerance(dim: int) -> float:
+    """4 standard errors (level 6e-5) plus .01 for an optimiser stopped after 1500 steps.
+
+    The inverse variance of n draws in d dimensions has standard error sqrt(2 / (n d)), its mean over the seeds that
+    over the square root of their number.
+    """
+    return 4 * (2 / (GAUSSIAN_EXAMPLES * dim * len(GAUSSIAN_SEEDS))) ** 0.5 + 0.01
+
+
+@pytest.mark.parametrize("dim", [1, 2, 8])
+@pytest.mark.parametrize("method", TRAINED)
+def test_the_optimum_on_a_gaussian_is_the_declared_one(method, dim):
+    model = gaussian_fit(method, dim)
+    assert all(status.ok for status in model.status)
+    if model.method.gaussian_optimum.curvature is None:
+        assert (mean_curvature(model, dim) > SIGN).all()
+    else:
+        assert gaussian_gap(model, dim) < gaussian_tolerance(dim)
+
+
+def test_rates_scale_the_update_as_adam_alone_would():
+    rates = torch.tensor([1e-2, 1e-3])
+    target = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
+
+    def run(rate, rows):
+        energy = torch.nn.ParameterList([torch.nn.Parameter(torch.zeros(len(rows), 3, 4))])
+        optimizer = ReplicatedAdam(energy, rate)
+        for _ in range(20):
+            optimizer.step((energy[0] - target[rows]).square().sum((1, 2)), 1.0)
+        return energy[0].detach()
+
+    together = run(rates, [0, 1])
+    for r in (0, 1):
+        torch.testing.assert_close(together[r : r + 1], run(rates[r : r + 1], [r]), rtol=1e-4, atol=1e-6)
+
+
+def test_schedule_warms_up_and_ends_at_zero():
+    values = [learning_rate_schedule(step, 100) for step in range(100)]
+    assert values[0] == pytest.approx(0.2)
+    assert max(values) == values[5] == 1.0
+    assert values[-1] < 1e-3
+    assert learning_rate_schedule(0, 1) == 1.0
+
+
+def test_minibatches_do_not_know_the_method():
+    budget = evp.Budget(steps=5, batch_size=8, examples=50)
+    first = [batch.rows for batch in batches(setting_of("hinge", 1, [0, 1], budget), {}, 5)]
+    other = [batch.rows for batch in batches(setting_of("mean_squared_error", 1, [1, 2], budget), {}, 5)]
+    assert all(torch.equal(a[1], b[0]) for a, b in zip(first, other, strict=True))
+    assert not torch.equal(first[0][0], first[0][1])
+    assert not torch.equal(first[0], first[1])
+
+
+def test_a_budget_of_multiply_adds_buys_more_steps_of_a_cheaper_method():
+    budget = evp.Budget(batch_size=16, examples=50, multiply_adds=2e7)
+    task = evp.get_task("circle", thickness=0.1)
+    costs = {method: evp.fit(method, task, budget=budget).cost[0] for method in TRAINED}
+    assert costs["mean_squared_error"].steps > costs["denoising_score_matching"].steps > costs["hinge"].steps
+    for cost in costs.values():
+        assert 0.8 * 2e7 < cost.multiply_adds <= 2e7
+
+
+@pytest.mark.slow
+def test_compiled_training_is_the_eager_one():
+    task = evp.get_task("circle", thickness=0.1)
+    budget = evp.Budget(steps=100)
+    x, y = task.sample(64, seed=9)
+    eager, compiled = (
+        evp.fit("denoising_score_matching", task, seeds=[0, 1], budget=budget, compile=flag) for flag in (False, True)
+    )
+    torch.testing.assert_close(eager.energy(x, y), compiled.energy(x, y), rtol=1e-3, atol=1e-4)
+
+
+def test_a_flipped_sign_in_the_objective_fails_the_gaussian_test(monkeypatch):
+    monkeypatch.setattr(
+        "ebm_vs_prob.ebm.methods.denoising_score_matching.denoising_score_matching_loss",
+        lambda gradient, noise, sigma: denoising_score_matching_loss(-gradient, noise, sigma),
+    )
+    model = gaussian_fit("denoising_score_matching", 2)
+    assert gaussian_gap(model, 2) > gaussian_tolerance(2)
+    monkeypatch.setattr(
+        "ebm_vs_prob.ebm.methods.hinge.hinge_loss", lambda good, bad, margin: -hinge_loss(good, bad, margin)
+    )
+    assert (mean_curvature(gaussian_fit("hinge", 2), 2) < SIGN).all()
