@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,3 +45,13 @@ def torch_generator(seed: int, *axes: str | int, device: str = "cpu") -> torch.G
     import torch
 
     return torch.Generator(device=device).manual_seed(stream(seed, *axes))
+
+
+@contextmanager
+def random_module_restored() -> Iterator[None]:
+    """Give the generator of `random` back as it was: libraries draw ids from it (rich, dask)."""
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)

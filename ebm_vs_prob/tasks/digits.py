@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field
 
 from ..errors import NoExactReference, invalid
 from ..registry import TASKS
-from ..seeding import numpy_generator
+from ..seeding import numpy_generator, random_module_restored
 from ..spaces import Box
 from .base import Reference, Split, Task, TaskOptions, check_inputs, check_pairs
 
@@ -57,7 +57,8 @@ class _Part:
 @functools.cache
 def _parts() -> dict[Split, _Part]:
     """The split, in the order of the SHA-256 of the pixels: fixed, whatever the library versions."""
-    from sklearn.datasets import load_digits
+    with random_module_restored():
+        from sklearn.datasets import load_digits
 
     levels = load_digits().data.astype(np.uint8)
     order = sorted(range(len(levels)), key=lambda row: hashlib.sha256(levels[row].tobytes()).digest())

@@ -115,7 +115,7 @@ def _exact(who: str, value: Callable[[], Any]) -> Any:
 def _check_answers(task: Task, who: str) -> None:
     import torch
 
-    x, y = task.sample(512, seed=8)
+    x, y = task.sample(512, seed=8, split="test")
     distance = _exact(who, lambda: task.reference.distance(x, y))
     if distance is None:
         return
@@ -126,6 +126,7 @@ def _check_answers(task: Task, who: str) -> None:
         rule(answers.ndim == 3 and answers.dtype == torch.float64, who, "answers must be (n, m, dy) float64")
         for row, points in zip(x[:4], answers, strict=True):
             points = points[points.isfinite().all(-1)]
+            rule(len(points) > 0, who, "every x of the test split must have an answer")
             off = task.reference.distance(row.expand(len(points), -1), points).max()
             rule(off < 1e-6, who, f"answers must be at distance 0, but one is at {float(off):.2g}")
     drawn = _exact(who, lambda: task.reference.sample(x, 1, seed=9))
