@@ -38,14 +38,14 @@ def descend(
 ) -> Answers:
     """Descend on E(x, .) from every y0, each point by itself, inside the box `bounds`.
 
-    `line_search` is projected gradient descent with Armijo's rule along the projection arc (Bertsekas 1976, eq. 12): a step t
-    is taken where E(y') <= E(y) - c |y' - y|^2 / t; each point remembers its step, which halves when refused and grows by
-    half when taken. `fixed` moves by -step_size * dE/dy; `scaled` by -step_size * scale^2 * dE/dy. After each move y is projected
-    on the box.
+    `line_search` is projected gradient descent with Armijo's rule along the projection arc (Bertsekas 1976, eq. 12):
+    a step t is taken where E(y') <= E(y) - c |y' - y|^2 / t; each point remembers its step, which halves when refused
+    and grows by half when taken. `fixed` moves by -step_size * dE/dy; `scaled` by -step_size * scale^2 * dE/dy. After
+    each move y is projected on the box.
 
-    A point has converged once a step moves it by less than `tolerance`, or once a line search would have to; it then stays
-    where it is. A point whose energy or gradient is not finite stays at its last finite place and has not converged; the other
-    points, and the other replicates, do not notice. No random numbers are drawn.
+    A point has converged once a step moves it by less than `tolerance`, or once a line search would have to; it then
+    stays where it is. A point whose energy or gradient is not finite stays at its last finite place and has not
+    converged; the other points, and the other replicates, do not notice. No random numbers are drawn.
 
     Args:
         module: replicated energy, (R|1, *n, dx), (R|1, *n, dy) -> (R, *n).
@@ -53,8 +53,8 @@ def descend(
         y0: starts, (R or 1, *n, dy); its dtype is that of the descent.
         bounds: the interval of every entry of y, in the task's units.
         step_rule: how far to move.
-        step_size: units of y squared over energy, for `fixed` and `scaled` only; a tensor broadcasts against (R, *n), so
-            that one call descends with a grid of steps.
+        step_size: units of y squared over energy, for `fixed` and `scaled` only; a tensor broadcasts against (R, *n),
+            so that one call descends with a grid of steps.
         scale: length by whose square `scaled` multiplies its step, a number or (R,).
         max_steps: steps a point may take.
         tolerance: units of y.

@@ -1,8 +1,8 @@
 """The Metropolis-adjusted Langevin algorithm, as pure `init` and `step` kernels over many chains at once.
 
 A proposal is y - h dU/dy + sqrt(2 h) n for the potential U = beta E, accepted with the Metropolis-Hastings probability
-(Roberts & Tweedie 1996, section 1.4.2); each chain has its own h, adapted in warm-up by dual averaging (Hoffman & Gelman
-2014, eq. 6) towards the acceptance .574 that is optimal for it (Roberts & Rosenthal 1998).
+(Roberts & Tweedie 1996, section 1.4.2); each chain has its own h, adapted in warm-up by dual averaging (Hoffman &
+Gelman 2014, eq. 6) towards the acceptance .574 that is optimal for it (Roberts & Rosenthal 1998).
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class MalaState:
 
 @dataclass(frozen=True)
 class MalaInfo:
-    """What a step did: acceptance probability, whether it was taken, whether the proposal's potential was not finite, and
-    the norm of the gradient where the chain now is; (R, *n) each."""
+    """What a step did: acceptance probability, whether it was taken, whether the proposal's potential was not finite,
+    and the norm of the gradient where the chain now is; (R, *n) each."""
 
     acceptance: torch.Tensor
     accepted: torch.Tensor
@@ -60,7 +60,7 @@ def init(potential: Potential, y: torch.Tensor, step_size: float | torch.Tensor)
     Raises:
         ValueError: a step that is not a finite number > 0.
     """
-    step = torch.as_tensor(step_size).to(y).expand(y.shape[:-1])
+    step = torch.as_tensor(step_size, dtype=y.dtype, device=y.device).expand(y.shape[:-1])
     if not bool((step.isfinite() & (step > 0)).all()):
         raise invalid("step_size", step_size, "finite numbers > 0")
     value, gradient = potential(y)
@@ -94,7 +94,8 @@ def step(
 
 
 def adapt(state: MalaState, info: MalaInfo) -> MalaState:
-    """The state with each chain's step moved towards the target acceptance; for warm-up, where detailed balance may break."""
+    """The state with each chain's step moved towards the target acceptance; for warm-up, where detailed balance may
+    break."""
     t = state.adaptations + 1
     weight = 1.0 / (t + T0)
     shortfall = (1 - weight) * state.shortfall + weight * (TARGET_ACCEPTANCE - info.acceptance)
@@ -154,11 +155,12 @@ def sample_from_descent(
     steps: int = 100,
     descent_steps: int = 50,
 ) -> torch.Tensor:
-    """Draws from exp(-beta E(x, .)) on the box: the ends of chains that start where descent from uniform points stopped.
+    """Draws from exp(-beta E(x, .)) on the box: the ends of chains that start where descent from uniform points
+    stopped.
 
-    Each sample is its own chain: `descent_steps` of line search, `warmup` steps that adapt the chain's step, `steps` more
-    with that step. Chains rarely change basin, so how the samples share themselves out between far modes is that of the
-    basins of descent and not that of the density.
+    Each sample is its own chain: `descent_steps` of line search, `warmup` steps that adapt the chain's step, `steps`
+    more with that step. Chains rarely change basin, so how the samples share themselves out between far modes is that
+    of the basins of descent and not that of the density.
 
     Args:
         module: replicated energy.
@@ -190,9 +192,13 @@ def sample_from_descent(
 
     with torch.no_grad():
         state = init(potential, start.y, (1e-2 * (high - low)) ** 2)
-        for state, _ in run(potential, state, warmup, y_box.bounds, generators, adapting=True):  # noqa: B007
-            pass
-        for state, _ in run(potential, settle(state), steps, y_box.bounds, generators):  # noqa: B007
-            pass
+        state = _last(run(potential, state, warmup, y_box.bounds, generators, adapting=True), state)
+        state = _last(run(potential, settle(state), steps, y_box.bounds, generators), state)
     lost = ~state.potential.isfinite()
     return state.y.masked_fill(lost.unsqueeze(-1), float("nan"))
+
+
+def _last(chain: Iterator[tuple[MalaState, MalaInfo]], state: MalaState) -> MalaState:
+    for after, _ in chain:
+        state = after
+    return state

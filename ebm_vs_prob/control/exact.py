@@ -1,0 +1,138 @@
+"""The task's own law as a method: exact log-density, exact sampler. What every metric has to be won by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from ..budget import Cost
+from ..energies import box_dims
+from ..errors import NoExactReference, NotNormalised
+from ..method import Method, MethodOptions, Setting
+from ..model import Model, ReplicateStatus, Training
+from ..registry import METHODS
+from ..seeding import stream
+from ..tasks.base import Task
+
+Potential = Literal["log_density", "density"]
+
+
+class ExactOptions(MethodOptions):
+    """Options of `exact`. Nothing is trained: `learning_rate` has no effect, and `scale` only on the scaled step
+    rule."""
+
+    potential: Annotated[
+        Potential, Field(description="energy -ln p, or -p: the lecture's perfect density as a landscape to descend")
+    ] = "log_density"
+
+
+class ExactEnergy(nn.Module):
+    """R exact energies, -ln p or -p, one a task: (R or 1, *n, dx), (R or 1, *n, dy) -> (R, *n) float64.
+
+    Replicates whose task is the same are evaluated together. A replicate whose task has no density (thickness 0) is
+    NaN in the company of others that have one; where none has, `forward` raises `NoExactReference`.
+    """
+
+    multiply_adds = 0.0
+
+    def __init__(self, tasks: Sequence[Task], potential: Potential) -> None:
+        super().__init__()
+        self.num_replicates = len(tasks)
+        self.potential = potential
+        same: dict[str, tuple[Any, list[int]]] = {}
+        for replicate, task in enumerate(tasks):
+            same.setdefault(repr(task.specification()), (task.reference, []))[1].append(replicate)
+        self._groups = list(same.values())
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        replicates = self.num_replicates
+        shape = torch.broadcast_shapes((replicates, *[1] * (y.ndim - 2)), x.shape[:-1], y.shape[:-1])
+        rows: list[torch.Tensor | None] = [None] * replicates
+        missing: list[NoExactReference] = []
+        for reference, members in self._groups:
+            try:
+                log_density = reference._log_prob(_rows(x, members), _rows(y, members))
+            except NoExactReference as error:
+                missing.append(error)
+                log_density = y.new_full((1, *[1] * (y.ndim - 2)), torch.nan, dtype=torch.float64)
+            energy = -log_density if self.potential == "log_density" else -log_density.exp()
+            for row, member in zip(energy.expand(len(members), *shape[1:]), members, strict=True):
+                rows[member] = row
+        if len(missing) == len(self._groups):
+            raise missing[0]
+        return torch.stack([row for row in rows if row is not None])
+
+
+def _rows(value: torch.Tensor, members: list[int]) -> torch.Tensor:
+    return value if value.shape[0] == 1 else value[members]
+
+
+class ExactModel(Model):
+    """The truth in a Model's clothes: `log_prob` and `sample` are those of `task.reference`, `infer` descends on it."""
+
+    module: ExactEnergy
+
+    @property
+    def normalised(self) -> bool:  # type: ignore[override]
+        """Whether `log_prob` answers: for the potential `log_density`."""
+        return self.module.potential == "log_density"
+
+    def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """ln p(y | x) in nats, (R, n) float64.
+
+        Raises:
+            NoExactReference: the task has no density.
+            NotNormalised: the potential is the density itself, exp of which is no density.
+        """
+        if not self.normalised:
+            raise NotNormalised(
+                "exact: the potential -p is a landscape and no log-density: fit exact with potential = 'log_density'"
+            )
+        return -self.energy(x, y)
+
+    def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
+        """Exact draws, (R, n, num_samples, dy) float64; at thickness 0 and on real data too."""
+        x = self._placed("x", x)
+        draws = [
+            task.reference.sample(x[r if len(x) > 1 else 0], num_samples, seed=stream(seed, "sample", replicate_seed))
+            for r, (task, replicate_seed) in enumerate(zip(self.tasks, self.seeds, strict=True))
+        ]
+        return torch.stack(draws)
+
+    @property
+    def sampling_kernel(self) -> str:
+        return "exact"
+
+
+@METHODS.register
+class Exact(Method):
+    """The exact model of the task, float64 whatever dtype was asked for; it learns nothing and costs nothing."""
+
+    name = "exact"
+    family = "control"
+    principle = "exact"
+    normalised = True
+    summary = "the task's exact log-density (or density) and sampler"
+    Options: ClassVar[type[MethodOptions]] = ExactOptions
+    groups_thickness = False
+
+    @classmethod
+    def build(cls, setting: Setting) -> ExactModel:
+        box_dims(setting)
+        energy = ExactEnergy(setting.tasks, setting.options.potential)
+        return ExactModel(cls, replace(setting, dtype=torch.float64), energy)
+
+    @classmethod
+    def train(cls, model: Model) -> Training:
+        replicates = model.num_replicates
+        nothing = Cost(steps=0, energy_evaluations=0.0, multiply_adds=0.0, seconds=0.0)
+        return Training(
+            torch.empty(replicates, 0, dtype=torch.float64),
+            (ReplicateStatus(),) * replicates,
+            (nothing,) * replicates,
+        )
