@@ -24,6 +24,7 @@ StepRule = Literal["line_search", "fixed", "scaled"]
 
 #: Beyond this many output dimensions a normaliser is estimated by importance sampling and samples are drawn by MALA.
 MAX_QUADRATURE_DIM = 2
+IMPORTANCE_SAMPLES = 2048
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,8 @@ class Model:
         inverse_temperature = torch.as_tensor(self.beta if beta is None else beta).to(x).reshape(-1, 1)
         normalizer: Any = Quadrature()
         if self.y_box.dim > MAX_QUADRATURE_DIM:
-            normalizer = ImportanceSampling(proposal=self.data_kernel.proposal(x))
+            samples, log_density = self.data_kernel.draw(x, IMPORTANCE_SAMPLES, self.seeds)
+            normalizer = ImportanceSampling(samples=samples, log_density=log_density)
         return GibbsBoltzmann(
             self.module,
             y_dim=self.y_box.dim,

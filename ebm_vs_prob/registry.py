@@ -55,11 +55,11 @@ class Registry(Generic[EntryT]):
     def _load(self) -> None:
         if self._loaded:
             return
-        self._loaded = True
         for module in self._builtin:
             importlib.import_module(module)
         for point in entry_points(group=self.group):
-            point.load()
+            self.register(point.load())
+        self._loaded = True
 
 
 TASKS: Registry[Any] = Registry(
