@@ -1,0 +1,195 @@
+"""Everything registered keeps the documented rules, and the checks notice when a rule is broken."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+import ebm_vs_prob as evp
+from ebm_vs_prob.control.mean_squared_error import MeanSquaredError
+from ebm_vs_prob.ebm.methods.denoising_score_matching import DenoisingScoreMatching
+from ebm_vs_prob.prob.methods.mixture_density import MixtureDensity
+from ebm_vs_prob.tasks.circle import Circle, CircleReference
+from ebm_vs_prob.testing import check_method, check_task, global_generators_left_alone
+
+
+@pytest.mark.parametrize("task", evp.list_tasks(), ids=lambda task: task.name)
+def test_registered_task_keeps_the_rules(task):
+    check_task(task)
+
+
+@pytest.mark.parametrize("method", evp.list_methods(), ids=lambda method: method.name)
+def test_registered_method_keeps_the_rules(method):
+    check_method(method)
+
+
+@pytest.mark.parametrize("options", [{"ambient_dim": 3, "thickness": 0.1}, {"rotation": 4, "concentration": 0.0}])
+def test_circle_keeps_the_rules_at_other_options(options):
+    check_task(evp.get_task("circle", **options))
+
+
+class ShiftedDensity(CircleReference):
+    def _log_prob(self, x, y):
+        return super()._log_prob(x, y) + 0.1
+
+
+class ShiftedEntropy(CircleReference):
+    def entropy(self):
+        return super().entropy() + 0.3
+
+
+class ThickSampler(CircleReference):
+    def sample(self, x, num_samples, seed=0):
+        return 1.2 * super().sample(x, num_samples, seed)
+
+
+class FarAnswers(CircleReference):
+    def answers(self, x):
+        return super().answers(x) * 1.01
+
+
+class SinglePrecisionDistance(CircleReference):
+    def distance(self, x, y):
+        return super().distance(x, y).float()
+
+
+class DensityOfThinData(CircleReference):
+    def log_prob(self, x, y):
+        return torch.zeros(len(y), dtype=torch.float64) if self._thickness == 0 else super().log_prob(x, y)
+
+
+@pytest.mark.parametrize(
+    ("reference", "rule"),
+    [
+        (ShiftedDensity, "entropy must be|integrate to 1"),
+        (ShiftedEntropy, "entropy must be"),
+        (ThickSampler, "reference.sample must lie"),
+        (FarAnswers, "answers must be at distance 0"),
+        (SinglePrecisionDistance, "float64"),
+        (DensityOfThinData, "at thickness 0 must be"),
+    ],
+)
+def test_check_task_notices_a_wrong_reference(reference, rule):
+    class Broken(Circle):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.reference = reference(self)
+
+    with pytest.raises(AssertionError, match=rule):
+        check_task(Broken)
+
+
+class NoiseOfItsOwn(Circle):
+    def _draw(self, n, rng, split):
+        x, y, z = super()._draw(n, rng, split)
+        return x, y + 0.01 * np.sign(y) * (self.thickness > 0.15), z
+
+
+class SeedIgnored(Circle):
+    def _draw(self, n, rng, split):
+        return super()._draw(n, np.random.default_rng(0), split)
+
+
+class SinglePrecisionData(Circle):
+    def _draw(self, n, rng, split):
+        x, y, z = super()._draw(n, rng, split)
+        return x, y.astype(np.float32), z
+
+
+class GlobalGenerator(Circle):
+    def _draw(self, n, rng, split):
+        random.random()
+        return super()._draw(n, rng, split)
+
+
+class NoSummary(Circle):
+    summary = ""
+
+
+@pytest.mark.parametrize(
+    ("task", "rule"),
+    [
+        (NoiseOfItsOwn, "same u and n"),
+        (SeedIgnored, "another seed"),
+        (SinglePrecisionData, "float64"),
+        (NoSummary, "summary must be"),
+        pytest.param(GlobalGenerator, "global random generators", marks=pytest.mark.uses_global_generator),
+    ],
+)
+def test_check_task_notices_wrong_data(task, rule):
+    with pytest.raises(AssertionError, match=rule):
+        check_task(task)
+
+
+class ClaimsToBeNormalised(DenoisingScoreMatching):
+    normalised = True
+
+
+class UnknownPrinciple(MeanSquaredError):
+    principle = "guesswork"  # type: ignore[assignment]
+
+
+class UnseededTraining(MeanSquaredError):
+    calls = 0
+
+    @classmethod
+    def train(cls, model):
+        training = super().train(model)
+        cls.calls += 1
+        with torch.no_grad():
+            for parameter in model.module.parameters():
+                parameter.add_(0.01 * cls.calls)
+        return training
+
+
+class ReplicatesThatMeet(MeanSquaredError):
+    @classmethod
+    def train(cls, model):
+        training = super().train(model)
+        with torch.no_grad():
+            for parameter in model.module.parameters():
+                parameter.copy_(parameter.mean(0, keepdim=True).expand_as(parameter))
+        return training
+
+
+class GlobalNoise(MeanSquaredError):
+    @classmethod
+    def train(cls, model):
+        torch.rand(1)
+        return super().train(model)
+
+
+@pytest.mark.parametrize(
+    ("method", "rule"),
+    [
+        (ClaimsToBeNormalised, "normalised exactly if"),
+        (UnknownPrinciple, "principle must be"),
+        (UnseededTraining, "same seeds must give the same model"),
+        (ReplicatesThatMeet, "trained alone"),
+        pytest.param(GlobalNoise, "global random generators", marks=pytest.mark.uses_global_generator),
+    ],
+)
+def test_check_method_notices_a_broken_rule(method, rule):
+    with pytest.raises(AssertionError, match=rule):
+        check_method(method)
+
+
+def test_check_method_notices_a_density_of_another_mass(monkeypatch):
+    model = type(evp.fit(MixtureDensity, evp.get_task("circle", thickness=0.1), budget=evp.Budget(steps=1)))
+    log_prob = model.log_prob
+    monkeypatch.setattr(model, "log_prob", lambda self, x, y: log_prob(self, x, y) + 0.05)
+    with pytest.raises(AssertionError, match="integrate to 1"):
+        check_method(MixtureDensity)
+
+
+@pytest.mark.uses_global_generator
+@pytest.mark.parametrize(
+    ("name", "draw"),
+    [("torch", lambda: torch.rand(1)), ("numpy", lambda: np.random.rand()), ("random", random.random)],  # noqa: NPY002
+)
+def test_a_moved_global_generator_is_named(name, draw):
+    with pytest.raises(AssertionError, match=name), global_generators_left_alone("the block"):
+        draw()
