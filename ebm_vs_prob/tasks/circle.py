@@ -121,7 +121,7 @@ class CircleReference(Reference):
 
         Fourier series: the k-th moment of the von Mises law is I_k(κ)/I_0(κ) and that of the direction of (1, 0) + ε n
         is sqrt(πz/2) e^{-z} [I_{(k-1)/2}(z) + I_{(k+1)/2}(z)] with z = 1/(4ε²) (Mardia and Jupp, Directional
-        Statistics, 2000, section 3.5). Below ε = 5e-5 the latter is taken as exp(-k²ε²/2), from which it differs by less than ε².
+        Statistics, 2000, section 3.5). Below ε = 5e-5 the latter is taken as exp(-k²ε²/2), less than ε² from it.
         """
         import torch
         from scipy.special import ive
