@@ -13,7 +13,17 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = [*sorted(_HOME_OF)]  # noqa: PLE0604
+__all__ = [
+    "Plan",
+    "Store",
+    "Study",
+    "list_studies",
+    "load_results",
+    "load_study",
+    "plan_study",
+    "run_study",
+    "study_status",
+]
 
 if TYPE_CHECKING:
     from .plan import Plan, plan_study

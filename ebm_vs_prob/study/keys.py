@@ -1,7 +1,7 @@
 """Canonical JSON and its SHA-256: the identity of a trial, of a batch and of a record's content.
 
-Numbers are written as in RFC 8785 (JSON Canonicalization Scheme): `1` and `1.0` are one number. Keys are sorted, text is
-UTF-8, infinities are the strings "inf" and "-inf", NaN is refused.
+Numbers are written as in RFC 8785 (JSON Canonicalization Scheme): `1` and `1.0` are one number. Keys are sorted, text
+is UTF-8, infinities are the strings "inf" and "-inf", NaN is refused.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import invalid
+
+#: Up to here every integer is a float and the reverse.
+EXACT_INTEGERS = 2.0**53
 
 
 def canonical(value: Any) -> Any:
@@ -30,7 +33,7 @@ def canonical(value: Any) -> Any:
             raise invalid("a number to be hashed", value, "a number: NaN equals nothing")
         if math.isinf(value):
             return "inf" if value > 0 else "-inf"
-        return int(value) if value.is_integer() else value
+        return int(value) if value.is_integer() and abs(value) < EXACT_INTEGERS else value
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):

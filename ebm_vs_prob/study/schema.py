@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import tomllib
@@ -159,6 +160,19 @@ def from_table(schema: type[SchemaT], table: Mapping[str, Any], where: str) -> S
         return schema.model_validate_json(json.dumps(dict(table), default=str))
     except ValidationError as error:
         raise describe(error, schema, where) from None
+
+
+def import_plugins(names: Iterable[str], where: str) -> None:
+    """Import the modules that register a study's further tasks and methods.
+
+    Raises:
+        ValueError: a module that is not there.
+    """
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            raise invalid(f"{where}: plugins", name, f"a module that can be imported here ({error})") from None
 
 
 def study_folders() -> list[Path]:

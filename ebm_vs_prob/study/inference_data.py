@@ -1,0 +1,56 @@
+"""Samples and training diagnostics as ArviZ `InferenceData`: the one module that touches ArviZ's container."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import arviz
+
+
+def to_netcdf(arrays: Mapping[str, np.ndarray], loss: np.ndarray, attributes: Mapping[str, str]) -> bytes:
+    """A trial's samples and diagnostics as the bytes of a netCDF 4 file in ArviZ's layout.
+
+    Groups: `posterior_predictive` (`y`, one chain, with the `x` each draw was made at), `observed_data` (test `x`, `y`)
+    and `sample_stats` (`loss`, one draw a training step).
+
+    Args:
+        arrays: `samples_x` (m, dx), `samples_y` (m, dy), `data_x` (n, dx), `data_y` (n, dy); what is absent is left
+            out.
+        loss: (steps,) the training loss.
+        attributes: what is written into the file's attributes, such as trial key and method.
+    """
+    import arviz as az
+    import xarray as xr
+
+    def variables(prefix: str, dims: tuple[str, ...]) -> dict[str, Any]:
+        named = {name: arrays.get(f"{prefix}_{name}") for name in ("x", "y")}
+        return {
+            name: ((*dims, f"{name}_dim"), value.reshape((1,) * (len(dims) - 1) + value.shape))
+            for name, value in named.items()
+            if value is not None and value.shape[-1] > 0
+        }
+
+    groups = {
+        "posterior_predictive": variables("samples", ("chain", "draw")),
+        "sample_stats": {"loss": (("chain", "draw"), loss[np.newaxis])} if loss.size else {},
+        "observed_data": variables("data", ("example",)),
+    }
+    datasets: dict[str, Any] = {name: xr.Dataset(group) for name, group in groups.items() if group}
+    container = az.InferenceData(attrs=dict(attributes), **datasets)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "data.nc"
+        container.to_netcdf(str(path), engine="h5netcdf")
+        return path.read_bytes()
+
+
+def read(path: str | Path) -> arviz.InferenceData:
+    """The container of a trial's netCDF file, loaded into memory."""
+    import arviz as az
+
+    return az.from_netcdf(str(path), engine="h5netcdf").load()

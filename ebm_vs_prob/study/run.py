@@ -1,0 +1,185 @@
+"""Run a study, read its results, see its state."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from .engines import Engine, Finished, Job, make_engine
+from .keys import digest
+from .plan import Batch, Plan, plan_study
+from .records import Outcome, record
+from .schema import Study, load_study
+from .store import DamagedRecord, Store
+from .table import results_table, write_parquet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger("ebm_vs_prob.study")
+
+
+def run_study(
+    study: str | Path | Study,
+    scale: str = "quick",
+    engine: str = "local",
+    workers: int | None = None,
+    scheduler: str | None = None,
+    device: str = "auto",
+    store: str | Path = "results",
+    progress: bool | None = None,
+) -> pd.DataFrame:
+    """Run the trials of a study that the store lacks, and return the table of all of them, failures included.
+
+    Stopped at any moment, also by `kill -9`, the same call completes it with the same numbers. A trial that raises,
+    takes too long or kills its worker is recorded as failed with the reason, and the others of its batch are redone.
+    With engine `local` a script needs Python's `if __name__ == "__main__":`, as all that starts processes.
+
+    Args:
+        study: a name in `studies/`, the path of a TOML file, or a loaded study.
+        scale: a scale of the file.
+        engine: `local` (worker processes here), `serial` (this process) or `dask` (a cluster).
+        workers: local worker processes; one a core by default.
+        scheduler: with engine `dask`, the scheduler's address or its scheduler file.
+        device: `auto`, `cpu` or `cuda`.
+        store: folder of the results.
+        progress: whether to show a bar on stderr; by default where it is a terminal.
+
+    Returns:
+        One row a place of the grid and metric, with columns `study.table.COLUMNS`; incidents in `attrs`.
+
+    Raises:
+        UnknownName: an unknown study, scale, engine, task, method or option.
+        ValueError: a bad value, with file, field and what is valid.
+        RuntimeError: another process is running the study in this store, or the cluster was lost.
+    """
+    planned = plan_study(study, scale, device)
+    kept = Store(store)
+    job = Job(
+        root=str(kept.root.resolve()),
+        plugins=planned.study.plugins,
+        time_limit=planned.study.at(scale).time_limit,
+    )
+    chosen = make_engine(engine, job, workers, scheduler)
+    name = planned.study.name
+    with kept.lock(name, scale):
+        kept.remove_leftovers()
+        kept.write_plan(planned.to_record())
+        missing = _missing(kept, planned)
+        pending = [batch for batch in planned.batches if any(trial.key in missing for trial in batch.trials)]
+        if pending:
+            shown = sys.stderr.isatty() if progress is None else progress
+            with _progress(f"{name} at {scale}", len(planned.trials), shown) as advance:
+                advance(len(planned.trials) - sum(len(batch.trials) for batch in pending))
+                _run(chosen, kept, pending, advance)
+        frame = results_table(kept, name, scale)
+        write_parquet(kept, frame)
+    _report_mixture(frame)
+    return frame
+
+
+def load_results(study: str | Path | Study, scale: str = "quick", store: str | Path = "results") -> pd.DataFrame:
+    """The table of a study that was run, read from the records: the columns of `run_study`'s.
+
+    Raises:
+        UnknownName: an unknown study or scale, or a store that holds no run of it.
+    """
+    chosen = study if isinstance(study, Study) else load_study(study)
+    chosen.at(scale)
+    kept = Store(store)
+    if kept.plan(chosen.name, scale)["runs"] != digest(chosen.runs(scale)):
+        log.warning("%s has changed since it was run: these are the results of the earlier file", chosen.where)
+    frame = results_table(kept, chosen.name, scale)
+    _report_mixture(frame)
+    return frame
+
+
+def study_status(study: str | Path | Study, scale: str = "quick", store: str | Path = "results") -> pd.DataFrame:
+    """The state of every place of a study's grid: trial, task, arm, thickness, seed, budget, status, reason.
+
+    Raises:
+        UnknownName: an unknown study or scale.
+    """
+    import pandas as pd
+
+    chosen = study if isinstance(study, Study) else load_study(study)
+    kept = Store(store)
+    columns = ["trial", "task", "arm", "thickness", "seed", "budget", "status", "reason"]
+    planned = plan_study(chosen, scale, "cpu").to_record()
+    rows = []
+    for place in planned["places"]:
+        try:
+            found = kept.read(place["trial"])
+            state = (found["status"], found["reason"]) if found else ("pending", "")
+        except DamagedRecord as error:
+            state = ("pending", str(error))
+        rows.append({**place, "status": state[0], "reason": state[1]})
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _missing(store: Store, plan: Plan) -> set[str]:
+    """Keys of trials without a sound record; damaged ones are set aside and reported."""
+    missing = set()
+    for trial in plan.trials:
+        try:
+            if store.read(trial.key, verify_files=True) is None:
+                missing.add(trial.key)
+        except DamagedRecord as error:
+            store.set_aside(trial.key, str(error))
+            missing.add(trial.key)
+    return missing
+
+
+def _run(engine: Engine, store: Store, batches: Sequence[Batch], advance: Advance) -> None:
+    with engine:
+        for batch in batches:
+            engine.submit(batch)
+        for finished in engine.finished():
+            if not finished.failure:
+                advance(len(finished.batch.trials))
+            elif len(finished.batch.trials) > 1:
+                for half in finished.batch.halves():
+                    engine.submit(half)
+            else:
+                _record_failure(store, finished)
+                advance(1)
+
+
+def _record_failure(store: Store, finished: Finished) -> None:
+    """Record a trial that stopped its worker, which could not do so itself."""
+    batch = finished.batch
+    outcome = Outcome(batch.trials[0], batch.key, "failed", reason=f"the trial was stopped: {finished.failure}")
+    record(store, outcome, batch.device)
+
+
+def _report_mixture(frame: pd.DataFrame) -> None:
+    digests = frame.loc[frame["code_digest"] != "", "code_digest"].nunique()
+    if digests > 1:
+        log.warning(
+            "these results were made by %d versions of the code and get no verdict together: run in a new store",
+            digests,
+        )
+
+
+class Advance(Protocol):
+    """Tells the progress bar that trials are done."""
+
+    def __call__(self, trials: int) -> None: ...
+
+
+@contextmanager
+def _progress(title: str, trials: int, shown: bool) -> Iterator[Advance]:
+    if not shown:
+        yield lambda trials: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TextColumn("trials"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=trials)
+        yield lambda trials: bar.advance(task, trials)

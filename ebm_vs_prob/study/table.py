@@ -1,0 +1,96 @@
+"""The tidy table of a study: one row a place of its grid and metric, failures and what is pending included."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .store import Store, write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Columns and their pandas types. `note` says why a value is NaN; `code_digest` which code made the row.
+COLUMNS = {
+    "trial": "str",
+    "batch": "str",
+    "study": "str",
+    "scale": "str",
+    "task": "str",
+    "arm": "str",
+    "method": "str",
+    "family": "str",
+    "principle": "str",
+    "normalised": "bool",
+    "smoothing": "float64",
+    "thickness": "float64",
+    "seed": "int64",
+    "status": "str",
+    "reason": "str",
+    "budget": "str",
+    "steps": "int64",
+    "metric": "object",
+    "value": "float64",
+    "error": "float64",
+    "unit": "str",
+    "n": "int64",
+    "note": "str",
+    "code_digest": "str",
+}
+
+
+def results_table(store: Store, study: str, scale: str) -> pd.DataFrame:
+    """The results table of a study's last plan, with its incidents and left-out combinations in `attrs`.
+
+    `status` is done, failed (one row, metric None, with the reason) or pending (likewise).
+
+    Raises:
+        UnknownName: the store holds no run of the study.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    trials = set()
+    plan = store.plan(study, scale)
+    batch_of = {trial: batch for batch, members in plan["batches"].items() for trial in members}
+    for place, record, damage in store.records(study, scale):
+        trials.add(place["trial"])
+        common = {**place, "study": study, "scale": scale, "batch": batch_of[place["trial"]]}
+        rows.extend(_rows(common, record, damage))
+    frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    frame.attrs = {
+        "study": study,
+        "scale": scale,
+        "skipped": plan["skipped"],
+        "incidents": [incident for incident in store.incidents() if incident["trial"] in trials],
+    }
+    return frame
+
+
+def _rows(common: dict[str, Any], record: Mapping[str, Any] | None, damage: str) -> list[dict[str, Any]]:
+    empty = {"metric": None, "value": None, "error": None, "unit": "", "n": 0, "note": "", "code_digest": ""}
+    if record is None:
+        return [{**common, **empty, "status": "pending", "reason": damage}]
+    common = {
+        **common,
+        "batch": record["batch"],
+        "status": record["status"],
+        "reason": record["reason"],
+        "steps": common["steps"] if record["steps"] is None else record["steps"],
+        "code_digest": record["code_digest"],
+    }
+    if record["status"] != "done":
+        return [{**empty, **common}]
+    notes = record["notes"]
+    return [{**common, **row, "note": notes.get(row["metric"], "")} for row in record["metrics"]]
+
+
+def write_parquet(store: Store, frame: pd.DataFrame) -> Path:
+    """Write a study's table beside its plan; derived, and made again from the records at any time."""
+    content = io.BytesIO()
+    frame.to_parquet(content, index=False)
+    path = store.study_folder(frame.attrs["study"], frame.attrs["scale"]) / "results.parquet"
+    write_atomically(path, content.getvalue())
+    return path
