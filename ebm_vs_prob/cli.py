@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 #: Set to 1 to see where an unexpected error came from.
 TRACEBACK_VARIABLE = "EBM_VS_PROB_TRACEBACK"
 
+PIPE_WIDTH = 10_000
 INTERRUPTED = 130  # exit code of a process that SIGINT ended: 128 + 2
 
 app = typer.Typer(
@@ -237,8 +238,8 @@ def _studies() -> list[dict[str, Any]]:
 
 
 def _defaults(schema: Any) -> dict[str, Any]:
-    """Every option with its default, as JSON has it."""
-    defaults: dict[str, Any] = schema().model_dump(mode="json")
+    """Every option that has a default, with it, as JSON has it."""
+    defaults: dict[str, Any] = schema.model_construct().model_dump(mode="json")
     return defaults
 
 
@@ -253,15 +254,20 @@ def _print_json(value: Any) -> None:
 
 
 def _print_table(rows: Sequence[dict[str, Any]], title: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from .seeding import random_module_restored
+
+    with random_module_restored():
+        from rich.console import Console
+        from rich.table import Table
 
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for column in rows[0] if rows else ():
         table.add_column(str(column), overflow="fold")
     for row in rows:
         table.add_row(*[_cell(value) for value in row.values()])
-    Console(soft_wrap=not sys.stdout.isatty()).print(table, markup=False, highlight=False)
+    # Into a pipe, one row is one line, for grep and its like.
+    console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    console.print(table)
 
 
 def _cell(value: Any) -> str:
