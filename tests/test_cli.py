@@ -1,0 +1,291 @@
+"""The command line: every command on a small study, JSON for programs, and errors in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ebm_vs_prob import cli
+from ebm_vs_prob.cli import main
+
+COMMANDS = ("list", "plan", "run", "status", "report", "cite")
+
+STUDY = """
+schema = 1
+name = "small"
+title = "A study small enough to run in a test"
+claims = ["C17"]
+
+[scales.quick]
+seeds = 2
+network = { hidden = [8] }
+budget = { steps = 30, batch_size = 16, examples = 64 }
+evaluation = { test_examples = 16, inputs = 4, starts = 2, samples = 8, max_steps = 5 }
+
+[[tasks]]
+name = "circle"
+thickness = [0.3, 0.1]
+
+[[arms]]
+name = "mixture_density"
+method = "mixture_density"
+
+[[arms]]
+name = "regression"
+method = "mean_squared_error"
+
+[[criteria]]
+id = "C17-regression"
+claim = "C17"
+statement = "Regression averages the answers away"
+kind = "ratio"
+metric = "answer_distance_median"
+arms = ["regression"]
+against = ["mixture_density"]
+tasks = ["circle"]
+thickness = [0.1]
+above = 3.0
+"""
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A study file whose trials have been run into the store beside it."""
+    folder = tmp_path_factory.mktemp("cli")
+    path = folder / "small.toml"
+    path.write_text(STUDY, encoding="utf-8")
+    assert main(["run", str(path), "--engine", "serial", "--device", "cpu", "--store", str(folder / "store")]) == 0
+    return path
+
+
+@pytest.fixture
+def call(capsys):
+    """Run the command line: its exit code, stdout and stderr."""
+
+    def run(*arguments):
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example_that_parses(command, call):
+    code, out, _ = call(command, "--help")
+    assert code == 0
+    example = re.search(r"Example: ebm-vs-prob (.*)", out)
+    assert example is not None
+    arguments = example[1].split(" > ")[0].split()
+    assert arguments[0] == command
+    parsed = cli.typer.main.get_command(cli.app).commands[command].make_context(command, arguments[1:])  # type: ignore[attr-defined]
+    assert parsed.params
+
+
+def test_the_commands_are_those_documented(call):
+    code, out, _ = call("--help")
+    assert code == 0
+    assert tuple(re.findall(r"^  (\w+)  ", out.partition("Commands:")[2], re.MULTILINE)) == COMMANDS
+    assert call()[:2] == (0, out)
+
+
+@pytest.mark.parametrize("kind", ["tasks", "methods", "studies"])
+def test_list_names_everything(kind, call):
+    _, everything, _ = call("list", "--json")
+    code, out, _ = call("list", kind, "--json")
+    assert code == 0
+    rows = json.loads(out)
+    assert rows == json.loads(everything)[kind]
+    _, table, _ = call("list", kind)
+    lines = table.splitlines()[2:]
+    assert [line.split()[0] for line in lines] == [row["name"] for row in rows]
+
+
+def test_list_methods_says_what_they_are(call):
+    rows = {row["name"]: row for row in json.loads(call("list", "methods", "--json")[1])}
+    assert rows["denoising_score_matching"]["family"] == "ebm"
+    assert rows["denoising_score_matching"]["options"]["sigma"] == 0.1
+    assert rows["mixture_density"]["normalised"] is True
+
+
+def test_plan_counts_trials_and_runs_nothing(study, call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = call("plan", study, "--device", "cpu", "--json")
+    assert code == 0
+    summary = json.loads(out)
+    assert summary["trials"] == 2 * 2 * 2
+    assert sum(row["trials"] for row in summary["batches"]) == summary["trials"]
+    assert list(tmp_path.iterdir()) == []
+    code, out, _ = call("plan", study, "--device", "cpu")
+    assert code == 0
+    assert "trials: 8" in out
+
+
+def test_a_finished_study_runs_nothing_again(study, call):
+    store = study.parent / "store"
+    records = {path: path.stat().st_mtime_ns for path in store.rglob("*.json")}
+    code, out, _ = call("run", study, "--engine", "serial", "--device", "cpu", "--store", store)
+    assert code == 0
+    assert "8 done" in out
+    assert {path: path.stat().st_mtime_ns for path in store.rglob("*.json") if path in records} == records
+
+
+def test_status_has_every_trial_with_its_state(study, call, tmp_path):
+    code, out, _ = call("status", study, "--store", study.parent / "store", "--json")
+    assert code == 0
+    trials = json.loads(out)
+    assert len(trials) == 8
+    assert {trial["status"] for trial in trials} == {"done"}
+    assert {(trial["arm"], trial["thickness"], trial["seed"]) for trial in trials} == {
+        (arm, thickness, seed)
+        for arm in ("mixture_density", "regression")
+        for thickness in (0.3, 0.1)
+        for seed in (0, 1)
+    }
+    code, out, _ = call("status", study, "--store", tmp_path / "empty")
+    assert code == 0
+    assert out.splitlines()[-1] == "8 pending"
+
+
+def test_report_prints_its_path_and_with_json_the_verdicts(study, call, tmp_path):
+    where = ("--store", study.parent / "store", "--out", tmp_path)
+    code, out, _ = call("report", study, *where)
+    assert code == 0
+    page = out.strip()
+    assert page == str(tmp_path / "small" / "index.html")
+    assert os.path.getsize(page) > 0
+    code, out, _ = call("report", study, *where, "--json")
+    assert code == 0
+    verdicts = json.loads(out)
+    assert verdicts == json.loads((tmp_path / "small" / "verdicts.json").read_text(encoding="utf-8"))
+    assert "undecided" in out  # two seeds are too few for a verdict
+
+
+def test_cite_prints_bibtex(study, call):
+    code, out, _ = call("cite", study, "--store", study.parent / "store")
+    assert code == 0
+    assert len(re.findall(r"^@\w+\{[\w:.-]+,", out, re.MULTILINE)) >= 2
+    assert out.count("{") == out.count("}")
+    code, as_json, _ = call("cite", study, "--store", study.parent / "store", "--json")
+    assert json.loads(as_json)["bibtex"].strip() == out.strip()
+
+
+def assert_one_line_error(code, out, err, *words):
+    assert code != 0
+    assert out == ""
+    assert re.fullmatch(r"ebm-vs-prob: error: [^\n]+\n", err), err
+    for word in words:
+        assert word in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["lst"], ["lst"]),
+        (["list", "task"], ["task", "methods", "studies"]),
+        (["run"], ["STUDY"]),
+        (["run", "thin_manifold", "--engine", "slurm"], ["--engine", "slurm", "serial", "dask"]),
+        (["run", "thin_manifold", "--workers", "0"], ["--workers"]),
+        (["run", "thin_manifold", "--workers", "two"], ["--workers"]),
+        (["run", "thin_manifold", "--device", "tpu"], ["--device", "tpu", "cuda"]),
+        (["run", "thin_manifold", "--scal", "quick"], ["--scal"]),
+        (["run", "thin_manifold", "surplus"], ["surplus"]),
+        (["run", "thin_manifold", "--engine", "serial", "--scale", "huge"], ["huge", "quick", "full"]),
+        (["plan", "thin_manifolds"], ["thin_manifolds", "did you mean 'thin_manifold'"]),
+        (["plan", "no/such/file.toml"], ["no/such/file.toml"]),
+        (["plan", "thin_manifold", "--scale", "quik"], ["quik", "did you mean 'quick'"]),
+        (["status", "thin_manifolds"], ["did you mean 'thin_manifold'"]),
+        (["cite", "thin_manifolds"], ["did you mean 'thin_manifold'"]),
+        (["report", "thin_manifolds"], ["did you mean 'thin_manifold'"]),
+    ],
+)
+def test_error_is_one_line_on_stderr(arguments, words, call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert_one_line_error(*call(*arguments), *words)
+
+
+def test_report_of_a_study_that_was_not_run_says_what_to_do(study, call, tmp_path):
+    result = call("report", study, "--store", tmp_path / "empty", "--out", tmp_path / "out")
+    assert_one_line_error(*result, "small")
+    assert not (tmp_path / "out" / "small" / "index.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ('"mean_squared_error"', '"mean_square_error"', ["mean_square_error", "did you mean 'mean_squared_error'"]),
+        ("seeds = 2", "seeds = 0", ["seeds", "0"]),
+        ("hidden = [8]", "hiden = [8]", ["hiden", "hidden"]),
+        ("thickness = [0.3, 0.1]", "thickness = [0.3, -0.1]", ["thickness", "-0.1"]),
+        ("schema = 1", "schema = 1 1", ["small.toml"]),
+    ],
+)
+def test_mistake_in_a_study_file_is_answered_with_the_file(before, after, words, call, tmp_path):
+    path = tmp_path / "small.toml"
+    path.write_text(STUDY.replace(before, after, 1), encoding="utf-8")
+    assert_one_line_error(*call("plan", path, "--device", "cpu"), "small.toml", *words)
+
+
+@given(st.lists(st.text(min_size=1, max_size=6), min_size=1, max_size=3))
+def test_any_arguments_end_without_a_traceback(arguments):
+    process_safe = [argument.replace("\0", "") for argument in arguments]
+    assert main(["plan", *process_safe, "--scale"]) == 2
+
+
+def test_unexpected_error_is_one_line_too(call, monkeypatch):
+    def fail(*arguments, **options):
+        raise RuntimeError("first line\nsecond line")
+
+    monkeypatch.setattr("ebm_vs_prob.study.plan_study", fail, raising=False)
+    monkeypatch.delenv(cli.TRACEBACK_VARIABLE, raising=False)
+    assert_one_line_error(
+        *call("plan", "thin_manifold"), "RuntimeError", "first line second line", cli.TRACEBACK_VARIABLE
+    )
+    monkeypatch.setenv(cli.TRACEBACK_VARIABLE, "1")
+    with pytest.raises(RuntimeError, match="first line"):
+        main(["plan", "thin_manifold"])
+
+
+def test_interrupt_ends_with_one_line_and_130(call, monkeypatch):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ebm_vs_prob.study.plan_study", interrupt, raising=False)
+    code, out, err = call("plan", "thin_manifold")
+    assert_one_line_error(code, out, err, "interrupted")
+    assert code == 128 + signal.SIGINT
+
+
+def command(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "ebm_vs_prob.cli", *arguments], capture_output=True, text=True, timeout=120, **options
+    )
+
+
+def test_the_process_returns_the_exit_code():
+    good, bad = command("--version"), command("plan")
+    assert (good.returncode, good.stderr) == (0, "")
+    assert re.fullmatch(r"ebm-vs-prob \d+\.\d+\.\d+\n", good.stdout)
+    assert_one_line_error(bad.returncode, bad.stdout, bad.stderr, "STUDY")
+
+
+def test_a_reader_that_leaves_causes_no_complaint():
+    listing = subprocess.Popen(
+        [sys.executable, "-m", "ebm_vs_prob.cli", "list", "tasks", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert listing.stdout is not None
+    assert listing.stderr is not None
+    listing.stdout.close()
+    with listing.stderr:
+        assert listing.stderr.read() == b""
+    assert listing.wait(timeout=60) == 1
