@@ -144,11 +144,10 @@ class Model:
         x = self._placed("x", x)
         if n_starts < 1:
             raise invalid("n_starts", n_starts, "an integer >= 1")
-        starts = self.y_box.uniform((1, x.shape[1], n_starts), torch_generator(seed, "descent"))
         return descend(
             self.module,
             x.unsqueeze(2),
-            starts.to(x),
+            self.starts(x.shape[1], n_starts, seed).to(x),
             bounds=self.y_box.bounds,
             step_rule=step_rule,
             step_size=step_size,
@@ -156,6 +155,10 @@ class Model:
             max_steps=max_steps,
             tolerance=tolerance,
         )
+
+    def starts(self, n: int, n_starts: int, seed: int) -> torch.Tensor:
+        """Where descents begin: uniform in the y-box and the same for every replicate, (1, n, n_starts, dy) float64."""
+        return self.y_box.uniform((1, n, n_starts), torch_generator(seed, "descent"))
 
     def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
         """Draws of y given each x from the Gibbs-Boltzmann density at `beta`: (R, n, num_samples, dy).
@@ -188,7 +191,7 @@ class Model:
         """
         raise NotNormalised(
             f"{self.method.name} is an unnormalised energy and has no log_prob: normalise it, with an error bar, "
-            "through model.gibbs(x), whose log_prob(y) and log_partition() are those of exp(-beta E) at the fitted model.beta"
+            "through model.gibbs(x), whose log_prob(y) and log_partition() are those of exp(-beta E) at the fitted beta"
         )
 
     def gibbs(self, x: torch.Tensor, beta: torch.Tensor | float | None = None) -> GibbsBoltzmann:

@@ -1,0 +1,7 @@
+"""Quantities measured against a task's truth, each defined once: see `docs/metrics.md`."""
+
+from .catalogue import METRICS, Metric, describe
+from .evaluate import evaluate
+from .evaluation import Evaluation
+
+__all__ = ["METRICS", "Evaluation", "Metric", "describe", "evaluate"]

@@ -1,0 +1,74 @@
+"""Every metric by name: unit, the direction in which it is better, and one line of what it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..errors import unknown
+
+#: `exact`: the nearer to the value of the exact model, the better; `none`: a cost or a description.
+Better = Literal["lower", "higher", "exact", "none"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric's name, unit, better direction and summary. Definitions and sources: `docs/metrics.md`."""
+
+    name: str
+    unit: str
+    better: Better
+    summary: str
+
+
+_ALL = (
+    Metric("log_score", "nats", "higher", "mean log-density of held-out data"),
+    Metric("likelihood_gap", "nats", "lower", "mean of log p - log q over held-out data"),
+    Metric("answer_distance_median", "data units", "lower", "distance of answers to the answer set, median"),
+    Metric("answer_distance_p95", "data units", "lower", "distance of answers to the answer set, 95 % quantile"),
+    Metric("answer_distance_median_in_thickness", "thickness", "lower", "the median distance of answers over ε"),
+    Metric("answer_distance_p95_in_thickness", "thickness", "lower", "the 95 % quantile of answer distances over ε"),
+    Metric("sample_distance_median", "data units", "exact", "distance of samples to the answer set, median"),
+    Metric("sample_distance_p95", "data units", "exact", "distance of samples to the answer set, 95 % quantile"),
+    Metric("sample_distance_median_in_thickness", "thickness", "exact", "the median distance of samples over ε"),
+    Metric("sample_distance_p95_in_thickness", "thickness", "exact", "the 95 % quantile of sample distances over ε"),
+    Metric("tube_mass", "share", "exact", "samples within the truth's 99 % tube"),
+    Metric("sublevel_precision", "share", "higher", "volume of {F <= tau} that lies in the truth's tube"),
+    Metric("sublevel_coverage", "share", "higher", "noise-free answers that lie in {F <= tau}"),
+    Metric("angle_kuiper", "1", "lower", "Kuiper distance of the angles of samples on the manifold from the truth"),
+    Metric("angle_ks", "1", "lower", "Kolmogorov-Smirnov distance of the same, cut at ±π"),
+    Metric("descent_success_line_search", "share", "higher", "starts that end near an answer, by line search"),
+    Metric("descent_steps_line_search", "steps", "lower", "steps that line search takes, mean"),
+    Metric("descent_success_fixed", "share", "higher", "starts that end near an answer, by a fixed step"),
+    Metric("descent_steps_fixed", "steps", "lower", "steps that a fixed step takes, mean"),
+    Metric("descent_success_scaled", "share", "higher", "starts that end near an answer, by a step times ε²"),
+    Metric("descent_steps_scaled", "steps", "lower", "steps that a step times ε² takes, mean"),
+    Metric("sharpness_gradient", "1/unit", "none", "95 % quantile of the gradient norm over the depth of the energy"),
+    Metric("sharpness_curvature", "1/unit^2", "none", "95 % quantile of the largest curvature over the same depth"),
+    Metric("gradient_norm_p95", "1/unit", "exact", "95 % quantile of |∇F| at held-out data, normalised models"),
+    Metric("curvature_p95", "1/unit^2", "exact", "95 % quantile of the largest curvature of F there"),
+    Metric("weight_norm", "1", "none", "Euclidean norm of all weights"),
+    Metric("energy_evaluations", "count", "none", "energy evaluations spent in training"),
+    Metric("multiply_adds", "count", "none", "multiply-adds spent in training"),
+    Metric("seconds", "s", "none", "wall time of training, shared over the batch"),
+    Metric("energy_score", "data units", "lower", "energy score of samples against held-out answers that share x"),
+    Metric("precision", "share", "higher", "samples as near a held-out answer as that is to its neighbour"),
+    Metric("recall", "share", "higher", "held-out answers with a sample as near as their neighbour"),
+    Metric("consistency", "share", "higher", "samples that reduce to their x"),
+    Metric("singletons", "count", "none", "inputs left out because one held-out answer alone has them"),
+)
+
+#: Metrics by name; those of a step grid without their `@step`.
+METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
+
+
+def describe(name: str) -> Metric:
+    """The metric of that name; `descent_success_fixed@0.1` is described by `descent_success_fixed`.
+
+    Raises:
+        LookupError: an unknown name.
+    """
+    stem = name.partition("@")[0]
+    if stem not in METRICS:
+        raise unknown("metric", name, METRICS)
+    return METRICS[stem]

@@ -1,0 +1,56 @@
+"""Distance of answers and of samples to the truth's answer set, and the share of samples in the truth's tube."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .measured import Group, Measured, named, quantile, scaled, share
+from .observed import Observed
+
+_QUANTILES = {"median": 0.5, "p95": 0.95}
+
+
+def _quantiles(observed: Observed, stem: str, distance: np.ndarray) -> dict[str, Measured]:
+    thickness = observed.thickness
+    per_thickness = np.divide(1.0, thickness, out=np.full(thickness.shape, np.nan), where=thickness > 0)
+    note = "thickness = 0 is no unit of length" if (thickness == 0).any() else ""
+    rows = distance.reshape(len(distance), -1)
+    result = {}
+    for name, q in _QUANTILES.items():
+        raw = quantile(rows, q)
+        result[f"{stem}_{name}"] = raw
+        result[f"{stem}_{name}_in_thickness"] = scaled(raw, per_thickness, note)
+    return result
+
+
+def answer_distance(observed: Observed) -> dict[str, Measured]:
+    """Quantiles over inputs and starts of the distance from the answers of line search to the answer set."""
+    return _quantiles(observed, "answer_distance", observed.answer_distance)
+
+
+def sample_distance(observed: Observed) -> dict[str, Measured]:
+    """Quantiles over inputs and draws of the distance from the model's samples to the answer set."""
+    return _quantiles(observed, "sample_distance", _of_samples(observed))
+
+
+def tube_mass(observed: Observed) -> dict[str, Measured]:
+    """Share of the model's samples within the radius that holds .99 of the truth, .05 at thickness 0."""
+    radius = observed.tube[:, None]
+    distance = _of_samples(observed).reshape(observed.replicates, -1)
+    hits = np.where(np.isnan(distance), np.nan, distance <= radius)
+    return {"tube_mass": share(hits)}
+
+
+def _of_samples(observed: Observed) -> np.ndarray:
+    return observed.distance(observed.distinct_inputs, observed.samples)
+
+
+def _names(stem: str) -> tuple[str, ...]:
+    return tuple(f"{stem}_{q}{unit}" for q in _QUANTILES for unit in ("", "_in_thickness"))
+
+
+GROUPS = (
+    Group(named(*_names("answer_distance")), answer_distance),
+    Group(named(*_names("sample_distance")), sample_distance),
+    Group(named("tube_mass"), tube_mass),
+)

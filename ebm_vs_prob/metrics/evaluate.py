@@ -1,0 +1,117 @@
+"""`evaluate`: every metric of a model against its tasks, as a tidy table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..errors import NoExactReference, NotNormalised, invalid
+from .catalogue import describe
+from .evaluation import Evaluation
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..model import Model
+    from ..tasks.base import Task
+    from .measured import Measured
+
+COLUMNS = ("replicate", "metric", "value", "error", "unit", "n")
+
+
+def evaluate(model: Model, task: Task | Sequence[Task], evaluation: Evaluation | None = None) -> pd.DataFrame:
+    """Measure a model against the truth of its task: one row for each replicate and metric.
+
+    Args:
+        model: R replicates.
+        task: one, or a list with one per replicate, of the spaces that the model was fitted to.
+        evaluation: how much to look at; `Evaluation()` by default.
+
+    Returns:
+        A table with columns replicate (int), metric, value (float), error (standard error; NaN where the value is
+        exact), unit and n (cases behind the value). What cannot be had is NaN with n = 0, its reason in
+        `table.attrs["notes"]`, a dict from metric to text. A replicate whose training failed is NaN throughout.
+
+    Raises:
+        ValueError: tasks that do not fit the model.
+    """
+    import numpy as np
+    import pandas as pd
+
+    tasks = checked_tasks(model, task)
+    measured, notes = _measure(model, tasks, evaluation or Evaluation())
+    failed = np.array([not status.ok for status in model.status])
+    failures = "; ".join(
+        f"replicate {r}: training: step {status.step}: {status.reason}"
+        for r, status in enumerate(model.status)
+        if not status.ok
+    )
+    rows: list[dict[str, Any]] = []
+    for name, values in measured.items():
+        known = np.isfinite(values.value) & ~failed
+        if failures:
+            notes[name] = "; ".join(filter(None, [notes.get(name, ""), failures]))
+        strange = np.flatnonzero(~known & ~failed)
+        if strange.size and name not in notes:
+            notes[name] = "not finite in replicates " + ", ".join(f"{r} ({tasks[r]!r})" for r in strange)
+        unit = describe(name).unit
+        for r in range(model.num_replicates):
+            rows.append(_row(r, name, values, unit, bool(known[r])))
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("replicate", kind="stable", ignore_index=True)
+    table.attrs["notes"] = notes
+    return table
+
+
+def checked_tasks(model: Model, task: Task | Sequence[Task]) -> tuple[Task, ...]:
+    """One task a replicate, with the spaces of the model's.
+
+    Raises:
+        ValueError: another number of tasks, or other spaces.
+    """
+    from ..tasks.base import Task
+
+    count = model.num_replicates
+    tasks = (task,) * count if isinstance(task, Task) else tuple(task)
+    if len(tasks) != count:
+        raise invalid("task", f"{len(tasks)} tasks", f"one task, or {count}, one for each replicate")
+    own = model.tasks[0]
+    for item in tasks:
+        if (item.x_space, item.y_space) != (own.x_space, own.y_space):
+            raise invalid("task", item, f"tasks with the spaces of {own!r}, which the model was fitted to")
+    return tasks
+
+
+def _measure(model: Model, tasks: Sequence[Task], evaluation: Evaluation) -> tuple[dict[str, Measured], dict[str, str]]:
+    import numpy as np
+
+    from . import angles, distances, held_out_sets, inference, likelihood, sharpness, spending, sublevel
+    from .measured import Measured, NotMeasured
+    from .observed import Observed
+
+    observed = Observed(model, tasks, evaluation)
+    homes = (likelihood, distances, sublevel, angles, inference, sharpness, spending, held_out_sets)
+    nothing = np.full(model.num_replicates, np.nan)
+    measured: dict[str, Measured] = {}
+    notes: dict[str, str] = {}
+    for group in (group for home in homes for group in home.GROUPS):
+        names = group.names(evaluation)
+        try:
+            found = group.measure(observed)
+        except (NoExactReference, NotNormalised, NotMeasured) as error:
+            found = {name: Measured(nothing, nothing, np.zeros(nothing.shape, dtype=int), str(error)) for name in names}
+        for name in names:
+            measured[name] = found[name]
+            if found[name].note:
+                notes[name] = found[name].note
+    return measured, notes
+
+
+def _row(replicate: int, name: str, values: Measured, unit: str, known: bool) -> dict[str, Any]:
+    return {
+        "replicate": replicate,
+        "metric": name,
+        "value": float(values.value[replicate]) if known else float("nan"),
+        "error": float(values.error[replicate]) if known else float("nan"),
+        "unit": unit,
+        "n": int(values.n[replicate]) if known else 0,
+    }

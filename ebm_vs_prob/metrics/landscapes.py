@@ -1,0 +1,90 @@
+"""What a figure of a model needs, as plain arrays: its energy on a grid, data, answers and samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..errors import NoExactReference, NotNormalised
+from .evaluate import checked_tasks
+from .evaluation import Evaluation
+from .observed import Observed
+
+if TYPE_CHECKING:
+    from ..model import Model
+    from ..spaces import Box
+    from ..tasks.base import Task
+
+#: Nodes along each axis of the energy's grid.
+GRID = 161
+
+
+def landscapes(
+    model: Model, tasks: Task | Sequence[Task], evaluation: Evaluation | None = None
+) -> list[dict[str, np.ndarray]]:
+    """Arrays of each replicate, float32, for a report that never sees a model.
+
+    `axis_0` and `axis_1` (1-D) and `energy` (len axis_0, len axis_1): over y_0 and y_1 of an unconditional task in two
+    dimensions, over x and y where both are numbers; absent otherwise. `data_x` (m, dx) and `data_y` (m, dy) are
+    held-out pairs; `answers_x`, `answers_y` what descent by line search found, `samples_x`, `samples_y` what the
+    model drew; absent where it cannot.
+    """
+    observed = Observed(model, checked_tasks(model, tasks), evaluation or Evaluation())
+    arrays: list[dict[str, np.ndarray]] = [{} for _ in range(model.num_replicates)]
+    _add(arrays, "data", *observed.test)
+    for add in (_add_energy, _add_answers, _add_samples):
+        try:
+            add(observed, arrays)
+        except (NoExactReference, NotNormalised):
+            continue
+    return arrays
+
+
+def _add_energy(observed: Observed, arrays: list[dict[str, np.ndarray]]) -> None:
+    x_box: Any = observed.tasks[0].x_space
+    y_axis = observed.placed(_axis(observed.box))
+    if (x_box.dim, observed.box.dim) == (0, 2):
+        first = y_axis
+        y = torch.cartesian_prod(y_axis, y_axis).unsqueeze(0)
+        x = y[..., :0]
+    elif (x_box.dim, observed.box.dim) == (1, 1):
+        first = observed.placed(_axis(x_box))
+        grid = torch.cartesian_prod(first, y_axis).unsqueeze(0)
+        x, y = grid[..., :1], grid[..., 1:]
+    else:
+        return
+    with torch.no_grad():
+        energy = observed.model.module(x, y).reshape(-1, GRID, GRID)
+    for r, row in enumerate(arrays):
+        row["axis_0"], row["axis_1"], row["energy"] = _float32(first), _float32(y_axis), _float32(energy[r])
+
+
+def _axis(box: Box) -> torch.Tensor:
+    low, high = box.bounds
+    return torch.linspace(low, high, GRID, dtype=torch.float64)
+
+
+def _add_answers(observed: Observed, arrays: list[dict[str, np.ndarray]]) -> None:
+    _add_sets(arrays, "answers", observed.inputs, observed.answers.y)
+
+
+def _add_samples(observed: Observed, arrays: list[dict[str, np.ndarray]]) -> None:
+    _add_sets(arrays, "samples", observed.distinct_inputs, observed.samples)
+
+
+def _add_sets(arrays: list[dict[str, np.ndarray]], name: str, x: torch.Tensor, y: torch.Tensor) -> None:
+    """Several y for each x, (R, k, m, dy), written out as pairs."""
+    _add(arrays, name, x.unsqueeze(2).expand(-1, -1, y.shape[2], -1).flatten(1, 2), y.flatten(1, 2))
+
+
+def _add(arrays: list[dict[str, np.ndarray]], name: str, x: torch.Tensor, y: torch.Tensor) -> None:
+    for r, row in enumerate(arrays):
+        row[f"{name}_x"], row[f"{name}_y"] = _float32(x[r]), _float32(y[r])
+
+
+def _float32(value: torch.Tensor) -> np.ndarray:
+    array: np.ndarray = value.detach().cpu().float().numpy()
+    return array

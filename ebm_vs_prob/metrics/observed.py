@@ -1,0 +1,157 @@
+"""What the metrics of one evaluation share: held-out data, answers, samples and energies, each computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..seeding import stream, torch_generator
+from .evaluation import Evaluation
+from .measured import NotMeasured
+
+if TYPE_CHECKING:
+    from ..model import Answers, Model
+
+#: Held-out answers drawn at each input of a conditional task, for quantiles of the energy.
+ANSWERS_PER_INPUT = 256
+#: Radius of the truth's tube where the thickness is 0, and the share of the truth within it elsewhere.
+TUBE_RADIUS_AT_ZERO, TUBE_SHARE = 0.05, 0.99
+
+
+class Observed:
+    """A model, one task a replicate, and what was seen of them. Tensors lead with R and follow the model's dtype."""
+
+    def __init__(self, model: Model, tasks: Sequence[Any], evaluation: Evaluation) -> None:
+        self.model = model
+        self.tasks = tuple(tasks)
+        self.evaluation = evaluation
+        self.replicates = model.num_replicates
+        self.box = model.y_box
+        self.conditional = tasks[0].x_space.dim > 0
+
+    @property
+    def thickness(self) -> np.ndarray:
+        """(R,) of the tasks."""
+        return np.array([task.thickness for task in self.tasks], dtype=np.float64)
+
+    @cached_property
+    def tube(self) -> np.ndarray:
+        """Radius (R,) round the answer set that holds .99 of the truth: ε times the .99 quantile of chi_{D-d}.
+
+        .05 at thickness 0.
+        """
+        from scipy.stats import chi
+
+        if self.tasks[0].manifold_dim is None:
+            raise NotMeasured(f"{self.tasks[0].name}: the answers lie on no manifold of known thickness")
+        normal_dims = self.box.dim - self.tasks[0].manifold_dim
+        radius = self.thickness * chi.ppf(TUBE_SHARE, normal_dims)
+        return np.where(self.thickness > 0, radius, TUBE_RADIUS_AT_ZERO)
+
+    @cached_property
+    def test(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Held-out x (R, N, dx) and y (R, N, dy), float64."""
+        n = self.evaluation.test_examples
+        pairs = [
+            task.sample(n, seed=seed, split="test") for task, seed in zip(self.tasks, self.model.seeds, strict=True)
+        ]
+        return torch.stack([x for x, _ in pairs]), torch.stack([y for _, y in pairs])
+
+    @cached_property
+    def inputs(self) -> torch.Tensor:
+        """The first held-out x, (R, K, dx) float64."""
+        return self.test[0][:, : self.evaluation.inputs]
+
+    @cached_property
+    def distinct_inputs(self) -> torch.Tensor:
+        """`inputs`, or the one empty x of an unconditional task: (R, K or 1, dx)."""
+        return self.inputs if self.conditional else self.inputs[:, :1]
+
+    @cached_property
+    def answers(self) -> Answers:
+        """What the model's own inference finds by line search, (R, K, starts, ...)."""
+        e = self.evaluation
+        return self.model.infer(self.inputs, e.starts, e.seed, max_steps=e.max_steps, tolerance=e.tolerance)
+
+    @cached_property
+    def answered(self) -> np.ndarray:
+        """Which replicates have a finite energy at one answer at least, (R,) bool; the others were not descended on."""
+        return self.answers.energy.isfinite().flatten(1).any(1).cpu().numpy()
+
+    @cached_property
+    def answer_distance(self) -> np.ndarray:
+        """Distance of `answers` to the answer set, (R, K, starts); NaN for a replicate that was not descended on."""
+        return np.where(self.answered[:, None, None], self.distance(self.inputs, self.answers.y), np.nan)
+
+    @cached_property
+    def samples(self) -> torch.Tensor:
+        """Draws of the model at `distinct_inputs`: (R, K or 1, M, dy)."""
+        each = max(2, -(-self.evaluation.samples // self.distinct_inputs.shape[1]))
+        return self.model.sample(self.distinct_inputs, each, seed=self.evaluation.seed)
+
+    @cached_property
+    def true_samples(self) -> torch.Tensor:
+        """Draws of the truth at `distinct_inputs`, on a stream apart from all data: (R, K or 1, Q, dy) float64."""
+        each = ANSWERS_PER_INPUT if self.conditional else self.evaluation.test_examples
+        return self.by_task(
+            lambda r, task: task.reference.sample(
+                self.distinct_inputs[r], each, seed=stream(self.evaluation.seed, "held out", self.model.seeds[r])
+            )
+        )
+
+    def by_task(self, compute: Callable[[int, Any], torch.Tensor]) -> torch.Tensor:
+        """compute(r, task) of every replicate, stacked."""
+        return torch.stack([compute(r, task) for r, task in enumerate(self.tasks)])
+
+    def placed(self, value: torch.Tensor) -> torch.Tensor:
+        """A tensor on the model's device, in its dtype."""
+        return value.to(device=self.model.setting.device, dtype=self.model.setting.dtype)
+
+    def energy(self, y: torch.Tensor) -> np.ndarray:
+        """The model's energy (R, K or 1, m) of y (R, K or 1, m, dy) at `distinct_inputs`, float64.
+
+        Raises:
+            NoExactReference: an exact model of tasks without density.
+        """
+        with torch.no_grad():
+            energy = self.model.module(self.placed(self.distinct_inputs.unsqueeze(2)), self.placed(y))
+        return as_numpy(energy)
+
+    @cached_property
+    def energy_of_truth(self) -> np.ndarray:
+        """Energies of `true_samples`, (R, K or 1, Q)."""
+        return self.energy(self.true_samples)
+
+    @cached_property
+    def depth(self) -> np.ndarray:
+        """median F(uniform) - median F(data) at each input, and of these the median: (R,), the unit of sharpness.
+
+        Taken at each x, because what an energy adds to all y of one x changes neither answers nor densities.
+        """
+        generators = [torch_generator(self.evaluation.seed, "uniform", seed) for seed in self.model.seeds]
+        shape = self.true_samples.shape[1:3]
+        uniform = self.energy(torch.stack([self.box.uniform(tuple(shape), g) for g in generators]))
+        return np.median(np.median(uniform, axis=2) - np.median(self.energy_of_truth, axis=2), axis=1)
+
+    def distance(self, x: torch.Tensor, y: torch.Tensor) -> np.ndarray:
+        """Distance to the answer set of y (R, k, m, dy) at x (R, k, dx): (R, k, m); NaN where y is not finite."""
+        y = y.detach().cpu().double()
+        known = y.isfinite().all(-1)
+        y = y.where(known.unsqueeze(-1), 0.0)
+
+        def of(r: int, task: Any) -> torch.Tensor:
+            repeated = x[r].unsqueeze(1).expand(-1, y.shape[2], -1)
+            return task.reference.distance(repeated.flatten(0, 1), y[r].flatten(0, 1))
+
+        distance = self.by_task(of).reshape(y.shape[:-1])
+        return as_numpy(distance.masked_fill(~known, torch.nan))
+
+
+def as_numpy(value: torch.Tensor) -> np.ndarray:
+    """A tensor as a float64 array on the CPU."""
+    array: np.ndarray = value.detach().cpu().double().numpy()
+    return array
