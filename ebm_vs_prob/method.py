@@ -28,7 +28,7 @@ Principle = Literal["likelihood", "score", "contrastive", "margin", "regularised
 class MethodOptions(Options):
     """Options every trained method has."""
 
-    learning_rate: Annotated[float, PER_REPLICATE, Field(gt=0, description="Adam's peak step size")] = 3e-3
+    learning_rate: Annotated[float, PER_REPLICATE, Field(gt=0, description="Adam's peak step size")] = 1e-2
     scale: Annotated[
         float,
         PER_REPLICATE,
