@@ -31,7 +31,7 @@ def formula(y, thickness, kappa):
 
 
 @pytest.mark.parametrize("dim", [2, 5])
-@pytest.mark.parametrize("kappa", [0.0, 1.0, 40.0])
+@pytest.mark.parametrize("kappa", [0.0, 1.0, 3.9, 4.1, 40.0])
 @pytest.mark.parametrize("thickness", [0.5, 0.03])
 def test_log_prob_is_the_closed_form(thickness, kappa, dim):
     task = circle(thickness, dim, kappa)
@@ -244,6 +244,26 @@ def test_angle_cdf_is_that_of_the_noisy_data(thickness, kappa):
     angle = task.reference.angle(y).numpy()
     result = stats.kstest(angle, lambda value: task.reference.angle_cdf(torch.from_numpy(value)).numpy())
     assert result.pvalue > 1e-3
+
+
+@pytest.mark.parametrize("thickness", [4.9e-5, 5.1e-5])
+def test_angle_cdf_of_a_narrow_arc_is_normal(thickness):
+    """At concentration 1e8 angle and noise are both Gaussian, of variances 1e-8 and eps^2: below 5e-5 and above."""
+    deviation = math.sqrt(1e-8 + thickness**2)
+    angle = np.linspace(-3, 3, 25) * deviation
+    got = circle(thickness, 2, 1e8).reference.angle_cdf(torch.from_numpy(angle))
+    np.testing.assert_allclose(got, stats.norm.cdf(angle / deviation), atol=1e-6)
+
+
+@pytest.mark.parametrize("thickness", [0.003, 0.3, 2.0])
+def test_a_concentrated_angle_leaves_a_gaussian(thickness):
+    """At concentration 1e10 the data are one point, (1, 0), blurred."""
+    task = circle(thickness, 2, 1e10)
+    _, y = task.sample(200)
+    expected = stats.norm([1.0, 0.0], thickness).logpdf(y.numpy()).sum(1)
+    np.testing.assert_allclose(log_prob(task, y), expected, atol=5e-4)
+    entropy = 2 * (math.log(thickness) + 0.5 * math.log(2 * math.pi * math.e))
+    assert task.reference.entropy() == pytest.approx(entropy, abs=1e-5)
 
 
 def test_angle_cdf_against_quadrature_of_the_density():

@@ -196,24 +196,30 @@ class Circle(Task):
 def _planar_log_density(y: torch.Tensor, eps: float, kappa: float) -> torch.Tensor:
     """ln p(y) in nats in D = 2, without rotation: (..., 2) -> (...), float64.
 
-    The angle integrates to I0(w) / I0(kappa), w = |kappa e1 + y / eps^2|. With rho = eps^2 w, the radius seen from
-    -kappa eps^2 e1, the large terms complete the square (rho - 1)^2: nothing cancels at small thickness.
+    The angle integrates to I0(w) / I0(kappa), w = |kappa e1 + y / eps^2|. Near the ring the exponent
+    w - kappa - (r^2 + 1) / (2 eps^2) is a small difference of large terms, so it is taken in a form in which the largest
+    have cancelled exactly: around the shifted radius eps^2 w, or around kappa where that is larger than 1 / eps^2.
     """
     import torch
     from scipy.special import i0e
 
     variance = eps**2
+    squared_radius = y[..., 0] ** 2 + y[..., 1] ** 2
     squared_argument = ((y[..., 0] + kappa * variance) ** 2 + y[..., 1] ** 2) / variance**2
     near = squared_argument < _SERIES_BELOW
     # Each branch gets arguments at which it is regular, so that neither puts a NaN into the other's derivatives.
     argument = torch.where(near, 1.0, squared_argument).sqrt()
-    far_value = torch.special.i0e(argument).log() - (argument * variance - 1.0) ** 2 / (2.0 * variance)
+    if kappa * variance <= 1.0:
+        exponent = kappa * y[..., 0] + kappa * (kappa * variance / 2.0 - 1.0)
+        exponent = exponent - (argument * variance - 1.0) ** 2 / (2.0 * variance)
+    else:
+        exponent = (2.0 * kappa * y[..., 0] + squared_radius / variance) / (variance * (argument + kappa))
+        exponent = exponent - (squared_radius + 1.0) / (2.0 * variance)
+    far_value = torch.special.i0e(argument).log() + exponent
     square = torch.where(near, squared_argument, 0.0)
     series = square / 4.0 - square**2 / 64.0 + square**3 / 576.0 - 11.0 * square**4 / 49152.0
-    near_value = series - (square * variance**2 + 1.0) / (2.0 * variance)
-    log_normalizer = math.log(i0e(kappa)) + kappa + math.log(2.0 * math.pi * variance)
-    log_kernel: torch.Tensor = torch.where(near, near_value, far_value)
-    return log_kernel + kappa * y[..., 0] + kappa**2 * variance / 2.0 - log_normalizer
+    near_value = series - kappa - (squared_radius + 1.0) / (2.0 * variance)
+    return torch.where(near, near_value, far_value) - math.log(i0e(kappa)) - math.log(2.0 * math.pi * variance)
 
 
 def _planar_entropy(num_nodes: int, eps: float, kappa: float) -> float:
