@@ -197,8 +197,8 @@ def _planar_log_density(y: torch.Tensor, eps: float, kappa: float) -> torch.Tens
     """ln p(y) in nats in D = 2, without rotation: (..., 2) -> (...), float64.
 
     The angle integrates to I0(w) / I0(kappa), w = |kappa e1 + y / eps^2|. Near the ring the exponent
-    w - kappa - (r^2 + 1) / (2 eps^2) is a small difference of large terms, so it is taken in a form in which the largest
-    have cancelled exactly: around the shifted radius eps^2 w, or around kappa where that is larger than 1 / eps^2.
+    w - kappa - (r^2 + 1) / (2 eps^2) is a small difference of large terms, so it is taken in a form in which the
+    largest have cancelled exactly: around the shifted radius eps^2 w, or around kappa where that is larger than 1 / eps^2.
     """
     import torch
     from scipy.special import i0e
