@@ -16,6 +16,14 @@ WIDTHS = (1.0, 4.0)
 UNIFORM_SHARE = 0.1
 
 
+def distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Euclidean distances (..., n, m) between the rows of (..., n, d) and (..., m, d), from differences.
+
+    By products instead, as torch would from 26 rows on, small distances lose their digits, and depend on the batch.
+    """
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+
+
 class DataKernel:
     """The training answers of each replicate, and a Gaussian kernel density over those whose x is nearest.
 
@@ -39,7 +47,7 @@ class DataKernel:
         count = min(count or self.num_centers, self.y.shape[1])
         if not x.shape[-1]:
             return self.y[:, None, :count]
-        nearest = torch.cdist(x, self.x).topk(count, largest=False).indices
+        nearest = distances(x, self.x).topk(count, largest=False).indices
         replicates = torch.arange(self.y.shape[0], device=self.y.device).reshape(-1, 1, 1)
         return self.y[replicates, nearest]
 
@@ -100,7 +108,7 @@ class DataKernel:
         count, dim = centers.shape[2:]
         replicates, queries, draws, _ = y.shape
         squared = (
-            torch.cdist(y.flatten(0, 1), centers.flatten(0, 1)).square().reshape(replicates, queries, draws, count)
+            distances(y.flatten(0, 1), centers.flatten(0, 1)).square().reshape(replicates, queries, draws, count)
         )
         norm = math.log((1 - UNIFORM_SHARE) / (count * widths.shape[1])) - 0.5 * dim * math.log(2 * math.pi)
         parts = [torch.full_like(squared[..., 0], math.log(UNIFORM_SHARE) - self.box.log_volume)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +41,9 @@ class Replicated(nn.Module):
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         shape = torch.broadcast_shapes((self.num_replicates, *[1] * (y.ndim - 2)), x.shape[:-1], y.shape[:-1])
-        flat_x = x.expand(*shape, x.shape[-1]).reshape(shape[0], -1, x.shape[-1])
-        flat_y = y.expand(*shape, y.shape[-1]).reshape(shape[0], -1, y.shape[-1])
+        count = math.prod(shape[1:])
+        flat_x = x.expand(*shape, x.shape[-1]).reshape(shape[0], count, x.shape[-1])
+        flat_y = y.expand(*shape, y.shape[-1]).reshape(shape[0], count, y.shape[-1])
         parameters = dict(zip(self._names, self._stacked, strict=True))
         buffers = {name: getattr(self, f"stacked_{number}") for number, name in enumerate(self._buffer_names)}
 
