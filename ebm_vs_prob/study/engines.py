@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import random
 import sys
 import tempfile
 import time
@@ -36,7 +37,16 @@ DASK_SETTINGS = {
     "distributed.scheduler.worker-saturation": 1.0,
 }
 #: Imported once by the process from which local workers are forked.
-PRELOAD = ["ebm_vs_prob.study.worker", "torch", "pyro", "pandas", "arviz"]
+PRELOAD = [
+    "ebm_vs_prob.study.worker",
+    "ebm_vs_prob.fitting",
+    "ebm_vs_prob.metrics.landscapes",
+    "distributed",
+    "torch._dynamo",
+    "pyro",
+    "arviz",
+    "h5netcdf",
+]
 
 log = logging.getLogger("ebm_vs_prob.study")
 
@@ -114,6 +124,7 @@ class DaskEngine:
         import dask
 
         with ExitStack() as stack:
+            stack.callback(random.setstate, random.getstate())  # dask draws its jitter from the global generator
             stack.enter_context(dask.config.set(DASK_SETTINGS))
             self.client = stack.enter_context(self._connect(stack))
             self._stack = stack.pop_all()

@@ -11,7 +11,7 @@ from ..registry import METHODS, TASKS
 from .grid import Trial
 from .keys import canonical
 from .provenance import code_digest, provenance
-from .store import DamagedRecord, Store
+from .store import Store
 
 #: Metrics that differ from run to run.
 TIMED = ("seconds",)
@@ -56,11 +56,7 @@ def record(store: Store, outcome: Outcome, device: str) -> bool:
             "code_digest": digest,
         }
     )
-    try:
-        present = store.read(key, verify_files=True)
-    except DamagedRecord as error:
-        store.set_aside(key, str(error))
-        present = None
+    present = store.read(key) if store.sound(key) else None
     if present is None:
         store.write(key, content, outcome.files)
         return True

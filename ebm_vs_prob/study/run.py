@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from .engines import Engine, Finished, Job, make_engine
 from .keys import digest
-from .plan import Batch, Plan, plan_study
+from .plan import Batch, plan_study
 from .records import Outcome, record
 from .schema import Study, load_study
 from .store import DamagedRecord, Store
@@ -69,7 +69,7 @@ def run_study(
     with kept.lock(name, scale):
         kept.remove_leftovers()
         kept.write_plan(planned.to_record())
-        missing = _missing(kept, planned)
+        missing = {trial.key for trial in planned.trials if not kept.sound(trial.key)}
         pending = [batch for batch in planned.batches if any(trial.key in missing for trial in batch.trials)]
         if pending:
             shown = sys.stderr.isatty() if progress is None else progress
@@ -119,19 +119,6 @@ def study_status(study: str | Path | Study, scale: str = "quick", store: str | P
             state = ("pending", str(error))
         rows.append({**place, "status": state[0], "reason": state[1]})
     return pd.DataFrame(rows, columns=columns)
-
-
-def _missing(store: Store, plan: Plan) -> set[str]:
-    """Keys of trials without a sound record; damaged ones are set aside and reported."""
-    missing = set()
-    for trial in plan.trials:
-        try:
-            if store.read(trial.key, verify_files=True) is None:
-                missing.add(trial.key)
-        except DamagedRecord as error:
-            store.set_aside(trial.key, str(error))
-            missing.add(trial.key)
-    return missing
 
 
 def _run(engine: Engine, store: Store, batches: Sequence[Batch], advance: Advance) -> None:

@@ -71,6 +71,14 @@ class Store:
                 self._verified(key, record, kind)
         return record
 
+    def sound(self, key: str) -> bool:
+        """Whether there is a record with all its files; a damaged one is set aside and reported."""
+        try:
+            return self.read(key, verify_files=True) is not None
+        except DamagedRecord as error:
+            self.set_aside(key, str(error))
+            return False
+
     def write(self, key: str, record: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
         """Write the files beside a record, then the record with their digests and its checksum; returns the record."""
         for kind, content in files.items():

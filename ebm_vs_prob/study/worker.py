@@ -56,6 +56,8 @@ def run_batch(packed: str, root: str) -> dict[str, Any]:
     tasks = {trial.key: _task(trial) for trial in batch.trials}
     store = Store(root)
     receipt: dict[str, Any] = {"batch": batch.key, "written": 0, "kept": 0, "failed": 0}
+    if all(store.sound(trial.key) for trial in trials):  # dask runs a batch again whose receipt was lost
+        return {**receipt, "kept": len(trials), "seconds": 0.0}
     started = time.perf_counter()
     with _reproducible(batch.device):
         for outcome in _outcomes(batch, tasks):

@@ -1,0 +1,64 @@
+"""Small study files for tests of the study machinery."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+BASE = """
+schema = 1
+name = "rings"
+title = "Rings"
+claims = ["C11", "C12"]
+plugins = ["study_plugin"]
+
+[scales.quick]
+seeds = {seeds}
+network = {{ hidden = [4] }}
+budget = {{ steps = 3, batch_size = 8, examples = 32 }}
+evaluation = {{ test_examples = 16, inputs = 2, starts = 2, samples = 8 }}
+time_limit = {time_limit}
+
+[evaluation]
+max_steps = 3
+fixed_steps = [0.1]
+
+[[tasks]]
+name = "circle"
+thickness = [{thickness}]
+"""
+
+ARM = """
+[[arms]]
+name = "{name}"
+method = "{method}"
+options = {{ {options} }}
+"""
+
+CRITERION = """
+[[criteria]]
+id = "slope"
+claim = "C11"
+statement = "It sharpens"
+kind = "slope"
+metric = "curvature_p95"
+arms = ["plain"]
+tasks = ["circle"]
+range = [0.003, 0.3]
+below = -1.0
+"""
+
+
+def write_study(
+    path: Path,
+    arms: dict[str, tuple[str, str]] | None = None,
+    seeds: int = 3,
+    thickness: str = "0.3, 0.1",
+    time_limit: float = 60.0,
+    extra: str = "",
+) -> Path:
+    """A study of the plugin's methods; `arms` maps a name to (method, options as TOML)."""
+    text = BASE.format(seeds=seeds, thickness=thickness, time_limit=time_limit)
+    for name, (method, options) in (arms or {"plain": ("ring", "")}).items():
+        text += ARM.format(name=name, method=method, options=options)
+    path.write_text(text + extra, encoding="utf-8")
+    return path

@@ -1,0 +1,216 @@
+"""The grid, its trials' keys and the batches, without running anything."""
+
+from __future__ import annotations
+
+import pytest
+from study_files import write_study
+
+from ebm_vs_prob.registry import METHODS
+from ebm_vs_prob.study import plan_study
+from ebm_vs_prob.study.plan import MAX_REPLICATES, replicates_in_cache, resolve_device
+
+
+@pytest.fixture(autouse=True)
+def plugin():
+    import study_plugin
+
+    for method in study_plugin.REGISTERED:
+        METHODS.register(method)
+    yield
+    for method in study_plugin.REGISTERED:
+        METHODS.unregister(method.name)
+
+
+def plan(path, **kwargs):
+    return plan_study(write_study(path / "rings.toml", **kwargs), device="cpu")
+
+
+def keys(planned, arm):
+    return [place.trial for place in planned.places if place.arm == arm]
+
+
+def test_grid_is_the_product_of_arms_thickness_and_seeds(tmp_path):
+    planned = plan(tmp_path, arms={"a": ("ring", ""), "b": ("lonely_ring", "")}, seeds=4, thickness="0.3, 0.1, 0.0")
+    assert len(planned.places) == 2 * 3 * 4
+    assert {(place.thickness, place.seed) for place in planned.places} == {
+        (t, s) for t in (0.3, 0.1, 0.0) for s in range(4)
+    }
+    assert sorted(trial.key for trial in planned.trials) == sorted({place.trial for place in planned.places})
+
+
+@pytest.mark.parametrize("options", ["stiffness = 4", "stiffness = 4.0", 'width = "inf"', "stiffness = 4, width = inf"])
+def test_one_model_written_differently_is_one_trial_shown_in_both_arms(tmp_path, options):
+    planned = plan(tmp_path, arms={"plain": ("ring", ""), "written": ("ring", options)})
+    assert keys(planned, "plain") == keys(planned, "written")
+    assert len(planned.trials) == len(planned.places) / 2
+
+
+@pytest.mark.parametrize("options", ["stiffness = 4.0001", "width = 1.0", "learning_rate = 0.1", "fault_seed = 0"])
+def test_any_other_option_is_another_trial(tmp_path, options):
+    planned = plan(tmp_path, arms={"plain": ("ring", ""), "other": ("ring", options)})
+    assert not set(keys(planned, "plain")) & set(keys(planned, "other"))
+
+
+def test_key_covers_task_method_version_budget_evaluation_seed_and_dtype(tmp_path, monkeypatch):
+    import study_plugin
+
+    before = plan(tmp_path)
+    path = tmp_path / "rings.toml"
+    text = path.read_text()
+    changes = [("steps = 3", "steps = 4"), ("test_examples = 16", "test_examples = 17"), ("[4]", "[5]")]
+    changes += [
+        ('name = "circle"', 'name = "circle"\noptions = { concentration = 2 }'),
+        ("seeds = 3", 'dtype = "float64"\nseeds = 3'),
+    ]
+    for old, new in changes:
+        path.write_text(text.replace(old, new, 1))
+        assert not {t.key for t in before.trials} & {t.key for t in plan_study(path, device="cpu").trials}, new
+    path.write_text(text.replace("seeds = 3", "seeds = 5"))
+    assert {t.key for t in before.trials} < {t.key for t in plan_study(path, device="cpu").trials}
+    monkeypatch.setattr(study_plugin.Ring, "version", 2)
+    path.write_text(text)
+    assert not {t.key for t in before.trials} & {t.key for t in plan_study(path, device="cpu").trials}
+
+
+def test_batches_hold_what_differs_only_in_numbers(tmp_path):
+    arms = {
+        "a": ("ring", ""),
+        "stiff": ("ring", "stiffness = 9"),  # per replicate: trains with the first
+        "narrow": ("ring", "width = 1.0"),  # shared: trains apart
+        "lonely": ("lonely_ring", ""),
+        "careful": ("careful_ring", ""),
+    }
+    planned = plan(tmp_path, arms=arms)
+    arm_of = {place.trial: place.arm for place in planned.places}
+    groups = sorted((sorted({arm_of[t.key] for t in b.trials}), len(b.trials)) for b in planned.batches)
+    assert groups == [
+        (["a", "stiff"], 12),
+        *[(["careful"], 3)] * 2,
+        *[(["lonely"], 1)] * 6,
+        (["narrow"], 6),
+    ]
+    for batch in planned.batches:
+        if arm_of[batch.trials[0].key] == "careful":
+            assert len({trial.thickness for trial in batch.trials}) == 1
+
+
+def test_more_seeds_keep_the_full_batches(tmp_path):
+    size = MAX_REPLICATES["cpu"]
+    few = {batch.key for batch in plan(tmp_path, seeds=size // 2 + 3).batches if len(batch.trials) == size}
+    many = {batch.key for batch in plan(tmp_path, seeds=size + 5).batches}
+    assert few
+    assert few <= many
+
+
+def test_batch_key_covers_device_and_compile(tmp_path):
+    planned = plan(tmp_path)
+    path = tmp_path / "rings.toml"
+    path.write_text(path.read_text().replace("seeds = 3", "seeds = 3\ncompile = true"))
+    compiled = plan_study(path, device="cpu")
+    assert [t.key for t in planned.trials] == [t.key for t in compiled.trials]
+    assert planned.batches[0].key != compiled.batches[0].key
+
+
+def test_halves_cover_a_batch_once(tmp_path):
+    batch = plan(tmp_path, seeds=5).batches[0]
+    first, second = batch.halves()
+    assert first.trials + second.trials == batch.trials
+    assert len({batch.key, first.key, second.key}) == 3
+    assert first.multiply_adds + second.multiply_adds == pytest.approx(batch.multiply_adds)
+
+
+def test_replicates_follow_width_and_batch_size():
+    assert replicates_in_cache((2, 32, 32, 1), 64) > replicates_in_cache((2, 128, 128, 1), 64)
+    assert replicates_in_cache((2, 128, 128, 1), 64) > replicates_in_cache((2, 128, 128, 1), 512)
+    assert replicates_in_cache((2, 128, 128, 1), 128) // 2 == replicates_in_cache((2, 128, 128, 1), 128, 8)
+    assert replicates_in_cache((2, 4096, 4096, 1), 4096) == 1
+
+
+def test_longest_batches_come_first_and_cost_is_three_forward_passes(tmp_path):
+    planned = plan(tmp_path, arms={"a": ("ring", ""), "b": ("lonely_ring", "")})
+    costs = [batch.multiply_adds for batch in planned.batches]
+    assert costs == sorted(costs, reverse=True)
+    assert planned.multiply_adds == 12 * 3 * (2 * 4 + 4 * 1) * 8 * 3
+
+
+def test_second_budget_is_another_arm_of_the_grid(tmp_path):
+    path = write_study(tmp_path / "rings.toml")
+    text = path.read_text().replace(
+        "time_limit", "budgets = { equal_multiply_adds = { multiply_adds = 1e6 } }\ntime_limit"
+    )
+    path.write_text(text)
+    planned = plan_study(path, device="cpu")
+    by_budget = {
+        name: {p.trial for p in planned.places if p.budget == name} for name in ("equal_steps", "equal_multiply_adds")
+    }
+    assert [len(trials) for trials in by_budget.values()] == [6, 6]
+    assert not by_budget["equal_steps"] & by_budget["equal_multiply_adds"]
+    path.write_text(text.replace("equal_multiply_adds =", "equal_steps ="))
+    with pytest.raises(ValueError, match="equal_steps"):
+        plan_study(path)
+
+
+def test_aware_arm_gets_the_thickness_floored(tmp_path):
+    path = write_study(tmp_path / "rings.toml", thickness="0.3, 0.0")
+    path.write_text(path.read_text() + 'scale = "thickness"\nscale_floor = 0.01\n')
+    planned = plan_study(path, device="cpu")
+    scales = {t.thickness: t.specification["method"]["options"]["scale"] for t in planned.trials}
+    assert scales == {0.3: 0.3, 0.0: 0.01}
+
+
+def test_a_method_that_declines_a_task_is_left_out_with_its_reason(tmp_path):
+    path = write_study(tmp_path / "rings.toml", extra='[[tasks]]\nname = "three_curves"\n')
+    planned = plan_study(path, device="cpu")
+    assert planned.skipped == ({"arm": "plain", "task": "three_curves", "reason": "the data are not on a circle"},)
+    path.write_text(path.read_text().replace('method = "ring"', 'method = "ring"\ntasks = ["three_curves"]'))
+    with pytest.raises(ValueError, match=r"arms\.plain\.tasks = 'three_curves' is not valid.*not on a circle"):
+        plan_study(path)
+
+
+MISTAKES = {
+    'method = "ring" -> method = "rong"': r"method at .*arms\.plain\.method: 'rong': did you mean 'ring'\?",
+    'name = "circle" -> name = "cirle"': r"task at .*: 'cirle': did you mean 'circle'\?",
+    "options = {  } -> options = { stifness = 1 }": r"arms\.plain\.options: 'stifness': did you mean 'stiffness'\?",
+    "options = {  } -> options = { stiffness = 0 }": r"arms\.plain\.options: stiffness = 0 is not valid",
+    "options = {  } -> options = { stiffness = nan }": r"stiffness = nan is not valid",
+    "options = {  } -> options = { stiffness = inf }": r"stiffness = inf is not valid: expected a finite number",
+    "options = {  } -> options = { width = nan }": r"width = nan is not valid",
+    "steps = 3 -> stepz = 3": r"scales\.quick\.budget: 'stepz': did you mean 'steps'\?",
+    "hidden = [4] -> hidden = [0]": r"scales\.quick\.network: hidden\.0 = 0 is not valid",
+    "test_examples = 16 -> test_exampels = 16": r"quick\.evaluation: 'test_exampels': did you mean 'test_examples'\?",
+    "max_steps = 3 -> max_stepz = 3": r"evaluation: 'max_stepz': did you mean 'max_steps'\?",
+    'plugins = ["study_plugin"] -> plugins = ["no_such_module"]': r"plugins = 'no_such_module' is not valid",
+}
+
+
+@pytest.mark.parametrize("change", MISTAKES)
+def test_a_mistake_in_options_names_file_field_value_and_choices(tmp_path, change):
+    old, new = change.split(" -> ")
+    path = write_study(tmp_path / "rings.toml")
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(ValueError, match=MISTAKES[change]) as caught:
+        plan_study(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_unknown_scale_and_device(tmp_path):
+    path = write_study(tmp_path / "rings.toml")
+    with pytest.raises(LookupError, match="did you mean 'quick'"):
+        plan_study(path, scale="quik")
+    with pytest.raises(ValueError, match="device = 'tpu' is not valid: expected one of auto, cpu, cuda"):
+        resolve_device("tpu")
+
+
+def test_headline_study_is_planned_whole():
+    planned = plan_study("thin_manifold", device="cpu")
+    summary = planned.summary()
+    assert summary["places"] == sum(1 for _ in planned.places)
+    assert {place.task for place in planned.places} == {"circle", "three_curves", "digits"}
+    seeds = planned.study.at("quick").seeds
+    assert sum(p.arm == "score" and p.task == "circle" for p in planned.places) == 6 * seeds
+    assert all(len(batch.trials) <= MAX_REPLICATES["cpu"] for batch in planned.batches)
+    smoothing = {place.arm: place.smoothing for place in planned.places if place.task == "circle"}
+    assert smoothing["likelihood_raw"] == 0.0
+    assert smoothing["score"] == smoothing["likelihood_smoothed"] == 0.1

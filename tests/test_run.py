@@ -1,0 +1,421 @@
+"""Running, resuming and reading studies: what was killed, damaged or interrupted ends with the same numbers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from study_files import write_study
+
+import ebm_vs_prob as evp
+from ebm_vs_prob.registry import METHODS
+from ebm_vs_prob.study import Store, engines, plan_study, study_status
+from ebm_vs_prob.study.table import COLUMNS
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def plugin():
+    import study_plugin
+
+    for method in study_plugin.REGISTERED:
+        METHODS.register(method)
+    yield
+    for method in study_plugin.REGISTERED:
+        METHODS.unregister(method.name)
+
+
+def run(path, store, engine="serial", **kwargs):
+    return evp.run_study(path, store=store, engine=engine, device="cpu", **kwargs)
+
+
+def numbers(frame):
+    """What must be the same in every run of a study; sources may be edited between two runs of one test."""
+    timed = frame["metric"].isin(["seconds"])
+    return frame[~timed].drop(columns="code_digest").reset_index(drop=True)
+
+
+def stats(store):
+    return {path: path.stat().st_mtime_ns for path in (Path(store) / "trials").rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished serial run of three arms, copied by the tests that change it."""
+    import study_plugin
+
+    for method in study_plugin.REGISTERED:
+        METHODS.register(method)
+    folder = tmp_path_factory.mktemp("finished")
+    arms = {"plain": ("ring", ""), "lonely": ("lonely_ring", ""), "diverging": ("ring", 'fault = "diverge"')}
+    path = write_study(folder / "rings.toml", arms=arms)
+    return path, folder / "results", run(path, folder / "results")
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    path, store, frame = finished
+    shutil.copytree(store, tmp_path / "results")
+    return path, tmp_path / "results", frame
+
+
+def test_table_has_a_row_for_every_place_and_metric(finished):
+    _, _, frame = finished
+    assert list(frame.columns) == list(COLUMNS)
+    assert {column: str(kind) for column, kind in frame.dtypes.items()} == COLUMNS
+    done = frame[frame["arm"] == "plain"]
+    assert set(done["status"]) == {"done"}
+    assert done.groupby(["thickness", "seed"])["metric"].nunique().nunique() == 1
+    assert {"answer_distance_median", "sublevel_precision", "multiply_adds"} <= set(done["metric"])
+    assert done["value"].notna().any()
+    missing = done[done["value"].isna()]
+    assert (missing["note"] != "").all()
+    assert (done["steps"] == 3).all()
+
+
+def test_a_diverged_replicate_is_a_failed_row_and_leaves_its_company_alone(finished):
+    _, _, frame = finished
+    arm = frame[frame["arm"] == "diverging"]
+    failed = arm[arm["status"] == "failed"]
+    assert set(failed["seed"]) == {1}
+    assert set(failed["reason"]) == {"training: step 7: the loss is not finite"}
+    assert failed["metric"].isna().all()
+    assert len(failed) == 2  # one a thickness
+    assert set(arm.loc[arm["status"] == "done", "seed"]) == {0, 2}
+
+
+def test_alone_and_in_company_the_numbers_agree(finished):
+    _, _, frame = finished
+    keep = ["thickness", "seed", "metric"]
+    wide = frame[frame["metric"].isin(["answer_distance_median", "gradient_norm_p95", "weight_norm"])]
+    together, alone = (wide[wide["arm"] == arm].set_index(keep)["value"].sort_index() for arm in ("plain", "lonely"))
+    assert len(together) > 0
+    pd.testing.assert_series_equal(together, alone, rtol=1e-4, atol=1e-6)
+
+
+def test_rerunning_a_finished_study_runs_nothing(copied, monkeypatch):
+    path, store, frame = copied
+    before = stats(store)
+    monkeypatch.setattr(engines, "run_batch", lambda *_: pytest.fail("a batch was run"))
+    again = run(path, store)
+    pd.testing.assert_frame_equal(again, frame)
+    assert stats(store) == before
+    pd.testing.assert_frame_equal(evp.load_results(path, store=store), frame)
+
+
+def test_the_derived_table_is_parquet(finished):
+    _, store, frame = finished
+    read = pd.read_parquet(store / "studies" / "rings" / "quick" / "results.parquet")
+    pd.testing.assert_frame_equal(read, frame, check_dtype=False)
+
+
+def test_a_partial_batch_writes_only_what_is_missing_with_the_same_numbers(copied):
+    path, store, frame = copied
+    gone = frame.loc[(frame["arm"] == "plain") & (frame["seed"] == 2), "trial"].iloc[0]
+    kept = Store(store)
+    old = kept.read(gone)
+    kept.path(gone).unlink()
+    before = stats(store)
+    assert set(study_status(path, store=store).query("trial == @gone")["status"]) == {"pending"}
+    again = run(path, store)
+    pd.testing.assert_frame_equal(numbers(again), numbers(frame))
+    assert again.attrs["incidents"] == []
+    assert {path for path, changed in stats(store).items() if before.get(path) != changed} == {kept.path(gone)}
+    assert kept.read(gone)["batch"] == old["batch"]
+
+
+def test_numbers_that_differ_when_computed_again_are_reported(copied):
+    path, store, frame = copied
+    kept = Store(store)
+    altered, gone = (frame.loc[(frame["arm"] == "plain") & (frame["seed"] == s), "trial"].iloc[0] for s in (1, 2))
+    record = kept.read(altered)
+    record["metrics"] = [
+        {**row, "value": 123.0} if row["metric"] == "weight_norm" else row for row in record["metrics"]
+    ]
+    kept.write(altered, {k: v for k, v in record.items() if k not in ("checksum", "files", "schema", "trial")}, {})
+    kept.path(gone).unlink()
+    again = run(path, store)
+    assert [(i["kind"], i["trial"]) for i in again.attrs["incidents"]] == [("disagreement", altered)]
+    assert "weight_norm" in again.attrs["incidents"][0]["detail"]
+
+
+@pytest.mark.parametrize("damage", ["record", "arrays"])
+def test_a_damaged_record_is_reported_and_redone(copied, damage, caplog):
+    path, store, frame = copied
+    kept = Store(store)
+    key = frame.loc[(frame["arm"] == "plain") & (frame["seed"] == 0), "trial"].iloc[0]
+    target = kept.path(key, ".json" if damage == "record" else ".safetensors")
+    target.write_bytes(target.read_bytes()[:-40])
+    if damage == "record":
+        state = study_status(path, store=store).set_index(["arm", "thickness", "seed"]).loc[("plain", 0.3, 0)]
+        assert state["status"] == "pending"
+        assert "cannot be read" in state["reason"]
+    with caplog.at_level(logging.WARNING):
+        again = run(path, store)
+    assert "damaged record" in caplog.text
+    pd.testing.assert_frame_equal(numbers(again), numbers(frame))
+    assert kept.read(key, verify_files=True) is not None
+    assert [i["kind"] for i in again.attrs["incidents"]] == ["damaged record"]
+
+
+def test_arrays_are_kept_for_the_first_seed_only(finished):
+    _, store, frame = finished
+    kept = Store(store)
+    plain = frame[frame["arm"] == "plain"].drop_duplicates("trial").set_index("trial")["seed"]
+    for key, seed in plain.items():
+        arrays = kept.load_arrays(key)
+        assert bool(arrays) == (seed == 0)
+        assert (kept.inference_data_path(key) is not None) == (seed == 0)
+        if arrays:
+            assert arrays["energy"].shape == (len(arrays["axis_0"]), len(arrays["axis_1"]))
+            assert np.isfinite(arrays["energy"]).all()
+
+
+def test_record_says_what_made_it(finished):
+    _, store, frame = finished
+    record = Store(store).read(frame["trial"].iloc[0])
+    made = record["provenance"]
+    assert made["versions"]["torch"]
+    assert made["threads"] == 1
+    assert made["hardware"]["device"] == "cpu"
+    assert set(made["seconds"]) == {"fit", "evaluate", "arrays"}
+    assert len(record["code_digest"]) == 64
+    assert record["specification"]["method"]["options"]["width"] == "inf"
+
+
+def test_results_of_other_code_are_kept_told_apart_and_reported(copied, monkeypatch, caplog):
+    path, store, frame = copied
+    gone = frame.loc[frame["arm"] == "lonely", "trial"].iloc[0]
+    Store(store).path(gone).unlink()
+    monkeypatch.setattr("ebm_vs_prob.study.records.code_digest", lambda *_: "0" * 64)
+    with caplog.at_level(logging.WARNING):
+        again = run(path, store)
+    assert set(again.loc[again["trial"] == gone, "code_digest"]) == {"0" * 64}
+    assert again["code_digest"].nunique() == 2
+    assert "made by 2 versions of the code" in caplog.text
+
+
+def test_a_trial_that_raises_fails_alone(tmp_path):
+    arms = {"plain": ("ring", ""), "bad": ("ring", 'fault = "raise", fault_seed = 3')}
+    path = write_study(tmp_path / "rings.toml", arms=arms, seeds=5, thickness="0.1")
+    frame = run(path, tmp_path / "results")
+    failed = frame[frame["status"] == "failed"]
+    assert list(failed["reason"]) == ["RuntimeError: told to fail"]
+    assert (failed["arm"].iloc[0], failed["seed"].iloc[0]) == ("bad", 3)
+    assert len(frame[frame["status"] == "done"].drop_duplicates(["arm", "seed"])) == 9
+    record = Store(tmp_path / "results").read(failed["trial"].iloc[0])
+    assert "told to fail" in record["traceback"]
+    pd.testing.assert_frame_equal(run(path, tmp_path / "results"), frame)
+
+
+def test_more_seeds_run_only_what_is_new(copied, tmp_path):
+    path, store, _ = copied
+    other = tmp_path / "more.toml"
+    other.write_text(path.read_text().replace("seeds = 3", "seeds = 4"))
+    before = stats(store)
+    with pytest.MonkeyPatch.context() as patch:
+        logged: list[str] = []
+        patch.setattr(
+            logging.getLogger("ebm_vs_prob.study"), "warning", lambda text, *values: logged.append(text % values)
+        )
+        evp.load_results(other, store=store)
+    assert "has changed since it was run" in logged[0]
+    frame = run(other, store)
+    assert set(frame["seed"]) == {0, 1, 2, 3}
+    assert before.items() <= stats(store).items()
+
+
+def test_errors_of_a_run_are_clear(finished, tmp_path):
+    path, *_ = finished
+    with pytest.raises(LookupError, match="unknown engine 'loca': did you mean 'local'"):
+        run(path, tmp_path, engine="loca")
+    with pytest.raises(ValueError, match="workers = 0 is not valid"):
+        run(path, tmp_path, engine="local", workers=0)
+    with pytest.raises(ValueError, match="workers = 2 is not valid"):
+        run(path, tmp_path, engine="serial", workers=2)
+    for engine, scheduler in (("dask", None), ("local", "tcp://somewhere:1")):
+        with pytest.raises(ValueError, match=r"scheduler = .* is not valid: expected an address or a scheduler file"):
+            run(path, tmp_path, engine=engine, scheduler=scheduler)
+    with pytest.raises(LookupError, match="no results of study 'rings' at scale 'quick'"):
+        evp.load_results(path, store=tmp_path)
+    assert set(study_status(path, store=tmp_path)["status"]) == {"pending"}
+
+
+def test_global_state_is_put_back(finished, tmp_path):
+    import torch
+
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    run(write_study(tmp_path / "rings.toml", seeds=1), tmp_path / "results")
+    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
+
+
+def test_local_workers_give_the_same_numbers_and_find_a_trial_that_kills_them(tmp_path):
+    arms = {"plain": ("ring", ""), "killer": ("ring", 'fault = "kill", fault_seed = 1')}
+    path = write_study(tmp_path / "rings.toml", arms=arms, seeds=2, thickness="0.1")
+    frame = run(path, tmp_path / "local", engine="local", workers=2)
+    failed = frame[frame["status"] == "failed"]
+    assert [(row.arm, row.seed) for row in failed.itertuples()] == [("killer", 1)]
+    assert "its worker process died" in failed["reason"].iloc[0]
+    serial = run(write_study(tmp_path / "serial.toml", seeds=2, thickness="0.1"), tmp_path / "serial")
+    plain = numbers(frame[frame["arm"] == "plain"])
+    same = ["trial", "batch", "metric", "value", "error", "n"]
+    pd.testing.assert_frame_equal(plain[same], numbers(serial)[same])
+    again = run(path, tmp_path / "local", engine="local", workers=2)
+    pd.testing.assert_frame_equal(again, frame)
+
+
+DRIVER = """
+import sys
+sys.path.insert(0, {here!r})
+import ebm_vs_prob as evp
+if __name__ == "__main__":
+    evp.run_study({path!r}, store={store!r}, engine={engine!r}, device="cpu", workers={workers!r})
+"""
+
+
+def killed_driver(path, store, engine, workers, records):
+    """Start a driver and kill it once the store holds that many records; how many there were in the end."""
+    script = store.parent / "driver.py"
+    script.write_text(
+        DRIVER.format(here=str(HERE), path=str(path), store=str(store), engine=engine, workers=workers),
+        encoding="utf-8",
+    )
+    process = subprocess.Popen([sys.executable, str(script)], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 240
+    try:
+        while len(list((store / "trials").rglob("*.json"))) < records and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    return len(list((store / "trials").rglob("*.json")))
+
+
+SLOW_ARMS = {"plain": ("ring", ""), "slow": ("lonely_ring", 'fault = "slow"')}
+
+
+def test_kill_9_of_the_driver_then_a_rerun_gives_the_same_numbers(tmp_path):
+    path = write_study(tmp_path / "rings.toml", arms=SLOW_ARMS, thickness="0.1")
+    whole = run(path, tmp_path / "whole")
+    found = killed_driver(path, tmp_path / "killed", "serial", None, records=2)
+    assert 2 <= found < whole["trial"].nunique()
+    resumed = run(path, tmp_path / "killed")
+    pd.testing.assert_frame_equal(numbers(resumed), numbers(whole))
+    assert resumed.attrs["incidents"] == []
+    assert not list((tmp_path / "killed").rglob("*.tmp"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("records", [1, 3, 5, 8])
+def test_kill_9_of_a_driver_with_local_workers(tmp_path, records):
+    path = write_study(tmp_path / "rings.toml", arms=SLOW_ARMS, seeds=6, thickness="0.1")
+    whole = run(path, tmp_path / "whole")
+    killed_driver(path, tmp_path / "killed", "local", 2, records)
+    resumed = run(path, tmp_path / "killed", engine="local", workers=2)
+    pd.testing.assert_frame_equal(numbers(resumed), numbers(whole))
+    assert resumed.attrs["incidents"] == []
+
+
+@pytest.mark.slow
+def test_a_batch_over_its_time_limit_is_halved_until_the_trial_is_found(tmp_path):
+    arms = {"plain": ("ring", ""), "hanging": ("ring", 'fault = "hang", fault_seed = 2')}
+    path = write_study(tmp_path / "rings.toml", arms=arms, thickness="0.1", time_limit=8.0)
+    frame = run(path, tmp_path / "results", engine="local", workers=2)
+    failed = frame[frame["status"] == "failed"]
+    assert [(row.arm, row.seed) for row in failed.itertuples()] == [("hanging", 2)]
+    assert "longer than the time limit of 8 s" in failed["reason"].iloc[0]
+
+
+@pytest.mark.slow
+def test_kill_9_of_a_worker_from_outside_costs_nothing(tmp_path):
+    import psutil
+
+    path = write_study(tmp_path / "rings.toml", arms=SLOW_ARMS, seeds=6, thickness="0.1")
+    whole = run(path, tmp_path / "whole")
+    script = tmp_path / "driver.py"
+    store = tmp_path / "killed"
+    script.write_text(
+        DRIVER.format(here=str(HERE), path=str(path), store=str(store), engine="local", workers=2), encoding="utf-8"
+    )
+    process = subprocess.Popen([sys.executable, str(script)], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    while not list((store / "trials").rglob("*.json")):
+        time.sleep(0.05)
+    workers = [
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if any("forkserver" in part or "spawn" in part for part in child.cmdline()) and not child.children()
+    ]
+    workers[0].kill()
+    assert process.wait(timeout=300) == 0
+    frame = evp.load_results(path, store=store)
+    pd.testing.assert_frame_equal(numbers(frame), numbers(whole))
+
+
+@pytest.mark.slow
+def test_a_cluster_given_by_scheduler_file(tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}
+    file = tmp_path / "scheduler.json"
+    scheduler = subprocess.Popen(
+        [sys.executable, "-m", "dask", "scheduler", "--scheduler-file", str(file), "--port", "0", "--no-dashboard"],
+        env=environment,
+    )
+    worker = None
+    try:
+        while not file.exists():
+            time.sleep(0.1)
+        worker = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "dask",
+                "worker",
+                "--scheduler-file",
+                str(file),
+                "--nthreads",
+                "1",
+                "--no-dashboard",
+            ],
+            env=environment,
+        )
+        path = write_study(tmp_path / "rings.toml", seeds=2)
+        frame = run(path, tmp_path / "results", engine="dask", scheduler=str(file))
+    finally:
+        for process in filter(None, (worker, scheduler)):
+            process.terminate()
+            process.wait()
+    pd.testing.assert_frame_equal(numbers(frame), numbers(run(path, tmp_path / "serial")))
+
+
+@pytest.mark.slow
+def test_the_headline_study_runs_at_a_tiny_budget(tmp_path):
+    text = Path(evp.study.load_study("thin_manifold").path).read_text()
+    for old, new in (
+        ("seeds = 10", "seeds = 2"),
+        ("steps = 1500, batch_size = 64, examples = 1000", "steps = 5, batch_size = 16, examples = 64"),
+        (
+            "test_examples = 256, inputs = 16, starts = 4, samples = 256",
+            "test_examples = 32, inputs = 4, starts = 2, samples = 32",
+        ),
+        ("max_steps = 100", "max_steps = 5"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    path = tmp_path / "thin_manifold.toml"
+    path.write_text(text)
+    frame = run(path, tmp_path / "results", engine="local", workers=2)
+    planned = plan_study(path, device="cpu")
+    assert frame["trial"].nunique() == len(planned.trials)
+    assert set(frame["status"]) == {"done"}, frame.loc[frame["status"] != "done", "reason"].unique()
+    json.dumps(frame.attrs)

@@ -1,0 +1,150 @@
+"""The study file is strict, and a trial's identity is the canonical form of what it asks for."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from study_files import CRITERION, write_study
+
+from ebm_vs_prob.errors import UnknownName
+from ebm_vs_prob.study import list_studies, load_study
+from ebm_vs_prob.study.keys import canonical, canonical_json, digest
+
+numbers = st.integers(-(2**40), 2**40) | st.floats(allow_nan=False)
+tables = st.recursive(
+    numbers | st.text(max_size=8) | st.booleans() | st.none(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def reordered(value):
+    if isinstance(value, dict):
+        return {key: reordered(value[key]) for key in reversed(value)}
+    if isinstance(value, list):
+        return [reordered(item) for item in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return value
+
+
+@given(tables)
+def test_key_ignores_the_order_of_keys_and_the_type_of_whole_numbers(value):
+    assert digest(value) == digest(reordered(value))
+
+
+@given(tables)
+def test_canonical_form_survives_json_and_itself(value):
+    assert canonical(json.loads(canonical_json(value))) == canonical(canonical(value)) == canonical(value)
+
+
+@given(tables, tables)
+def test_different_values_have_different_keys(first, second):
+    assume(canonical_json(first) != canonical_json(second))
+    assert digest(first) != digest(second)
+
+
+@given(st.dictionaries(st.text(max_size=5), numbers, min_size=1), st.data())
+def test_any_change_of_a_number_changes_the_key(table, data):
+    name = data.draw(st.sampled_from(sorted(table)))
+    other = data.draw(numbers)
+    assume(other != table[name])
+    assert digest(table) != digest({**table, name: other})
+
+
+def test_true_is_not_one_and_infinity_is_a_string():
+    assert digest(True) != digest(1)
+    assert canonical(float("inf")) == "inf"
+    assert canonical_json({"b": 1.0, "a": -0.0, "c": 1e300}) == '{"a":0,"b":1,"c":1e+300}'
+
+
+@pytest.mark.parametrize("value", [float("nan"), {"a": [float("nan")]}, {1: 2}, {"a": object()}, b"bytes"])
+def test_what_has_no_canonical_form_is_refused(value):
+    with pytest.raises(ValueError, match="to be hashed"):
+        canonical(value)
+
+
+def test_every_packaged_study_loads():
+    assert "thin_manifold" in list_studies()
+    for name in list_studies():
+        assert load_study(name).name == name
+
+
+def test_headline_study_keeps_its_arms_and_criteria():
+    study = load_study("thin_manifold")
+    assert [arm.name for arm in study.arms][:3] == ["score", "score_aware", "margin"]
+    assert {criterion.kind for criterion in study.criteria} == {"slope", "difference", "ratio"}
+    assert study.at("quick").seeds >= 10
+    assert study.thickness_of("digits") == ()
+
+
+def test_name_and_path_of_a_study(tmp_path):
+    assert load_study("thin_manifold.toml").name == "thin_manifold"
+    assert load_study(write_study(tmp_path / "mine.toml")).path == tmp_path / "mine.toml"
+    with pytest.raises(LookupError, match="did you mean 'thin_manifold'"):
+        load_study("thin_manifolds")
+    with pytest.raises(LookupError, match="unknown study"):
+        load_study(tmp_path / "missing.toml")
+
+
+MISTAKES = {
+    "seeds = 3 -> seeds = 0": r"scales\.quick\.seeds = 0 is not valid: expected greater than or equal to 1",
+    "seeds = 3 -> seeds = 3.5": r"scales\.quick\.seeds = 3\.5 is not valid: expected a valid integer",
+    "seeds = 3 -> sedes = 3": r"scales\.quick: 'sedes': did you mean 'seeds'\?",
+    'name = "plain" -> nmae = "plain"': r"arms\.0: 'nmae': did you mean 'name'\?",
+    'method = "ring" -> method = 3': r"arms\.0\.method = 3 is not valid: expected a valid string",
+    "schema = 1 -> schema = 2": r"schema = 2 is not valid: expected 1",
+    'name = "rings" -> name = "../up"': r"name = '\.\./up' is not valid",
+    "thickness = [0.3, 0.1] -> thickness = [-0.3]": r"thickness\.0 = -0\.3 is not valid",
+    "thickness = [0.3, 0.1] -> thickness = [nan]": r"thickness\.0 = nan is not valid: expected a finite number",
+    "thickness = [0.3, 0.1] -> thickness = [0.1, 0.1]": r"thickness = 0\.1 is not valid: expected no value twice",
+    "thickness = [0.3, 0.1] -> thickness = []": r"tasks\.0\.thickness",
+    'title = "Rings" -> ': r"title is missing",
+    "seeds = 3 -> seeds =": r"is not a TOML file",
+    'kind = "slope" -> kind = "slop"': r"kind = 'slop' is not valid: expected 'slope', 'difference' or 'ratio'",
+    'arms = ["plain"] -> arms = ["plane"]': r"criteria\.slope\.arms: 'plane': did you mean 'plain'\?",
+    'tasks = ["circle"] -> tasks = ["cirle"]': r"criteria\.slope\.tasks: 'cirle': did you mean 'circle'\?",
+    'claim = "C11" -> claim = "C1"': r"criteria\.slope\.claim: 'C1'",
+    "below = -1.0 -> law = -2.0": r"criteria\.slope: below or above is missing",
+    "range = [0.003, 0.3] -> range = [0.3, 0.003]": r"range = \(0\.3, 0\.003\) is not valid: expected two numbers",
+    "range = [0.003, 0.3] -> thickness = [0.1]": r"range is missing: a criterion of kind slope needs it",
+    "below = -1.0 -> below = -1.0\nabove = 0.0": r"above = 0\.0 is not valid: expected a number less than below",
+    'kind = "slope" -> kind = "ratio"': r"against is missing: a criterion of kind ratio needs it",
+}
+
+
+@pytest.mark.parametrize("change", MISTAKES, ids=lambda change: change.replace("\n", " "))
+def test_a_mistake_is_one_line_with_file_field_value_and_choices(tmp_path, change):
+    old, new = change.split(" -> ")
+    path = write_study(tmp_path / "rings.toml", extra=CRITERION)
+    load_study(path)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(ValueError, match=MISTAKES[change]) as caught:
+        load_study(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_criterion_names_a_thickness_of_the_grid(tmp_path):
+    extra = CRITERION.replace('kind = "slope"', 'kind = "difference"').replace(
+        "range = [0.003, 0.3]", 'against = ["plain"]\nthickness = [0.2]'
+    )
+    with pytest.raises(
+        ValueError, match=re.escape("thickness = 0.2 is not valid: expected one that tasks.circle lists")
+    ):
+        load_study(write_study(tmp_path / "rings.toml", extra=extra))
+
+
+def test_what_is_run_ignores_titles_criteria_and_time_limits(tmp_path):
+    plain = load_study(write_study(tmp_path / "a.toml"))
+    worded = load_study(write_study(tmp_path / "b.toml", extra=CRITERION, time_limit=5.0))
+    other = load_study(write_study(tmp_path / "c.toml", thickness="0.3"))
+    assert plain.runs("quick") == worded.runs("quick") != other.runs("quick")
+    with pytest.raises(UnknownName, match="did you mean 'quick'"):
+        plain.at("quik")
