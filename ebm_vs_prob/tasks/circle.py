@@ -198,7 +198,7 @@ def _planar_log_density(y: torch.Tensor, eps: float, kappa: float) -> torch.Tens
 
     The angle integrates to I0(w) / I0(kappa), w = |kappa e1 + y / eps^2|. Near the ring the exponent
     w - kappa - (r^2 + 1) / (2 eps^2) is a small difference of large terms, so it is taken in a form in which the
-    largest have cancelled exactly: around the shifted radius eps^2 w, or around kappa where that is larger than 1 / eps^2.
+    largest have cancelled exactly: around the shifted radius eps^2 w, or around kappa where that exceeds 1 / eps^2.
     """
     import torch
     from scipy.special import i0e
