@@ -74,10 +74,12 @@ class Model:
         self.setting = setting
         self.module = module
         self._data_kernel: DataKernel | None = None
+        self._density: GibbsBoltzmann | None = None  # of an unconditional task: its nodes serve every call
 
     def finished(self, training: Training) -> Self:
         """The model with its training on record and its parameters frozen."""
         self.training = training
+        self._density = None
         self.module.requires_grad_(False).eval()
         return self
 
@@ -202,23 +204,32 @@ class Model:
         """
         import torch
 
+        from .energies import distinct
         from .prob.gibbs import GibbsBoltzmann
         from .prob.normalizers import ImportanceSampling, Quadrature
 
         x = self._placed("x", x).expand(self.num_replicates, -1, -1)
+        shape = x.shape[:-1]
+        if beta is None and self._density is not None:
+            return self._density.expand(shape)
+        x = distinct(x)  # without x one partition function serves all
         inverse_temperature = torch.as_tensor(self.beta if beta is None else beta).to(x).reshape(-1, 1)
         normalizer: Any = Quadrature()
         if self.y_box.dim > MAX_QUADRATURE_DIM:
             samples, log_density = self.data_kernel.draw(x, IMPORTANCE_SAMPLES, self.seeds)
             normalizer = ImportanceSampling(samples=samples, log_density=log_density)
-        return GibbsBoltzmann(
+        density = GibbsBoltzmann(
             self.module,
             y_dim=self.y_box.dim,
             x=x,
             beta=inverse_temperature,
             bounds=self.y_box.bounds,
             normalizer=normalizer,
+            validate_args=None if beta is not None else False,  # a replicate that failed has no beta
         )
+        if beta is None and not x.shape[-1]:
+            self._density = density
+        return density.expand(shape)
 
     @property
     def data_kernel(self) -> DataKernel:
@@ -283,7 +294,4 @@ class DensityModel(Model):
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln q(y | x) in nats, (R, n). Its error is that of `gibbs(x).log_partition()`."""
         y = self._placed("y", y)
-        if self.tasks[0].x_space.dim == 0:  # one partition function serves every y
-            density = self.gibbs(self._placed("x", x)[:, :1])
-            return density.log_prob(y.movedim(1, 0).unsqueeze(2)).squeeze(2).movedim(0, 1)
         return self.gibbs(x).log_prob(y)

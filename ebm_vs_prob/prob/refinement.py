@@ -1,0 +1,209 @@
+"""Adaptive refinement of a box into Gauss-Legendre cells, for many densities at once.
+
+Cells are halved along every axis while their estimated errors (`CellRule.integral_and_error`) exceed the tolerance. The
+estimates are themselves checked: whenever cells are split, the change of their integrals is compared with the errors
+foretold, and later errors are scaled by the ratio. Cells where a descent of the energy ends lower than all their nodes
+hide a minimum, and are split as well.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+
+from .cells import CellRule, Cells
+from .partition import Target
+
+#: Smallest and largest ratio of measured to foretold error that a split may teach.
+CALIBRATION = (0.5, 1e3)
+#: Nats by which a probe must lie above its cell's nodes to show a minimum they do not.
+HIDDEN = 0.5
+#: Cells measured in one call: bounds memory.
+_CELLS = 1 << 14
+#: Cells an axis of the coarse grid, by dimension.
+_COARSE = {1: 16, 2: 6, 3: 3}
+_PROBE_STEPS = 24
+
+
+class Refinement:
+    """The state of one adaptive quadrature; every tensor's first axis is the flattened batch."""
+
+    def __init__(self, rtol: float, max_nodes: int, probes: int, target: Target, rule: CellRule) -> None:
+        self.target, self.rule = target, rule
+        self.rtol, self.max_nodes, self.probes = rtol, max_nodes, probes
+        self.batch = target.batch_shape.numel()
+        low, high = target.bounds
+        per_axis = _COARSE[target.dim]
+        self.half = (high - low) / per_axis / 2
+        edges = low + self.half * (2 * torch.arange(per_axis, dtype=torch.float64, device=target.device) + 1)
+        grid = torch.cartesian_prod(*[edges] * target.dim).reshape(-1, target.dim)
+        self.centers = grid.expand(self.batch, -1, -1)
+        self.mask = torch.ones(self.centers.shape[:2], dtype=torch.bool, device=target.device)
+        self.leaves: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        self.half_widths: list[torch.Tensor] = []
+        zeros = torch.zeros(self.batch, dtype=torch.float64, device=target.device)
+        self.leaf_log_z, self.leaf_log_error = zeros - math.inf, zeros - math.inf
+        self.calibration = zeros + 1.0
+        self.largest = zeros - math.inf
+        self.evaluations = torch.zeros(self.batch, dtype=torch.int64, device=target.device)
+
+    def run(self) -> Cells:
+        dim, q = self.target.dim, self.rule.log_weights.numel()
+        signs = torch.tensor(
+            list(itertools.product((-0.5, 0.5), repeat=dim)), dtype=torch.float64, device=self.mask.device
+        )
+        resolution = torch.finfo(self.target.dtype).eps * max(abs(bound) for bound in self.target.bounds)
+        parents: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+        probes: tuple[torch.Tensor, torch.Tensor] | None = None
+        while True:
+            values = self._evaluate()
+            if probes is None:
+                probes = self._probe(values)
+            log_mass, log_error = self._measure(values)
+            if parents is not None:
+                self._calibrate(*parents, log_mass.unflatten(1, (-1, len(signs))).logsumexp(-1))
+            scaled = log_error + self.calibration.log()[:, None]
+            scaled = torch.minimum(torch.logaddexp(scaled, self._hidden(values, probes)), scaled.new_tensor(math.inf))
+            split = self._choose(log_mass, scaled, len(signs) * q)
+            if self.half / 2 < 8 * resolution:
+                split = torch.zeros_like(split)
+            self._retire(values, log_mass, scaled, split)
+            if not bool(split.any()):
+                return self._finish()
+            keep, order = _packing(split)
+            parents = (_take(log_mass, order), _take(log_error, order), keep)
+            self.centers = (_take(self.centers, order)[:, :, None] + self.half * signs).flatten(1, 2)
+            self.mask = keep.repeat_interleave(len(signs), dim=1)
+            self.half /= 2
+
+    def _evaluate(self) -> torch.Tensor:
+        """(B, C, q) log-densities at the active cells' nodes."""
+        nodes = self.centers[:, :, None] + self.half * self.rule.nodes
+        self.evaluations += self.mask.sum(1) * self.rule.log_weights.numel()
+        return self.target.at(nodes.flatten(1, 2)).unflatten(1, (nodes.shape[1], -1))
+
+    def _measure(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, C) log of each active cell's integral and of its estimated error."""
+        largest = values.masked_fill(~self.mask[..., None], -math.inf).flatten(1).amax(1)
+        self.largest = torch.fmax(self.largest, largest.nan_to_num(-math.inf, posinf=-math.inf))
+        offset = self.largest.nan_to_num(neginf=0.0)[:, None].expand(self.mask.shape)
+        shift = self.target.dim * math.log(self.half) + offset
+        integral, error = torch.zeros_like(offset), torch.zeros_like(offset)
+        cells, heights = values[self.mask], offset[self.mask]
+        parts = [
+            self.rule.integral_and_error(*part) for part in zip(cells.split(_CELLS), heights.split(_CELLS), strict=True)
+        ]
+        integral[self.mask], error[self.mask] = (torch.cat(column) for column in zip(*parts, strict=True))
+        return integral.log() + shift, error.log() + shift
+
+    def _probe(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Minima of the energy found from the lowest nodes of the coarse cells: positions (B, P, dim), log-density."""
+        best, where = values.max(-1)
+        count = min(self.probes, best.shape[1])
+        _, cell = best.nan_to_num(-math.inf).topk(count, dim=1)
+        y = _take(self.centers, cell) + self.half * self.rule.nodes[_take(where, cell)]
+        found = _take(best, cell)
+        low, high = self.target.bounds
+        step = torch.full_like(found, self.half / self.rule.order)
+        for _ in range(_PROBE_STEPS):
+            gradient = self._gradient(y)
+            if gradient is None:
+                break
+            direction = torch.nn.functional.normalize(gradient.nan_to_num(0.0), dim=-1)
+            trial = (y + step[..., None] * direction).clamp(low, high)
+            value = self.target.at(trial)
+            better = value > found
+            y, found = torch.where(better[..., None], trial, y), torch.where(better, value, found)
+            step = torch.where(better, step * 1.5, step * 0.3)
+            self.evaluations += 4 * count  # a gradient counts as three forward passes
+        self.largest = torch.fmax(self.largest, found.nan_to_num(-math.inf, posinf=-math.inf).amax(1))
+        return y, found
+
+    def _gradient(self, y: torch.Tensor) -> torch.Tensor | None:
+        """Gradient of the log-density at y, or None for an energy that is not differentiable."""
+        with torch.enable_grad():
+            y = y.detach().clone().requires_grad_(True)
+            value = self.target.at(y)
+            if not value.requires_grad:
+                return None
+            (gradient,) = torch.autograd.grad(value.sum(), y, allow_unused=True)
+        return gradient
+
+    def _hidden(self, values: torch.Tensor, probes: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        """(B, C) log of the mass a cell may hide: its volume times the density at a minimum its nodes do not show."""
+        y, found = probes
+        hidden = torch.full_like(values[..., 0], -math.inf)
+        log_volume = self.target.dim * math.log(2 * self.half)
+        seen = values.amax(-1)
+        for p in range(y.shape[1]):
+            inside = ((self.centers - y[:, p, None]).abs() <= self.half).all(-1) & self.mask
+            unseen = inside & (found[:, p, None] > seen + HIDDEN)
+            hidden = torch.where(unseen, torch.maximum(hidden, found[:, p, None] + log_volume), hidden)
+        return hidden
+
+    def _calibrate(
+        self, log_mass: torch.Tensor, log_error: torch.Tensor, keep: torch.Tensor, children: torch.Tensor
+    ) -> None:
+        """Scale later errors by the ratio of the changes that the split made to the errors foretold."""
+        offset = (
+            torch.maximum(log_mass, children).masked_fill(~keep, -math.inf).amax(1, keepdim=True).nan_to_num(0, 0, 0)
+        )
+        change = ((children - offset).exp() - (log_mass - offset).exp()).abs().masked_fill(~keep, 0).sum(1)
+        foretold = (log_error - offset).exp().masked_fill(~keep, 0).sum(1)
+        ratio = (change / foretold.clamp_min(1e-300)).nan_to_num(1.0).clamp(*CALIBRATION)
+        self.calibration = torch.where(keep.any(1), ratio, self.calibration)
+
+    def _choose(self, log_mass: torch.Tensor, log_error: torch.Tensor, cost: int) -> torch.Tensor:
+        """(B, C) the fewest cells to split such that the others' errors spend at most half of what is left to spend."""
+        log_z = torch.logaddexp(self.leaf_log_z, log_mass.logsumexp(1))
+        left = (self.rtol - (self.leaf_log_error - log_z).exp()).clamp_min(0.0) / 2
+        relative = (log_error - log_z[:, None]).exp().nan_to_num(0.0, posinf=1e300)
+        ascending, order = relative.sort(dim=1)
+        rank = torch.arange(relative.shape[1], device=relative.device)
+        total = relative.shape[1]
+        affordable = ((self.max_nodes - self.evaluations) // cost).clamp_min(0)
+        chosen = (ascending.cumsum(1) > left[:, None]) & (rank >= total - affordable[:, None])
+        return torch.zeros_like(chosen).scatter(1, order, chosen) & self.mask
+
+    def _retire(
+        self, values: torch.Tensor, log_mass: torch.Tensor, log_error: torch.Tensor, split: torch.Tensor
+    ) -> None:
+        """Move the active cells that are not split to the leaves."""
+        leaf = self.mask & ~split
+        self.leaf_log_z = torch.logaddexp(self.leaf_log_z, log_mass.masked_fill(~leaf, -math.inf).logsumexp(1))
+        self.leaf_log_error = torch.logaddexp(self.leaf_log_error, log_error.masked_fill(~leaf, -math.inf).logsumexp(1))
+        keep, order = _packing(leaf)
+        self.leaves.append((_take(self.centers, order), _take(values, order), keep))
+        self.half_widths.append(torch.where(keep, self.half, 0.0).double())
+
+    def _finish(self) -> Cells:
+        centers, values, keep = (torch.cat(parts, dim=1) for parts in zip(*self.leaves, strict=True))
+        half_width = torch.cat(self.half_widths, dim=1)
+        keep, order = _packing(keep)
+        half_width = _take(half_width, order).masked_fill(~keep, 0.0)
+        error = (self.leaf_log_error - self.leaf_log_z).exp()
+        return Cells(
+            centers=_take(centers, order),
+            half_width=half_width,
+            log_density=_take(values, order),
+            log_z=self.leaf_log_z,
+            error=error,
+            unresolved=~(error <= self.rtol),
+            evaluations=self.evaluations,
+            rule=self.rule,
+        )
+
+
+def _packing(chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """For a (B, C) choice: (B, K) which of the packed places are taken, and the indices (B, K) that pack them."""
+    counts = chosen.sum(1)
+    width = int(counts.max()) if counts.numel() else 0
+    order = (~chosen).to(torch.uint8).argsort(dim=1, stable=True)[:, :width]
+    return torch.arange(width, device=chosen.device) < counts[:, None], order
+
+
+def _take(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """values (B, C, ...) at index (B, K): (B, K, ...)."""
+    return values[torch.arange(values.shape[0], device=values.device)[:, None], index]
