@@ -18,7 +18,7 @@ _HOMES = {
     "persistence": ("load_model",),
     "budget": ("Budget", "Cost"),
     "energies": ("Network",),
-    "free_energy": ("free_energy",),
+    "free_energies": ("free_energy",),
     "prob.gibbs": ("GibbsBoltzmann",),
     "metrics": ("evaluate",),
     "study": ("run_study", "load_results", "plan_study", "list_studies"),
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .budget import Budget, Cost
     from .energies import Network
     from .fitting import fit, get_method, list_methods, register_method
-    from .free_energy import free_energy
+    from .free_energies import free_energy
     from .method import Method, MethodOptions
     from .metrics import evaluate
     from .model import Answers, Model

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from scipy.optimize import minimize_scalar
 
-from .free_energy import free_energy
+from .free_energies import free_energy
 from .prob.gibbs import GibbsBoltzmann
 from .prob.quadrature import Quadrature
 
