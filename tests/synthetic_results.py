@@ -10,29 +10,10 @@ import numpy as np
 import pandas as pd
 
 THICKNESS = (0.3, 0.1, 0.03, 0.01, 0.003, 0.0)
+Row = dict[str, Any]
 COLUMNS = [
-    "trial",
-    "batch",
-    "study",
-    "scale",
-    "task",
-    "arm",
-    "method",
-    "family",
-    "principle",
-    "normalised",
-    "smoothing",
-    "thickness",
-    "seed",
-    "status",
-    "reason",
-    "budget",
-    "steps",
-    "metric",
-    "value",
-    "error",
-    "unit",
-    "n",
+    *("trial", "batch", "study", "scale", "task", "arm", "method", "family", "principle", "normalised", "smoothing"),
+    *("thickness", "seed", "status", "reason", "budget", "steps", "metric", "value", "error", "unit", "n"),
 ]
 
 
@@ -43,7 +24,7 @@ def row(
     base = {
         "trial": f"{task}-{arm}-{thickness:g}-{seed}", "batch": f"{task}-{arm}", "study": "planted", "scale": "quick",
         "task": task, "arm": arm, "method": arm, "family": "ebm", "principle": "score", "normalised": False,
-        "smoothing": 0.1, "thickness": thickness, "seed": seed, "status": "done", "reason": "", "budget": "quick",
+        "smoothing": 0.1, "thickness": thickness, "seed": seed, "status": "done", "reason": "", "budget": "equal_steps",
         "steps": 1500, "metric": metric, "value": value, "error": np.nan, "unit": "1", "n": 256,
     }  # fmt: skip
     return base | other
@@ -93,3 +74,116 @@ def noise(*key: float | str) -> float:
 
 def hash_of(part: float | str) -> int:
     return int.from_bytes(str(part).encode(), "little") % (2**61)
+
+
+# ---- a whole study
+
+_METHODS = {
+    "denoising_score_matching": ("ebm", "score", False),
+    "hinge": ("ebm", "margin", False),
+    "gibbs_maximum_likelihood": ("prob", "likelihood", True),
+    "mixture_density": ("prob", "likelihood", True),
+    "mean_squared_error": ("control", "regression", False),
+    "exact": ("control", "exact", True),
+}
+_UNITS = {"answer_distance_median": "unit", "tube_mass": "share", "likelihood_gap": "nats"}
+
+
+def _planted_metrics(arm: str, eps: float, noisy: Callable[[float], float]) -> dict[str, float]:
+    sharp = arm in ("likelihood_raw", "mixture_density", "exact")
+    floor = max(eps, 1e-3)
+    found = {
+        "answer_distance_median": noisy(0.6 if arm == "regression" else 0.03 + 0.2 * eps),
+        "sample_distance_median": noisy(0.05 + eps),
+        "tube_mass": min(1.0, noisy(0.7 + 0.2 * eps)),
+        "sublevel_precision": min(1.0, noisy(0.8)),
+        "sublevel_coverage": min(1.0, noisy(0.9)),
+        "sharpness_curvature": noisy(30.0 if sharp else 4.0),
+        "weight_norm": noisy(10.0 * (floor**-0.4 if sharp else 1.0)),
+        "descent_success_line_search": min(1.0, noisy(0.9)),
+        "multiply_adds": 3.1e9,
+        "energy_evaluations": 2.9e5,
+        "seconds": noisy(1.4),
+    }
+    for step in (0.003, 0.01, 0.03, 0.1, 0.3):
+        reach = 0.3 * eps**2 if sharp else 0.5
+        found[f"descent_success_fixed@{step:g}"] = min(1.0, noisy(0.9 if step < reach else 0.15 + 0.2 * (step < 0.05)))
+    if sharp:
+        found["curvature_p95"] = noisy(floor**-2.0)
+        found["likelihood_gap"] = noisy(0.1 - 0.2 * np.log(floor))
+    return found
+
+
+def study_results(
+    study: Any, scale: str = "quick", failed: tuple[tuple[str, str, float, int], ...] = ()
+) -> pd.DataFrame:
+    """Results of a whole study with the effects that its criteria look for, and the failures asked for."""
+    rows = []
+    for grid in study.tasks:
+        for arm in study.arms:
+            if arm.tasks is not None and grid.name not in arm.tasks:
+                continue
+            family, principle, normalised = _METHODS[arm.method]
+            for eps in grid.thickness or (0.02,):
+                for seed in range(study.scales[scale].seeds):
+                    told = {
+                        "study": study.name, "method": arm.method, "family": family, "principle": principle,
+                        "normalised": normalised, "smoothing": float(arm.options.get("sigma", 0.0)),
+                    }  # fmt: skip
+                    if (grid.name, arm.name, eps, seed) in failed:
+                        failure = {"status": "failed", "reason": "training: step 40: loss is <nan> & more"}
+                        rows.append(row(grid.name, arm.name, eps, seed, None, np.nan, **told, **failure))
+                        continue
+                    draw = np.random.default_rng([hash_of(grid.name), hash_of(arm.name), hash_of(eps), seed])
+                    metrics = _planted_metrics(
+                        arm.name, eps, lambda v, d=draw: v * float(np.exp(0.15 * d.standard_normal()))
+                    )
+                    if grid.thickness is None:
+                        metrics = {"energy_score": metrics["tube_mass"], "recall": metrics["sublevel_coverage"]}
+                    for name, value in metrics.items():
+                        unit = "share" if "success" in name or "sublevel" in name else _UNITS.get(name, "1")
+                        rows.append(row(grid.name, arm.name, eps, seed, name, value, **told, unit=unit))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def study_arrays(study: Any, side: int = 64) -> dict[tuple[str, str, float], dict[str, np.ndarray]]:
+    """Landscapes, answers and samples of every arm of the circle, the three curves and the digits."""
+    found: dict[tuple[str, str, float], dict[str, np.ndarray]] = {}
+    rng = np.random.default_rng(0)
+    axis = np.linspace(-2, 2, side, dtype=np.float32)
+    first, second = np.meshgrid(axis, axis, indexing="ij")
+    for grid in study.tasks:
+        for arm in study.arms:
+            if arm.tasks is not None and grid.name not in arm.tasks:
+                continue
+            for eps in grid.thickness or (0.02,):
+                if grid.name == "digits":
+                    found[grid.name, arm.name, eps] = _digit_arrays(rng)
+                    continue
+                width = max(eps, 0.02) if arm.name == "exact_density" else 1.0
+                if grid.name == "circle":
+                    angle = rng.vonmises(0.0, 1.0, 256)
+                    data = np.stack([np.cos(angle), np.sin(angle)], 1) + eps * rng.standard_normal((256, 2))
+                    x, far = np.zeros((256, 0)), np.hypot(first, second) - 1
+                else:
+                    x = rng.uniform(-1, 1, (256, 1))
+                    data = np.sin(3 * x) + eps * rng.standard_normal((256, 1))
+                    far = second - np.sin(3 * first)
+                bumps = 0.1 * np.sin(9 * first) * np.cos(7 * second) * (arm.method != "exact")
+                found[grid.name, arm.name, eps] = {
+                    "axis_0": axis, "axis_1": axis,
+                    "energy": (-np.exp(-((far / width) ** 2)) + bumps).astype(np.float32),
+                    "data_x": x, "data_y": data,
+                    "samples_x": x, "samples_y": data + 0.03 * rng.standard_normal(data.shape),
+                    "answers_x": x[:64], "answers_y": data[:64] + 0.02,
+                }  # fmt: skip
+    return found
+
+
+def _digit_arrays(rng: np.random.Generator) -> dict[str, np.ndarray]:
+    from sklearn.datasets import load_digits
+
+    y = load_digits().data[:40] / 16.0
+    x = (y.reshape(-1, 4, 2, 4, 2).mean((2, 4)) > 0.4).reshape(-1, 16).astype(float)
+    noisy = {f"{what}_y": y + 0.1 * rng.standard_normal(y.shape) for what in ("answers", "samples")}
+    return {"data_x": x, "data_y": y, "answers_x": x, "samples_x": x, **noisy}

@@ -96,6 +96,23 @@ def test_below_is_the_mirror_of_above():
         assert (below[0].verdict, above[0].verdict) == ("supported", "refuted")
 
 
+@pytest.mark.parametrize(
+    ("value", "outcome"), [(0.0, "supported"), (0.5, "refuted"), (-0.5, "refuted"), (0.2, "undecided")]
+)
+def test_two_bounds_ask_for_the_effect_between_them(value, outcome):
+    results = table(power_law(value), "m", ("a",))
+    parts, _ = judged(results, criterion(above=-0.2, below=0.2))
+    assert parts[0].verdict == outcome
+
+
+def test_only_the_primary_budget_decides():
+    results = table(power_law(-2.0), "m", ("a",))
+    other = table(power_law(0.0), "m", ("a",)).assign(budget="equal_cost")
+    parts, _ = judged(pd.concat([results, other]), criterion(below=-1.0))
+    assert parts[0].verdict == "supported"
+    assert judged(other, criterion(below=-1.0))[0][0].verdict == "undecided"
+
+
 def test_a_part_of_the_range_qualifies():
     def plant(arm, eps, seed):
         return (0.5 if arm == "a" and eps < 0.02 else 0.0) + 0.01 * noise(arm, eps, seed)
@@ -139,7 +156,7 @@ def test_claim_reports_its_weakest_link():
 
 
 def test_fixed_step_is_chosen_at_the_thick_end_and_used_at_the_thin_one():
-    success = {  # at thickness .3: (.01 and .1 tie, the larger is taken), then at .01 each step would tell another story
+    success = {  # at .3 two steps of a tie, the larger is taken; at .01 each step would tell another story
         ("a", 0.3): {"0.01": 0.9, "0.1": 0.9, "0.3": 0.2}, ("a", 0.01): {"0.01": 0.0, "0.1": 0.8, "0.3": 0.0},
         ("b", 0.3): {"0.01": 0.5, "0.1": 0.1, "0.3": 0.7}, ("b", 0.01): {"0.01": 1.0, "0.1": 1.0, "0.3": 0.1},
     }  # fmt: skip

@@ -49,12 +49,13 @@ def _finite(values: ArrayLike) -> NDArray[np.float64]:
 
 def mean_estimate(values: ArrayLike, level: float = 1 - ALPHA) -> Estimate:
     """Mean with Student's t interval, over the finite values; NaN bounds with fewer than two."""
-    from scipy import stats
+    from scipy import special
 
     sample = _finite(values)
     if sample.size < 2:
         return replace(no_estimate(level, sample.size), value=float(sample.mean()) if sample.size else float("nan"))
-    mean, half = sample.mean(), stats.sem(sample) * stats.t.ppf((1 + level) / 2, sample.size - 1)
+    quantile = special.stdtrit(sample.size - 1, (1 + level) / 2)
+    mean, half = sample.mean(), quantile * sample.std(ddof=1) / np.sqrt(sample.size)
     return Estimate(float(mean), float(mean - half), float(mean + half), level, sample.size)
 
 
@@ -116,9 +117,9 @@ def sign_p_value(values: ArrayLike, failed: int, threshold: float, side: Side) -
     return float(stats.binomtest(hits, seeds, 0.5, alternative="greater").pvalue) if seeds else 1.0
 
 
-def two_sided(p_less: float, p_greater: float) -> float:
+def two_sided(p_one: float, p_other: float) -> float:
     """The p of a decision in either direction: a 1 - alpha interval lies beyond the threshold just when p <= alpha."""
-    return min(1.0, 2 * min(p_less, p_greater))
+    return min(1.0, 2 * min(p_one, p_other))
 
 
 def log_slope(thickness: ArrayLike, values: ArrayLike) -> float:

@@ -1,0 +1,307 @@
+# ruff: noqa: RUF001
+"""Curves of a report: every metric against thickness, and the forest of intervals behind the verdicts.
+
+Figures are matplotlib objects without pyplot; nothing here sets a global default.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..study.verdicts import Verdict
+from .inputs import Inputs
+from .style import GROUPS, INK, Look, in_order, metric_look, summarise
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+OUTCOME_COLOURS = {"supported": "#1a9850", "refuted": "#d73027", "qualified": "#d98e04", "undecided": "#8a929c"}
+_RC: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 9.0,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 9.5,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.4,
+    "legend.frameon": False,
+}
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure in the house style, sizes in inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def house_style() -> Any:
+    """The context in which figures are built and written; the caller's matplotlib defaults come back after it."""
+    import matplotlib
+
+    return matplotlib.rc_context(_RC)
+
+
+def to_svg(figure: Figure, name: str) -> str:
+    """Inline SVG whose ink is `currentColor`, without a date, ids distinct between figures of different names."""
+    import matplotlib
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context({**_RC, "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(
+        r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg viewBox="\1" role="img" xmlns:xlink="{_XLINK}">', svg, count=1
+    )
+    # Only drawn coordinates are shortened: numbers in text are what the reader is told.
+    svg = re.sub(r' (d|x|y|transform)="[^"]*"', lambda match: _short(match[0]), svg)
+    svg = re.sub(r' transform="rotate\(-?0 [^"]*"', "", svg)
+    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
+    svg = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
+    prefix = hashlib.sha256(name.encode()).hexdigest()[:6]
+    svg = re.sub(r' id="', f' id="f{prefix}', svg)
+    svg = re.sub(r'(href="#|url\(#)', rf"\g<1>f{prefix}", svg)
+    return re.sub(r"\n\s*", "\n", svg).replace(INK, "currentColor")
+
+
+def standalone(svg: str) -> str:
+    """The SVG as a file of its own: dark ink on white, sans-serif."""
+    style = f'style="background:#fff;color:{INK};font-family:sans-serif"'
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + svg.replace("<svg ", f"<svg {style} ", 1) + "\n"
+
+
+_SVG = "http://www.w3.org/2000/svg"
+_XLINK = "http://www.w3.org/1999/xlink"
+
+
+def _short(attribute: str) -> str:
+    return re.sub(r"(-?\d+\.\d)\d+", r"\1", attribute).replace(" \n", " ").replace("\n", "")
+
+
+def to_images(figure: Figure, dpi: int = 100) -> tuple[bytes, bytes]:
+    """The figure on white, as PNG of few colours and as WebP: both small enough to be kept beside a study."""
+    from PIL import Image
+
+    with house_style():
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+    image = Image.open(drawn).convert("RGB")
+    png, webp = io.BytesIO(), io.BytesIO()
+    image.quantize(160, dither=Image.Dither.NONE).save(png, format="PNG", optimize=True)
+    image.save(webp, format="WEBP", quality=80, method=4)
+    return png.getvalue(), webp.getvalue()
+
+
+def drawn_text(text: str) -> str:
+    """Text as matplotlib shows it literally: a dollar sign would start a formula."""
+    return text.replace("$", r"\$")
+
+
+def positions(thickness: Sequence[float]) -> dict[float, float]:
+    """Where thicknesses stand on an axis that thins to the right: -log10, and 0 a step beyond the thinnest."""
+    positive = [eps for eps in thickness if eps > 0]
+    place = {eps: -math.log10(eps) for eps in positive}
+    last = max(place.values(), default=0.0)
+    gaps = np.diff(sorted(place.values()))
+    return place | {eps: last + (float(gaps.mean()) if gaps.size else 1.0) for eps in thickness if eps == 0}
+
+
+def metric_groups(inputs: Inputs, task: str) -> dict[str, list[str]]:
+    """Metrics of a task that have a value, by group of figures; the cost is for the tables."""
+    rows = inputs.primary[inputs.primary["task"] == task]
+    present = in_order(rows.loc[rows["value"].notna(), "metric"].dropna().unique())
+    groups: dict[str, list[str]] = {group: [] for group in GROUPS if group != "cost"}
+    for name in present:
+        if metric_look(name).group in groups:
+            groups[metric_look(name).group].append(name)
+    return {group: names for group, names in groups.items() if names}
+
+
+def metric_figure(inputs: Inputs, task: str, names: Sequence[str]) -> Figure:
+    """Small multiples: each metric of one task against thickness, every arm with its interval over seeds."""
+    columns = 3
+    rows = math.ceil(len(names) / columns)
+    look_of, eps = inputs.looks(), inputs.thicknesses(task)
+    table = inputs.primary[inputs.primary["task"] == task]
+    with house_style():
+        figure = new_figure(10.4, 2.4 * rows + 0.8)
+        panels = figure.subplots(rows, columns, squeeze=False)
+        drawn: dict[str, Any] = {}
+        for panel, name in zip(panels.flat, names, strict=False):
+            here = table[table["metric"] == name]
+            for index, look in enumerate(look_of.values()):
+                rows_of_arm = here[here["arm"] == look.name]
+                if rows_of_arm["value"].notna().any():
+                    offset = (index - (len(look_of) - 1) / 2) * 0.018
+                    drawn[look.name] = _curve(panel, rows_of_arm, name, look, eps, offset)
+            _thickness_axis(panel, eps)
+            _value_axis(panel, here, name)
+            _laws(panel, inputs, task, name, here, eps)
+        for panel in list(panels.flat)[len(names) :]:
+            panel.set_visible(False)
+        arms = [look for look in look_of.values() if look.name in drawn]
+        figure.legend(
+            [drawn[look.name] for look in arms],
+            [drawn_text(look.label) for look in arms],
+            loc="outside lower center",
+            ncols=columns,
+            fontsize=8.5,
+        )
+    return figure
+
+
+def _curve(panel: Axes, rows: Any, name: str, look: Look, eps: Sequence[float], offset: float) -> Any:
+    """One arm: a line through the positive thicknesses, the point at 0 apart."""
+    place = positions(eps)
+    found = {e: summarise(rows.loc[rows["thickness"] == e, "value"], name) for e in eps}
+    found = {e: estimate for e, estimate in found.items() if math.isfinite(estimate.value)}
+    handle = None
+    for part in ([e for e in found if e > 0], [e for e in found if e == 0]):
+        if not part:
+            continue
+        value = np.array([found[e].value for e in part])
+        at = np.array([place[e] + offset for e in part])
+        # All bars of an arm are one path, broken by NaN: the page embeds thousands of them.
+        low, high = (np.array([getattr(found[e], side) for e in part]) for side in ("low", "high"))
+        gap = np.full_like(at, np.nan)
+        panel.plot(np.stack([at, at, gap], 1).ravel(), np.stack([low, high, gap], 1).ravel(), color=look.colour, lw=0.9)
+        drawn = panel.plot(
+            at, value, color=look.colour, marker=look.marker, markersize=4, markeredgewidth=0, label=look.label
+        )[0]
+        handle = handle or drawn
+    return handle
+
+
+def _thickness_axis(panel: Axes, eps: Sequence[float]) -> None:
+    place = positions(eps)
+    panel.set_xticks(list(place.values()), [f"{e:g}" for e in place])
+    panel.set_xlabel("thickness ε", labelpad=1)
+    if 0.0 in place and len(place) > 1:
+        others = [p for e, p in place.items() if e > 0]
+        panel.axvline((place[0.0] + max(others)) / 2, color=INK, linewidth=0.6, linestyle=(0, (1, 3)), alpha=0.6)
+
+
+def _value_axis(panel: Axes, rows: Any, name: str) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    look = metric_look(name)
+    units = rows["unit"].dropna()
+    unit = str(units.iloc[0]) if len(units) else ""
+    suffix = f" ({unit})" if unit not in ("", "1", "share", "count") else ""
+    panel.set_title(drawn_text(look.label + suffix), loc="left")
+    values = rows["value"].dropna()
+    if look.log and len(values) and (values > 0).all():
+        panel.set_yscale("log")
+        few = values.max() < 100 * values.min()
+        panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,)))
+        panel.yaxis.set_minor_locator(NullLocator())
+        if few:
+            panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    elif unit == "share":
+        panel.set_ylim(-0.04, 1.04)
+    panel.grid(axis="y", color=INK, alpha=0.12, linewidth=0.6)
+    panel.set_axisbelow(True)
+
+
+def _laws(panel: Axes, inputs: Inputs, task: str, name: str, rows: Any, eps: Sequence[float]) -> None:
+    """A dashed guide of the slope that theory predicts, from the first arm's value at the thickest point."""
+    for criterion in inputs.study.criteria:
+        if (
+            criterion.kind != "slope"
+            or criterion.metric != name
+            or task not in criterion.tasks
+            or criterion.law is None
+        ):
+            continue
+        low, high = criterion.range
+        inside = [e for e in eps if low * (1 - 1e-9) <= e <= high * (1 + 1e-9) and e > 0]
+        start = rows[(rows["arm"] == criterion.arms[0]) & (rows["thickness"] == max(inside, default=math.nan))]
+        anchor = summarise(start["value"], name).value
+        if len(inside) > 1 and math.isfinite(anchor):
+            place = positions(eps)
+            guide = [anchor * (e / inside[0]) ** criterion.law for e in inside]
+            panel.plot([place[e] for e in inside], guide, color=INK, linewidth=1.0, linestyle=(0, (4, 3)), alpha=0.7)
+            panel.annotate(
+                f"law: slope {criterion.law:g}".replace("-", "−"),
+                (place[inside[-1]], guide[-1]),
+                xytext=(-3, 5),
+                textcoords="offset points",
+                ha="right",
+                fontsize=7.5,
+                alpha=0.85,
+            )
+
+
+def forest_figure(verdicts: Sequence[Verdict], labels: dict[str, str]) -> Figure:
+    """Intervals of every comparison of one criterion, a row a thickness, against the bounds it was held to."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    first = verdicts[0]
+    rows = [(verdict, cell) for verdict in verdicts for cell in verdict.cells]
+    with house_style():
+        figure = new_figure(8.2, 0.225 * len(rows) + 0.75)
+        panel = figure.subplots()
+        names = []
+        finite = [v for _, cell in rows for v in (cell.low, cell.high, cell.estimate) if math.isfinite(v)]
+        logarithmic = first.kind == "ratio" and bool(finite) and min(finite) > 0
+        for index, (verdict, cell) in enumerate(rows):
+            opening = cell is verdict.cells[0]
+            what = labels.get(verdict.arm, verdict.arm)
+            if verdict.against:
+                what = f"{what} / {labels.get(verdict.against, verdict.against)}"
+            at = f"ε = {cell.thickness[0]:g}" if first.kind != "slope" and math.isfinite(cell.thickness[0]) else ""
+            name = f"{what}, {verdict.task}" if opening else ""
+            names.append(drawn_text("   ".join(part for part in (name, at) if part)))
+            colour = OUTCOME_COLOURS[verdict.verdict]
+            if math.isfinite(cell.low) and math.isfinite(cell.high):
+                panel.plot([cell.low, cell.high], [index, index], color=colour, linewidth=2.2, solid_capstyle="round")
+            if math.isfinite(cell.estimate):
+                panel.plot([cell.estimate], [index], "o", color=colour, markersize=5)
+            if opening and index:
+                panel.axhline(index - 0.5, color=INK, alpha=0.12, linewidth=0.6)
+        for bound in (first.above, first.below):
+            if bound is not None:
+                panel.axvline(bound, color=INK, linewidth=1.0, linestyle=(0, (4, 3)))
+        if first.above is not None or first.below is not None:
+            low, high = panel.get_xlim()
+            panel.axvspan(
+                low if first.above is None else first.above,
+                high if first.below is None else first.below,
+                color=OUTCOME_COLOURS["supported"],
+                alpha=0.08,
+                linewidth=0,
+            )
+            panel.set_xlim(low, high)
+        if logarithmic:
+            panel.set_xscale("log")
+            panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            panel.xaxis.set_minor_locator(NullLocator())
+        panel.set_yticks(range(len(rows)), names, fontsize=7.5)
+        panel.set_ylim(len(rows) - 0.5, -0.5)
+        panel.tick_params(axis="y", length=0)
+        kinds = {"slope": "slope in ln ε of", "difference": "difference in", "ratio": "ratio of"}
+        panel.set_xlabel(f"{kinds[first.kind]} {metric_look(first.metric).label.lower()}")
+    return figure

@@ -1,0 +1,139 @@
+"""What a report is made of: the study, its results, arrays beside them, and where they come from. Never a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..study.schema import PRIMARY_BUDGET
+from ..study.verdicts import Verdict, judge
+from .style import Look, looks
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+Arrays = Mapping[str, "np.ndarray"]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that a report shows.
+
+    Args:
+        study: the validated study.
+        scale: name of one of its scales.
+        results: the tidy table of `load_results`.
+        arrays: landscape, answer and sample arrays of (task, arm, thickness), of the first seed that has them.
+        provenance: name and distinct values of whatever the records say of their origin.
+        skipped: combinations of arm and task that a method declines, each with its reason.
+        notes: why a metric cannot be had, by (task, arm, metric).
+    """
+
+    study: Any
+    scale: str
+    results: pd.DataFrame
+    arrays: Mapping[tuple[str, str, float], Arrays] = field(default_factory=dict)
+    provenance: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    skipped: Sequence[Mapping[str, str]] = ()
+    notes: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
+
+    @property
+    def num_seeds(self) -> int:
+        return int(self.study.scales[self.scale].seeds)
+
+    @property
+    def primary(self) -> pd.DataFrame:
+        """Results of the budget that verdicts and figures use."""
+        return self.results[self.results["budget"] == PRIMARY_BUDGET]
+
+    @property
+    def tasks(self) -> list[str]:
+        """Tasks with results, in the study's order."""
+        present = set(self.results["task"])
+        return [task.name for task in self.study.tasks if task.name in present]
+
+    def looks(self) -> dict[str, Look]:
+        """How each arm is drawn."""
+        return looks(self.study.arms, self.results)
+
+    def thicknesses(self, task: str) -> list[float]:
+        """Thicknesses with results, thick first."""
+        return sorted(self.results.loc[self.results["task"] == task, "thickness"].dropna().unique(), reverse=True)
+
+    def verdicts(self) -> list[Verdict]:
+        return judge(self.study, self.results, self.num_seeds)
+
+
+def flatten(records: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """Distinct values of every entry of nested tables, in order of appearance: `{"versions.torch": ("2.13.0",)}`."""
+    found: dict[str, dict[str, None]] = {}
+
+    def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                walk(f"{prefix}.{key}" if prefix else str(key), item)
+        elif value is not None and value != "":
+            found.setdefault(prefix, {})[str(value)] = None
+
+    for record in records:
+        walk("", record)
+    return {name: tuple(values) for name, values in found.items()}
+
+
+def gather(path_or_name: str | Path, scale: str, store: str | Path) -> Inputs:
+    """Read what a report of a study at a scale needs from the store.
+
+    Raises:
+        UnknownName: no such study or scale, or the store holds no run of it.
+    """
+    from ..study.run import load_results
+    from ..study.schema import load_study
+    from ..study.store import Store
+
+    study = load_study(path_or_name)
+    study.at(scale)
+    results = load_results(path_or_name, scale=scale, store=store)
+    kept = Store(store)
+    records = {str(place["trial"]): record for place, record, _ in kept.records(study.name, scale) if record}
+    if "code_digest" not in results:
+        digests = {key: record["code_digest"] for key, record in records.items()}
+        results = results.assign(code_digest=results["trial"].map(digests))
+    arrays: dict[tuple[str, str, float], Arrays] = {}
+    done = results[results["status"] == "done"].sort_values("seed", kind="stable")
+    for row in done.drop_duplicates(["trial", "arm"]).itertuples():
+        place = (str(row.task), str(row.arm), float(str(row.thickness)))
+        if place not in arrays and "arrays" in records[str(row.trial)]["files"]:
+            arrays[place] = kept.load_arrays(str(row.trial))
+    return Inputs(
+        study,
+        scale,
+        results,
+        arrays,
+        origin(records.values()),
+        tuple(kept.plan(study.name, scale).get("skipped", ())),
+        notes(records, results),
+    )
+
+
+def origin(records: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """Versions, commit, hardware and threads of the records, their code digests, and the days they were written."""
+    told: list[dict[str, Any]] = []
+    for record in records:
+        source = record["provenance"]
+        kept = {name: value for name, value in source.items() if name not in ("written", "seconds")}
+        told.append({**kept, "code digest": record["code_digest"], "written": str(source.get("written", ""))[:10]})
+    found = flatten(told)
+    return {**found, "written": tuple(sorted(found["written"]))} if "written" in found else found
+
+
+def notes(records: Mapping[str, Mapping[str, Any]], results: pd.DataFrame) -> dict[tuple[str, str, str], str]:
+    """Why a metric cannot be had, by (task, arm, metric)."""
+    places = results.drop_duplicates(["trial", "arm"])[["trial", "task", "arm"]]
+    return {
+        (str(row.task), str(row.arm), str(metric)): str(reason)
+        for row in places.itertuples()
+        for metric, reason in records.get(str(row.trial), {}).get("notes", {}).items()
+    }

@@ -1,0 +1,224 @@
+# ruff: noqa: RUF001
+"""Pictures of a report: energy landscapes, answers and samples on the data, and digits."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .figures import drawn_text, house_style, new_figure
+from .inputs import Arrays, Inputs
+from .style import FAMILY_COLOURS, INK, Look
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+_DATA = "#f2541b"
+_COLUMNS_OF_SCATTER = 4
+
+
+def energy_ranks(energy: NDArray[Any]) -> NDArray[np.float64]:
+    """Share of the plotted box with a lower energy: energies have no common scale, their order does.
+
+    Ties share their mean rank; values that are not finite are left out (NaN).
+    """
+    from scipy import stats
+
+    flat = np.asarray(energy, dtype=np.float64).ravel()
+    ranks = np.full(flat.shape, np.nan)
+    finite = np.isfinite(flat)
+    if finite.any():
+        ranks[finite] = (stats.rankdata(flat[finite]) - 0.5) / finite.sum()
+    return ranks.reshape(energy.shape)
+
+
+def _arms(inputs: Inputs, task: str, key: str) -> list[Look]:
+    """Arms with such an array on the task, grouped by family."""
+    present = {arm for (where, arm, _), arrays in inputs.arrays.items() if where == task and key in arrays}
+    order = list(FAMILY_COLOURS)
+    return sorted(
+        (look for look in inputs.looks().values() if look.name in present), key=lambda v: order.index(v.family)
+    )
+
+
+def _plane(arrays: Arrays, what: str) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """Two coordinates of points: (x, y) where there is an x, else the first two of y."""
+    y = arrays.get(f"{what}_y")
+    if y is None:
+        return None
+    y = np.asarray(y)
+    if not y.size:
+        return None
+    x = arrays.get(f"{what}_x")
+    width = 0 if x is None else np.asarray(x).shape[-1]
+    if width:
+        return (np.asarray(x)[:, 0], y[:, 0]) if width == y.shape[-1] == 1 else None
+    return (y[:, 0], y[:, 1]) if y.shape[-1] > 1 else None
+
+
+def _panels(arms: list[Look], eps: list[float], size: float) -> tuple[Figure, Any]:
+    figure = new_figure(size * len(eps) + 1.2, size * len(arms) + 0.35)
+    panels = figure.subplots(len(arms), len(eps), squeeze=False)
+    for panel in panels.flat:
+        panel.set_xticks([])
+        panel.set_yticks([])
+        for spine in panel.spines.values():
+            spine.set_visible(True)
+            spine.set_linewidth(0.4)
+    for panel, e in zip(panels[0], eps, strict=True):
+        panel.set_title(f"ε = {e:g}", fontsize=9)
+    for panel, look in zip(panels[:, 0], arms, strict=True):
+        words = _wrapped(look.label, 18)
+        panel.set_ylabel(
+            f"{words}\n({look.family})", rotation=0, ha="right", va="center", fontsize=8, color=look.colour
+        )
+    return figure, panels
+
+
+def _wrapped(text: str, width: int) -> str:
+    import textwrap
+
+    return drawn_text("\n".join(textwrap.wrap(text, width)))
+
+
+def landscape_figure(inputs: Inputs, task: str) -> Figure | None:
+    """Energies of every arm at every thickness on one grid, by rank, the data on top; None without landscapes."""
+    arms, eps = _arms(inputs, task, "energy"), inputs.thicknesses(task)
+    if not arms:
+        return None
+    with house_style():
+        figure, panels = _panels(arms, eps, 1.28)
+        image = None
+        for row, look in zip(panels, arms, strict=True):
+            for panel, e in zip(row, eps, strict=True):
+                arrays = inputs.arrays.get((task, look.name, e))
+                if arrays is None or "energy" not in arrays:
+                    panel.text(0.5, 0.5, "none", transform=panel.transAxes, ha="center", va="center", fontsize=8)
+                    continue
+                image = _landscape(panel, arrays)
+        if image is not None:
+            bar = figure.colorbar(image, ax=panels.ravel().tolist(), shrink=0.35, aspect=22, pad=0.01)
+            bar.set_label("share of the box with lower energy", fontsize=8)
+            bar.ax.tick_params(labelsize=7)
+            bar.outline.set_linewidth(0.4)
+    return figure
+
+
+def _landscape(panel: Axes, arrays: Arrays) -> Any:
+    first, second = np.asarray(arrays["axis_0"]), np.asarray(arrays["axis_1"])
+    extent = (float(first[0]), float(first[-1]), float(second[0]), float(second[-1]))
+    # axis_0 runs along the rows of the array and is drawn horizontally.
+    ranks = energy_ranks(np.asarray(arrays["energy"])).T
+    image = panel.imshow(
+        ranks, origin="lower", extent=extent, cmap="YlGnBu_r", vmin=0, vmax=1, aspect="auto", interpolation="bilinear"
+    )
+    data = _plane(arrays, "data")
+    if data is not None:
+        panel.plot(*(c[:96] for c in data), ".", color=_DATA, markersize=1.5, markeredgewidth=0, alpha=0.85)
+    panel.set_xlim(extent[0], extent[1])
+    panel.set_ylim(extent[2], extent[3])
+    return image
+
+
+def answers_figure(inputs: Inputs, task: str) -> Figure | None:
+    """Answers found by descent and samples drawn, over the data; None without them."""
+    arms = [look for look in _arms(inputs, task, "data_y") if _plane_of(inputs, task, look)]
+    every = inputs.thicknesses(task)
+    if not arms:
+        return None
+    chosen = np.unique(np.linspace(0, len(every) - 1, min(_COLUMNS_OF_SCATTER, len(every))).round().astype(int))
+    eps = [every[i] for i in chosen]
+    with house_style():
+        figure, panels = _panels(arms, eps, 1.45)
+        limits = _limits(inputs, task)
+        for row, look in zip(panels, arms, strict=True):
+            for panel, e in zip(row, eps, strict=True):
+                arrays = inputs.arrays.get((task, look.name, e), {})
+                for what, style in (
+                    ("data", {"color": "#c3c8ce", "markersize": 2.2}),
+                    ("samples", {"color": look.colour, "markersize": 1.9, "alpha": 0.65}),
+                    ("answers", {"color": INK, "markersize": 3.0, "marker": "x", "markeredgewidth": 0.7, "alpha": 0.9}),
+                ):
+                    points = _plane(arrays, what)
+                    if points is not None:
+                        defaults = {"marker": ".", "linestyle": "none", "markeredgewidth": 0}
+                        panel.plot(*points, **(defaults | style))
+                if limits is not None:
+                    panel.set_xlim(*limits[0])
+                    panel.set_ylim(*limits[1])
+    return figure
+
+
+def _plane_of(inputs: Inputs, task: str, look: Look) -> bool:
+    found = [arrays for (where, arm, _), arrays in inputs.arrays.items() if (where, arm) == (task, look.name)]
+    return any("energy" in arrays or _plane(arrays, "answers") or _plane(arrays, "samples") for arrays in found)
+
+
+def _limits(inputs: Inputs, task: str) -> tuple[tuple[float, float], tuple[float, float]] | None:
+    """One box for all panels: the data of the thickest set with a margin, so that far answers do not shrink it."""
+    points = [_plane(arrays, "data") for (where, _, _), arrays in inputs.arrays.items() if where == task]
+    found = [p for p in points if p is not None]
+    if not found:
+        return None
+    box = []
+    for axis in (0, 1):
+        values = np.concatenate([p[axis] for p in found])
+        low, high = float(values.min()), float(values.max())
+        box.append((low - 0.15 * (high - low), high + 0.15 * (high - low)))
+    return box[0], box[1]
+
+
+def digits_figure(inputs: Inputs, task: str, examples: int = 10) -> Figure | None:
+    """x, a held-out digit that has it, and what each arm answers and draws; None unless y is an 8 by 8 image."""
+    sets = {arm: arrays for (where, arm, _), arrays in inputs.arrays.items() if where == task}
+    arms = [look for look in _arms(inputs, task, "data_y") if look.name in sets]
+    if not arms or np.asarray(sets[arms[0].name]["data_y"]).shape[-1] != 64:
+        return None
+    first = sets[arms[0].name]
+    data_x, data_y = np.asarray(first["data_x"]), np.asarray(first["data_y"])
+    rows = _distinct(data_x, data_y)[:examples]
+    columns: list[tuple[str, str, Arrays, str]] = []
+    for look in arms:
+        for what, word in (("answers", "answer"), ("samples", "sample")):
+            if f"{what}_y" in sets[look.name]:
+                columns.append((f"{_wrapped(look.label, 17)}\n{word}", look.colour, sets[look.name], what))
+    with house_style():
+        figure = new_figure(0.78 * (len(columns) + 2), 0.66 * len(rows) + 0.9)
+        panels = figure.subplots(len(rows), len(columns) + 2, squeeze=False)
+        for panel in panels.flat:
+            panel.set_axis_off()
+        for panel, (title, colour) in zip(
+            panels[0], [("x", INK), ("held-out y", INK), *((c[0], c[1]) for c in columns)], strict=True
+        ):
+            panel.set_title(title, fontsize=6, color=colour, loc="left", rotation=38, ha="left", va="bottom")
+        for row, index in zip(panels, rows, strict=True):
+            _image(row[0], data_x[index])
+            _image(row[1], data_y[index])
+            for panel, (_, _, arrays, what) in zip(row[2:], columns, strict=True):
+                match = _with_same_x(arrays, what, data_x[index])
+                if match is not None:
+                    _image(panel, match)
+                else:
+                    panel.text(0.5, 0.5, "–", transform=panel.transAxes, ha="center", va="center")
+    return figure
+
+
+def _distinct(x: NDArray[Any], y: NDArray[Any]) -> list[int]:
+    """The first row of each distinct x."""
+    return sorted(np.unique(np.round(x, 6), axis=0, return_index=True)[1].tolist()) if len(x) == len(y) else []
+
+
+def _with_same_x(arrays: Arrays, what: str, x: NDArray[Any]) -> NDArray[Any] | None:
+    """The first point made for this x."""
+    made_for, made = np.asarray(arrays[f"{what}_x"]), np.asarray(arrays[f"{what}_y"])
+    hits = np.flatnonzero(np.abs(made_for - x).max(axis=-1) < 1e-5)
+    return made[hits[0]] if hits.size else None
+
+
+def _image(panel: Axes, values: NDArray[Any]) -> None:
+    side = math.isqrt(values.size)
+    panel.imshow(values.reshape(side, side), cmap="gray_r", vmin=min(0.0, float(values.min())), interpolation="nearest")

@@ -1,0 +1,241 @@
+# ruff: noqa: RUF001
+"""Tables of a report: one a task with each row's budget, cost and failures; metrics, criteria, slopes, failures."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..study.statistics import interquartile_mean, log_slope, mean_estimate
+from ..study.verdicts import Verdict
+from .inputs import Inputs
+from .style import in_order, metric_look, p_value, plain, summarise, with_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Metrics of the tables on the page; the CSV files have all.
+HEADLINES = {
+    "answer_distance_median": "answers: distance",
+    "sample_distance_median": "samples: distance",
+    "tube_mass": "tube mass",
+    "sublevel_precision": "precision",
+    "sublevel_coverage": "coverage",
+    "angle_kuiper": "Kuiper",
+    "likelihood_gap": "likelihood gap",
+    "sharpness_curvature": "curvature, scale-free",
+    "curvature_p95": "curvature, raw",
+    "descent_success_line_search": "success, line search",
+    "weight_norm": "weight norm",
+    "energy_score": "energy score",
+    "precision": "precision",
+    "recall": "recall",
+    "consistency": "consistency",
+    "singletons": "singletons",
+}
+_COST = {"multiply_adds": "multiply-adds", "energy_evaluations": "energy evaluations", "seconds": "seconds"}
+#: Metrics whose slope in ln thickness is shown for every arm, beside the few that criteria test.
+_SLOPES = ("curvature_p95", "gradient_norm_p95", "sharpness_curvature", "sharpness_gradient", "weight_norm")
+
+
+def every_metric(inputs: Inputs, task: str) -> pd.DataFrame:
+    """Numbers of one task: a row for each budget, arm, thickness and metric, with interval and seeds. For machines."""
+    import pandas as pd
+
+    rows = []
+    table = inputs.results[(inputs.results["task"] == task) & inputs.results["metric"].notna()]
+    place = {name: i for i, name in enumerate(in_order(table["metric"].unique()))}
+    for (budget, arm, eps, metric), group in table.groupby(["budget", "arm", "thickness", "metric"], dropna=False):
+        estimate = summarise(group["value"], str(metric))
+        rows.append(
+            {
+                "task": task, "budget": budget, "arm": arm, "family": group["family"].iloc[0], "thickness": eps,
+                "metric": metric, "unit": group["unit"].iloc[0], "value": estimate.value, "low": estimate.low,
+                "high": estimate.high, "level": estimate.level,
+                "interquartile_mean": interquartile_mean(group["value"]),
+                "median": float(np.nanmedian(group["value"])) if group["value"].notna().any() else math.nan,
+                "seeds": estimate.n, "without_value": inputs.num_seeds - estimate.n,
+            }
+        )  # fmt: skip
+    frame = pd.DataFrame(rows)
+    if frame.empty:
+        return frame
+    order = {arm.name: i for i, arm in enumerate(inputs.study.arms)}
+    keys = frame.assign(_arm=frame["arm"].map(order), _metric=frame["metric"].map(place))
+    index = keys.sort_values(["budget", "_arm", "thickness", "_metric"], ascending=[True, True, False, True]).index
+    return frame.loc[index].reset_index(drop=True)
+
+
+def task_table(inputs: Inputs, task: str) -> pd.DataFrame:
+    """Rows for people: each arm at each thickness and budget, what it may spend, what it spent, how often it failed."""
+    import pandas as pd
+
+    here = inputs.results[inputs.results["task"] == task]
+    present = [name for name in HEADLINES if here.loc[here["metric"] == name, "value"].notna().any()]
+    grouped = dict(list(here.groupby(["budget", "arm", "thickness"], dropna=False)))
+    rows = []
+    for look in inputs.looks().values():
+        for budget in here["budget"].drop_duplicates():
+            for eps in inputs.thicknesses(task):
+                group = grouped.get((budget, look.name, eps))
+                if group is not None:
+                    rows.append(_task_row(inputs, group, look.label, look.family, eps, budget, present))
+    return pd.DataFrame(rows)
+
+
+def _task_row(
+    inputs: Inputs, group: pd.DataFrame, label: str, family: str, eps: float, budget: str, present: list[str]
+) -> dict[str, str]:
+    trials = group.drop_duplicates("seed")
+    count = {status: int((trials["status"] == status).sum()) for status in ("done", "failed")}
+    steps = trials["steps"].dropna()
+
+    def shown(name: str) -> str:
+        values = group.loc[group["metric"] == name, "value"]
+        estimate = summarise(values, name)
+        return with_interval(estimate.value, estimate.low, estimate.high)
+
+    def spent(name: str) -> str:
+        values = group.loc[group["metric"] == name, "value"].dropna()
+        return plain(float(values.mean()), 2) if len(values) else "–"
+
+    principle, normalised = trials["principle"].iloc[0], bool(trials["normalised"].iloc[0])
+    smoothing = trials["smoothing"].iloc[0]
+    return {
+        "arm": label,
+        "ε": f"{eps:g}",
+        "family": family,
+        "principle": f"{principle}{', normalised' if normalised else ''}",
+        "smoothing": plain(float(smoothing), 2) if smoothing is not None else "–",
+        "seeds done": f"{count['done']} of {inputs.num_seeds}",
+        "failed": str(count["failed"]),
+        **{HEADLINES[name]: shown(name) for name in present},
+        "budget": budget.replace("_", " "),
+        "steps": str(int(steps.max())) if len(steps) and principle != "exact" else "–",
+        **{title: spent(name) for name, title in _COST.items()},
+    }
+
+
+def bound_text(verdict: Verdict) -> str:
+    """What the criterion asks for, in words."""
+    asked = [
+        f"{side} {value:g}" for side, value in (("above", verdict.above), ("below", verdict.below)) if value is not None
+    ]
+    return " and ".join(asked).replace("-", "−")
+
+
+def criteria_table(verdicts: list[Verdict], labels: dict[str, str]) -> pd.DataFrame:
+    """Every comparison of every criterion with its numbers."""
+    import pandas as pd
+
+    rows = []
+    for verdict in (v for v in verdicts if v.scope == "comparison"):
+        chosen = ", ".join(f"{labels.get(arm, arm)}: {step:g}" for arm, step in verdict.steps)
+        for cell in verdict.cells:
+            at = f"{cell.thickness[0]:g}" if len(cell.thickness) == 1 else ""
+            span = f"{min(cell.thickness):g} to {max(cell.thickness):g}" if len(cell.thickness) > 1 else at
+            rows.append(
+                {
+                    "criterion": verdict.criterion,
+                    "task": verdict.task,
+                    "arm": labels.get(verdict.arm, verdict.arm),
+                    "against": labels.get(verdict.against, verdict.against) or "–",
+                    "quantity": f"{verdict.kind} of {metric_look(verdict.metric).label.lower()}",
+                    "ε": span or "–",
+                    "estimate [95 %]": with_interval(cell.estimate, cell.low, cell.high),
+                    "asked": bound_text(verdict),
+                    "law": "–" if verdict.law is None else f"{verdict.law:g}".replace("-", "−"),
+                    "seeds": f"{cell.seeds} of {cell.seeds + cell.failed}",
+                    "p": p_value(cell.p) if cell.seeds else "–",
+                    "p, Holm": p_value(verdict.adjusted_p),
+                    "verdict": verdict.verdict,
+                    "why": verdict.reason,
+                    "fixed steps": chosen or "–",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def slopes_table(inputs: Inputs) -> pd.DataFrame:
+    """Fitted slopes in ln thickness, over all positive thicknesses, of every arm. Exploratory: nothing is tested."""
+    import pandas as pd
+
+    rows = []
+    for task in inputs.tasks:
+        eps = [e for e in inputs.thicknesses(task) if e > 0]
+        if len(eps) < 2:
+            continue
+        here = inputs.primary[(inputs.primary["task"] == task) & inputs.primary["metric"].isin(_SLOPES)]
+        for look in inputs.looks().values():
+            row = {"task": task, "arm": look.label}
+            for name in _SLOPES:
+                wide = (
+                    here[(here["arm"] == look.name) & (here["metric"] == name)]
+                    .pivot_table(index="seed", columns="thickness", values="value")
+                    .reindex(columns=eps)
+                )
+                slope = mean_estimate([log_slope(eps, seed) for seed in wide.to_numpy(dtype=float)])
+                row[metric_look(name).label] = with_interval(slope.value, slope.low, slope.high)
+            if any(value != "–" for value in list(row.values())[2:]):
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def failures_table(inputs: Inputs) -> pd.DataFrame:
+    """Every trial that did not finish, gathered by reason."""
+    import pandas as pd
+
+    table = inputs.results[inputs.results["status"] != "done"].drop_duplicates(
+        ["budget", "task", "arm", "thickness", "seed"]
+    )
+    labels = {look.name: look.label for look in inputs.looks().values()}
+    rows = []
+    keys = ["task", "arm", "thickness", "budget", "status", "reason"]
+    for (task, arm, eps, budget, status, reason), group in table.groupby(keys, dropna=False, sort=False):
+        rows.append(
+            {
+                "task": task,
+                "arm": labels.get(str(arm), str(arm)),
+                "ε": f"{eps:g}",
+                "budget": str(budget).replace("_", " "),
+                "state": status,
+                "seeds": ", ".join(str(int(seed)) for seed in sorted(group["seed"])),
+                "reason": reason if isinstance(reason, str) and reason else "–",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+_LATEX = {
+    "ε": r"$\varepsilon$", "±": r"$\pm$", "×": r"$\times$", "−": "$-$", "–": "--", "∞": r"$\infty$", "β": r"$\beta$",
+    "⁻": "$^{-}$", **{c: f"$^{{{i}}}$" for i, c in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
+}  # fmt: skip
+
+
+def to_latex(frame: pd.DataFrame, caption: str, label: str) -> str:
+    """A table for a paper (needs `booktabs`), every cell escaped, in plain ASCII."""
+    text: str = frame.map(to_latex_text).rename(columns=to_latex_text).to_latex(
+        index=False, escape=False, caption=to_latex_text(caption), label=label, column_format="l" * frame.shape[1]
+    )  # fmt: skip
+    return text
+
+
+def to_latex_text(value: Any) -> str:
+    """Text with every character that means something to LaTeX escaped, in plain ASCII."""
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {c: f"\\{c}" for c in "&%$#_{}"}
+    found = "".join(_LATEX.get(c, special.get(c, c)) for c in str(value).replace("\n", " "))
+    return found.encode("ascii", "replace").decode()
+
+
+def write_tables(tables: dict[str, tuple[pd.DataFrame, str]], numbers: dict[str, pd.DataFrame], folder: Path) -> None:
+    """Each table as CSV and LaTeX, and the numbers of every metric as CSV."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, (frame, caption) in tables.items():
+        frame.to_csv(folder / f"{name}.csv", index=False)
+        (folder / f"{name}.tex").write_text(to_latex(frame, caption, f"tab:{name}"), encoding="utf-8")
+    for name, frame in numbers.items():
+        frame.to_csv(folder / f"{name}.csv", index=False, float_format="%.8g")
