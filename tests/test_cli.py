@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -131,11 +130,11 @@ def test_plan_counts_trials_and_runs_nothing(study, call, tmp_path, monkeypatch)
 
 def test_a_finished_study_runs_nothing_again(study, call):
     store = study.parent / "store"
-    records = {path: path.stat().st_mtime_ns for path in store.rglob("*.json")}
+    records = {path: path.stat().st_mtime_ns for path in (store / "trials").rglob("*.json")}
     code, out, _ = call("run", study, "--engine", "serial", "--device", "cpu", "--store", store)
     assert code == 0
     assert "8 done" in out
-    assert {path: path.stat().st_mtime_ns for path in store.rglob("*.json") if path in records} == records
+    assert {path: path.stat().st_mtime_ns for path in (store / "trials").rglob("*.json")} == records
 
 
 def test_status_has_every_trial_with_its_state(study, call, tmp_path):
@@ -155,18 +154,28 @@ def test_status_has_every_trial_with_its_state(study, call, tmp_path):
     assert out.splitlines()[-1] == "8 pending"
 
 
-def test_report_prints_its_path_and_with_json_the_verdicts(study, call, tmp_path):
-    where = ("--store", study.parent / "store", "--out", tmp_path)
-    code, out, _ = call("report", study, *where)
+def test_report_prints_its_path_and_with_json_the_verdicts(call, monkeypatch, tmp_path):
+    def write_report(study, scale, store, out):
+        folder = out / study
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "verdicts.json").write_text(json.dumps([{"claim": "C11", "scale": scale, "store": str(store)}]))
+        return folder / "index.html"
+
+    monkeypatch.setattr("ebm_vs_prob.report.write_report", write_report)
+    where = ("thin_manifold", "--scale", "full", "--store", "there", "--out", tmp_path)
+    assert call("report", *where) == (0, f"{tmp_path / 'thin_manifold' / 'index.html'}\n", "")
+    code, out, err = call("report", *where, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out) == [{"claim": "C11", "scale": "full", "store": "there"}]
+
+
+@pytest.mark.slow
+def test_report_of_a_study_that_was_run(study, call, tmp_path):
+    code, out, _ = call("report", study, "--store", study.parent / "store", "--out", tmp_path, "--json")
     assert code == 0
-    page = out.strip()
-    assert page == str(tmp_path / "small" / "index.html")
-    assert os.path.getsize(page) > 0
-    code, out, _ = call("report", study, *where, "--json")
-    assert code == 0
-    verdicts = json.loads(out)
-    assert verdicts == json.loads((tmp_path / "small" / "verdicts.json").read_text(encoding="utf-8"))
+    assert json.loads(out) == json.loads((tmp_path / "small" / "verdicts.json").read_text(encoding="utf-8"))
     assert "undecided" in out  # two seeds are too few for a verdict
+    assert (tmp_path / "small" / "index.html").stat().st_size > 0
 
 
 def test_cite_prints_bibtex(study, call):

@@ -12,8 +12,9 @@ import ebm_vs_prob as evp
 from ebm_vs_prob.control.mean_squared_error import MeanSquaredError
 from ebm_vs_prob.ebm.methods.denoising_score_matching import DenoisingScoreMatching
 from ebm_vs_prob.prob.methods.mixture_density import MixtureDensity
+from ebm_vs_prob.study import Store
 from ebm_vs_prob.tasks.circle import Circle, CircleReference
-from ebm_vs_prob.testing import check_method, check_task, global_generators_left_alone
+from ebm_vs_prob.testing import check_method, check_store, check_task, global_generators_left_alone
 
 
 @pytest.mark.parametrize("task", evp.list_tasks(), ids=lambda task: task.name)
@@ -183,6 +184,46 @@ def test_check_method_notices_a_density_of_another_mass(monkeypatch):
     monkeypatch.setattr(model, "log_prob", lambda self, x, y: log_prob(self, x, y) + 0.05)
     with pytest.raises(AssertionError, match="integrate to 1"):
         check_method(MixtureDensity)
+
+
+def test_the_store_keeps_the_rules():
+    check_store(Store)
+
+
+class Trusting(Store):
+    def sound(self, key):
+        return self.path(key).exists()
+
+
+class Forgetful(Store):
+    def read(self, key, verify_files=False):
+        record = super().read(key, verify_files)
+        return None if record is None else {**record, "notes": {}}
+
+
+class Silent(Store):
+    def report(self, kind, trial, detail):
+        pass
+
+
+class FirstPlanOnly(Store):
+    def write_plan(self, plan):
+        if not (self.study_folder(plan["study"], plan["scale"]) / "plan.json").exists():
+            super().write_plan(plan)
+
+
+@pytest.mark.parametrize(
+    ("store", "rule"),
+    [
+        (Trusting, "must not be sound"),
+        (Forgetful, "read must give what write returned"),
+        (Silent, "among the incidents"),
+        (FirstPlanOnly, "the last plan written"),
+    ],
+)
+def test_check_store_notices_a_broken_rule(store, rule):
+    with pytest.raises(AssertionError, match=rule):
+        check_store(store)
 
 
 @pytest.mark.uses_global_generator

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 import subprocess
 import sys
 
@@ -35,6 +36,12 @@ def test_public_name_loads_and_is_listed(name):
 def test_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = evp.no_such_name
+
+
+def test_no_submodule_hides_a_public_name():
+    """Importing `ebm_vs_prob.x` sets the attribute `x` of the package, so a public name must not be a module's."""
+    modules = {module.name for module in pkgutil.iter_modules(evp.__path__)}
+    assert modules & set(evp.__all__) == set()
 
 
 def test_every_exported_name_exists():

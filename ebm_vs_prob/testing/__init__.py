@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from .methods import check_method
 from .rules import global_generators_left_alone, global_random_state
+from .stores import check_store
 from .tasks import check_task
 
-__all__ = ["check_method", "check_task", "global_generators_left_alone", "global_random_state"]
+__all__ = ["check_method", "check_store", "check_task", "global_generators_left_alone", "global_random_state"]
