@@ -122,6 +122,7 @@ class DaskEngine:
 
     def __enter__(self) -> Self:
         import dask
+        import distributed  # noqa: F401  its defaults must be there first, or leaving the settings would remove them
 
         with ExitStack() as stack:
             stack.callback(random.setstate, random.getstate())  # dask draws its jitter from the global generator
