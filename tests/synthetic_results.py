@@ -13,7 +13,21 @@ THICKNESS = (0.3, 0.1, 0.03, 0.01, 0.003, 0.0)
 Row = dict[str, Any]
 COLUMNS = [
     *("trial", "batch", "study", "scale", "task", "arm", "method", "family", "principle", "normalised", "smoothing"),
-    *("thickness", "seed", "status", "reason", "budget", "steps", "metric", "value", "error", "unit", "n"),
+    *(
+        "thickness",
+        "seed",
+        "status",
+        "reason",
+        "budget",
+        "steps",
+        "metric",
+        "value",
+        "error",
+        "unit",
+        "n",
+        "note",
+        "code_digest",
+    ),
 ]
 
 
@@ -25,7 +39,8 @@ def row(
         "trial": f"{task}-{arm}-{thickness:g}-{seed}", "batch": f"{task}-{arm}", "study": "planted", "scale": "quick",
         "task": task, "arm": arm, "method": arm, "family": "ebm", "principle": "score", "normalised": False,
         "smoothing": 0.1, "thickness": thickness, "seed": seed, "status": "done", "reason": "", "budget": "equal_steps",
-        "steps": 1500, "metric": metric, "value": value, "error": np.nan, "unit": "1", "n": 256,
+        "steps": 1500, "metric": metric, "value": value, "error": np.nan, "unit": "1", "n": 256, "note": "",
+        "code_digest": "c0de",
     }  # fmt: skip
     return base | other
 

@@ -14,8 +14,8 @@ def write_report(
 ) -> Path:
     """Write the report of a study under `out/<study>/` and return the path of its page, `index.html`.
 
-    Beside it: `report.md`, `figures/`, `tables/*.csv` and `*.tex`, `verdicts.json`, `citation.bib`. An earlier report of
-    the study is replaced. Nothing is trained or measured: a report reads the store and never sees a model.
+    Beside it: `report.md`, `figures/`, `tables/*.csv` and `*.tex`, `verdicts.json`, `citation.bib`. An earlier report
+    of the study is replaced. Nothing is trained or measured: a report reads the store and never sees a model.
 
     Raises:
         UnknownName: no such study or scale, or the store holds no run of it.

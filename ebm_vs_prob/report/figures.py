@@ -11,7 +11,7 @@ import io
 import math
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -44,12 +44,12 @@ _RC: dict[Any, Any] = {
 }
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float, layout: Literal["constrained", "none"] = "constrained") -> Figure:
     """An empty figure in the house style, sizes in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
@@ -83,7 +83,19 @@ def to_svg(figure: Figure, name: str) -> str:
     prefix = hashlib.sha256(name.encode()).hexdigest()[:6]
     svg = re.sub(r' id="', f' id="f{prefix}', svg)
     svg = re.sub(r'(href="#|url\(#)', rf"\g<1>f{prefix}", svg)
-    return re.sub(r"\n\s*", "\n", svg).replace(INK, "currentColor")
+    return _with_classes(re.sub(r"\n\s*", "\n", svg).replace(INK, "currentColor"), prefix)
+
+
+def _with_classes(svg: str, prefix: str) -> str:
+    """Each distinct style written once, as a class: matplotlib repeats it at every marker."""
+    classes: dict[str, str] = {}
+
+    def named(match: re.Match[str]) -> str:
+        return f' class="{classes.setdefault(match[1], f"f{prefix}{len(classes)}")}"'
+
+    svg = re.sub(r' style="([^"]*)"', named, svg)
+    rules = "".join(f".{name}{{{style}}}" for style, name in classes.items())
+    return svg.replace("</style>", f"{rules}</style>", 1)
 
 
 def standalone(svg: str) -> str:
@@ -134,7 +146,8 @@ def metric_groups(inputs: Inputs, task: str) -> dict[str, list[str]]:
     present = in_order(rows.loc[rows["value"].notna(), "metric"].dropna().unique())
     groups: dict[str, list[str]] = {group: [] for group in GROUPS if group != "cost"}
     for name in present:
-        if metric_look(name).group in groups:
+        # A sweep over steps is shown by its successes; how many steps each took is in the tables.
+        if metric_look(name).group in groups and not re.match(r"descent_steps_.*@", name):
             groups[metric_look(name).group].append(name)
     return {group: names for group, names in groups.items() if names}
 

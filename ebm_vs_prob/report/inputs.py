@@ -29,7 +29,6 @@ class Inputs:
         arrays: landscape, answer and sample arrays of (task, arm, thickness), of the first seed that has them.
         provenance: name and distinct values of whatever the records say of their origin.
         skipped: combinations of arm and task that a method declines, each with its reason.
-        notes: why a metric cannot be had, by (task, arm, metric).
     """
 
     study: Any
@@ -38,7 +37,6 @@ class Inputs:
     arrays: Mapping[tuple[str, str, float], Arrays] = field(default_factory=dict)
     provenance: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     skipped: Sequence[Mapping[str, str]] = ()
-    notes: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
 
     @property
     def num_seeds(self) -> int:
@@ -98,9 +96,6 @@ def gather(path_or_name: str | Path, scale: str, store: str | Path) -> Inputs:
     results = load_results(path_or_name, scale=scale, store=store)
     kept = Store(store)
     records = {str(place["trial"]): record for place, record, _ in kept.records(study.name, scale) if record}
-    if "code_digest" not in results:
-        digests = {key: record["code_digest"] for key, record in records.items()}
-        results = results.assign(code_digest=results["trial"].map(digests))
     arrays: dict[tuple[str, str, float], Arrays] = {}
     done = results[results["status"] == "done"].sort_values("seed", kind="stable")
     for row in done.drop_duplicates(["trial", "arm"]).itertuples():
@@ -113,8 +108,7 @@ def gather(path_or_name: str | Path, scale: str, store: str | Path) -> Inputs:
         results,
         arrays,
         origin(records.values()),
-        tuple(kept.plan(study.name, scale).get("skipped", ())),
-        notes(records, results),
+        tuple(kept.plan(study.name, scale)["skipped"]),
     )
 
 
@@ -127,13 +121,3 @@ def origin(records: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
         told.append({**kept, "code digest": record["code_digest"], "written": str(source.get("written", ""))[:10]})
     found = flatten(told)
     return {**found, "written": tuple(sorted(found["written"]))} if "written" in found else found
-
-
-def notes(records: Mapping[str, Mapping[str, Any]], results: pd.DataFrame) -> dict[tuple[str, str, str], str]:
-    """Why a metric cannot be had, by (task, arm, metric)."""
-    places = results.drop_duplicates(["trial", "arm"])[["trial", "task", "arm"]]
-    return {
-        (str(row.task), str(row.arm), str(metric)): str(reason)
-        for row in places.itertuples()
-        for metric, reason in records.get(str(row.trial), {}).get("notes", {}).items()
-    }

@@ -39,8 +39,10 @@ _CURVES = (
     "Means over seeds with 95 % t intervals (geometric means on logarithmic axes). ε shrinks to the right; ε = 0 "
     "stands apart, because no slope reaches it. Blue: ebm; red and orange: prob; grey: control."
 )
-_FOREST = "95 % intervals over seeds, paired; dashed: the bound fixed before the run, shaded: the side that the criterion "
+_FOREST = (
+    "95 % intervals over seeds, paired; dashed: the bound fixed before the run, shaded: the side that the criterion "
     "asks for."
+)
 _DIGITS = (
     "Each row is one 4×4 reduction x, a held-out digit that has it, and what each arm answers and draws for it. "
     "One seed."
@@ -84,8 +86,9 @@ def write(inputs: Inputs, out: Path) -> Path:
     """Write a report of these inputs under `out/<study>/`; returns the path of `index.html`."""
     folder = out / inputs.study.name
     folder.mkdir(parents=True, exist_ok=True)
-    for old in [*folder.glob("figures/*.svg"), *folder.glob("figures/*.png"), *folder.glob("tables/*.csv"), *folder.glob("tables/*.tex")]:
-        old.unlink()
+    for pattern in ("figures/*.svg", "figures/*.png", "tables/*.csv", "tables/*.tex"):
+        for old in folder.glob(pattern):
+            old.unlink()
     verdicts = inputs.verdicts()
     content = context(inputs, verdicts, Album(folder / "figures"))
     tables.write_tables(
@@ -163,9 +166,7 @@ def context(inputs: Inputs, verdicts: list[Verdict], album: Album) -> dict[str, 
         shown.append({"name": "slopes", "title": "Slopes", "frame": slopes, "caption": caption})
     failures = tables.failures_table(inputs)
     if len(failures):
-        shown.append(
-            {"name": "failures", "title": "Failures", "frame": failures, "caption": "Trials without result."}
-        )
+        shown.append({"name": "failures", "title": "Failures", "frame": failures, "caption": "Trials without result."})
     return {
         "study": study,
         "scale": inputs.scale,
@@ -271,7 +272,8 @@ def _task_section(inputs: Inputs, task: str, album: Album) -> dict[str, Any]:
 def _unmeasured(inputs: Inputs, labels: dict[str, str]) -> list[str]:
     """Metrics that could not be had, gathered by reason."""
     by_reason: dict[tuple[str, str], dict[str, None]] = {}
-    for (task, arm, metric), reason in inputs.notes.items():
+    noted = inputs.results[inputs.results["note"].fillna("") != ""].drop_duplicates(["task", "arm", "metric", "note"])
+    for task, arm, metric, reason in noted[["task", "arm", "metric", "note"]].itertuples(index=False, name=None):
         stem = metric_look(metric.partition("@")[0]).label.lower()
         by_reason.setdefault((reason, f"{labels.get(arm, arm)} on {task}"), {})[stem] = None
     merged: dict[tuple[str, str], list[str]] = {}
@@ -281,22 +283,18 @@ def _unmeasured(inputs: Inputs, labels: dict[str, str]) -> list[str]:
 
 
 def exploratory(inputs: Inputs, slopes: pd.DataFrame) -> list[str]:
-    """Observations that no criterion tests, each with its numbers."""
-    notes = []
-    column = metric_look("sharpness_curvature").label
+    """Observations that no criterion tests, each with its numbers: what the exact model itself does as the data thin."""
     exact = {arm.name for arm in inputs.study.arms if arm.method == "exact"}
     labels = {look.label for look in inputs.looks().values() if look.name in exact}
-    if len(slopes) and column in slopes:
-        for _, row in slopes[slopes["arm"].isin(labels) & (slopes[column] != "–")].iterrows():
-            notes.append(
-                f"{row['arm']} on {row['task']}: the slope of its own scale-free curvature in ln ε is {row[column]}. A "
-                "scale-free curvature near slope 0 means that dividing by the range of the energy removes the sharpening "
-                "of the truth itself: a flat learned energy is then no evidence of a smoother one than the truth's."
-            )
-    raw = metric_look("curvature_p95").label
-    if len(slopes) and raw in slopes:
-        for _, row in slopes[slopes["arm"].isin(labels) & (slopes[raw] != "–")].iterrows():
-            notes.append(
-                f"{row['arm']} on {row['task']}: the raw curvature's slope is {row[raw]}, beside the −2 of theory."
-            )
+    meaning = {
+        "sharpness_curvature": "Near 0 it means that dividing by the range of the energy removes the sharpening of the "
+        "truth itself: a flat learned energy is then no evidence of one smoother than the truth.",
+        "curvature_p95": "Theory says −2.",
+    }
+    notes = []
+    for metric, means in meaning.items():
+        column = metric_look(metric).label
+        for _, row in slopes[slopes["arm"].isin(labels)].iterrows() if column in slopes else ():
+            if row[column] != "–":
+                notes.append(f"{row['arm']} on {row['task']}: slope of {column.lower()} in ln ε {row[column]}. {means}")
     return notes

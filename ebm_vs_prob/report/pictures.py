@@ -61,8 +61,13 @@ def _plane(arrays: Arrays, what: str) -> tuple[NDArray[Any], NDArray[Any]] | Non
 
 
 def _panels(arms: list[Look], eps: list[float], size: float) -> tuple[Figure, Any]:
-    figure = new_figure(size * len(eps) + 1.2, size * len(arms) + 0.35)
-    panels = figure.subplots(len(arms), len(eps), squeeze=False)
+    # Fixed margins: a constrained layout of so many panels takes longer than drawing them.
+    width, height, left, right, top = size * len(eps) + 2.05, size * len(arms) + 0.35, 1.25, 0.8, 0.3
+    figure = new_figure(width, height, "none")
+    margins = {"left": left / width, "right": 1 - right / width, "top": 1 - top / height, "bottom": 0.05 / height}
+    panels = figure.subplots(
+        len(arms), len(eps), squeeze=False, gridspec_kw={**margins, "wspace": 0.07, "hspace": 0.07}
+    )
     for panel in panels.flat:
         panel.set_xticks([])
         panel.set_yticks([])
@@ -101,7 +106,9 @@ def landscape_figure(inputs: Inputs, task: str) -> Figure | None:
                     continue
                 image = _landscape(panel, arrays)
         if image is not None:
-            bar = figure.colorbar(image, ax=panels.ravel().tolist(), shrink=0.35, aspect=22, pad=0.01)
+            last = panels[0, -1].get_position()
+            axes = figure.add_axes((last.x1 + 0.012, max(0.05, last.y1 - 0.35), 0.014, min(0.35, last.y1 - 0.05)))
+            bar = figure.colorbar(image, cax=axes)
             bar.set_label("share of the box with lower energy", fontsize=8)
             bar.ax.tick_params(labelsize=7)
             bar.outline.set_linewidth(0.4)

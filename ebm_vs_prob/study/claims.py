@@ -2,7 +2,7 @@
 
 CLAIMS = {
     "C1": "Inference is the argmin of F(x, ·), and gradient descent on a smooth F finds it",
-    "C2": "A graphical model is an energy-based model with a sum of factors for energy; structure makes inference exact",
+    "C2": "A graphical model is an energy-based model whose energy is a sum of factors; its structure gives inference",
     "C3": "The free energy tends to the minimum over the latent as β grows; a small β averages",
     "C4": "Varying the latent sweeps the answers over the manifold of possible answers",
     "C5": "Gibbs-Boltzmann turns energies into probabilities, and β sets the sharpness",
