@@ -116,7 +116,7 @@ State = dict[str, torch.Tensor]
 
 
 def _fixed(module: nn.Module, state: State, bounds: tuple[float, float], max_steps: int, tolerance: float) -> State:
-    work = _Compacted(state)
+    work = _Compacted({**state, "before": state["y"]})
     for iteration in range(max_steps):
         if not work.keep_active(iteration):
             break
@@ -125,12 +125,15 @@ def _fixed(module: nn.Module, state: State, bounds: tuple[float, float], max_ste
         moved = (s["y"] - s["length"].unsqueeze(-1) * gradient).clamp(*bounds)
         finite = energy.isfinite() & moved.isfinite().all(-1)
         go = s["active"] & finite
-        distance = (moved - s["y"]).norm(dim=-1)
-        s["y"] = torch.where(go.unsqueeze(-1), moved, s["y"])
-        s["steps"] = s["steps"] + go
-        arrived = go & (distance < tolerance)
+        arrived = go & ((moved - s["y"]).norm(dim=-1) < tolerance)
+        # A step too long for the energy often ends between two points; where it then stops depends on parity alone.
+        cycling = go & ~arrived & (moved == s["before"]).all(-1) & (iteration > 0)
+        left = max_steps - 1 - iteration
+        s["before"] = s["y"]
+        s["y"] = torch.where((go & ~(cycling & bool(left % 2))).unsqueeze(-1), moved, s["y"])
+        s["steps"] = s["steps"] + go + cycling * left
         s["converged"] = s["converged"] | arrived
-        s["active"] = go & ~arrived
+        s["active"] = go & ~arrived & ~cycling
     final = work.whole()
     energy = module(final["x"], final["y"]).detach()
     return {**final, "energy": energy, "converged": final["converged"] & energy.isfinite()}

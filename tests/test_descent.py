@@ -99,6 +99,17 @@ def test_a_fixed_step_beyond_the_stability_limit_does_not_converge():
     assert found.steps[0, 1] == 400
 
 
+@pytest.mark.parametrize("max_steps", [9, 10, 20, 21])
+def test_a_point_that_bounces_between_two_walls_ends_where_the_last_step_puts_it(max_steps):
+    # On curvature 1 a step of 5 multiplies y by -4, so that the walls at ±3 stop it from the third step on.
+    found = descend(
+        Quadratic([1.0]), torch.zeros(1, 1, 1), torch.full((1, 1, 1), 0.1), BOUNDS, "fixed", 5.0, max_steps=max_steps
+    )
+    assert found.y.item() == (3.0 if max_steps % 2 == 0 else -3.0)
+    assert found.steps.item() == max_steps
+    assert not found.converged.any()
+
+
 def test_scaled_is_fixed_with_the_square_of_the_scale():
     module, y0, none = Ring([0.3, 0.1]), starts(1, 4, 2, 2), torch.zeros(1, 1, 1, 0)
     scaled = descend(module, none, y0, BOUNDS, "scaled", 0.5, scale=torch.tensor([0.3, 0.1]))

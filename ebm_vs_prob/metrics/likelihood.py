@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ..errors import NoExactReference
-from .measured import Group, Measured, mean, named
+from .measured import Group, Measured, mean, named, noted
 from .observed import Observed, as_numpy
 
 
@@ -22,7 +22,8 @@ def log_density(observed: Observed) -> np.ndarray:
 
 def log_score(observed: Observed) -> dict[str, Measured]:
     """Mean log-density of held-out data (Good 1952), the logarithmic score."""
-    return {"log_score": mean(log_density(observed))}
+    score = {"log_score": mean(log_density(observed))}
+    return noted(score, observed.partition_note)
 
 
 def likelihood_gap(observed: Observed) -> dict[str, Measured]:
@@ -39,7 +40,8 @@ def likelihood_gap(observed: Observed) -> dict[str, Measured]:
         except NoExactReference as error:
             reasons.add(str(error))
     result = mean(gaps)
-    return {"likelihood_gap": Measured(result.value, result.error, result.n, "; ".join(sorted(reasons)))}
+    gap = {"likelihood_gap": Measured(result.value, result.error, result.n, "; ".join(sorted(reasons)))}
+    return noted(gap, observed.partition_note)
 
 
 GROUPS = (Group(named("log_score"), log_score), Group(named("likelihood_gap"), likelihood_gap))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -83,6 +83,11 @@ def quantile(values: np.ndarray, q: float) -> Measured:
     error = (high - low) / 2 if n > 1 else np.full(len(values), np.nan)
     gone = ~usable[:, 0]
     return Measured(np.where(gone, np.nan, value), np.where(gone, np.nan, error), np.full(len(values), n))
+
+
+def noted(measured: dict[str, Measured], note: str) -> dict[str, Measured]:
+    """The same with a further note."""
+    return {name: replace(m, note="; ".join(filter(None, [m.note, note]))) for name, m in measured.items()}
 
 
 def scaled(measured: Measured, factor: np.ndarray, note: str = "") -> Measured:

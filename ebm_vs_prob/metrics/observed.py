@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 ANSWERS_PER_INPUT = 256
 #: Radius of the truth's tube where the thickness is 0, and the share of the truth within it elsewhere.
 TUBE_RADIUS_AT_ZERO, TUBE_SHARE = 0.05, 0.99
+#: Importance weights whose Pareto shape exceeds this say little of a partition function (Vehtari et al. 2024).
+MAX_PARETO_K = 0.7
 
 
 class Observed:
@@ -92,6 +94,25 @@ class Observed:
         """Draws of the model at `distinct_inputs`: (R, K or 1, M, dy)."""
         each = max(2, -(-self.evaluation.samples // self.distinct_inputs.shape[1]))
         return self.model.sample(self.distinct_inputs, each, seed=self.evaluation.seed)
+
+    @cached_property
+    def partition_note(self) -> str:
+        """What is to be known of the partition functions behind this model's densities and samples; "" if nothing."""
+        if self.model.sampling_kernel in ("exact", "ancestral", "none"):
+            return ""
+        with torch.no_grad():
+            found = self.model.gibbs(self.distinct_inputs).diagnostics
+        nothing = torch.zeros(self.replicates, 1)
+        doubts = {
+            "partition function unresolved": as_numpy(found.get("unresolved", nothing)) > 0,
+            f"Pareto k above {MAX_PARETO_K}": as_numpy(found.get("pareto_k", nothing)) > MAX_PARETO_K,
+        }
+        return "; ".join(
+            f"{what} at {share:.0%} of inputs (replicate {r})"
+            for what, where in doubts.items()
+            for r, share in enumerate(where.mean(axis=1))
+            if share > 0 and self.model.status[r].ok
+        )
 
     @cached_property
     def true_samples(self) -> torch.Tensor:

@@ -1,0 +1,486 @@
+"""Each metric on a model whose value is known, and the exact model against wrong ones."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from hand_made import HandMade, radius
+from hypothesis import given
+from hypothesis import strategies as st
+
+import ebm_vs_prob as evp
+from ebm_vs_prob.metrics import METRICS, Evaluation, describe, evaluate
+from ebm_vs_prob.metrics.angles import kolmogorov_smirnov, kuiper
+from ebm_vs_prob.metrics.held_out_sets import energy_score, precision_and_recall
+from ebm_vs_prob.metrics.landscapes import GRID, landscapes
+from ebm_vs_prob.metrics.measured import quantile
+from ebm_vs_prob.metrics.sharpness import largest_curvature
+
+SMALL = Evaluation(test_examples=128, inputs=8, starts=4, samples=128, max_steps=100)
+
+
+def circle(thickness=0.1, **options):
+    return evp.get_task("circle", thickness=thickness, **options)
+
+
+def table_of(model, task, evaluation=SMALL):
+    table = evaluate(model, task, evaluation)
+    return table, {(row.metric, row.replicate): (row.value, row.error, row.n) for row in table.itertuples(index=False)}
+
+
+def ring(at=1.0, scale=1.0):
+    return lambda x, y, r: scale * (radius(y) - at) ** 2 / 2
+
+
+def on_ring(*radii):
+    """Samples at equal angles, equally many at each radius."""
+
+    def sample(x, num_samples, r):
+        angle = 2 * math.pi * (torch.arange(num_samples, dtype=torch.float64) + 0.5) / num_samples - math.pi
+        away = torch.tensor(radii, dtype=torch.float64).repeat(num_samples // len(radii))
+        return (away.unsqueeze(-1) * torch.stack([angle.cos(), angle.sin()], -1)).expand(len(x), -1, -1)
+
+    return sample
+
+
+# ---- the table -----------------------------------------------------------------------------------------------------
+
+
+def test_the_table_has_its_columns_and_a_row_for_every_metric_and_replicate():
+    model = HandMade([circle(0.1), circle(0.0)], ring())
+    table = evaluate(model, [circle(0.1), circle(0.0)], SMALL)
+    assert list(table.columns) == ["replicate", "metric", "value", "error", "unit", "n"]
+    assert table["n"].dtype.kind == table["replicate"].dtype.kind == "i"
+    assert table["value"].dtype.kind == table["error"].dtype.kind == "f"
+    names = {name.partition("@")[0] for name in table["metric"]}
+    assert names == set(METRICS)
+    assert len(table) == 2 * table["metric"].nunique()
+    assert {f"descent_success_fixed@{s:g}" for s in SMALL.fixed_steps} <= set(table["metric"])
+    assert (table["unit"] == [describe(name).unit for name in table["metric"]]).all()
+
+
+def test_what_cannot_be_had_is_nan_with_a_reason():
+    table = evaluate(HandMade([circle(0.0)], ring()), circle(0.0), SMALL)
+    missing = table[table["value"].isna()]
+    assert (missing["n"] == 0).all()
+    assert missing["error"].isna().all()
+    assert set(missing["metric"]) <= set(table.attrs["notes"])
+    assert "hand-made" in table.attrs["notes"]["log_score"]
+    assert "thickness" in table.attrs["notes"]["descent_success_scaled@0.1"]
+    present = table[table["value"].notna()]
+    assert (present["n"] > 0).all()
+
+
+def test_a_failed_replicate_is_nan_and_leaves_the_others():
+    tasks = [circle(), circle()]
+    sick = HandMade(tasks, lambda x, y, r: ring()(x, y, r) * (math.nan if r == 0 else 1.0), failed=[0])
+    well = HandMade(tasks, ring())
+    table, values = table_of(sick, tasks)
+    assert table[table["replicate"] == 0]["value"].isna().all()
+    assert (table[table["replicate"] == 0]["n"] == 0).all()
+    assert "replicate 0: training: step 7: loss is not finite" in table.attrs["notes"]["answer_distance_median"]
+    _, expected = table_of(well, tasks)
+    for (metric, replicate), row in expected.items():
+        if replicate == 1:
+            np.testing.assert_allclose(values[metric, 1], row, rtol=1e-9, err_msg=metric)
+
+
+def test_a_value_that_is_not_finite_is_no_silent_drop():
+    model = HandMade([circle()], lambda x, y, r: radius(y) * math.nan)
+    table = evaluate(model, circle(), SMALL)
+    row = table.set_index("metric").loc["descent_success_line_search"]
+    assert math.isnan(row["value"])
+    assert "not finite in replicates 0" in table.attrs["notes"]["descent_success_line_search"]
+
+
+def test_tasks_that_do_not_fit_are_refused():
+    model = HandMade([circle(), circle()], ring())
+    with pytest.raises(ValueError, match="2, one for each replicate"):
+        evaluate(model, [circle()], SMALL)
+    with pytest.raises(ValueError, match="spaces"):
+        evaluate(model, evp.get_task("three_curves"), SMALL)
+
+
+@given(st.sampled_from(sorted(Evaluation.model_fields)), st.sampled_from([-1, 0, "many", math.nan, True]))
+def test_a_bad_evaluation_is_refused(field, value):
+    if field == "seed" and value == 0:
+        return
+    with pytest.raises(ValueError, match=field):
+        Evaluation(**{field: value})
+
+
+def test_two_evaluations_agree_and_another_seed_moves_what_it_may():
+    model = evp.fit("exact", circle(0.3))
+    tiny = Evaluation(test_examples=32, inputs=2, starts=2, samples=32, max_steps=5, fixed_steps=(0.1,))
+    first, again = (evaluate(model, circle(0.3), tiny) for _ in range(2))
+    assert first.equals(again)
+    other = evaluate(model, circle(0.3), tiny.model_copy(update={"seed": 1}))
+    first, other = (t.set_index("metric")["value"] for t in (first, other))
+    assert first["sample_distance_median"] != other["sample_distance_median"]
+    assert first["log_score"] == other["log_score"]
+
+
+def test_every_metric_is_documented():
+    text = (Path(__file__).parent.parent / "docs" / "metrics.md").read_text()
+    for name in METRICS:
+        stem = name.removesuffix("_in_thickness")
+        documented = f"`{stem}" in text or stem.startswith("descent_steps")
+        assert documented, name
+
+
+def test_an_unknown_metric_offers_the_nearest():
+    with pytest.raises(LookupError, match="tube_mass"):
+        describe("tube_mas")
+    assert describe("descent_steps_scaled@0.1").unit == "steps"
+
+
+# ---- known values --------------------------------------------------------------------------------------------------
+
+
+def test_likelihood_gap_of_a_density_off_by_a_constant():
+    tasks = [circle(0.1), circle(0.01)]
+    model = HandMade(tasks, ring(), log_prob=lambda x, y, r: tasks[r].reference.log_prob(x, y) - 0.25 * (r + 1))
+    _, values = table_of(model, tasks)
+    for r, task in enumerate(tasks):
+        value, error, n = values["likelihood_gap", r]
+        assert value == pytest.approx(0.25 * (r + 1), abs=1e-12)
+        assert error == pytest.approx(0.0, abs=1e-12)
+        assert n == SMALL.test_examples
+        score, score_error, _ = values["log_score", r]
+        assert abs(score + task.reference.entropy() + 0.25 * (r + 1)) < 4 * score_error
+
+
+def test_distances_and_tube_mass_of_samples_on_known_circles():
+    # ε = .1 in the plane: the tube reaches 2.576 ε. Three of four radii lie within it.
+    model = HandMade([circle(0.1)], ring(), sample=on_ring(1.0, 0.9, 1.2, 1.3))
+    _, values = table_of(model, circle(0.1))
+    assert values["tube_mass", 0][0] == 0.75
+    assert values["tube_mass", 0][1] == pytest.approx(math.sqrt(0.75 * 0.25 / 128))
+    assert 0.1 <= values["sample_distance_median", 0][0] <= 0.2
+    assert values["sample_distance_p95", 0][0] == pytest.approx(0.3)
+    assert values["sample_distance_p95_in_thickness", 0][0] == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize(
+    ("thickness", "away", "mass"), [(0.0, 0.049, 1.0), (0.0, 0.051, 0.0), (0.1, 0.257, 1.0), (0.1, 0.259, 0.0)]
+)
+def test_the_tubes_radius(thickness, away, mass):
+    model = HandMade([circle(thickness)], ring(), sample=on_ring(1.0 + away))
+    assert table_of(model, circle(thickness))[1]["tube_mass", 0][0] == mass
+
+
+def test_distance_of_answers_to_a_minimum_in_the_wrong_place():
+    model = HandMade([circle(0.1), circle(0.01)], lambda x, y, r: ring(at=[1.2, 1.02][r])(x, y, r))
+    _, values = table_of(model, [circle(0.1), circle(0.01)])
+    for r, away in enumerate((0.2, 0.02)):
+        assert values["answer_distance_median", r][0] == pytest.approx(away, abs=1e-3)
+        assert values["answer_distance_p95", r][0] == pytest.approx(away, abs=1e-3)
+        assert values["answer_distance_median_in_thickness", r][0] == pytest.approx(away / [0.1, 0.01][r], rel=0.06)
+        assert values["descent_success_line_search", r][0] == float(away < SMALL.target_radius)
+
+
+def test_a_constant_energy_covers_everything_with_the_tubes_share_of_the_box():
+    eps = 0.1
+    model = HandMade([circle(eps)], lambda x, y, r: 0.0 * radius(y))
+    precision, error, _ = table_of(model, circle(eps))[1]["sublevel_precision", 0]
+    # The ring |r - 1| <= t has area 4 pi t; the box is 6 by 6.
+    expected = 4 * math.pi * scipy.stats.norm.ppf(0.995) * eps / 36
+    assert abs(precision - expected) < 4 * error
+    assert error < 0.1 * expected
+    assert table_of(model, circle(eps))[1]["sublevel_coverage", 0][0] == 1.0
+
+
+def test_precision_of_a_ring_with_a_disc_in_its_middle():
+    # F <= tau holds on a ring within the tube and on a disc of radius .4 outside it, whatever tau > 0 is.
+    eps = 0.05
+    model = HandMade([circle(eps, concentration=0.0)], lambda x, y, r: (radius(y) - 1).abs() * (radius(y) > 0.4))
+    wide = SMALL.model_copy(update={"test_examples": 4000})
+    precision, error, _ = table_of(model, circle(eps, concentration=0.0), wide)[1]["sublevel_precision", 0]
+    area = 4 * math.pi * scipy.stats.norm.ppf(0.975) * eps
+    expected = area / (area + math.pi * 0.16)
+    assert abs(precision - expected) < 4 * error + 0.01  # tau is estimated too
+    assert error < 0.03
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_coverage_of_half_the_circle(seed):
+    # An energy that is low on the right half: tau is the 95 % quantile, so 5 % of the circle's angles are left out.
+    task = circle(0.003, concentration=0.0)
+    model = HandMade([task], lambda x, y, r: -y[..., 0])
+    e = SMALL.model_copy(update={"test_examples": 2000, "seed": seed})
+    coverage, error, _ = table_of(model, task, e)[1]["sublevel_coverage", 0]
+    assert abs(coverage - 0.95) < 4 * error
+    assert 0.001 < error < 0.02
+
+
+def test_sublevel_sets_and_sharpness_do_not_see_scale_nor_what_x_adds():
+    task = evp.get_task("three_curves", thickness=0.1)
+
+    def energy(x, y, r):
+        base = -task.reference._log_prob(x, y)
+        return base if r == 0 else 7.0 * base + 50.0 * x.squeeze(-1)
+
+    _, values = table_of(HandMade([task, task], energy), [task, task])
+    other = HandMade([task], lambda x, y, r: energy(x, y, 1))
+    _, alone = table_of(other, task)
+    _, plain = table_of(HandMade([task], lambda x, y, r: energy(x, y, 0)), task)
+    for metric in ("sublevel_precision", "sublevel_coverage", "sharpness_curvature", "sharpness_gradient"):
+        assert alone[metric, 0][0] == pytest.approx(plain[metric, 0][0], rel=1e-9)
+        assert values[metric, 0][0] == pytest.approx(plain[metric, 0][0], rel=1e-9)
+
+
+def test_angles_of_uniform_samples_against_a_von_mises_truth():
+    task = circle(0.01, concentration=2.0)
+    e = SMALL.model_copy(update={"samples": 4000})
+    _, values = table_of(HandMade([task], ring(), sample=on_ring(1.0)), task, e)
+    grid = np.linspace(-math.pi, math.pi, 20001)
+    gap = scipy.stats.vonmises(2.0).cdf(grid) - (grid + math.pi) / (2 * math.pi)
+    assert values["angle_kuiper", 0][0] == pytest.approx(gap.max() - gap.min(), abs=2e-3)
+    assert values["angle_ks", 0][0] == pytest.approx(np.abs(gap).max(), abs=2e-3)
+    assert values["angle_ks", 0][2] == 4000
+
+
+def test_samples_off_the_manifold_have_no_angles():
+    model = HandMade([circle(0.01)], ring(), sample=on_ring(1.5))
+    table, values = table_of(model, circle(0.01))
+    assert math.isnan(values["angle_kuiper", 0][0])
+    assert "20 samples" in table.attrs["notes"]["angle_kuiper"]
+
+
+def test_kuiper_does_not_depend_on_the_cut_and_ks_is_scipys():
+    uniform = np.random.default_rng(0).beta(2, 3, size=200)
+    assert kuiper((uniform + 0.37) % 1) == pytest.approx(kuiper(uniform))
+    assert kolmogorov_smirnov(uniform) == pytest.approx(scipy.stats.kstest(uniform, "uniform").statistic)
+    stacked = np.stack([uniform, uniform**2])
+    np.testing.assert_allclose(kuiper(stacked, axis=-1), [kuiper(row) for row in stacked])
+
+
+def test_descent_succeeds_below_the_stability_limit_of_its_step_and_not_above():
+    # E = (|y| - 1)^2 / (2 ε^2) is stable below the step 2 ε^2 = .02 at ε = .1.
+    task = circle(0.1)
+    e = SMALL.model_copy(update={"fixed_steps": (0.01, 0.03), "max_steps": 150})
+    _, values = table_of(HandMade([task], ring(scale=100.0)), task, e)
+    assert values["descent_success_fixed@0.01", 0][0] == 1.0
+    assert values["descent_success_fixed@0.03", 0][0] < 0.2
+    assert values["descent_steps_fixed@0.03", 0][0] > 100
+    assert values["descent_success_fixed@0.01", 0][2] == e.inputs * e.starts
+
+
+def test_the_scaled_step_is_measured_in_the_tasks_own_thickness():
+    tasks = [circle(0.3), circle(0.01)]
+    e = SMALL.model_copy(update={"fixed_steps": (1.0, 2.1)})
+    model = HandMade(tasks, lambda x, y, r: ring(scale=tasks[r].thickness ** -2)(x, y, r))
+    _, values = table_of(model, tasks, e)
+    for r in range(2):
+        assert values["descent_success_scaled@1", r][0] == 1.0
+        assert values["descent_steps_scaled@1", r][0] < 5
+        assert values["descent_success_scaled@2.1", r][0] < 0.2
+        assert values["descent_success_fixed@1", r][0] < 0.2
+
+
+def test_sharpness_of_a_ring_of_known_curvature():
+    # Radial curvature c, tangential c (1 - 1/r); gradient c |r - 1|, whose 95 % quantile is 1.96 c ε.
+    task, c = circle(0.05), 30.0
+    e = SMALL.model_copy(update={"test_examples": 4000})
+    model = HandMade([task], ring(scale=c), log_prob=lambda x, y, r: -c * radius(y))
+    _, values = table_of(model, task, e)
+    assert values["curvature_p95", 0][0] == pytest.approx(c, rel=1e-6)
+    gradient, error, _ = values["gradient_norm_p95", 0]
+    assert abs(gradient - c * 0.05 * scipy.stats.norm.ppf(0.975)) < 4 * error + 0.01 * c * 0.05
+    # Uniform on the box of side 6: the median of (|y| - 1)^2 / 2 by brute force.
+    side = np.linspace(-3, 3, 1201)
+    depth = np.median((np.hypot(*np.meshgrid(side, side)) - 1) ** 2) / 2 * c
+    assert values["sharpness_curvature", 0][0] == pytest.approx(c / depth, rel=0.06)
+
+
+def test_an_unnormalised_energy_has_no_raw_sharpness():
+    table = evaluate(HandMade([circle()], ring()), circle(), SMALL).set_index("metric")
+    assert table.loc[["gradient_norm_p95", "curvature_p95"], "value"].isna().all()
+    assert table.loc["sharpness_curvature", "value"] > 0
+
+
+@pytest.mark.parametrize("dim", [1, 2, 5])
+def test_the_largest_curvature_is_signed_and_of_the_whole_hessian(dim):
+    generator = torch.Generator().manual_seed(dim)
+    matrix = torch.randn(2, dim, dim, generator=generator, dtype=torch.float64)
+    matrix = matrix + matrix.mT
+
+    class Quadratic(torch.nn.Module):
+        num_replicates = 2
+
+        def forward(self, x, y):
+            return 0.5 * torch.einsum("rni,rij,rnj->rn", y, matrix, y)
+
+    y = torch.randn(2, 3, dim, generator=generator, dtype=torch.float64)
+    expected = torch.linalg.eigvalsh(matrix)[:, -1:].expand(2, 3)
+    torch.testing.assert_close(largest_curvature(Quadratic(), y[..., :0], y), expected)
+
+
+def test_costs_are_those_on_record_and_weights_have_their_norm():
+    _, values = table_of(HandMade([circle(), circle()], ring()), circle())
+    assert values["energy_evaluations", 1][0] == 31.0
+    assert values["seconds", 0][0] == 0.5
+    assert values["weight_norm", 0][0] == 0.0
+    model = evp.fit("mean_squared_error", circle(), seeds=[0, 1], budget=evp.Budget(steps=1, examples=8, batch_size=4))
+    with torch.no_grad():
+        for parameter in model.module.parameters():
+            parameter.zero_()
+        model.module.head.biases[0][1, 0, :2] = torch.tensor([3.0, 4.0])
+    _, values = table_of(model, circle())
+    assert [values["weight_norm", r][0] for r in range(2)] == [0.0, 5.0]
+
+
+@pytest.mark.parametrize("q", [0.5, 0.95])
+def test_the_error_of_a_quantile_is_its_spread_over_samples(q):
+    draws = np.random.default_rng(0).standard_normal((2000, 400))
+    measured = quantile(draws, q)
+    assert measured.value.std() == pytest.approx(np.sqrt((measured.error**2).mean()), rel=0.15)
+    assert (
+        quantile(np.array([[1.0, math.nan, 2.0]]), 0.5).value[0] != quantile(np.array([[1.0, 1.5, 2.0]]), 0.5).value[0]
+    )
+
+
+# ---- held-out sets -------------------------------------------------------------------------------------------------
+
+
+def test_energy_score_of_two_points():
+    draws = torch.tensor([[0.0, 0.0], [0.0, 2.0]], dtype=torch.float64)
+    truth = torch.tensor([[0.0, 1.0], [0.0, 5.0]], dtype=torch.float64)
+    # E|Y - y| = (1 + 1 + 5 + 3) / 4, E|Y - Y'| = 2.
+    assert energy_score(draws, truth) == pytest.approx(2.5 - 1.0)
+
+
+def test_energy_score_is_least_for_the_true_law():
+    generator = torch.Generator().manual_seed(0)
+    truth, same = (torch.randn(3000, 2, generator=generator, dtype=torch.float64) for _ in range(2))
+    score = energy_score(same, truth)
+    assert score < energy_score(0.5 * same, truth) - 0.01
+    assert score < energy_score(2.0 * same, truth) - 0.01
+    assert score < energy_score(same + 0.5, truth) - 0.01
+
+
+def test_precision_and_recall_of_a_hand_made_set():
+    # Nearest neighbours: 0 and 1 at distance 1, 5 at distance 4 of 1.
+    truth = torch.tensor([[0.0], [1.0], [5.0]], dtype=torch.float64)
+    draws = torch.tensor([[0.5], [-0.9], [-3.0], [-4.0]], dtype=torch.float64)
+    assert precision_and_recall(draws, truth) == (0.5, pytest.approx(2 / 3))
+    assert precision_and_recall(truth, truth) == (1.0, 1.0)
+
+
+def test_digits_are_won_by_their_own_held_out_sets():
+    task = evp.get_task("digits")
+    e = Evaluation(test_examples=64, inputs=24, starts=1, samples=24 * 12, max_steps=3)
+
+    def mean_picture(x, num_samples, r):
+        return task.sample(300, seed=0)[1].mean(0).expand(len(x), num_samples, -1)
+
+    def of_another_x(x, num_samples, r):
+        return task.reference.sample(x.roll(1, 0), num_samples, seed=5)
+
+    exact = table_of(evp.fit("exact", task), task, e)[1]
+    for sampler in (mean_picture, of_another_x):
+        wrong = table_of(HandMade([task], lambda x, y, r: y.square().sum(-1), sample=sampler), task, e)[1]
+        assert exact["energy_score", 0][0] < wrong["energy_score", 0][0] - 2 * wrong["energy_score", 0][1]
+        for metric in ("precision", "recall", "consistency"):
+            assert exact[metric, 0][0] > wrong[metric, 0][0] + 2 * wrong[metric, 0][1], metric
+    assert exact["consistency", 0][0] == exact["precision", 0][0] == 1.0
+    sets = (~task.reference.answers(task.sample(64, split="test")[0][:24]).isnan().any(-1)).sum(-1)
+    assert exact["singletons", 0][0] == (sets < 2).sum()
+    assert exact["energy_score", 0][2] == (sets >= 2).sum()
+
+
+# ---- the exact model wins ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("task", "wrong"),
+    [
+        (("circle", {"thickness": 0.1}), {"thickness": 0.3}),
+        (("circle", {"thickness": 0.1}), {"concentration": 6.0}),
+        (("circle", {"thickness": 0.03, "ambient_dim": 4}), {"thickness": 0.2}),
+        (("three_curves", {"thickness": 0.05}), {"thickness": 0.2}),
+    ],
+)
+def test_the_exact_model_wins_against_that_of_another_task(task, wrong):
+    name, options = task
+    truth = evp.get_task(name, **options)
+    e = Evaluation(test_examples=512, inputs=16, starts=4, samples=512, max_steps=60)
+    exact = table_of(evp.fit("exact", truth), truth, e)[1]
+    other = table_of(evp.fit("exact", evp.get_task(name, **{**options, **wrong})), truth, e)[1]
+
+    def better(metric, margin=0.0):
+        ours, theirs = exact[metric, 0][0], other[metric, 0][0]
+        return theirs - ours > margin if describe(metric).better == "lower" else ours - theirs > margin
+
+    assert exact["likelihood_gap", 0][0] == 0.0
+    assert better("likelihood_gap", 3 * other["likelihood_gap", 0][1])
+    assert better("log_score")
+    assert exact["sublevel_precision", 0][0] > 0.98
+    assert exact["sublevel_coverage", 0][0] > 0.98
+    assert abs(exact["tube_mass", 0][0] - 0.99) < 0.02
+    normal = scipy.stats.chi(truth.y_space.dim - truth.manifold_dim)
+    for metric, q in (("median", 0.5), ("p95", 0.95)):
+        value, _, n = exact[f"sample_distance_{metric}_in_thickness", 0]
+        assert abs(value - normal.ppf(q)) < 4 * math.sqrt(q * (1 - q) / n) / normal.pdf(normal.ppf(q)) + 0.01
+    if "thickness" in wrong:
+        assert better("sublevel_precision") or other["sublevel_coverage", 0][0] < 0.9
+        assert abs(other["tube_mass", 0][0] - 0.99) > 0.1
+        assert better("answer_distance_median")
+    else:
+        assert better("angle_kuiper", 0.05)
+        assert better("angle_ks", 0.05)
+    if name == "circle":
+        assert exact["angle_kuiper", 0][0] < 2.0 / math.sqrt(exact["angle_kuiper", 0][2])
+
+
+def test_descent_on_the_exact_log_density_succeeds_by_line_search_at_any_thickness():
+    tasks = [circle(eps) for eps in (0.1, 0.01, 0.001)]
+    _, values = table_of(evp.fit("exact", tasks, seeds=[0, 1, 2]), tasks)
+    for r in range(3):
+        assert values["descent_success_line_search", r][0] == 1.0
+        assert values["descent_success_scaled@0.3", r][0] == 1.0
+    # A step that suits ε = .1 is beyond the limit 2 ε^2 of the thinner ones.
+    fixed = [values["descent_success_fixed@0.01", r][0] for r in range(3)]
+    assert fixed[0] == 1.0
+    assert max(fixed[1:]) < 0.1
+
+
+# ---- landscapes ----------------------------------------------------------------------------------------------------
+
+
+def test_landscapes_are_the_models_energy_on_the_grid():
+    tasks = [circle(0.1), circle(0.3)]
+    rows = landscapes(evp.fit("exact", tasks, seeds=[0, 1]), tasks, SMALL)
+    assert len(rows) == 2
+    for row, task in zip(rows, tasks, strict=True):
+        assert row["energy"].shape == (GRID, GRID)
+        assert all(array.dtype == np.float32 for array in row.values())
+        y = torch.tensor([[row["axis_0"][30], row["axis_1"][110]]])
+        expected = -task.reference.log_prob(y[:, :0], y)
+        assert row["energy"][30, 110] == pytest.approx(expected.item(), rel=1e-5)
+        assert row["data_y"].shape == (SMALL.test_examples, 2)
+        assert row["answers_x"].shape == (SMALL.inputs * SMALL.starts, 0)
+        assert row["samples_y"].shape == (SMALL.samples, 2)
+
+
+def test_landscapes_of_curves_have_x_first():
+    task = evp.get_task("three_curves", thickness=0.1)
+    (row,) = landscapes(evp.fit("exact", task), task, SMALL)
+    x, y = torch.tensor([[row["axis_0"][20]]]), torch.tensor([[row["axis_1"][100]]])
+    assert row["energy"][20, 100] == pytest.approx(-task.reference.log_prob(x, y).item(), rel=1e-5)
+    near = task.reference.distance(torch.from_numpy(row["answers_x"]), torch.from_numpy(row["answers_y"]))
+    assert near.max() < 0.1
+
+
+def test_landscapes_leave_out_what_cannot_be_had():
+    (thin,) = landscapes(evp.fit("exact", circle(0.0)), circle(0.0), SMALL)
+    assert {"data_y", "samples_y"} <= set(thin)
+    assert not {"energy", "axis_0", "answers_y"} & set(thin)
+    (mute,) = landscapes(HandMade([circle()], ring()), circle(), SMALL)
+    assert "energy" in mute
+    assert "samples_y" not in mute
