@@ -1,0 +1,78 @@
+"""The code in README.md and CONTRIBUTING.md runs as it stands, and what they name exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import ebm_vs_prob as evp
+from ebm_vs_prob.cli import main
+from ebm_vs_prob.registry import METHODS, TASKS
+from ebm_vs_prob.study import load_study, plan_study
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks of one language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def execute(text: str, name: str) -> dict[str, object]:
+    """Run all Python blocks of a document in one namespace, as a reader would."""
+    namespace: dict[str, object] = {"__name__": name}
+    for number, block in enumerate(blocks(text, "python")):
+        exec(compile(block, f"{name}, block {number}", "exec"), namespace)
+    return namespace
+
+
+@pytest.mark.uses_global_generator  # GibbsBoltzmann.sample without a generator, as a Pyro user calls it
+def test_readme_quickstart_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace = execute(README, "README.md")
+    assert namespace["table"].shape[0] > 0  # type: ignore[attr-defined]
+
+
+def test_contributing_examples_run_and_keep_the_rules(tmp_path):
+    try:
+        execute(CONTRIBUTING, "CONTRIBUTING.md")
+        (study,) = [block for block in blocks(CONTRIBUTING, "toml") if block.startswith("schema")]
+        path = tmp_path / "two_points.toml"
+        path.write_text(study, encoding="utf-8")
+        assert load_study(path).name == "two_points"
+        assert len(plan_study(path, device="cpu").trials) == 2 * 2 * 10
+    finally:
+        TASKS.unregister("two_points")
+        METHODS.unregister("noise_classifier")
+
+
+@pytest.mark.parametrize("entry", [*evp.list_tasks(), *evp.list_methods()], ids=lambda entry: entry.name)
+def test_readme_tables_have_every_task_and_method(entry):
+    (row,) = re.findall(rf"^\| `{entry.name}` \|.*$", README, re.MULTILINE)
+    if entry in evp.list_methods():
+        cells = [cell.strip() for cell in row.split("|")]
+        assert cells[2:4] == [entry.family, entry.principle]
+
+
+@pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
+def test_named_files_and_links_exist(text):
+    links = re.findall(r"\]\(([^)#]+)\)", text)
+    paths = re.findall(r"`((?:ebm_vs_prob|studies|docs|tests|benchmarks)/[\w./-]*)`", text)
+    missing = [name for name in [*links, *paths] if "://" not in name and not (ROOT / name).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
+def test_named_make_targets_exist(text):
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in set(re.findall(r"(?:`|^)make ([a-z][\w-]*)", text, re.MULTILINE)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_commands_in_the_readme_parse(capsys):
+    for command in set(re.findall(r"ebm-vs-prob ([a-z]+)", README)):
+        assert main([command, "--help"]) == 0
