@@ -16,12 +16,20 @@ WIDTHS = (1.0, 4.0)
 UNIFORM_SHARE = 0.1
 
 
-def distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Euclidean distances (..., n, m) between the rows of (..., n, d) and (..., m, d), from differences.
+def squared_distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Squared Euclidean distances (..., n, m) between the rows of (..., n, d) and (..., m, d), from differences.
 
     By products instead, as torch would from 26 rows on, small distances lose their digits, and depend on the batch.
     """
-    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+    dim = a.shape[-1]
+    if dim > 8:
+        return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square()
+    difference = a[..., :, None, 0] - b[..., None, :, 0]
+    squared = difference * difference
+    for k in range(1, dim):
+        difference = a[..., :, None, k] - b[..., None, :, k]
+        squared = torch.addcmul(squared, difference, difference)
+    return squared
 
 
 class DataKernel:
@@ -47,7 +55,7 @@ class DataKernel:
         count = min(count or self.num_centers, self.y.shape[1])
         if not x.shape[-1]:
             return self.y[:, None, :count]
-        nearest = distances(x, self.x).topk(count, largest=False).indices
+        nearest = squared_distances(x, self.x).topk(count, largest=False).indices
         replicates = torch.arange(self.y.shape[0], device=self.y.device).reshape(-1, 1, 1)
         return self.y[replicates, nearest]
 
@@ -107,14 +115,16 @@ class DataKernel:
         """ln of the proposal's density at y (R, Q, M, dy), in nats, (R, Q, M)."""
         count, dim = centers.shape[2:]
         replicates, queries, draws, _ = y.shape
-        squared = (
-            distances(y.flatten(0, 1), centers.flatten(0, 1)).square().reshape(replicates, queries, draws, count)
-        )
+        squared = squared_distances(y.flatten(0, 1), centers.flatten(0, 1)).reshape(replicates, queries, draws, count)
+        nearest = squared.amin(-1, keepdim=True)
+        excess = nearest - squared
         norm = math.log((1 - UNIFORM_SHARE) / (count * widths.shape[1])) - 0.5 * dim * math.log(2 * math.pi)
         parts = [torch.full_like(squared[..., 0], math.log(UNIFORM_SHARE) - self.box.log_volume)]
-        for width in widths.T.unsqueeze(-1).unsqueeze(-1):
-            kernel = (squared / (-2 * width.unsqueeze(-1) ** 2)).logsumexp(-1)
-            parts.append(kernel + norm - dim * width.log())
+        for width in widths.T[:, :, None, None]:
+            precision = 0.5 / width.square()
+            # Below e^-40 a kernel adds nothing to the nearest one; unclamped, exp would spend its time on denormals.
+            others = (excess * precision.unsqueeze(-1)).clamp_min_(-40.0).exp_().sum(-1).log()
+            parts.append(others - nearest[..., 0] * precision + norm - dim * width.log())
         return torch.stack(parts).logsumexp(0)
 
     def draw(self, x: torch.Tensor, num_samples: int, seeds: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:

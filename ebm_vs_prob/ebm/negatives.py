@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ..data_kernel import distances
+from ..data_kernel import squared_distances
 from ..energies import energy_and_gradient
 
 
@@ -50,6 +50,6 @@ def nearest_distance(y: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
     """Distance of each y (R, B, K, dy) to the nearest of its training answers (R, B or 1, C, dy): (R, B, K)."""
     replicates, size, count, dim = y.shape
     if answers.shape[1] == 1:
-        flat = distances(y.reshape(replicates, size * count, dim), answers[:, 0])
-        return flat.amin(-1).reshape(replicates, size, count)
-    return distances(y, answers).amin(-1)
+        squared = squared_distances(y.reshape(replicates, size * count, dim), answers[:, 0])
+        return squared.amin(-1).sqrt().reshape(replicates, size, count)
+    return squared_distances(y, answers).amin(-1).sqrt()
