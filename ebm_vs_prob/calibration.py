@@ -15,8 +15,8 @@ from .prob.quadrature import Quadrature
 if TYPE_CHECKING:
     from .model import Model
 
-#: Validation pairs of a replicate; of them, by output dimension, those that get a partition function where x varies: one
-#: costs hundreds of energies in one dimension and up to 1e5 in two.
+#: Validation pairs of a replicate; of them, by output dimension, those that get a partition function where x varies:
+#: one costs hundreds of energies in one dimension and up to 1e5 in two.
 PAIRS, QUERIES = 256, {1: 64, 2: 16}
 #: Queries and proposals of importance sampling beyond two dimensions.
 IMPORTANCE_QUERIES, PROPOSALS = 64, 1024
@@ -34,10 +34,11 @@ def fit_beta(model: Model) -> torch.Tensor:
 
     Temperature scaling (Guo et al. 2017, section 4.2; beta is 1/T) of a density. Up to two output dimensions ln Z is a
     quadrature whose nodes are refined at one beta, reused to find the next, and refined again until ln beta is stable
-    to 1e-3; beyond, it is importance sampling on fixed proposals of `model.data_kernel`. The objective is convex in beta.
+    to 1e-3; beyond, it is importance sampling on fixed proposals of `model.data_kernel`. The objective is convex in
+    beta.
 
-    An energy that is no lower at the data than elsewhere gets the smallest beta, at which the density is all but uniform;
-    NaN for a replicate whose energies are not finite or whose training failed.
+    An energy that is no lower at the data than elsewhere gets the smallest beta, at which the density is all but
+    uniform; NaN for a replicate whose energies are not finite or whose training failed.
     """
     x, y = _validation_pairs(model)
     if not x.shape[-1]:

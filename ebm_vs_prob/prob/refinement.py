@@ -107,7 +107,7 @@ class Refinement:
         found = _take(best, cell)
         low, high = self.target.bounds
         step = torch.full_like(found, self.half / self.rule.order)
-        for _ in range(_PROBE_STEPS):
+        for _ in range(_PROBE_STEPS if count else 0):
             gradient = self._gradient(y)
             if gradient is None:
                 break
@@ -118,7 +118,8 @@ class Refinement:
             y, found = torch.where(better[..., None], trial, y), torch.where(better, value, found)
             step = torch.where(better, step * 1.5, step * 0.3)
             self.evaluations += 4 * count  # a gradient counts as three forward passes
-        self.largest = torch.fmax(self.largest, found.nan_to_num(-math.inf, posinf=-math.inf).amax(1))
+        if count:
+            self.largest = torch.fmax(self.largest, found.nan_to_num(-math.inf, posinf=-math.inf).amax(1))
         return y, found
 
     def _gradient(self, y: torch.Tensor) -> torch.Tensor | None:
