@@ -257,7 +257,7 @@ def _task_section(inputs: Inputs, task: str, album: Album) -> dict[str, Any]:
         title = f"{task}: energy landscapes as ε shrinks"
         yield album.add(pictures.landscape_figure(inputs, task), f"{task}_landscapes", title, _RANKS, vector=False)
         title = f"{task}: answers and samples on the data"
-        yield album.add(pictures.answers_figure(inputs, task), f"{task}_answers", title, _POINTS, vector=False)
+        yield album.add(pictures.answers_figure(inputs, task), f"{task}_points", title, _POINTS, vector=False)
         title = f"{task}: what each arm makes of x"
         yield album.add(pictures.digits_figure(inputs, task), f"{task}_gallery", title, _DIGITS, vector=False)
         if len(inputs.thicknesses(task)) > 1:
@@ -283,7 +283,7 @@ def _unmeasured(inputs: Inputs, labels: dict[str, str]) -> list[str]:
 
 
 def exploratory(inputs: Inputs, slopes: pd.DataFrame) -> list[str]:
-    """Observations that no criterion tests, each with its numbers: what the exact model itself does as the data thin."""
+    """Observations that no criterion tests, with their numbers: what the exact model itself does as the data thin."""
     exact = {arm.name for arm in inputs.study.arms if arm.method == "exact"}
     labels = {look.label for look in inputs.looks().values() if look.name in exact}
     meaning = {

@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001
 """Pictures of a report: energy landscapes, answers and samples on the data, and digits."""
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
 _DATA = "#f2541b"
 _COLUMNS_OF_SCATTER = 4
+_SIDE = 8
 
 
 def energy_ranks(energy: NDArray[Any]) -> NDArray[np.float64]:
@@ -63,11 +63,16 @@ def _plane(arrays: Arrays, what: str) -> tuple[NDArray[Any], NDArray[Any]] | Non
 def _panels(arms: list[Look], eps: list[float], size: float) -> tuple[Figure, Any]:
     # Fixed margins: a constrained layout of so many panels takes longer than drawing them.
     width, height, left, right, top = size * len(eps) + 2.05, size * len(arms) + 0.35, 1.25, 0.8, 0.3
-    figure = new_figure(width, height, "none")
-    margins = {"left": left / width, "right": 1 - right / width, "top": 1 - top / height, "bottom": 0.05 / height}
-    panels = figure.subplots(
-        len(arms), len(eps), squeeze=False, gridspec_kw={**margins, "wspace": 0.07, "hspace": 0.07}
-    )
+    figure = new_figure(width, height, constrained=False)
+    grid = {
+        "wspace": 0.07,
+        "hspace": 0.07,
+        "left": left / width,
+        "right": 1 - right / width,
+        "top": 1 - top / height,
+        "bottom": 0.05 / height,
+    }
+    panels = figure.subplots(len(arms), len(eps), squeeze=False, gridspec_kw=grid)
     for panel in panels.flat:
         panel.set_xticks([])
         panel.set_yticks([])
@@ -182,41 +187,45 @@ def _limits(inputs: Inputs, task: str) -> tuple[tuple[float, float], tuple[float
 def digits_figure(inputs: Inputs, task: str, examples: int = 10) -> Figure | None:
     """x, a held-out digit that has it, and what each arm answers and draws; None unless y is an 8 by 8 image."""
     sets = {arm: arrays for (where, arm, _), arrays in inputs.arrays.items() if where == task}
-    arms = [look for look in _arms(inputs, task, "data_y") if look.name in sets]
-    if not arms or np.asarray(sets[arms[0].name]["data_y"]).shape[-1] != 64:
+    arms = _arms(inputs, task, "data_y")
+    if not arms or np.asarray(sets[arms[0].name]["data_y"]).shape[-1] != _SIDE**2:
         return None
     first = sets[arms[0].name]
     data_x, data_y = np.asarray(first["data_x"]), np.asarray(first["data_y"])
-    rows = _distinct(data_x, data_y)[:examples]
-    columns: list[tuple[str, str, Arrays, str]] = []
+    rows = _distinct(data_x)[:examples]
+    columns = [("x", INK, [data_x[i] for i in rows], data_x), ("held-out y", INK, [data_y[i] for i in rows], data_y)]
     for look in arms:
         for what, word in (("answers", "answer"), ("samples", "sample")):
             if f"{what}_y" in sets[look.name]:
-                columns.append((f"{_wrapped(look.label, 17)}\n{word}", look.colour, sets[look.name], what))
+                made = [_with_same_x(sets[look.name], what, data_x[i]) for i in rows]
+                columns.append((f"{_wrapped(look.label, 22)}, {word}", look.colour, made, data_y))
+    pitch = _SIDE + 2
+    mosaic = np.full((len(rows) * pitch, len(columns) * pitch), np.nan)
+    for j, (_, _, made, scale) in enumerate(columns):
+        for i, values in enumerate(made):
+            if values is not None:
+                mosaic[i * pitch : i * pitch + _SIDE, j * pitch : j * pitch + _SIDE] = _image(values, scale)
     with house_style():
-        figure = new_figure(0.78 * (len(columns) + 2), 0.66 * len(rows) + 0.9)
-        panels = figure.subplots(len(rows), len(columns) + 2, squeeze=False)
-        for panel in panels.flat:
-            panel.set_axis_off()
-        for panel, (title, colour) in zip(
-            panels[0], [("x", INK), ("held-out y", INK), *((c[0], c[1]) for c in columns)], strict=True
-        ):
-            panel.set_title(title, fontsize=6, color=colour, loc="left", rotation=38, ha="left", va="bottom")
-        for row, index in zip(panels, rows, strict=True):
-            _image(row[0], data_x[index])
-            _image(row[1], data_y[index])
-            for panel, (_, _, arrays, what) in zip(row[2:], columns, strict=True):
-                match = _with_same_x(arrays, what, data_x[index])
-                if match is not None:
-                    _image(panel, match)
-                else:
-                    panel.text(0.5, 0.5, "–", transform=panel.transAxes, ha="center", va="center")
+        width, height = 0.62 * len(columns) + 0.9, 0.62 * len(rows) + 1.35
+        figure = new_figure(width, height, constrained=False)
+        panel = figure.add_axes((0.0, 0.0, 0.62 * len(columns) / width, 0.62 * len(rows) / height))
+        panel.imshow(mosaic, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+        panel.set_axis_off()
+        for j, (title, colour, _, _) in enumerate(columns):
+            place: dict[str, Any] = {
+                "rotation": 45,
+                "rotation_mode": "anchor",
+                "ha": "left",
+                "va": "bottom",
+                "clip_on": False,
+            }
+            panel.text((j + 0.3) * pitch, -1.5, title, fontsize=7, color=colour, **place)
     return figure
 
 
-def _distinct(x: NDArray[Any], y: NDArray[Any]) -> list[int]:
-    """The first row of each distinct x."""
-    return sorted(np.unique(np.round(x, 6), axis=0, return_index=True)[1].tolist()) if len(x) == len(y) else []
+def _distinct(x: NDArray[Any]) -> list[int]:
+    """The first row of each distinct x, in order."""
+    return sorted(np.unique(np.round(x, 6), axis=0, return_index=True)[1].tolist())
 
 
 def _with_same_x(arrays: Arrays, what: str, x: NDArray[Any]) -> NDArray[Any] | None:
@@ -226,6 +235,9 @@ def _with_same_x(arrays: Arrays, what: str, x: NDArray[Any]) -> NDArray[Any] | N
     return made[hits[0]] if hits.size else None
 
 
-def _image(panel: Axes, values: NDArray[Any]) -> None:
+def _image(values: NDArray[Any], scale: NDArray[Any]) -> NDArray[Any]:
+    """A square image blown up to the side of a digit, 0 and 1 the extremes of the data, what lies beyond clipped."""
+    low, high = float(np.min(scale)), float(np.max(scale))
     side = math.isqrt(values.size)
-    panel.imshow(values.reshape(side, side), cmap="gray_r", vmin=min(0.0, float(values.min())), interpolation="nearest")
+    unit = np.clip((np.asarray(values, dtype=np.float64) - low) / max(high - low, 1e-12), 0.0, 1.0)
+    return np.kron(unit.reshape(side, side), np.ones((_SIDE // side, _SIDE // side)))
