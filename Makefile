@@ -20,7 +20,7 @@ PYTEST_WORKERS ?= 2
 export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
-.PHONY: help study report test test-slow check clean
+.PHONY: help study report test test-slow check benchmark clean
 
 help:
 	@sed -n 's/^#: //p' $(MAKEFILE_LIST)
@@ -57,6 +57,11 @@ check: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+#: make benchmark  training steps a second beside torchebm and plain Pyro, on a quiet machine
+benchmark: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev,benchmark]'
+	$(BIN)/python -m benchmarks.training_step --compile --out benchmarks/training_step.json
 
 #: make clean      remove caches and builds; results, reports and .venv stay
 clean:

@@ -22,7 +22,7 @@ import ebm_vs_prob as evp
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-TARGETS = {"study", "report", "test", "test-slow", "check", "clean"}
+TARGETS = {"study", "report", "test", "test-slow", "check", "benchmark", "clean"}
 
 
 def pins() -> dict[str, Version]:

@@ -1,0 +1,75 @@
+"""Arms timed in turn: every round runs each arm once, so that whatever the machine does meets all of them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Arm:
+    """One way to train: `run(steps)` takes that many optimiser steps with `replicates` models side by side.
+
+    Attributes:
+        name: what the table prints.
+        replicates: models that one step advances.
+        run: takes the steps.
+        setup_seconds: wall time of the first turn less a usual one: compilation, and memory not yet allocated.
+        wall, cpu: seconds of each timed round, by the clock and by the process.
+    """
+
+    name: str
+    replicates: int
+    run: Callable[[int], object]
+    setup_seconds: float = 0.0
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+
+@dataclass
+class Section:
+    """Arms that do the same work, and the names of those that the others are divided by."""
+
+    title: str
+    arms: list[Arm]
+    baselines: tuple[str, ...]
+
+    def arm(self, name: str) -> Arm:
+        return next(arm for arm in self.arms if arm.name == name)
+
+
+def interleave(arms: Sequence[Arm], steps: int, rounds: int, progress: Callable[[], object] = lambda: None) -> None:
+    """One untimed round, then `rounds` timed ones; each arm takes `steps` steps a round, in the given order."""
+    first = {}
+    for arm in arms:
+        started = time.perf_counter()
+        arm.run(steps)
+        first[arm.name] = time.perf_counter() - started
+        progress()
+    for _ in range(rounds):
+        for arm in arms:
+            wall, cpu = time.perf_counter(), time.process_time()
+            arm.run(steps)
+            arm.wall.append(time.perf_counter() - wall)
+            arm.cpu.append(time.process_time() - cpu)
+            progress()
+    for arm in arms:
+        arm.setup_seconds = max(0.0, first[arm.name] - statistics.median(arm.wall))
+
+
+def model_steps_per_second(arm: Arm, steps: int) -> float:
+    """Median over the rounds of (replicates x steps) / wall seconds."""
+    return statistics.median(arm.replicates * steps / seconds for seconds in arm.wall)
+
+
+def speed_up(arm: Arm, baseline: Arm) -> list[float]:
+    """Model-steps a second of `arm` over those of `baseline`, round by round."""
+    factor = arm.replicates / baseline.replicates
+    return [factor * other / own for own, other in zip(arm.wall, baseline.wall, strict=True)]
+
+
+def busy(arms: Sequence[Arm]) -> float:
+    """Share of the wall time that the process had the processor: 1 on a quiet machine with one thread."""
+    return sum(sum(arm.cpu) for arm in arms) / sum(sum(arm.wall) for arm in arms)
