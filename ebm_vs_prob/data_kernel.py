@@ -133,7 +133,7 @@ class DataKernel:
         Returns:
             Draws (R, n, num_samples, dy) and log-densities (R, n, num_samples) in nats.
         """
-        centers = self.centers(x).expand(-1, x.shape[1], -1, -1)
+        centers = self.centers(x, min(self.num_centers, 16)).expand(-1, x.shape[1], -1, -1)
         shape = (x.shape[1], num_samples, self.box.dim)
         normal, uniform = [], []
         for seed in seeds:

@@ -24,7 +24,7 @@ StepRule = Literal["line_search", "fixed", "scaled"]
 
 #: Beyond this many output dimensions a normaliser is estimated by importance sampling and samples are drawn by MALA.
 MAX_QUADRATURE_DIM = 2
-IMPORTANCE_SAMPLES = 2048
+IMPORTANCE_SAMPLES = 256
 
 
 @dataclass(frozen=True)

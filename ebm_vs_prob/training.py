@@ -17,13 +17,14 @@ import torch
 from torch import nn
 
 from .budget import Cost
-from .model import ReplicateStatus, Training
+from .model import Model, ReplicateStatus, Training
 from .seeding import torch_generator
 
 if TYPE_CHECKING:
     from .method import Setting
 
-BLOCK = 64  # steps of noise drawn at once
+BLOCK = 64  # steps of noise drawn at once, fewer where one step of one replicate already asks for many numbers
+BLOCK_NUMBERS = 2**18
 WARM_UP = 0.05  # share of the steps over which the learning rate rises
 
 
@@ -98,37 +99,33 @@ def batches(setting: Setting, noise: Mapping[str, Noise], steps: int) -> Iterato
     """
     x, y = training_data(setting)
     replicates = torch.arange(setting.num_replicates, device=setting.device).unsqueeze(1)
-    size = (BLOCK, setting.budget.batch_size)
+    largest = max((math.prod(spec.shape) for spec in noise.values()), default=1)
+    length = min(BLOCK, max(1, BLOCK_NUMBERS // largest))
+    size = (length, setting.budget.batch_size)
     pick = [torch_generator(seed, "minibatch") for seed in setting.seeds]
     sources = {name: [torch_generator(seed, "noise", name) for seed in setting.seeds] for name in noise}
 
     def draw(spec: Noise, generator: torch.Generator) -> torch.Tensor:
         sampler = torch.randn if spec.kind == "normal" else torch.rand
-        return sampler(BLOCK, *spec.shape, generator=generator, dtype=setting.dtype)
+        return sampler(length, *spec.shape, generator=generator, dtype=setting.dtype)
 
-    for start in range(0, steps, BLOCK):
+    for start in range(0, steps, length):
         rows = torch.stack([torch.randint(setting.budget.examples, size, generator=g) for g in pick], 1).to(x.device)
         block = {name: torch.stack([draw(noise[name], g) for g in gs], 1).to(x.device) for name, gs in sources.items()}
-        for k in range(min(BLOCK, steps - start)):
+        for k in range(min(length, steps - start)):
             yield Batch(x[replicates, rows[k]], y[replicates, rows[k]], rows[k], {n: b[k] for n, b in block.items()})
 
 
-def train(
-    setting: Setting,
-    module: nn.Module,
-    loss: Loss,
-    noise: Mapping[str, Noise] | None = None,
-    *,
-    energy_evaluations: float,
-) -> Training:
-    """Minimise `loss` (one number a replicate) over the parameters of `module`, in place.
+def train(model: Model, loss: Loss, noise: Mapping[str, Noise] | None = None) -> Training:
+    """Minimise `loss` (one number a replicate) over the parameters of `model.module`, in place.
 
-    `energy_evaluations` is what one example costs in one step (a forward pass 1, each backward pass 2); with the
-    module's own `multiply_adds` it gives the cost, and turns a budget of multiply-adds into steps. A replicate whose
-    loss or parameters stop being finite is marked failed with the step and the reason; the others go on as they were.
+    What a step costs follows from shapes: the method's `energy_evaluations` an example and the module's `multiply_adds`
+    an evaluation; it turns a budget of multiply-adds into steps. A replicate whose loss or parameters stop being finite
+    is marked failed with the step and the reason; the others go on as they were.
     """
+    setting, module = model.setting, model.module
     noise = noise or {}
-    evaluations = energy_evaluations * setting.budget.batch_size
+    evaluations = model.method.energy_evaluations(setting.options) * setting.budget.batch_size
     multiply_adds = evaluations * float(module.multiply_adds)  # type: ignore[arg-type]
     steps = setting.budget.steps_for(multiply_adds)
     optimizer = ReplicatedAdam(module, setting.options.learning_rate)

@@ -63,4 +63,4 @@ class MeanSquaredError(Method):
             energy: torch.Tensor = model.module(batch.x, batch.y)
             return energy.mean(-1)
 
-        return train(model.setting, model.module, loss, energy_evaluations=3)
+        return train(model, loss)

@@ -123,7 +123,7 @@ def expand(study: Study, scale_name: str) -> tuple[list[Draft], list[dict[str, s
                             batchable=method.batchable,
                             widths=_widths(task, network),
                             batch_size=budget.batch_size,
-                            multiply_adds=_multiply_adds(method, _widths(task, network), budget),
+                            multiply_adds=_multiply_adds(method, options, _widths(task, network), budget),
                         )
                     )
     return drafts, skipped
@@ -211,11 +211,11 @@ def _widths(task: Task, network: Network) -> tuple[int, ...]:
     return (sum(space.dim for space in spaces if isinstance(space, Box)), *network.hidden, 1)
 
 
-def _multiply_adds(method: type[Method], widths: tuple[int, ...], budget: Budget) -> float:
-    """Estimated cost of one trial's training: a forward pass and twice that backward, an example a step."""
+def _multiply_adds(method: type[Method], options: Any, widths: tuple[int, ...], budget: Budget) -> float:
+    """Estimated cost of one trial's training, from shapes: evaluations an example times the trunk's multiply-adds."""
     if method.principle == "exact":
         return 0.0
     if budget.multiply_adds is not None:
         return budget.multiply_adds
     forward = sum(before * after for before, after in pairwise(widths))
-    return 3.0 * forward * budget.batch_size * budget.steps
+    return method.energy_evaluations(options) * forward * budget.batch_size * budget.steps

@@ -39,6 +39,11 @@ class DenoisingScoreMatching(Method):
         return float(options.sigma * options.scale)
 
     @classmethod
+    def energy_evaluations(cls, options: Any) -> float:
+        # Forward 1 and its backward to y 2; the backward of the loss goes back through all three.
+        return 9.0
+
+    @classmethod
     def build(cls, setting: Setting) -> EnergyModel:
         return EnergyModel(cls, setting, build_energy(setting))
 
@@ -54,5 +59,4 @@ class DenoisingScoreMatching(Method):
             return denoising_score_matching_loss(gradient, noise, sigma)
 
         noise = {"y": Noise("normal", (setting.budget.batch_size, model.y_box.dim))}
-        # Forward 1 and its backward to y 2; the backward of the loss goes back through all three.
-        return train(setting, energy, loss, noise, energy_evaluations=9)
+        return train(model, loss, noise)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -51,6 +51,11 @@ class Hinge(Method):
     gaussian_optimum = GaussianOptimum(curvature=None)
 
     @classmethod
+    def energy_evaluations(cls, options: Any) -> float:
+        found, descent = options.descent_negatives, options.descent_negatives * options.descent_steps
+        return 3.0 * (descent + 1 + options.noise_negatives + 2 * found)
+
+    @classmethod
     def build(cls, setting: Setting) -> EnergyModel:
         return EnergyModel(cls, setting, build_energy(setting))
 
@@ -88,5 +93,4 @@ class Hinge(Method):
             "width": Noise("uniform", (size, noisy, 1)),
             "box": Noise("uniform", (size, found, y_dim)),
         }
-        evaluations = 3 * found * steps + 3 * (1 + noisy + 2 * found)
-        return train(setting, energy, loss, noise, energy_evaluations=evaluations)
+        return train(model, loss, noise)

@@ -55,6 +55,10 @@ class GibbsMaximumLikelihood(Method):
         return float(options.sigma * options.scale)
 
     @classmethod
+    def energy_evaluations(cls, options: Any) -> float:
+        return 3.0 * (1 + options.proposals)
+
+    @classmethod
     def build(cls, setting: Setting) -> DensityModel:
         return DensityModel(cls, setting, build_energy(setting))
 
@@ -97,4 +101,4 @@ class GibbsMaximumLikelihood(Method):
         }
         if bool((sigma > 0).any()):
             noise["y"] = Noise("normal", (size, y_dim))
-        return train(setting, energy, loss, noise, energy_evaluations=3 * (1 + options.proposals))
+        return train(model, loss, noise)

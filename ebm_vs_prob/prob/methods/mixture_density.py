@@ -131,4 +131,4 @@ class MixtureDensity(Method):
         def loss(batch: Batch) -> torch.Tensor:
             return elbo.replicate_losses(mixture, no_guide, batch.x, batch.y) / size
 
-        return train(model.setting, energy, loss, energy_evaluations=3)
+        return train(model, loss)
