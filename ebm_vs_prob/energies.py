@@ -189,15 +189,16 @@ def box_dims(setting: Setting) -> tuple[int, int]:
     return task.x_space.dim, task.y_space.dim
 
 
-def build_energy(setting: Setting) -> nn.Module:
+def build_energy(setting: Setting, level: bool = False) -> nn.Module:
     """The setting's replicated energy on its device, in its dtype: the package's own network, or the user's.
 
-    The network's last bias, the energy's level, stays 0: an objective that sees only differences of energies leaves it
-    a gradient of rounding errors, which Adam would scale up to a random walk.
+    The network's last bias, the energy's level, stays 0 unless `level` says that the objective sees it: one that sees
+    only differences leaves it a gradient of rounding errors, which Adam would scale up to a random walk.
     """
     if isinstance(setting.network, Network):
         network = MLPEnergy(setting.seeds, *box_dims(setting), setting.network)
-        nn.init.zeros_(network.trunk.biases[-1]).requires_grad_(False)
+        if not level:
+            nn.init.zeros_(network.trunk.biases[-1]).requires_grad_(False)
         energy: nn.Module = network
     else:
         from .replicated import replicated
