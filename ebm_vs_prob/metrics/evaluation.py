@@ -24,4 +24,10 @@ class Evaluation(Options):
         BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
         Field(min_length=1, description="step sizes of the rules `fixed` and `scaled`"),
     ] = (0.003, 0.01, 0.03, 0.1, 0.3)
+    reference_thickness: Annotated[
+        float,
+        Field(
+            gt=0, description="thickness at which `scaled` takes the steps of `fixed`; below it, smaller by the square"
+        ),
+    ] = 0.3
     seed: Annotated[int, Field(ge=0, lt=2**63, description="of starts, samples and uniform points")] = 0

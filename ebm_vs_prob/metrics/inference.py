@@ -23,10 +23,10 @@ def fixed(observed: Observed) -> dict[str, Measured]:
 
 
 def scaled(observed: Observed) -> dict[str, Measured]:
-    """The same by steps of a size times the square of the task's thickness; NaN at thickness 0."""
+    """The same by steps of a size times (thickness / reference thickness)², as curvature grows; NaN at thickness 0."""
     if not (observed.thickness > 0).any():
         raise NotMeasured("thickness = 0 scales every step to nothing")
-    return _grid(observed, "scaled", observed.thickness)
+    return _grid(observed, "scaled", observed.thickness / observed.evaluation.reference_thickness)
 
 
 def _grid(observed: Observed, rule: StepRule, scale: np.ndarray) -> dict[str, Measured]:
