@@ -440,7 +440,8 @@ def test_the_exact_model_wins_against_that_of_another_task(task, wrong):
 
 def test_descent_on_the_exact_log_density_succeeds_by_line_search_at_any_thickness():
     tasks = [circle(eps) for eps in (0.1, 0.01, 0.001)]
-    _, values = table_of(evp.fit("exact", tasks, seeds=[0, 1, 2]), tasks)
+    e = SMALL.model_copy(update={"inputs": 4, "fixed_steps": (0.01, 0.3)})
+    _, values = table_of(evp.fit("exact", tasks, seeds=[0, 1, 2]), tasks, e)
     for r in range(3):
         assert values["descent_success_line_search", r][0] == 1.0
         assert values["descent_success_scaled@0.3", r][0] == 1.0

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from ..errors import NoExactReference
 from .measured import Group, Measured, mean, named, noted
 from .observed import Observed, as_numpy
 
 
-def log_density(observed: Observed) -> np.ndarray:
-    """ln q(y | x) of the held-out pairs, (R, N) nats.
-
-    Raises:
-        NotNormalised: the model has none.
-    """
-    with torch.no_grad():
-        return as_numpy(observed.model.log_prob(*observed.test))
-
-
 def log_score(observed: Observed) -> dict[str, Measured]:
     """Mean log-density of held-out data (Good 1952), the logarithmic score."""
-    score = {"log_score": mean(log_density(observed))}
+    score = {"log_score": mean(observed.log_density)}
     return noted(score, observed.partition_note)
 
 
@@ -31,12 +20,13 @@ def likelihood_gap(observed: Observed) -> dict[str, Measured]:
 
     The same pairs under both, so that their scatter cancels where q is near p. NaN at thickness 0.
     """
-    gaps = np.full(observed.test[1].shape[:2], np.nan)
+    ours = observed.log_density
+    gaps = np.full(ours.shape, np.nan)
     reasons = set()
-    ours = log_density(observed)
     for r, task in enumerate(observed.tasks):
+        x, y = (part[r, : ours.shape[1]] for part in observed.test)
         try:
-            gaps[r] = as_numpy(task.reference.log_prob(observed.test[0][r], observed.test[1][r])) - ours[r]
+            gaps[r] = as_numpy(task.reference.log_prob(x, y)) - ours[r]
         except NoExactReference as error:
             reasons.add(str(error))
     result = mean(gaps)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ..model import MAX_QUADRATURE_DIM
 from ..seeding import stream, torch_generator
 from .evaluation import Evaluation
 from .measured import NotMeasured
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 ANSWERS_PER_INPUT = 256
 #: Radius of the truth's tube where the thickness is 0, and the share of the truth within it elsewhere.
 TUBE_RADIUS_AT_ZERO, TUBE_SHARE = 0.05, 0.99
+#: Held-out pairs whose density is taken where each x costs an importance sampling, and x whose partition is checked.
+IMPORTANCE_PAIRS, CHECKED_PARTITIONS = 32, 8
 #: Importance weights whose Pareto shape exceeds this say little of a partition function (Vehtari et al. 2024).
 MAX_PARETO_K = 0.7
 
@@ -95,13 +98,30 @@ class Observed:
         each = max(2, -(-self.evaluation.samples // self.distinct_inputs.shape[1]))
         return self.model.sample(self.distinct_inputs, each, seed=self.evaluation.seed)
 
+    @property
+    def estimates_partitions(self) -> bool:
+        """Whether the model's densities rest on partition functions that are computed, and not known."""
+        return self.model.sampling_kernel not in ("exact", "ancestral", "none")
+
+    @cached_property
+    def log_density(self) -> np.ndarray:
+        """ln q(y | x) of the held-out pairs, (R, N) nats; of the first 32 where each x costs an importance sampling.
+
+        Raises:
+            NotNormalised: the model has none.
+        """
+        dear = self.conditional and self.estimates_partitions and self.box.dim > MAX_QUADRATURE_DIM
+        x, y = (part[:, : IMPORTANCE_PAIRS if dear else None] for part in self.test)
+        with torch.no_grad():
+            return as_numpy(self.model.log_prob(x, y))
+
     @cached_property
     def partition_note(self) -> str:
-        """What is to be known of the partition functions behind this model's densities and samples; "" if nothing."""
-        if self.model.sampling_kernel in ("exact", "ancestral", "none"):
+        """What is to be known of the partition functions behind this model's log-densities; "" if nothing."""
+        if not self.estimates_partitions:
             return ""
         with torch.no_grad():
-            found = self.model.gibbs(self.distinct_inputs).diagnostics
+            found = self.model.gibbs(self.distinct_inputs[:, :CHECKED_PARTITIONS]).diagnostics
         nothing = torch.zeros(self.replicates, 1)
         doubts = {
             "partition function unresolved": as_numpy(found.get("unresolved", nothing)) > 0,

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ..energies import energy_and_gradient
-from .measured import Group, Measured, NotMeasured, named, quantile, scaled
+from .measured import Group, Measured, named, quantile, scaled
 from .observed import Observed, as_numpy
 
 #: Beyond this many dimensions of y, Hessians are taken at no more than `FEW_POINTS` held-out answers.
@@ -34,43 +34,32 @@ def largest_curvature(module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> to
     return largest.masked_fill(~finite, torch.nan)
 
 
-def _at_answers(observed: Observed) -> dict[str, Measured]:
-    """95 % quantiles over held-out answers of |dF/dy| and of the largest signed eigenvalue of d²F/dy²."""
+def sharpness(observed: Observed) -> dict[str, Measured]:
+    """95 % quantiles over held-out answers of |dF/dy| and of the largest signed eigenvalue of d²F/dy².
+
+    Over the depth of the energy, median F(uniform) - median F(data), so that energies of any scale compare; NaN where
+    data do not lie lower than uniform points; the error leaves out that of the depth. And as they are, in nats per unit
+    and per squared unit, of normalised models only.
+    """
+    model, depth = observed.model, observed.depth
     x, y = (observed.placed(part) for part in observed.test)
     if y.shape[-1] > MANY_DIMS:
         x, y = x[:, :FEW_POINTS], y[:, :FEW_POINTS]
     with torch.no_grad():
-        energy, gradient = energy_and_gradient(observed.model.module, x, y)
-        norm = gradient.norm(dim=-1).where(energy.isfinite(), torch.nan)
-    curvature = largest_curvature(observed.model.module, x, y).where(energy.isfinite(), torch.nan)
-    return {"gradient": quantile(as_numpy(norm), 0.95), "curvature": quantile(as_numpy(curvature), 0.95)}
-
-
-def _shared(observed: Observed) -> dict[str, Measured]:
-    cached: dict[str, Measured] | None = observed.__dict__.get("_sharpness")
-    if cached is None:
-        cached = observed.__dict__["_sharpness"] = _at_answers(observed)
-    return cached
-
-
-def scale_free(observed: Observed) -> dict[str, Measured]:
-    """The quantiles over the depth of the energy, median F(uniform) - median F(data): comparable between energies of
-    any scale. NaN where data do not lie lower than uniform points. The error leaves out that of the depth."""
-    depth = observed.depth
+        energy, gradient = energy_and_gradient(model.module, x, y)
+    known = energy.isfinite()
+    norm = quantile(as_numpy(gradient.norm(dim=-1).where(known, torch.nan)), 0.95)
+    curvature = quantile(as_numpy(largest_curvature(model.module, x, y).where(known, torch.nan)), 0.95)
     per_depth = np.divide(1.0, depth, out=np.full(depth.shape, np.nan), where=depth > 0)
-    note = "held-out answers have no lower energy than uniform points" if (depth <= 0).any() else ""
-    return {f"sharpness_{name}": scaled(m, per_depth, note) for name, m in _shared(observed).items()}
+    flat = "held-out answers have no lower energy than uniform points" if (depth <= 0).any() else ""
+    raw = np.full(observed.replicates, 1.0 if model.normalised else np.nan)
+    scale = "" if model.normalised else f"{model.method.name}: an unnormalised energy has no scale; see sharpness_*"
+    return {
+        "sharpness_gradient": scaled(norm, per_depth, flat),
+        "sharpness_curvature": scaled(curvature, per_depth, flat),
+        "gradient_norm_p95": scaled(norm, raw, scale),
+        "curvature_p95": scaled(curvature, raw, scale),
+    }
 
 
-def raw(observed: Observed) -> dict[str, Measured]:
-    """The quantiles themselves, in nats per unit and per squared unit: normalised models only."""
-    if not observed.model.normalised:
-        raise NotMeasured(f"{observed.model.method.name}: an unnormalised energy has no scale; see sharpness_*")
-    shared = _shared(observed)
-    return {"gradient_norm_p95": shared["gradient"], "curvature_p95": shared["curvature"]}
-
-
-GROUPS = (
-    Group(named("sharpness_gradient", "sharpness_curvature"), scale_free),
-    Group(named("gradient_norm_p95", "curvature_p95"), raw),
-)
+GROUPS = (Group(named("sharpness_gradient", "sharpness_curvature", "gradient_norm_p95", "curvature_p95"), sharpness),)
