@@ -46,8 +46,7 @@ def sections(parts: list[Part], compiled: bool) -> list[Section]:
         for hidden, replicates in (((128, 128), (8,)), ((32, 32), (8, 32))):
             built.append(score_matching.section(score_matching.Workload(hidden), replicates, compiled))
     if Part.variational_autoencoder in parts:
-        workload = variational_autoencoder.Workload()
-        built.append(variational_autoencoder.section(workload, (16, 32)))
+        built.append(variational_autoencoder.section((16, 32)))
     return built
 
 

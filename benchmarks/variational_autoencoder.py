@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -14,7 +15,8 @@ from torch import nn
 
 from ebm_vs_prob.budget import Budget
 from ebm_vs_prob.energies import Network, ReplicatedMLP
-from ebm_vs_prob.method import MethodOptions, Setting
+from ebm_vs_prob.method import Method, MethodOptions, Setting
+from ebm_vs_prob.model import Model, Training
 from ebm_vs_prob.options import OptionBatch
 from ebm_vs_prob.prob.noise import SuppliedNoise
 from ebm_vs_prob.prob.objectives import ReplicatedELBO
@@ -65,6 +67,9 @@ class Workload:
         )
 
 
+WORKLOAD = Workload()
+
+
 class ReplicatedVAE(nn.Module):
     """R autoencoders with stacked weights; model and guide live in a replicate plate around the data plate."""
 
@@ -97,19 +102,42 @@ class ReplicatedVAE(nn.Module):
             pyro.sample("z", dist.Normal(loc, log_scale.exp(), validate_args=False).to_event(1))
 
 
-def replicated(workload: Workload, replicates: int) -> Callable[[int], object]:
-    """The package's training loop on Pyro's ELBO, one number a replicate, noise supplied from outside."""
-    vae = ReplicatedVAE(workload, range(replicates))
-    elbo = ReplicatedELBO()
+class VariationalAutoencoder(Method):
+    """The negative ELBO of every replicate, with noise supplied from outside, by the package's own training loop."""
 
-    def loss(batch: Batch) -> torch.Tensor:
-        with SuppliedNoise({"z": batch.noise["z"]}):
-            return elbo.replicate_losses(vae.model, vae.guide, batch.y) / workload.batch_size
+    name = "variational_autoencoder"
+    family = "prob"
+    principle = "likelihood"
+    normalised = True
+    summary = "variational autoencoder by the ELBO (Kingma and Welling 2014)"
 
-    noise = {"z": Noise("normal", (workload.batch_size, workload.latent_dim))}
+    @classmethod
+    def energy_evaluations(cls, options: Any) -> float:
+        return 3.0
+
+    @classmethod
+    def build(cls, setting: Setting) -> Model:
+        return Model(cls, setting, ReplicatedVAE(WORKLOAD, setting.seeds))
+
+    @classmethod
+    def train(cls, model: Model) -> Training:
+        vae: Any = model.module
+        elbo, workload = ReplicatedELBO(), vae.workload
+
+        def loss(batch: Batch) -> torch.Tensor:
+            with SuppliedNoise(batch.noise):
+                return elbo.replicate_losses(vae.model, vae.guide, batch.y) / workload.batch_size
+
+        return train(model, loss, {"z": Noise("normal", (workload.batch_size, workload.latent_dim))})
+
+
+def replicated(replicates: int) -> Callable[[int], object]:
+    """The package's training loop on Pyro's ELBO, one number a replicate."""
+    model = VariationalAutoencoder.build(WORKLOAD.setting(replicates, 1))
 
     def run(steps: int) -> object:
-        return train(workload.setting(replicates, steps), vae, loss, noise, energy_evaluations=3)
+        model.setting = WORKLOAD.setting(replicates, steps)
+        return VariationalAutoencoder.train(model)
 
     return run
 
@@ -144,33 +172,33 @@ def _perceptron(sizes: Sequence[int]) -> nn.Sequential:
     )
 
 
-def svi_loop(workload: Workload) -> Callable[[int], object]:
+def svi_loop() -> Callable[[int], object]:
     """`pyro.infer.SVI` with `Trace_ELBO` and `pyro.optim.Adam`."""
     pyro.clear_param_store()
-    vae = PlainVAE(workload)
+    vae = PlainVAE(WORKLOAD)
     svi = SVI(vae.model, vae.guide, Adam({"lr": LEARNING_RATE}), Trace_ELBO())
-    _, data = workload.task.sample(workload.examples, 0)
+    _, data = WORKLOAD.task.sample(WORKLOAD.examples, 0)
     data = data.float()
 
     def run(steps: int) -> None:
         for _ in range(steps):
-            svi.step(data[torch.randint(len(data), (workload.batch_size,))])
+            svi.step(data[torch.randint(len(data), (WORKLOAD.batch_size,))])
 
     return run
 
 
-def check_same_loss(workload: Workload) -> None:
+def check_same_loss() -> None:
     """Raise unless both ways give the same ELBO for the same weights, data and noise."""
-    together, plain = ReplicatedVAE(workload, (0,)), PlainVAE(workload)
+    together, plain = ReplicatedVAE(WORKLOAD, (0,)), PlainVAE(WORKLOAD)
     for stacked, single in ((together.encoder, plain.encoder), (together.decoder, plain.decoder)):
         linears = [layer for layer in single if isinstance(layer, nn.Linear)]
         with torch.no_grad():
             for linear, weight, bias in zip(linears, stacked.weights, stacked.biases, strict=True):
                 linear.weight.copy_(weight[0].T)
                 linear.bias.copy_(bias[0, 0])
-    _, y = workload.task.sample(workload.batch_size, 0)
+    _, y = WORKLOAD.task.sample(WORKLOAD.batch_size, 0)
     y = y.float()
-    noise = torch.randn(workload.batch_size, workload.latent_dim, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(WORKLOAD.batch_size, WORKLOAD.latent_dim, generator=torch.Generator().manual_seed(0))
     with SuppliedNoise({"z": noise}):
         expected = Trace_ELBO().differentiable_loss(plain.model, plain.guide, y)
         own = ReplicatedELBO().replicate_losses(together.model, together.guide, y[None])
@@ -178,13 +206,13 @@ def check_same_loss(workload: Workload) -> None:
     pyro.clear_param_store()
 
 
-def section(workload: Workload, replicates: Sequence[int]) -> Section:
+def section(replicates: Sequence[int]) -> Section:
     """`replicates` models together against a plain SVI loop, and against the same code one model at a time."""
-    check_same_loss(workload)
-    arms = [Arm(SVI_LOOP, 1, svi_loop(workload)), Arm(ALONE, 1, replicated(workload, 1))]
-    arms += [Arm(f"{count} replicates", count, replicated(workload, count)) for count in replicates]
-    width = "x".join(str(units) for units in workload.hidden)
+    check_same_loss()
+    arms = [Arm(SVI_LOOP, 1, svi_loop()), Arm(ALONE, 1, replicated(1))]
+    arms += [Arm(f"{count} replicates", count, replicated(count)) for count in replicates]
+    width = "x".join(str(units) for units in WORKLOAD.hidden)
     title = (
-        f"Pyro VAE, y {workload.y_dim}, z {workload.latent_dim}, hidden {width} each way, batch {workload.batch_size}"
+        f"Pyro VAE, y {WORKLOAD.y_dim}, z {WORKLOAD.latent_dim}, hidden {width} each way, batch {WORKLOAD.batch_size}"
     )
     return Section(title, arms, baselines=(SVI_LOOP, ALONE))
