@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from synthetic_results import row, study_arrays, study_results, table
 
-from ebm_vs_prob.report import bibtex, figures, page, pictures, style, tables
+from ebm_vs_prob.report import bibtex, figures, page, pictures, rendering, style, tables
 from ebm_vs_prob.report.inputs import Inputs, flatten
 from ebm_vs_prob.study.schema import load_study
 
@@ -182,17 +182,17 @@ def test_figures_leave_the_callers_matplotlib_alone(written):
 
     before = dict(matplotlib.rcParams)
     figure = figures.metric_figure(written.inputs, "circle", ["tube_mass"])
-    figures.to_svg(figure, "tube_mass")
+    rendering.to_svg(figure, "tube_mass")
     assert dict(matplotlib.rcParams) == before
 
 
 def test_svg_keeps_the_numbers_that_are_read_and_follows_the_scheme(written):
-    svg = figures.to_svg(figures.metric_figure(written.inputs, "circle", ["tube_mass"]), "one")
+    svg = rendering.to_svg(figures.metric_figure(written.inputs, "circle", ["tube_mass"]), "one")
     assert ">0.003<" in svg
     assert style.INK not in svg
     assert "currentColor" in svg
     assert "width=" not in svg.split(">")[0]
-    other = figures.to_svg(figures.metric_figure(written.inputs, "circle", ["tube_mass"]), "two")
+    other = rendering.to_svg(figures.metric_figure(written.inputs, "circle", ["tube_mass"]), "two")
     assert not set(re.findall(r' id="([^"]*)"', svg)) & set(re.findall(r' id="([^"]*)"', other))
     assert set(re.findall(r'(?:href="#|url\(#)([^")]*)', svg)) == set(re.findall(r' id="([^"]*)"', svg))
 
@@ -202,6 +202,24 @@ def test_axis_thins_to_the_right_with_zero_beyond():
     assert place[0.3] < place[0.03] < place[0.003] < place[0.0]
     assert place[0.03] - place[0.3] == pytest.approx(1.0)
     assert place[0.0] - place[0.003] == pytest.approx(1.0)
+
+
+def test_log_axes_follow_the_seeds_and_are_cut_at_round_off():
+    study = load_study("thin_manifold")
+    name = "sample_distance_median"
+    results = table(lambda arm, eps, seed: 1e-17 if eps == 0 else eps, name, ("exact",))
+    panel = figures.metric_figure(Inputs(study, "quick", results), "circle", [name]).axes[0]
+    assert panel.get_yscale() == "log"
+    low, high = panel.get_ylim()
+    assert 1e-6 < low < 1e-5
+    assert 0.3 < high < 1.0
+
+
+def test_steps_are_named_in_the_labels():
+    assert style.metric_look("descent_success_fixed@0.1").label == "Success, fixed step 0.1"
+    assert style.metric_look("descent_success_scaled@0.1").label == "Success, step 0.1 ε"
+    names = ["weight_norm", "descent_success_fixed@0.1", "descent_success_fixed@0.03", "unheard_of"]
+    assert style.in_order(names[::-1]) == [names[0], names[2], names[1], names[3]]
 
 
 def test_landscape_ranks_forget_the_scale_and_keep_the_order():
@@ -223,7 +241,7 @@ def test_landscape_axes_are_not_exchanged():
         "energy": -np.broadcast_to(axis[:, None], (8, 8)),
         "data_y": np.zeros((2, 2)),
     }
-    panel = figures.new_figure(2, 2).subplots()
+    panel = rendering.new_figure(2, 2).subplots()
     drawn = pictures._landscape(panel, arrays).get_array()
     assert drawn[:, -1].max() < drawn[:, 0].min()
 
@@ -276,6 +294,6 @@ def test_provenance_lists_distinct_values():
 
 def test_names_of_files_stay_in_their_folder(tmp_path):
     album = page.Album(tmp_path / "figures")
-    shown = album.add(figures.new_figure(1, 1), "../../escape", "t", "c", vector=True)
+    shown = album.add(rendering.new_figure(1, 1), "../../escape", "t", "c", vector=True)
     assert shown is not None
     assert [path.parent for path in tmp_path.rglob("*.svg")] == [tmp_path / "figures"]

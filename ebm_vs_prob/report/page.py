@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..study.claims import CLAIMS
 from ..study.verdicts import Verdict
-from . import figures, pictures, tables
+from . import figures, pictures, rendering, tables
 from .citation import bibtex
 from .inputs import Inputs
 from .style import GROUPS, interval, metric_look, p_value, plain
@@ -36,8 +36,9 @@ _POINTS = (
     "Points beyond the frame are not shown. One seed."
 )
 _CURVES = (
-    "Means over seeds with 95 % t intervals (geometric means on logarithmic axes). ε shrinks to the right; ε = 0 "
-    "stands apart, because no slope reaches it. Blue: ebm; red and orange: prob; grey: control."
+    "Means over seeds with 95 % t intervals (geometric means on logarithmic axes, which end five decades below the largest "
+    "value). ε shrinks to the right; ε = 0 stands apart, because no slope reaches it. Blue: ebm; red and orange: prob; "
+    "grey: control."
 )
 _FOREST = (
     "95 % intervals over seeds, paired; dashed: the bound fixed before the run, shaded: the side that the criterion "
@@ -73,10 +74,10 @@ class Album:
             return None
         name = re.sub(r"[^\w-]+", "-", name)
         if vector:
-            svg = figures.to_svg(figure, name)
-            (self.folder / f"{name}.svg").write_text(figures.standalone(svg), encoding="utf-8")
+            svg = rendering.to_svg(figure, name)
+            (self.folder / f"{name}.svg").write_text(rendering.standalone(svg), encoding="utf-8")
             return Shown(name, f"{name}.svg", title, caption, svg, "")
-        png, webp = figures.to_images(figure)
+        png, webp = rendering.to_images(figure)
         (self.folder / f"{name}.png").write_bytes(png)
         data = f"data:image/webp;base64,{base64.b64encode(webp).decode()}"
         return Shown(name, f"{name}.png", title, caption, "", data)

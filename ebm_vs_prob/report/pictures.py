@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .figures import drawn_text, house_style, new_figure
 from .inputs import Arrays, Inputs
+from .rendering import drawn_text, house_style, new_figure
 from .style import FAMILY_COLOURS, INK, Look
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def landscape_figure(inputs: Inputs, task: str) -> Figure | None:
             last = panels[0, -1].get_position()
             axes = figure.add_axes((last.x1 + 0.012, max(0.05, last.y1 - 0.35), 0.014, min(0.35, last.y1 - 0.05)))
             bar = figure.colorbar(image, cax=axes)
-            bar.set_label("share of the box with lower energy", fontsize=8)
+            bar.set_label("energy, by rank", fontsize=8)
             bar.ax.tick_params(labelsize=7)
             bar.outline.set_linewidth(0.4)
     return figure

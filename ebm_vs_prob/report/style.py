@@ -112,7 +112,12 @@ def metric_look(name: str) -> MetricLook:
     """How a metric is shown; one that is not known is shown under its own name. `metric@step` names its step."""
     stem, _, step = name.partition("@")
     look = _METRICS.get(stem, MetricLook(stem.replace("_", " "), "other"))
-    return MetricLook(f"{look.label} {step}", look.group, look.log) if step else look
+    if not step:
+        return look
+    label = (
+        look.label.replace("step scaled by ε", f"step {step} ε") if stem.endswith("_scaled") else f"{look.label} {step}"
+    )
+    return MetricLook(label, look.group, look.log)
 
 
 def in_order(names: Iterable[str]) -> list[str]:
