@@ -21,7 +21,7 @@ from ebm_vs_prob.metrics.landscapes import GRID, landscapes
 from ebm_vs_prob.metrics.measured import quantile
 from ebm_vs_prob.metrics.sharpness import largest_curvature
 
-SMALL = Evaluation(test_examples=128, inputs=8, starts=4, samples=128, max_steps=100)
+SMALL = Evaluation(test_examples=128, inputs=8, starts=4, samples=128, max_steps=100, fixed_steps=(0.01, 0.1))
 
 
 def circle(thickness=0.1, **options):
@@ -409,7 +409,7 @@ def test_digits_are_won_by_their_own_held_out_sets():
 def test_the_exact_model_wins_against_that_of_another_task(task, wrong):
     name, options = task
     truth = evp.get_task(name, **options)
-    e = Evaluation(test_examples=512, inputs=16, starts=4, samples=512, max_steps=60)
+    e = Evaluation(test_examples=512, inputs=16, starts=2, samples=512, max_steps=60, fixed_steps=(0.1,))
     exact = table_of(evp.fit("exact", truth), truth, e)[1]
     other = table_of(evp.fit("exact", evp.get_task(name, **{**options, **wrong})), truth, e)[1]
 
