@@ -36,7 +36,7 @@ _POINTS = (
     "Points beyond the frame are not shown. One seed."
 )
 _CURVES = (
-    "Means over seeds with 95 % t intervals (geometric means on logarithmic axes, which end five decades below the largest "
+    "Means over seeds, 95 % t intervals (geometric means on logarithmic axes, which end five decades below the largest "
     "value). ε shrinks to the right; ε = 0 stands apart, because no slope reaches it. Blue: ebm; red and orange: prob; "
     "grey: control."
 )
@@ -146,8 +146,7 @@ def _escape_markdown(value: object) -> str:
 
 def context(inputs: Inputs, verdicts: list[Verdict], album: Album) -> dict[str, Any]:
     """Everything that the two templates show."""
-    labels = {look.name: look.label for look in inputs.looks().values()}
-    study = inputs.study
+    study, labels = inputs.study, {look.name: look.label for look in inputs.looks().values()}
     trials = inputs.results.drop_duplicates(["budget", "task", "arm", "thickness", "seed"])
     criteria = tables.criteria_table(verdicts, labels)
     slopes = tables.slopes_table(inputs)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-_DATA = "#f2541b"
+_DATA = "#ff7a00"
 _COLUMNS_OF_SCATTER = 4
 _SIDE = 8
 
@@ -130,7 +130,7 @@ def _landscape(panel: Axes, arrays: Arrays) -> Any:
     )
     data = _plane(arrays, "data")
     if data is not None:
-        panel.plot(*(c[:96] for c in data), ".", color=_DATA, markersize=1.5, markeredgewidth=0, alpha=0.85)
+        panel.plot(*(c[:96] for c in data), ".", color=_DATA, markersize=2.2, markeredgewidth=0, alpha=0.9)
     panel.set_xlim(extent[0], extent[1])
     panel.set_ylim(extent[2], extent[3])
     return image
@@ -192,7 +192,11 @@ def digits_figure(inputs: Inputs, task: str, examples: int = 10) -> Figure | Non
         return None
     first = sets[arms[0].name]
     data_x, data_y = np.asarray(first["data_x"]), np.asarray(first["data_y"])
-    rows = _distinct(data_x)[:examples]
+    made_for = [arrays["answers_x"] for arrays in sets.values() if "answers_x" in arrays]
+    answered = np.concatenate([np.asarray(x) for x in made_for]) if made_for else data_x
+    rows = [i for i in _distinct(data_x) if (np.abs(answered - data_x[i]).max(axis=-1) < 1e-5).any()][:examples]
+    if not rows:
+        return None
     columns = [("x", INK, [data_x[i] for i in rows], data_x), ("held-out y", INK, [data_y[i] for i in rows], data_y)]
     for look in arms:
         for what, word in (("answers", "answer"), ("samples", "sample")):
