@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Cell:
     """One test of a comparison: at one thickness, or over a range of them for a slope.
 
-    `p` is two-sided; `holds` says on which side of the threshold the estimate lies, not that it is decided.
+    `p` is two-sided; `holds` says on which side of the bounds the seeds lie, not that it is decided.
     """
 
     thickness: tuple[float, ...]
@@ -41,17 +41,16 @@ class Cell:
     holds: bool
 
 
-def threshold_of(criterion: Any) -> tuple[str, float]:
-    """The side that the criterion asks for ("above" or "below") and its threshold.
+def bounds_of(criterion: Any) -> tuple[float | None, float | None]:
+    """The effect lies where the criterion says if it is above the first and below the second; None is no bound.
 
     Raises:
-        ValueError: neither or both are given.
+        ValueError: neither is given.
     """
-    pair = (getattr(criterion, "above", None), getattr(criterion, "below", None))
-    given = [(side, float(value)) for side, value in zip(("above", "below"), pair, strict=True) if value is not None]
-    if len(given) != 1:
-        raise invalid(f"criterion {criterion.id}: above, below", pair, "one of them a number")
-    return given[0]
+    above, below = getattr(criterion, "above", None), getattr(criterion, "below", None)
+    if above is None and below is None:
+        raise invalid(f"criterion {criterion.id}: above, below", (above, below), "a number in at least one of them")
+    return None if above is None else float(above), None if below is None else float(below)
 
 
 def compare(
@@ -68,7 +67,7 @@ def compare(
         UnknownName: the kind of criterion.
         ValueError: two values for one arm, thickness and seed.
     """
-    direction, threshold = threshold_of(criterion)
+    bounds = bounds_of(criterion)
     own, other = rows[rows["arm"] == arm], rows[rows["arm"] == against]
     metric = dict.fromkeys((arm, against), criterion.metric)
     steps: dict[str, float] = {}
@@ -78,7 +77,7 @@ def compare(
             if chosen is not None:
                 metric[name], steps[name] = chosen
     if criterion.kind == "slope":
-        return [_slope_cell(criterion, own, metric[arm], num_seeds, direction, threshold)], steps
+        return [_slope_cell(criterion, own, metric[arm], num_seeds, bounds)], steps
     if criterion.kind not in ("difference", "ratio"):
         raise unknown("kind of criterion", criterion.kind, ("slope", "difference", "ratio"))
     thicknesses = getattr(criterion, "thickness", None) or sorted(rows["thickness"].unique(), reverse=True)
@@ -87,7 +86,7 @@ def compare(
         first, second = _series(own, metric[arm], eps, num_seeds), _series(other, metric[against], eps, num_seeds)
         with np.errstate(divide="ignore", invalid="ignore"):
             values = first - second if criterion.kind == "difference" else first / second
-        cells.append(_test((float(eps),), values, criterion.kind, direction, threshold))
+        cells.append(_test((float(eps),), values, criterion.kind, bounds))
     return cells, steps
 
 
@@ -112,7 +111,7 @@ def _series(rows: pd.DataFrame, metric: str, thickness: float, num_seeds: int) -
 
 
 def _slope_cell(
-    criterion: Any, rows: pd.DataFrame, metric: str, num_seeds: int, direction: str, threshold: float
+    criterion: Any, rows: pd.DataFrame, metric: str, num_seeds: int, bounds: tuple[float | None, float | None]
 ) -> Cell:
     low, high = criterion.range
     eps = sorted({float(e) for e in rows["thickness"].dropna() if e > 0 and low * (1 - 1e-9) <= e <= high * (1 + 1e-9)})
@@ -121,11 +120,11 @@ def _slope_cell(
     else:
         table = np.stack([_series(rows, metric, e, num_seeds) for e in eps], axis=1)
         slopes = np.array([log_slope(eps, seed) for seed in table])
-    return _test(tuple(eps), slopes, "slope", direction, threshold)
+    return _test(tuple(eps), slopes, "slope", bounds)
 
 
 def _test(
-    thickness: tuple[float, ...], values: NDArray[np.float64], kind: str, direction: str, threshold: float
+    thickness: tuple[float, ...], values: NDArray[np.float64], kind: str, bounds: tuple[float | None, float | None]
 ) -> Cell:
     """Ratios by the sign test on their median, differences and slopes by Student's t.
 
@@ -136,21 +135,17 @@ def _test(
     failed = values.size - complete.size
     estimate: Estimate = median_estimate(complete) if kind == "ratio" else mean_estimate(complete)
 
-    def p_value(side: Side) -> float:
+    def p_value(threshold: float, side: Side) -> float:
         ranked = sign_p_value(complete, failed, threshold, side)
         if kind == "ratio":
             return ranked
         return max(mean_p_value(complete, threshold, side), ranked if failed else 0.0)
 
-    p_less, p_greater = p_value("less"), p_value("greater")
-    holds = (p_greater <= p_less) == (direction == "above")
-    return Cell(
-        thickness,
-        estimate.value,
-        estimate.low,
-        estimate.high,
-        complete.size,
-        failed,
-        two_sided(p_less, p_greater),
-        holds,
-    )
+    above, below = bounds
+    sides: list[tuple[float | None, Side, Side]] = [(above, "greater", "less"), (below, "less", "greater")]
+    given = [(threshold, inside, outside) for threshold, inside, outside in sides if threshold is not None]
+    # Inside means within every bound; outside means beyond any one of them, hence Bonferroni.
+    p_inside = max(p_value(threshold, inside) for threshold, inside, _ in given)
+    p_outside = min(1.0, len(given) * min(p_value(threshold, outside) for threshold, _, outside in given))
+    p = two_sided(p_inside, p_outside)
+    return Cell(thickness, estimate.value, estimate.low, estimate.high, complete.size, failed, p, p_inside <= p_outside)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from .comparisons import Cell, compare, threshold_of
+from .comparisons import Cell, bounds_of, compare
+from .schema import PRIMARY_BUDGET
 from .statistics import ALPHA, MIN_SEEDS, holm
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ class Verdict:
     task: str = ""
     arm: str = ""
     against: str = ""
-    direction: str = ""
-    threshold: float = _NONE
+    above: float | None = None
+    below: float | None = None
     law: float | None = None
     estimate: float = _NONE
     low: float = _NONE
@@ -89,17 +90,18 @@ def judge(study: Any, results: pd.DataFrame, num_seeds: int) -> list[Verdict]:
 
     Args:
         study: has `claims` (identifiers) and `criteria`.
-        results: the tidy table of `load_results`: one row per (trial, metric).
+        results: the tidy table of `load_results`: one row per (trial, metric). Only the primary budget decides.
         num_seeds: seeds of the plan, 0 to num_seeds - 1; one without a value counts as failed.
 
     Raises:
-        ValueError: a (task, arm, thickness, seed, metric) has two values, or a criterion has no threshold or two.
+        ValueError: a (task, arm, thickness, seed, metric) has two values, or a criterion has no bound.
     """
+    results = results[results["budget"] == PRIMARY_BUDGET]
     blocked = _why_no_verdict(results)
     measured = [
         _measure(criterion, task, arm, against, results, num_seeds)
         for criterion in study.criteria
-        for task in criterion.tasks or sorted(results["task"].unique())
+        for task in criterion.tasks
         for arm in criterion.arms
         for against in getattr(criterion, "against", None) or ("",)
     ]
@@ -121,10 +123,10 @@ def _why_no_verdict(results: pd.DataFrame) -> str:
 
 def _measure(criterion: Any, task: str, arm: str, against: str, results: pd.DataFrame, num_seeds: int) -> Verdict:
     """Estimate and test a comparison, without deciding it."""
-    direction, threshold = threshold_of(criterion)
+    above, below = bounds_of(criterion)
     rows = results[(results["task"] == task) & results["arm"].isin([arm, against])]
     cells, steps = compare(criterion, rows, arm, against, num_seeds)
-    weakest = max(cells, key=lambda cell: (cell.seeds < MIN_SEEDS, cell.p, -abs(cell.estimate - threshold)))
+    weakest = max(cells, key=lambda cell: (cell.seeds < MIN_SEEDS, cell.p, -_nearest(cell, above, below)))
     testable = min(cell.seeds for cell in cells) >= MIN_SEEDS
     one_direction = len({cell.holds for cell in cells}) == 1
     units = rows.loc[rows["metric"].astype(str).str.startswith(criterion.metric), "unit"].dropna()
@@ -141,8 +143,8 @@ def _measure(criterion: Any, task: str, arm: str, against: str, results: pd.Data
         task=task,
         arm=arm,
         against=against,
-        direction=direction,
-        threshold=threshold,
+        above=above,
+        below=below,
         law=getattr(criterion, "law", None),
         estimate=weakest.estimate,
         low=weakest.low,
@@ -155,6 +157,10 @@ def _measure(criterion: Any, task: str, arm: str, against: str, results: pd.Data
         cells=tuple(cells),
         steps=tuple(steps.items()),
     )
+
+
+def _nearest(cell: Cell, *bounds: float | None) -> float:
+    return min(abs(cell.estimate - bound) for bound in bounds if bound is not None)
 
 
 def _first_failure(rows: pd.DataFrame) -> str:
@@ -174,22 +180,29 @@ def _decide(verdict: Verdict, adjusted_p: float, blocked: str) -> Verdict:
     if blocked:
         return replace(verdict, reason=blocked)
     if adjusted_p > ALPHA:
-        inside = verdict.low <= verdict.threshold <= verdict.high
+        inside = any(verdict.low <= b <= verdict.high for b in (verdict.above, verdict.below) if b is not None)
         why = "the interval contains the threshold" if inside else "not decided after Holm's correction"
         return replace(verdict, reason=f"{why}{_at(verdict)}{failure}")
-    side = {True: verdict.direction, False: "below" if verdict.direction == "above" else "above"}
     parts = {
         holds: tuple(f"thickness {cell.thickness[0]:g}" for cell in verdict.cells if cell.holds is holds)
         for holds in (True, False)
     }
     if parts[True] and parts[False]:
         outcome: Outcome = "qualified"
-        reason = "; ".join(f"{side[h]} {verdict.threshold:g} at {', '.join(parts[h])}" for h in (True, False))
+        reason = "; ".join(f"{_where(verdict, h)} at {', '.join(parts[h])}" for h in (True, False))
         return replace(verdict, verdict=outcome, reason=reason + failure, holds_in=parts[True], fails_in=parts[False])
     holds = bool(parts[True])
     everywhere = " at every thickness" if len(verdict.cells) > 1 else ""
-    reason = f"{side[holds]} {verdict.threshold:g}{everywhere}{failure}"
+    reason = f"{_where(verdict, holds)}{everywhere}{failure}"
     return replace(verdict, verdict="supported" if holds else "refuted", reason=reason)
+
+
+def _where(verdict: Verdict, holds: bool) -> str:
+    """The side of the bounds in words: the one that the criterion asks for, or the other."""
+    if verdict.above is not None and verdict.below is not None:
+        return f"{'between' if holds else 'not between'} {verdict.above:g} and {verdict.below:g}"
+    bound, side = (verdict.above, "above") if verdict.above is not None else (verdict.below, "below")
+    return f"{side if holds else {'above': 'below', 'below': 'above'}[side]} {bound:g}"
 
 
 def _at(verdict: Verdict) -> str:
