@@ -42,11 +42,11 @@ class Section:
 
 def interleave(arms: Sequence[Arm], steps: int, rounds: int, progress: Callable[[], object] = lambda: None) -> None:
     """One untimed round, then `rounds` timed ones; each arm takes `steps` steps a round, in the given order."""
-    first = {}
+    first = []
     for arm in arms:
         started = time.perf_counter()
         arm.run(steps)
-        first[arm.name] = time.perf_counter() - started
+        first.append(time.perf_counter() - started)
         progress()
     for _ in range(rounds):
         for arm in arms:
@@ -55,8 +55,8 @@ def interleave(arms: Sequence[Arm], steps: int, rounds: int, progress: Callable[
             arm.wall.append(time.perf_counter() - wall)
             arm.cpu.append(time.process_time() - cpu)
             progress()
-    for arm in arms:
-        arm.setup_seconds = max(0.0, first[arm.name] - statistics.median(arm.wall))
+    for arm, seconds in zip(arms, first, strict=True):
+        arm.setup_seconds = max(0.0, seconds - statistics.median(arm.wall))
 
 
 def model_steps_per_second(arm: Arm, steps: int) -> float:

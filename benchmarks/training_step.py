@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import torch
@@ -109,7 +110,9 @@ def main(
     load = os.getloadavg()
     built = sections(part or list(Part), compiled)
     arms = [arm for section in built for arm in section.arms]
-    with Progress(console=console, transient=True) as progress:
+    with TemporaryDirectory() as cache, Progress(console=console, transient=True) as progress:
+        # Compilation is timed as a first run pays it: nothing from an earlier one.
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
         bar = progress.add_task("timing", total=len(arms) * (rounds + 1))
         interleave(arms, steps, rounds, lambda: progress.advance(bar))
     entries = [record(section, steps) for section in built]
