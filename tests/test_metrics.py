@@ -273,7 +273,7 @@ def test_descent_succeeds_below_the_stability_limit_of_its_step_and_not_above():
 
 def test_the_scaled_step_is_measured_in_the_tasks_own_thickness():
     tasks = [circle(0.3), circle(0.01)]
-    e = SMALL.model_copy(update={"fixed_steps": (1.0, 2.1)})
+    e = SMALL.model_copy(update={"fixed_steps": (1.0, 2.1), "reference_thickness": 1.0})
     model = HandMade(tasks, lambda x, y, r: ring(scale=tasks[r].thickness ** -2)(x, y, r))
     _, values = table_of(model, tasks, e)
     for r in range(2):
@@ -281,6 +281,17 @@ def test_the_scaled_step_is_measured_in_the_tasks_own_thickness():
         assert values["descent_steps_scaled@1", r][0] < 5
         assert values["descent_success_scaled@2.1", r][0] < 0.2
         assert values["descent_success_fixed@1", r][0] < 0.2
+
+
+def test_the_scaled_step_is_the_fixed_one_at_the_reference_thickness():
+    tasks = [circle(0.3), circle(0.1)]
+    e = SMALL.model_copy(update={"reference_thickness": 0.3, "fixed_steps": (0.05, 0.05 / 9)})
+    model = HandMade(tasks, lambda x, y, r: ring(scale=5.0)(x, y, r))
+    _, values = table_of(model, tasks, e)
+    for what in ("success", "steps"):
+        assert values[f"descent_{what}_scaled@0.05", 0] == values[f"descent_{what}_fixed@0.05", 0]
+        thin, same = values[f"descent_{what}_scaled@0.05", 1], values[f"descent_{what}_fixed@{0.05 / 9:g}", 1]
+        assert thin == pytest.approx(same)
 
 
 def test_sharpness_of_a_ring_of_known_curvature():
@@ -440,7 +451,8 @@ def test_the_exact_model_wins_against_that_of_another_task(task, wrong):
 
 def test_descent_on_the_exact_log_density_succeeds_by_line_search_at_any_thickness():
     tasks = [circle(eps) for eps in (0.1, 0.01, 0.001)]
-    e = SMALL.model_copy(update={"inputs": 4, "fixed_steps": (0.01, 0.3)})
+    # Stable below 2 ε^2 where fixed, hence below 2 at every ε where scaled from a thickness of 1.
+    e = SMALL.model_copy(update={"inputs": 4, "fixed_steps": (0.01, 0.3), "reference_thickness": 1.0})
     _, values = table_of(evp.fit("exact", tasks, seeds=[0, 1, 2]), tasks, e)
     for r in range(3):
         assert values["descent_success_line_search", r][0] == 1.0
