@@ -17,13 +17,14 @@ UNIFORM_SHARE = 0.1
 
 
 def squared_distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Squared Euclidean distances (..., n, m) between the rows of (..., n, d) and (..., m, d), from differences.
+    """Squared Euclidean distances (..., n, m) between the rows of (..., n, d) and (..., m, d).
 
-    By products instead, as torch would from 26 rows on, small distances lose their digits, and depend on the batch.
+    From differences in few dimensions, where answers may be close; by products they would lose their small digits.
     """
     dim = a.shape[-1]
     if dim > 8:
-        return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square()
+        norms = a.square().sum(-1).unsqueeze(-1) + b.square().sum(-1).unsqueeze(-2)
+        return (norms - 2 * a @ b.mT).clamp_min(0.0)
     difference = a[..., :, None, 0] - b[..., None, :, 0]
     squared = difference * difference
     for k in range(1, dim):

@@ -31,7 +31,7 @@ class HingeOptions(MethodOptions):
     noise_negatives: Annotated[int, Field(ge=1, description="noisy answers an example")] = 2
     descent_negatives: Annotated[int, Field(ge=1, description="points an example found by descent from the box")] = 1
     descent_steps: Annotated[int, Field(ge=1, description="moves of each descent")] = 4
-    answers: Annotated[int, Field(ge=1, description="training answers a negative's distance is taken to")] = 128
+    answers: Annotated[int, Field(ge=1, description="training answers a negative's distance is taken to")] = 64
 
 
 @METHODS.register

@@ -25,7 +25,7 @@ class GibbsMaximumLikelihoodOptions(MethodOptions):
         PER_REPLICATE,
         Field(ge=0, description="standard deviation of noise added to the data, in units of `scale`; 0 for raw data"),
     ] = 0.0
-    proposals: Annotated[int, Field(ge=2, description="importance samples of log Z an example")] = 16
+    proposals: Annotated[int, Field(ge=2, description="importance samples of log Z an example")] = 8
     neighbours: Annotated[int, Field(ge=1, description="training answers that centre the proposal's kernels")] = 16
     widths: Annotated[
         tuple[Annotated[float, Field(gt=0)], ...] | None,
