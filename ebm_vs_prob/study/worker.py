@@ -22,6 +22,7 @@ from .store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..metrics.observed import Observed
     from ..model import Model
     from ..tasks.base import Task
 
@@ -95,6 +96,7 @@ def _measured(batch: Batch, tasks: list[Task]) -> list[Outcome]:
     from ..energies import Network
     from ..fitting import fit
     from ..metrics import Evaluation, evaluate
+    from ..metrics.observed import Observed
 
     trials = batch.trials
     first = trials[0].specification
@@ -112,13 +114,14 @@ def _measured(batch: Batch, tasks: list[Task]) -> list[Outcome]:
         **_options(trials),
     )
     clock.stop("fit")
+    observed = Observed(model, tasks, evaluation)
     notes: dict[str, str] = {}
     table: pd.DataFrame | None = None
     if any(status.ok for status in model.status):
-        table = evaluate(model, tasks, evaluation)
+        table = evaluate(model, tasks, evaluation, observed)
         notes = dict(table.attrs.get("notes", {}))
     clock.stop("evaluate")
-    files = _files(model, tasks, evaluation, trials, notes)
+    files = _files(observed, trials, notes)
     clock.stop("arrays")
     return [_outcome(batch, r, model, table, notes, clock.seconds, files) for r in range(len(trials))]
 
@@ -153,11 +156,10 @@ def _outcome(
     return Outcome(trial, batch.key, "done", steps=steps, metrics=metrics, notes=notes, seconds=seconds, files=files[r])
 
 
-def _files(
-    model: Model, tasks: Sequence[Task], evaluation: Any, trials: Sequence[Trial], notes: dict[str, str]
-) -> list[dict[str, bytes]]:
+def _files(observed: Observed, trials: Sequence[Trial], notes: dict[str, str]) -> list[dict[str, bytes]]:
     """Arrays and netCDF of the first seeds, as bytes; what cannot be had is noted and costs no trial its metrics."""
     files: list[dict[str, bytes]] = [{} for _ in trials]
+    model, tasks = observed.model, observed.tasks
     first = [r for r, trial in enumerate(trials) if trial.seed == 0 and model.status[r].ok]
     if not first:
         return files
@@ -168,7 +170,7 @@ def _files(
     from .inference_data import to_netcdf
 
     try:
-        arrays = landscapes(model, list(tasks), evaluation)
+        arrays = landscapes(model, list(tasks), observed.evaluation, observed)
         for r in first:
             contiguous = {name: np.ascontiguousarray(value) for name, value in arrays[r].items()}
             attributes = {"trial": trials[r].key, "method": model.method.name, "task": tasks[r].name}
