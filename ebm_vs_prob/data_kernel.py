@@ -10,9 +10,9 @@ import torch
 from .seeding import torch_generator
 from .spaces import Box
 
-#: Kernel widths of the default proposal, in bandwidths: one that fits the data, one for what the model puts around them.
+#: Kernel widths of the default proposal, in bandwidths: one fits the data, one what the model puts around them.
 WIDTHS = (1.0, 4.0)
-#: Share of the proposal that is uniform on the box, so that importance weights stay bounded wherever the model has mass.
+#: Share of the proposal that is uniform on the box: it bounds the importance weights wherever the model has mass.
 UNIFORM_SHARE = 0.125
 
 

@@ -175,6 +175,6 @@ def test_a_flipped_sign_in_the_objective_fails_the_gaussian_test(monkeypatch):
     model = gaussian_fit("denoising_score_matching", 2)
     assert gaussian_gap(model, 2) > gaussian_tolerance(2)
     monkeypatch.setattr(
-        "ebm_vs_prob.ebm.methods.hinge.hinge_loss", lambda good, bad, margin: -hinge_loss(good, bad, margin)
+        "ebm_vs_prob.ebm.methods.hinge.hinge_loss", lambda good, bad, margin: hinge_loss(-good, -bad, margin)
     )
     assert (mean_curvature(gaussian_fit("hinge", 2), 2) < SIGN).all()

@@ -13,7 +13,7 @@ from pyro.infer import Trace_ELBO
 class ReplicatedELBO(Trace_ELBO):
     """`Trace_ELBO` for models inside `pyro.plate("replicate", R, dim=-2)`, without the last sum.
 
-    The negative ELBO of each replicate stays apart, (R,), so that a replicate that diverges can be told from the others.
+    The negative ELBO of each replicate stays apart, (R,), so that one that diverges can be told from the others.
     Latent sites must be reparameterised: a score-function term would need a baseline for each replicate.
     """
 
