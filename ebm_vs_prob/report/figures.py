@@ -176,6 +176,9 @@ def forest_figure(verdicts: Sequence[Verdict], labels: dict[str, str]) -> Figure
         names = []
         finite = [v for _, cell in rows for v in (cell.low, cell.high, cell.estimate) if math.isfinite(v)]
         logarithmic = first.kind == "ratio" and bool(finite) and min(finite) > 0
+        if logarithmic:
+            # Before anything is drawn, so that the limits are found on this scale.
+            panel.set_xscale("log")
         for index, (verdict, cell) in enumerate(rows):
             opening = cell is verdict.cells[0]
             what = labels.get(verdict.arm, verdict.arm)
@@ -205,8 +208,7 @@ def forest_figure(verdicts: Sequence[Verdict], labels: dict[str, str]) -> Figure
             )
             panel.set_xlim(low, high)
         if logarithmic:
-            panel.set_xscale("log")
-            panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
             panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             panel.xaxis.set_minor_locator(NullLocator())
         panel.set_yticks(range(len(rows)), names, fontsize=7.5)
