@@ -130,4 +130,4 @@ def _search(
         bounds = max(low, centre - reach), min(high, centre + reach)
         found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-5})
         result.append(math.exp(found.x) if math.isfinite(found.fun) else math.nan)
-    return torch.tensor(result, dtype=torch.float64)
+    return torch.tensor(result, dtype=torch.float64, device=beta.device)

@@ -194,14 +194,16 @@ def report(
 def cite(
     study: StudyArgument,
     scale: ScaleOption = "quick",
-    store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
     """Print BibTeX for the package, the study and the papers behind what it compares."""
-    from .report.citation import bibtex
-    from .study import load_results, load_study
+    import pandas as pd
 
-    entries = bibtex(load_study(study), load_results(study, scale=scale, store=store))
+    from .report.citation import bibtex
+    from .study import plan_study
+
+    plan = plan_study(study, scale, device="cpu")
+    entries = bibtex(plan.study, pd.DataFrame({"task": p.task, "method": p.method} for p in plan.places))
     if as_json:
         _print_json({"study": study, "scale": scale, "bibtex": entries})
         return

@@ -51,12 +51,18 @@ class DataKernel:
         self.num_centers = min(num_centers, y.shape[1] - 1)
         self._bandwidth: torch.Tensor | None = None
 
-    def centers(self, x: torch.Tensor, count: int | None = None) -> torch.Tensor:
-        """The answers nearest in x: (R, n, count, dy) for queries (R, n, dx); (R, 1, count, dy) without x."""
+    def centers(self, x: torch.Tensor, count: int | None = None, leave_out: bool = False) -> torch.Tensor:
+        """The answers nearest in x: (R, n, count, dy) for queries (R, n, dx); (R, 1, count, dy) without x.
+
+        With `leave_out` the queries are the first n training inputs, and none is its own neighbour.
+        """
         count = min(count or self.num_centers, self.y.shape[1])
         if not x.shape[-1]:
             return self.y[:, None, :count]
-        nearest = squared_distances(x, self.x).topk(count, largest=False).indices
+        squared = squared_distances(x, self.x)
+        if leave_out:
+            squared.diagonal(dim1=1, dim2=2).fill_(math.inf)
+        nearest = squared.topk(count, largest=False).indices
         replicates = torch.arange(self.y.shape[0], device=self.y.device).reshape(-1, 1, 1)
         return self.y[replicates, nearest]
 
@@ -69,8 +75,7 @@ class DataKernel:
             count = self.num_centers
             if self.x.shape[-1]:
                 rows = slice(0, 256)
-                # A query's nearest neighbour is itself.
-                centers = self.centers(self.x[:, rows], count + 1)[:, :, 1:]
+                centers = self.centers(self.x[:, rows], count, leave_out=True)
             else:
                 rows = slice(count, count + 256)
                 centers = self.centers(self.x)

@@ -23,6 +23,12 @@ def invalid(field: str, value: object, valid: str) -> ValueError:
     return ValueError(f"{field} = {value!r} is not valid: expected {valid}")
 
 
+def check_count(field: str, value: object) -> None:
+    """Raise a `ValueError` unless the value is an integer >= 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise invalid(field, value, "an integer >= 1")
+
+
 def unknown(kind: str, name: object, choices: Iterable[str]) -> UnknownName:
     """The error for an unknown name, with the nearest valid one first."""
     names = sorted(choices)

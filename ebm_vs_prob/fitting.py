@@ -109,6 +109,8 @@ def prepare(
     options: Mapping[str, Any],
 ) -> Setting:
     """Everything a fit needs, checked; arguments and errors are those of `fit`."""
+    if isinstance(seeds, (int, str)):
+        raise invalid("seeds", seeds, "a sequence of integers")
     seeds = tuple(check_seed(seed, f"seeds[{i}]") for i, seed in enumerate(seeds))
     if not seeds:
         raise invalid("seeds", seeds, "at least one seed")

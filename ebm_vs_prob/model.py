@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from .errors import NotNormalised, invalid
+from .errors import NotNormalised, check_count, invalid
 from .seeding import torch_generator
 from .spaces import Box
 
@@ -116,10 +116,7 @@ class Model:
         Raises:
             ValueError: shapes that do not fit the task's spaces, or non-finite values.
         """
-        x, y = self._placed("x", x), self._placed("y", y)
-        if x.shape[1] != y.shape[1]:
-            raise invalid("shapes of x, y", (tuple(x.shape), tuple(y.shape)), "one n")
-        result: torch.Tensor = self.module(x, y)
+        result: torch.Tensor = self.module(*self._paired(x, y))
         return result
 
     def infer(
@@ -144,8 +141,7 @@ class Model:
         from .descent import descend
 
         x = self._placed("x", x)
-        if n_starts < 1:
-            raise invalid("n_starts", n_starts, "an integer >= 1")
+        check_count("n_starts", n_starts)
         return descend(
             self.module,
             x.unsqueeze(2),
@@ -170,6 +166,7 @@ class Model:
         """
         import torch
 
+        check_count("num_samples", num_samples)
         generators = [torch_generator(seed, "sample", replicate_seed) for replicate_seed in self.seeds]
         if self.y_box.dim <= MAX_QUADRATURE_DIM:
             with torch.no_grad():
@@ -266,6 +263,12 @@ class Model:
             )
         return value.to(device=self.setting.device, dtype=self.setting.dtype)
 
+    def _paired(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x, y = self._placed("x", x), self._placed("y", y)
+        if x.shape[1] != y.shape[1]:
+            raise invalid("shapes of x, y", (tuple(x.shape), tuple(y.shape)), "one n")
+        return x, y
+
     def __repr__(self) -> str:
         failed = sum(not status.ok for status in self.status)
         return f"{type(self).__name__}({self.method.name}, {self.num_replicates} replicates, {failed} failed)"
@@ -293,5 +296,5 @@ class DensityModel(Model):
 
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln q(y | x) in nats, (R, n). Its error is that of `gibbs(x).log_partition()`."""
-        y = self._placed("y", y)
+        x, y = self._paired(x, y)
         return self.gibbs(x).log_prob(y)

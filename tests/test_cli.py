@@ -179,11 +179,11 @@ def test_report_of_a_study_that_was_run(study, call, tmp_path):
 
 
 def test_cite_prints_bibtex(study, call):
-    code, out, _ = call("cite", study, "--store", study.parent / "store")
+    code, out, _ = call("cite", study)
     assert code == 0
     assert len(re.findall(r"^@\w+\{[\w:.-]+,", out, re.MULTILINE)) >= 2
     assert out.count("{") == out.count("}")
-    code, as_json, _ = call("cite", study, "--store", study.parent / "store", "--json")
+    code, as_json, _ = call("cite", study, "--json")
     assert json.loads(as_json)["bibtex"].strip() == out.strip()
 
 

@@ -322,7 +322,9 @@ def calibrated(scales: list[float], task: NormalTask, failed: int | None = None,
     return fit_beta(model)
 
 
-@pytest.mark.parametrize("task", [NormalTask(1), NormalTask(2), NormalTask(1, conditional=True)], ids=["1d", "2d", "conditional"])
+@pytest.mark.parametrize(
+    "task", [NormalTask(1), NormalTask(2), NormalTask(1, conditional=True)], ids=["1d", "2d", "conditional"]
+)
 def test_the_fitted_beta_undoes_the_scale_of_the_energy(task: NormalTask) -> None:
     """E = c y²/2 on N(0, 1): the best beta is 1 / (c mean(y²)) over the very pairs it was fitted to."""
     scales = [0.01, 1.0, 250.0]

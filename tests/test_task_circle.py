@@ -23,7 +23,7 @@ def log_prob(task, y):
 
 
 def formula(y, thickness, kappa):
-    """The issue's closed form, written with SciPy."""
+    """The closed form, written with SciPy."""
     radius = np.hypot(y[:, 0], y[:, 1])
     argument = np.sqrt(kappa**2 + 2 * kappa * y[:, 0] / thickness**2 + radius**2 / thickness**4)
     gauss = -((y**2).sum(1) + 1) / (2 * thickness**2) - y.shape[1] / 2 * np.log(2 * np.pi * thickness**2)

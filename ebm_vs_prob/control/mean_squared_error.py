@@ -23,7 +23,7 @@ class RegressionEnergy(nn.Module):
 
     @property
     def multiply_adds(self) -> float:
-        """Multiply-adds of one energy of one example."""
+        """Multiply-adds of one energy of one example, as if each had an x of its own."""
         return self.head.multiply_adds + self.head.sizes[-1]
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -39,10 +39,11 @@ def descended(
         x: (R, B, 1, dx). start: (R, B, K, dy). lengths: (steps, R, 1, 1, 1), units of y.
     """
     y = start
-    for length in lengths:
-        _, gradient = energy_and_gradient(energy, x, y)
-        direction = gradient / gradient.norm(dim=-1, keepdim=True).clamp_min(1e-12)
-        y = (y - length * direction).clamp(*bounds).detach()
+    with torch.no_grad():
+        for length in lengths:
+            _, gradient = energy_and_gradient(energy, x, y)
+            direction = gradient / gradient.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+            y = (y - length * direction).clamp(*bounds)
     return y
 
 

@@ -128,7 +128,7 @@ class Observed:
             f"Pareto k above {MAX_PARETO_K}": as_numpy(found.get("pareto_k", nothing)) > MAX_PARETO_K,
         }
         return "; ".join(
-            f"{what} at {share:.0%} of inputs (replicate {r})"
+            f"{what} at {share:.0%} of the {where.shape[1]} inputs checked (replicate {r})"
             for what, where in doubts.items()
             for r, share in enumerate(where.mean(axis=1))
             if share > 0 and self.model.status[r].ok

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ...energies import build_energy
 from ...method import GaussianOptimum, Method, MethodOptions, Setting
@@ -31,7 +31,15 @@ class HingeOptions(MethodOptions):
     noise_negatives: Annotated[int, Field(ge=1, description="noisy answers an example")] = 2
     descent_negatives: Annotated[int, Field(ge=1, description="points an example found by descent from the box")] = 1
     descent_steps: Annotated[int, Field(ge=1, description="moves of each descent")] = 4
-    answers: Annotated[int, Field(ge=1, description="training answers a negative's distance is taken to")] = 64
+    answers: Annotated[
+        int, Field(ge=1, description="nearest training answers to measure a distance to; all without x")
+    ] = 64
+
+    @model_validator(mode="after")
+    def _widths_are_ordered(self) -> Self:
+        if self.max_width < self.min_width:
+            raise ValueError(f"a max_width >= min_width = {self.min_width}")
+        return self
 
 
 @METHODS.register
@@ -65,7 +73,8 @@ class Hinge(Method):
         size, y_dim, bounds = setting.budget.batch_size, model.y_box.dim, model.y_box.bounds
         noisy, found, steps = options.noise_negatives, options.descent_negatives, options.descent_steps
         kernel = model.data_kernel
-        answers = kernel.centers(kernel.x, options.answers)  # (R, N or 1, C, dy)
+        # Without x every training answer is an answer: (R, 1, N, dy); else those nearest in x: (R, N, C, dy).
+        answers = kernel.centers(kernel.x, options.answers if kernel.x.shape[-1] else kernel.y.shape[1])
         replicates = torch.arange(setting.num_replicates, device=answers.device).unsqueeze(1)
 
         def column(values: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import nn
 
 from ...energies import ReplicatedMLP, box_dims, build_head, distinct
+from ...errors import check_count
 from ...method import GaussianOptimum, Method, MethodOptions, Setting
 from ...model import DensityModel, Model, Training
 from ...registry import METHODS
@@ -42,7 +43,7 @@ class MixtureDensityEnergy(nn.Module):
 
     @property
     def multiply_adds(self) -> float:
-        """Multiply-adds of one density of one example."""
+        """Multiply-adds of one density of one example, as if each had an x of its own."""
         return self.head.multiply_adds + 2.0 * self.components * self.y_dim
 
     def conditional(self, x: torch.Tensor) -> dist.MixtureSameFamily:
@@ -73,6 +74,7 @@ class MixtureDensityModel(DensityModel):
         return -self.energy(x, y)
 
     def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
+        check_count("num_samples", num_samples)
         mixture = self.module.conditional(self._placed("x", x))
         probs = mixture.mixture_distribution.probs  # (R, n, K)
         normal = mixture.component_distribution.base_dist  # (R, n, K, dy)
@@ -112,8 +114,9 @@ class MixtureDensity(Method):
         components = setting.options.components
         head = build_head(setting, components * (1 + 2 * y_dim))
         # Over the middle half of the box, where a bounded task's answers are.
+        middle = 0.5 * sum(box.bounds)
         generators = [torch_generator(seed, "initialisation", "centers") for seed in setting.seeds]
-        centers = torch.stack([0.5 * box.uniform((components,), generator) for generator in generators])
+        centers = torch.stack([0.5 * (middle + box.uniform((components,), each)) for each in generators])
         floor = setting.options.min_scale * setting.options.scale
         energy = MixtureDensityEnergy(head, centers, floor)
         return MixtureDensityModel(cls, setting, energy.to(device=setting.device, dtype=setting.dtype))
