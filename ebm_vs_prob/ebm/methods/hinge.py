@@ -17,6 +17,10 @@ from ..negatives import descended, nearest_distance, noisy_answers
 from ..objectives import distance_scaled_margin, hinge_loss
 
 
+#: Without x, distances are taken to all training answers up to this many.
+MAX_SHARED_ANSWERS = 1024
+
+
 class HingeOptions(MethodOptions):
     margin: Annotated[float, PER_REPLICATE, Field(gt=0, description="energy gap owed far from every answer")] = 1.0
     radius: Annotated[
@@ -32,7 +36,7 @@ class HingeOptions(MethodOptions):
     descent_negatives: Annotated[int, Field(ge=1, description="points an example found by descent from the box")] = 1
     descent_steps: Annotated[int, Field(ge=1, description="moves of each descent")] = 4
     answers: Annotated[
-        int, Field(ge=1, description="nearest training answers to measure a distance to; all without x")
+        int, Field(ge=1, description="nearest training answers to measure a distance to; without x all, up to 1024")
     ] = 64
 
     @model_validator(mode="after")
@@ -74,7 +78,7 @@ class Hinge(Method):
         noisy, found, steps = options.noise_negatives, options.descent_negatives, options.descent_steps
         kernel = model.data_kernel
         # Without x every training answer is an answer: (R, 1, N, dy); else those nearest in x: (R, N, C, dy).
-        answers = kernel.centers(kernel.x, options.answers if kernel.x.shape[-1] else kernel.y.shape[1])
+        answers = kernel.centers(kernel.x, options.answers if kernel.x.shape[-1] else MAX_SHARED_ANSWERS)
         replicates = torch.arange(setting.num_replicates, device=answers.device).unsqueeze(1)
 
         def column(values: torch.Tensor) -> torch.Tensor:
