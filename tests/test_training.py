@@ -84,7 +84,9 @@ def gaussian_fit(method: str, dim: int) -> evp.Model:
         seeds=GAUSSIAN_SEEDS,
         energy=None if method in ("mixture_density", "mean_squared_error") else Quadratic,
         # The sign of the hinge's curvature needs few draws, and its distances are to all of them.
-        budget=evp.Budget(steps=1500, batch_size=128, examples=256 if method == "hinge" else GAUSSIAN_EXAMPLES),
+        budget=evp.Budget(steps=200, batch_size=64, examples=64)
+        if method == "hinge"
+        else evp.Budget(steps=1500, batch_size=128, examples=GAUSSIAN_EXAMPLES),
         learning_rate=0.01,
         **options,
     )

@@ -16,7 +16,6 @@ from ...training import Batch, Noise, train
 from ..negatives import descended, nearest_distance, noisy_answers
 from ..objectives import distance_scaled_margin, hinge_loss
 
-
 #: Without x, distances are taken to all training answers up to this many.
 MAX_SHARED_ANSWERS = 1024
 
