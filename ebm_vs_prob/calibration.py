@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from scipy.optimize import minimize_scalar
 
-from .free_energies import free_energy
+from .energies import energy_in_blocks
 from .prob.gibbs import GibbsBoltzmann
 from .prob.quadrature import Quadrature
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: one costs hundreds of energies in one dimension and up to 1e5 in two.
 PAIRS, QUERIES = 256, {1: 64, 2: 16}
 #: Queries and proposals of importance sampling beyond two dimensions.
-IMPORTANCE_QUERIES, PROPOSALS = 64, 1024
+IMPORTANCE_QUERIES, PROPOSALS = 32, 1024
 #: ln beta moves at most this far on one set of nodes, which was refined for another beta.
 REACH = 2.0
 #: beta stays within these, over the range of the energy on a lattice: at the first the density is uniform to .1 %.
@@ -50,12 +50,12 @@ def fit_beta(model: Model) -> torch.Tensor:
     sound = energy.isfinite().all(1) & torch.tensor([status.ok for status in model.status], device=energy.device)
     if model.y_box.dim not in QUERIES:
         samples, log_density = model.data_kernel.draw(x, PROPOSALS, model.seeds)
-        nodes = model.module(x.unsqueeze(2), samples).double()
+        nodes = energy_in_blocks(model.module, x.unsqueeze(2), samples).double()
         guess, limits = _first_guess(energy, nodes, model.y_box.dim)
         return _search(energy, nodes, -log_density.double(), guess, sound, limits, reach=40.0)
     low, high = model.y_box.bounds
     lattice = (low + (high - low) * _lattice(model.y_box.dim)).to(y).expand(model.num_replicates, 1, -1, -1)
-    beta, limits = _first_guess(energy, model.module(x.unsqueeze(2), lattice).double(), model.y_box.dim)
+    beta, limits = _first_guess(energy, energy_in_blocks(model.module, x.unsqueeze(2), lattice), model.y_box.dim)
     for _ in range(MAX_ROUNDS):
         nodes, log_weights = _nodes(model, x, beta)
         fitted = _search(energy, nodes, log_weights, beta, sound, limits)
@@ -122,9 +122,8 @@ def _search(
         mean = float(energy[r].mean())
 
         def loss(log_beta: float, r: int = r, mean: float = mean) -> float:
-            # ln Z up to |Z|: nodes are normalised inside, and a constant does not move the optimum.
             value = math.exp(log_beta)
-            return value * (mean - float(free_energy(nodes[r], value, -1, log_weights[r]).mean()))
+            return value * mean + float(torch.logsumexp(log_weights[r] - value * nodes[r], -1).mean())
 
         centre, (low, high) = math.log(float(beta[r])), limits[:, r].log().tolist()
         bounds = max(low, centre - reach), min(high, centre + reach)

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 Activation = Literal["silu", "softplus", "tanh"]
 
+#: Energies evaluated in one call, on a CPU and on a GPU: a layer of them stays in a core's cache, or fills the device.
+BLOCK_POINTS = (1 << 15, 1 << 20)
+
 
 class Network(Options):
     """The trunk every trained method of a comparison shares: a multilayer perceptron."""
@@ -136,7 +139,9 @@ class MLPEnergy(nn.Module):
         return hidden + _matmul(x, weight[:, : self.x_dim]) if self.x_dim else hidden
 
     def _whole(self, x: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        # An x of width 0 still sets the leading shape.
+        # An x of width 0 still sets the leading shape; any other is in `hidden` already.
+        if self.x_dim:
+            return hidden
         shape = torch.broadcast_shapes(x.shape[1:-1], hidden.shape[1:-1])
         return hidden.expand(-1, *shape, -1)
 
@@ -177,6 +182,26 @@ def energy_and_gradient(energy: nn.Module, x: torch.Tensor, y: torch.Tensor) -> 
 
     gradient, value = torch.func.grad(total, has_aux=True)(y.expand(*shape, -1))
     return value, gradient
+
+
+@torch.no_grad()
+def energy_in_blocks(energy: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """E(x, y) as (R, *n) without gradient, of many points, in calls whose activations stay in cache.
+
+    Args:
+        x: (R or 1, *n, dx), its last n the number of points or 1 to broadcast. y: (R or 1, *n, dy).
+    """
+    replicates = cast("ReplicatedEnergy", energy).num_replicates
+    lead = torch.broadcast_shapes((replicates, *[1] * (y.ndim - 3)), x.shape[:-2], y.shape[:-2])
+    size = block_size(y.device, math.prod(lead))
+    parts = y.split(size, dim=-2)
+    own = x.split(size, dim=-2) if x.shape[-2] > 1 else (x,) * len(parts)
+    return torch.cat([energy(*part) for part in zip(own, parts, strict=True)], dim=-1)
+
+
+def block_size(device: torch.device, lead: int) -> int:
+    """Points a call of an energy that is evaluated for `lead` of them at once."""
+    return max(1, BLOCK_POINTS[device.type == "cuda"] // max(lead, 1))
 
 
 def box_dims(setting: Setting) -> tuple[int, int]:

@@ -11,6 +11,8 @@ import torch
 import ebm_vs_prob as evp
 from ebm_vs_prob.control.mean_squared_error import MeanSquaredError
 from ebm_vs_prob.ebm.methods.denoising_score_matching import DenoisingScoreMatching
+from ebm_vs_prob.energies import MLPEnergy, box_dims
+from ebm_vs_prob.model import EnergyModel
 from ebm_vs_prob.prob.methods.mixture_density import MixtureDensity
 from ebm_vs_prob.study import Store
 from ebm_vs_prob.tasks.circle import Circle, CircleReference
@@ -156,6 +158,18 @@ class ReplicatesThatMeet(MeanSquaredError):
         return training
 
 
+class TurnedGradient(MLPEnergy):
+    def energy_and_gradient(self, x, y):
+        energy, gradient = super().energy_and_gradient(x, y)
+        return energy, -gradient
+
+
+class WrongGradient(MeanSquaredError):
+    @classmethod
+    def build(cls, setting):
+        return EnergyModel(cls, setting, TurnedGradient(setting.seeds, *box_dims(setting), setting.network))
+
+
 class GlobalNoise(MeanSquaredError):
     @classmethod
     def train(cls, model):
@@ -170,6 +184,7 @@ class GlobalNoise(MeanSquaredError):
         (UnknownPrinciple, "principle must be"),
         (UnseededTraining, "same seeds must give the same model"),
         (ReplicatesThatMeet, "trained alone"),
+        (WrongGradient, "derivative in y"),
         pytest.param(GlobalNoise, "global random generators", marks=pytest.mark.uses_global_generator),
     ],
 )

@@ -314,6 +314,7 @@ def calibrated(scales: list[float], task: NormalTask, failed: int | None = None,
         return sign * scale.reshape(shape) * 0.5 * (y - x.sum(-1, keepdim=True)).square().sum(-1)
 
     count = len(scales)
+    module.num_replicates = count  # type: ignore[attr-defined]
     status = tuple(ReplicateStatus(ok=r != failed) for r in range(count))
     model: Any = SimpleNamespace(
         module=module, tasks=(task,) * count, seeds=tuple(range(count)), status=status, num_replicates=count,

@@ -49,8 +49,11 @@ def descended(
 
 def nearest_distance(y: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
     """Distance of each y (R, B, K, dy) to the nearest of its training answers (R, B or 1, C, dy): (R, B, K)."""
-    replicates, size, count, dim = y.shape
-    if answers.shape[1] == 1:
-        squared = squared_distances(y.reshape(replicates, size * count, dim), answers[:, 0])
-        return squared.amin(-1).sqrt().reshape(replicates, size, count)
-    return squared_distances(y, answers).amin(-1).sqrt()
+    if answers.shape[1] > 1:
+        return squared_distances(y, answers).amin(-1).sqrt()
+    # A replicate's distances at a time stay in cache; products in float64 keep the digits that differences would.
+    squared = [
+        points.square().sum(-1) - 2 * torch.addmm(-0.5 * own.square().sum(-1), points, own.mT).amax(-1)
+        for points, own in zip(y.flatten(1, 2).double(), answers[:, 0].double(), strict=True)
+    ]
+    return torch.stack(squared).clamp_min(0.0).sqrt().to(y).reshape(y.shape[:-1])

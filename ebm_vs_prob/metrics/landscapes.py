@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ..energies import energy_in_blocks
 from ..errors import NoExactReference, NotNormalised
 from .evaluate import checked_tasks
 from .evaluation import Evaluation
@@ -59,8 +60,7 @@ def _add_energy(observed: Observed, arrays: list[dict[str, np.ndarray]]) -> None
         x, y = grid[..., :1], grid[..., 1:]
     else:
         return
-    with torch.no_grad():
-        energy = observed.model.module(x, y).reshape(-1, GRID, GRID)
+    energy = energy_in_blocks(observed.model.module, x, y).reshape(-1, GRID, GRID)
     for r, row in enumerate(arrays):
         row["axis_0"], row["axis_1"], row["energy"] = _float32(first), _float32(y_axis), _float32(energy[r])
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ..energies import energy_in_blocks
 from ..model import MAX_QUADRATURE_DIM
 from ..seeding import stream, torch_generator
 from .evaluation import Evaluation
@@ -158,9 +159,8 @@ class Observed:
         Raises:
             NoExactReference: an exact model of tasks without density.
         """
-        with torch.no_grad():
-            energy = self.model.module(self.placed(self.distinct_inputs.unsqueeze(2)), self.placed(y))
-        return as_numpy(energy)
+        x = self.placed(self.distinct_inputs.unsqueeze(2))
+        return as_numpy(energy_in_blocks(self.model.module, x, self.placed(y)))
 
     @cached_property
     def energy_of_truth(self) -> np.ndarray:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..errors import invalid, unknown
@@ -129,7 +130,8 @@ def pareto_k(log_weights: torch.Tensor) -> torch.Tensor:
     if bool(usable.any()):
         rows = flat[usable]
         rows = rows - rows.amax(-1, keepdim=True)
-        _, k = psislw(rows.clamp_min(-700.0).numpy())
+        with np.errstate(over="ignore"):  # a heavy tail's largest fitted weights overflow inside; its k stays right
+            _, k = psislw(rows.clamp_min(-700.0).numpy())
         result[usable] = torch.as_tensor(k, dtype=torch.float64).reshape(-1)
     return result.reshape(log_weights.shape[:-1]).to(log_weights.device)
 

@@ -8,8 +8,7 @@ from typing import Protocol
 
 import torch
 
-#: Points where the energies are evaluated in one call, over the whole batch: bounds memory, not the result.
-CHUNK = 1 << 18
+from ..energies import block_size
 
 #: `uniforms(*tail)` gives fresh uniforms on [0, 1), float64, of shape (B, draws, *tail), B the flattened batch.
 Uniforms = Callable[..., torch.Tensor]
@@ -29,7 +28,7 @@ class Target:
     def at(self, y: torch.Tensor) -> torch.Tensor:
         """float64 log-density at y (B, K, dim), B the flattened batch: (B, K), in calls of bounded size."""
         y = y.to(self.dtype).reshape(*self.batch_shape, *y.shape[1:])
-        size = max(1, CHUNK // max(1, self.batch_shape.numel()))
+        size = block_size(self.device, self.batch_shape.numel())
         parts = [self.log_density(part) for part in y.split(size, dim=-2)]
         return torch.cat(parts, dim=-1).double().reshape(self.batch_shape.numel(), -1)
 

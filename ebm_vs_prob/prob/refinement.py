@@ -20,8 +20,8 @@ from .partition import Target
 CALIBRATION = (0.5, 1e3)
 #: Nats by which a probe must lie above its cell's nodes to show a minimum they do not.
 HIDDEN = 0.5
-#: Cells measured in one call: bounds memory.
-_CELLS = 1 << 14
+#: Cells measured in one call, few enough that their finer nodes stay in cache.
+_CELLS = 1 << 9
 #: Cells an axis of the coarse grid, by dimension.
 _COARSE = {1: 16, 2: 6, 3: 3}
 _PROBE_STEPS = 24

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from ..seeding import random_module_restored
 from .engines import Engine, Finished, Job, make_engine
 from .keys import digest
 from .plan import Batch, plan_study
@@ -163,8 +164,9 @@ def _progress(title: str, trials: int, shown: bool) -> Iterator[Advance]:
     if not shown:
         yield lambda trials: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    with random_module_restored():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TextColumn("trials"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:

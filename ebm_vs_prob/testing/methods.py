@@ -26,7 +26,8 @@ def check_method(method: type[Method] | str, task: Task | None = None) -> None:
         1. `name` is an identifier; `family`, `principle` and `normalised` are declared; `version` is an integer >= 1;
            the smoothing is >= 0; an unknown option is a `LookupError`.
         2. A short training gives a model of R replicates, each finite, with its cost counted.
-        3. `energy(x, y)` is (R, n), finite, the same for shared inputs as for one copy a replicate.
+        3. `energy(x, y)` is (R, n), finite, the same for shared inputs as for one copy a replicate; the energy's own
+           `energy_and_gradient`, where it has one, gives that energy and its derivative.
         4. Same seeds, same model; another seed, another model (exact methods excepted); a replicate trained alone gives
            the energies it gives in company to 1e-4.
         5. `infer` and (ebm, prob) `sample` give (R, n, k, dy), finite, the same for the same seed.
@@ -105,6 +106,26 @@ def _check_fit(model: Model, seeds: list[int], x: torch.Tensor, y: torch.Tensor,
     rule(energy.isfinite().all(), who, "energy must be finite on test data")
     copied = model.energy(x.expand(count, -1, -1), y.expand(count, -1, -1))
     rule(torch.allclose(copied, energy, rtol=1e-4, atol=1e-5), who, "energy must not depend on how inputs are shared")
+    if hasattr(model.module, "energy_and_gradient"):
+        _check_gradient(model, x, y, who)
+
+
+def _check_gradient(model: Model, x: torch.Tensor, y: torch.Tensor, who: str) -> None:
+    """Three y for each x, on copies in float64, so that a wrong derivative is not taken for a rounding error."""
+    import copy
+
+    import torch
+
+    module: Any = copy.deepcopy(model.module).double()
+    x = x.double().unsqueeze(1).expand(model.num_replicates, -1, -1, -1)
+    y = (y.double().unsqueeze(1) + torch.tensor([[-0.1], [0.0], [0.1]], dtype=torch.float64)).expand(len(x), -1, -1, -1)
+    point = y.clone().requires_grad_()
+    energy = module(x, point)
+    (expected,) = torch.autograd.grad(energy.sum(), point)
+    own, gradient = module.energy_and_gradient(x, y)
+    rule(torch.allclose(own, energy, rtol=1e-6, atol=1e-8), who, "energy_and_gradient must give the energy of forward")
+    near = torch.allclose(gradient, expected, rtol=1e-6, atol=1e-8 * float(1 + expected.abs().max()))
+    rule(near, who, "energy_and_gradient must give the derivative in y")
 
 
 def _check_seeds(method: type[Method], model: Model, task: Task, x: torch.Tensor, y: torch.Tensor, who: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, ClassVar, cast
 
 import pyro
@@ -63,6 +64,16 @@ class MixtureDensityEnergy(nn.Module):
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return -self.conditional(distinct(x)).log_prob(y)
+
+    def energy_and_gradient(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """E (R, *n) and dE/dy (R, *n, dy): the pulls of the components, by their shares in the density at y."""
+        mixture = self.conditional(distinct(x))
+        normal = mixture.component_distribution.base_dist
+        pull = (y.unsqueeze(-2) - normal.loc) / normal.scale
+        log_parts = mixture.mixture_distribution.logits - normal.scale.log().sum(-1) - 0.5 * pull.square().sum(-1)
+        log_density = log_parts.logsumexp(-1) - 0.5 * math.log(2 * math.pi) * self.y_dim
+        shares = (log_parts - log_parts.logsumexp(-1, keepdim=True)).exp()
+        return -log_density, (shares.unsqueeze(-1) * pull / normal.scale).sum(-2)
 
 
 class MixtureDensityModel(DensityModel):
