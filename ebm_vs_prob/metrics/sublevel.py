@@ -15,7 +15,7 @@ from .observed import Observed, as_numpy
 #: tau is this quantile of F over held-out answers.
 LEVEL = 0.95
 #: Points drawn from each part of the proposal, in all.
-POINTS_PER_PART = 2048
+POINTS_PER_PART = 1024
 #: Thicknesses of the proposal's parts: the task's own, or this where that is thinner, and its multiples up to the last.
 THINNEST, THICKEST, RATIO = 1e-3, 0.5, 3.0
 

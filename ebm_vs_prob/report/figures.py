@@ -6,10 +6,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from ..study.statistics import Estimate
 from ..study.verdicts import Verdict
 from .inputs import Inputs
 from .rendering import drawn_text, house_style, new_figure
@@ -57,11 +58,15 @@ def metric_figure(inputs: Inputs, task: str, names: Sequence[str]) -> Figure:
         drawn: dict[str, Any] = {}
         for panel, name in zip(panels.flat, names, strict=False):
             here = table[table["metric"] == name]
+            measured = here.dropna(subset="value").groupby(["arm", "thickness"])["value"]
+            estimates: dict[str, dict[float, Estimate]] = {}
+            for place, values in measured:
+                arm, e = cast("tuple[str, float]", place)
+                estimates.setdefault(arm, {})[e] = summarise(values, name)
             for index, look in enumerate(look_of.values()):
-                rows_of_arm = here[here["arm"] == look.name]
-                if rows_of_arm["value"].notna().any():
+                if look.name in estimates:
                     offset = (index - (len(look_of) - 1) / 2) * 0.018
-                    drawn[look.name] = _curve(panel, rows_of_arm, name, look, eps, offset)
+                    drawn[look.name] = _curve(panel, estimates[look.name], look, eps, offset)
             _thickness_axis(panel, eps)
             _value_axis(panel, here, name)
             _laws(panel, inputs, task, name, here, eps)
@@ -78,11 +83,10 @@ def metric_figure(inputs: Inputs, task: str, names: Sequence[str]) -> Figure:
     return figure
 
 
-def _curve(panel: Axes, rows: Any, name: str, look: Look, eps: Sequence[float], offset: float) -> Any:
+def _curve(panel: Axes, estimates: dict[float, Estimate], look: Look, eps: Sequence[float], offset: float) -> Any:
     """One arm: a line through the positive thicknesses, the point at 0 apart."""
     place = positions(eps)
-    found = {e: summarise(rows.loc[rows["thickness"] == e, "value"], name) for e in eps}
-    found = {e: estimate for e, estimate in found.items() if math.isfinite(estimate.value)}
+    found = {e: estimates[e] for e in eps if e in estimates and math.isfinite(estimates[e].value)}
     handle = None
     for part in ([e for e in found if e > 0], [e for e in found if e == 0]):
         if not part:

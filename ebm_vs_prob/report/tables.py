@@ -48,15 +48,16 @@ def every_metric(inputs: Inputs, task: str) -> pd.DataFrame:
     rows = []
     table = inputs.results[(inputs.results["task"] == task) & inputs.results["metric"].notna()]
     place = {name: i for i, name in enumerate(in_order(table["metric"].unique()))}
-    for (budget, arm, eps, metric), group in table.groupby(["budget", "arm", "thickness", "metric"], dropna=False):
-        estimate = summarise(group["value"], str(metric))
+    # An arm has one family and a metric one unit, so that grouping by them too splits nothing.
+    keys = ["budget", "arm", "family", "thickness", "metric", "unit"]
+    for (budget, arm, family, eps, metric, unit), values in table.groupby(keys, dropna=False)["value"]:
+        estimate = summarise(values, str(metric))
         rows.append(
             {
-                "task": task, "budget": budget, "arm": arm, "family": group["family"].iloc[0], "thickness": eps,
-                "metric": metric, "unit": group["unit"].iloc[0], "value": estimate.value, "low": estimate.low,
-                "high": estimate.high, "level": estimate.level,
-                "interquartile_mean": interquartile_mean(group["value"]),
-                "median": float(np.nanmedian(group["value"])) if group["value"].notna().any() else math.nan,
+                "task": task, "budget": budget, "arm": arm, "family": family, "thickness": eps,
+                "metric": metric, "unit": unit, "value": estimate.value, "low": estimate.low,
+                "high": estimate.high, "level": estimate.level, "interquartile_mean": interquartile_mean(values),
+                "median": float(np.nanmedian(values)) if estimate.n else math.nan,
                 "seeds": estimate.n, "without_value": inputs.num_seeds - estimate.n,
             }
         )  # fmt: skip
@@ -64,8 +65,8 @@ def every_metric(inputs: Inputs, task: str) -> pd.DataFrame:
     if frame.empty:
         return frame
     order = {arm.name: i for i, arm in enumerate(inputs.study.arms)}
-    keys = frame.assign(_arm=frame["arm"].map(order), _metric=frame["metric"].map(place))
-    index = keys.sort_values(["budget", "_arm", "thickness", "_metric"], ascending=[True, True, False, True]).index
+    placed = frame.assign(_arm=frame["arm"].map(order), _metric=frame["metric"].map(place))
+    index = placed.sort_values(["budget", "_arm", "thickness", "_metric"], ascending=[True, True, False, True]).index
     return frame.loc[index].reset_index(drop=True)
 
 
