@@ -41,7 +41,7 @@ _CURVES = (
     "grey: control."
 )
 _FOREST = (
-    "95 % intervals over seeds, paired; dashed: the bound fixed before the run, shaded: the side that the criterion "
+    "95 % intervals over seeds, paired; dashed: the criterion's bound, shaded: the side that the criterion "
     "asks for."
 )
 _DIGITS = (
