@@ -24,7 +24,7 @@ IMPORTANCE_QUERIES, PROPOSALS = 32, 1024
 REACH = 2.0
 #: beta stays within these, over the range of the energy on a lattice: at the first the density is uniform to .1 %.
 LIMITS = (1e-3, 1e9)
-TOLERANCE, MAX_ROUNDS = 1e-3, 30
+TOLERANCE, MAX_ROUNDS = 5e-3, 30
 RTOL = 1e-3
 
 
@@ -34,7 +34,7 @@ def fit_beta(model: Model) -> torch.Tensor:
 
     Temperature scaling (Guo et al. 2017, section 4.2; beta is 1/T) of a density. Up to two output dimensions ln Z is a
     quadrature whose nodes are refined at one beta, reused to find the next, and refined again until ln beta is stable
-    to 1e-3; beyond, it is importance sampling on fixed proposals of `model.data_kernel`. The objective is convex in
+    to 5e-3; beyond, it is importance sampling on fixed proposals of `model.data_kernel`. The objective is convex in
     beta.
 
     An energy that is no lower at the data than elsewhere gets the smallest beta, at which the density is all but
@@ -127,6 +127,6 @@ def _search(
 
         centre, (low, high) = math.log(float(beta[r])), limits[:, r].log().tolist()
         bounds = max(low, centre - reach), min(high, centre + reach)
-        found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-5})
+        found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 5e-4})
         result.append(math.exp(found.x) if math.isfinite(found.fun) else math.nan)
     return torch.tensor(result, dtype=torch.float64, device=beta.device)

@@ -25,10 +25,12 @@ def squared_distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     if dim > 8:
         norms = a.square().sum(-1).unsqueeze(-1) + b.square().sum(-1).unsqueeze(-2)
         return (norms - 2 * a @ b.mT).clamp_min(0.0)
-    difference = a[..., :, None, 0] - b[..., None, :, 0]
+    # One coordinate after the other: strided columns would be read one number at a time.
+    columns, rows = a.mT.unsqueeze(-1), b.mT.contiguous().unsqueeze(-2)
+    difference = columns[..., 0, :, :] - rows[..., 0, :, :]
     squared = difference * difference
     for k in range(1, dim):
-        difference = a[..., :, None, k] - b[..., None, :, k]
+        difference = columns[..., k, :, :] - rows[..., k, :, :]
         squared = torch.addcmul(squared, difference, difference)
     return squared
 
@@ -125,13 +127,15 @@ class DataKernel:
         replicates, queries, draws, _ = y.shape
         squared = squared_distances(y.flatten(0, 1), centers.flatten(0, 1)).reshape(replicates, queries, draws, count)
         nearest = squared.amin(-1, keepdim=True)
-        excess = nearest - squared
+        excess = torch.sub(nearest, squared, out=squared)
+        weight = torch.empty_like(excess)
         norm = math.log((1 - UNIFORM_SHARE) / (count * widths.shape[1])) - 0.5 * dim * math.log(2 * math.pi)
         parts = [torch.full_like(squared[..., 0], math.log(UNIFORM_SHARE) - self.box.log_volume)]
         for width in widths.T[:, :, None, None]:
             precision = 0.5 / width.square()
             # Below e^-40 a kernel adds nothing to the nearest one; unclamped, exp would spend its time on denormals.
-            others = (excess * precision.unsqueeze(-1)).clamp_min_(-40.0).exp_().sum(-1).log()
+            torch.mul(excess, precision.unsqueeze(-1), out=weight)
+            others = weight.clamp_min_(-40.0).exp_().sum(-1).log()
             parts.append(others - nearest[..., 0] * precision + norm - dim * width.log())
         return torch.stack(parts).logsumexp(0)
 

@@ -24,7 +24,7 @@ HIDDEN = 0.5
 _CELLS = 1 << 9
 #: Cells an axis of the coarse grid, by dimension.
 _COARSE = {1: 16, 2: 6, 3: 3}
-_PROBE_STEPS = 24
+_PROBE_STEPS = 16
 
 
 class Refinement:

@@ -41,8 +41,7 @@ _CURVES = (
     "grey: control."
 )
 _FOREST = (
-    "95 % intervals over seeds, paired; dashed: the criterion's bound, shaded: the side that the criterion "
-    "asks for."
+    "95 % intervals over seeds, paired; dashed: the criterion's bound, shaded: the side that the criterion asks for."
 )
 _DIGITS = (
     "Each row is one 4×4 reduction x, a held-out digit that has it, and what each arm answers and draws for it. "
