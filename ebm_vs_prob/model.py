@@ -172,7 +172,7 @@ class Model:
             with torch.no_grad():
                 draws: torch.Tensor = self.gibbs(x).sample(torch.Size((num_samples,)), generators=generators)
             return draws.movedim(0, 2)
-        from .samplers.mala import sample_from_descent
+        from .samplers import sample_from_descent
 
         x = self._placed("x", x)
         return sample_from_descent(self.module, x, self.y_box, num_samples, self.beta.to(x), generators)

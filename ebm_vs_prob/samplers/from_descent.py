@@ -1,0 +1,65 @@
+"""Samples of a model's Gibbs-Boltzmann density: MALA chains that start where descent stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from ..descent import descend
+from ..errors import invalid
+from ..spaces import Box
+from .base import gibbs_potential
+from .chains import run, warm_up
+from .mala import MALA
+
+
+def sample_from_descent(
+    module: nn.Module,
+    x: torch.Tensor,
+    y_box: Box,
+    num_samples: int,
+    beta: torch.Tensor,
+    generators: Sequence[torch.Generator],
+    warmup: int = 150,
+    steps: int = 100,
+    descent_steps: int = 50,
+) -> torch.Tensor:
+    """Draws from exp(-beta E(x, .)) on the box: the ends of chains that start where descent from uniform points
+    stopped.
+
+    Each sample is its own chain: `descent_steps` of line search, `warmup` steps that adapt the chain's step, `steps`
+    more with that step. Chains rarely change basin, so how the samples share themselves out between far modes is that
+    of the basins of descent and not that of the density.
+
+    Args:
+        module: replicated energy.
+        x: (R or 1, n, dx).
+        y_box: where starts are drawn and chains stay.
+        num_samples: draws for each x.
+        beta: inverse temperature, (R,), or a number.
+        generators: one a replicate.
+
+    Returns:
+        (R, n, num_samples, dy) in the dtype of x. A replicate whose energy is not finite gives NaN.
+
+    Raises:
+        ValueError: num_samples < 1, or not one generator a replicate.
+    """
+    if num_samples < 1:
+        raise invalid("num_samples", num_samples, "an integer >= 1")
+    starts = torch.stack([y_box.uniform((x.shape[1], num_samples), g) for g in generators]).to(x)
+    given = x.unsqueeze(2)
+    low, high = y_box.bounds
+    # MALA's chains start off the box's faces, where half of all proposals would be refused.
+    inner = (low + 1e-3 * (high - low), high - 1e-3 * (high - low))
+    start = descend(module, given, starts, bounds=inner, max_steps=descent_steps)
+    kernel, potential = MALA(), gibbs_potential(module, given, beta)
+    with torch.no_grad():
+        state = kernel.init(potential, start.y, (1e-2 * (high - low)) ** 2)
+        state = warm_up(kernel, potential, state, warmup, y_box.bounds, generators)
+        for after, _ in run(kernel, potential, state, steps, y_box.bounds, generators):
+            state = after
+    lost = ~state.potential.isfinite()
+    return state.y.masked_fill(lost.unsqueeze(-1), float("nan"))
