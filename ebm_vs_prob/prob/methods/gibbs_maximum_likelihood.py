@@ -12,6 +12,7 @@ from ...energies import build_energy, distinct
 from ...method import GaussianOptimum, Method, MethodOptions, Setting
 from ...model import DensityModel, Model, Training
 from ...options import PER_REPLICATE
+from ...proposals import KernelProposal
 from ...registry import METHODS
 from ...training import Batch, Noise, train
 from ..gibbs import GibbsBoltzmann
@@ -66,18 +67,9 @@ class GibbsMaximumLikelihood(Method):
     def train(cls, model: Model) -> Training:
         setting, options, energy = model.setting, model.setting.options, model.module
         size, y_dim, bounds = setting.budget.batch_size, model.y_box.dim, model.y_box.bounds
-        # Without x one partition function serves the whole minibatch, and gets the proposals of all its examples.
-        shared = model.tasks[0].x_space.dim == 0
-        queries, proposals = (1, size * options.proposals) if shared else (size, options.proposals)
-        kernel = model.data_kernel
-        centers = kernel.centers(kernel.x, kernel.num_centers if shared else options.neighbours)
-        replicates = torch.arange(setting.num_replicates, device=centers.device).unsqueeze(1)
-        sigma = (options.sigma * options.scale).to(centers).reshape(-1, 1, 1)
-        widths = kernel.widths
-        if options.widths is not None:
-            widths = options.scale.to(centers).reshape(-1, 1) * torch.tensor(options.widths).to(centers)
-        # The proposal must cover what the model must: the blurred data.
-        widths = (widths.square() + sigma[..., 0].square()).sqrt()
+        width = options.sigma * options.scale
+        proposal = KernelProposal(model, options, width)
+        sigma = width.to(proposal.widths).reshape(-1, 1, 1)
         elbo = ReplicatedELBO()
 
         def gibbs(x: torch.Tensor, y: torch.Tensor, samples: torch.Tensor, log_density: torch.Tensor) -> None:
@@ -90,15 +82,11 @@ class GibbsMaximumLikelihood(Method):
 
         def loss(batch: Batch) -> torch.Tensor:
             noise = batch.noise
-            own = centers if shared else centers[replicates, batch.rows]
-            samples, log_density = kernel.propose(own, widths, noise["normal"], noise["uniform"])
+            samples, log_density = proposal.draw(batch, proposal.centers(batch))
             y = batch.y + sigma * noise["y"] if "y" in noise else batch.y
             return elbo.replicate_losses(gibbs, no_guide, batch.x, y, samples, log_density) / size
 
-        noise = {
-            "normal": Noise("normal", (queries, proposals, y_dim)),
-            "uniform": Noise("uniform", (queries, proposals, 2 + y_dim)),
-        }
+        noise = proposal.noise
         if bool((sigma > 0).any()):
             noise["y"] = Noise("normal", (size, y_dim))
         return train(model, loss, noise)
