@@ -99,7 +99,7 @@ def _nodes(model: Model, x: torch.Tensor, beta: torch.Tensor) -> tuple[torch.Ten
     density = GibbsBoltzmann(
         model.module, y_dim=model.y_box.dim, x=x, beta=usable, bounds=model.y_box.bounds, validate_args=False
     )
-    cells = Quadrature(rtol=RTOL, probes=4).cells(density.target)
+    cells = Quadrature(rtol=RTOL, probes=8).cells(density.target)
     log_density = cells.log_density.reshape(*density.batch_shape, -1)
     return -log_density / usable.double().unsqueeze(-1), cells.log_weights().reshape(log_density.shape)
 

@@ -127,15 +127,13 @@ class DataKernel:
         replicates, queries, draws, _ = y.shape
         squared = squared_distances(y.flatten(0, 1), centers.flatten(0, 1)).reshape(replicates, queries, draws, count)
         nearest = squared.amin(-1, keepdim=True)
-        excess = torch.sub(nearest, squared, out=squared)
-        weight = torch.empty_like(excess)
+        excess = nearest - squared
         norm = math.log((1 - UNIFORM_SHARE) / (count * widths.shape[1])) - 0.5 * dim * math.log(2 * math.pi)
         parts = [torch.full_like(squared[..., 0], math.log(UNIFORM_SHARE) - self.box.log_volume)]
         for width in widths.T[:, :, None, None]:
             precision = 0.5 / width.square()
             # Below e^-40 a kernel adds nothing to the nearest one; unclamped, exp would spend its time on denormals.
-            torch.mul(excess, precision.unsqueeze(-1), out=weight)
-            others = weight.clamp_min_(-40.0).exp_().sum(-1).log()
+            others = (excess * precision.unsqueeze(-1)).clamp_min_(-40.0).exp_().sum(-1).log()
             parts.append(others - nearest[..., 0] * precision + norm - dim * width.log())
         return torch.stack(parts).logsumexp(0)
 

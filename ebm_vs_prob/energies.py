@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 Activation = Literal["silu", "softplus", "tanh"]
 
-#: Energies evaluated in one call, on a CPU and on a GPU: a layer of them stays in a core's cache, or fills the device.
-BLOCK_POINTS = (1 << 15, 1 << 20)
+#: Energies evaluated in one call: on a CPU a layer of them stays in a core's cache, on a GPU it fills the device.
+BLOCK_POINTS = {"cpu": 1 << 15, "cuda": 1 << 20}
 
 
 class Network(Options):
@@ -175,7 +175,7 @@ def energy_and_gradient(energy: nn.Module, x: torch.Tensor, y: torch.Tensor) -> 
         return cast("tuple[torch.Tensor, torch.Tensor]", own(x, y))
     replicates = cast("ReplicatedEnergy", energy).num_replicates
     shape = torch.broadcast_shapes((replicates, *[1] * (y.ndim - 2)), x.shape[:-1], y.shape[:-1])
-    if not (torch.is_grad_enabled() or torch.compiler.is_compiling()):
+    if not (torch.is_grad_enabled() or torch.is_inference_mode_enabled() or torch.compiler.is_compiling()):
         return _value_and_slope(energy, x, y.expand(*shape, -1))
 
     def total(point: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -202,7 +202,7 @@ def energy_in_blocks(energy: nn.Module, x: torch.Tensor, y: torch.Tensor) -> tor
     """E(x, y) as (R, *n) without gradient, of many points, in calls whose activations stay in cache.
 
     Args:
-        x: (R or 1, *n, dx), its last n the number of points or 1 to broadcast. y: (R or 1, *n, dy).
+        x: (R or 1, *n, dx), its last n that of y or 1 to broadcast. y: (R or 1, *n, dy).
     """
     replicates = cast("ReplicatedEnergy", energy).num_replicates
     lead = torch.broadcast_shapes((replicates, *[1] * (y.ndim - 3)), x.shape[:-2], y.shape[:-2])
@@ -214,7 +214,7 @@ def energy_in_blocks(energy: nn.Module, x: torch.Tensor, y: torch.Tensor) -> tor
 
 def block_size(device: torch.device, lead: int) -> int:
     """Points a call of an energy that is evaluated for `lead` of them at once."""
-    return max(1, BLOCK_POINTS[device.type == "cuda"] // max(lead, 1))
+    return max(1, BLOCK_POINTS[device.type] // max(lead, 1))
 
 
 def box_dims(setting: Setting) -> tuple[int, int]:

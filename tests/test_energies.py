@@ -6,7 +6,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.energies import MLPEnergy, ReplicatedMLP, energy_and_gradient, weight_norm
+from ebm_vs_prob import energies
+from ebm_vs_prob.energies import MLPEnergy, ReplicatedMLP, energy_and_gradient, energy_in_blocks, weight_norm
 from ebm_vs_prob.replicated import Replicated
 
 
@@ -113,3 +114,32 @@ def test_an_energy_of_the_wrong_shape_is_named():
 def test_weight_norm_is_euclidean():
     stack = Replicated([Well(3.0), Well(-4.0)])
     assert weight_norm(stack).tolist() == [3.0, 4.0]
+
+
+class Bowl(nn.Module):
+    num_replicates = 2
+
+    def forward(self, x, y):
+        return (y.square().sum(-1) * torch.tensor([1.0, 2.0]).reshape(-1, *[1] * (y.ndim - 2))) + x.sum(-1)
+
+
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_the_gradient_does_not_depend_on_the_autograd_mode(mode):
+    y = torch.randn(1, 7, 3, generator=torch.Generator().manual_seed(0))
+    with mode():
+        value, gradient = energy_and_gradient(Bowl(), torch.zeros(2, 7, 1), y)
+    torch.testing.assert_close(value, torch.stack([y[0].square().sum(-1), 2 * y[0].square().sum(-1)]))
+    torch.testing.assert_close(gradient, torch.stack([2 * y[0], 4 * y[0]]))
+
+
+@pytest.mark.parametrize("shared_x", [True, False])
+def test_energies_in_blocks_are_the_energies(shared_x, monkeypatch):
+    monkeypatch.setitem(energies.BLOCK_POINTS, "cpu", 12)
+    energy = MLPEnergy([0, 1], 1, 2, evp.Network(hidden=(4,)))
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(2, 3, 1 if shared_x else 11, 1, generator=generator)
+    y = torch.randn(1, 3, 11, 2, generator=generator)
+    calls = []
+    energy.register_forward_hook(lambda module, given, value: calls.append(value.numel()))
+    torch.testing.assert_close(energy_in_blocks(energy, x, y), energy(x, y).detach())
+    assert max(calls[:-1]) <= 12 < calls[-1]

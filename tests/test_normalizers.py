@@ -80,6 +80,20 @@ def test_a_narrow_well_is_found_by_descent(dim: int) -> None:
     assert float(error) < 1e-3
 
 
+def test_a_narrow_well_in_a_high_cell_is_found() -> None:
+    """Descents start in every coarse cell of a line, also where the nodes show no sign of the well beside them."""
+    width, at = 1e-4, 2.26
+
+    def energy(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        step = 2 * torch.sigmoid(20 * (y[..., 0] - 1.9)) + 0.1 * (y[..., 0] - at).abs()
+        return step - 40 * torch.exp(-0.5 * ((y[..., 0] - at) / width).square())
+
+    log_z, _ = GibbsBoltzmann(energy, y_dim=1, bounds=(-3.0, 3.0)).log_partition()
+    near = at + width * torch.linspace(-12, 12, 200_001, dtype=torch.float64).unsqueeze(1)
+    exact = torch.logsumexp(-energy(torch.empty(0), near), 0) + math.log(24 * width / 200_000)
+    assert float(log_z) == pytest.approx(float(exact), abs=1e-3)
+
+
 def test_without_probes_a_well_between_nodes_is_missed() -> None:
     """What the probes are for: a dip whose signal at the coarse nodes is a slope alone."""
     at = torch.tensor([0.25], dtype=torch.float64)

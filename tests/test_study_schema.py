@@ -84,6 +84,7 @@ def test_headline_study_keeps_its_arms_and_criteria():
 
 def test_every_learned_arm_was_tuned_as_often_as_its_budget_says():
     study, tuning = load_study("thin_manifold"), load_study("thin_manifold_tuning")
+    assert tuning.at("quick").first_seed >= max(scale.seeds for scale in study.scales.values())
     assert not {eps for task in tuning.tasks for eps in task.thickness} & {
         eps for task in study.tasks for eps in task.thickness or ()
     }

@@ -19,7 +19,7 @@ def power_law(exponent, spread=0.05):
 
 
 def judged(results, *criteria, seeds=10, claims=("C11",)):
-    verdicts = judge(study(*criteria, claims=claims), results, seeds)
+    verdicts = judge(study(*criteria, claims=claims), results, range(seeds))
     return [v for v in verdicts if v.scope == "comparison"], [v for v in verdicts if v.scope == "claim"]
 
 
@@ -247,7 +247,7 @@ def test_criterion_without_a_threshold_or_of_no_known_kind_is_refused():
 
 
 def test_a_claim_without_a_criterion_is_undecided():
-    verdicts = judge(study(claims=("C3",)), table(power_law(-2.0), "m", ("a",)), 10)
+    verdicts = judge(study(claims=("C3",)), table(power_law(-2.0), "m", ("a",)), range(10))
     assert [(v.scope, v.claim, v.verdict) for v in verdicts] == [("claim", "C3", "undecided")]
 
 
@@ -297,7 +297,7 @@ def test_false_decisions_stay_below_the_level():
 
 def test_verdicts_are_strict_json():
     results = table(power_law(-2.0), "m", ("a",))
-    verdicts = judge(study(criterion(below=-1.0, arms=["a", "missing"])), results, 10)
+    verdicts = judge(study(criterion(below=-1.0, arms=["a", "missing"])), results, range(10))
     written = json.loads(json.dumps([v.as_dict() for v in verdicts], allow_nan=False))
     assert written[0]["verdict"] == "supported"
     assert written[1]["estimate"] is None

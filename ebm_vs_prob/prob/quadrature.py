@@ -30,7 +30,7 @@ class Quadrature:
     rtol: float = 1e-4
     max_nodes: int = 1 << 18
     order: int = 8
-    probes: int = 12
+    probes: int = 24
 
     def __post_init__(self) -> None:
         if not 0 < self.rtol < 1:

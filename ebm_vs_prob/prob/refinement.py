@@ -20,11 +20,11 @@ from .partition import Target
 CALIBRATION = (0.5, 1e3)
 #: Nats by which a probe must lie above its cell's nodes to show a minimum they do not.
 HIDDEN = 0.5
-#: Cells measured in one call, few enough that their finer nodes stay in cache.
-_CELLS = 1 << 9
+#: Cells measured in one call: on a CPU few enough that their finer nodes stay in cache.
+_CELLS = {"cpu": 1 << 9, "cuda": 1 << 14}
 #: Cells an axis of the coarse grid, by dimension.
 _COARSE = {1: 16, 2: 6, 3: 3}
-_PROBE_STEPS = 16
+_PROBE_STEPS = 24
 
 
 class Refinement:
@@ -92,8 +92,9 @@ class Refinement:
         shift = self.target.dim * math.log(self.half) + offset
         integral, error = torch.zeros_like(offset), torch.zeros_like(offset)
         cells, heights = values[self.mask], offset[self.mask]
+        size = _CELLS[cells.device.type]
         parts = [
-            self.rule.integral_and_error(*part) for part in zip(cells.split(_CELLS), heights.split(_CELLS), strict=True)
+            self.rule.integral_and_error(*part) for part in zip(cells.split(size), heights.split(size), strict=True)
         ]
         integral[self.mask], error[self.mask] = (torch.cat(column) for column in zip(*parts, strict=True))
         return integral.log() + shift, error.log() + shift

@@ -40,7 +40,7 @@ class Inputs:
 
     @property
     def num_seeds(self) -> int:
-        return int(self.study.scales[self.scale].seeds)
+        return len(self.study.scales[self.scale].all_seeds)
 
     @property
     def primary(self) -> pd.DataFrame:
@@ -62,7 +62,7 @@ class Inputs:
         return sorted(self.results.loc[self.results["task"] == task, "thickness"].dropna().unique(), reverse=True)
 
     def verdicts(self) -> list[Verdict]:
-        return judge(self.study, self.results, self.num_seeds)
+        return judge(self.study, self.results, self.study.scales[self.scale].all_seeds)
 
 
 def flatten(records: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:

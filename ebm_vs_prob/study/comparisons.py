@@ -54,7 +54,7 @@ def bounds_of(criterion: Any) -> tuple[float | None, float | None]:
 
 
 def compare(
-    criterion: Any, rows: pd.DataFrame, arm: str, against: str, num_seeds: int
+    criterion: Any, rows: pd.DataFrame, arm: str, against: str, seeds: range
 ) -> tuple[list[Cell], dict[str, float]]:
     """The cells of a comparison and the fixed steps chosen for its arms.
 
@@ -73,52 +73,52 @@ def compare(
     steps: dict[str, float] = {}
     if getattr(criterion, "choose_step_at", None) is not None:
         for name, subset in ((arm, own), (against, other)):
-            chosen = choose_step(subset, criterion.metric, criterion.choose_step_at, num_seeds)
+            chosen = choose_step(subset, criterion.metric, criterion.choose_step_at, seeds)
             if chosen is not None:
                 metric[name], steps[name] = chosen
     if criterion.kind == "slope":
-        return [_slope_cell(criterion, own, metric[arm], num_seeds, bounds)], steps
+        return [_slope_cell(criterion, own, metric[arm], seeds, bounds)], steps
     if criterion.kind not in ("difference", "ratio"):
         raise unknown("kind of criterion", criterion.kind, ("slope", "difference", "ratio"))
     thicknesses = getattr(criterion, "thickness", None) or sorted(rows["thickness"].unique(), reverse=True)
     cells = []
     for eps in thicknesses or [float("nan")]:
-        first, second = _series(own, metric[arm], eps, num_seeds), _series(other, metric[against], eps, num_seeds)
+        first, second = _series(own, metric[arm], eps, seeds), _series(other, metric[against], eps, seeds)
         with np.errstate(divide="ignore", invalid="ignore"):
             values = first - second if criterion.kind == "difference" else first / second
         cells.append(_test((float(eps),), values, criterion.kind, bounds))
     return cells, steps
 
 
-def choose_step(rows: pd.DataFrame, prefix: str, thickness: float, num_seeds: int) -> tuple[str, float] | None:
+def choose_step(rows: pd.DataFrame, prefix: str, thickness: float, seeds: range) -> tuple[str, float] | None:
     """The metric and step with the highest mean at a thickness; failed seeds count 0; of equals the largest step."""
     names = [name for name in rows["metric"].dropna().unique() if name.startswith(f"{prefix}@")]
     scored = []
     for name in names:
-        values = _series(rows, name, thickness, num_seeds)
+        values = _series(rows, name, thickness, seeds)
         if np.isfinite(values).any():
             scored.append((round(float(np.nan_to_num(values).mean()), 12), float(name.split("@", 1)[1]), name))
     return (max(scored)[2], max(scored)[1]) if scored else None
 
 
-def _series(rows: pd.DataFrame, metric: str, thickness: float, num_seeds: int) -> NDArray[np.float64]:
-    """(num_seeds,) values of a metric at one thickness, NaN for a seed without one."""
+def _series(rows: pd.DataFrame, metric: str, thickness: float, seeds: range) -> NDArray[np.float64]:
+    """(len(seeds),) values of a metric at one thickness, NaN for a seed without one."""
     here = rows[(rows["metric"] == metric) & np.isclose(rows["thickness"].astype(float), thickness, equal_nan=True)]
     if here["seed"].duplicated().any():
         raise invalid("results", metric, "one value for each task, arm, thickness and seed: the results of one scale")
-    values = here.set_index("seed")["value"].astype(float).reindex(range(num_seeds)).to_numpy(copy=True)
+    values = here.set_index("seed")["value"].astype(float).reindex(seeds).to_numpy(copy=True)
     return np.where(np.isfinite(values), values, np.nan)
 
 
 def _slope_cell(
-    criterion: Any, rows: pd.DataFrame, metric: str, num_seeds: int, bounds: tuple[float | None, float | None]
+    criterion: Any, rows: pd.DataFrame, metric: str, seeds: range, bounds: tuple[float | None, float | None]
 ) -> Cell:
     low, high = criterion.range
     eps = sorted({float(e) for e in rows["thickness"].dropna() if e > 0 and low * (1 - 1e-9) <= e <= high * (1 + 1e-9)})
     if len(eps) < 2:
-        slopes = np.full(num_seeds, np.nan)
+        slopes = np.full(len(seeds), np.nan)
     else:
-        table = np.stack([_series(rows, metric, e, num_seeds) for e in eps], axis=1)
+        table = np.stack([_series(rows, metric, e, seeds) for e in eps], axis=1)
         slopes = np.array([log_slope(eps, seed) for seed in table])
     return _test(tuple(eps), slopes, "slope", bounds)
 

@@ -24,9 +24,11 @@ SchemaT = TypeVar("SchemaT", bound=BaseModel)
 
 
 class Scale(Options):
-    """How large a run is: its seeds 0 .. seeds-1, and the options of `Network`, `Budget` and `Evaluation`."""
+    """How large a run is: its seeds, `seeds` of them from `first_seed` on, and the options of `Network`, `Budget` and
+    `Evaluation`."""
 
     seeds: Annotated[int, Field(ge=1)]
+    first_seed: Annotated[int, Field(ge=0, description="others than a study's own, where its options are tuned")] = 0
     network: Annotated[dict[str, Any], Field(default_factory=dict)]
     budget: Annotated[dict[str, Any], Field(default_factory=dict)]
     budgets: Annotated[
@@ -39,6 +41,11 @@ class Scale(Options):
     time_limit: Annotated[float, Field(gt=0, description="seconds a batch may take before its worker is stopped")] = (
         3600.0
     )
+
+    @property
+    def all_seeds(self) -> range:
+        """The seeds of a run."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
 
 class TaskGrid(Options):
@@ -71,7 +78,7 @@ class Arm(Options):
 
 
 class Criterion(Options):
-    """What is decided, fixed before the run.
+    """What is decided, as a bound on a number.
 
     `slope`: of ln metric in ln thickness over `range`; `difference` and `ratio`: of `arms` against `against` at each
     `thickness`. `below` and `above` bound the interval of the effect; `law` is the value that theory predicts.

@@ -1,4 +1,4 @@
-"""Verdicts: a study's criteria, fixed before the run, held against its results. The rules are in docs/verdicts.md.
+"""Verdicts: a study's criteria held against its results. The rules are in docs/verdicts.md.
 
 A *comparison* is one criterion for one arm (against one other, where it has one) on one task. It is decided at every
 thickness that the criterion names; a claim is decided by all its comparisons.
@@ -85,13 +85,13 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def judge(study: Any, results: pd.DataFrame, num_seeds: int) -> list[Verdict]:
+def judge(study: Any, results: pd.DataFrame, seeds: range) -> list[Verdict]:
     """Decide every comparison of the study's criteria, then every claim.
 
     Args:
         study: has `claims` (identifiers) and `criteria`.
         results: the tidy table of `load_results`: one row per (trial, metric). Only the primary budget decides.
-        num_seeds: seeds of the plan, 0 to num_seeds - 1; one without a value counts as failed.
+        seeds: those of the plan; one without a value counts as failed.
 
     Raises:
         ValueError: a (task, arm, thickness, seed, metric) has two values, or a criterion has no bound.
@@ -99,7 +99,7 @@ def judge(study: Any, results: pd.DataFrame, num_seeds: int) -> list[Verdict]:
     results = results[results["budget"] == PRIMARY_BUDGET]
     blocked = _why_no_verdict(results)
     measured = [
-        _measure(criterion, task, arm, against, results, num_seeds)
+        _measure(criterion, task, arm, against, results, seeds)
         for criterion in study.criteria
         for task in criterion.tasks
         for arm in criterion.arms
@@ -121,11 +121,11 @@ def _why_no_verdict(results: pd.DataFrame) -> str:
     return ""
 
 
-def _measure(criterion: Any, task: str, arm: str, against: str, results: pd.DataFrame, num_seeds: int) -> Verdict:
+def _measure(criterion: Any, task: str, arm: str, against: str, results: pd.DataFrame, seeds: range) -> Verdict:
     """Estimate and test a comparison, without deciding it."""
     above, below = bounds_of(criterion)
     rows = results[(results["task"] == task) & results["arm"].isin([arm, against])]
-    cells, steps = compare(criterion, rows, arm, against, num_seeds)
+    cells, steps = compare(criterion, rows, arm, against, seeds)
     weakest = max(cells, key=lambda cell: (cell.seeds < MIN_SEEDS, cell.p, -_nearest(cell, above, below)))
     testable = min(cell.seeds for cell in cells) >= MIN_SEEDS
     one_direction = len({cell.holds for cell in cells}) == 1
