@@ -140,7 +140,7 @@ def check_same_loss(workload: Workload) -> None:
     from torchebm.core import BaseModel
     from torchebm.losses import DenoisingScoreMatching
 
-    from ebm_vs_prob.ebm.objectives import denoising_score_matching_loss
+    from ebm_vs_prob.ebm.score_objectives import denoising_score_matching_loss
 
     energy = MLPEnergy((0,), 0, 2, Network(hidden=workload.hidden))
     network = workload.network()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .energies import Network
     from .model import Model, Training
     from .tasks.base import Task
+    from .training import Loss, Noise
 
 Family = Literal["ebm", "prob", "control"]
 Principle = Literal["likelihood", "score", "contrastive", "margin", "regularised", "regression", "exact"]
@@ -34,6 +35,15 @@ class MethodOptions(Options):
         PER_REPLICATE,
         Field(gt=0, description="length unit of the method's widths; the thickness, if aware"),
     ] = 1.0
+
+    def regulariser_evaluations(self) -> float:
+        """Energy evaluations that the regularisers among these options add to an example's step."""
+        return 0.0
+
+    @classmethod
+    def regularised(cls, model: Model, loss: Loss, noise: Mapping[str, Noise]) -> tuple[Loss, Mapping[str, Noise]]:
+        """The loss with the regularisers that the model's options ask for, and the noise it then needs."""
+        return loss, noise
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,18 @@ class Method(ABC):
     def energy_evaluations(cls, options: Any) -> float:
         """Energy evaluations that one example costs in one training step: a forward pass 1, each backward pass 2."""
         return 3.0
+
+    @classmethod
+    def evaluations_a_dimension(cls, options: Any) -> float:
+        """What an objective that differentiates along every axis of y adds to `energy_evaluations` for each of them."""
+        return 0.0
+
+    @classmethod
+    def step_evaluations(cls, options: Any, task: Task) -> float:
+        """All that one example costs in one training step on a task, regularisers included."""
+        y_dim = getattr(task.y_space, "dim", 0)
+        own = cls.energy_evaluations(options) + y_dim * cls.evaluations_a_dimension(options)
+        return own + float(options.regulariser_evaluations())
 
     @classmethod
     def smoothing(cls, options: Any) -> float:

@@ -69,8 +69,13 @@ TASKS: Registry[Any] = Registry(
 METHODS: Registry[Any] = Registry(
     "method",
     (
+        "ebm_vs_prob.ebm.methods.contrastive_divergence",
         "ebm_vs_prob.ebm.methods.denoising_score_matching",
-        "ebm_vs_prob.ebm.methods.hinge",
+        "ebm_vs_prob.ebm.methods.score_matching",
+        "ebm_vs_prob.ebm.methods.margin_losses",
+        "ebm_vs_prob.ebm.methods.negative_log_likelihood",
+        "ebm_vs_prob.ebm.methods.noise_contrastive_estimation",
+        "ebm_vs_prob.ebm.methods.importance_sampled_likelihood",
         "ebm_vs_prob.prob.methods.gibbs_maximum_likelihood",
         "ebm_vs_prob.prob.methods.mixture_density",
         "ebm_vs_prob.control.mean_squared_error",

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from .budget import Cost
+from .errors import invalid
 from .model import Model, ReplicateStatus, Training
 from .seeding import torch_generator
 
@@ -119,15 +120,22 @@ def batches(setting: Setting, noise: Mapping[str, Noise], steps: int) -> Iterato
 def train(model: Model, loss: Loss, noise: Mapping[str, Noise] | None = None) -> Training:
     """Minimise `loss` (one number a replicate) over the parameters of `model.module`, in place.
 
-    What a step costs follows from shapes: the method's `energy_evaluations` an example and the module's `multiply_adds`
-    an evaluation; it turns a budget of multiply-adds into steps. A replicate whose loss or parameters stop being finite
-    is marked failed with the step and the reason; the others go on as they were.
+    The regularisers that the options weigh above 0 are added to the loss. What a step costs follows from shapes: the
+    method's `step_evaluations` an example and the module's `multiply_adds` an evaluation; it turns a budget of
+    multiply-adds into steps. A replicate whose loss or parameters stop being finite is marked failed with the step and
+    the reason; the others go on as they were.
+
+    Raises:
+        ValueError: replicates whose options cost differently would take different numbers of steps.
     """
     setting, module = model.setting, model.module
-    noise = noise or {}
-    evaluations = model.method.energy_evaluations(setting.options) * setting.budget.batch_size
-    multiply_adds = evaluations * float(module.multiply_adds)  # type: ignore[arg-type]
-    steps = setting.budget.steps_for(multiply_adds)
+    loss, noise = model.method.Options.regularised(model, loss, noise or {})
+    evaluations = _evaluations(model)
+    per_evaluation = float(module.multiply_adds)  # type: ignore[arg-type]
+    steps = setting.budget.steps_for(evaluations[0] * per_evaluation)
+    if any(setting.budget.steps_for(each * per_evaluation) != steps for each in evaluations):
+        valid = "replicates whose steps cost the same, where a budget of multiply-adds sets their number"
+        raise invalid("options", [own.model_dump() for own in setting.options.replicates], valid)
     optimizer = ReplicatedAdam(module, setting.options.learning_rate)
     objective: Loss = torch.compile(loss) if setting.compile else loss
     history = torch.empty(steps, setting.num_replicates)
@@ -137,13 +145,23 @@ def train(model: Model, loss: Loss, noise: Mapping[str, Noise] | None = None) ->
         optimizer.step(losses, learning_rate_schedule(step, steps))
         history[step] = losses.detach().to(history)
     seconds = (time.perf_counter() - started) / setting.num_replicates
-    cost = Cost(
-        steps=steps,
-        energy_evaluations=evaluations * steps,
-        multiply_adds=multiply_adds * steps,
-        seconds=seconds,
+    costs = tuple(
+        Cost(
+            steps=steps,
+            energy_evaluations=each * steps,
+            multiply_adds=each * per_evaluation * steps,
+            seconds=seconds,
+        )
+        for each in evaluations
     )
-    return Training(history.T.contiguous(), _status(history, optimizer.parameters), (cost,) * setting.num_replicates)
+    return Training(history.T.contiguous(), _status(history, optimizer.parameters), costs)
+
+
+def _evaluations(model: Model) -> list[float]:
+    """Energy evaluations of one step of each replicate: a regulariser of weight 0 costs it nothing."""
+    setting = model.setting
+    pairs = zip(setting.options.replicates, setting.tasks, strict=True)
+    return [model.method.step_evaluations(own, task) * setting.budget.batch_size for own, task in pairs]
 
 
 def _status(history: torch.Tensor, parameters: list[nn.Parameter]) -> tuple[ReplicateStatus, ...]:

@@ -2,8 +2,9 @@
 
 import torch
 
+from ebm_vs_prob.ebm.losses import distance_scaled_margin, hinge
 from ebm_vs_prob.ebm.negatives import descended, nearest_distance, noisy_answers
-from ebm_vs_prob.ebm.objectives import denoising_score_matching_loss, distance_scaled_margin, hinge_loss
+from ebm_vs_prob.ebm.score_objectives import denoising_score_matching_loss
 
 
 def generator(seed: int) -> torch.Generator:
@@ -30,7 +31,7 @@ def test_hinge_by_hand():
     positive = torch.tensor([[1.0, 0.0]])
     negative = torch.tensor([[[1.5, 3.0], [0.0, -1.0]]])
     margin = torch.tensor([[[1.0, 1.0], [0.5, 0.5]]])
-    assert hinge_loss(positive, negative, margin).tolist() == [(0.5 + 0.0 + 0.5 + 1.5) / 4]
+    assert hinge(positive, negative, margin).tolist() == [[[0.5, 0.0], [0.5, 1.5]]]
 
 
 def test_distance_scaled_margin_saturates():
@@ -50,12 +51,12 @@ def test_on_set_valued_answers_the_perfect_energy_beats_the_constant_one():
 
     own = answers[:, :, :, :].expand(1, 500, 3, 1)
     scaled = distance_scaled_margin(nearest_distance(negative, own), margin, radius)
-    loss_perfect = hinge_loss(perfect(y.unsqueeze(2))[..., 0], perfect(negative), scaled)
-    loss_constant = hinge_loss(torch.zeros(1, 500), torch.zeros(1, 500, 20), scaled)
+    loss_perfect = hinge(perfect(y.unsqueeze(2))[..., 0], perfect(negative), scaled).mean()
+    loss_constant = hinge(torch.zeros(1, 500), torch.zeros(1, 500, 20), scaled).mean()
     assert float(loss_perfect) < 1e-6 < float(loss_constant)
     # The plain ball asks the other answers to be bad, so the perfect energy is punished for being right.
     ball = margin * ((negative - y.unsqueeze(2)).abs()[..., 0] > radius)
-    assert float(hinge_loss(perfect(y.unsqueeze(2))[..., 0], perfect(negative), ball)) > 0.05
+    assert float(hinge(perfect(y.unsqueeze(2))[..., 0], perfect(negative), ball).mean()) > 0.05
 
 
 def test_nearest_distance_of_shared_and_own_answers():

@@ -62,6 +62,32 @@ _METHODS: dict[str, tuple[Entry, ...]] = {
             "doi": "10.1162/NECO_a_00142",
         }),
     ),
+    "score_matching": (
+        ("article", "hyvarinen2005estimation", {
+            "author": "Hyv{\\\"a}rinen, Aapo",
+            "title": "Estimation of Non-Normalized Statistical Models by Score Matching",
+            "journal": "Journal of Machine Learning Research", "year": "2005", "volume": "6", "pages": "695--709",
+        }),
+    ),
+    "sliced_score_matching": (
+        ("inproceedings", "song2019sliced", {
+            "author": "Song, Yang and Garg, Sahaj and Shi, Jiaxin and Ermon, Stefano",
+            "title": "Sliced Score Matching: A Scalable Approach to Density and Score Estimation",
+            "booktitle": "Uncertainty in Artificial Intelligence", "year": "2019",
+        }),
+    ),
+    "multiscale_denoising_score_matching": (
+        ("inproceedings", "song2019generative", {
+            "author": "Song, Yang and Ermon, Stefano",
+            "title": "Generative Modeling by Estimating Gradients of the Data Distribution",
+            "booktitle": "Advances in Neural Information Processing Systems 32", "year": "2019",
+        }),
+        ("misc", "li2019learning", {
+            "author": "Li, Zengyi and Chen, Yubei and Sommer, Friedrich T.",
+            "title": "Learning Energy-Based Models in High-Dimensional Spaces with Multi-Scale Denoising Score Matching",
+            "year": "2019", "eprint": "1910.07762", "archiveprefix": "arXiv",
+        }),
+    ),
     "mixture_density": (
         ("techreport", "bishop1994mixture", {
             "author": "Bishop, Christopher M.", "title": "Mixture Density Networks",

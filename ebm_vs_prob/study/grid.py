@@ -113,17 +113,17 @@ def expand(study: Study, scale_name: str) -> tuple[list[Draft], list[dict[str, s
                     "evaluation": evaluation.model_dump(mode="json"),
                     "dtype": scale.dtype,
                 }
-                for seed in range(scale.seeds):
+                for seed in scale.all_seeds:
                     trial = Trial.of({**specification, "seed": seed})
                     drafts.append(
                         Draft(
                             place=_place(trial, arm, method, options, task, budget_name, budget),
                             trial=trial,
-                            group=_group(task, method, trial),
+                            group=_group(task, method, trial, method.step_evaluations(options, task)),
                             batchable=method.batchable,
                             widths=_widths(task, network),
                             batch_size=budget.batch_size,
-                            multiply_adds=_multiply_adds(method, options, _widths(task, network), budget),
+                            multiply_adds=_multiply_adds(method, options, task, _widths(task, network), budget),
                         )
                     )
     return drafts, skipped
@@ -193,9 +193,13 @@ def _place(
     )
 
 
-def _group(task: Task, method: type[Method], trial: Trial) -> str:
-    """What trials of one batch have in common, as canonical JSON: all but seed and per-replicate options."""
+def _group(task: Task, method: type[Method], trial: Trial, evaluations: float) -> str:
+    """What trials of one batch have in common, as canonical JSON: all but seed and per-replicate options.
+
+    The cost of a step too: a batch takes one number of steps, also where a budget of multiply-adds sets it.
+    """
     common = {key: value for key, value in trial.specification.items() if key != "seed"}
+    common["evaluations"] = evaluations
     for part, schema in (("task", type(task).Options), ("method", method.Options)):
         shared = {
             name: value
@@ -211,11 +215,11 @@ def _widths(task: Task, network: Network) -> tuple[int, ...]:
     return (sum(space.dim for space in spaces if isinstance(space, Box)), *network.hidden, 1)
 
 
-def _multiply_adds(method: type[Method], options: Any, widths: tuple[int, ...], budget: Budget) -> float:
+def _multiply_adds(method: type[Method], options: Any, task: Task, widths: tuple[int, ...], budget: Budget) -> float:
     """Estimated cost of one trial's training, from shapes: evaluations an example times the trunk's multiply-adds."""
     if method.principle == "exact":
         return 0.0
     if budget.multiply_adds is not None:
         return budget.multiply_adds
     forward = sum(before * after for before, after in pairwise(widths))
-    return method.energy_evaluations(options) * forward * budget.batch_size * budget.steps
+    return method.step_evaluations(options, task) * forward * budget.batch_size * budget.steps

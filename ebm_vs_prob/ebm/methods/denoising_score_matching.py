@@ -13,10 +13,11 @@ from ...model import EnergyModel, Model, Training
 from ...options import PER_REPLICATE
 from ...registry import METHODS
 from ...training import Batch, Noise, train
-from ..objectives import denoising_score_matching_loss
+from ..regularisers import RegularisedOptions
+from ..score_objectives import denoising_score_matching_loss
 
 
-class DenoisingScoreMatchingOptions(MethodOptions):
+class DenoisingScoreMatchingOptions(RegularisedOptions):
     sigma: Annotated[
         float, PER_REPLICATE, Field(gt=0, description="standard deviation of the denoising noise, in units of `scale`")
     ] = 0.1
