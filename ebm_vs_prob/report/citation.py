@@ -88,6 +88,15 @@ _METHODS: dict[str, tuple[Entry, ...]] = {
             "year": "2019", "eprint": "1910.07762", "archiveprefix": "arXiv",
         }),
     ),
+    "negative_log_likelihood": (
+        ("inproceedings", "ma2018noise", {
+            "author": "Ma, Zhuang and Collins, Michael",
+            "title": "Noise Contrastive Estimation and Negative Sampling for Conditional Models: Consistency and "
+            "Statistical Efficiency",
+            "booktitle": "Empirical Methods in Natural Language Processing", "year": "2018", "pages": "3698--3707",
+            "doi": "10.18653/v1/D18-1405",
+        }),
+    ),
     "mixture_density": (
         ("techreport", "bishop1994mixture", {
             "author": "Bishop, Christopher M.", "title": "Mixture Density Networks",
@@ -142,7 +151,8 @@ def bibtex(study: Any, results: pd.DataFrame) -> str:
     for column, sources in (("method", _METHODS), ("task", _TASKS)):
         present = set(results[column].dropna())
         entries += [entry for name, found in sources.items() if name in present for entry in found]
-    return "\n".join(_entry(*entry) for entry in entries)
+    # Two methods may rest on one paper.
+    return "\n".join(_entry(*entry) for entry in {key: (kind, key, text) for kind, key, text in entries}.values())
 
 
 def _entry(kind: str, key: str, fields: dict[str, str]) -> str:

@@ -1,0 +1,76 @@
+"""The negative log-likelihood loss, its integral over all answers by importance sampling from a data kernel."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import Field
+
+from ...energies import distinct
+from ...method import GaussianOptimum, MethodOptions
+from ...model import Model, Training
+from ...options import PER_REPLICATE
+from ...registry import METHODS
+from ...training import Batch, Noise, train
+from .. import losses
+from ..regularisers import RegularisedOptions
+from ..searching import TutorialMethod
+
+
+class NegativeLogLikelihoodOptions(RegularisedOptions):
+    beta: Annotated[float, PER_REPLICATE, Field(gt=0, description="inverse temperature, 1 / energy")] = 1.0
+    proposals: Annotated[int, Field(ge=1, description="importance samples of the integral an example")] = 8
+    neighbours: Annotated[int, Field(ge=1, description="training answers that centre the proposal's kernels")] = 16
+
+
+@METHODS.register
+class NegativeLogLikelihood(TutorialMethod):
+    """E(x, y) + (1/beta) ln ∫ e^{-beta E(x, y')} dy' (LeCun et al. 2006, table 1): any margin > 0.
+
+    The integral is the mean of e^{-beta E} / q over draws from a proposal q and over the right answer, which is an
+    answer like any other. With it in the mean, the loss is that of telling the right answer from the draws: it has a
+    lower bound, and at its minimum e^{-beta E} is the data's density up to a factor however few the draws are (Ma and
+    Collins 2018, on ranking).
+    """
+
+    name = "negative_log_likelihood"
+    principle = "likelihood"
+    summary = "energy plus log-partition function by importance sampling, right answer included (LeCun et al. 2006)"
+    Options: ClassVar[type[MethodOptions]] = NegativeLogLikelihoodOptions
+    gaussian_optimum = GaussianOptimum(curvature=lambda options: 1 / options.beta)
+
+    @classmethod
+    def energy_evaluations(cls, options: Any) -> float:
+        return 3.0 * (1 + options.proposals)
+
+    @classmethod
+    def train(cls, model: Model) -> Training:
+        setting, options, energy = model.setting, model.setting.options, model.module
+        size, y_dim = setting.budget.batch_size, model.y_box.dim
+        kernel = model.data_kernel
+        # Without x one integral serves the whole minibatch, and gets the proposals of all its examples.
+        shared = not kernel.x.shape[-1]
+        queries, proposals = (1, size * options.proposals) if shared else (size, options.proposals)
+        centers = kernel.centers(kernel.x, kernel.num_centers if shared else options.neighbours)
+        replicates = torch.arange(len(centers), device=centers.device).unsqueeze(1)
+        beta = options.beta.to(centers).reshape(-1, 1)
+
+        def loss(batch: Batch) -> torch.Tensor:
+            own = centers if shared else centers[replicates, batch.rows]
+            draws, log_density = kernel.propose(own, kernel.widths, batch.noise["normal"], batch.noise["uniform"])
+            right = batch.y.unsqueeze(1) if shared else batch.y.unsqueeze(2)
+            log_right = kernel.log_density(right, own, kernel.widths).flatten(1)
+            # An answer drawn with density q stands for 1 / q others: its energy moves by (1/beta) ln q.
+            positive = energy(batch.x, batch.y) + log_right / beta
+            drawn = energy(distinct(batch.x).unsqueeze(2), draws) + log_density / beta.unsqueeze(-1)
+            negative = -torch.logsumexp(-beta.unsqueeze(-1) * drawn, -1, keepdim=True) / beta.unsqueeze(-1)
+            total = losses.negative_log_likelihood(positive, negative, beta)
+            return (total - (log_right + math.log(proposals + 1)) / beta).mean(-1)
+
+        noise = {
+            "normal": Noise("normal", (queries, proposals, y_dim)),
+            "uniform": Noise("uniform", (queries, proposals, 2 + y_dim)),
+        }
+        return train(model, loss, noise)
