@@ -124,7 +124,9 @@ def _value_axis(panel: Axes, rows: Any, name: str) -> None:
     values = rows["value"].dropna()
     if look.log and (values > 0).any():
         # The axis follows the seeds, not the bars, and is cut where round-off takes over (distances of exact answers).
-        high = float(values.max())
+        # What was learned sets its top: the exact density as a landscape is steeper by many decades.
+        learned = rows.loc[rows["principle"] != "exact", "value"].dropna()
+        high = float((learned if (learned > 0).any() else values).max())
         low = max(float(values[values > 0].min()), high * 10.0**-_DECADES)
         few = high < 100 * low
         panel.set_yscale("log")
@@ -159,7 +161,7 @@ def _laws(panel: Axes, inputs: Inputs, task: str, name: str, rows: Any, eps: Seq
             panel.plot([place[e] for e in inside], guide, color=INK, linewidth=1.0, linestyle=(0, (4, 3)), alpha=0.7)
             panel.annotate(
                 f"law: slope {criterion.law:g}".replace("-", "−"),
-                (place[inside[-1]], guide[-1]),
+                (place[inside[len(inside) // 2]], guide[len(inside) // 2]),
                 xytext=(-3, 5),
                 textcoords="offset points",
                 ha="right",

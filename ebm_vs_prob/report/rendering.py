@@ -110,7 +110,8 @@ def to_images(figure: Figure, dpi: int = 100) -> tuple[bytes, bytes]:
         figure.savefig(drawn, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
     image = Image.open(drawn).convert("RGB")
     png, webp = io.BytesIO(), io.BytesIO()
-    image.quantize(160, dither=Image.Dither.NONE).save(png, format="PNG", optimize=True)
+    # Maximum coverage keeps the few pixels of a label in its own colour.
+    image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(png, format="PNG", optimize=True)
     image.save(webp, format="WEBP", quality=80, method=4)
     return png.getvalue(), webp.getvalue()
 
