@@ -8,21 +8,20 @@ makes one of any other module.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Protocol, cast
 
 import torch
 from pydantic import BeforeValidator, Field
 from torch import nn
 
+from .activations import ACTIVATIONS, Activation, second_derivative, with_derivative
 from .errors import invalid
 from .options import Options
 from .seeding import torch_generator
 
 if TYPE_CHECKING:
     from .method import Setting
-
-Activation = Literal["silu", "softplus", "tanh"]
 
 #: Energies evaluated in one call: on a CPU a layer of them stays in a core's cache, on a GPU it fills the device.
 BLOCK_POINTS = {"cpu": 1 << 15, "cuda": 1 << 20}
@@ -45,24 +44,6 @@ class ReplicatedEnergy(Protocol):
     num_replicates: int
 
     def __call__(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor: ...
-
-
-def _with_derivative(activation: Activation, a: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    if activation == "tanh":
-        value = torch.tanh(a)
-        return value, 1 - value * value
-    gate = torch.sigmoid(a)
-    if activation == "softplus":
-        return nn.functional.softplus(a), gate
-    value = a * gate
-    return value, torch.addcmul(gate, value, 1 - gate)
-
-
-_ACTIVATIONS: dict[Activation, Callable[[torch.Tensor], torch.Tensor]] = {
-    "silu": nn.functional.silu,
-    "softplus": nn.functional.softplus,
-    "tanh": torch.tanh,
-}
 
 
 def _matmul(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -105,7 +86,7 @@ class ReplicatedMLP(nn.Module):
 
     def tail(self, hidden: torch.Tensor) -> torch.Tensor:
         """From the first layer's pre-activation to the output."""
-        act = _ACTIVATIONS[self.activation]
+        act = ACTIVATIONS[self.activation]
         for layer in range(1, len(self.weights)):
             hidden = _matmul(act(hidden), self.weights[layer]) + self.bias(layer, hidden.ndim)
         return hidden
@@ -155,7 +136,7 @@ class MLPEnergy(nn.Module):
         slopes = []
         last = len(trunk.weights) - 1
         for layer in range(1, last + 1):
-            value, slope = _with_derivative(trunk.activation, hidden)
+            value, slope = with_derivative(trunk.activation, hidden)
             slopes.append(slope)
             hidden = _matmul(value, trunk.weights[layer]) + trunk.bias(layer, value.ndim)
         row = trunk.weights[last].transpose(1, 2)
@@ -163,6 +144,31 @@ class MLPEnergy(nn.Module):
         for layer in range(last - 1, 0, -1):
             gradient = _matmul(gradient, trunk.weights[layer].transpose(1, 2)) * slopes[layer - 1]
         return hidden.squeeze(-1), _matmul(gradient, trunk.weights[0][:, self.x_dim :].transpose(1, 2))
+
+    def gradient_and_products(
+        self, x: torch.Tensor, y: torch.Tensor, directions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """dE/dy (R, B, dy) and its derivatives along directions (R, M, B, dy): tangents beside both sweeps."""
+        trunk, last = self.trunk, len(self.trunk.weights) - 1
+        entry = trunk.weights[0][:, self.x_dim :]
+        hidden = self._whole(x, self._first(x, y)).unsqueeze(1)
+        tangent = _matmul(directions, entry)
+        slopes, bends = [], []
+        for layer in range(1, last + 1):
+            value, slope = with_derivative(trunk.activation, hidden)
+            slopes.append(slope)
+            bends.append(second_derivative(trunk.activation, hidden, value, slope) * tangent)
+            if layer < last:
+                hidden = _matmul(value, trunk.weights[layer]) + trunk.bias(layer, value.ndim)
+                tangent = _matmul(slope * tangent, trunk.weights[layer])
+        row = trunk.weights[last].transpose(1, 2).unsqueeze(1)
+        gradient, products = slopes[-1] * row, bends[-1] * row
+        for layer in range(last - 1, 0, -1):
+            weight = trunk.weights[layer].transpose(1, 2)
+            back = _matmul(gradient, weight)
+            gradient = back * slopes[layer - 1]
+            products = _matmul(products, weight) * slopes[layer - 1] + back * bends[layer - 1]
+        return _matmul(gradient, entry.transpose(1, 2)).squeeze(1), _matmul(products, entry.transpose(1, 2))
 
 
 def energy_and_gradient(energy: nn.Module, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

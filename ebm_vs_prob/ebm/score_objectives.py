@@ -19,12 +19,19 @@ def gradient_and_products(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """∇_y E (R, B, dy) and the products of ∇_y² E with M directions, (R, M, B, dy); differentiable in the parameters.
 
-    One forward-mode pass through ∇_y E carries all directions, so the Hessian is never formed.
+    Tangents of ∇_y E along all directions at once, so the Hessian is never formed: an energy may bring its own
+    `gradient_and_products(x, y, directions)`; of any other, forward-mode differentiation of its gradient, or, for speed
+    outside a compiled loss, reverse-mode differentiation with one pass a direction.
 
     Args:
         energy: any replicated energy, twice differentiable in y.
         x: (R, B, dx). y: (R, B, dy). directions: (R, M, B, dy).
     """
+    own = getattr(energy, "gradient_and_products", None)
+    if own is not None:
+        return cast("tuple[torch.Tensor, torch.Tensor]", own(x, y, directions))
+    if not torch.compiler.is_compiling():
+        return _by_reverse_mode(energy, x, y, directions)
 
     def slope(point: torch.Tensor) -> torch.Tensor:
         return energy_and_gradient(energy, x, point)[1]
@@ -32,10 +39,24 @@ def gradient_and_products(
     def along(direction: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return cast("tuple[torch.Tensor, torch.Tensor]", torch.func.jvp(slope, (y,), (direction,)))
 
-    # Without it the gradient would be a detached number, whose derivative along any direction is 0.
-    with torch.enable_grad():
-        gradient, products = torch.func.vmap(along, in_dims=1, out_dims=(None, 1))(directions)  # type: ignore[arg-type]
+    gradient, products = torch.func.vmap(along, in_dims=1, out_dims=(None, 1))(directions)  # type: ignore[arg-type]
     return gradient, products
+
+
+@torch.enable_grad()
+def _by_reverse_mode(
+    energy: nn.Module, x: torch.Tensor, y: torch.Tensor, directions: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The Hessian is symmetric, so the derivative of ∇E · v is its product with v."""
+    point = y.detach().clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(energy(x, point).sum(), point, create_graph=True, materialize_grads=True)
+    if not gradient.requires_grad:
+        return gradient, torch.zeros_like(directions)
+    products = [
+        torch.autograd.grad(gradient, point, v, create_graph=True, materialize_grads=True)[0]
+        for v in directions.unbind(1)
+    ]
+    return gradient, torch.stack(products, 1)
 
 
 def gradient_and_trace(energy: nn.Module, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
