@@ -134,7 +134,8 @@ def metropolis_test(
     """
     if uniform is None:
         raise invalid("uniform", uniform, "uniform numbers (R, *n): the kernel has a Metropolis test")
-    inside = ((proposal.y >= bounds[0]) & (proposal.y <= bounds[1])).all(-1)
+    # A proposal that is NaN is not outside: it counts as diverged.
+    inside = ~((proposal.y < bounds[0]) | (proposal.y > bounds[1])).any(-1)
     finite = log_ratio.isfinite() & proposal.gradient.isfinite().all(-1)
     acceptance = torch.where(inside & finite, log_ratio.clamp_max(0.0).exp(), torch.zeros_like(log_ratio))
     accepted = uniform < acceptance

@@ -15,7 +15,8 @@ from .base import Info, Kernel, MetropolisState, Potential, init_metropolis, met
 class HMC(Kernel[MetropolisState]):
     """A fresh standard normal momentum, `leapfrog_steps` leapfrog steps of length sqrt(2 h), and a Metropolis test on
     U + |p|² / 2, so that exp(-U) is invariant (Duane et al. 1987; Neal 2011, section 5.3.2). Only the trajectory's end
-    has to be in the box. The acceptance .651 is optimal (Beskos et al. 2013).
+    has to be in the box. The acceptance .651 is optimal (Beskos et al. 2013). A trajectory of near half a period of a
+    direction comes back to the same |y| there, however large the acceptance: the effective sample size shows it.
 
     Raises:
         ValueError: leapfrog_steps is not an integer >= 1.

@@ -45,8 +45,7 @@ class ULA(Kernel[State]):
 
 
 def reflected(y: torch.Tensor, bounds: tuple[float, float]) -> torch.Tensor:
-    """y with each entry beyond a bound mirrored at it, and at the other bound where it would overshoot that."""
+    """y with each entry beyond a bound mirrored at it, or on the other bound where it would overshoot that."""
     low, high = bounds
-    y = torch.where(y < low, 2 * low - y, y)
-    y = torch.where(y > high, 2 * high - y, y)
-    return y.clamp(low, high)
+    y = torch.where(y < low, (2 * low - y).clamp_max(high), y)
+    return torch.where(y > high, (2 * high - y).clamp_min(low), y)

@@ -1,0 +1,80 @@
+"""Where the energy must be high, found by chains that sample from it; and what contrasts them with the data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..samplers import Kernel, gibbs_potential
+
+
+def contrastive_divergence_loss(
+    positive: torch.Tensor, negative: torch.Tensor, energy_magnitude: float = 0.0
+) -> torch.Tensor:
+    """mean E(y⁺) - mean E(y⁻) + energy_magnitude · (mean E(y⁺)² + mean E(y⁻)²), (R,).
+
+    Its gradient estimates that of the negative log-likelihood where the y⁻ are draws from exp(-E) (Hinton 2002, eq. 5;
+    Tieleman 2008, section 2); the magnitude is Du & Mordatch 2019, section 3.2. The value itself is no likelihood.
+
+    Args:
+        positive: energies of the data, (R, B). negative: energies of the chains' ends, (R, C).
+    """
+    contrast = positive.mean(-1) - negative.mean(-1)
+    if energy_magnitude == 0:
+        return contrast
+    return contrast + energy_magnitude * (positive.square().mean(-1) + negative.square().mean(-1))
+
+
+@torch.no_grad()
+def chain_ends(
+    energy: nn.Module,
+    x: torch.Tensor,
+    start: torch.Tensor,
+    kernel: Kernel[Any],
+    step_size: torch.Tensor,
+    normal: torch.Tensor,
+    uniform: torch.Tensor | None,
+    bounds: tuple[float, float],
+) -> torch.Tensor:
+    """Where chains for exp(-E(x, .)) are after as many steps as there is noise, (R, B, dy), without gradient.
+
+    A chain stays where its energy or gradient is not finite.
+
+    Args:
+        x: (R, B, dx). start: (R, B, dy).
+        step_size: h in units of y squared, (R, 1).
+        normal: standard normals, (R, steps, B, dy). uniform: on [0, 1), (R, steps, B), for a Metropolis test.
+    """
+    potential = gibbs_potential(energy, x)
+    state = kernel.init(potential, start, step_size)
+    for k in range(normal.shape[1]):
+        own = None if uniform is None else uniform[:, k]
+        state, _ = kernel.step(potential, state, normal[:, k], own, bounds)
+    end: torch.Tensor = state.y
+    return end
+
+
+class ReplayBuffer:
+    """The chains that persist from one training step to the next: y (R, slots, dy)."""
+
+    def __init__(self, y: torch.Tensor) -> None:
+        self.y = y
+
+    def take(self, slots: torch.Tensor) -> torch.Tensor:
+        """The chains in the given slots (R, B): (R, B, dy)."""
+        return self.y.gather(1, slots.unsqueeze(-1).expand(-1, -1, self.y.shape[-1]))
+
+    def put(self, slots: torch.Tensor, y: torch.Tensor) -> None:
+        """Store chains y (R, B, dy) in their slots (R, B); of two in one slot the later one stays."""
+        position = torch.arange(slots.shape[1], device=slots.device).expand_as(slots)
+        # Every chain of a slot writes the same value, so the result does not depend on the order of the writes.
+        last = torch.zeros(self.y.shape[:2], dtype=torch.int64, device=slots.device)
+        last = last.scatter_reduce(1, slots, position, "amax").gather(1, slots).unsqueeze(-1).expand_as(y)
+        self.y = self.y.scatter(1, slots.unsqueeze(-1).expand_as(y), y.gather(1, last))
+
+
+def random_slots(uniform: torch.Tensor, count: int) -> torch.Tensor:
+    """`count` different slots of each replicate, every subset as likely as any: (R, count) from uniforms (R, slots)."""
+    return uniform.topk(count, dim=1).indices

@@ -1,0 +1,200 @@
+"""Contrastive divergence and its persistent form: likelihood whose normaliser is sampled by short chains."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+
+from ...energies import build_energy
+from ...errors import invalid
+from ...method import GaussianOptimum, Method, MethodOptions, Setting
+from ...model import EnergyModel, Model, Training
+from ...options import PER_REPLICATE
+from ...registry import METHODS
+from ...samplers import Kernel, get_kernel
+from ...seeding import torch_generator
+from ...training import Batch, Noise, train
+from ..chain_negatives import ReplayBuffer, chain_ends, contrastive_divergence_loss, random_slots
+
+
+class ContrastiveDivergenceOptions(MethodOptions):
+    kernel: Annotated[
+        Literal["langevin", "mala", "hmc"],
+        Field(description="what moves the chains; langevin is unadjusted, the others have a Metropolis test"),
+    ] = "mala"
+    steps: Annotated[int, Field(ge=1, description="steps of each chain a training step")] = 10
+    step_size: Annotated[
+        float,
+        PER_REPLICATE,
+        Field(gt=0, description="standard deviation of a Langevin step, length of a leapfrog step; units of `scale`"),
+    ] = 0.1
+    leapfrog_steps: Annotated[int, Field(ge=1, description="leapfrog steps of each step of hmc")] = 5
+    energy_magnitude: Annotated[float, Field(ge=0, description="weight of the mean squared energies")] = 0.0
+
+
+def chain_kernel(options: Any) -> Kernel[Any]:
+    """The kernel that the options name."""
+    own = {"leapfrog_steps": options.leapfrog_steps} if options.kernel == "hmc" else {}
+    return get_kernel(options.kernel, **own)
+
+
+def gaussian_curvature(options: Any) -> float:
+    """The curvature a at which N(0, I) is invariant under the kernel for E = a |y|² / 2: the fixed point of the loss.
+
+    Chains that begin with the data then end with the data's law, whatever the number of steps. MALA and HMC leave
+    exp(-E) invariant, so a = 1. ULA with steps h has the variance 1 / (a (1 - a h / 2)), which is 1 at
+    a = (1 - sqrt(1 - 2 h)) / h; from h = 1/2 on it is above 1 for every a, and a grows without end. NaN with an
+    energy magnitude, which moves it.
+    """
+    if options.energy_magnitude:
+        return math.nan
+    if options.kernel != "langevin":
+        return 1.0
+    h = (options.step_size * options.scale) ** 2 / 2
+    return (1 - math.sqrt(1 - 2 * h)) / h if h <= 0.5 else math.inf
+
+
+@METHODS.register
+class ContrastiveDivergence(Method):
+    """The energy falls at the data and rises where short chains that begin there go (CD-k: Hinton 2002, eq. 5).
+
+    The chains carry no gradient, as in the original, so the loss's gradient is that of the likelihood where the chains
+    have reached exp(-E), and its fixed point the energy whose kernel leaves the data's law as it is.
+    """
+
+    name = "contrastive_divergence"
+    family = "ebm"
+    principle = "likelihood"
+    normalised = False
+    summary = "contrastive divergence: negatives by k steps of Langevin, MALA or HMC from the data (Hinton 2002)"
+    Options: ClassVar[type[MethodOptions]] = ContrastiveDivergenceOptions
+    gaussian_optimum = GaussianOptimum(curvature=gaussian_curvature)
+
+    @classmethod
+    def energy_evaluations(cls, options: Any) -> float:
+        return 3.0 * (2 + chain_kernel(options).potential_evaluations(options.steps))
+
+    @classmethod
+    def build(cls, setting: Setting) -> EnergyModel:
+        # The magnitude sees the energy's level, the contrast only differences.
+        return EnergyModel(cls, setting, build_energy(setting, level=setting.options.energy_magnitude > 0))
+
+    @classmethod
+    def train(cls, model: Model) -> Training:
+        negatives, noise = _chains(model)
+
+        def loss(batch: Batch) -> torch.Tensor:
+            return _contrast(model, batch, negatives(batch, batch.y))
+
+        return train(model, loss, noise)
+
+
+class PersistentContrastiveDivergenceOptions(ContrastiveDivergenceOptions):
+    buffer: Annotated[
+        int, Field(ge=1, description="chains a replicate; with x one for each training example, whatever is given")
+    ] = 1024
+    reinitialise: Annotated[
+        float, PER_REPLICATE, Field(ge=0, le=1, description="share of the chains that begin anew at a training step")
+    ] = 0.05
+    reinitialise_from: Annotated[
+        Literal["data", "uniform"], Field(description="where a chain begins: at the data, or anywhere in the box")
+    ] = "data"
+
+
+def persistent_gaussian_curvature(options: Any) -> float:
+    """`gaussian_curvature` where chains begin at the data, whatever their age; NaN where some begin in the box, whose
+    size and the chains' memory of it move the fixed point."""
+    if options.reinitialise_from == "uniform" and options.reinitialise > 0:
+        return math.nan
+    return gaussian_curvature(options)
+
+
+@METHODS.register
+class PersistentContrastiveDivergence(Method):
+    """Contrastive divergence with chains that go on from one training step to the next (Tieleman 2008).
+
+    Each training step takes chains from a replay buffer, begins a share of them anew (Du & Mordatch 2019, section 3.1),
+    moves them and puts them back. Without x they are a random part of the buffer; with x each belongs to a training
+    example, whose x it keeps. Restarts from the data do not move the fixed point, which is that of contrastive
+    divergence. Restarts from the box, as in the paper, pull the negatives away from exp(-E) until the chains have
+    forgotten them, which sharpens the energy.
+    """
+
+    name = "persistent_contrastive_divergence"
+    family = "ebm"
+    principle = "likelihood"
+    normalised = False
+    summary = "contrastive divergence whose chains persist in a replay buffer (Tieleman 2008; Du and Mordatch 2019)"
+    Options: ClassVar[type[MethodOptions]] = PersistentContrastiveDivergenceOptions
+    gaussian_optimum = GaussianOptimum(curvature=persistent_gaussian_curvature)
+
+    @classmethod
+    def energy_evaluations(cls, options: Any) -> float:
+        return ContrastiveDivergence.energy_evaluations(options)
+
+    @classmethod
+    def build(cls, setting: Setting) -> EnergyModel:
+        return EnergyModel(cls, setting, build_energy(setting, level=setting.options.energy_magnitude > 0))
+
+    @classmethod
+    def train(cls, model: Model) -> Training:
+        setting, options = model.setting, model.setting.options
+        size, (low, high) = setting.budget.batch_size, model.y_box.bounds
+        conditional = model.data_kernel.x.shape[-1] > 0
+        slots = setting.budget.examples if conditional else options.buffer
+        if slots < size and not conditional:
+            raise invalid("buffer", slots, f"at least the batch size, {size}")
+        buffer = ReplayBuffer(cls._begin(model, slots))
+        share = options.reinitialise.to(buffer.y).reshape(-1, 1)
+        negatives, noise = _chains(model)
+
+        def loss(batch: Batch) -> torch.Tensor:
+            chosen = batch.rows if conditional else random_slots(batch.noise["slot"], size)
+            fresh = low + (high - low) * batch.noise["box"] if "box" in batch.noise else batch.y
+            anew = (batch.noise["restart"] < share).unsqueeze(-1)
+            end = negatives(batch, torch.where(anew, fresh, buffer.take(chosen)))
+            buffer.put(chosen, end)
+            return _contrast(model, batch, end)
+
+        noise["restart"] = Noise("uniform", (size,))
+        if options.reinitialise_from == "uniform":
+            noise["box"] = Noise("uniform", (size, model.y_box.dim))
+        if not conditional:
+            noise["slot"] = Noise("uniform", (slots,))
+        return train(model, loss, noise)
+
+    @classmethod
+    def _begin(cls, model: Model, slots: int) -> torch.Tensor:
+        """The first chains, (R, slots, dy)."""
+        data = model.data_kernel.y
+        if model.setting.options.reinitialise_from == "data":
+            return data[:, torch.arange(slots, device=data.device) % data.shape[1]].clone()
+        generators = [torch_generator(seed, "buffer") for seed in model.seeds]
+        return torch.stack([model.y_box.uniform((slots,), g) for g in generators]).to(data)
+
+
+def _chains(model: Model) -> tuple[Any, dict[str, Noise]]:
+    """What moves chains by the kernel, (batch, start (R, B, dy)) -> ends (R, B, dy), and the noise it takes."""
+    setting, options = model.setting, model.setting.options
+    kernel, size = chain_kernel(options), setting.budget.batch_size
+    length = (options.step_size * options.scale).to(device=setting.device, dtype=setting.dtype)
+    step_size = length.square().reshape(-1, 1) / 2
+    bounds = model.y_box.bounds
+
+    def negatives(batch: Batch, start: torch.Tensor) -> torch.Tensor:
+        normal, uniform = batch.noise["chain"], batch.noise.get("acceptance")
+        return chain_ends(model.module, batch.x, start, kernel, step_size, normal, uniform, bounds)
+
+    noise = {"chain": Noise("normal", (options.steps, size, model.y_box.dim))}
+    if kernel.target_acceptance is not None:
+        noise["acceptance"] = Noise("uniform", (options.steps, size))
+    return negatives, noise
+
+
+def _contrast(model: Model, batch: Batch, negative: torch.Tensor) -> torch.Tensor:
+    """The loss of the batch against negatives (R, B, dy), (R,)."""
+    energies = model.module(batch.x, batch.y), model.module(batch.x, negative)
+    return contrastive_divergence_loss(*energies, model.setting.options.energy_magnitude)

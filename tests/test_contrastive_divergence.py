@@ -1,0 +1,231 @@
+"""Contrastive divergence and its persistent form: the loss by hand, the chains, and the optimum that they declare."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from gaussian import Quadratic, gaussian, mean_curvature
+from scipy.optimize import brentq
+
+import ebm_vs_prob as evp
+from ebm_vs_prob.ebm.chain_negatives import (
+    ReplayBuffer,
+    chain_ends,
+    contrastive_divergence_loss,
+    random_slots,
+)
+from ebm_vs_prob.samplers import get_kernel
+
+BOTH = ("contrastive_divergence", "persistent_contrastive_divergence")
+SEEDS, EXAMPLES = range(8), 4000
+#: Chains that forget most of their start within a training step.
+LONG = {"langevin": {"steps": 4}, "mala": {"steps": 4}, "hmc": {"steps": 2, "leapfrog_steps": 3}}
+
+
+def normals(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def uniforms(*shape, seed=0):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_loss_by_hand():
+    positive, negative = torch.tensor([[1.0, 3.0], [0.0, 0.0]]), torch.tensor([[2.0, 5.0, 5.0], [1.0, 2.0, 3.0]])
+    assert contrastive_divergence_loss(positive, negative).tolist() == [-2.0, -2.0]
+    expected = [-2 + 0.1 * (5 + 18), -2 + 0.1 * (0 + 14 / 3)]
+    assert contrastive_divergence_loss(positive, negative, 0.1).tolist() == pytest.approx(expected)
+
+
+class Bowl(torch.nn.Module):
+    """E = ½ a |y - x|² with a learned a for each of two replicates."""
+
+    num_replicates = 2
+
+    def __init__(self):
+        super().__init__()
+        self.a = torch.nn.Parameter(torch.tensor([1.0, 4.0]))
+
+    def forward(self, x, y):
+        return 0.5 * self.a.reshape(-1, *[1] * (y.ndim - 2)) * (y - x).square().sum(-1)
+
+
+@pytest.mark.parametrize("name", ["langevin", "mala", "hmc"])
+def test_chains_end_at_the_energy_given_their_x_without_gradient(name):
+    """From far, each chain reaches N(x, 1 / a), whose mean and variance 4000 chains tell to 4 standard errors."""
+    kernel, count, steps = get_kernel(name), 4000, 60
+    x = torch.linspace(-2, 2, count).reshape(1, count, 1).expand(2, -1, -1)
+    normal = normals(2, steps, count, 1)
+    uniform = None if kernel.target_acceptance is None else uniforms(2, steps, count)
+    step = torch.tensor([[0.1], [0.025]])
+    end = chain_ends(Bowl(), x, torch.full((2, count, 1), 3.0), kernel, step, normal, uniform, (-8.0, 8.0))
+    assert not end.requires_grad
+    standard = (end - x)[..., 0] * torch.tensor([[1.0], [2.0]])
+    forgotten = 0.0 if name == "hmc" else 5 * math.exp(-6)
+    assert standard.mean(1).abs().max() < 4 / math.sqrt(count) + forgotten
+    ula = 1 / (1 - 0.1 / 2) if name == "langevin" else 1.0
+    assert (standard.var(1) - ula).abs().max() < 4 * math.sqrt(2 / count) + 1e-3
+
+
+def test_gradient_is_that_of_the_likelihood_where_chains_have_reached_the_energy():
+    """d/da: ½ (mean y² over the data - 1 / a), nothing through the chains."""
+    energy, count = Bowl(), 200_000
+    data = normals(2, count, 1, seed=1)
+    model = normals(2, count, 1, seed=2) / energy.a.detach().sqrt().reshape(2, 1, 1)
+    x = torch.zeros(2, count, 1)
+    contrastive_divergence_loss(energy(x, data), energy(x, model)).sum().backward()
+    expected = 0.5 * (1 - 1 / energy.a.detach())
+    assert (energy.a.grad - expected).abs().max() < 0.01
+
+
+def test_buffer_gives_back_what_was_put_and_the_later_of_two_in_one_slot():
+    buffer = ReplayBuffer(torch.arange(12.0).reshape(2, 6, 1))
+    slots = torch.tensor([[0, 5, 0], [2, 1, 3]])
+    assert buffer.take(slots)[..., 0].tolist() == [[0.0, 5.0, 0.0], [8.0, 7.0, 9.0]]
+    buffer.put(slots, torch.tensor([[[-1.0], [-2.0], [-3.0]], [[-4.0], [-5.0], [-6.0]]]))
+    assert buffer.y[..., 0].tolist() == [[-3.0, 1.0, 2.0, 3.0, 4.0, -2.0], [6.0, -5.0, -4.0, -6.0, 10.0, 11.0]]
+
+
+def test_random_slots_are_different_and_all_as_likely():
+    slots = random_slots(uniforms(5000, 8), 3)
+    assert slots.shape == (5000, 3)
+    assert all(len(set(row)) == 3 for row in slots.tolist())
+    counts = slots.flatten().bincount(minlength=8) / 5000
+    assert (counts - 3 / 8).abs().max() < 4 * math.sqrt(3 / 8 * 5 / 8 / 5000)
+
+
+def gaussian_fit(method, dim, **options):
+    return evp.fit(
+        method,
+        gaussian(dim),
+        seeds=SEEDS,
+        energy=Quadratic,
+        budget=evp.Budget(steps=300, batch_size=256, examples=EXAMPLES),
+        **{"learning_rate": 0.03, "step_size": 0.7, **options},
+    )
+
+
+def gap(model, dim, expected=None):
+    """By how much the curvature misses what the method declares, in its mean over the seeds."""
+    assert all(status.ok for status in model.status)
+    if expected is None:
+        expected = model.method.gaussian_optimum.curvature(model.setting.options.replicates[0])
+    return abs(float(mean_curvature(model, dim).mean()) - expected)
+
+
+def tolerance(dim):
+    """4 standard errors of the mean inverse variance of 8 samples of 4000, and .02 for 300 steps of an optimiser."""
+    return 4 * (2 / (EXAMPLES * dim * len(SEEDS))) ** 0.5 + 0.02
+
+
+@pytest.mark.parametrize("method", BOTH)
+@pytest.mark.parametrize("kernel", LONG)
+@pytest.mark.parametrize("dim", [1, 2, 8])
+def test_the_optimum_on_a_gaussian_is_the_declared_one(method, kernel, dim):
+    assert gap(gaussian_fit(method, dim, kernel=kernel, **LONG[kernel]), dim) < tolerance(dim)
+
+
+def test_declared_optima():
+    def declared(method, **options):
+        chosen = evp.get_method(method)
+        return chosen.gaussian_optimum.curvature(chosen.Options(**options))
+
+    for method in BOTH:
+        assert declared(method, kernel="mala") == declared(method, kernel="hmc", step_size=2.0) == 1.0
+        h = 0.7**2 / 2
+        a = declared(method, kernel="langevin", step_size=0.35, scale=2.0)
+        assert 1 / (a * (1 - a * h / 2)) == pytest.approx(1.0)
+        assert a > 1.1
+        assert declared(method, kernel="langevin", step_size=1.5) == math.inf
+        assert math.isnan(declared(method, energy_magnitude=0.1))
+    assert math.isnan(declared(BOTH[1], reinitialise_from="uniform"))
+    assert declared(BOTH[1], reinitialise_from="uniform", reinitialise=0.0) == 1.0
+
+
+def test_restarts_in_the_box_move_the_fixed_point_as_the_ages_of_the_chains_say():
+    """Langevin chains of age m visits have variance v + (v0 - v) r^m with r = (1 - a h)^(2 k); ages are geometric."""
+    share, steps, h, start = 0.2, 10, 0.7**2 / 2, 16**2 / 12
+
+    def excess(a):
+        stationary, decay = 1 / (a * (1 - a * h / 2)), (1 - a * h) ** (2 * steps)
+        return stationary + (start - stationary) * share * decay / (1 - (1 - share) * decay) - 1
+
+    expected = brentq(excess, 1.0, 2.0)
+    options = {"kernel": "langevin", "steps": steps, "reinitialise_from": "uniform", "reinitialise": share}
+    model = gaussian_fit(BOTH[1], 1, buffer=512, **options)
+    assert gap(model, 1, expected) < tolerance(1)
+
+
+@pytest.mark.parametrize("method", BOTH)
+def test_a_flipped_sign_in_the_objective_fails_the_gaussian_test(method, monkeypatch):
+    monkeypatch.setattr(
+        "ebm_vs_prob.ebm.methods.contrastive_divergence.contrastive_divergence_loss",
+        lambda positive, negative, magnitude: contrastive_divergence_loss(negative, positive, magnitude),
+    )
+    assert gap(gaussian_fit(method, 2, steps=4), 2) > 10 * tolerance(2)
+
+
+def test_the_magnitude_keeps_energies_small():
+    task = evp.get_task("circle", thickness=0.1)
+    x, y = task.sample(64, seed=1)
+    loose, tight = (
+        evp.fit("contrastive_divergence", task, budget=evp.Budget(steps=200), energy_magnitude=weight, steps=4)
+        for weight in (0.0, 1.0)
+    )
+    assert tight.energy(x, y).square().mean() < 0.2 * loose.energy(x, y).square().mean()
+
+
+@pytest.mark.parametrize("task", ["circle", "three_curves", "digits"])
+@pytest.mark.parametrize("method", BOTH)
+def test_data_come_to_have_less_energy_than_their_surroundings(method, task):
+    """In 3 of 4 cases data have less energy than the same points moved by noise of .5."""
+    chosen = evp.get_task(task) if task == "digits" else evp.get_task(task, thickness=0.1)
+    model = evp.fit(method, chosen, seeds=[0, 1], budget=evp.Budget(steps=300), steps=5)
+    assert all(status.ok for status in model.status)
+    x, y = (part.float() for part in chosen.sample(200, seed=1, split="test"))
+    moved = y + 0.5 * normals(*y.shape)
+    assert ((model.energy(x, y) < model.energy(x, moved)).float().mean(1) > 0.75).all()
+
+
+@pytest.mark.parametrize("method", BOTH)
+def test_alone_and_in_company(method):
+    budget = evp.Budget(steps=150)
+    thin, thick = evp.get_task("three_curves", thickness=0.03), evp.get_task("three_curves", thickness=0.1)
+    x, y = thin.sample(64, seed=9)
+    alone = evp.fit(method, thin, seeds=[5], budget=budget)
+    company = evp.fit(method, [thick, thin, thick], seeds=[4, 5, 6], budget=budget)
+    assert (alone.energy(x, y)[0] - company.energy(x, y)[1]).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("method", BOTH)
+def test_chains_cost_what_their_kernel_evaluates(method):
+    chosen = evp.get_method(method)
+
+    def evaluations(**options):
+        return chosen.energy_evaluations(chosen.Options(steps=7, **options))
+
+    assert evaluations(kernel="langevin") == 3 * (2 + 7)
+    assert evaluations(kernel="mala") == 3 * (2 + 8)
+    assert evaluations(kernel="hmc", leapfrog_steps=4) == 3 * (2 + 29)
+
+
+@pytest.mark.parametrize(
+    ("field", "given"),
+    [
+        ("kernel", {"kernel": "gibbs"}),
+        ("steps", {"steps": 0}),
+        ("step_size", {"step_size": -0.1}),
+        ("step_size", {"step_size": math.nan}),
+        ("leapfrog_steps", {"leapfrog_steps": 0}),
+        ("energy_magnitude", {"energy_magnitude": -1.0}),
+        ("buffer", {"buffer": 63}),
+        ("reinitialise", {"reinitialise": 1.5}),
+        ("reinitialise_from", {"reinitialise_from": "noise"}),
+    ],
+)
+def test_bad_options_are_named_in_one_line(field, given):
+    with pytest.raises(ValueError, match=rf"{field} = .*expected") as caught:
+        evp.fit(BOTH[1], evp.get_task("circle"), budget=evp.Budget(steps=2), **given)
+    assert "\n" not in str(caught.value)

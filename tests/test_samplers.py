@@ -1,0 +1,572 @@
+"""Kernels against laws whose moments are known, judged only once their chains have mixed."""
+
+from __future__ import annotations
+
+import math
+
+import arviz
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.integrate import quad
+from torch import nn
+
+from ebm_vs_prob.samplers import (
+    HMC,
+    KERNELS,
+    MALA,
+    ULA,
+    DualAveraging,
+    diagnostics,
+    get_kernel,
+    gibbs_potential,
+    run,
+    sample_chains,
+    sample_from_descent,
+    warm_up,
+)
+from ebm_vs_prob.samplers import base as kernel_base
+from ebm_vs_prob.samplers.hmc import leapfrog
+from ebm_vs_prob.samplers.ula import reflected
+from ebm_vs_prob.spaces import Box
+
+WIDE = (-5000.0, 5000.0)
+ADJUSTED = [pytest.param(MALA(), id="mala"), pytest.param(HMC(leapfrog_steps=3), id="hmc")]
+EVERY = [pytest.param(ULA(), id="langevin"), *ADJUSTED]
+
+
+def generators(count, seed=0):
+    return [torch.Generator().manual_seed(seed + r) for r in range(count)]
+
+
+def normals(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def gaussian(*scales):
+    """U of independent normals with the given standard deviations."""
+    precision = torch.as_tensor(scales, dtype=torch.float64) ** -2
+
+    def potential(y):
+        return 0.5 * (precision * y.square()).sum(-1), precision * y
+
+    return potential
+
+
+def ring(eps):
+    def potential(y):
+        radius = y.norm(dim=-1, keepdim=True)
+        return ((radius - 1) ** 2 / (2 * eps**2)).squeeze(-1), (radius - 1) / eps**2 * y / radius
+
+    return potential
+
+
+WEIGHTS, CENTRES, WIDTH = (0.3, 0.7), (-1.0, 1.0), 0.5
+
+
+def mixture(y):
+    """U of .3 N(-1, .5²) + .7 N(1, .5²) in one dimension."""
+    centres = torch.tensor(CENTRES, dtype=y.dtype)
+    log_parts = torch.tensor(WEIGHTS, dtype=y.dtype).log() - (y - centres).square() / (2 * WIDTH**2)
+    share = log_parts.softmax(-1)
+    return -log_parts.logsumexp(-1), (share * (y - centres)).sum(-1, keepdim=True) / WIDTH**2
+
+
+def flipped(potential):
+    def wrong(y):
+        value, gradient = potential(y)
+        return value, -gradient
+
+    return wrong
+
+
+def gated(values, exact, mcse_share=0.08):
+    """The mean of values (chain, draw) lies within 4 Monte-Carlo standard errors of `exact`, chains mixed."""
+    values = np.asarray(values)
+    assert float(arviz.rhat(values)) < 1.05
+    assert float(arviz.ess(values)) > 400
+    error = float(arviz.mcse(values))
+    assert abs(values.mean() - exact) < 4 * error, (values.mean(), exact, error)
+    assert error < mcse_share * max(abs(exact), 1.0)
+
+
+def radial_moments(eps):
+    """E[r] and E[(r - 1)²] / eps² of the ring's density in the plane, by quadrature."""
+
+    def moment(f):
+        ends = {"limit": 200, "points": [1.0]}
+        return quad(lambda r: f(r) * r * math.exp(-((r - 1) ** 2) / (2 * eps**2)), 0, 1 + 12 * eps, **ends)[0]
+
+    return moment(lambda r: r) / moment(lambda r: 1), moment(lambda r: (r - 1) ** 2) / moment(lambda r: 1) / eps**2
+
+
+def around_the_ring(chains):
+    angle = torch.linspace(0, 2 * math.pi, chains + 1, dtype=torch.float64)[:-1]
+    return torch.stack([angle.cos(), angle.sin()], -1).unsqueeze(0)
+
+
+def check_gaussian(kernel, scales=(1.0, 2.0), num_samples=1500, potential=gaussian, thin=1):
+    scale = torch.tensor(scales, dtype=torch.float64)
+    start = 3 * scale * normals(2, 8, len(scales), seed=1)
+    samples = sample_chains(
+        potential(*scales),
+        start,
+        num_samples,
+        generators(2),
+        step_size=0.5 * min(scales) ** 2,
+        kernel=kernel,
+        warmup=300,
+        thin=thin,
+    )
+    for r in range(2):
+        for i, width in enumerate(scales):
+            value = samples.y[r, ..., i] / width
+            gated(value, 0.0)
+            gated(value**2, 1.0)
+    assert abs(samples.acceptance.mean().item() - kernel.target_acceptance) < 0.2
+    assert int(samples.divergences.sum()) == 0
+    return samples
+
+
+@pytest.mark.parametrize("kernel", ADJUSTED)
+@pytest.mark.parametrize("scales", [(0.01, 0.02), (3.0,) * 8])
+def test_a_gaussian_has_its_moments(kernel, scales):
+    check_gaussian(kernel, scales)
+
+
+def test_hmc_mixes_on_a_gaussian_of_condition_number_1e4():
+    check_gaussian(HMC(leapfrog_steps=60), (1.0, 100.0), num_samples=500)
+
+
+def test_mala_leaves_a_gaussian_of_condition_number_1e4_as_it_is_and_ula_does_not():
+    """Chains that begin with exact draws end with exact draws; the slow direction would take 1e4 steps to forget."""
+    scale, h, count = torch.tensor([1.0, 100.0], dtype=torch.float64), 0.8, 8000
+    stiff = {}
+    for kernel in (MALA(), ULA()):
+        state = kernel.init(gaussian(1.0, 100.0), scale * normals(1, count, 2), h)
+        *_, (state, _) = run(kernel, gaussian(1.0, 100.0), state, 150, WIDE, generators(1))
+        standard = state.y[0] / scale
+        assert standard.mean(0).abs().max() < 4 / math.sqrt(count)
+        stiff[kernel.name], slow = standard.square().mean(0).tolist()
+        assert abs(slow - 1) < 4 * math.sqrt(2 / count)
+    assert abs(stiff["mala"] - 1) < 4 * math.sqrt(2 / count)
+    assert abs(stiff["langevin"] - 1 / (1 - h / 2)) < 4 * math.sqrt(2 / count) / (1 - h / 2)
+
+
+@pytest.mark.slow
+def test_mala_reaches_a_gaussian_of_condition_number_1e4_from_far():
+    """After 3e4 steps of the stiff direction's size the slow one has forgotten its start: independent draws, one a
+    chain."""
+    count, kernel, potential = 2000, MALA(), gaussian(1.0, 100.0)
+    state = kernel.init(potential, torch.full((1, count, 2), 150.0, dtype=torch.float64), 0.5)
+    state = warm_up(kernel, potential, state, 500, WIDE, generators(1))
+    for after, _ in run(kernel, potential, state, 30_000, WIDE, generators(1, seed=1)):
+        state = after
+    standard = state.y[0] / torch.tensor([1.0, 100.0], dtype=torch.float64)
+    assert standard.mean(0).abs().max() < 4 / math.sqrt(count) + 1.5 * math.exp(-3)
+    assert (standard.var(0) - 1).abs().max() < 4 * math.sqrt(2 / count)
+
+
+@pytest.mark.parametrize("kernel", ADJUSTED)
+@pytest.mark.parametrize("eps", [0.3, 0.05])
+def test_a_ring_has_its_radial_moments_and_no_preferred_angle(kernel, eps):
+    samples = sample_chains(
+        ring(eps), around_the_ring(16), 2000, generators(1), step_size=eps**2, kernel=kernel, warmup=300
+    )
+    radius = samples.y[0].norm(dim=-1)
+    mean, spread = radial_moments(eps)
+    gated(radius, mean)
+    gated((radius - 1) ** 2 / eps**2, spread)
+    if eps == 0.3:  # a thinner ring needs longer chains to go round
+        gated(samples.y[0, ..., 0], 0.0)
+
+
+def check_mixture(kernel):
+    start = torch.linspace(-3, 3, 16, dtype=torch.float64).reshape(1, 16, 1)
+    samples = sample_chains(mixture, start, 2500, generators(1), step_size=0.3, kernel=kernel, warmup=300)
+    y = samples.y[0, ..., 0]
+    above = sum(
+        w * 0.5 * math.erfc(-c / WIDTH / math.sqrt(2)) for w, c in zip(WEIGHTS, CENTRES, strict=True)
+    )  # P(y > 0)
+    gated(y, 0.4)
+    gated(y**2, 1 + WIDTH**2)
+    gated((y > 0).double(), above)
+
+
+@pytest.mark.parametrize("kernel", ADJUSTED)
+def test_a_mixture_of_close_modes_has_its_moments_and_weights(kernel):
+    check_mixture(kernel)
+
+
+@pytest.mark.parametrize("h", [0.05, 0.4, 1.2])
+def test_ula_has_its_own_variance_on_a_gaussian_and_the_right_one_only_as_its_step_shrinks(h):
+    start, thin = normals(1, 64, 1, seed=2), max(1, round(0.2 / h))
+    samples = sample_chains(
+        gaussian(1.0), start, 600, generators(1), step_size=h, kernel="langevin", adapt=False, warmup=100, thin=thin
+    )
+    gated(samples.y[0, ..., 0], 0.0)
+    gated(samples.y[0, ..., 0] ** 2, 1 / (1 - h / 2))
+    assert (samples.acceptance == 1).all()
+
+
+def test_the_bias_of_ula_on_a_ring_shrinks_with_its_step():
+    eps, exact = 0.1, radial_moments(0.1)[1]
+    bias = []
+    for share in (0.8, 0.2, 0.05):
+        samples = sample_chains(
+            ring(eps),
+            around_the_ring(64),
+            600,
+            generators(1),
+            step_size=share * eps**2,
+            kernel="langevin",
+            adapt=False,
+            warmup=100,
+        )
+        bias.append((((samples.y.norm(dim=-1) - 1) / eps) ** 2).mean().item() - exact)
+    assert bias[0] > 2.5 * bias[1] > 5 * bias[2]
+    assert bias[0] > 0.3
+
+
+@pytest.mark.parametrize("kernel", ADJUSTED)
+def test_the_box_cuts_the_law_off(kernel):
+    # Half a normal: mean sqrt(2 / pi).
+    start = torch.linspace(0.1, 2.0, 8, dtype=torch.float64).reshape(1, 8, 1)
+    samples = sample_chains(gaussian(1.0), start, 2500, generators(1), step_size=0.5, kernel=kernel, bounds=(0.0, 50.0))
+    assert samples.y.min() >= 0.0
+    gated(samples.y[0, ..., 0], math.sqrt(2 / math.pi))
+
+
+def test_ula_is_reflected_at_the_box():
+    y = torch.tensor([-1.25, 0.5, 1.5, 9.0, -9.0])
+    assert reflected(y, (-1.0, 1.0)).tolist() == [-0.75, 0.5, 0.5, -1.0, 1.0]
+    assert torch.equal(reflected(y, (-math.inf, math.inf)), y)
+
+
+def test_mala_is_in_detailed_balance():
+    """pi(y) q(y, y') a(y, y') = pi(y') q(y', y) a(y', y), with q and pi from torch.distributions."""
+    potential, h, kernel = ring(0.3), 0.05, MALA()
+    y, noise, uniform = normals(1, 200, 2), normals(1, 200, 2, seed=1), torch.zeros(1, 200, dtype=torch.float64)
+
+    def proposal_density(here, there):
+        mean = here - h * potential(here)[1]
+        return torch.distributions.Normal(mean, math.sqrt(2 * h)).log_prob(there).sum(-1)
+
+    there = y - h * potential(y)[1] + math.sqrt(2 * h) * noise
+    noise_back = (y - there + h * potential(there)[1]) / math.sqrt(2 * h)
+    _, forth = kernel.step(potential, kernel.init(potential, y, h), noise, uniform, WIDE)
+    _, back = kernel.step(potential, kernel.init(potential, there, h), noise_back, uniform, WIDE)
+    flow = -potential(y)[0] + proposal_density(y, there) + forth.acceptance.log()
+    flow_back = -potential(there)[0] + proposal_density(there, y) + back.acceptance.log()
+    torch.testing.assert_close(flow, flow_back)
+    assert ((forth.acceptance < 0.9) | (back.acceptance < 0.9)).sum() > 50
+
+
+def test_hmc_is_in_detailed_balance():
+    """Thrown back with the momentum negated, the trajectory returns, and the flows of probability are equal."""
+    potential, h, kernel = ring(0.3), 0.04, HMC(leapfrog_steps=4)
+    momentum, uniform = normals(1, 200, 2, seed=1), torch.zeros(1, 200, dtype=torch.float64)
+    state = kernel.init(potential, normals(1, 200, 2), h)
+    end, last = leapfrog(potential, state, momentum, torch.tensor(math.sqrt(2 * h), dtype=torch.float64), 4)
+    forth, info = kernel.step(potential, state, momentum, uniform, WIDE)
+    assert info.accepted.all()
+    torch.testing.assert_close(forth.y, end.y)
+    back, info_back = kernel.step(potential, forth, -last, uniform, WIDE)
+    torch.testing.assert_close(back.y, state.y)
+    flow = -state.potential - momentum.square().sum(-1) / 2 + info.acceptance.log()
+    flow_back = -end.potential - last.square().sum(-1) / 2 + info_back.acceptance.log()
+    torch.testing.assert_close(flow, flow_back)
+    assert ((info.acceptance < 0.9) | (info_back.acceptance < 0.9)).sum() > 50
+
+
+@given(st.integers(1, 6), st.floats(0.05, 0.6), st.integers(0, 2**31))
+def test_leapfrog_is_reversible_and_keeps_volume(steps, length, seed):
+    potential, step = ring(0.5), torch.tensor(length, dtype=torch.float64)
+    points = normals(2, 1, 1, 2, seed=seed) + torch.tensor([1.0, 0.0], dtype=torch.float64)
+
+    def flow(y, momentum):
+        end, last = leapfrog(potential, MALA().init(potential, y, 1.0), momentum, step, steps)
+        return end.y, last
+
+    y, momentum = flow(*points)
+    back, momentum_back = flow(y, -momentum)
+    torch.testing.assert_close(back, points[0], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(momentum_back, -points[1], rtol=1e-6, atol=1e-6)
+    linear, width = gaussian(1.0, 0.5), 2
+
+    def flat(z):
+        state = kernel_base.MetropolisState(z[:width], torch.zeros(()), *linear(z[:width]))
+        end, last = leapfrog(linear, state, z[width:], step, steps)
+        return torch.cat([end.y, last])
+
+    jacobian = torch.autograd.functional.jacobian(flat, points.flatten())
+    assert abs(float(torch.linalg.det(jacobian)) - 1) < 1e-9
+
+
+def test_leapfrog_keeps_the_energy_to_second_order():
+    potential = ring(0.5)
+    state, momentum = MALA().init(potential, around_the_ring(16) * 1.2, 1.0), normals(1, 16, 2)
+    total = state.potential + momentum.square().sum(-1) / 2
+    errors = []
+    for steps in (20, 40, 80):
+        end, last = leapfrog(potential, state, momentum, torch.tensor(1.0 / steps), steps)
+        errors.append((end.potential + last.square().sum(-1) / 2 - total).abs().mean().item())
+    assert 3.5 < errors[0] / errors[1] < 4.5
+    assert 3.5 < errors[1] / errors[2] < 4.5
+
+
+def test_one_leapfrog_step_of_hmc_is_mala():
+    potential, noise = ring(0.3), normals(2, 50, 2, seed=1)
+    uniform = torch.rand(2, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    (one, info), (other, other_info) = (
+        kernel.step(potential, kernel.init(potential, normals(2, 50, 2), 0.05), noise, uniform, WIDE)
+        for kernel in (MALA(), HMC(leapfrog_steps=1))
+    )
+    torch.testing.assert_close(one.y, other.y)
+    torch.testing.assert_close(info.acceptance, other_info.acceptance)
+
+
+def rejection(kernel, potential, h):
+    """Share of moves refused in one step from exact draws of N(0, diag(1, 4)), in expectation over the uniforms."""
+    y = torch.tensor([1.0, 2.0], dtype=torch.float64) * normals(1, 2000, 2)
+    uniform = torch.zeros(1, 2000, dtype=torch.float64)
+    _, info = kernel.step(potential, kernel.init(potential, y, h), normals(1, 2000, 2, seed=1), uniform, WIDE)
+    return 1 - info.acceptance.mean().item()
+
+
+@pytest.mark.parametrize("kernel", ADJUSTED)
+def test_small_steps_are_hardly_ever_refused_unless_the_gradient_has_the_wrong_sign(kernel):
+    """Refusals are O(h^1.5), with a flipped gradient O(h^.5)."""
+    right, wrong = gaussian(1.0, 2.0), flipped(gaussian(1.0, 2.0))
+    assert rejection(kernel, right, 1e-3) < 1e-3
+    assert 15 < rejection(kernel, right, 1e-2) / rejection(kernel, right, 1e-3) < 60
+    assert rejection(kernel, wrong, 1e-3) > 1e-2
+
+
+@pytest.mark.parametrize("kernel", ADJUSTED)
+def test_the_moment_tests_see_a_metropolis_test_with_the_wrong_sign(kernel, monkeypatch):
+    test = kernel_base.metropolis_test
+
+    def wrong(state, proposal, log_ratio, uniform, bounds):
+        return test(state, proposal, -log_ratio, uniform, bounds)
+
+    monkeypatch.setattr(f"ebm_vs_prob.samplers.{kernel.name}.metropolis_test", wrong)
+    with pytest.raises(AssertionError):
+        check_mixture(kernel)
+    with pytest.raises(AssertionError):
+        check_gaussian(kernel)
+
+
+def test_the_moment_tests_see_hmc_that_climbs():
+    def climbing(*scales):
+        return flipped(gaussian(*scales))
+
+    with pytest.raises(AssertionError):
+        check_gaussian(HMC(leapfrog_steps=60), (1.0, 100.0), num_samples=200, potential=climbing)
+
+
+@pytest.mark.parametrize("kernel", ADJUSTED)
+@pytest.mark.parametrize("first", [1e-6, 1e4])
+def test_the_step_adapts_whatever_it_was_at_first(kernel, first):
+    state = kernel.init(gaussian(0.1, 0.1), torch.zeros(1, 32, 2, dtype=torch.float64), first)
+    state = warm_up(kernel, gaussian(0.1, 0.1), state, 600, WIDE, generators(1))
+    rates = [info.acceptance.mean() for _, info in run(kernel, gaussian(0.1, 0.1), state, 200, WIDE, generators(1, 7))]
+    assert abs(torch.stack(rates).mean().item() - kernel.target_acceptance) < 0.2
+
+
+def test_dual_averaging_by_hand():
+    first = DualAveraging.start(torch.zeros(1, dtype=torch.float64))
+    once = first.update(torch.ones(1, dtype=torch.float64), 0.6)
+    assert once.log_step.item() == pytest.approx(math.log(10) + 0.4 / 11 / 0.05)
+    assert once.log_step_mean.item() == pytest.approx(once.log_step.item())
+    twice = once.update(torch.zeros(1, dtype=torch.float64), 0.6)
+    shortfall = 11 / 12 * (-0.4 / 11) + 0.6 / 12
+    assert twice.log_step.item() == pytest.approx(math.log(10) - math.sqrt(2) / 0.05 * shortfall)
+    weight = 2**-0.75
+    assert twice.log_step_mean.item() == pytest.approx(
+        weight * twice.log_step.item() + (1 - weight) * once.log_step.item()
+    )
+
+
+@pytest.mark.parametrize("kernel", EVERY)
+def test_a_replicate_alone_equals_the_same_replicate_in_company(kernel):
+    start = normals(3, 2, 4, 2)
+    options = {"step_size": 0.3, "kernel": kernel, "adapt": kernel.target_acceptance is not None, "warmup": 40}
+    together = sample_chains(gaussian(1.0, 2.0), start, 30, generators(3), **options)
+    alone = sample_chains(gaussian(1.0, 2.0), start[1:2], 30, generators(3)[1:2], **options)
+    other = sample_chains(gaussian(1.0, 2.0), start[1:2], 30, generators(3)[2:], **options)
+    for field in ("y", "acceptance", "step_size", "r_hat", "ess"):
+        assert torch.equal(getattr(together, field)[1], getattr(alone, field)[0])
+    assert not torch.equal(alone.y, other.y)
+
+
+@pytest.mark.parametrize("kernel", EVERY)
+def test_kernels_keep_shape_dtype_and_refuse_what_is_not_finite(kernel):
+    def broken(y):
+        value, gradient = gaussian(1.0)(y.double())
+        bad = y[..., 0] > 0
+        return torch.where(bad, math.nan, value).to(y), torch.where(bad.unsqueeze(-1), math.nan, gradient).to(y)
+
+    y = torch.full((2, 3, 5, 1), -1.0)
+    y[0, 0, 0] = 1.0
+    state = kernel.init(broken, y, 0.1)
+    uniform = None if kernel.target_acceptance is None else torch.zeros(2, 3, 5)
+    after, info = kernel.step(broken, state, torch.zeros_like(y), uniform, WIDE)
+    assert after.y.shape == y.shape
+    assert after.y.dtype == torch.float32
+    for field in (info.acceptance, info.accepted, info.diverged, info.gradient_norm):
+        assert field.shape == (2, 3, 5)
+    assert after.y[0, 0, 0] == 1.0
+    assert info.diverged.nonzero().tolist() == [[0, 0, 0]]
+    assert info.acceptance[0, 0, 0] == 0
+    assert (after.y.flatten()[1:] > -1).all()
+
+
+def test_info_says_what_happened():
+    def broken(y):
+        value, gradient = gaussian(1.0)(y)
+        return torch.where(y[..., 0] > 0, math.nan, value), gradient
+
+    kernel = MALA()
+    state = kernel.init(broken, torch.full((1, 3, 1), -1.0, dtype=torch.float64), 0.5)
+    # Proposals are y / 2 + noise: one stays left, one crosses into NaN, one leaves the box.
+    noise = torch.tensor([[[0.1], [5.0], [-9.0]]], dtype=torch.float64)
+    after, info = kernel.step(broken, state, noise, torch.zeros(1, 3, dtype=torch.float64), (-3.0, 30.0))
+    assert info.accepted.tolist() == [[True, False, False]]
+    assert info.diverged.tolist() == [[False, True, False]]
+    torch.testing.assert_close(after.y.flatten(), torch.tensor([-0.4, -1.0, -1.0], dtype=torch.float64))
+    torch.testing.assert_close(info.gradient_norm, after.y.abs().squeeze(-1))
+    assert (info.acceptance[0, 1:] == 0).all()
+
+
+def test_diagnostics_are_arviz_for_each_problem_and_coordinate():
+    y = normals(2, 3, 4, 100, 2)
+    y[1, 2, 0, :, 1] += 5.0
+    found = diagnostics(y)
+    for r, n, i in ((0, 0, 0), (1, 2, 0), (1, 2, 1)):
+        values = y[r, n, :, :, i].numpy()
+        assert found["r_hat"][r, n, i].item() == pytest.approx(float(arviz.rhat(values)))
+        assert found["ess"][r, n, i].item() == pytest.approx(float(arviz.ess(values)))
+        assert found["ess_tail"][r, n, i].item() == pytest.approx(float(arviz.ess(values, method="tail")))
+    assert found["r_hat"][1, 2, 1] > 1.5 > 1.1 > found["r_hat"][1, 2, 0]
+
+
+def test_chains_that_stay_in_their_mode_are_told_by_r_hat():
+    def far(y):
+        value, gradient = gaussian(0.1)(y.abs() - 1)
+        return value, gradient * y.sign()
+
+    start = torch.tensor([[-1.0], [1.0]], dtype=torch.float64).repeat(2, 1).unsqueeze(0)
+    samples = sample_chains(far, start, 200, generators(1), step_size=0.01, warmup=100)
+    assert samples.r_hat.item() > 1.5
+    assert samples.ess.item() < 50
+
+
+def test_thinned_draws_are_every_so_many_th():
+    options = {"step_size": 0.3, "adapt": False, "warmup": 0}
+    every = sample_chains(gaussian(1.0), normals(1, 2, 1), 12, generators(1), **options)
+    third = sample_chains(gaussian(1.0), normals(1, 2, 1), 4, generators(1), thin=3, **options)
+    assert torch.equal(third.y, every.y[..., 2::3, :])
+    assert torch.equal(third.acceptance, every.acceptance)
+
+
+class Bowls(nn.Module):
+    """E = |y - x|^2 / (2 s_r^2)."""
+
+    def __init__(self, scales):
+        super().__init__()
+        self.scales = torch.as_tensor(scales, dtype=torch.float64)
+        self.num_replicates = len(self.scales)
+
+    def forward(self, x, y):
+        energy = (y - x).square().sum(-1) / 2
+        return energy / self.scales.reshape(-1, *[1] * (energy.ndim - 1)).to(y).square()
+
+
+def test_gibbs_potential_is_the_energy_at_its_temperature():
+    x, y = normals(1, 4, 1, 2), normals(2, 4, 3, 2, seed=1)
+    value, gradient = gibbs_potential(Bowls([1.0, 0.5]), x, torch.tensor([1.0, 3.0]))(y)
+    torch.testing.assert_close(value[1], 3 * (y[1] - x[0]).square().sum(-1) / 2 / 0.25)
+    torch.testing.assert_close(gradient[1], 3 * (y[1] - x[0]) / 0.25)
+
+
+def test_samples_from_descent_follow_the_energy_and_its_temperature():
+    x = torch.tensor([[[0.0, 0.0], [0.4, -0.2]]], dtype=torch.float64)
+    scales, beta = [0.1, 0.02], torch.tensor([1.0, 4.0], dtype=torch.float64)
+    draws = sample_from_descent(Bowls(scales), x, Box((-1.0, 1.0), 2), 400, beta, generators(2))
+    assert draws.shape == (2, 2, 400, 2)
+    for r in range(2):
+        scale = scales[r] / math.sqrt(beta[r].item())
+        standard = (draws[r] - x[0].unsqueeze(1)) / scale
+        # 1600 independent normals a replicate: the mean to 4 / 40, the variance to 4 sqrt(2) / 40.
+        assert standard.mean().abs() < 0.1
+        assert (standard.var() - 1).abs() < 0.15
+
+
+def test_samples_of_a_nan_replicate_are_nan_and_the_others_as_before():
+    x, box = torch.zeros(1, 1, 2, dtype=torch.float64), Box((-1.0, 1.0), 2)
+    sick = sample_from_descent(Bowls([0.1, math.nan]), x, box, 5, torch.ones(2), generators(2))
+    well = sample_from_descent(Bowls([0.1]), x, box, 5, torch.ones(1), generators(1))
+    assert sick[1].isnan().all()
+    torch.testing.assert_close(sick[:1], well)
+
+
+def test_same_seed_same_draws_other_seed_others():
+    x, box = torch.zeros(1, 1, 2, dtype=torch.float64), Box((-1.0, 1.0), 2)
+    first, again, other = (
+        sample_from_descent(Bowls([0.1]), x, box, 3, torch.ones(1), generators(1, seed)) for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def draw(potential=None, **given):
+    start, count = given.pop("start", torch.zeros(2, 3, 1)), given.pop("num_samples", 5)
+    numbers = generators(given.pop("generators", 2))
+    return sample_chains(potential or gaussian(1.0), start, count, numbers, **{"step_size": 0.1, "warmup": 3, **given})
+
+
+@pytest.mark.parametrize(
+    ("field", "given"),
+    [
+        ("step_size", {"step_size": -0.1}),
+        ("step_size", {"step_size": 0.0}),
+        ("step_size", {"step_size": math.nan}),
+        ("step_size.shape", {"step_size": torch.ones(7)}),
+        ("num_samples", {"num_samples": 0}),
+        ("num_samples", {"num_samples": 3}),
+        ("warmup", {"warmup": 0}),
+        ("warmup", {"warmup": -1, "adapt": False}),
+        ("thin", {"thin": 0}),
+        ("bounds", {"bounds": (1.0, 0.0)}),
+        ("start", {"start": torch.full((2, 3, 1), 9.0), "bounds": (-1.0, 1.0)}),
+        ("start", {"start": torch.full((2, 3, 1), math.nan)}),
+        ("start.shape", {"start": torch.zeros(2, 1, 1)}),
+        ("generators", {"generators": 1}),
+        ("kernel", {"kernel": "langevin"}),
+    ],
+)
+def test_bad_input_names_the_field(field, given):
+    draw()
+    with pytest.raises(ValueError, match=rf"^{field} = .*expected") as caught:
+        draw(**given)
+    assert "\n" not in str(caught.value)
+
+
+def test_kernels_name_their_own_mistakes():
+    assert {name: get_kernel(name).name for name in KERNELS} == {name: name for name in KERNELS}
+    with pytest.raises(LookupError, match="did you mean 'mala'"):
+        draw(kernel="malla")
+    with pytest.raises(LookupError, match="did you mean 'leapfrog_steps'"):
+        get_kernel("hmc", leapfrog_step=3)
+    with pytest.raises(ValueError, match="leapfrog_steps = 0"):
+        get_kernel("hmc", leapfrog_steps=0)
+    state = MALA().init(gaussian(1.0), torch.zeros(1, 2, 1), 0.1)
+    with pytest.raises(ValueError, match="uniform"):
+        MALA().step(gaussian(1.0), state, torch.zeros(1, 2, 1), None, WIDE)
+    with pytest.raises(ValueError, match="num_steps = 0"):
+        next(run(MALA(), gaussian(1.0), state, 0, WIDE, generators(1)))
+    with pytest.raises(ValueError, match="num_samples"):
+        sample_from_descent(Bowls([1.0]), torch.zeros(1, 1, 1), Box((-1.0, 1.0), 1), 0, torch.ones(1), generators(1))
