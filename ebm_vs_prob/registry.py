@@ -64,12 +64,20 @@ class Registry(Generic[EntryT]):
 
 TASKS: Registry[Any] = Registry(
     "task",
-    ("ebm_vs_prob.tasks.circle", "ebm_vs_prob.tasks.three_curves", "ebm_vs_prob.tasks.digits"),
+    (
+        "ebm_vs_prob.tasks.circle",
+        "ebm_vs_prob.tasks.three_curves",
+        "ebm_vs_prob.tasks.gustafsson_1d",
+        "ebm_vs_prob.tasks.digits",
+    ),
 )
 METHODS: Registry[Any] = Registry(
     "method",
     (
         "ebm_vs_prob.ebm.methods.contrastive_divergence",
+        "ebm_vs_prob.ebm.methods.latent_clustering",
+        "ebm_vs_prob.ebm.methods.latent_free_energy",
+        "ebm_vs_prob.ebm.methods.sparse_coding",
         "ebm_vs_prob.ebm.methods.denoising_score_matching",
         "ebm_vs_prob.ebm.methods.score_matching",
         "ebm_vs_prob.ebm.methods.margin_losses",

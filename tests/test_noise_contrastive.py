@@ -30,16 +30,17 @@ METHODS = (
     "self_normalised_likelihood",
 )
 LEVELLED = ("noise_contrastive_estimation", "self_normalised_likelihood")
-SEEDS, EXAMPLES, STEPS, BATCH = range(4), 2000, 400, 64
+SEEDS, EXAMPLES, STEPS, BATCH = range(2), 2000, 250, 64
 
 
-def double(*values):
-    return torch.tensor(values, dtype=torch.float64)
+def double(values):
+    """The values as one replicate's, (1, ...)."""
+    return torch.tensor([values], dtype=torch.float64)
 
 
 # Two examples, one query of two draws for both: E of answers, E of draws, ln q of answers, ln q of draws.
-POSITIVE, NEGATIVE = double([0.5, 1.0]), double([[[2.0, 0.3]]])
-POSITIVE_Q, Q = double([-1.0, -2.0]), double([[[-0.7, -1.5]]])
+POSITIVE, NEGATIVE = double([0.5, 1.0]), double([[2.0, 0.3]])
+POSITIVE_Q, Q = double([-1.0, -2.0]), double([[-0.7, -1.5]])
 
 
 def sigmoid(value):
@@ -56,7 +57,7 @@ def test_binary_noise_contrast_by_hand():
 
 def test_more_draws_than_answers_enter_with_their_number():
     """nu = 3 draws for one example: each draw costs -ln(1 - h), h = p / (p + 3 q)."""
-    negative, q = double([[[2.0, 0.3, 1.0]]]), double([[[-0.7, -1.5, -1.0]]])
+    negative, q = double([[2.0, 0.3, 1.0]]), double([[-0.7, -1.5, -1.0]])
     loss = binary_noise_contrastive_loss(double([0.5]), negative, double([-1.0]), q, double([0.2]))
     p = [math.exp(-e - 0.2) for e in (0.5, 2.0, 0.3, 1.0)]
     n = [3 * math.exp(v) for v in (-1.0, -0.7, -1.5, -1.0)]
@@ -84,7 +85,7 @@ def test_importance_sampled_and_self_normalised_by_hand():
 
 
 def test_kl_divergence_by_hand():
-    target = double([[[-0.4, -3.0]]])
+    target = double([[-0.4, -3.0]])
     weights = [math.exp(-0.4 + 0.7), math.exp(-3.0 + 1.5)]
     z = 0.5 * (math.exp(-2.0 + 0.7) + math.exp(-0.3 + 1.5))
     expected = 0.5 * (weights[0] * 2.0 + weights[1] * 0.3) + math.log(z)
@@ -92,14 +93,14 @@ def test_kl_divergence_by_hand():
 
 
 def test_a_draw_outside_the_box_counts_and_weighs_nothing():
-    negative, q = double([[[2.0, 0.3, -50.0]]]).requires_grad_(), double([[[-0.7, -1.5, math.inf]]])
+    negative, q = double([[2.0, 0.3, -50.0]]).requires_grad_(), double([[-0.7, -1.5, math.inf]])
     log_z, _ = importance_log_partition(negative, q)
-    assert float(log_z) == pytest.approx(math.log((math.exp(-1.3) + math.exp(1.2)) / 3))
+    assert float(log_z.detach()) == pytest.approx(math.log((math.exp(-1.3) + math.exp(1.2)) / 3))
     losses = (
         binary_noise_contrastive_loss(POSITIVE, negative, POSITIVE_Q, q, double([0.2])),
         ranking_noise_contrastive_loss(POSITIVE, negative, POSITIVE_Q, q),
         importance_sampled_loss(POSITIVE, negative, q),
-        kl_divergence_importance_sampling_loss(negative, q, double([[[-1.0, -1.0, -1.0]]])),
+        kl_divergence_importance_sampling_loss(negative, q, double([[-1.0, -1.0, -1.0]])),
         self_normalised_loss(POSITIVE, negative, q, double([0.2])),
     )
     for loss in losses:
@@ -162,7 +163,14 @@ def test_the_stated_error_of_log_z_covers_it():
 def gaussian_fit(method: str, dim: int, **options) -> evp.Model:
     budget = evp.Budget(steps=STEPS, batch_size=BATCH, examples=EXAMPLES)
     return evp.fit(
-        method, gaussian(dim), seeds=SEEDS, energy=Quadratic, budget=budget, **{"learning_rate": 0.02, **options}
+        method,
+        gaussian(dim),
+        seeds=SEEDS,
+        energy=Quadratic,
+        budget=budget,
+        learning_rate=0.03,
+        proposals=6,
+        **options,
     )
 
 
@@ -172,7 +180,7 @@ def gaussian_gap(model: evp.Model, dim: int) -> float:
 
 
 def tolerance(dim: int) -> float:
-    """4 standard errors of the mean inverse variance of 2000 draws over 4 seeds, and .03 for a short training."""
+    """4 standard errors of the mean inverse variance of 2000 draws over 2 seeds, and .03 for a short training."""
     return 4 * (2 / (EXAMPLES * dim * len(SEEDS))) ** 0.5 + 0.03
 
 
@@ -267,7 +275,7 @@ def test_the_proposal_gives_the_density_of_its_draws(task, centers):
 def test_the_log_normaliser_follows_x():
     """three_curves: exp(-E - b(x)) integrates to about 1 at every x, and the stated error says how nearly."""
     task = evp.get_task("three_curves", thickness=0.2)
-    budget = evp.Budget(steps=400, batch_size=64, examples=500)
+    budget = evp.Budget(steps=250, batch_size=32, examples=500)
     x = torch.linspace(-0.9, 0.9, 7).unsqueeze(1)
     for method in LEVELLED:
         model = evp.fit(method, task, seeds=[0, 1], budget=budget)
@@ -307,5 +315,5 @@ def test_bad_widths_of_blur_are_named():
 
 def test_a_log_normaliser_of_a_bad_x_is_refused():
     model = evp.fit("noise_contrastive_estimation", gaussian(1), budget=evp.Budget(steps=1))
-    with pytest.raises(ValueError, match="x.shape"):
+    with pytest.raises(ValueError, match=r"x\.shape"):
         model.log_normalizer(torch.zeros(3, 2))

@@ -54,6 +54,12 @@ _ALWAYS: tuple[Entry, ...] = (
     }),
 )  # fmt: skip
 
+_GUSTAFSSON: Entry = ("inproceedings", "gustafsson2020how", {
+    "author": "Gustafsson, Fredrik K. and Danelljan, Martin and Timofte, Radu and Sch{\\\"o}n, Thomas B.",
+    "title": "How to Train Your Energy-Based Model for Regression",
+    "booktitle": "British Machine Vision Conference", "year": "2020",
+})  # fmt: skip
+
 _METHODS: dict[str, tuple[Entry, ...]] = {
     "denoising_score_matching": (
         ("article", "vincent2011connection", {
@@ -103,16 +109,41 @@ _METHODS: dict[str, tuple[Entry, ...]] = {
             "institution": "Neural Computing Research Group, Aston University", "number": "NCRG/94/004", "year": "1994",
         }),
     ),
-    "gibbs_maximum_likelihood": (
-        ("inproceedings", "gustafsson2020how", {
-            "author": "Gustafsson, Fredrik K. and Danelljan, Martin and Timofte, Radu and Sch{\\\"o}n, Thomas B.",
-            "title": "How to Train Your Energy-Based Model for Regression",
-            "booktitle": "British Machine Vision Conference", "year": "2020",
+    "gibbs_maximum_likelihood": (_GUSTAFSSON,),
+    "importance_sampled_likelihood": (_GUSTAFSSON,),
+    "kl_divergence_importance_sampling": (_GUSTAFSSON,),
+    "noise_contrastive_estimation": (
+        ("article", "gutmann2012noise", {
+            "author": "Gutmann, Michael U. and Hyv{\\\"a}rinen, Aapo",
+            "title": "Noise-Contrastive Estimation of Unnormalized Statistical Models, with Applications to Natural "
+            "Image Statistics",
+            "journal": "Journal of Machine Learning Research", "year": "2012", "volume": "13", "pages": "307--361",
+        }),
+    ),
+    "ranking_noise_contrastive_estimation": (
+        ("misc", "jozefowicz2016exploring", {
+            "author": "Jozefowicz, Rafal and Vinyals, Oriol and Schuster, Mike and Shazeer, Noam and Wu, Yonghui",
+            "title": "Exploring the Limits of Language Modeling", "year": "2016", "eprint": "1602.02410",
+            "archiveprefix": "arXiv",
+        }),
+        ("inproceedings", "ma2018noise", {
+            "author": "Ma, Zhuang and Collins, Michael",
+            "title": "Noise Contrastive Estimation and Negative Sampling for Conditional Models: Consistency and "
+            "Statistical Efficiency",
+            "booktitle": "Empirical Methods in Natural Language Processing", "year": "2018",
+        }),
+    ),
+    "self_normalised_likelihood": (
+        ("misc", "senetaire2025learning", {
+            "author": "Senetaire, Hugo and Jeha, Paul and Mattei, Pierre-Alexandre and Frellsen, Jes",
+            "title": "Learning Energy-Based Models by Self-Normalising the Likelihood", "year": "2025",
+            "eprint": "2503.07021", "archiveprefix": "arXiv",
         }),
     ),
 }  # fmt: skip
 
 _TASKS: dict[str, tuple[Entry, ...]] = {
+    "gustafsson_1d": (_GUSTAFSSON,),
     "digits": (
         ("misc", "alpaydin1998optical", {
             "author": "Alpaydin, Ethem and Kaynak, Cenk", "title": "Optical Recognition of Handwritten Digits",
