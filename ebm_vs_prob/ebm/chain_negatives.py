@@ -10,21 +10,16 @@ from torch import nn
 from ..samplers import Kernel, gibbs_potential
 
 
-def contrastive_divergence_loss(
-    positive: torch.Tensor, negative: torch.Tensor, energy_magnitude: float = 0.0
-) -> torch.Tensor:
-    """mean E(y⁺) - mean E(y⁻) + energy_magnitude · (mean E(y⁺)² + mean E(y⁻)²), (R,).
+def contrastive_divergence_loss(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
+    """mean E(y⁺) - mean E(y⁻), (R,).
 
     Its gradient estimates that of the negative log-likelihood where the y⁻ are draws from exp(-E) (Hinton 2002, eq. 5;
-    Tieleman 2008, section 2); the magnitude is Du & Mordatch 2019, section 3.2. The value itself is no likelihood.
+    Tieleman 2008, section 2). The value itself is no likelihood.
 
     Args:
         positive: energies of the data, (R, B). negative: energies of the chains' ends, (R, C).
     """
-    contrast = positive.mean(-1) - negative.mean(-1)
-    if energy_magnitude == 0:
-        return contrast
-    return contrast + energy_magnitude * (positive.square().mean(-1) + negative.square().mean(-1))
+    return positive.mean(-1) - negative.mean(-1)
 
 
 @torch.no_grad()

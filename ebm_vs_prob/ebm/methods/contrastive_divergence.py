@@ -18,9 +18,10 @@ from ...samplers import Kernel, get_kernel
 from ...seeding import torch_generator
 from ...training import Batch, Noise, train
 from ..chain_negatives import ReplayBuffer, chain_ends, contrastive_divergence_loss, random_slots
+from ..regularisers import RegularisedOptions
 
 
-class ContrastiveDivergenceOptions(MethodOptions):
+class ContrastiveDivergenceOptions(RegularisedOptions):
     kernel: Annotated[
         Literal["langevin", "mala", "hmc"],
         Field(description="what moves the chains; langevin is unadjusted, the others have a Metropolis test"),
@@ -32,7 +33,6 @@ class ContrastiveDivergenceOptions(MethodOptions):
         Field(gt=0, description="standard deviation of a Langevin step, length of a leapfrog step; units of `scale`"),
     ] = 0.1
     leapfrog_steps: Annotated[int, Field(ge=1, description="leapfrog steps of each step of hmc")] = 5
-    energy_magnitude: Annotated[float, Field(ge=0, description="weight of the mean squared energies")] = 0.0
 
 
 def chain_kernel(options: Any) -> Kernel[Any]:
@@ -46,11 +46,8 @@ def gaussian_curvature(options: Any) -> float:
 
     Chains that begin with the data then end with the data's law, whatever the number of steps. MALA and HMC leave
     exp(-E) invariant, so a = 1. ULA with steps h has the variance 1 / (a (1 - a h / 2)), which is 1 at
-    a = (1 - sqrt(1 - 2 h)) / h; from h = 1/2 on it is above 1 for every a, and a grows without end. NaN with an
-    energy magnitude, which moves it.
+    a = (1 - sqrt(1 - 2 h)) / h; from h = 1/2 on it is above 1 for every a, and a grows without end.
     """
-    if options.energy_magnitude:
-        return math.nan
     if options.kernel != "langevin":
         return 1.0
     h = (options.step_size * options.scale) ** 2 / 2
@@ -79,8 +76,7 @@ class ContrastiveDivergence(Method):
 
     @classmethod
     def build(cls, setting: Setting) -> EnergyModel:
-        # The magnitude sees the energy's level, the contrast only differences.
-        return EnergyModel(cls, setting, build_energy(setting, level=setting.options.energy_magnitude > 0))
+        return EnergyModel(cls, setting, build_energy(setting))
 
     @classmethod
     def train(cls, model: Model) -> Training:
@@ -137,7 +133,7 @@ class PersistentContrastiveDivergence(Method):
 
     @classmethod
     def build(cls, setting: Setting) -> EnergyModel:
-        return EnergyModel(cls, setting, build_energy(setting, level=setting.options.energy_magnitude > 0))
+        return EnergyModel(cls, setting, build_energy(setting))
 
     @classmethod
     def train(cls, model: Model) -> Training:
@@ -196,5 +192,4 @@ def _chains(model: Model) -> tuple[Any, dict[str, Noise]]:
 
 def _contrast(model: Model, batch: Batch, negative: torch.Tensor) -> torch.Tensor:
     """The loss of the batch against negatives (R, B, dy), (R,)."""
-    energies = model.module(batch.x, batch.y), model.module(batch.x, negative)
-    return contrastive_divergence_loss(*energies, model.setting.options.energy_magnitude)
+    return contrastive_divergence_loss(model.module(batch.x, batch.y), model.module(batch.x, negative))
