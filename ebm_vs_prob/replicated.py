@@ -76,10 +76,16 @@ class Replicated(nn.Module):
     _widths: tuple[int, int] = (0, 1)
 
 
-def replicated(factory: Callable[[Task], nn.Module], tasks: Sequence[Task], seeds: Sequence[int]) -> nn.Module:
+def replicated(
+    factory: Callable[[Task], nn.Module],
+    tasks: Sequence[Task],
+    seeds: Sequence[int],
+    widths: tuple[int, int] | None = None,
+) -> nn.Module:
     """One replicated energy from a factory called once for each task, each call under its own replicate's seed.
 
     A module that already says `num_replicates` (a replicate-native one) is taken as it is, from the first call.
+    `widths` are those of what `forward` takes, for counting; those of x and y by default.
 
     Raises:
         ValueError: the factory does not give an `nn.Module`, or one of another number of replicates.
@@ -99,5 +105,5 @@ def replicated(factory: Callable[[Task], nn.Module], tasks: Sequence[Task], seed
         modules.append(module)
     stack = Replicated(modules)
     first = tasks[0]
-    stack._widths = (getattr(first.x_space, "dim", 0), getattr(first.y_space, "dim", 1))
+    stack._widths = widths or (getattr(first.x_space, "dim", 0), getattr(first.y_space, "dim", 1))
     return stack

@@ -217,7 +217,7 @@ def test_log_axes_follow_the_seeds_and_are_cut_at_round_off():
 
 def test_steps_are_named_in_the_labels():
     assert style.metric_look("descent_success_fixed@0.1").label == "Success, fixed step 0.1"
-    assert style.metric_look("descent_success_scaled@0.1").label == "Success, step 0.1 ε"
+    assert style.metric_look("descent_success_scaled@0.1").label == "Success, step 0.1 (ε/ε₀)²"
     names = ["weight_norm", "descent_success_fixed@0.1", "descent_success_fixed@0.03", "unheard_of"]
     assert style.in_order(names[::-1]) == [names[0], names[2], names[1], names[3]]
 

@@ -1,0 +1,152 @@
+"""Sparse coding: a latent vector of many entries, limited by what its L1 norm costs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, cast
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from ...energies import ReplicatedMLP, build_head, distinct
+from ...method import Method, MethodOptions, Setting
+from ...model import Answers, EnergyModel, Model, Training
+from ...options import PER_REPLICATE
+from ...registry import METHODS
+from ...seeding import torch_generator
+from ...training import Batch, train
+from ..latent import LatentAnswers
+
+
+class SparseCodingOptions(MethodOptions):
+    atoms: Annotated[int, Field(ge=1, description="entries of z and columns of the dictionary")] = 32
+    l1: Annotated[
+        float, PER_REPLICATE, Field(ge=0, description="cost of |z|_1 per unit of y; 0 lets z explain every y")
+    ] = 0.1
+    iterations: Annotated[int, Field(ge=1, description="steps of FISTA that find z")] = 30
+
+
+class SparseCodingEnergy(nn.Module):
+    """R free energies min_z ½ |y - c(x) - D z|² + l1 |z|_1, D of columns of norm 1: (R or 1, *n, d...) -> (R, *n).
+
+    The columns are normalised, or a growing D would make the cost of z as small as it likes (Olshausen and Field 1997).
+    """
+
+    l1: torch.Tensor
+
+    def __init__(self, head: ReplicatedMLP, dictionary: torch.Tensor, l1: torch.Tensor, iterations: int) -> None:
+        super().__init__()
+        self.head = head
+        self.num_replicates, self.y_dim, self.atoms = dictionary.shape
+        self.iterations = iterations
+        self.dictionary = nn.Parameter(dictionary)
+        self.register_buffer("l1", l1)
+
+    @property
+    def multiply_adds(self) -> float:
+        """Multiply-adds of one free energy of one (x, y): two products with the dictionary a step of FISTA."""
+        return self.head.multiply_adds + (2.0 * self.iterations + 1) * self.y_dim * self.atoms
+
+    def columns(self) -> torch.Tensor:
+        """D (R, dy, K), columns of norm 1."""
+        return nn.functional.normalize(self.dictionary, dim=1)
+
+    def residual(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """y - c(x) as (R, n, dy) with all leading points in one."""
+        shape = torch.broadcast_shapes((self.num_replicates, *[1] * (y.ndim - 2)), x.shape[:-1], y.shape[:-1])
+        return (y - self.head(distinct(x))).expand(*shape, -1).flatten(1, -2)
+
+    def code(self, residual: torch.Tensor) -> torch.Tensor:
+        """argmin over z of ½ |r - D z|² + l1 |z|_1 for r (R, n, dy): (R, n, K), by FISTA (Beck and Teboulle 2009)."""
+        columns = self.columns()
+        step = 1 / torch.linalg.matrix_norm(columns.detach(), ord=2).square().reshape(-1, 1, 1)
+        cost = step * self.l1.reshape(-1, 1, 1)
+        z = residual.new_zeros(*residual.shape[:2], self.atoms)
+        ahead, momentum = z, 1.0
+        for _ in range(self.iterations):
+            downhill = ahead + step * torch.bmm(residual - torch.bmm(ahead, columns.mT), columns)
+            following = downhill.sign() * (downhill.abs() - cost).clamp_min(0.0)
+            grown = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
+            ahead = following + (momentum - 1) / grown * (following - z)
+            z, momentum = following, grown
+        return z
+
+    def energy_of(self, residual: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """E (R, n) of r (R, n, dy) and z (R, n, K)."""
+        misfit = residual - torch.bmm(z, self.columns().mT)
+        return 0.5 * misfit.square().sum(-1) + self.l1.reshape(-1, 1) * z.abs().sum(-1)
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        # Differentiated through the search, so that Hessians see how z follows y.
+        residual = self.residual(x, y)
+        shape = torch.broadcast_shapes((self.num_replicates, *[1] * (y.ndim - 2)), x.shape[:-1], y.shape[:-1])
+        return self.energy_of(residual, self.code(residual)).reshape(shape)
+
+    @torch.no_grad()
+    def infer_latent(self, x: torch.Tensor, y: torch.Tensor) -> LatentAnswers:
+        """z (R, *n, K) of lowest energy and F_inf (R, *n); converged where the last entry of the subgradient is met.
+
+        The condition is |Dᵀ(r - D z)|_inf <= l1 (1 + 1e-2), which the minimiser meets with equality or less.
+        """
+        residual = self.residual(x, y)
+        z = self.code(residual)
+        pull = torch.bmm(residual - torch.bmm(z, self.columns().mT), self.columns()).abs().amax(-1)
+        converged = pull <= self.l1.reshape(-1, 1) * 1.01 + 1e-4
+        shape = torch.broadcast_shapes((self.num_replicates, *[1] * (y.ndim - 2)), x.shape[:-1], y.shape[:-1])
+        energy = self.energy_of(residual, z)
+        return LatentAnswers(z.reshape(*shape, -1), energy.reshape(shape), converged.reshape(shape))
+
+
+class SparseCodingModel(EnergyModel):
+    """An energy whose z is a sparse vector: `infer` finds (y, z) together."""
+
+    module: SparseCodingEnergy
+
+    def infer_latent(self, x: torch.Tensor, y: torch.Tensor) -> LatentAnswers:
+        """z (R, n, K) of lowest energy at each (x, y), and F_inf (R, n).
+
+        Raises:
+            ValueError: shapes that do not fit the task's spaces, or non-finite values.
+        """
+        return self.module.infer_latent(*self._paired(x, y))
+
+    def infer(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> Answers:
+        found = super().infer(x, *args, **kwargs)
+        latent = self.module.infer_latent(self._placed("x", x).unsqueeze(2), found.y).z
+        return Answers(found.y, latent, found.energy, found.steps, found.converged)
+
+
+@METHODS.register
+class SparseCoding(Method):
+    """Answers are a place that x decides plus few columns of a dictionary: z is limited by its L1 norm.
+
+    Descent on min_z ½ |y - c(x) - D z|² + l1 |z|_1 at the data (Olshausen and Field 1997, eq. 8; LeCun, NYU Deep
+    Learning 2020, week 8). With l1 = 0 and as many atoms as y has entries F is 0 everywhere: the collapse.
+    """
+
+    name = "sparse_coding"
+    family = "ebm"
+    principle = "regularised"
+    normalised = False
+    summary = "sparse latent vector, L1-limited (Olshausen and Field 1997)"
+    Options: ClassVar[type[MethodOptions]] = SparseCodingOptions
+
+    @classmethod
+    def build(cls, setting: Setting) -> SparseCodingModel:
+        options, y_dim = setting.options, cast("Any", setting.tasks[0].y_space).dim
+        generators = [torch_generator(seed, "initialisation", "dictionary") for seed in setting.seeds]
+        dictionary = torch.stack([torch.randn(y_dim, options.atoms, generator=each) for each in generators])
+        energy = SparseCodingEnergy(build_head(setting, y_dim), dictionary, options.l1, options.iterations)
+        return SparseCodingModel(cls, setting, energy.to(device=setting.device, dtype=setting.dtype))
+
+    @classmethod
+    def train(cls, model: Model) -> Training:
+        energy = cast("SparseCodingEnergy", model.module)
+
+        def loss(batch: Batch) -> torch.Tensor:
+            residual = energy.residual(batch.x, batch.y)
+            with torch.no_grad():
+                z = energy.code(residual)
+            return energy.energy_of(residual, z).mean(-1)  # the envelope theorem: z is where it does not matter
+
+        return train(model, loss)

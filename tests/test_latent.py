@@ -1,0 +1,273 @@
+"""Latent variables: minimised exactly, free energies between mean and minimum, collapse where z is not limited."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from gaussian import gaussian
+from torch import nn
+
+import ebm_vs_prob as evp
+from ebm_vs_prob.ebm.latent import Decoder, FreeEnergy, infer_latent, latent_nodes
+from ebm_vs_prob.ebm.methods.sparse_coding import SparseCodingEnergy
+from ebm_vs_prob.energies import Network, ReplicatedMLP
+
+INF = float("inf")
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def ellipse(x: torch.Tensor, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    """|y - (2 cos z, 1.5 sin z)|², the energy of the NYU course's ellipse (Canziani 2020, practicum 15)."""
+    return (y[..., 0] - 2 * torch.cos(z[..., 0])).square() + (y[..., 1] - 1.5 * torch.sin(z[..., 0])).square()
+
+
+def test_infer_latent_finds_the_nearest_point_of_an_ellipse():
+    angle = torch.rand(50, dtype=torch.float64, generator=generator()) * 2 * math.pi
+    on = torch.stack([2 * angle.cos(), 1.5 * angle.sin()], -1)
+    normal = nn.functional.normalize(torch.stack([1.5 * angle.cos(), 2 * angle.sin()], -1), dim=-1)
+    y = on + 0.3 * normal
+    found = infer_latent(ellipse, torch.empty(50, 0), y, latent_nodes(48, 1, (0.0, 2 * math.pi)), (-1.0, 7.5))
+    assert found.converged.all()
+    torch.testing.assert_close(found.free_energy, torch.full((50,), 0.09, dtype=torch.float64), atol=1e-6, rtol=0)
+    gap = (found.z[:, 0] - angle + math.pi).remainder(2 * math.pi) - math.pi
+    assert gap.abs().max() < 1e-3
+
+
+def test_infer_latent_of_replicates_and_its_errors():
+    y = torch.randn(2, 3, 2, dtype=torch.float64, generator=generator(1))
+    nodes = latent_nodes(48, 1, (0.0, 6.3))
+    together = infer_latent(ellipse, torch.empty(1, 3, 0), y, nodes, (0.0, 6.3))
+    assert together.z.shape == (2, 3, 1)
+    alone = infer_latent(ellipse, torch.empty(3, 0), y[1], nodes, (0.0, 6.3))
+    torch.testing.assert_close(together.free_energy[1], alone.free_energy)
+    with pytest.raises(ValueError, match=r"starts\.shape"):
+        infer_latent(ellipse, torch.empty(3, 0), y[0], torch.zeros(3), (0.0, 6.3))
+    with pytest.raises(ValueError, match="bounds"):
+        infer_latent(ellipse, torch.empty(3, 0), y[0], nodes, (1.0, 1.0))
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_nodes_fill_the_box_evenly(dim):
+    nodes = latent_nodes(64, dim, (-1.0, 3.0))
+    assert nodes.shape == (64, dim)
+    assert nodes.min() > -1.0
+    assert nodes.max() < 3.0
+    torch.testing.assert_close(nodes.mean(0), torch.ones(dim, dtype=torch.float64), atol=0.05, rtol=0)
+
+
+def decoder(replicates: int = 2, x_dim: int = 1) -> Decoder:
+    return Decoder(range(replicates), x_dim, 2, 1, Network(hidden=(8,)), torch.tensor([0.0, 0.5])[:replicates]).double()
+
+
+def test_free_energy_falls_from_the_mean_to_the_minimum_with_beta():
+    x, y = (torch.randn(2, 5, d, dtype=torch.float64, generator=generator(d)) for d in (1, 2))
+    energy, nodes = decoder(), latent_nodes(64, 1, (-3.0, 3.0))
+    values = []
+    for beta in (1e-6, 1.0, 30.0, 1e6, INF):
+        free = FreeEnergy(energy, nodes, torch.full((2,), beta, dtype=torch.float64), (-3.0, 3.0))
+        values.append(free(x, y))
+    energies = free.energies(x, y)
+    torch.testing.assert_close(values[0], energies.mean(-1), atol=1e-4, rtol=0)
+    torch.testing.assert_close(values[-2], energies.amin(-1), atol=1e-4, rtol=0)
+    assert all((after <= before + 1e-12).all() for before, after in itertools.pairwise(values))
+
+
+def test_refined_minimum_is_below_every_node_and_its_gradient_is_the_envelopes():
+    x, y = (torch.randn(2, 5, d, dtype=torch.float64, generator=generator(d + 2)) for d in (1, 2))
+    bounds, beta = (-3.0, 3.0), torch.full((2,), INF, dtype=torch.float64)
+    coarse, fine = (latent_nodes(count, 1, bounds) for count in (64, 4096))
+    refined = FreeEnergy(decoder(), coarse, beta, bounds, refine=200)
+    point = y.clone().requires_grad_()
+    value = refined(x, point)
+    dense = FreeEnergy(decoder(), fine, beta, bounds)(x, y)
+    assert (value <= dense + 1e-9).all()
+    torch.testing.assert_close(value, dense, atol=1e-3, rtol=0)  # no node lies on the box's faces, where minima may
+    (gradient,) = torch.autograd.grad(value.sum(), point)
+    step = 1e-3 * torch.eye(2, dtype=torch.float64)
+    for k in range(2):
+        slope = (refined(x, y + step[k]) - refined(x, y - step[k])) / 2e-3
+        torch.testing.assert_close(gradient[..., k], slope, atol=1e-3, rtol=0)
+
+
+class Line(nn.Module):
+    """E = |y - A z|² with A learned: nothing but the dimension of z keeps it from explaining every y."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.map = nn.Parameter(0.5 * torch.eye(2, dim) + 0.1)
+
+    def forward(self, x, y, z):
+        return (y - z @ self.map.T).square().sum(-1)
+
+
+class Axes(nn.Module):
+    """E = Σ (y_i - w_i g_i(z))², g = (cos, sin), w learned: the practicum's ellipse."""
+
+    def __init__(self, task) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.ones(2))
+
+    def forward(self, x, y, z):
+        return (y[..., 0] - self.w[0] * z[..., 0].cos()).square() + (y[..., 1] - self.w[1] * z[..., 0].sin()).square()
+
+
+class EllipseData(type(gaussian(2))):
+    """24 points of (2 cos θ, 1.5 sin θ), blurred."""
+
+    name = "ellipse_data"
+    dim = 2
+
+    def _draw(self, n, rng, split):
+        angle = rng.integers(24, size=n) * (2 * math.pi / 24)
+        import numpy as np
+
+        y = np.stack([2 * np.cos(angle), 1.5 * np.sin(angle)], -1)
+        return np.zeros((n, 0)), y + self.thickness * rng.standard_normal((n, 2)), np.zeros((n, 0))
+
+
+def fitted_axes(beta: float, thickness: float) -> torch.Tensor:
+    model = evp.fit(
+        "latent_free_energy",
+        EllipseData(thickness=thickness),
+        energy=Axes,
+        budget=evp.Budget(steps=400, batch_size=24, examples=240),
+        nodes=4096,
+        low=0.0,
+        high=2 * math.pi,
+        beta=beta,
+        learning_rate=0.05,
+    )
+    return next(model.module.parameters())[0].abs()
+
+
+def test_the_ellipse_is_recovered_at_zero_temperature_and_biased_at_one():
+    """Axes to 1e-3 at ε = 1e-4 for F_inf; F_1 shrinks them (1.78, 1.36 in the course's own run)."""
+    torch.testing.assert_close(fitted_axes(INF, 1e-4), torch.tensor([2.0, 1.5]), atol=1e-3, rtol=0)
+    biased = fitted_axes(1.0, 1e-4)
+    assert 1.6 < float(biased[0]) < 1.9
+    assert 1.2 < float(biased[1]) < 1.45
+
+
+@pytest.mark.parametrize(("dim", "collapsed"), [(1, False), (2, True)])
+def test_a_latent_of_the_dimension_of_y_collapses(dim, collapsed):
+    model = evp.fit(
+        "latent_free_energy", gaussian(2), energy=lambda task: Line(dim), budget=evp.Budget(steps=50, batch_size=16),
+        latent_dim=dim, nodes=1024, low=-8.0, high=8.0, refine=50,
+    )  # fmt: skip
+    y = 2 * torch.randn(200, 2, generator=generator(5))
+    energy = model.energy(torch.empty(200, 0), y)
+    assert bool(energy.mean() < 1e-2) == collapsed
+
+
+def test_noise_on_z_limits_what_it_explains():
+    losses = [
+        evp.fit("latent_free_energy", evp.get_task("circle"), budget=evp.Budget(steps=150), latent_noise=noise)
+        .training.loss[0, -20:]
+        .mean()
+        for noise in (0.0, 1.0)
+    ]
+    assert losses[1] > 2 * losses[0]
+
+
+def test_two_clusters_on_a_normal_are_the_lloyd_max_points():
+    """k-means with K = 2 on N(0, 1): ±sqrt(2/π), distortion 1 - 2/π (Max 1960)."""
+    model = evp.fit(
+        "latent_clustering", gaussian(1), seeds=[0, 1], clusters=2, learning_rate=0.02,
+        budget=evp.Budget(steps=1500, batch_size=256, examples=20000),
+    )  # fmt: skip
+    places = model.module.places(torch.empty(2, 1, 0)).flatten(1).sort(1).values
+    expected = math.sqrt(2 / math.pi) * torch.tensor([[-1.0, 1.0]]).expand(2, -1)
+    torch.testing.assert_close(places, expected, atol=0.05, rtol=0)
+    assert 2 * float(model.training.loss[:, -200:].mean()) == pytest.approx(1 - 2 / math.pi, abs=0.03)
+    answers = model.infer_latent(torch.empty(4, 0), torch.tensor([[-2.0], [-0.1], [0.1], [2.0]]))
+    assert (answers.z[:, 0] == answers.z[:, 1]).all()
+    assert (answers.z[:, 0] != answers.z[:, 3]).all()
+
+
+def test_more_clusters_than_examples_are_refused():
+    with pytest.raises(ValueError, match=r"clusters = 50.*budget.examples = 20"):
+        evp.fit("latent_clustering", gaussian(1), clusters=50, budget=evp.Budget(steps=1, examples=20))
+
+
+def sparse(l1: float, atoms: int = 3, iterations: int = 400) -> SparseCodingEnergy:
+    dictionary = torch.randn(1, 2, atoms, dtype=torch.float64, generator=generator(7))
+    head = ReplicatedMLP([0], (0, 4, 2)).double()
+    return SparseCodingEnergy(head, dictionary, torch.tensor([l1], dtype=torch.float64), iterations).double()
+
+
+def test_fista_meets_the_optimality_conditions_of_the_lasso():
+    """At the minimiser Dᵀ(r - D z) = l1 sign(z) where z != 0 and within ±l1 elsewhere (Tibshirani 1996)."""
+    energy = sparse(0.3)
+    r = torch.randn(1, 40, 2, dtype=torch.float64, generator=generator(8))
+    z = energy.code(r)
+    pull = torch.bmm(r - torch.bmm(z, energy.columns().mT), energy.columns())
+    assert (pull.abs() <= 0.3 + 1e-6).all()
+    active = z != 0
+    torch.testing.assert_close(pull[active], 0.3 * z[active].sign(), atol=1e-6, rtol=0)
+    assert 0 < int(active.sum()) < active.numel()
+    assert energy.infer_latent(torch.empty(1, 40, 0), r).converged.all()
+
+
+def test_without_its_cost_a_sparse_code_explains_every_y():
+    y = torch.randn(1, 40, 2, dtype=torch.float64, generator=generator(9))
+    x = torch.empty(1, 40, 0)
+    assert sparse(0.0)(x, y).max() < 1e-6
+    assert sparse(0.3)(x, y).mean() > 0.1
+
+
+def test_the_gradient_of_sparse_coding_is_the_misfit():
+    """The envelope theorem: dF/dy = y - c - D z*."""
+    energy = sparse(0.3)
+    y = torch.randn(1, 40, 2, dtype=torch.float64, generator=generator(10)).requires_grad_()
+    x = torch.empty(1, 40, 0)
+    (gradient,) = torch.autograd.grad(energy(x, y).sum(), y)
+    residual = energy.residual(x, y)
+    expected = residual - torch.bmm(energy.code(residual), energy.columns().mT)
+    torch.testing.assert_close(gradient, expected.detach(), atol=1e-5, rtol=0)
+
+
+def test_sparse_coding_recovers_the_axes_of_its_data():
+    """Data on two skew lines through the origin: with two atoms, the columns are the lines' directions up to sign."""
+
+    class Cross(type(gaussian(2))):
+        name, dim = "cross", 2
+
+        def _draw(self, n, rng, split):
+            import numpy as np
+
+            lines = np.array([[1.0, 0.0], [0.6, 0.8]])
+            y = rng.standard_normal((n, 1)) * 2 * lines[rng.integers(2, size=n)]
+            return np.zeros((n, 0)), y, np.zeros((n, 0))
+
+    model = evp.fit(
+        "sparse_coding", Cross(), seeds=[0, 1, 2], atoms=2, l1=0.05, learning_rate=0.02,
+        budget=evp.Budget(steps=600, batch_size=64),
+    )  # fmt: skip
+    lines = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
+    match = torch.einsum("rdk,ld->rkl", model.module.columns(), lines).abs()
+    best = torch.maximum(match[:, 0, 0] + match[:, 1, 1], match[:, 0, 1] + match[:, 1, 0]) / 2
+    assert float(best.median()) > 0.99
+
+
+@pytest.mark.parametrize("method", ["latent_free_energy", "latent_clustering", "sparse_coding"])
+@pytest.mark.parametrize("task", ["circle", "three_curves", "digits"])
+def test_answers_come_with_their_latent(method, task):
+    model = evp.fit(method, evp.get_task(task), seeds=[0, 1], budget=evp.Budget(steps=3, batch_size=8, examples=40))
+    x, y = model.tasks[0].sample(4, split="test")
+    answers = model.infer(x, n_starts=2, max_steps=5)
+    assert answers.z.shape[:3] == (2, 4, 2)
+    again = model.infer_latent(x, y)
+    assert again.z.shape[:2] == (2, 4)
+    assert (again.free_energy <= model.energy(x, y).double() + 1e-4).all()
+
+
+@pytest.mark.parametrize(("option", "message"), [({"low": 3.0}, "low < high"), ({"nodes": 1}, "nodes = 1")])
+def test_bad_latent_options(option, message):
+    with pytest.raises(ValueError, match=message):
+        evp.fit("latent_free_energy", evp.get_task("circle"), budget=evp.Budget(steps=1), **option)
