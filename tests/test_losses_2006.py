@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ebm_vs_prob.ebm import losses
@@ -46,6 +46,7 @@ def by_hand(good: float, bad: list[float]) -> dict[str, float | list[float]]:
 
 
 @pytest.mark.parametrize("name", TUTORIAL_LOSSES)
+@settings(max_examples=25)
 @given(good=st.floats(-3, 3), bad=st.lists(st.floats(-3, 3), min_size=1, max_size=4))
 def test_each_loss_is_its_formula(name, good, bad):
     positive, negative = torch.tensor([good], dtype=torch.float64), torch.tensor([bad], dtype=torch.float64)
