@@ -107,7 +107,7 @@ def around_the_ring(chains):
     return torch.stack([angle.cos(), angle.sin()], -1).unsqueeze(0)
 
 
-def check_gaussian(kernel, scales=(1.0, 2.0), num_samples=1000, potential=gaussian, thin=1):
+def check_gaussian(kernel, scales=(1.0, 2.0), num_samples=2000, potential=gaussian, thin=1):
     scale = torch.tensor(scales, dtype=torch.float64)
     start = 3 * scale * normals(2, 8, len(scales), seed=1)
     samples = sample_chains(
