@@ -40,7 +40,24 @@ ExtendedFloat = Annotated[
 ]
 
 
-class Options(BaseModel):
+if TYPE_CHECKING:
+    _Schema = BaseModel
+else:
+
+    class _Described(type(BaseModel)):
+        """`Budget(stepz=1)` is answered as every other mistake is; validation from a mapping does not come by here."""
+
+        def __call__(cls, *args: Any, **given: Any) -> Any:
+            try:
+                return super().__call__(*args, **given)
+            except ValidationError as error:
+                raise describe(error, cls, cls.__name__) from None
+
+    class _Schema(BaseModel, metaclass=_Described):
+        pass
+
+
+class Options(_Schema):
     """Base of every options schema: strict types, unknown keys refused, NaN and infinity refused, immutable."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
+import ebm_vs_prob as evp
 from ebm_vs_prob.options import PER_REPLICATE, ExtendedFloat, OptionBatch, Options, validated
 
 
@@ -66,3 +67,10 @@ def test_valid_values_survive_a_round_trip(margin):
 def test_nothing_else_gets_in(value):
     with pytest.raises(ValueError, match="example: margin"):
         validated(Example, {"margin": value}, "example")
+
+
+def test_a_schema_that_is_called_answers_as_a_fit_does():
+    with pytest.raises(LookupError, match="'stepz': did you mean 'steps'"):
+        evp.Budget(stepz=1)
+    with pytest.raises(ValueError, match=r"Budget: steps = -1 is not valid"):
+        evp.Budget(steps=-1)

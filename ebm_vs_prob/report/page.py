@@ -37,8 +37,8 @@ _POINTS = (
 )
 _CURVES = (
     "Means over seeds, 95 % t intervals (geometric means on logarithmic axes, which end five decades below the largest "
-    "value of a learned arm). ε shrinks to the right; ε = 0 stands apart, because no slope reaches it. ε₀ is the reference "
-    "thickness. Blue and green: ebm; red, orange and pink: prob; grey: control."
+    "value of a learned arm). ε shrinks to the right; ε = 0 stands apart, because no slope reaches it. ε₀ is the "
+    "reference thickness. Blue and green: ebm; red, orange and pink: prob; grey: control."
 )
 _FOREST = (
     "95 % intervals over seeds, paired; dashed: the criterion's bound, shaded: the side that the criterion asks for."

@@ -115,7 +115,9 @@ def metric_look(name: str) -> MetricLook:
     if not step:
         return look
     label = (
-        look.label.replace("step scaled by ε", f"step {step} (ε/ε₀)²") if stem.endswith("_scaled") else f"{look.label} {step}"
+        look.label.replace("step scaled by ε", f"step {step} (ε/ε₀)²")
+        if stem.endswith("_scaled")
+        else f"{look.label} {step}"
     )
     return MetricLook(label, look.group, look.log)
 
