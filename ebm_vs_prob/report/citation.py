@@ -90,7 +90,8 @@ _METHODS: dict[str, tuple[Entry, ...]] = {
         }),
         ("misc", "li2019learning", {
             "author": "Li, Zengyi and Chen, Yubei and Sommer, Friedrich T.",
-            "title": "Learning Energy-Based Models in High-Dimensional Spaces with Multi-Scale Denoising Score Matching",
+            "title": "Learning Energy-Based Models in High-Dimensional Spaces with Multi-Scale "
+            "Denoising Score Matching",
             "year": "2019", "eprint": "1910.07762", "archiveprefix": "arXiv",
         }),
     ),
