@@ -140,6 +140,7 @@ def test_declared_optima():
     assert declared(BOTH[1], reinitialise_from="uniform", reinitialise=0.0) == 1.0
 
 
+@pytest.mark.slow
 def test_restarts_in_the_box_move_the_fixed_point_as_the_ages_of_the_chains_say():
     """Langevin chains of age m visits have variance v + (v0 - v) r^m with r = (1 - a h)^(2 k); ages are geometric."""
     share, steps, h, start = 0.2, 10, 0.7**2 / 2, 16**2 / 12
@@ -173,6 +174,7 @@ def test_the_magnitude_keeps_energies_small():
     assert tight.energy(x, y).square().mean() < 0.2 * loose.energy(x, y).square().mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["circle", "three_curves", "digits"])
 @pytest.mark.parametrize("method", BOTH)
 def test_data_come_to_have_less_energy_than_their_surroundings(method, task):

@@ -248,6 +248,8 @@ def test_errors_of_a_run_are_clear(finished, tmp_path):
     for engine, scheduler in (("dask", None), ("local", "tcp://somewhere:1")):
         with pytest.raises(ValueError, match=r"scheduler = .* is not valid: expected an address or a scheduler file"):
             run(path, tmp_path, engine=engine, scheduler=scheduler)
+    with pytest.raises(ValueError, match=r"nowhere\.json.* is not valid: expected an address such as"):
+        run(path, tmp_path, engine="dask", scheduler=str(tmp_path / "nowhere.json"))
     with pytest.raises(LookupError, match="no results of study 'rings' at scale 'quick'"):
         evp.load_results(path, store=tmp_path)
     assert set(study_status(path, store=tmp_path)["status"]) == {"pending"}

@@ -144,6 +144,13 @@ _METHODS: dict[str, tuple[Entry, ...]] = {
 }  # fmt: skip
 
 _TASKS: dict[str, tuple[Entry, ...]] = {
+    "circle": (
+        ("article", "loaizaganem2022diagnosing", {
+            "author": "Loaiza-Ganem, Gabriel and Ross, Brendan Leigh and Cresswell, Jesse C. and Caterini, Anthony L.",
+            "title": "Diagnosing and Fixing Manifold Overfitting in Deep Generative Models",
+            "journal": "Transactions on Machine Learning Research", "year": "2022",
+        }),
+    ),
     "gustafsson_1d": (_GUSTAFSSON,),
     "digits": (
         ("misc", "alpaydin1998optical", {

@@ -258,6 +258,8 @@ def make_engine(name: str, job: Job, workers: int | None, scheduler: str | None)
         raise invalid("workers", workers, f"none with engine {name!r}: only 'local' starts workers")
     if (scheduler is None) == (name == "dask"):
         raise invalid("scheduler", scheduler, "an address or a scheduler file with engine 'dask', none with another")
+    if scheduler is not None and ":" not in scheduler and not Path(scheduler).is_file():
+        raise invalid("scheduler", scheduler, "an address such as tcp://host:8786, or a scheduler file that exists")
     if name == "serial":
         return SerialEngine(job)
     return LocalEngine(job, workers) if name == "local" else DaskEngine(job, scheduler or "")
