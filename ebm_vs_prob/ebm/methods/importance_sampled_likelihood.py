@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import Annotated, Any, ClassVar, cast
 
 import torch
@@ -49,9 +50,9 @@ class _ImportanceSampled(Method):
         return float(options.sigma * options.scale)
 
     @classmethod
+    @abstractmethod
     def objective(cls, model: Model, x: torch.Tensor, energies: Pair, log_density: torch.Tensor) -> torch.Tensor:
         """The objective, (R,), of (positive, negative) energies and ln q of the draws, for x (R, B, dx)."""
-        raise NotImplementedError
 
     @classmethod
     def train(cls, model: Model) -> Training:

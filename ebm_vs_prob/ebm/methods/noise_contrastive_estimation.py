@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated, Any, ClassVar, cast
 
 import torch
@@ -47,9 +48,9 @@ class _NoiseContrast(Method):
         return float(options.positive_noise * options.scale)
 
     @classmethod
+    @abstractmethod
     def contrast(cls, model: Model, x: torch.Tensor, energies: Pair, densities: Pair) -> torch.Tensor:
         """The objective, (R,), of (positive, negative) energies and ln q at the same points, for x (R, B, dx)."""
-        raise NotImplementedError
 
     @classmethod
     def train(cls, model: Model) -> Training:
