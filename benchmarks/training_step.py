@@ -1,4 +1,4 @@
-"""Training steps a second: replicates together against one model after another, torchebm and plain Pyro.
+"""Training and sampler steps a second: replicates together against one model after another, torchebm and plain Pyro.
 
     python -m benchmarks.training_step --out benchmarks/training_step.json
 
@@ -26,8 +26,9 @@ from rich.table import Table
 
 from ebm_vs_prob.study.provenance import provenance
 
-from . import score_matching, variational_autoencoder
+from . import objectives, samplers, score_matching, variational_autoencoder
 from .timing import Section, busy, interleave, model_steps_per_second, speed_up
+from .workload import Workload
 
 QUIET = 0.95  # share of the processor below which the figures are not to be used
 WIDTH = 130  # of a table that goes into a file
@@ -37,6 +38,8 @@ class Part(StrEnum):
     """What can be timed by itself."""
 
     score_matching = "score_matching"
+    objectives = "objectives"
+    samplers = "samplers"
     variational_autoencoder = "variational_autoencoder"
 
 
@@ -45,7 +48,12 @@ def sections(parts: list[Part], compiled: bool) -> list[Section]:
     built = []
     if Part.score_matching in parts:
         for hidden, replicates in (((128, 128), (8,)), ((32, 32), (8, 32))):
-            built.append(score_matching.section(score_matching.Workload(hidden), replicates, compiled))
+            built.append(score_matching.section(Workload(hidden), replicates, compiled))
+    for hidden in ((32, 32), (128, 128)):
+        if Part.objectives in parts:
+            built += objectives.sections(Workload(hidden), (1, 8))
+        if Part.samplers in parts:
+            built += samplers.sections(Workload(hidden), (1, 8))
     if Part.variational_autoencoder in parts:
         built.append(variational_autoencoder.section((16, 32)))
     return built
@@ -91,7 +99,7 @@ def table(entry: dict[str, Any]) -> Table:
 
 def main(
     rounds: Annotated[int, typer.Option(min=1, help="timed rounds; every arm runs once in each")] = 7,
-    steps: Annotated[int, typer.Option(min=64, help="optimiser steps an arm takes in a round")] = 512,
+    steps: Annotated[int, typer.Option(min=64, help="steps an arm takes in a round")] = 512,
     part: Annotated[list[Part] | None, typer.Option(help="time this part only; may be repeated")] = None,
     compiled: Annotated[
         bool,
@@ -101,7 +109,7 @@ def main(
     ] = False,
     out: Annotated[Path | None, typer.Option(help="write every figure as JSON here")] = None,
 ) -> None:
-    """Time training steps, all arms interleaved, on one thread."""
+    """Time training and sampler steps, all arms interleaved, on one thread."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     console = Console()
