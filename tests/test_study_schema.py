@@ -125,7 +125,7 @@ MISTAKES = {
     "thickness = [0.3, 0.1] -> thickness = []": r"tasks\.0\.thickness",
     'title = "Rings" -> ': r"title is missing",
     "seeds = 3 -> seeds =": r"is not a TOML file",
-    'kind = "slope" -> kind = "slop"': r"kind = 'slop' is not valid: expected 'slope', 'difference' or 'ratio'",
+    'kind = "slope" -> kind = "slop"': r"kind = 'slop' is not valid: expected 'slope', 'value', 'difference' or 'ratio'",
     'arms = ["plain"] -> arms = ["plane"]': r"criteria\.slope\.arms: 'plane': did you mean 'plain'\?",
     'tasks = ["circle"] -> tasks = ["cirle"]': r"criteria\.slope\.tasks: 'cirle': did you mean 'circle'\?",
     'claim = "C11" -> claim = "C1"': r"criteria\.slope\.claim: 'C1'",
@@ -134,6 +134,8 @@ MISTAKES = {
     "range = [0.003, 0.3] -> thickness = [0.1]": r"range is missing: a criterion of kind slope needs it",
     "below = -1.0 -> below = -1.0\nabove = 0.0": r"above = 0\.0 is not valid: expected a number less than below",
     'kind = "slope" -> kind = "ratio"': r"against is missing: a criterion of kind ratio needs it",
+    'kind = "slope" -> kind = "value"': r"range = \(0\.003, 0\.3\) is not valid: expected no range at kind value",
+    'kind = "slope"\n -> kind = "value"\nagainst = ["plain"]\n': r"against = \('plain',\) is not valid: expected no",
 }
 
 
@@ -159,6 +161,15 @@ def test_a_criterion_names_a_thickness_of_the_grid(tmp_path):
         ValueError, match=re.escape("thickness = 0.2 is not valid: expected one that tasks.circle lists")
     ):
         load_study(write_study(tmp_path / "rings.toml", extra=extra))
+
+
+def test_a_criterion_names_thicknesses_where_its_tasks_have_a_grid_of_them(tmp_path):
+    extra = CRITERION.replace('kind = "slope"', 'kind = "value"').replace("range = [0.003, 0.3]\n", "")
+    with pytest.raises(ValueError, match=r"thickness is missing: .* kind value needs it where tasks\.circle lists 0\.3"):
+        load_study(write_study(tmp_path / "rings.toml", extra=extra))
+    own = write_study(tmp_path / "own.toml", extra=extra)
+    own.write_text(own.read_text().replace("thickness = [0.3, 0.1]", ""))
+    assert load_study(own).criteria[0].thickness == ()
 
 
 def test_what_is_run_ignores_titles_criteria_and_time_limits(tmp_path):

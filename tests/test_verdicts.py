@@ -87,6 +87,30 @@ def test_ratio_of_medians(factor, outcome):
     assert [len(parts[0].cells), parts[0].cells[0].thickness] == [2, (0.1,)]
 
 
+@pytest.mark.parametrize(("level", "outcome"), [(0.999, "supported"), (0.6, "refuted"), (0.99, "undecided")])
+def test_value_is_of_the_arm_itself(level, outcome):
+    # Another arm's results lie beside it and must not matter.
+    def plant(arm, eps, seed):
+        return (level if arm == "a" else -5.0) + 0.001 * noise(arm, eps, seed)
+
+    given = criterion(kind="value", thickness=[0.1, 0.0], above=0.99)
+    results = table(plant, "m", ("a", "b")).assign(unit="share")
+    parts, claims = judged(results, given)
+    assert [v.verdict for v in parts + claims] == [outcome, outcome]
+    assert parts[0].estimate == pytest.approx(level, abs=1e-3)
+    assert [cell.thickness for cell in parts[0].cells] == [(0.1,), (0.0,)]
+    assert (parts[0].unit, parts[0].against, parts[0].label) == ("share", "", "a on circle")
+    some_failed = table(lambda arm, eps, seed: None if seed in (3, 4) else plant(arm, eps, seed), "m", ("a",), seeds=12)
+    assert judged(some_failed, given, seeds=12)[0][0].failed == 2
+
+
+def test_value_without_a_thickness_is_taken_at_the_tasks_own():
+    results = table(lambda arm, eps, seed: 0.2 + 0.01 * noise(seed), "m", ("a",), thickness=(0.075,))
+    parts, _ = judged(results, criterion(kind="value", thickness=(), below=0.3))
+    assert parts[0].verdict == "supported"
+    assert [cell.thickness for cell in parts[0].cells] == [(0.075,)]
+
+
 def test_below_is_the_mirror_of_above():
     results = table(lambda arm, eps, seed: (0.2 if arm == "a" else 1.0) + 0.01 * noise(arm, eps, seed), "m", ("a", "b"))
     for kind, threshold in (("ratio", 0.5), ("difference", -0.5)):

@@ -170,6 +170,14 @@ def _laws(panel: Axes, inputs: Inputs, task: str, name: str, rows: Any, eps: Seq
             )
 
 
+def _logarithmic(criterion: Verdict, shown: Sequence[float]) -> bool:
+    """Whether a criterion's numbers belong on a logarithmic axis: positive, and ratios or values decades apart."""
+    bounds = [bound for bound in (criterion.above, criterion.below) if bound is not None]
+    if not shown or min(*shown, *bounds) <= 0:
+        return False
+    return criterion.kind == "ratio" or (criterion.kind == "value" and max(shown) > 100 * min(shown))
+
+
 def forest_figure(verdicts: Sequence[Verdict], labels: dict[str, str]) -> Figure:
     """Intervals of every comparison of one criterion, a row a thickness, against the bounds it was held to."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
@@ -181,7 +189,7 @@ def forest_figure(verdicts: Sequence[Verdict], labels: dict[str, str]) -> Figure
         panel = figure.subplots()
         names = []
         finite = [v for _, cell in rows for v in (cell.low, cell.high, cell.estimate) if math.isfinite(v)]
-        logarithmic = first.kind == "ratio" and bool(finite) and min(finite) > 0
+        logarithmic = _logarithmic(first, finite)
         if logarithmic:
             # Before anything is drawn, so that the limits are found on this scale.
             panel.set_xscale("log")
@@ -220,6 +228,6 @@ def forest_figure(verdicts: Sequence[Verdict], labels: dict[str, str]) -> Figure
         panel.set_yticks(range(len(rows)), names, fontsize=7.5)
         panel.set_ylim(len(rows) - 0.5, -0.5)
         panel.tick_params(axis="y", length=0)
-        kinds = {"slope": "slope in ln ε of", "difference": "difference in", "ratio": "ratio of"}
+        kinds = {"slope": "slope in ln ε of", "value": "value of", "difference": "difference in", "ratio": "ratio of"}
         panel.set_xlabel(f"{kinds[first.kind]} {metric_look(first.metric).label.lower()}")
     return figure

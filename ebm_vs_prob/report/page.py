@@ -238,6 +238,7 @@ def sentence(verdict: Verdict, labels: dict[str, str]) -> str:
     said = f"{plain(verdict.estimate)}, 95 % interval {interval(verdict.low, verdict.high)}, {verdict.seeds} seeds"
     what = {
         "slope": f"the slope of ln({metric}) in ln ε for {arm} on {verdict.task} is {said}",
+        "value": f"{metric} of {arm} on {verdict.task} is {said}",
         "difference": f"{arm} minus {other} on {verdict.task}, {metric}: {said}",
         "ratio": f"{arm} over {other} on {verdict.task}, {metric}: median ratio {said}",
     }[verdict.kind]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,14 @@ from .statistics import (
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
+
+
+#: What a criterion of each kind asks of an arm's metric and the other's at one thickness.
+_EFFECTS: dict[str, Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]] = {
+    "value": lambda own, other: own,
+    "difference": lambda own, other: own - other,
+    "ratio": lambda own, other: own / other,
+}
 
 
 @dataclass(frozen=True)
@@ -59,9 +68,9 @@ def compare(
     """The cells of a comparison and the fixed steps chosen for its arms.
 
     Args:
-        criterion: `kind` is slope, difference or ratio.
-        rows: results of the two arms on one task.
-        against: the other arm; empty for a slope.
+        criterion: `kind` is slope, value, difference or ratio.
+        rows: results of the arms on one task.
+        against: the other arm; empty for a slope or a value.
 
     Raises:
         UnknownName: the kind of criterion.
@@ -78,15 +87,15 @@ def compare(
                 metric[name], steps[name] = chosen
     if criterion.kind == "slope":
         return [_slope_cell(criterion, own, metric[arm], seeds, bounds)], steps
-    if criterion.kind not in ("difference", "ratio"):
-        raise unknown("kind of criterion", criterion.kind, ("slope", "difference", "ratio"))
+    if criterion.kind not in _EFFECTS:
+        raise unknown("kind of criterion", criterion.kind, ("slope", *_EFFECTS))
     thicknesses = getattr(criterion, "thickness", None) or sorted(rows["thickness"].unique(), reverse=True)
     cells = []
     for eps in thicknesses or [float("nan")]:
         first, second = _series(own, metric[arm], eps, seeds), _series(other, metric[against], eps, seeds)
         with np.errstate(divide="ignore", invalid="ignore"):
-            values = first - second if criterion.kind == "difference" else first / second
-        cells.append(_test((float(eps),), values, criterion.kind, bounds))
+            effect = _EFFECTS[criterion.kind](first, second)
+        cells.append(_test((float(eps),), effect, criterion.kind, bounds))
     return cells, steps
 
 
@@ -126,7 +135,7 @@ def _slope_cell(
 def _test(
     thickness: tuple[float, ...], values: NDArray[np.float64], kind: str, bounds: tuple[float | None, float | None]
 ) -> Cell:
-    """Ratios by the sign test on their median, differences and slopes by Student's t.
+    """Ratios by the sign test on their median, values, differences and slopes by Student's t.
 
     With failed seeds a decision must also survive the sign test in which every failed seed is on the other side, so a
     failure never helps to decide.

@@ -80,14 +80,15 @@ class Arm(Options):
 class Criterion(Options):
     """What is decided, as a bound on a number.
 
-    `slope`: of ln metric in ln thickness over `range`; `difference` and `ratio`: of `arms` against `against` at each
-    `thickness`. `below` and `above` bound the interval of the effect; `law` is the value that theory predicts.
+    `slope`: of ln metric in ln thickness over `range`; `value`: the metric of `arms` itself at each `thickness`;
+    `difference` and `ratio`: of `arms` against `against` there. A task without a grid of thicknesses needs none.
+    `below` and `above` bound the interval of the effect; `law` is the value that theory predicts.
     """
 
     id: str
     claim: str
     statement: str
-    kind: Literal["slope", "difference", "ratio"]
+    kind: Literal["slope", "value", "difference", "ratio"]
     metric: str
     arms: Annotated[tuple[str, ...], Field(min_length=1)]
     against: tuple[str, ...] = ()
@@ -257,6 +258,11 @@ def _check_references(study: Study) -> None:
         _known(f"task {place}.tasks:", criterion.tasks, tasks)
         for task in criterion.tasks:
             grid_values = study.thickness_of(task)
+            if grid_values and not criterion.thickness and criterion.kind != "slope":
+                raise ValueError(
+                    f"{where}: criteria.{criterion.id}: thickness is missing: a criterion of kind {criterion.kind} "
+                    f"needs it where tasks.{task} lists {', '.join(map(str, grid_values))}"
+                )
             chosen = [
                 *criterion.thickness,
                 *([criterion.choose_step_at] if criterion.choose_step_at is not None else []),
@@ -269,9 +275,17 @@ def _check_references(study: Study) -> None:
                     )
 
 
+#: What a criterion of each kind needs, and what has no meaning in it.
+_FIELDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "slope": (("range",), ("against", "thickness", "choose_step_at")),
+    "value": ((), ("against", "range")),
+    "difference": (("against",), ("range",)),
+    "ratio": (("against",), ("range",)),
+}
+
+
 def _check_bounds(criterion: Criterion, where: str) -> None:
-    needed = ("range",) if criterion.kind == "slope" else ("against", "thickness")
-    foreign = ("against", "thickness", "choose_step_at") if criterion.kind == "slope" else ("range",)
+    needed, foreign = _FIELDS[criterion.kind]
     for field in needed:
         if not getattr(criterion, field):
             raise ValueError(f"{where}: {field} is missing: a criterion of kind {criterion.kind} needs it")

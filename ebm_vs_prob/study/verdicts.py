@@ -139,7 +139,7 @@ def _measure(criterion: Any, task: str, arm: str, against: str, results: pd.Data
         statement=criterion.statement,
         kind=criterion.kind,
         metric=criterion.metric,
-        unit=str(units.iloc[0]) if criterion.kind == "difference" and len(units) else "",
+        unit=str(units.iloc[0]) if criterion.kind in ("difference", "value") and len(units) else "",
         task=task,
         arm=arm,
         against=against,
