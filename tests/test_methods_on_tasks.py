@@ -1,0 +1,25 @@
+"""Every method on the tasks that its first check does not meet: it keeps the rules there, or says why it does not apply."""
+
+from __future__ import annotations
+
+import pytest
+
+import ebm_vs_prob as evp
+from ebm_vs_prob.testing import check_method
+
+#: The exact model of real data is a sampler without an energy: tests/test_exact.py.
+METHODS = [method for method in evp.list_methods() if method.principle != "exact"]
+TASKS = {"three_curves": {"thickness": 0.1}, "digits": {}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", [pytest.param(evp.get_task(name, **o), id=name) for name, o in TASKS.items()])
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_method_keeps_the_rules_on_a_task_or_says_why_not(method, task):
+    reason = method.why_not(task)
+    if reason is None:
+        check_method(method, task)
+        return
+    assert len(reason.split()) >= 3
+    with pytest.raises(ValueError, match=method.name):
+        evp.fit(method, task)
