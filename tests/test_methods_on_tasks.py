@@ -1,4 +1,4 @@
-"""Every method on the tasks that its first check does not meet: it keeps the rules there, or says why it does not apply."""
+"""Every method on the tasks its first check does not meet: it keeps the rules there or says why it does not apply."""
 
 from __future__ import annotations
 
