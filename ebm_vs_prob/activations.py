@@ -26,7 +26,7 @@ def with_derivative(activation: Activation, a: torch.Tensor) -> tuple[torch.Tens
     if activation == "softplus":
         return nn.functional.softplus(a), gate
     value = a * gate
-    return value, torch.addcmul(gate, value, 1 - gate)
+    return value, torch.addcmul(gate + value, value, gate, value=-1)
 
 
 def second_derivative(
