@@ -19,7 +19,7 @@ _HOMES = {
     "budget": ("Budget", "Cost"),
     "energies": ("Network",),
     "free_energies": ("free_energy",),
-    "ebm.latent": ("infer_latent",),
+    "latent_inference": ("infer_latent",),
     "prob.gibbs": ("GibbsBoltzmann",),
     "metrics": ("evaluate",),
     "study": ("run_study", "load_results", "plan_study", "list_studies"),
@@ -31,10 +31,10 @@ __all__ = ["__version__", *sorted(_HOME_OF)]
 
 if TYPE_CHECKING:
     from .budget import Budget, Cost
-    from .ebm.latent import infer_latent
     from .energies import Network
     from .fitting import fit, get_method, list_methods, register_method
     from .free_energies import free_energy
+    from .latent_inference import infer_latent
     from .method import Method, MethodOptions
     from .metrics import evaluate
     from .model import Answers, Model

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from .errors import NotNormalised, check_count, invalid
@@ -49,11 +51,15 @@ class ReplicateStatus:
 
 @dataclass(frozen=True)
 class Training:
-    """The record of a training: loss (R, steps), and the status and cost of each replicate."""
+    """The record of a training: loss (R, steps), the status and cost of each replicate, and what else was recorded.
+
+    `traces` are further numbers at each step by name, (R, steps): see `training.Traces`.
+    """
 
     loss: torch.Tensor
     status: tuple[ReplicateStatus, ...]
     cost: tuple[Cost, ...]
+    traces: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 class Model:
@@ -275,17 +281,29 @@ class Model:
 
 
 class EnergyModel(Model):
-    """An unnormalised energy. Its beta is fitted on validation data when a density is first asked for."""
+    """An unnormalised energy. Its beta is the option `gibbs_beta`, or where that is not given, fitted on validation data
+    when a density is first asked for.
+    """
 
     _beta: torch.Tensor | None = None
 
     @property
     def beta(self) -> torch.Tensor:
-        """Inverse temperature of highest validation likelihood, (R,) float64 (Guo et al. 2017: 1/T)."""
+        """Inverse temperature, (R,) float64: as given, or of highest validation likelihood (Guo et al. 2017: 1/T).
+
+        NaN for a replicate whose training failed.
+        """
         if self._beta is None:
+            import torch
+
             from .calibration import fit_beta
 
-            self._beta = fit_beta(self)
+            given = getattr(self.setting.options, "gibbs_beta", None)
+            if given is None:
+                self._beta = fit_beta(self)
+            else:
+                sound = [float(given) if status.ok else math.nan for status in self.status]
+                self._beta = torch.tensor(sound, dtype=torch.float64, device=self.setting.device)
         return self._beta
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .tasks.base import Task
 
 FORMAT = 1
+_TRACE = "training.traces."
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -46,6 +47,7 @@ def save_model(model: Model, path: str | Path) -> None:
     }
     arrays = {f"module.{name}": value.detach().cpu().contiguous() for name, value in model.module.state_dict().items()}
     arrays["training.loss"] = model.training.loss.contiguous()
+    arrays |= {f"{_TRACE}{name}": value.contiguous() for name, value in model.training.traces.items()}
     if isinstance(model, EnergyModel) and model._beta is not None:
         arrays["beta"] = model._beta.contiguous()
     target = Path(path)
@@ -112,6 +114,7 @@ def _rebuilt(
         arrays["training.loss"],
         tuple(ReplicateStatus(*status) for status in header["status"]),
         tuple(Cost(**cost) for cost in header["cost"]),
+        {name.removeprefix(_TRACE): value for name, value in arrays.items() if name.startswith(_TRACE)},
     )
     if isinstance(model, EnergyModel):
         model._beta = arrays.get("beta")

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
@@ -47,6 +47,31 @@ class Noise:
 
 
 Loss = Callable[[Batch], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What a method has recorded at each step of its training beside the loss, in float64.
+
+    Attributes:
+        gradient_of: parameters (R, ...); the Euclidean norm of the whole loss's gradient in them, regularisers
+            included, is recorded as `gradient_norm`. None by default, and then nothing is computed.
+        values: numbers (R,) of the module by name, as they are when that gradient is taken: before the step.
+    """
+
+    gradient_of: Sequence[nn.Parameter] = ()
+    values: Mapping[str, Callable[[], torch.Tensor]] = field(default_factory=dict)
+
+    def before_step(self) -> dict[str, torch.Tensor]:
+        """The values, (R,) each."""
+        return {name: read().detach().double() for name, read in self.values.items()}
+
+    def after_backward(self) -> dict[str, torch.Tensor]:
+        """The gradient's norm, (R,)."""
+        if not self.gradient_of:
+            return {}
+        squares = [p.grad.double().flatten(1).square().sum(1) for p in self.gradient_of if p.grad is not None]
+        return {"gradient_norm": torch.stack(squares).sum(0).sqrt()}
 
 
 def training_data(setting: Setting) -> tuple[torch.Tensor, torch.Tensor]:
@@ -117,13 +142,13 @@ def batches(setting: Setting, noise: Mapping[str, Noise], steps: int) -> Iterato
             yield Batch(x[replicates, rows[k]], y[replicates, rows[k]], rows[k], {n: b[k] for n, b in block.items()})
 
 
-def train(model: Model, loss: Loss, noise: Mapping[str, Noise] | None = None) -> Training:
+def train(model: Model, loss: Loss, noise: Mapping[str, Noise] | None = None, traces: Traces | None = None) -> Training:
     """Minimise `loss` (one number a replicate) over the parameters of `model.module`, in place.
 
     The regularisers that the options weigh above 0 are added to the loss. What a step costs follows from shapes: the
     method's `step_evaluations` an example and the module's `multiply_adds` an evaluation; it turns a budget of
     multiply-adds into steps. A replicate whose loss or parameters stop being finite is marked failed with the step and
-    the reason; the others go on as they were.
+    the reason; the others go on as they were. `traces` says what is recorded beside the loss, by default nothing.
 
     Raises:
         ValueError: replicates whose options cost differently would take different numbers of steps.
@@ -139,11 +164,15 @@ def train(model: Model, loss: Loss, noise: Mapping[str, Noise] | None = None) ->
     optimizer = ReplicatedAdam(module, setting.options.learning_rate)
     objective: Loss = torch.compile(loss) if setting.compile else loss
     history = torch.empty(steps, setting.num_replicates)
+    recorded: dict[str, list[torch.Tensor]] = {}
     started = time.perf_counter()
     for step, batch in enumerate(batches(setting, noise, steps)):
         losses = objective(batch)
+        seen = traces.before_step() if traces else {}
         optimizer.step(losses, learning_rate_schedule(step, steps))
         history[step] = losses.detach().to(history)
+        for name, value in {**seen, **(traces.after_backward() if traces else {})}.items():
+            recorded.setdefault(name, []).append(value)
     seconds = (time.perf_counter() - started) / setting.num_replicates
     costs = tuple(
         Cost(
@@ -154,7 +183,8 @@ def train(model: Model, loss: Loss, noise: Mapping[str, Noise] | None = None) ->
         )
         for each in evaluations
     )
-    return Training(history.T.contiguous(), _status(history, optimizer.parameters), costs)
+    stacked = {name: torch.stack(values, 1).cpu() for name, values in recorded.items()}
+    return Training(history.T.contiguous(), _status(history, optimizer.parameters), costs, stacked)
 
 
 def _evaluations(model: Model) -> list[float]:

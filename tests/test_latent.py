@@ -11,9 +11,10 @@ from gaussian import gaussian
 from torch import nn
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.ebm.latent import Decoder, FreeEnergy, infer_latent, latent_nodes
 from ebm_vs_prob.ebm.methods.sparse_coding import SparseCodingEnergy
 from ebm_vs_prob.energies import Network, ReplicatedMLP
+from ebm_vs_prob.latent_energies import FreeEnergy, MLPDecoder
+from ebm_vs_prob.latent_inference import infer_latent, latent_nodes
 
 INF = float("inf")
 
@@ -61,8 +62,10 @@ def test_nodes_fill_the_box_evenly(dim):
     torch.testing.assert_close(nodes.mean(0), torch.ones(dim, dtype=torch.float64), atol=0.05, rtol=0)
 
 
-def decoder(replicates: int = 2, x_dim: int = 1) -> Decoder:
-    return Decoder(range(replicates), x_dim, 2, 1, Network(hidden=(8,)), torch.tensor([0.0, 0.5])[:replicates]).double()
+def decoder(replicates: int = 2, x_dim: int = 1) -> MLPDecoder:
+    return MLPDecoder(
+        range(replicates), x_dim, 2, 1, Network(hidden=(8,)), torch.tensor([0.0, 0.5])[:replicates]
+    ).double()
 
 
 def test_free_energy_falls_from_the_mean_to_the_minimum_with_beta():

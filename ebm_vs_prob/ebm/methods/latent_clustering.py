@@ -11,15 +11,16 @@ from torch import nn
 from ...energies import ReplicatedMLP, build_head, distinct
 from ...errors import invalid
 from ...free_energies import free_energy
+from ...latent_inference import LatentAnswers
 from ...method import Method, MethodOptions, Setting
 from ...model import Answers, EnergyModel, Model, Training
 from ...options import PER_REPLICATE, ExtendedFloat
 from ...registry import METHODS
 from ...training import Batch, train, training_data
-from ..latent import LatentAnswers
+from ..regularisers import RegularisedOptions
 
 
-class LatentClusteringOptions(MethodOptions):
+class LatentClusteringOptions(RegularisedOptions):
     clusters: Annotated[int, Field(ge=1, description="values of z, which limits what it can explain")] = 16
     beta: Annotated[
         ExtendedFloat,

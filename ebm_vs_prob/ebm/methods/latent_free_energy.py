@@ -9,21 +9,28 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from ...energies import Network, box_dims
+from ...errors import invalid
+from ...latent_energies import FULL_TURN, Decoder, DecoderName, FreeEnergy, JoinedEnergy, build_decoder
+from ...latent_inference import LatentAnswers, latent_nodes
 from ...method import Method, MethodOptions, Setting
 from ...model import Answers, EnergyModel, Model, Training
 from ...options import PER_REPLICATE, ExtendedFloat
 from ...registry import METHODS
 from ...replicated import replicated
-from ...training import Batch, Noise, train
-from ..latent import Decoder, FreeEnergy, JoinedEnergy, LatentAnswers, latent_nodes
+from ...training import Batch, Noise, Traces, train
+from ..regularisers import RegularisedOptions
 
 
-class LatentFreeEnergyOptions(MethodOptions):
+class LatentFreeEnergyOptions(RegularisedOptions):
+    decoder: Annotated[
+        DecoderName,
+        Field(description="g of E = ½ |y - g(x, z)|²: the trunk with z beside x, or f(x) (cos z, sin z); network only"),
+    ] = "mlp"
     latent_dim: Annotated[int, Field(ge=1, le=8, description="dimension of z, which limits what it can explain")] = 1
     nodes: Annotated[
         int, Field(ge=2, le=1 << 16, description="values of z: a grid in one dimension, else a Sobol set")
     ] = 64
-    low: Annotated[float, Field(description="least value of each entry of z")] = -3.0
+    low: Annotated[float, Field(description="least value of each entry of z; an angle goes from -π to π")] = -3.0
     high: Annotated[float, Field(description="greatest value of each entry of z")] = 3.0
     beta: Annotated[
         ExtendedFloat,
@@ -46,6 +53,8 @@ class LatentFreeEnergyOptions(MethodOptions):
             raise ValueError(f"a low < high = {self.high}")
         if self.latent_noise > 0 and self.beta != float("inf"):
             raise ValueError('beta = "inf" with latent_noise > 0: the noise is on the minimiser')
+        if self.decoder == "angle" and (self.latent_dim > 1 or self.latent_l1 > 0):
+            raise ValueError('latent_dim = 1 and latent_l1 = 0 with decoder = "angle": no angle is longer than another')
         return self
 
 
@@ -62,6 +71,16 @@ class LatentModel(EnergyModel):
         """
         return self.module.infer_latent(*self._paired(x, y), max_steps=max_steps)
 
+    def decoded(self, x: torch.Tensor) -> torch.Tensor:
+        """g(x, z) at every node of z: (R, n, m, dy), what the model takes for answers to x (n, dx) or (R, n, dx).
+
+        Raises:
+            ValueError: an energy of the user's own, which decodes nothing, or shapes that do not fit.
+        """
+        if not isinstance(self.module.energy, Decoder):
+            raise invalid("energy", self.setting.network, "None: only the package's own decoders decode a latent")
+        return self.module.energy.decoded(self._placed("x", x), self.module.nodes)
+
     def infer(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> Answers:
         found = super().infer(x, *args, **kwargs)
         given = self._placed("x", x).unsqueeze(2)
@@ -76,6 +95,7 @@ class LatentFreeEnergy(Method):
     The energy loss (LeCun et al. 2006, eq. 7) on E(x, y, z) = ½ |y - g(x, z)|²; regularised latent variables as in
     LeCun, NYU Deep Learning 2020, week 8. With z of the dimension of y, or of many values, g can reach every y and the
     energy collapses: the options are there to show it. A callable `energy` brings its own forward(x, y, z).
+    The norm of the loss's gradient in the parameters of E is recorded as `gradient_norm`.
     """
 
     name = "latent_free_energy"
@@ -88,10 +108,10 @@ class LatentFreeEnergy(Method):
     @classmethod
     def build(cls, setting: Setting) -> LatentModel:
         options, (x_dim, y_dim) = setting.options, box_dims(setting)
-        bounds = (options.low, options.high)
+        bounds = FULL_TURN if options.decoder == "angle" else (options.low, options.high)
         energy: nn.Module
-        if isinstance(setting.network, Network):
-            energy = Decoder(setting.seeds, x_dim, y_dim, options.latent_dim, setting.network, options.latent_l1)
+        if isinstance(setting.network, Network) or options.decoder != "mlp":
+            energy = build_decoder(setting, options.decoder, options.latent_dim, options.latent_l1)
         else:
             factory = setting.network
             stacked = replicated(
@@ -120,7 +140,8 @@ class LatentFreeEnergy(Method):
             return energy.mean(-1)
 
         shape = (model.setting.budget.batch_size, options.latent_dim)
-        return train(model, loss, {"latent": Noise("normal", shape)} if noisy else None)
+        traces = Traces(gradient_of=list(free.energy.parameters()))
+        return train(model, loss, {"latent": Noise("normal", shape)} if noisy else None, traces)
 
 
 class _Split(nn.Module):

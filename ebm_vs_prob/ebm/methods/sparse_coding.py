@@ -9,16 +9,17 @@ from pydantic import Field
 from torch import nn
 
 from ...energies import ReplicatedMLP, build_head, distinct
+from ...latent_inference import LatentAnswers
 from ...method import Method, MethodOptions, Setting
 from ...model import Answers, EnergyModel, Model, Training
 from ...options import PER_REPLICATE
 from ...registry import METHODS
 from ...seeding import torch_generator
 from ...training import Batch, train
-from ..latent import LatentAnswers
+from ..regularisers import RegularisedOptions
 
 
-class SparseCodingOptions(MethodOptions):
+class SparseCodingOptions(RegularisedOptions):
     atoms: Annotated[int, Field(ge=1, description="entries of z and columns of the dictionary")] = 32
     l1: Annotated[
         float, PER_REPLICATE, Field(ge=0, description="cost of |z|_1 per unit of y; 0 lets z explain every y")

@@ -1,0 +1,91 @@
+"""The latent z of an energy E(x, y, z): candidates of it, and the one of lowest energy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from .descent import descend
+from .errors import check_count, invalid
+
+#: E(x, y, z) for broadcasting (..., dx), (..., dy), (..., dz) -> (...).
+JointEnergy = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class LatentAnswers:
+    """The z of lowest energy at each (x, y): z (..., dz), or (...) int64 for discrete z; F_inf (...); `converged`."""
+
+    z: torch.Tensor
+    free_energy: torch.Tensor
+    converged: torch.Tensor
+
+
+class _InLatent(nn.Module):
+    """E(x, y, .) as a replicated energy of z, for descent: its `x` is (x, y) side by side."""
+
+    def __init__(self, energy: JointEnergy, replicates: int, x_dim: int) -> None:
+        super().__init__()
+        self.energy = (energy,)  # held outside the module tree: its parameters are not ours
+        self.num_replicates = replicates
+        self.x_dim = x_dim
+
+    def forward(self, xy: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        return self.energy[0](xy[..., : self.x_dim], xy[..., self.x_dim :], z)
+
+
+def infer_latent(
+    energy: JointEnergy,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    starts: torch.Tensor,
+    bounds: tuple[float, float],
+    max_steps: int = 200,
+    tolerance: float = 1e-6,
+) -> LatentAnswers:
+    """argmin over z of E(x, y, z) and F_inf(x, y): the start of lowest energy, refined by line search.
+
+    Args:
+        energy: any callable E(x, y, z) -> (...) that broadcasts (..., dx), (..., dy) and (..., dz).
+        x: (R or 1, *n, dx) or (n, dx). y: likewise (R, *n, dy) or (n, dy).
+        starts: candidates of z, (m, dz); a fine grid finds the basin, the descent its floor.
+        bounds: the interval of every entry of z.
+        max_steps, tolerance: of the descent; `tolerance` in units of z.
+
+    Returns:
+        z (R, *n, dz) or (n, dz), F_inf and `converged` of the same leading shape, without gradient.
+
+    Raises:
+        ValueError: shapes that do not fit, or bad bounds.
+    """
+    if starts.ndim != 2 or not starts.shape[0]:
+        raise invalid("starts.shape", tuple(starts.shape), "(m, dz) with m >= 1")
+    if not bounds[0] < bounds[1]:
+        raise invalid("bounds", bounds, "(low, high) with low < high")
+    single = y.ndim == 2
+    x, y = (value.unsqueeze(0) if single else value for value in (x, y))
+    with torch.no_grad():
+        candidates = starts.to(y).reshape(*[1] * (y.ndim - 1), *starts.shape)
+        energies = energy(x.unsqueeze(-2), y.unsqueeze(-2), candidates)
+        shape = torch.broadcast_shapes(x.shape[:-1], y.shape[:-1], energies.shape[:-1])
+        z = starts.to(y)[energies.nan_to_num(math.inf).argmin(-1).expand(shape)]
+    given = torch.cat([x.expand(*shape, -1), y.expand(*shape, -1)], -1)
+    module = _InLatent(energy, shape[0], x.shape[-1])
+    found = descend(module, given, z, bounds, max_steps=max_steps, tolerance=tolerance)
+    answers = (found.y, found.energy, found.converged)
+    return LatentAnswers(*(value.squeeze(0) if single else value for value in answers))
+
+
+def latent_nodes(count: int, dim: int, bounds: tuple[float, float]) -> torch.Tensor:
+    """`count` values of z in a box, (count, dim) float64: midpoints of a grid on a line, else a Sobol set."""
+    check_count("nodes", count)
+    low, high = bounds
+    if dim == 1:
+        unit = (torch.arange(count, dtype=torch.float64) + 0.5).unsqueeze(1) / count
+    else:
+        unit = torch.quasirandom.SobolEngine(dim, scramble=False).draw(count, dtype=torch.float64) + 0.5 / count
+    return low + (high - low) * unit
