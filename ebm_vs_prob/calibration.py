@@ -28,6 +28,15 @@ TOLERANCE, MAX_ROUNDS = 5e-3, 30
 RTOL = 1e-3
 
 
+def inverse_temperature(model: Model) -> torch.Tensor:
+    """The method's option `gibbs_beta` where it is given, else `fit_beta`: (R,) float64, NaN where training failed."""
+    given: float | None = getattr(model.setting.options, "gibbs_beta", None)
+    if given is None:
+        return fit_beta(model)
+    values = [given if status.ok else math.nan for status in model.status]
+    return torch.tensor(values, dtype=torch.float64, device=model.setting.device)
+
+
 @torch.no_grad()
 def fit_beta(model: Model) -> torch.Tensor:
     """The beta > 0 that maximises the mean of -beta E(x, y) - ln Z(x; beta) over validation pairs, (R,) float64.

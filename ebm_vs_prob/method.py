@@ -11,6 +11,7 @@ from pydantic import Field
 
 from .errors import invalid
 from .options import PER_REPLICATE, OptionBatch, Options
+from .spaces import Box
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +47,19 @@ class MethodOptions(Options):
         return loss, noise
 
 
+class EnergyOptions(MethodOptions):
+    """Options of a method that trains an unnormalised energy."""
+
+    gibbs_beta: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            description="inverse temperature at which the trained energy is read as a density and drawn from; "
+            "fitted on validation data where not given",
+        ),
+    ] = None
+
+
 @dataclass(frozen=True)
 class GaussianOptimum:
     """What a method declares of its optimum on N(0, I) data: the curvature of its energy, or only its sign (None)."""
@@ -70,6 +84,10 @@ class Setting:
     def num_replicates(self) -> int:
         return len(self.tasks)
 
+    def placed(self, value: torch.Tensor) -> torch.Tensor:
+        """The value on the setting's device; real numbers in its dtype, symbols as they are."""
+        return value.to(device=self.device, dtype=self.dtype if value.is_floating_point() else None)
+
 
 class Method(ABC):
     """A way to turn a task into a Model. One file, one decorator: see CONTRIBUTING.md.
@@ -87,6 +105,7 @@ class Method(ABC):
     groups_thickness: ClassVar[bool] = True  # False: its quadrature grows as the data thin, so one batch a thickness
     Options: ClassVar[type[MethodOptions]] = MethodOptions
     gaussian_optimum: ClassVar[GaussianOptimum | None] = None
+    y_spaces: ClassVar[tuple[type, ...]] = (Box,)  # the kinds of answers that it can give
 
     @classmethod
     @abstractmethod
@@ -128,8 +147,10 @@ class Method(ABC):
 
     @classmethod
     def why_not(cls, task: Task) -> str | None:
-        """Why the method does not apply to the task, or None where it does."""
-        return None
+        """Why the method does not apply to the task, or None where it does. An override asks here first."""
+        if isinstance(task.y_space, cls.y_spaces):
+            return None
+        return f"its answers are {task.y_space.kind}, and {cls.name} gives {' or '.join(s.kind for s in cls.y_spaces)}"
 
 
 def same_spaces(tasks: Sequence[Task]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -281,29 +280,17 @@ class Model:
 
 
 class EnergyModel(Model):
-    """An unnormalised energy. Its beta is the option `gibbs_beta`, or where that is not given, fitted on validation data
-    when a density is first asked for.
-    """
+    """An unnormalised energy. Its beta is `gibbs_beta`, or fitted to validation data when a density is first wanted."""
 
     _beta: torch.Tensor | None = None
 
     @property
     def beta(self) -> torch.Tensor:
-        """Inverse temperature, (R,) float64: as given, or of highest validation likelihood (Guo et al. 2017: 1/T).
-
-        NaN for a replicate whose training failed.
-        """
+        """Inverse temperature, (R,) float64: as given, or of highest validation likelihood (Guo et al. 2017: 1/T)."""
         if self._beta is None:
-            import torch
+            from .calibration import inverse_temperature
 
-            from .calibration import fit_beta
-
-            given = getattr(self.setting.options, "gibbs_beta", None)
-            if given is None:
-                self._beta = fit_beta(self)
-            else:
-                sound = [float(given) if status.ok else math.nan for status in self.status]
-                self._beta = torch.tensor(sound, dtype=torch.float64, device=self.setting.device)
+            self._beta = inverse_temperature(self)
         return self._beta
 
 

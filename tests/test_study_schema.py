@@ -125,7 +125,7 @@ MISTAKES = {
     "thickness = [0.3, 0.1] -> thickness = []": r"tasks\.0\.thickness",
     'title = "Rings" -> ': r"title is missing",
     "seeds = 3 -> seeds =": r"is not a TOML file",
-    'kind = "slope" -> kind = "slop"': r"kind = 'slop' is not valid: expected 'slope', 'value', 'difference' or 'ratio'",
+    'kind = "slope" -> kind = "slop"': r"kind = 'slop' is not valid: expected 'slope', 'value', 'diff",
     'arms = ["plain"] -> arms = ["plane"]': r"criteria\.slope\.arms: 'plane': did you mean 'plain'\?",
     'tasks = ["circle"] -> tasks = ["cirle"]': r"criteria\.slope\.tasks: 'cirle': did you mean 'circle'\?",
     'claim = "C11" -> claim = "C1"': r"criteria\.slope\.claim: 'C1'",
@@ -165,7 +165,9 @@ def test_a_criterion_names_a_thickness_of_the_grid(tmp_path):
 
 def test_a_criterion_names_thicknesses_where_its_tasks_have_a_grid_of_them(tmp_path):
     extra = CRITERION.replace('kind = "slope"', 'kind = "value"').replace("range = [0.003, 0.3]\n", "")
-    with pytest.raises(ValueError, match=r"thickness is missing: .* kind value needs it where tasks\.circle lists 0\.3"):
+    with pytest.raises(
+        ValueError, match=r"thickness is missing: .* kind value needs it where tasks\.circle lists 0\.3"
+    ):
         load_study(write_study(tmp_path / "rings.toml", extra=extra))
     own = write_study(tmp_path / "own.toml", extra=extra)
     own.write_text(own.read_text().replace("thickness = [0.3, 0.1]", ""))

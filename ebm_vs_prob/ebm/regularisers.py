@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 
 from ..energies import energy_and_gradient
 from ..errors import invalid
-from ..method import MethodOptions
+from ..method import EnergyOptions
 from ..options import PER_REPLICATE
 from ..seeding import torch_generator
 from ..training import Batch, Loss, Noise
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 FIRST_ITERATIONS = 30
 
 
-class RegularisedOptions(MethodOptions):
+class RegularisedOptions(EnergyOptions):
     """Options of a method whose objective takes additive regularisers; all off by default."""
 
     gradient_penalty: Annotated[

@@ -24,6 +24,7 @@ class Metric:
 _ALL = (
     Metric("log_score", "nats", "higher", "mean log-density of held-out data"),
     Metric("likelihood_gap", "nats", "lower", "mean of log p - log q over held-out data"),
+    Metric("gibbs_gap", "nats", "lower", "the same of exp(-beta E) / Z where the model is an unnormalised energy"),
     Metric("answer_distance_median", "data units", "lower", "distance of answers to the answer set, median"),
     Metric("answer_distance_p95", "data units", "lower", "distance of answers to the answer set, 95 % quantile"),
     Metric("answer_distance_median_in_thickness", "thickness", "lower", "the median distance of answers over ε"),

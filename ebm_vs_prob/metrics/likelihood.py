@@ -1,11 +1,12 @@
-"""Log-density of held-out data, absolutely and against the exact density. Normalised models only."""
+"""Log-density of held-out data, absolutely and against the exact density. Of densities and of energies read as such."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ..errors import NoExactReference
-from .measured import Group, Measured, mean, named, noted
+from ..model import EnergyModel
+from .measured import Group, Measured, NotMeasured, mean, named, noted
 from .observed import Observed, as_numpy
 
 
@@ -20,7 +21,33 @@ def likelihood_gap(observed: Observed) -> dict[str, Measured]:
 
     The same pairs under both, so that their scatter cancels where q is near p. NaN at thickness 0.
     """
-    ours = observed.log_density
+    return _gap("likelihood_gap", observed, observed.log_density)
+
+
+def gibbs_gap(observed: Observed) -> dict[str, Measured]:
+    """`likelihood_gap` of the density that an energy stands for: exp(-beta E) / Z at the model's own beta.
+
+    A normalised model is its own density, so that both families have this number and a criterion can compare them.
+    """
+    model = observed.model
+    if model.normalised:
+        return _gap("gibbs_gap", observed, observed.log_density)
+    if not isinstance(model, EnergyModel):
+        raise NotMeasured(f"{model.method.name} stands for no density")
+    x, y = (part[0, :1] for part in observed.test)
+    reasons: list[NoExactReference] = []
+    for task in observed.tasks:
+        try:
+            task.reference.log_prob(x, y)
+        except NoExactReference as error:
+            reasons.append(error)
+    if len(reasons) == len(observed.tasks):  # before partition functions are paid for
+        raise reasons[0]
+    return _gap("gibbs_gap", observed, observed.gibbs_log_density)
+
+
+def _gap(name: str, observed: Observed, ours: np.ndarray) -> dict[str, Measured]:
+    """The mean of ln p - `ours` over the first held-out pairs of each replicate, for ln q (R, n) of these."""
     gaps = np.full(ours.shape, np.nan)
     reasons = set()
     for r, task in enumerate(observed.tasks):
@@ -30,8 +57,12 @@ def likelihood_gap(observed: Observed) -> dict[str, Measured]:
         except NoExactReference as error:
             reasons.add(str(error))
     result = mean(gaps)
-    gap = {"likelihood_gap": Measured(result.value, result.error, result.n, "; ".join(sorted(reasons)))}
+    gap = {name: Measured(result.value, result.error, result.n, "; ".join(sorted(reasons)))}
     return noted(gap, observed.partition_note)
 
 
-GROUPS = (Group(named("log_score"), log_score), Group(named("likelihood_gap"), likelihood_gap))
+GROUPS = (
+    Group(named("log_score"), log_score),
+    Group(named("likelihood_gap"), likelihood_gap),
+    Group(named("gibbs_gap"), gibbs_gap),
+)

@@ -117,6 +117,15 @@ class Observed:
             return as_numpy(self.model.log_prob(x, y))
 
     @cached_property
+    def gibbs_log_density(self) -> np.ndarray:
+        """-beta E - ln Z of the held-out pairs, (R, N) nats; of the first 32 where each x has a partition of its own
+        over more than one dimension."""
+        dear = self.conditional and self.box.dim > 1
+        x, y = (part[:, : IMPORTANCE_PAIRS if dear else None] for part in self.test)
+        with torch.no_grad():
+            return as_numpy(self.model.gibbs(x).log_prob(self.placed(y)))
+
+    @cached_property
     def partition_note(self) -> str:
         """What is to be known of the partition functions behind this model's log-densities; "" if nothing."""
         if not self.estimates_partitions:

@@ -80,6 +80,7 @@ _METRICS = {
     "sample_distance_median_in_thickness": MetricLook("Distance of samples in ε, median", "answers", log=True),
     "sample_distance_p95_in_thickness": MetricLook("Distance of samples in ε, 95 %", "answers", log=True),
     "likelihood_gap": MetricLook("Likelihood gap to the truth", "density"),
+    "gibbs_gap": MetricLook("Gibbs density's gap to the truth", "density"),
     "log_score": MetricLook("Log score", "density"),
     "tube_mass": MetricLook("Samples inside the tube", "density"),
     "sublevel_precision": MetricLook("Precision of the sublevel set", "density"),

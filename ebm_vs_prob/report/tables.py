@@ -26,6 +26,7 @@ HEADLINES = {
     "sublevel_coverage": "coverage",
     "angle_kuiper": "Kuiper",
     "likelihood_gap": "likelihood gap",
+    "gibbs_gap": "Gibbs gap",
     "sharpness_curvature": "curvature, scale-free",
     "curvature_p95": "curvature, raw",
     "descent_success_line_search": "success, line search",

@@ -1,0 +1,87 @@
+"""The density that an unnormalised energy stands for: its temperature, and its distance to the truth."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from gaussian import gaussian
+from hand_made import HandMade
+
+import ebm_vs_prob as evp
+from ebm_vs_prob.budget import Budget
+from ebm_vs_prob.metrics.evaluation import Evaluation
+from ebm_vs_prob.metrics.likelihood import gibbs_gap, likelihood_gap
+from ebm_vs_prob.metrics.observed import Observed
+from ebm_vs_prob.model import EnergyModel
+
+LOOK = Evaluation(test_examples=2048, inputs=2, starts=2, samples=8, max_steps=3)
+
+
+class HandMadeEnergy(HandMade, EnergyModel):
+    """A hand-made energy with a temperature of its own."""
+
+    def __init__(self, tasks, energy, beta):
+        super().__init__(tasks, energy)
+        self._beta = torch.tensor(beta, dtype=torch.float64)
+
+
+def of(table, metric):
+    return table[table.metric == metric].set_index("replicate")
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+def test_gap_is_the_divergence_of_the_tempered_density(dim):
+    """E = 3/2 |y|² + 5 at beta = g / 3 is N(0, I / g): its divergence from N(0, I) is d/2 (g - 1 - ln g)."""
+    task = gaussian(dim)
+    log_norm = 0.5 * dim * math.log(2 * math.pi)
+    task.reference = SimpleNamespace(log_prob=lambda x, y: -0.5 * y.square().sum(-1) - log_norm)
+    tasks = (task,) * 3
+    tempered = (1.0, 0.5, 4.0)
+    model = HandMadeEnergy(tasks, lambda x, y, r: 1.5 * y.square().sum(-1) + 5.0, [g / 3 for g in tempered])
+    gap = gibbs_gap(Observed(model, tasks, LOOK))["gibbs_gap"]
+    for r, g in enumerate(tempered):
+        expected = 0.5 * dim * (g - 1 - math.log(g))
+        assert gap.value[r] == pytest.approx(expected, abs=4 * gap.error[r] + 1e-5)
+        assert gap.n[r] == 2048
+    assert gap.value[0] == pytest.approx(0.0, abs=1e-5)  # the truth, pair by pair
+
+
+def test_a_normalised_model_has_the_gap_of_its_own_density():
+    task = evp.get_task("three_curves", thickness=0.1)
+    model = evp.fit("mixture_density", task, seeds=[0, 1], budget=Budget(steps=20, batch_size=16, examples=64))
+    observed = Observed(model, (task, task), LOOK)
+    gap, own = gibbs_gap(observed)["gibbs_gap"], likelihood_gap(observed)["likelihood_gap"]
+    assert gap.value.tolist() == own.value.tolist()
+
+
+def test_what_stands_for_no_density_has_no_gap():
+    budget = Budget(steps=20, batch_size=16, examples=64)
+    for method, thickness, why in (
+        ("mean_squared_error", 0.1, "stands for no density"),
+        ("denoising_score_matching", 0.0, "no density"),
+    ):
+        task = evp.get_task("three_curves", thickness=thickness)
+        table = evp.evaluate(evp.fit(method, task, budget=budget), task, LOOK)
+        assert math.isnan(of(table, "gibbs_gap").value[0])
+        assert why in table.attrs["notes"]["gibbs_gap"]
+
+
+def test_a_temperature_that_is_given_is_the_models():
+    task = evp.get_task("circle", thickness=0.1)
+    budget = Budget(steps=20, batch_size=16, examples=64)
+    model = evp.fit("denoising_score_matching", task, seeds=[0, 1], budget=budget, gibbs_beta=2.5)
+    x, y = task.sample(16, seed=0)
+    assert model.beta.tolist() == [2.5, 2.5]
+    torch.testing.assert_close(model.gibbs(x).log_prob(y), model.gibbs(x, beta=2.5).log_prob(y))
+    fitted = evp.fit("denoising_score_matching", task, seeds=[0, 1], budget=budget)
+    assert not torch.equal(fitted.beta, model.beta)
+    torch.testing.assert_close(fitted.energy(x, y), model.energy(x, y))  # training does not see it
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, math.inf, "1"])
+def test_a_bad_temperature_is_named(value):
+    with pytest.raises(ValueError, match="gibbs_beta = "):
+        evp.fit("hinge", evp.get_task("circle"), gibbs_beta=value)
