@@ -8,23 +8,24 @@ import torch
 from pydantic import Field
 
 from ...energies import build_energy, energy_and_gradient
-from ...method import GaussianOptimum, Method, MethodOptions, Setting
+from ...method import MethodOptions, Setting
 from ...model import EnergyModel, Model, Training
 from ...options import PER_REPLICATE
 from ...registry import METHODS
-from ...training import Batch, Noise, train
+from ...smoothing import Blur, SmoothingMethod, SmoothingOptions
+from ...training import Batch, train
 from ..regularisers import RegularisedOptions
 from ..score_objectives import denoising_score_matching_loss
 
 
-class DenoisingScoreMatchingOptions(RegularisedOptions):
+class DenoisingScoreMatchingOptions(RegularisedOptions, SmoothingOptions):
     sigma: Annotated[
         float, PER_REPLICATE, Field(gt=0, description="standard deviation of the denoising noise, in units of `scale`")
     ] = 0.1
 
 
 @METHODS.register
-class DenoisingScoreMatching(Method):
+class DenoisingScoreMatching(SmoothingMethod):
     """E learns -ln p_sigma, the log-density of the data blurred by sigma, up to a constant (Vincent 2011, eq. 9)."""
 
     name = "denoising_score_matching"
@@ -33,11 +34,6 @@ class DenoisingScoreMatching(Method):
     normalised = False
     summary = "denoising score matching at one noise level (Vincent 2011)"
     Options: ClassVar[type[MethodOptions]] = DenoisingScoreMatchingOptions
-    gaussian_optimum = GaussianOptimum(curvature=lambda options: 1 / (1 + (options.sigma * options.scale) ** 2))
-
-    @classmethod
-    def smoothing(cls, options: Any) -> float:
-        return float(options.sigma * options.scale)
 
     @classmethod
     def energy_evaluations(cls, options: Any) -> float:
@@ -50,14 +46,10 @@ class DenoisingScoreMatching(Method):
 
     @classmethod
     def train(cls, model: Model) -> Training:
-        setting, energy = model.setting, model.module
-        sigma = (setting.options.sigma * setting.options.scale).to(device=setting.device, dtype=setting.dtype)
-        sigma = sigma.reshape(-1, 1, 1)
+        energy, blur = model.module, Blur(model)
 
         def loss(batch: Batch) -> torch.Tensor:
-            noise = batch.noise["y"]
-            _, gradient = energy_and_gradient(energy, batch.x, batch.y + sigma * noise)
-            return denoising_score_matching_loss(gradient, noise, sigma)
+            _, gradient = energy_and_gradient(energy, batch.x, blur(batch))
+            return denoising_score_matching_loss(gradient, batch.noise["y"], blur.sigma)
 
-        noise = {"y": Noise("normal", (setting.budget.batch_size, model.y_box.dim))}
-        return train(model, loss, noise)
+        return train(model, loss, blur.noise)

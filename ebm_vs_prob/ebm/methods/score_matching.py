@@ -13,6 +13,7 @@ from ...method import GaussianOptimum, Method, MethodOptions, Setting
 from ...model import EnergyModel, Model, Training
 from ...options import PER_REPLICATE
 from ...registry import METHODS
+from ...smoothing import Blur, SmoothingMethod, SmoothingOptions
 from ...training import Batch, Noise, train
 from ..regularisers import RegularisedOptions
 from ..score_objectives import (
@@ -25,29 +26,12 @@ from ..score_objectives import (
 )
 
 
-class ScoreMatchingOptions(RegularisedOptions):
-    sigma: Annotated[
-        float,
-        PER_REPLICATE,
-        Field(ge=0, description="standard deviation of noise added to the data, in units of `scale`; 0 for raw data"),
-    ] = 0.0
-
-
-def _blur(model: Model, noise: dict[str, Noise]) -> torch.Tensor:
-    """Noise level of each replicate, (R, 1, 1), units of y; asks for normals named "y" where one is above 0."""
-    setting = model.setting
-    sigma = (setting.options.sigma * setting.options.scale).to(device=setting.device, dtype=setting.dtype)
-    if bool((sigma > 0).any()):
-        noise["y"] = Noise("normal", (setting.budget.batch_size, model.y_box.dim))
-    return sigma.reshape(-1, 1, 1)
-
-
-def _blurred(batch: Batch, sigma: torch.Tensor) -> torch.Tensor:
-    return batch.y + sigma * batch.noise["y"] if "y" in batch.noise else batch.y
+class ScoreMatchingOptions(RegularisedOptions, SmoothingOptions):
+    """Options of `score_matching`; `sigma` bounds it on data without a smooth density."""
 
 
 @METHODS.register
-class ScoreMatching(Method):
+class ScoreMatching(SmoothingMethod):
     """E learns -ln p up to a constant by ½‖∇E‖² - tr ∇²E, its trace exact (Hyvärinen 2005, eq. 4).
 
     The objective integrates by parts, so it needs data with a smooth density: on data that are thin or discrete it has
@@ -62,11 +46,6 @@ class ScoreMatching(Method):
     normalised = False
     summary = "score matching with the exact trace of the Hessian (Hyvärinen 2005)"
     Options: ClassVar[type[MethodOptions]] = ScoreMatchingOptions
-    gaussian_optimum = GaussianOptimum(curvature=lambda options: 1 / (1 + (options.sigma * options.scale) ** 2))
-
-    @classmethod
-    def smoothing(cls, options: Any) -> float:
-        return float(options.sigma * options.scale)
 
     @classmethod
     def energy_evaluations(cls, options: Any) -> float:
@@ -84,13 +63,12 @@ class ScoreMatching(Method):
 
     @classmethod
     def train(cls, model: Model) -> Training:
-        energy, noise = model.module, dict[str, Noise]()
-        sigma = _blur(model, noise)
+        energy, blur = model.module, Blur(model)
 
         def loss(batch: Batch) -> torch.Tensor:
-            return score_matching_loss(*gradient_and_trace(energy, batch.x, _blurred(batch, sigma)))
+            return score_matching_loss(*gradient_and_trace(energy, batch.x, blur(batch)))
 
-        return train(model, loss, noise)
+        return train(model, loss, blur.noise)
 
 
 class SlicedScoreMatchingOptions(ScoreMatchingOptions):
@@ -104,7 +82,7 @@ class SlicedScoreMatchingOptions(ScoreMatchingOptions):
 
 
 @METHODS.register
-class SlicedScoreMatching(Method):
+class SlicedScoreMatching(SmoothingMethod):
     """Score matching along random directions: vᵀ∇²E v in place of the trace (Song et al. 2019, sec. 3).
 
     Its expectation is that of `score_matching`, and so are its optimum and what it does on thin data; its cost does not
@@ -117,11 +95,6 @@ class SlicedScoreMatching(Method):
     normalised = False
     summary = "score matching along random directions (Song et al. 2019)"
     Options: ClassVar[type[MethodOptions]] = SlicedScoreMatchingOptions
-    gaussian_optimum = GaussianOptimum(curvature=lambda options: 1 / (1 + (options.sigma * options.scale) ** 2))
-
-    @classmethod
-    def smoothing(cls, options: Any) -> float:
-        return float(options.sigma * options.scale)
 
     @classmethod
     def energy_evaluations(cls, options: Any) -> float:
@@ -136,16 +109,16 @@ class SlicedScoreMatching(Method):
         setting, options, energy = model.setting, model.setting.options, model.module
         gaussian = options.projection == "normal"
         shape = (options.projections, setting.budget.batch_size, model.y_box.dim)
-        noise = {"projection": Noise("normal" if gaussian else "uniform", shape)}
-        sigma = _blur(model, noise)
+        blur = Blur(model)
 
         def loss(batch: Batch) -> torch.Tensor:
             drawn = batch.noise["projection"]
             directions = drawn if gaussian else 1 - 2 * (drawn < 0.5).to(drawn)
-            gradient, products = gradient_and_products(energy, batch.x, _blurred(batch, sigma), directions)
+            gradient, products = gradient_and_products(energy, batch.x, blur(batch), directions)
             return sliced_score_matching_loss(gradient, products, directions, options.variance_reduced)
 
-        return train(model, loss, noise)
+        projection = Noise("normal" if gaussian else "uniform", shape)
+        return train(model, loss, {"projection": projection, **blur.noise})
 
 
 class MultiscaleDenoisingScoreMatchingOptions(RegularisedOptions):

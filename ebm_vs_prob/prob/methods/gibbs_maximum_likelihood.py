@@ -9,23 +9,18 @@ import torch
 from pydantic import Field
 
 from ...energies import build_energy, distinct
-from ...method import GaussianOptimum, Method, MethodOptions, Setting
+from ...method import MethodOptions, Setting
 from ...model import DensityModel, Model, Training
-from ...options import PER_REPLICATE
 from ...proposals import KernelProposal
 from ...registry import METHODS
-from ...training import Batch, Noise, train
+from ...smoothing import Blur, SmoothingMethod, SmoothingOptions
+from ...training import Batch, train
 from ..gibbs import GibbsBoltzmann
 from ..normalizers import ImportanceSampling
 from ..objectives import ReplicatedELBO, no_guide
 
 
-class GibbsMaximumLikelihoodOptions(MethodOptions):
-    sigma: Annotated[
-        float,
-        PER_REPLICATE,
-        Field(ge=0, description="standard deviation of noise added to the data, in units of `scale`; 0 for raw data"),
-    ] = 0.0
+class GibbsMaximumLikelihoodOptions(SmoothingOptions):
     proposals: Annotated[int, Field(ge=2, description="importance samples of log Z an example")] = 8
     neighbours: Annotated[int, Field(ge=1, description="training answers that centre the proposal's kernels")] = 16
     widths: Annotated[
@@ -35,7 +30,7 @@ class GibbsMaximumLikelihoodOptions(MethodOptions):
 
 
 @METHODS.register
-class GibbsMaximumLikelihood(Method):
+class GibbsMaximumLikelihood(SmoothingMethod):
     """q(y | x) = exp(-E(x, y)) / Z(x): maximum likelihood with log Z by importance sampling from a data kernel.
 
     The estimate is the ML-IS of Gustafsson et al. 2020, eq. 6: ln Z(x) ≈ ln mean_m exp(-E(x, y_m)) / q(y_m | x), whose
@@ -49,11 +44,6 @@ class GibbsMaximumLikelihood(Method):
     groups_thickness = False
     summary = "Gibbs-Boltzmann model by maximum likelihood, log Z by importance sampling (Gustafsson et al. 2020)"
     Options: ClassVar[type[MethodOptions]] = GibbsMaximumLikelihoodOptions
-    gaussian_optimum = GaussianOptimum(curvature=lambda options: 1 / (1 + (options.sigma * options.scale) ** 2))
-
-    @classmethod
-    def smoothing(cls, options: Any) -> float:
-        return float(options.sigma * options.scale)
 
     @classmethod
     def energy_evaluations(cls, options: Any) -> float:
@@ -65,11 +55,9 @@ class GibbsMaximumLikelihood(Method):
 
     @classmethod
     def train(cls, model: Model) -> Training:
-        setting, options, energy = model.setting, model.setting.options, model.module
+        setting, energy, blur = model.setting, model.module, Blur(model)
         size, y_dim, bounds = setting.budget.batch_size, model.y_box.dim, model.y_box.bounds
-        width = options.sigma * options.scale
-        proposal = KernelProposal(model, options, width)
-        sigma = width.to(proposal.widths).reshape(-1, 1, 1)
+        proposal = KernelProposal(model, setting.options, blur.sigma.flatten())
         elbo = ReplicatedELBO()
 
         def gibbs(x: torch.Tensor, y: torch.Tensor, samples: torch.Tensor, log_density: torch.Tensor) -> None:
@@ -81,12 +69,7 @@ class GibbsMaximumLikelihood(Method):
                 pyro.sample("y", density, obs=y)
 
         def loss(batch: Batch) -> torch.Tensor:
-            noise = batch.noise
             samples, log_density = proposal.draw(batch, proposal.centers(batch))
-            y = batch.y + sigma * noise["y"] if "y" in noise else batch.y
-            return elbo.replicate_losses(gibbs, no_guide, batch.x, y, samples, log_density) / size
+            return elbo.replicate_losses(gibbs, no_guide, batch.x, blur(batch), samples, log_density) / size
 
-        noise = proposal.noise
-        if bool((sigma > 0).any()):
-            noise["y"] = Noise("normal", (size, y_dim))
-        return train(model, loss, noise)
+        return train(model, loss, {**proposal.noise, **blur.noise})
