@@ -67,7 +67,11 @@ TASKS: Registry[Any] = Registry(
     (
         "ebm_vs_prob.tasks.circle",
         "ebm_vs_prob.tasks.three_curves",
+        "ebm_vs_prob.tasks.ellipse",
+        "ebm_vs_prob.tasks.horn",
         "ebm_vs_prob.tasks.gustafsson_1d",
+        "ebm_vs_prob.tasks.gaussian_classes",
+        "ebm_vs_prob.tasks.labelled_chain",
         "ebm_vs_prob.tasks.digits",
     ),
 )

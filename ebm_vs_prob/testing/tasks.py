@@ -7,10 +7,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NoExactReference
-from ..spaces import Box, Labels, Sequences
-from .rules import check_declaration, expect, global_generators_left_alone, integral, rule
+from ..spaces import Box, Discrete
+from .rules import check_declaration, every_answer, expect, global_generators_left_alone, integral, rule
 
 if TYPE_CHECKING:
+    import torch
+
     from ..tasks.base import Task
 
 #: Standard errors within which a Monte-Carlo mean must meet an exact value: 1 in 15,000 checks of a right task fails.
@@ -22,15 +24,16 @@ def check_task(task: Task | type[Task] | str) -> None:
 
     Rules:
         1. `name` is an identifier; `summary` is one line; `version` is an integer >= 1; the specification is JSON.
-        2. `sample(n, seed, split)` gives (n, d) float64 (int64 for labels) within the spaces, the same for the same
-           seed, other data for another seed and in another split, and leaves global generators alone.
+        2. `sample(n, seed, split)` gives (n, d) float64, or (n,) labels or (n, T) symbols int64, within the spaces, the
+           same for the same seed, other data for another seed and in another split, and leaves global generators alone.
         3. An unknown option is a `LookupError`; a negative thickness, n < 1 and an unknown split are `ValueError`s.
         4. On a manifold, data at one seed are linear in the thickness: y = m(u) + thickness * n.
-        5. `reference.answers` are (n, m, dy) float64 at distance 0; draws of `reference.sample` lie as far from them as
-           fresh data do; distances are (n,) float64 >= 0.
-        6. `reference.log_prob` is (n,) float64, finite on the data; minus its mean over the data and over
-           `reference.sample` is `entropy()` within Monte-Carlo error; up to two output dimensions exp(log_prob)
-           integrates to 1 within 1e-6. Where there is no exact value, and at thickness 0, `NoExactReference` says why.
+        5. `reference.answers` are (n, m, ...) of the dtype of y at distance 0; draws of `reference.sample` lie as far
+           from them as fresh data do; distances are (n,) float64 >= 0. A discrete answer is the most probable one.
+        6. `reference.log_prob` is (n,) float64, finite on the data, and its mean over the data is that over
+           `reference.sample` and minus `entropy()`, within Monte-Carlo error; up to two output dimensions exp(log_prob)
+           integrates to 1 within 1e-6, and over discrete answers it sums to 1. Where there is no exact value, and on a
+           manifold at thickness 0, `NoExactReference` says why.
 
     Raises:
         AssertionError: a rule is broken.
@@ -55,12 +58,11 @@ def _check_data(task: Task, who: str) -> None:
 
     x, y = task.sample(64, seed=5)
     for field, value, space in (("x", x, task.x_space), ("y", y, task.y_space)):
-        rule(isinstance(space, (Box, Labels, Sequences)), who, f"{field}_space must be a Space, not {space!r}")
+        rule(isinstance(space, (Box, Discrete)), who, f"{field}_space must be a Space, not {space!r}")
         rule(value.shape[0] == 64, who, f"sample(64) must give 64 rows of {field}, not {value.shape[0]}")
         wanted = torch.float64 if isinstance(space, Box) else torch.int64
         rule(value.dtype == wanted, who, f"{field} must be {wanted}, not {value.dtype}")
-        if isinstance(space, (Box, Labels)):
-            space.check(field, value)
+        space.check(field, value)
         if isinstance(space, Box):
             low, high = space.bounds
             rule(((value >= low) & (value <= high)).all(), who, f"{field} must lie within {space.bounds}")
@@ -71,8 +73,8 @@ def _check_data(task: Task, who: str) -> None:
     )
     rule(not torch.equal(task.sample(64, seed=6)[1], y), who, "another seed must give other data")
     for split in task.splits[1:]:
-        other = task.sample(64, seed=5, split=split)[1]
-        shared = (other.unsqueeze(1) == y).all(-1).any()
+        other = torch.cat([part.reshape(64, -1) for part in task.sample(64, seed=5, split=split)], 1)
+        shared = (other.unsqueeze(1) == torch.cat([x, y.reshape(64, -1)], 1)).all(-1).any()
         rule(not shared, who, f"splits must be disjoint, but {task.splits[0]} and {split} share examples")
 
 
@@ -123,15 +125,17 @@ def _check_answers(task: Task, who: str) -> None:
     rule((distance >= 0).all(), who, "distance must be >= 0")
     answers = _exact(who, lambda: task.reference.answers(x[:4]))
     if answers is not None:
-        rule(answers.ndim == 3 and answers.dtype == torch.float64, who, "answers must be (n, m, dy) float64")
+        fits = answers.shape[2:] == y.shape[1:] and answers.dtype == y.dtype
+        rule(fits, who, "answers must be (n, m, ...) of the shape and dtype of y")
         for row, points in zip(x[:4], answers, strict=True):
-            points = points[points.isfinite().all(-1)]
+            points = points[points.reshape(len(points), -1).isfinite().all(-1)]
             rule(len(points) > 0, who, "every x of the test split must have an answer")
             off = task.reference.distance(row.expand(len(points), -1), points).max()
             rule(off < 1e-6, who, f"answers must be at distance 0, but one is at {float(off):.2g}")
     drawn = _exact(who, lambda: task.reference.sample(x, 1, seed=9))
     if drawn is not None and task.thickness > 0:
-        rule(drawn.shape == (512, 1, y.shape[1]), who, f"reference.sample must be (n, k, dy), not {tuple(drawn.shape)}")
+        shape = (512, 1, *y.shape[1:])
+        rule(drawn.shape == shape, who, f"reference.sample must be (n, k, ...) = {shape}, not {tuple(drawn.shape)}")
         from scipy.stats import ks_2samp
 
         p = ks_2samp(task.reference.distance(x, drawn[:, 0]).numpy(), distance.numpy()).pvalue
@@ -154,16 +158,36 @@ def _check_density(task: Task, who: str) -> None:
         return
     rule(log_prob.shape == (n,) and log_prob.dtype == torch.float64, who, "log_prob must be (n,) float64")
     rule(log_prob.isfinite().all(), who, "log_prob must be finite on the data")
-    entropy = task.reference.entropy()
-    drawn = task.reference.sample(x, 1, seed=11)[:, 0]
-    for source, value in (("the data", log_prob), ("reference.sample", task.reference.log_prob(x, drawn))):
-        error = TOLERATED_STANDARD_ERRORS * float(value.std()) / n**0.5
-        gap = -float(value.mean()) - entropy
-        rule(
-            abs(gap) < error, who, f"entropy must be -E[log_prob] on {source}: off by {gap:.4f}, tolerated {error:.4f}"
-        )
+    of_draws = task.reference.log_prob(x, task.reference.sample(x, 1, seed=11)[:, 0])
+    entropy = _exact(who, task.reference.entropy)
+    if entropy is not None:
+        _meet(who, "entropy must be -E[log_prob] on the data", -log_prob - entropy)
+        _meet(who, "entropy must be -E[log_prob] on reference.sample", -of_draws - entropy)
+    _meet(who, "log_prob must have one mean on the data and on reference.sample", log_prob - of_draws)
+    if isinstance(task.y_space, Discrete):
+        _check_probabilities(task, task.y_space, x, who)
     if isinstance(task.y_space, Box) and task.y_space.dim <= 2:
         mass = integral(
-            lambda grid: task.reference.log_prob(x[:1].expand(len(grid), -1), grid), task.y_space, task.thickness / 2
+            lambda grid: task.reference.log_prob(x[:1].expand(len(grid), -1), grid), task.y_space, 0.8 * task.thickness
         )
         rule(abs(mass - 1) < 1e-6, who, f"exp(log_prob) must integrate to 1, not {mass:.8f}")
+
+
+def _meet(who: str, what: str, differences: torch.Tensor) -> None:
+    """The mean of the differences must be 0 within Monte-Carlo error."""
+    gap, error = (
+        float(differences.mean()),
+        TOLERATED_STANDARD_ERRORS * float(differences.std()) / len(differences) ** 0.5,
+    )
+    rule(abs(gap) < error, who, f"{what}: off by {gap:.4f}, tolerated {error:.4f}")
+
+
+def _check_probabilities(task: Task, space: Discrete, x: torch.Tensor, who: str) -> None:
+    everything = every_answer(space)
+    if everything is None:
+        return
+    log_prob = task.reference.log_prob(x[:1].expand(len(everything), -1), everything)
+    total = float(log_prob.exp().sum())
+    rule(abs(total - 1) < 1e-6, who, f"exp(log_prob) must sum to 1 over all answers, not {total:.8f}")
+    best = task.reference.log_prob(x[:1], task.reference.answers(x[:1])[:, 0])
+    rule(best >= log_prob.max() - 1e-9, who, "answers must be the most probable ones")

@@ -1,0 +1,183 @@
+"""One ellipse, blurred: the answers of the NYU course's practicum on latent-variable energies, unconditional.
+
+Canziani, NYU Deep Learning 2020, practicum 15: semi-axes 2 and 1.5, published with thickness 1/20. The course's 24
+points at equal angles are here draws at uniform angles.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from ..options import PER_REPLICATE
+from ..registry import TASKS
+from ..seeding import numpy_generator
+from ..spaces import Box
+from .base import Reference, Split, Task, TaskOptions, check_inputs, check_pairs, no_density
+
+if TYPE_CHECKING:
+    import torch
+
+#: Semi-axes of the ellipse, and of the horn at x = 0.
+AXES = (2.0, 1.5)
+PUBLISHED_THICKNESS = 0.05
+
+
+class EllipseOptions(TaskOptions):
+    """Options of `ellipse` and `horn`."""
+
+    thickness: Annotated[
+        float, PER_REPLICATE, Field(ge=0.0, description="standard deviation of the isotropic noise; published: .05")
+    ] = PUBLISHED_THICKNESS
+
+
+class EllipsesReference(Reference):
+    """Exact truth where the answers to each x are an ellipse at whose angles y is uniform.
+
+    Args:
+        task: has `axes(x)`, the semi-axes (..., 2) of x (..., dx), and `draw(x, rng)`, a y (n, 2) for each x (n, dx).
+    """
+
+    num_answers = 512
+
+    def __init__(self, task: Any) -> None:
+        self._task = task
+
+    def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """ln p(y | x) in nats, (n,) float64, for x (n, dx) and y (n, 2), by quadrature to 1e-8.
+
+        Raises:
+            NoExactReference: at thickness 0.
+            ValueError: shapes that do not fit, or non-finite values.
+        """
+        from .ellipse_geometry import log_density_in_blocks
+
+        x, y = check_pairs(self._task, x, y)
+        return log_density_in_blocks(self._task.axes(x), y, self._noise)
+
+    def _log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """ln p(y | x) in nats for broadcasting x (..., dx) and y (..., 2), unchecked."""
+        from .ellipse_geometry import log_density
+
+        return log_density(self._task.axes(x.double()), y.double(), self._noise)
+
+    @property
+    def _noise(self) -> float:
+        """The thickness, where there is any."""
+        if self._task.thickness == 0.0:
+            raise no_density(self._task.name)
+        return float(self._task.thickness)
+
+    def distance(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Distance from y (n, 2) to the ellipse of x (n, dx), (n,) float64, to rounding error."""
+        from .ellipse_geometry import distance
+
+        x, y = check_pairs(self._task, x, y)
+        return distance(self._task.axes(x), y)
+
+    def answers(self, x: torch.Tensor) -> torch.Tensor:
+        """512 points at equal angles, (n, 512, 2) float64."""
+        import torch
+
+        check_inputs(self._task, x)
+        step = 2 * math.pi / self.num_answers
+        angle = (torch.arange(self.num_answers, dtype=torch.float64, device=x.device) + 0.5) * step - math.pi
+        return self._task.axes(x.double()).unsqueeze(-2) * torch.stack([angle.cos(), angle.sin()], -1)
+
+    def sample(self, x: torch.Tensor, num_samples: int, seed: int = 0) -> torch.Tensor:
+        """Exact draws of y given each x, (n, num_samples, 2) float64, on a stream of their own."""
+        import torch
+
+        check_inputs(self._task, x, num_samples)
+        repeated = x.double().cpu().repeat_interleave(num_samples, dim=0).numpy()
+        y, _ = self._task.draw(repeated, numpy_generator(seed, "reference", self._task.name))
+        return torch.from_numpy(y).reshape(x.shape[0], num_samples, 2).to(x.device)
+
+
+class EllipseReference(EllipsesReference):
+    """Exact truth of the ellipse, the law of its angle included."""
+
+    def entropy(self) -> float:
+        """h(Y) in nats, to 1e-8, by quadrature.
+
+        Raises:
+            NoExactReference: at thickness 0.
+        """
+        from .ellipse_geometry import entropy
+
+        return entropy(*AXES, self._noise)
+
+    def angle(self, y: torch.Tensor) -> torch.Tensor:
+        """The angle t of (2 cos t, 1.5 sin t) in the direction of y (..., 2): (...) float64 in (-π, π] radians."""
+        import torch
+
+        y = y.double()
+        angle = torch.atan2(y[..., 1] / AXES[1], y[..., 0] / AXES[0])
+        return torch.where(angle <= -math.pi, math.pi, angle)
+
+    @cached_property
+    def _series(self) -> np.ndarray:
+        from .ellipse_geometry import direction_series
+
+        return direction_series(*AXES, self._task.thickness)
+
+    def angle_cdf(self, angle: torch.Tensor) -> torch.Tensor:
+        """P(angle(Y) <= angle), float64, for angles in [-π, π]: uniform at thickness 0, a Fourier series beyond."""
+        import torch
+
+        angle = angle.double()
+        order = 2.0 * torch.arange(1, len(self._series) + 1, dtype=torch.float64, device=angle.device)
+        coefficient = torch.from_numpy(self._series).to(angle) / order
+        series = (torch.sin(angle.unsqueeze(-1) * order) * coefficient).sum(-1)
+        return (0.5 + (angle + series) / (2.0 * math.pi)).clamp(0.0, 1.0)
+
+
+@TASKS.register
+class Ellipse(Task):
+    """y = (2 cos t, 1.5 sin t) + thickness * n, t uniform."""
+
+    name = "ellipse"
+    summary = "uniform angle on an ellipse in the plane; unconditional"
+    Options = EllipseOptions
+    x_space: Box
+    y_space: Box
+    reference: EllipseReference
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        extent = max(4.0, AXES[0] + 6.0 * self.thickness)
+        self.x_space = Box((0.0, 1.0), 0)
+        self.y_space = Box((-extent, extent), 2)
+        self.z_space = Box((-math.pi, math.pi), 1)
+        self.manifold_dim = 1
+        self.reference = EllipseReference(self)
+
+    @property
+    def intrinsic_coordinate(self) -> str:
+        return "angle"
+
+    def axes(self, x: torch.Tensor) -> torch.Tensor:
+        """Semi-axes (..., 2) float64 of x (..., 0): always (2, 1.5)."""
+        import torch
+
+        return torch.tensor(AXES, dtype=torch.float64, device=x.device).expand(*x.shape[:-1], 2)
+
+    def _draw(self, n: int, rng: np.random.Generator, split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        x = np.empty((n, 0))
+        y, angle = self.draw(x, rng)
+        return x, y, angle[:, None]
+
+    def draw(self, x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """A draw for each x (n, 0) from `rng` alone: y (n, 2) and its angle (n,), float64."""
+        return blurred(np.broadcast_to(AXES, (len(x), 2)), self.thickness, rng)
+
+
+def blurred(axes: np.ndarray, thickness: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A point on each ellipse of semi-axes (n, 2) at a uniform angle, with noise: y (n, 2) and the angle (n,)."""
+    angle = rng.uniform(-np.pi, np.pi, len(axes))
+    noise = rng.standard_normal((len(axes), 2))
+    return axes * np.stack([np.cos(angle), np.sin(angle)], axis=-1) + thickness * noise, angle
