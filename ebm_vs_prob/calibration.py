@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,9 +12,11 @@ from scipy.optimize import minimize_scalar
 from .energies import energy_in_blocks
 from .prob.gibbs import GibbsBoltzmann
 from .prob.quadrature import Quadrature
+from .training import stacked_pairs
 
 if TYPE_CHECKING:
-    from .model import Model
+    from .graph_model import GraphModel
+    from .model import EnergyModel, Model
 
 #: Validation pairs of a replicate; of them, by output dimension, those that get a partition function where x varies:
 #: one costs hundreds of energies in one dimension and up to 1e5 in two.
@@ -28,11 +31,11 @@ TOLERANCE, MAX_ROUNDS = 5e-3, 30
 RTOL = 1e-3
 
 
-def inverse_temperature(model: Model) -> torch.Tensor:
-    """The method's option `gibbs_beta` where it is given, else `fit_beta`: (R,) float64, NaN where training failed."""
+def inverse_temperature(model: EnergyModel) -> torch.Tensor:
+    """The option `gibbs_beta` where it is given, else what `model.fit_beta` finds: (R,), NaN where it failed."""
     given: float | None = getattr(model.setting.options, "gibbs_beta", None)
     if given is None:
-        return fit_beta(model)
+        return model.fit_beta()
     values = [given if status.ok else math.nan for status in model.status]
     return torch.tensor(values, dtype=torch.float64, device=model.setting.device)
 
@@ -49,14 +52,14 @@ def fit_beta(model: Model) -> torch.Tensor:
     An energy that is no lower at the data than elsewhere gets the smallest beta, at which the density is all but
     uniform; NaN for a replicate whose energies are not finite or whose training failed.
     """
-    x, y = _validation_pairs(model)
+    x, y = stacked_pairs(model.setting, PAIRS, "validation")
     if not x.shape[-1]:
         x = x[:, :1]
     else:
         count = QUERIES.get(model.y_box.dim, IMPORTANCE_QUERIES)
         x, y = x[:, :count], y[:, :count]
     energy = model.module(x, y).double()
-    sound = energy.isfinite().all(1) & torch.tensor([status.ok for status in model.status], device=energy.device)
+    sound = _sound(model, energy)
     if model.y_box.dim not in QUERIES:
         samples, log_density = model.data_kernel.draw(x, PROPOSALS, model.seeds)
         nodes = energy_in_blocks(model.module, x.unsqueeze(2), samples).double()
@@ -75,12 +78,26 @@ def fit_beta(model: Model) -> torch.Tensor:
     return beta
 
 
-def _validation_pairs(model: Model) -> tuple[torch.Tensor, torch.Tensor]:
-    """(R, PAIRS, dx) and (R, PAIRS, dy) in the model's dtype and on its device."""
-    pairs = [task.sample(PAIRS, seed, split="validation") for task, seed in zip(model.tasks, model.seeds, strict=True)]
-    x, y = (torch.stack(part) for part in zip(*pairs, strict=True))
-    device, dtype = model.setting.device, model.setting.dtype
-    return x.to(device, dtype), y.to(device, dtype)
+@torch.no_grad()
+def fit_graph_beta(model: GraphModel) -> torch.Tensor:
+    """`fit_beta` of discrete answers, whose ln Z is exact: (R,) float64, NaN where training failed."""
+    x, y = stacked_pairs(model.setting, PAIRS, "validation")
+    graph = model.module.graph(x).map(torch.Tensor.double)
+    energy = graph.energy(model.space.to_variables(y))
+    sound = _sound(model, energy)
+    least, greatest = graph.min_sum()[1].amin(1), -graph.map(torch.neg).min_sum()[1].amin(1)
+    limits = torch.tensor(LIMITS).to(energy).unsqueeze(1) / (greatest - least).clamp_min(1e-300)
+
+    def loss(log_beta: float, r: int) -> float:
+        beta, own = math.exp(log_beta), graph.map(lambda factors: factors[r])
+        return beta * float(energy[r].mean() - own.free_energy(beta).mean())
+
+    return _minimisers(loss, sound, limits.log())
+
+
+def _sound(model: Model, energy: torch.Tensor) -> torch.Tensor:
+    """(R,) whose training went well and whose energies (R, n) are finite."""
+    return energy.isfinite().all(1) & torch.tensor([status.ok for status in model.status], device=energy.device)
 
 
 def _lattice(dim: int) -> torch.Tensor:
@@ -123,19 +140,23 @@ def _search(
     reach: float = REACH,
 ) -> torch.Tensor:
     """(R,) the beta within exp(±reach) of the given one, and the limits, of highest likelihood on nodes (R, n, K)."""
+
+    def loss(log_beta: float, r: int) -> float:
+        beta = math.exp(log_beta)
+        return beta * float(energy[r].mean()) + float(torch.logsumexp(log_weights[r] - beta * nodes[r], -1).mean())
+
+    near = beta.log() + torch.tensor([[-reach], [reach]]).to(beta)
+    within = torch.stack([torch.maximum(near[0], limits[0].log()), torch.minimum(near[1], limits[1].log())])
+    return _minimisers(loss, sound, within)
+
+
+def _minimisers(loss: Callable[[float, int], float], sound: torch.Tensor, within: torch.Tensor) -> torch.Tensor:
+    """(R,) float64 the beta of each replicate r that minimises loss(ln beta, r), ln beta within the bounds (2, R)."""
     result = []
-    for r in range(len(beta)):
+    for r, bounds in enumerate(within.T.tolist()):
         if not bool(sound[r]):
             result.append(math.nan)
             continue
-        mean = float(energy[r].mean())
-
-        def loss(log_beta: float, r: int = r, mean: float = mean) -> float:
-            value = math.exp(log_beta)
-            return value * mean + float(torch.logsumexp(log_weights[r] - value * nodes[r], -1).mean())
-
-        centre, (low, high) = math.log(float(beta[r])), limits[:, r].log().tolist()
-        bounds = max(low, centre - reach), min(high, centre + reach)
-        found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 5e-4})
+        found = minimize_scalar(loss, args=(r,), bounds=bounds, method="bounded", options={"xatol": 5e-4})
         result.append(math.exp(found.x) if math.isfinite(found.fun) else math.nan)
-    return torch.tensor(result, dtype=torch.float64, device=beta.device)
+    return torch.tensor(result, dtype=torch.float64, device=within.device)

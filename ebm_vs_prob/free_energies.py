@@ -49,9 +49,11 @@ def free_energy(energies: Any, beta: Any, dim: int, log_weights: Any = None) -> 
     b = b.unsqueeze(-1)
 
     present = log_w > -math.inf
+    low = torch.where(present, e, math.inf).amin(-1, keepdim=True)
+    if bool((b == math.inf).all()):
+        return low.squeeze(-1).expand(torch.broadcast_shapes(low.shape[:-1], b.shape[:-1]))
     weight = log_w.exp()
     mean = (weight * torch.where(present, e, 0.0)).sum(-1, keepdim=True)
-    low = torch.where(present, e, math.inf).amin(-1, keepdim=True)
     high = torch.where(present, e, -math.inf).amax(-1, keepdim=True)
 
     # Round the mean the exponents cancel to first order, so small beta loses no digits; far from it they overflow.

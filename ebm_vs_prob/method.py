@@ -11,7 +11,7 @@ from pydantic import Field
 
 from .errors import invalid
 from .options import PER_REPLICATE, OptionBatch, Options
-from .spaces import Box
+from .spaces import Box, Space
 
 if TYPE_CHECKING:
     import torch
@@ -84,9 +84,11 @@ class Setting:
     def num_replicates(self) -> int:
         return len(self.tasks)
 
-    def placed(self, value: torch.Tensor) -> torch.Tensor:
-        """The value on the setting's device; real numbers in its dtype, symbols as they are."""
-        return value.to(device=self.device, dtype=self.dtype if value.is_floating_point() else None)
+    def placed(self, value: torch.Tensor, space: Space) -> torch.Tensor:
+        """A value of a task's space on the setting's device: real vectors in its dtype, symbols as int64."""
+        import torch
+
+        return value.to(device=self.device, dtype=self.dtype if isinstance(space, Box) else torch.int64)
 
 
 class Method(ABC):
@@ -105,7 +107,7 @@ class Method(ABC):
     groups_thickness: ClassVar[bool] = True  # False: its quadrature grows as the data thin, so one batch a thickness
     Options: ClassVar[type[MethodOptions]] = MethodOptions
     gaussian_optimum: ClassVar[GaussianOptimum | None] = None
-    y_spaces: ClassVar[tuple[type, ...]] = (Box,)  # the kinds of answers that it can give
+    y_spaces: ClassVar[tuple[type[Space], ...]] = (Box,)  # the kinds of answers that it can give
 
     @classmethod
     @abstractmethod

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .method import Method, Setting
     from .prob.gibbs import GibbsBoltzmann
 
-StepRule = Literal["line_search", "fixed", "scaled"]
+StepRule = Literal["line_search", "fixed", "scaled", "lbfgs", "derivative_free"]
 
 #: Beyond this many output dimensions a normaliser is estimated by importance sampling and samples are drawn by MALA.
 MAX_QUADRATURE_DIM = 2
@@ -257,16 +257,16 @@ class Model:
         return space
 
     def _placed(self, name: str, value: torch.Tensor) -> torch.Tensor:
-        """`value` checked against the task's space, as (R or 1, n, d) in the model's dtype and on its device."""
-        space = self.tasks[0].x_space if name == "x" else self.y_box
+        """`value` checked against the task's space, as (R or 1, n, *event) where and as training data are."""
+        space = self.tasks[0].x_space if name == "x" else self.tasks[0].y_space
         space.check(name, value)
-        if value.ndim == 2:
+        event = space.event_shape
+        if value.ndim == 1 + len(event):
             value = value.unsqueeze(0)
-        if value.ndim != 3 or value.shape[0] not in (1, self.num_replicates):
-            raise invalid(
-                f"{name}.shape", tuple(value.shape), f"(n, {space.dim}) or ({self.num_replicates}, n, {space.dim})"
-            )
-        return value.to(device=self.setting.device, dtype=self.setting.dtype)
+        if value.ndim != 2 + len(event) or value.shape[0] not in (1, self.num_replicates):
+            tail = "".join(f", {size}" for size in event)
+            raise invalid(f"{name}.shape", tuple(value.shape), f"(n{tail or ','}) or ({self.num_replicates}, n{tail})")
+        return self.setting.placed(value, space)
 
     def _paired(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x, y = self._placed("x", x), self._placed("y", y)
@@ -292,6 +292,12 @@ class EnergyModel(Model):
 
             self._beta = inverse_temperature(self)
         return self._beta
+
+    def fit_beta(self) -> torch.Tensor:
+        """The inverse temperature of highest validation likelihood, (R,) float64, whatever `gibbs_beta` says."""
+        from .calibration import fit_beta
+
+        return fit_beta(self)
 
 
 class DensityModel(Model):

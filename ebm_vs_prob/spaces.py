@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from .errors import invalid
 
@@ -23,12 +24,19 @@ class Box:
     bounds: tuple[float, float]
     dim: int
 
+    kind: ClassVar[str] = "real vectors"
+
     def __post_init__(self) -> None:
         low, high = self.bounds
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise invalid("Box.bounds", self.bounds, "two finite numbers, low < high")
         if not isinstance(self.dim, int) or self.dim < 0:
             raise invalid("Box.dim", self.dim, "an integer >= 0")
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of one value."""
+        return (self.dim,)
 
     @property
     def log_volume(self) -> float:
@@ -51,42 +59,99 @@ class Box:
         return low + (high - low) * unit
 
 
+class Discrete(ABC):
+    """Answers made of finitely many symbols: `num_variables` of them, each one of `num_values`, int64 from 0 up."""
+
+    event_shape: tuple[int, ...]  # of one answer
+
+    @property
+    @abstractmethod
+    def num_variables(self) -> int:
+        """Symbols of one answer."""
+
+    @property
+    @abstractmethod
+    def num_values(self) -> int:
+        """What one symbol can be."""
+
+    @abstractmethod
+    def check(self, field: str, value: torch.Tensor) -> None:
+        """Raise a `ValueError` unless `value` is symbols of the space, in its shape."""
+
+    def to_variables(self, y: torch.Tensor) -> torch.Tensor:
+        """Answers (..., *event_shape) as (..., num_variables)."""
+        return y.reshape(*y.shape[: y.ndim - len(self.event_shape)], self.num_variables)
+
+    def from_variables(self, variables: torch.Tensor) -> torch.Tensor:
+        """What `to_variables` made, back as (..., *event_shape)."""
+        return variables.reshape(*variables.shape[:-1], *self.event_shape)
+
+    def _check_symbols(self, field: str, value: torch.Tensor) -> None:
+        if value.is_floating_point() or not bool(((value >= 0) & (value < self.num_values)).all()):
+            raise invalid(field, "entries outside the symbols", f"integers in 0 .. {self.num_values - 1}")
+
+
 @dataclass(frozen=True)
-class Labels:
-    """One of `n` classes, int64 in 0 .. n-1."""
+class Labels(Discrete):
+    """One of `n` classes, int64 in 0 .. n-1; n examples are (n,)."""
 
     n: int
+
+    kind: ClassVar[str] = "labels"
+    event_shape = ()
+    num_variables = 1
 
     def __post_init__(self) -> None:
         if not isinstance(self.n, int) or self.n < 1:
             raise invalid("Labels.n", self.n, "an integer >= 1")
 
+    @property
+    def num_values(self) -> int:
+        return self.n
+
     def check(self, field: str, value: torch.Tensor) -> None:
         """Raise a `ValueError` unless every entry of `value` is an integer in 0 .. n-1."""
-        if value.is_floating_point() or not bool(((value >= 0) & (value < self.n)).all()):
-            raise invalid(field, "entries outside the labels", f"integers in 0 .. {self.n - 1}")
+        self._check_symbols(field, value)
 
 
 @dataclass(frozen=True)
-class Sequences:
-    """Sequences of symbols 0 .. vocabulary-1, int64, padded to `max_length` and accompanied by their lengths."""
+class Sequences(Discrete):
+    """Sequences of symbols 0 .. vocabulary-1, int64, padded to `max_length` and accompanied by their lengths.
+
+    Where all are of one length, that is `max_length`, and none accompany them.
+    """
 
     vocabulary: int
     max_length: int
+
+    kind: ClassVar[str] = "sequences of symbols"
 
     def __post_init__(self) -> None:
         for field in ("vocabulary", "max_length"):
             if not isinstance(getattr(self, field), int) or getattr(self, field) < 1:
                 raise invalid(f"Sequences.{field}", getattr(self, field), "an integer >= 1")
 
-    def check(self, field: str, value: torch.Tensor, lengths: torch.Tensor) -> None:
-        """Raise a `ValueError` unless `value` is (n, max_length) symbols and `lengths` (n,) in 0 .. max_length."""
-        if value.ndim != 2 or value.shape[1] != self.max_length:
-            raise invalid(f"{field}.shape", tuple(value.shape), f"(n, {self.max_length})")
-        if lengths.shape != value.shape[:1] or not bool(((lengths >= 0) & (lengths <= self.max_length)).all()):
-            raise invalid(f"{field}.lengths", tuple(lengths.shape), f"(n,) integers in 0 .. {self.max_length}")
-        if value.is_floating_point() or not bool(((value >= 0) & (value < self.vocabulary)).all()):
-            raise invalid(field, "entries outside the vocabulary", f"integers in 0 .. {self.vocabulary - 1}")
+    @property
+    def event_shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        return (self.max_length,)
+
+    @property
+    def num_variables(self) -> int:
+        return self.max_length
+
+    @property
+    def num_values(self) -> int:
+        return self.vocabulary
+
+    def check(self, field: str, value: torch.Tensor, lengths: torch.Tensor | None = None) -> None:
+        """Raise a `ValueError` unless `value` is (..., max_length) symbols and `lengths` (...) in 0 .. max_length."""
+        if value.ndim < 1 or value.shape[-1] != self.max_length:
+            raise invalid(f"{field}.shape", tuple(value.shape), f"(..., {self.max_length})")
+        if lengths is not None and (
+            lengths.shape != value.shape[:-1] or not bool(((lengths >= 0) & (lengths <= self.max_length)).all())
+        ):
+            raise invalid(f"{field}.lengths", tuple(lengths.shape), f"(...) integers in 0 .. {self.max_length}")
+        self._check_symbols(field, value)
 
 
 Space = Box | Labels | Sequences

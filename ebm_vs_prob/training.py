@@ -23,6 +23,7 @@ from .seeding import torch_generator
 
 if TYPE_CHECKING:
     from .method import Setting
+    from .tasks.base import Split
 
 BLOCK = 64  # steps of noise drawn at once, fewer where one step of one replicate already asks for many numbers
 BLOCK_NUMBERS = 2**18
@@ -30,7 +31,10 @@ WARM_UP = 0.05  # share of the steps over which the learning rate rises
 
 
 class Batch(NamedTuple):
-    """One minibatch of every replicate: x (R, B, dx), y (R, B, dy), rows (R, B) of the training data, named noise."""
+    """One minibatch of every replicate: x (R, B, dx), y (R, B, dy), rows (R, B) of the training data, named noise.
+
+    Labels y are (R, B) int64, sequences (R, B, T).
+    """
 
     x: torch.Tensor
     y: torch.Tensor
@@ -75,12 +79,16 @@ class Traces:
 
 
 def training_data(setting: Setting) -> tuple[torch.Tensor, torch.Tensor]:
-    """The training pairs of every replicate, (R, N, dx) and (R, N, dy), in the setting's dtype and on its device."""
-    pairs = [
-        task.sample(setting.budget.examples, seed) for task, seed in zip(setting.tasks, setting.seeds, strict=True)
-    ]
-    x, y = (torch.stack(part).to(device=setting.device, dtype=setting.dtype) for part in zip(*pairs, strict=True))
-    return x, y
+    """The training pairs of every replicate, (R, N, dx) and (R, N, dy) or symbols, placed by the setting."""
+    return stacked_pairs(setting, setting.budget.examples, "train")
+
+
+def stacked_pairs(setting: Setting, count: int, split: Split) -> tuple[torch.Tensor, torch.Tensor]:
+    """`count` pairs (R, n, ...) of a split for every replicate, from its own seed, placed by the setting."""
+    first = setting.tasks[0]
+    pairs = [task.sample(count, seed, split) for task, seed in zip(setting.tasks, setting.seeds, strict=True)]
+    x, y = (torch.stack(part) for part in zip(*pairs, strict=True))
+    return setting.placed(x, first.x_space), setting.placed(y, first.y_space)
 
 
 class ReplicatedAdam:

@@ -316,9 +316,11 @@ def calibrated(scales: list[float], task: NormalTask, failed: int | None = None,
     count = len(scales)
     module.num_replicates = count  # type: ignore[attr-defined]
     status = tuple(ReplicateStatus(ok=r != failed) for r in range(count))
+    tasks, seeds = (task,) * count, tuple(range(count))
+    setting = SimpleNamespace(tasks=tasks, seeds=seeds, placed=lambda value, space: value)
     model: Any = SimpleNamespace(
-        module=module, tasks=(task,) * count, seeds=tuple(range(count)), status=status, num_replicates=count,
-        y_box=task.y_space, setting=SimpleNamespace(device="cpu", dtype=torch.float64),
+        module=module, tasks=tasks, seeds=seeds, status=status, num_replicates=count, y_box=task.y_space,
+        setting=setting,
     )  # fmt: skip
     return fit_beta(model)
 

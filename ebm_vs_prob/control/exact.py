@@ -1,10 +1,13 @@
-"""The task's own law as a method: exact log-density, exact sampler. What every metric has to be won by."""
+"""The task's own law as a method: exact log-density, exact sampler. What every metric has to be won by.
+
+Of discrete answers it is the exact posterior, and its answers are the Bayes answers.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
@@ -12,12 +15,17 @@ from torch import nn
 
 from ..budget import Cost
 from ..energies import box_dims
-from ..errors import NoExactReference, NotNormalised
+from ..errors import NoExactReference, NotNormalised, invalid
+from ..factor_graphs import FactorGraph
+from ..graph_energies import GraphEnergy
+from ..graph_model import NormalisedGraphModel
 from ..method import Method, MethodOptions, Setting
 from ..model import Model, ReplicateStatus, Training
 from ..registry import METHODS
 from ..seeding import stream
+from ..spaces import Box, Discrete, Labels, Sequences
 from ..tasks.base import Task
+from ..tasks.discrete import DiscreteReference
 
 Potential = Literal["log_density", "density"]
 
@@ -109,6 +117,25 @@ class ExactModel(Model):
         return "exact"
 
 
+class ExactGraphEnergy(GraphEnergy):
+    """R exact energies -ln P(y | x) over discrete answers, up to a function of x, one a task: float64."""
+
+    multiply_adds = 0.0
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        super().__init__()
+        self.num_replicates = len(tasks)
+        self.space = cast("Discrete", tasks[0].y_space)
+        self._references = [cast("DiscreteReference", task.reference) for task in tasks]
+
+    def graph(self, x: torch.Tensor) -> FactorGraph:
+        x = x.expand(self.num_replicates, *x.shape[1:])
+        graphs = [reference.graph(own) for reference, own in zip(self._references, x, strict=True)]
+        unary = torch.stack([graph.unary.expand(*graph.batch_shape, -1, -1) for graph in graphs])
+        pairwise = torch.stack([graph.pairwise.expand(*graph.batch_shape, -1, -1, -1) for graph in graphs])
+        return FactorGraph(unary, pairwise, graphs[0].parents)
+
+
 @METHODS.register
 class Exact(Method):
     """The exact model of the task, float64 whatever dtype was asked for; it learns nothing and costs nothing."""
@@ -120,9 +147,14 @@ class Exact(Method):
     summary = "the task's exact log-density (or density) and sampler"
     Options: ClassVar[type[MethodOptions]] = ExactOptions
     groups_thickness = False
+    y_spaces = (Box, Labels, Sequences)
 
     @classmethod
-    def build(cls, setting: Setting) -> ExactModel:
+    def build(cls, setting: Setting) -> Model:
+        if isinstance(setting.tasks[0].y_space, Discrete):
+            if setting.options.potential != "log_density":
+                raise invalid("exact: potential", setting.options.potential, "'log_density' where answers are discrete")
+            return NormalisedGraphModel(cls, replace(setting, dtype=torch.float64), ExactGraphEnergy(setting.tasks))
         box_dims(setting)
         energy = ExactEnergy(setting.tasks, setting.options.potential)
         return ExactModel(cls, replace(setting, dtype=torch.float64), energy)

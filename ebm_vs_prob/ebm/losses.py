@@ -15,6 +15,8 @@ search only, so that every answer the search has found makes a pair, and the los
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,6 +24,7 @@ from typing import Any, Literal
 import torch
 
 from ..errors import invalid
+from ..factor_graphs import FactorGraph
 
 #: The margin column of the tutorial's table 1.
 Margin = Literal["none", "0", "m", "> 0"]
@@ -117,6 +120,33 @@ class TutorialLoss:
     function: Callable[..., torch.Tensor]
     margin: Margin
     pairs: bool
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of what the function takes beside the energies."""
+        return tuple(inspect.signature(self.function).parameters)[2:]
+
+    def on_graph(self, graph: FactorGraph, y: torch.Tensor, **parameters: Any) -> torch.Tensor:
+        """The loss of answers that are many but have a factor graph, (*batch): that of `on_labels`, by messages.
+
+        The incorrect answers count as one, their free energy: at beta = inf that of the most offending one, and at the
+        loss's own beta, where it has one, that of them all.
+
+        Args:
+            graph: the energies of all answers. y: the right ones, (*batch, T) int64.
+            parameters: those of `function`, each a number or of shape (*batch) broadcast.
+
+        Raises:
+            ValueError: a y that does not fit, or fewer than two answers.
+        """
+        beta = parameters.get("beta")
+        incorrect = graph.free_energy_of_incorrect(y, math.inf if beta is None else beta)
+        if beta is not None:  # the free energy's measure is normalised, the losses sum
+            incorrect = incorrect - graph.log_incorrect / beta
+        if not self.pairs:
+            return self.function(graph.energy(y), incorrect.unsqueeze(-1), **parameters)
+        columns = {name: torch.as_tensor(value).unsqueeze(-1) for name, value in parameters.items()}
+        return self.function(graph.energy(y), incorrect.unsqueeze(-1), **columns).squeeze(-1)
 
     def on_labels(self, energies: torch.Tensor, labels: torch.Tensor, **parameters: Any) -> torch.Tensor:
         """The loss of answers that can be enumerated, (...): a pair loss at the most offending incorrect answer.

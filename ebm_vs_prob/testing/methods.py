@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from ..errors import NotNormalised
-from ..spaces import Box
-from .rules import check_declaration, expect, global_generators_left_alone, integral, rule
+from ..spaces import Discrete
+from .rules import check_declaration, every_answer, expect, global_generators_left_alone, integral, rule
 
 if TYPE_CHECKING:
     import torch
@@ -30,9 +30,10 @@ def check_method(method: type[Method] | str, task: Task | None = None) -> None:
            `energy_and_gradient`, where it has one, gives that energy and its derivative.
         4. Same seeds, same model; another seed, another model (exact methods excepted); a replicate trained alone gives
            the energies it gives in company to 1e-4.
-        5. `infer` and (ebm, prob) `sample` give (R, n, k, dy), finite, the same for the same seed.
+        5. `infer` and (ebm, prob) `sample` give (R, n, k, ...), finite or symbols of the space, the same for the same
+           seed. Discrete answers that are found have no more energy than any other.
         6. A normalised model has `log_prob` (R, n), and up to two output dimensions exp(log_prob) integrates to 1
-           within 1e-2; any other raises `NotNormalised` and names `model.gibbs`.
+           within 1e-2, as it sums to 1 over discrete answers; any other raises `NotNormalised` and names `model.gibbs`.
         7. `save` and `load_model` give the same energies back.
         8. Global generators are left alone throughout.
 
@@ -50,10 +51,13 @@ def check_method(method: type[Method] | str, task: Task | None = None) -> None:
         expect(LookupError, who, "an unknown option", lambda: _short_fit(chosen, task, [0], no_such_option=1))
         seeds = [0, 1] if chosen.batchable else [1]
         model = _short_fit(chosen, task, seeds)
-        x, y = (part.to(model.setting.dtype) for part in task.sample(12, seed=3, split="test"))
+        x, y = task.sample(12, seed=3, split="test")
+        x, y = model.setting.placed(x, task.x_space), model.setting.placed(y, task.y_space)
         _check_fit(model, seeds, x, y, who)
         _check_seeds(chosen, model, task, x, y, who)
         _check_answering(model, x, who)
+        if isinstance(task.y_space, Discrete):
+            _check_least(model, task.y_space, x[:1], who)
         _check_probability(model, x, y, who)
         _check_round_trip(model, x, y, who)
 
@@ -104,7 +108,7 @@ def _check_fit(model: Model, seeds: list[int], x: torch.Tensor, y: torch.Tensor,
     energy = model.energy(x, y)
     rule(energy.shape == (count, len(x)), who, f"energy must be (R, n) = {(count, len(x))}, not {tuple(energy.shape)}")
     rule(energy.isfinite().all(), who, "energy must be finite on test data")
-    copied = model.energy(x.expand(count, -1, -1), y.expand(count, -1, -1))
+    copied = model.energy(x.expand(count, *x.shape), y.expand(count, *y.shape))
     rule(torch.allclose(copied, energy, rtol=1e-4, atol=1e-5), who, "energy must not depend on how inputs are shared")
     if hasattr(model.module, "energy_and_gradient"):
         _check_gradient(model, x, y, who)
@@ -145,18 +149,30 @@ def _check_seeds(method: type[Method], model: Model, task: Task, x: torch.Tensor
 def _check_answering(model: Model, x: torch.Tensor, who: str) -> None:
     import torch
 
-    assert isinstance(model.y_box, Box)
-    shape = (model.num_replicates, len(x), 3, model.y_box.dim)
+    space = model.tasks[0].y_space
+    shape = (model.num_replicates, len(x), 3, *space.event_shape)
     draws: dict[str, Callable[[int], torch.Tensor]] = {"infer": lambda seed: model.infer(x, n_starts=3, seed=seed).y}
     if model.method.family != "control":
         draws["sample"] = lambda seed: model.sample(x, num_samples=3, seed=seed)
     for name, draw in draws.items():
         drawn = draw(0)
-        rule(drawn.shape == shape, who, f"{name} must be (R, n, k, dy) = {shape}, not {tuple(drawn.shape)}")
+        rule(drawn.shape == shape, who, f"{name} must be (R, n, k, ...) = {shape}, not {tuple(drawn.shape)}")
         rule(drawn.isfinite().all(), who, f"{name} must be finite")
+        if isinstance(space, Discrete):
+            space.check(f"{who}: {name}", drawn)
         rule(torch.equal(draw(0), drawn), who, f"{name}: same seed, same answers")
     if "sample" in draws:
         rule(not torch.equal(draws["sample"](0), draws["sample"](1)), who, "sample: another seed, other draws")
+
+
+def _check_least(model: Model, space: Discrete, x: torch.Tensor, who: str) -> None:
+    rivals = every_answer(space)
+    if rivals is not None:
+        least = model.energy(x.expand(len(rivals), -1), rivals).amin(1)
+        found = model.infer(x, n_starts=1).energy[:, 0, 0]
+        rule(
+            (found <= least + 1e-5).all(), who, "infer must give the answer of least energy where answers are discrete"
+        )
 
 
 def _check_probability(model: Model, x: torch.Tensor, y: torch.Tensor, who: str) -> None:
@@ -168,14 +184,17 @@ def _check_probability(model: Model, x: torch.Tensor, y: torch.Tensor, who: str)
     log_prob = model.log_prob(x, y)
     rule(log_prob.shape == shape, who, f"log_prob must be (R, n) = {shape}, not {tuple(log_prob.shape)}")
     rule(log_prob.isfinite().all(), who, "log_prob must be finite on test data")
-    box = model.y_box
-    if box.dim <= 2:
-        dtype = model.setting.dtype
+    space = model.tasks[0].y_space
 
-        def first(grid: torch.Tensor) -> torch.Tensor:
-            return model.log_prob(x[:1].expand(len(grid), -1), grid.to(dtype))[0]
+    def first(answers: torch.Tensor) -> torch.Tensor:
+        return model.log_prob(x[:1].expand(len(answers), -1), model.setting.placed(answers, space))[0]
 
-        mass = integral(first, box, (box.bounds[1] - box.bounds[0]) / 200)
+    if isinstance(space, Discrete):
+        answers = every_answer(space)
+        total = 1.0 if answers is None else float(first(answers).double().exp().sum())
+        rule(abs(total - 1) < 1e-4, who, f"exp(log_prob) must sum to 1 over all answers, not {total:.5f}")
+    elif space.dim <= 2:
+        mass = integral(first, space, (space.bounds[1] - space.bounds[0]) / 200)
         rule(abs(mass - 1) < 1e-2, who, f"exp(log_prob) must integrate to 1 over the y-box, not {mass:.5f}")
 
 

@@ -12,7 +12,10 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-    from ..spaces import Box
+    from ..spaces import Box, Discrete
+
+#: Discrete answers that are all asked for, at most.
+MOST_ANSWERS = 20_000
 
 
 def global_random_state() -> dict[str, bytes]:
@@ -65,6 +68,16 @@ def check_declaration(entry: Any, who: str) -> None:
     rule(type(version) is int and version >= 1, who, f"version must be an integer >= 1, not {version!r}")
     schema = getattr(entry, "Options", None)
     rule(isinstance(schema, type) and issubclass(schema, Options), who, f"Options must be a schema, not {schema!r}")
+
+
+def every_answer(space: Discrete) -> torch.Tensor | None:
+    """All answers of a discrete space, (K^T, *event) int64; None where they are more than `MOST_ANSWERS`."""
+    import torch
+
+    if space.num_values**space.num_variables > MOST_ANSWERS:
+        return None
+    symbols = torch.cartesian_prod(*[torch.arange(space.num_values)] * space.num_variables)
+    return space.from_variables(symbols.reshape(-1, space.num_variables))
 
 
 def integral(log_density: Callable[[torch.Tensor], torch.Tensor], box: Box, spacing: float) -> float:

@@ -67,7 +67,7 @@ class EnergyLoss(TutorialMethod):
     sees_level = True
 
     @classmethod
-    def train(cls, model: Model) -> Training:
+    def train_on_vectors(cls, model: Model) -> Training:
         energy = model.module
         return train(model, lambda batch: losses.energy_loss(energy(batch.x, batch.y)).mean(-1))
 

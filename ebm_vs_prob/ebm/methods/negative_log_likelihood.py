@@ -46,7 +46,7 @@ class NegativeLogLikelihood(TutorialMethod):
         return 3.0 * (1 + options.proposals)
 
     @classmethod
-    def train(cls, model: Model) -> Training:
+    def train_on_vectors(cls, model: Model) -> Training:
         setting, options, energy = model.setting, model.setting.options, model.module
         size, y_dim = setting.budget.batch_size, model.y_box.dim
         kernel = model.data_kernel

@@ -1,0 +1,83 @@
+"""What tasks with discrete answers share: a posterior that is a factor graph, and everything exact that follows."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from ..errors import invalid
+from ..options import PER_REPLICATE
+from ..seeding import numpy_generator
+from ..spaces import Discrete
+from .base import Reference, Task, TaskOptions, check_inputs
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..factor_graphs import FactorGraph
+
+
+class DiscreteOptions(TaskOptions):
+    """Options of a task with discrete answers: its noise is on x, and is why an x has more than one possible answer."""
+
+    thickness: Annotated[
+        float, PER_REPLICATE, Field(gt=0.0, description="standard deviation of the isotropic noise on x")
+    ] = 0.5
+
+
+class DiscreteReference(Reference):
+    """Exact truth of discrete answers whose joint energy -ln p(x, y) is a factor graph over y."""
+
+    def __init__(self, task: Task) -> None:
+        assert isinstance(task.y_space, Discrete)
+        self._task = task
+        self._space = task.y_space
+
+    @abstractmethod
+    def graph(self, x: torch.Tensor) -> FactorGraph:
+        """-ln p(x, y) in nats as a function of y, up to a function of x, for x (..., dx): a graph of batch (...)."""
+
+    def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """ln P(y | x) in nats, (n,) float64, for x (n, dx) and y (n,) labels or (n, T) symbols.
+
+        Raises:
+            ValueError: shapes that do not fit the task's spaces, non-finite x, or symbols that do not exist.
+        """
+        self._check(x, y)
+        return self._log_prob(x, y)
+
+    def _log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """As `log_prob` for any broadcasting leading dimensions, unchecked."""
+        graph = self.graph(x.double())
+        log_partition = graph.log_answers - graph.free_energy(1.0)
+        return -graph.energy(self._space.to_variables(y)) - log_partition
+
+    def distance(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Hamming distance of y (n, ...) from the Bayes answer at x (n, dx): symbols that differ, (n,) float64."""
+        self._check(x, y)
+        variables = self._space.to_variables(y)
+        return (variables != self.graph(x.double()).min_sum()[0]).double().sum(-1)
+
+    def answers(self, x: torch.Tensor) -> torch.Tensor:
+        """The Bayes answer, the most probable y of each x (n, dx): (n, 1) labels or (n, 1, T) symbols, int64."""
+        check_inputs(self._task, x)
+        return self._space.from_variables(self.graph(x.double()).min_sum()[0]).unsqueeze(1)
+
+    def sample(self, x: torch.Tensor, num_samples: int, seed: int = 0) -> torch.Tensor:
+        """Exact draws of y given each x (n, dx), on a stream of their own: (n, num_samples, ...) int64."""
+        import torch
+
+        check_inputs(self._task, x, num_samples)
+        rng = numpy_generator(seed, "reference", self._task.name)
+        graph = self.graph(x.double())
+        uniform = rng.random((num_samples, *graph.batch_shape, graph.num_variables, graph.num_values))
+        drawn = graph.sample(1.0, torch.from_numpy(uniform).to(x.device))
+        return self._space.from_variables(drawn.movedim(0, 1))
+
+    def _check(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        check_inputs(self._task, x)
+        self._space.check("y", y)
+        if y.shape != (len(x), *self._space.event_shape):
+            raise invalid("shapes of x, y", (tuple(x.shape), tuple(y.shape)), "(n, dx) and one answer for each of n")
