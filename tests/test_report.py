@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 from synthetic_results import row, study_arrays, study_results, table
 
-from ebm_vs_prob.report import bibtex, figures, page, pictures, rendering, style, tables
+from ebm_vs_prob.registry import METHODS
+from ebm_vs_prob.report import bibtex, figures, page, pictures, rendering, sources, style, tables
 from ebm_vs_prob.report.inputs import Inputs, flatten
 from ebm_vs_prob.study.schema import load_study
 
@@ -285,6 +286,19 @@ def test_bibtex_cites_what_was_used_and_nothing_else():
     assert "vincent2011connection" not in keys
     assert r"planted\_one: 50\% \& more" in text
     assert text.count("{") == text.count("}")
+
+
+def test_every_method_that_learns_has_its_sources_and_every_key_one_entry():
+    learned = {method.name for method in METHODS.entries() if method.__module__.startswith("ebm_vs_prob.")}
+    assert learned - {"exact", "mean_squared_error"} <= set(sources.METHODS)
+    rows = [row("digits", "a", 0.1, 0, "m", 1.0, method=name) for name in sorted(learned)]
+    text = bibtex(SimpleNamespace(name="all", title="All", claims=[]), pd.DataFrame(rows))
+    keys = re.findall(r"@\w+\{([^,]+),", text)
+    assert {"hinton2002training", "ma2018noise", "olshausen1997sparse", "juang1997minimum"} <= set(keys)
+    assert len(keys) == len(set(keys))
+    given = [entry for found in (*sources.METHODS.values(), *sources.TASKS.values()) for entry in found]
+    for entry in given:
+        assert all(other[2] == entry[2] for other in given if other[1] == entry[1])
 
 
 def test_provenance_lists_distinct_values():

@@ -4,166 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .sources import ALWAYS, METHODS, TASKS, Entry
 from .tables import to_latex_text
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Entry = tuple[str, str, dict[str, str]]
-
-_ALWAYS: tuple[Entry, ...] = (
-    ("misc", "lecun2020energy", {
-        "author": "LeCun, Yann", "title": "Energy-Based Models", "year": "2020",
-        "howpublished": "Deep Learning (DS-GA 1008), week 7, part 1, New York University, Spring 2020",
-        "url": "https://atcold.github.io/NYU-DLSP20/en/week07/07-1/",
-    }),
-    ("incollection", "lecun2006tutorial", {
-        "author": "LeCun, Yann and Chopra, Sumit and Hadsell, Raia and Ranzato, Marc'Aurelio and Huang, Fu Jie",
-        "title": "A Tutorial on Energy-Based Learning", "booktitle": "Predicting Structured Data",
-        "editor": "Bak{\\i}r, G{\\\"o}khan and Hofmann, Thomas and Sch{\\\"o}lkopf, Bernhard and Smola, Alexander J. "
-        "and Taskar, Ben and Vishwanathan, S. V. N.",
-        "publisher": "MIT Press", "year": "2006",
-    }),
-    ("incollection", "paszke2019pytorch", {
-        "author": "Paszke, Adam and Gross, Sam and Massa, Francisco and others",
-        "title": "{PyTorch}: An Imperative Style, High-Performance Deep Learning Library",
-        "booktitle": "Advances in Neural Information Processing Systems 32", "year": "2019", "pages": "8024--8035",
-    }),
-    ("article", "bingham2019pyro", {
-        "author": "Bingham, Eli and Chen, Jonathan P. and Jankowiak, Martin and Obermeyer, Fritz and Pradhan, Neeraj "
-        "and Karaletsos, Theofanis and Singh, Rohit and Szerlip, Paul and Horsfall, Paul and Goodman, Noah D.",
-        "title": "{Pyro}: Deep Universal Probabilistic Programming", "journal": "Journal of Machine Learning Research",
-        "year": "2019", "volume": "20", "number": "28", "pages": "1--6",
-    }),
-    ("article", "kumar2019arviz", {
-        "author": "Kumar, Ravin and Carroll, Colin and Hartikainen, Ari and Martin, Osvaldo",
-        "title": "{ArviZ} a unified library for exploratory analysis of {Bayesian} models in {Python}",
-        "journal": "Journal of Open Source Software", "year": "2019", "volume": "4", "number": "33", "pages": "1143",
-        "doi": "10.21105/joss.01143",
-    }),
-    ("article", "virtanen2020scipy", {
-        "author": "Virtanen, Pauli and Gommers, Ralf and Oliphant, Travis E. and others",
-        "title": "{SciPy} 1.0: Fundamental Algorithms for Scientific Computing in {Python}",
-        "journal": "Nature Methods", "year": "2020", "volume": "17", "pages": "261--272",
-        "doi": "10.1038/s41592-019-0686-2",
-    }),
-    ("article", "holm1979simple", {
-        "author": "Holm, Sture", "title": "A Simple Sequentially Rejective Multiple Test Procedure",
-        "journal": "Scandinavian Journal of Statistics", "year": "1979", "volume": "6", "number": "2",
-        "pages": "65--70",
-    }),
-)  # fmt: skip
-
-_GUSTAFSSON: Entry = ("inproceedings", "gustafsson2020how", {
-    "author": "Gustafsson, Fredrik K. and Danelljan, Martin and Timofte, Radu and Sch{\\\"o}n, Thomas B.",
-    "title": "How to Train Your Energy-Based Model for Regression",
-    "booktitle": "British Machine Vision Conference", "year": "2020",
-})  # fmt: skip
-
-_METHODS: dict[str, tuple[Entry, ...]] = {
-    "denoising_score_matching": (
-        ("article", "vincent2011connection", {
-            "author": "Vincent, Pascal", "title": "A Connection Between Score Matching and Denoising Autoencoders",
-            "journal": "Neural Computation", "year": "2011", "volume": "23", "number": "7", "pages": "1661--1674",
-            "doi": "10.1162/NECO_a_00142",
-        }),
-    ),
-    "score_matching": (
-        ("article", "hyvarinen2005estimation", {
-            "author": "Hyv{\\\"a}rinen, Aapo",
-            "title": "Estimation of Non-Normalized Statistical Models by Score Matching",
-            "journal": "Journal of Machine Learning Research", "year": "2005", "volume": "6", "pages": "695--709",
-        }),
-    ),
-    "sliced_score_matching": (
-        ("inproceedings", "song2019sliced", {
-            "author": "Song, Yang and Garg, Sahaj and Shi, Jiaxin and Ermon, Stefano",
-            "title": "Sliced Score Matching: A Scalable Approach to Density and Score Estimation",
-            "booktitle": "Uncertainty in Artificial Intelligence", "year": "2019",
-        }),
-    ),
-    "multiscale_denoising_score_matching": (
-        ("inproceedings", "song2019generative", {
-            "author": "Song, Yang and Ermon, Stefano",
-            "title": "Generative Modeling by Estimating Gradients of the Data Distribution",
-            "booktitle": "Advances in Neural Information Processing Systems 32", "year": "2019",
-        }),
-        ("misc", "li2019learning", {
-            "author": "Li, Zengyi and Chen, Yubei and Sommer, Friedrich T.",
-            "title": "Learning Energy-Based Models in High-Dimensional Spaces with Multi-Scale "
-            "Denoising Score Matching",
-            "year": "2019", "eprint": "1910.07762", "archiveprefix": "arXiv",
-        }),
-    ),
-    "negative_log_likelihood": (
-        ("inproceedings", "ma2018noise", {
-            "author": "Ma, Zhuang and Collins, Michael",
-            "title": "Noise Contrastive Estimation and Negative Sampling for Conditional Models: Consistency and "
-            "Statistical Efficiency",
-            "booktitle": "Empirical Methods in Natural Language Processing", "year": "2018", "pages": "3698--3707",
-            "doi": "10.18653/v1/D18-1405",
-        }),
-    ),
-    "mixture_density": (
-        ("techreport", "bishop1994mixture", {
-            "author": "Bishop, Christopher M.", "title": "Mixture Density Networks",
-            "institution": "Neural Computing Research Group, Aston University", "number": "NCRG/94/004", "year": "1994",
-        }),
-    ),
-    "gibbs_maximum_likelihood": (_GUSTAFSSON,),
-    "importance_sampled_likelihood": (_GUSTAFSSON,),
-    "kl_divergence_importance_sampling": (_GUSTAFSSON,),
-    "noise_contrastive_estimation": (
-        ("article", "gutmann2012noise", {
-            "author": "Gutmann, Michael U. and Hyv{\\\"a}rinen, Aapo",
-            "title": "Noise-Contrastive Estimation of Unnormalized Statistical Models, with Applications to Natural "
-            "Image Statistics",
-            "journal": "Journal of Machine Learning Research", "year": "2012", "volume": "13", "pages": "307--361",
-        }),
-    ),
-    "ranking_noise_contrastive_estimation": (
-        ("misc", "jozefowicz2016exploring", {
-            "author": "Jozefowicz, Rafal and Vinyals, Oriol and Schuster, Mike and Shazeer, Noam and Wu, Yonghui",
-            "title": "Exploring the Limits of Language Modeling", "year": "2016", "eprint": "1602.02410",
-            "archiveprefix": "arXiv",
-        }),
-        ("inproceedings", "ma2018noise", {
-            "author": "Ma, Zhuang and Collins, Michael",
-            "title": "Noise Contrastive Estimation and Negative Sampling for Conditional Models: Consistency and "
-            "Statistical Efficiency",
-            "booktitle": "Empirical Methods in Natural Language Processing", "year": "2018",
-        }),
-    ),
-    "self_normalised_likelihood": (
-        ("misc", "senetaire2025learning", {
-            "author": "Senetaire, Hugo and Jeha, Paul and Mattei, Pierre-Alexandre and Frellsen, Jes",
-            "title": "Learning Energy-Based Models by Self-Normalising the Likelihood", "year": "2025",
-            "eprint": "2503.07021", "archiveprefix": "arXiv",
-        }),
-    ),
-}  # fmt: skip
-
-_TASKS: dict[str, tuple[Entry, ...]] = {
-    "circle": (
-        ("article", "loaizaganem2022diagnosing", {
-            "author": "Loaiza-Ganem, Gabriel and Ross, Brendan Leigh and Cresswell, Jesse C. and Caterini, Anthony L.",
-            "title": "Diagnosing and Fixing Manifold Overfitting in Deep Generative Models",
-            "journal": "Transactions on Machine Learning Research", "year": "2022",
-        }),
-    ),
-    "gustafsson_1d": (_GUSTAFSSON,),
-    "digits": (
-        ("misc", "alpaydin1998optical", {
-            "author": "Alpaydin, Ethem and Kaynak, Cenk", "title": "Optical Recognition of Handwritten Digits",
-            "year": "1998", "howpublished": "UCI Machine Learning Repository", "doi": "10.24432/C50P49",
-        }),
-        ("article", "pedregosa2011scikit", {
-            "author": "Pedregosa, Fabian and Varoquaux, Ga{\\\"e}l and Gramfort, Alexandre and others",
-            "title": "Scikit-learn: Machine Learning in {Python}", "journal": "Journal of Machine Learning Research",
-            "year": "2011", "volume": "12", "pages": "2825--2830",
-        }),
-    ),
-}  # fmt: skip
 
 
 def bibtex(study: Any, results: pd.DataFrame) -> str:
@@ -186,8 +31,8 @@ def bibtex(study: Any, results: pd.DataFrame) -> str:
             "note": f"Study {to_latex_text(study.name)}: {to_latex_text(study.title)}",
         },
     )
-    entries = [package, *_ALWAYS]
-    for column, sources in (("method", _METHODS), ("task", _TASKS)):
+    entries = [package, *ALWAYS]
+    for column, sources in (("method", METHODS), ("task", TASKS)):
         present = set(results[column].dropna())
         entries += [entry for name, found in sources.items() if name in present for entry in found]
     # Two methods may rest on one paper.
