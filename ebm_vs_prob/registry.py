@@ -89,6 +89,7 @@ METHODS: Registry[Any] = Registry(
         "ebm_vs_prob.ebm.methods.noise_contrastive_estimation",
         "ebm_vs_prob.ebm.methods.importance_sampled_likelihood",
         "ebm_vs_prob.prob.methods.gibbs_maximum_likelihood",
+        "ebm_vs_prob.prob.methods.latent_variable_likelihood",
         "ebm_vs_prob.prob.methods.mixture_density",
         "ebm_vs_prob.control.mean_squared_error",
         "ebm_vs_prob.control.exact",

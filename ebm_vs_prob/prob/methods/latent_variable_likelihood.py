@@ -1,0 +1,117 @@
+"""A latent variable marginalised, its decoder and noise fitted by maximum likelihood."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Self, cast
+
+import torch
+from pydantic import Field, model_validator
+
+from ...errors import check_count
+from ...latent_energies import FULL_TURN, DecoderName, build_decoder
+from ...latent_inference import latent_nodes
+from ...method import Method, MethodOptions, Setting
+from ...model import DensityModel, Model, Training
+from ...options import PER_REPLICATE
+from ...registry import METHODS
+from ...seeding import torch_generator
+from ...training import Batch, Traces, train
+from ..latent import LatentVariableEnergy
+
+
+class LatentVariableLikelihoodOptions(MethodOptions):
+    decoder: Annotated[
+        DecoderName, Field(description="g of N(y; g(x, z), sigma²): the trunk with z beside x, or f(x) (cos z, sin z)")
+    ] = "mlp"
+    latent_dim: Annotated[int, Field(ge=1, le=8, description="dimension of z")] = 1
+    nodes: Annotated[
+        int,
+        Field(ge=2, le=1 << 16, description="equally likely values of z: a grid in one dimension, else a Sobol set"),
+    ] = 64
+    low: Annotated[float, Field(description="least value of each entry of z; an angle goes from -π to π")] = -3.0
+    high: Annotated[float, Field(description="greatest value of each entry of z")] = 3.0
+    initial_sigma: Annotated[
+        float,
+        PER_REPLICATE,
+        Field(gt=0, description="standard deviation of the noise before training, in units of `scale`"),
+    ] = 1.0
+
+    @model_validator(mode="after")
+    def _latent_is_sound(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"a low < high = {self.high}")
+        if self.decoder == "angle" and self.latent_dim > 1:
+            raise ValueError('latent_dim = 1 with decoder = "angle"')
+        return self
+
+
+class LatentVariableModel(DensityModel):
+    """A mixture over the values of z, normalised as it stands: no partition function, exact ancestral samples."""
+
+    module: LatentVariableEnergy
+
+    def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return -self.energy(x, y)
+
+    def decoded(self, x: torch.Tensor) -> torch.Tensor:
+        """g(x, z) at every node of z: (R, n, m, dy) of x (n, dx) or (R, n, dx), the centres of the mixture.
+
+        Raises:
+            ValueError: shapes that do not fit the task's spaces, or non-finite values.
+        """
+        return self.module.decoder.decoded(self._placed("x", x), self.module.nodes)
+
+    def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
+        check_count("num_samples", num_samples)
+        places = self.decoded(x)
+        _, n, count, y_dim = places.shape
+        draws = []
+        for r, replicate_seed in enumerate(self.seeds):
+            generator = torch_generator(seed, "sample", replicate_seed)
+            which = torch.randint(count, (n, num_samples, 1), generator=generator).to(places.device)
+            noise = torch.randn(n, num_samples, y_dim, generator=generator, dtype=self.setting.dtype).to(places.device)
+            draws.append(places[r].gather(1, which.expand(-1, -1, y_dim)) + self.module.sigma[r] * noise)
+        return torch.stack(draws)
+
+    @property
+    def sampling_kernel(self) -> str:
+        return "ancestral"
+
+
+@METHODS.register
+class LatentVariableLikelihood(Method):
+    """p(y | x) = mean over z of N(y; g(x, z), sigma² I), decoder and sigma by maximum likelihood.
+
+    The twin of `latent_free_energy`: the same decoders, z marginalised and not minimised, and a width that is learned.
+    The generative topographic mapping of Bishop, Svensén and Williams 1998 (section 2), fitted by gradient steps.
+    Recorded in training: `gradient_norm`, that of the mean negative log-likelihood in the decoder's parameters (sigma
+    left out), and `thickness`, sigma before each step.
+    """
+
+    name = "latent_variable_likelihood"
+    family = "prob"
+    principle = "likelihood"
+    normalised = True
+    groups_thickness = False
+    summary = "latent variable marginalised over a grid, noise learned (Bishop, Svensén and Williams 1998)"
+    Options: ClassVar[type[MethodOptions]] = LatentVariableLikelihoodOptions
+
+    @classmethod
+    def build(cls, setting: Setting) -> LatentVariableModel:
+        options = setting.options
+        decoder = build_decoder(setting, options.decoder, options.latent_dim)
+        bounds = FULL_TURN if options.decoder == "angle" else (options.low, options.high)
+        nodes = latent_nodes(options.nodes, options.latent_dim, bounds)
+        energy = LatentVariableEnergy(decoder, nodes, options.initial_sigma * options.scale)
+        return LatentVariableModel(cls, setting, energy.to(device=setting.device, dtype=setting.dtype))
+
+    @classmethod
+    def train(cls, model: Model) -> Training:
+        energy = cast("LatentVariableEnergy", model.module)
+
+        def loss(batch: Batch) -> torch.Tensor:
+            value: torch.Tensor = energy(batch.x, batch.y)
+            return value.mean(-1)
+
+        traces = Traces(list(energy.decoder.parameters()), {"thickness": lambda: energy.sigma})
+        return train(model, loss, traces=traces)
