@@ -1,4 +1,4 @@
-"""Answers by minimising an energy over y: projected gradient descent from many starts, all of them at once."""
+"""Answers by minimising an energy over y, from many starts at once, by one of several rules."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import get_args
 import torch
 from torch import nn
 
+from .compaction import Compacted, State
+from .derivative_free import resample_and_shrink
 from .energies import energy_and_gradient
 from .errors import invalid, unknown
 from .model import Answers, StepRule
+from .quasi_newton import lbfgs
 
 #: Armijo's constant: the share of the decrease promised by the gradient that a step must deliver.
 SUFFICIENT_DECREASE = 1e-4
@@ -20,8 +23,11 @@ SHRINK, GROW = 0.5, 1.5
 FIRST_MOVE = 0.1
 #: A line search may evaluate the energy this many times for each step that it may take.
 TRIALS_PER_STEP = 4
-#: Finished points leave the arrays at every so many iterations.
-COMPACT_EVERY = 8
+#: The rules that move by -step_size times a gradient, and so need a step size.
+FIXED_RULES = ("fixed", "scaled")
+
+#: The interval of every entry of y, or of each: low and high, numbers or (dy,).
+Bounds = tuple[float | torch.Tensor, float | torch.Tensor]
 
 
 @torch.no_grad()
@@ -29,59 +35,76 @@ def descend(
     module: nn.Module,
     x: torch.Tensor,
     y0: torch.Tensor,
-    bounds: tuple[float, float],
+    bounds: Bounds,
     step_rule: StepRule = "line_search",
     step_size: float | torch.Tensor | None = None,
     scale: torch.Tensor | float = 1.0,
     max_steps: int = 200,
     tolerance: float = 1e-4,
+    seed: int = 0,
 ) -> Answers:
     """Descend on E(x, .) from every y0, each point by itself, inside the box `bounds`.
 
     `line_search` is projected gradient descent with Armijo's rule along the projection arc (Bertsekas 1976, eq. 12):
     a step t is taken where E(y') <= E(y) - c |y' - y|^2 / t; each point remembers its step, which halves when refused
     and grows by half when taken. `fixed` moves by -step_size * dE/dy; `scaled` by -step_size * scale^2 * dE/dy. After
-    each move y is projected on the box.
+    each move y is projected on the box. `lbfgs` is limited-memory BFGS with Armijo's rule, projected likewise
+    (`quasi_newton.lbfgs`). `derivative_free` resamples a population round each start and shrinks its noise, without
+    gradients (Florence et al. 2021; `derivative_free.resample_and_shrink`); its populations fill the box, so what it
+    finds depends little on the start.
 
-    A point has converged once a step moves it by less than `tolerance`, or once a line search would have to; it then
-    stays where it is. A point whose energy or gradient is not finite stays at its last finite place and has not
-    converged; the other points, and the other replicates, do not notice. No random numbers are drawn.
+    A point has converged once a step moves it by less than `tolerance`, or once a line search would have to, or once
+    the noise of a population is less; it then stays where it is. A point whose energy or gradient is not finite stays
+    at its last finite place and has not converged; the other points, and the other replicates, do not notice. Random
+    numbers are drawn by `derivative_free` alone.
 
     Args:
         module: replicated energy, (R|1, *n, dx), (R|1, *n, dy) -> (R, *n).
         x: (R or 1, *n, dx), where the n may be 1 to broadcast.
-        y0: starts, (R or 1, *n, dy); its dtype is that of the descent.
-        bounds: the interval of every entry of y, in the task's units.
+        y0: starts, (R or 1, *n, dy), projected on the box; its dtype is that of the descent.
+        bounds: the interval of every entry of y, in the task's units, or low and high of each, (dy,).
         step_rule: how far to move.
         step_size: units of y squared over energy, for `fixed` and `scaled` only; a tensor broadcasts against (R, *n),
             so that one call descends with a grid of steps.
         scale: length by whose square `scaled` multiplies its step, a number or (R,).
         max_steps: steps a point may take.
         tolerance: units of y.
+        seed: of the populations of `derivative_free`.
 
     Returns:
         Answers with y (R, *n, dy), z None, energy (R, *n), steps (R, *n) int64 taken, and converged (R, *n) bool.
 
     Raises:
-        ValueError: a bad rule, step, count or tolerance.
+        ValueError: a bad rule, step, count or tolerance, or a box without end for `derivative_free`.
     """
     steps = _checked_step(step_rule, step_size, max_steps, tolerance)
     replicates: int = module.num_replicates  # type: ignore[assignment]
     step_shape = torch.as_tensor(steps).shape if steps is not None else ()
     shape = torch.broadcast_shapes((replicates, *y0.shape[1:-1]), (replicates, *x.shape[1:-1]), step_shape)
-    y = y0.expand(*shape, -1).reshape(replicates, -1, y0.shape[-1]).clone()
+    low, high = (torch.as_tensor(bound, dtype=y0.dtype, device=y0.device).expand(y0.shape[-1]) for bound in bounds)
+    box = (low, high)
+    y = torch.clamp(y0, *box).expand(*shape, -1).reshape(replicates, -1, y0.shape[-1])
     x = x.expand(*shape, -1).reshape(replicates, y.shape[1], x.shape[-1])
     count = torch.zeros(y.shape[:2], dtype=torch.int64, device=y.device)
     state = {"x": x, "y": y, "steps": count, "converged": count.bool(), "active": ~count.bool()}
+    sides = (high - low)[(high - low).isfinite()]
+    first_move = FIRST_MOVE * float(sides.min() if sides.numel() else 1.0)
     if step_rule == "line_search":
-        state = _line_search(module, state, bounds, max_steps, tolerance)
+        state = _line_search(module, state, box, max_steps, tolerance, first_move)
+    elif step_rule == "lbfgs":
+        settings = (max_steps, tolerance, first_move, SUFFICIENT_DECREASE, TRIALS_PER_STEP)
+        state = lbfgs(module, state, box, *settings)
+    elif step_rule == "derivative_free":
+        if sides.numel() < low.numel():
+            raise invalid("bounds", bounds, "a finite box: populations fill it")
+        state = resample_and_shrink(module, state, box, max_steps, tolerance, seed)
     else:
         length = torch.as_tensor(steps, dtype=y.dtype, device=y.device)
         if step_rule == "scaled":
             squared = torch.as_tensor(scale, dtype=y.dtype, device=y.device) ** 2
             length = length * squared.reshape(-1, *[1] * (len(shape) - 1))
         state["length"] = length.expand(shape).reshape(replicates, -1)
-        state = _fixed(module, state, bounds, max_steps, tolerance)
+        state = _fixed(module, state, box, max_steps, tolerance)
     return Answers(
         y=state["y"].reshape(*shape, -1),
         z=None,
@@ -100,9 +123,9 @@ def _checked_step(
         raise invalid("max_steps", max_steps, "an integer >= 1")
     if not (math.isfinite(tolerance) and tolerance >= 0):
         raise invalid("tolerance", tolerance, "a finite number >= 0")
-    if rule == "line_search":
+    if rule not in FIXED_RULES:
         if step_size is not None:
-            raise invalid("step_size", step_size, "None: a line search finds its own step")
+            raise invalid("step_size", step_size, f"None: the rule {rule!r} finds its own step")
         return None
     if step_size is None:
         raise invalid("step_size", step_size, f"a number > 0 for the step rule {rule!r}")
@@ -112,11 +135,11 @@ def _checked_step(
     return step_size
 
 
-State = dict[str, torch.Tensor]
+Box = tuple[torch.Tensor, torch.Tensor]
 
 
-def _fixed(module: nn.Module, state: State, bounds: tuple[float, float], max_steps: int, tolerance: float) -> State:
-    work = _Compacted({**state, "before": state["y"]})
+def _fixed(module: nn.Module, state: State, bounds: Box, max_steps: int, tolerance: float) -> State:
+    work = Compacted({**state, "before": state["y"]})
     for iteration in range(max_steps):
         if not work.keep_active(iteration):
             break
@@ -140,13 +163,12 @@ def _fixed(module: nn.Module, state: State, bounds: tuple[float, float], max_ste
 
 
 def _line_search(
-    module: nn.Module, state: State, bounds: tuple[float, float], max_steps: int, tolerance: float
+    module: nn.Module, state: State, bounds: Box, max_steps: int, tolerance: float, first_move: float
 ) -> State:
     energy, gradient = energy_and_gradient(module, state["x"], state["y"])
     finite = energy.isfinite() & gradient.isfinite().all(-1)
-    first_move = FIRST_MOVE * (bounds[1] - bounds[0])
     length = first_move / gradient.norm(dim=-1).clamp_min(torch.finfo(gradient.dtype).tiny ** 0.5)
-    work = _Compacted({**state, "active": finite, "energy": energy, "gradient": gradient, "length": length})
+    work = Compacted({**state, "active": finite, "energy": energy, "gradient": gradient, "length": length})
     for iteration in range(TRIALS_PER_STEP * max_steps):
         if not work.keep_active(iteration):
             break
@@ -166,39 +188,3 @@ def _line_search(
         s["converged"] = s["converged"] | arrived
         s["active"] = s["active"] & ~arrived & (s["steps"] < max_steps)
     return work.whole()
-
-
-class _Compacted:
-    """The state of the points still active, (R, width, ...), and where they belong among all points."""
-
-    def __init__(self, state: State) -> None:
-        self._all = dict(state)
-        self.state = dict(state)
-        self._index: torch.Tensor | None = None
-
-    def keep_active(self, iteration: int) -> bool:
-        """Drop finished points now and then; False once none is left."""
-        if iteration % COMPACT_EVERY:
-            return True
-        active = self.state["active"]
-        width = int(active.sum(1).max()) if active.numel() else 0
-        if 0 < width <= 0.75 * active.shape[1]:
-            chosen = active.int().argsort(dim=1, descending=True, stable=True)[:, :width]
-            self.whole()
-            self._index = chosen if self._index is None else self._index.gather(1, chosen)
-            self.state = {name: _take(value, self._index) for name, value in self._all.items()}
-        return width > 0
-
-    def whole(self) -> State:
-        """The state of all points, (R, P, ...)."""
-        if self._index is None:
-            self._all = dict(self.state)
-        else:
-            for name, value in self.state.items():
-                index = self._index.reshape(*self._index.shape, *[1] * (value.ndim - 2)).expand_as(value)
-                self._all[name] = self._all[name].scatter(1, index, value)
-        return self._all
-
-
-def _take(value: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    return value.gather(1, index.reshape(*index.shape, *[1] * (value.ndim - 2)).expand(*index.shape, *value.shape[2:]))

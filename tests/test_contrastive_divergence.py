@@ -16,6 +16,7 @@ from ebm_vs_prob.ebm.chain_negatives import (
     contrastive_divergence_loss,
     random_slots,
 )
+from ebm_vs_prob.ebm.methods import contrastive_divergence
 from ebm_vs_prob.samplers import get_kernel
 
 BOTH = ("contrastive_divergence", "persistent_contrastive_divergence")
@@ -136,8 +137,32 @@ def test_declared_optima():
         assert 1 / (a * (1 - a * h / 2)) == pytest.approx(1.0)
         assert a > 1.1
         assert declared(method, kernel="langevin", step_size=1.5) == math.inf
+        a = declared(method, kernel="langevin", step_size=2.0, langevin_noise=0.3, scale=2.0)
+        assert 0.6**2 / (1 - (1 - 8.0 * a) ** 2) == pytest.approx(1.0)
+        natural = declared(method, kernel="langevin", step_size=0.7, langevin_noise=0.7)
+        assert natural == pytest.approx(declared(method, kernel="langevin", step_size=0.7))
+        assert declared(method, kernel="langevin", step_size=0.7, langevin_noise=1.1) == math.inf
+        assert math.isnan(declared(method, kernel="langevin", gradient_clamp=0.1))
     assert math.isnan(declared(BOTH[1], reinitialise_from="uniform"))
     assert declared(BOTH[1], reinitialise_from="uniform", reinitialise=0.0) == 1.0
+
+
+@pytest.mark.parametrize("noise", [0.35, 0.9])
+def test_langevin_with_a_noise_of_its_own_learns_the_energy_at_the_temperature_of_its_noise(noise):
+    """A noise of half sqrt(2 h) leaves about a quarter of the curvature: the chains are that much colder."""
+    model = gaussian_fit(BOTH[0], 1, kernel="langevin", steps=4, step_size=0.7, langevin_noise=noise)
+    declared = model.method.gaussian_optimum.curvature(model.setting.options.replicates[0])
+    assert gap(model, 1) < 1.5 * declared * tolerance(1)
+    assert abs(declared - 1) > 0.5
+
+
+def test_a_clamp_beyond_every_gradient_changes_nothing_and_a_tight_one_steepens():
+    loose, free, tight = (
+        mean_curvature(gaussian_fit(BOTH[0], 1, kernel="langevin", steps=4, gradient_clamp=clamp), 1).mean()
+        for clamp in (1e3, None, 0.5)
+    )
+    assert loose == free
+    assert tight > 1.2 * free
 
 
 @pytest.mark.slow
@@ -172,6 +197,54 @@ def test_the_magnitude_keeps_energies_small():
         for weight in (0.0, 1.0)
     )
     assert tight.energy(x, y).square().mean() < 0.2 * loose.energy(x, y).square().mean()
+
+
+def test_the_magnitude_is_taken_at_the_ends_of_the_chains_or_in_the_box():
+    """One step from the same start: its loss less that without a weight is the mean square at data and negatives."""
+    task, seen = evp.get_task("circle", thickness=0.1), []
+    budget = evp.Budget(steps=1, batch_size=16, examples=64)
+
+    def first_loss(**options):
+        model = evp.fit("contrastive_divergence", task, seeds=[0, 1], budget=budget, steps=2, **options)
+        return model.training.loss[:, 0], model.cost[1].energy_evaluations
+
+    original = contrastive_divergence.contrastive_divergence_loss
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            contrastive_divergence,
+            "contrastive_divergence_loss",
+            lambda *energies: seen.append([e.detach() for e in energies]) or original(*energies),
+        )
+        plain, cost = first_loss()
+        weighed, same = first_loss(energy_magnitude=[0.0, 2.0])
+        uniform, more = first_loss(energy_magnitude=[0.0, 2.0], energy_magnitude_at="uniform")
+    expected = [0.0, 2.0 * float(sum(e[1].square().mean() for e in seen[0]))]
+    torch.testing.assert_close((weighed - plain).tolist(), expected, rtol=1e-4, atol=1e-6)
+    assert same == cost
+    assert more == cost + 16 * 6
+    assert not torch.allclose(uniform[1], weighed[1])
+    assert uniform[0] == plain[0]
+
+
+@pytest.mark.parametrize("option", ["langevin_noise", "gradient_clamp"])
+def test_what_only_langevin_has_is_refused_with_a_metropolis_test(option):
+    for kernel in ("mala", "hmc"):
+        with pytest.raises(ValueError, match=f'expected kernel = "langevin" with {option}') as caught:
+            evp.fit(BOTH[0], evp.get_task("circle"), budget=evp.Budget(steps=2), kernel=kernel, **{option: 0.1})
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernel", ["langevin", "mala", "hmc"])
+def test_compiled_it_is_the_same_training(kernel):
+    task = evp.get_task("circle", thickness=0.1)
+    x, y = task.sample(64, seed=9)
+    options = {"kernel": kernel, "steps": 2, "leapfrog_steps": 2, "budget": evp.Budget(steps=20)}
+    plain, compiled = (
+        evp.fit("contrastive_divergence", task, seeds=[0, 1], compile=compile, **options).energy(x, y)
+        for compile in (False, True)
+    )
+    assert (plain - compiled).abs().max() < 1e-3 * plain.abs().max()
 
 
 @pytest.mark.slow
@@ -221,6 +294,8 @@ def test_chains_cost_what_their_kernel_evaluates(method):
         ("buffer", {"buffer": 63}),
         ("reinitialise", {"reinitialise": 1.5}),
         ("reinitialise_from", {"reinitialise_from": "noise"}),
+        ("langevin_noise", {"kernel": "langevin", "langevin_noise": -0.1}),
+        ("gradient_clamp", {"kernel": "langevin", "gradient_clamp": 0.0}),
     ],
 )
 def test_bad_options_are_named_in_one_line(field, given):

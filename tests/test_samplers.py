@@ -34,7 +34,8 @@ from ebm_vs_prob.spaces import Box
 
 WIDE = (-5000.0, 5000.0)
 ADJUSTED = [pytest.param(MALA(), id="mala"), pytest.param(HMC(leapfrog_steps=3), id="hmc")]
-EVERY = [pytest.param(ULA(), id="langevin"), *ADJUSTED]
+JITTERED = pytest.param(HMC(leapfrog_steps=3, step_jitter=0.3), id="hmc jittered")
+EVERY = [pytest.param(ULA(), id="langevin"), *ADJUSTED, JITTERED]
 
 
 def generators(count, seed=0):
@@ -130,7 +131,7 @@ def check_gaussian(kernel, scales=(1.0, 2.0), num_samples=2000, potential=gaussi
     return samples
 
 
-@pytest.mark.parametrize("kernel", ADJUSTED)
+@pytest.mark.parametrize("kernel", [*ADJUSTED, JITTERED])
 @pytest.mark.parametrize("scales", [(0.01, 0.02), (3.0,) * 8])
 def test_a_gaussian_has_its_moments(kernel, scales):
     check_gaussian(kernel, scales)
@@ -198,6 +199,58 @@ def check_mixture(kernel):
 @pytest.mark.parametrize("kernel", ADJUSTED)
 def test_a_mixture_of_close_modes_has_its_moments_and_weights(kernel):
     check_mixture(kernel)
+
+
+def test_jitter_frees_hmc_from_the_period_of_its_target():
+    """Fifteen leapfrog steps of .21 are half a period of N(0, 1): y goes to -y and |y| stays (Neal 2011)."""
+    start = normals(1, 8, 1, seed=1)
+    options = {"step_size": 0.21**2 / 2, "adapt": False, "warmup": 0}
+    resonant, jittered = (
+        sample_chains(gaussian(1.0), start, 800, generators(1), kernel=HMC(15, jitter), **options).y[0, ..., 0]
+        for jitter in (0.0, 0.4)
+    )
+    assert float(arviz.ess(resonant.square().numpy())) < 200
+    gated(jittered.square().numpy(), 1.0)
+    gated(jittered.numpy() ** 4, 3.0, mcse_share=0.2)
+
+
+@pytest.mark.parametrize("jitter", [0.3, 0.9])
+def test_jittered_steps_are_the_plain_ones_at_the_length_drawn(jitter):
+    potential, y, noise = ring(0.3), around_the_ring(3), normals(1, 3, 2)
+    uniform = torch.tensor([[[0.2, 0.0], [0.2, 0.5], [0.2, 0.75]]], dtype=torch.float64)
+    kernel = HMC(4, jitter)
+    after, _ = kernel.step(potential, kernel.init(potential, y, 0.02), noise, uniform, WIDE)
+    lengths = 1 + jitter * torch.tensor([[-1.0, 0.0, 0.5]], dtype=torch.float64)
+    plain = HMC(4)
+    expected, _ = plain.step(potential, plain.init(potential, y, 0.02 * lengths**2), noise, uniform[..., 0], WIDE)
+    torch.testing.assert_close(after.y, expected.y)
+    assert (after.log_step == math.log(0.02)).all()
+
+
+@pytest.mark.parametrize(("h", "noise"), [(0.5, 0.3), (10.0, 0.2)])
+def test_langevin_with_its_own_noise_has_the_temperature_of_its_noise(h, noise):
+    """On curvature a the variance is noise² / (1 - (1 - a h)²), near (noise² / 2 h) / a for a short step."""
+    scale = 2.0 if h < 1 else 4.0
+    start = normals(1, 200, 1, seed=2)
+    options = {"step_size": h, "adapt": False, "warmup": 100, "bounds": WIDE}
+    draws = sample_chains(gaussian(scale), start, 400, generators(1), kernel=ULA(noise=noise), **options).y
+    variance = noise**2 / (1 - (1 - h / scale**2) ** 2)
+    assert abs(draws.var().item() / variance - 1) < 0.05
+    assert h > 1 or abs(variance / (noise**2 / (2 * h) * scale**2) - 1) < 0.1
+
+
+def test_langevin_without_noise_descends_and_a_clamped_gradient_moves_by_its_clamp():
+    y = torch.tensor([[[3.0, -0.2]]], dtype=torch.float64)
+    for kernel, moved in (
+        (ULA(noise=0.0), [[[1.5, -0.1]]]),
+        (ULA(noise=0.0, gradient_clamp=1.0), [[[2.5, -0.1]]]),
+        (ULA(noise=torch.tensor([[0.1]]), gradient_clamp=1.0), [[[2.6, 0.0]]]),
+    ):
+        after, info = kernel.step(
+            gaussian(1.0, 1.0), kernel.init(gaussian(1.0), y, 0.5), torch.ones_like(y), None, WIDE
+        )
+        torch.testing.assert_close(after.y, torch.tensor(moved, dtype=torch.float64))
+        assert info.gradient_norm.item() == pytest.approx(y.norm().item())
 
 
 @pytest.mark.parametrize("h", [0.05, 0.4, 1.2])
@@ -410,7 +463,8 @@ def test_kernels_keep_shape_dtype_and_refuse_what_is_not_finite(kernel):
     y = torch.full((2, 3, 5, 1), -1.0)
     y[0, 0, 0] = 1.0
     state = kernel.init(broken, y, 0.1)
-    uniform = None if kernel.target_acceptance is None else torch.zeros(2, 3, 5)
+    shape = kernel.uniform_shape((2, 3, 5))
+    uniform = None if shape is None else torch.zeros(shape)
     after, info = kernel.step(broken, state, torch.zeros_like(y), uniform, WIDE)
     assert after.y.shape == y.shape
     assert after.y.dtype == torch.float32
@@ -559,8 +613,17 @@ def test_kernels_name_their_own_mistakes():
         draw(kernel="malla")
     with pytest.raises(LookupError, match="did you mean 'leapfrog_steps'"):
         get_kernel("hmc", leapfrog_step=3)
-    with pytest.raises(ValueError, match="leapfrog_steps = 0"):
-        get_kernel("hmc", leapfrog_steps=0)
+    for name, option, value in (
+        ("hmc", "leapfrog_steps", 0),
+        ("hmc", "step_jitter", 1.0),
+        ("hmc", "step_jitter", math.nan),
+        ("langevin", "noise", -0.1),
+        ("langevin", "noise", math.nan),
+        ("langevin", "gradient_clamp", 0.0),
+        ("langevin", "gradient_clamp", math.inf),
+    ):
+        with pytest.raises(ValueError, match=f"{option} = {value}"):
+            get_kernel(name, **{option: value})
     state = MALA().init(gaussian(1.0), torch.zeros(1, 2, 1), 0.1)
     with pytest.raises(ValueError, match="uniform"):
         MALA().step(gaussian(1.0), state, torch.zeros(1, 2, 1), None, WIDE)

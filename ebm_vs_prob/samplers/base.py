@@ -68,6 +68,15 @@ class Kernel(ABC, Generic[StateT]):
     name: ClassVar[str]
     target_acceptance: ClassVar[float | None]
 
+    @property
+    def num_uniforms(self) -> int:
+        """Uniform numbers that a step of a chain takes: 1 for the Metropolis test, and what the kernel itself needs."""
+        return int(self.target_acceptance is not None)
+
+    def uniform_shape(self, chains: tuple[int, ...]) -> tuple[int, ...] | None:
+        """The shape of `uniform` in `step` for chains of shape (R, *n) or any part of it; None if it takes none."""
+        return (*chains, self.num_uniforms) if self.num_uniforms > 1 else chains if self.num_uniforms else None
+
     @abstractmethod
     def init(self, potential: Potential, y: torch.Tensor, step_size: float | torch.Tensor) -> StateT:
         """Chains at y (R, *n, dy) with the step h = `step_size` (units of y squared), a number or any tensor that
@@ -86,9 +95,10 @@ class Kernel(ABC, Generic[StateT]):
         uniform: torch.Tensor | None,
         bounds: tuple[float, float],
     ) -> tuple[StateT, Info]:
-        """One step of every chain with the given standard normal `noise` (R, *n, dy) and `uniform` (R, *n) numbers.
+        """One step of every chain with the given standard normal `noise` (R, *n, dy) and `uniform` numbers on [0, 1).
 
-        A kernel without Metropolis test takes no uniform numbers.
+        These are (R, *n), or (R, *n, k) for a kernel whose `num_uniforms` is a k above 1, the Metropolis test's first;
+        a kernel without Metropolis test takes none.
         """
 
     @abstractmethod

@@ -95,10 +95,11 @@ def _noise(
     for begin in range(0, num_steps, NOISE_BLOCK):
         block = min(NOISE_BLOCK, num_steps - begin)
         noise = _draw(torch.randn, (block, *state.y.shape[1:]), generators, state.y)
-        if kernel.target_acceptance is None:
+        uniforms = kernel.uniform_shape((block, *state.y.shape[1:-1]))
+        if uniforms is None:
             yield from ((normal, None) for normal in noise)
         else:
-            yield from zip(noise, _draw(torch.rand, (block, *state.y.shape[1:-1]), generators, state.y), strict=True)
+            yield from zip(noise, _draw(torch.rand, uniforms, generators, state.y), strict=True)
 
 
 def _draw(

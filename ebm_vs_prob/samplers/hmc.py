@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from ..errors import check_count
+from ..errors import check_count, invalid
 from .base import Info, Kernel, MetropolisState, Potential, init_metropolis, metropolis_test
 
 
@@ -16,19 +16,28 @@ class HMC(Kernel[MetropolisState]):
     """A fresh standard normal momentum, `leapfrog_steps` leapfrog steps of length sqrt(2 h), and a Metropolis test on
     U + |p|² / 2, so that exp(-U) is invariant (Duane et al. 1987; Neal 2011, section 5.3.2). Only the trajectory's end
     has to be in the box. The acceptance .651 is optimal (Beskos et al. 2013). A trajectory of near half a period of a
-    direction comes back to the same |y| there, however large the acceptance: the effective sample size shows it.
+    direction comes back to the same |y| there, however large the acceptance: the effective sample size shows it. Jitter
+    of the step helps (Neal 2011, section 5.4.2.2): each trajectory's leapfrog step is its length times a number drawn
+    uniformly from [1 - step_jitter, 1 + step_jitter], whatever the state, so exp(-U) stays invariant.
 
     Raises:
-        ValueError: leapfrog_steps is not an integer >= 1.
+        ValueError: leapfrog_steps is not an integer >= 1, or step_jitter is not in [0, 1).
     """
 
     name: ClassVar[str] = "hmc"
     target_acceptance: ClassVar[float | None] = 0.651
 
     leapfrog_steps: int = 10
+    step_jitter: float = 0.0
 
     def __post_init__(self) -> None:
         check_count("leapfrog_steps", self.leapfrog_steps)
+        if not 0.0 <= self.step_jitter < 1.0:
+            raise invalid("step_jitter", self.step_jitter, "a number in [0, 1)")
+
+    @property
+    def num_uniforms(self) -> int:
+        return 2 if self.step_jitter else 1
 
     def init(self, potential: Potential, y: torch.Tensor, step_size: float | torch.Tensor) -> MetropolisState:
         return init_metropolis(potential, y, step_size)
@@ -42,6 +51,9 @@ class HMC(Kernel[MetropolisState]):
         bounds: tuple[float, float],
     ) -> tuple[MetropolisState, Info]:
         length = (2 * state.log_step.exp()).sqrt().unsqueeze(-1)
+        if self.step_jitter and uniform is not None:
+            uniform, drawn = uniform.unbind(-1)
+            length = length * (1 + self.step_jitter * (2 * drawn - 1)).unsqueeze(-1)
         proposal, momentum = leapfrog(potential, state, noise, length, self.leapfrog_steps)
         kinetic = (noise.square().sum(-1) - momentum.square().sum(-1)) / 2
         return metropolis_test(state, proposal, state.potential - proposal.potential + kinetic, uniform, bounds)

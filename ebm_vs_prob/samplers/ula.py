@@ -2,25 +2,50 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 
+from ..errors import invalid
 from .base import Info, Kernel, Potential, State, log_steps
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ULA(Kernel[State]):
     """y' = y - h dU/dy + sqrt(2 h) n, every finite move taken (Roberts & Tweedie 1996, section 1.4.1).
 
     Its stationary law is not exp(-U) but off by O(h): on a Gaussian of variance s² it has variance
     s² / (1 - h / (2 s²)), and none at all from h = 2 s² on. Moves beyond a face of the box are reflected at it (the
     symmetrised Euler scheme of Bossy, Gobet & Talay 2004), those by more than the box's side end on the other face.
+
+    As it is practised in training (Du & Mordatch 2019, section 3.1; Nijkamp et al. 2020, section 4) step and noise are
+    chosen apart: y' = y - h dU/dy + noise n samples exp(-(2 h / noise²) U) as h falls, a temperature of noise² / (2 h),
+    and on a Gaussian of variance s² has the variance noise² / (1 - (1 - h / s²)²). `gradient_clamp` bounds every entry
+    of dU/dy, beyond which the move says nothing of how steep U is.
+
+    Attributes:
+        noise: standard deviation of the noise in units of y, a number or a tensor that broadcasts to (R, *n); None for
+            the diffusion's own sqrt(2 h), 0 for gradient descent.
+        gradient_clamp: largest |dU/dy_i| that counts, in energy over the unit of y; None for all.
+
+    Raises:
+        ValueError: a noise that is not finite and >= 0, or a clamp that is not > 0.
     """
 
     name: ClassVar[str] = "langevin"
     target_acceptance: ClassVar[float | None] = None
+
+    noise: float | torch.Tensor | None = None
+    gradient_clamp: float | None = None
+
+    def __post_init__(self) -> None:
+        noise = torch.as_tensor(0.0 if self.noise is None else self.noise)
+        if not bool((noise.isfinite() & (noise >= 0)).all()):
+            raise invalid("noise", self.noise, "finite numbers >= 0, or None for sqrt(2 h)")
+        if self.gradient_clamp is not None and not 0 < self.gradient_clamp < math.inf:
+            raise invalid("gradient_clamp", self.gradient_clamp, "a finite number > 0, or None")
 
     def init(self, potential: Potential, y: torch.Tensor, step_size: float | torch.Tensor) -> State:
         return State(y, log_steps(y, step_size))
@@ -35,7 +60,9 @@ class ULA(Kernel[State]):
     ) -> tuple[State, Info]:
         h = state.log_step.exp().unsqueeze(-1)
         value, gradient = potential(state.y)
-        moved = reflected(state.y - h * gradient + (2 * h).sqrt() * noise, bounds)
+        drift = gradient if self.gradient_clamp is None else gradient.clamp(-self.gradient_clamp, self.gradient_clamp)
+        width = (2 * h).sqrt() if self.noise is None else torch.as_tensor(self.noise).to(h).unsqueeze(-1)
+        moved = reflected(state.y - h * drift + width * noise, bounds)
         finite = value.isfinite() & gradient.isfinite().all(-1)
         y = torch.where(finite.unsqueeze(-1), moved, state.y)
         return replace(state, y=y), Info(finite.to(y), finite, ~finite, gradient.norm(dim=-1))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ...energies import build_energy
 from ...errors import invalid
@@ -18,7 +18,7 @@ from ...samplers import Kernel, get_kernel
 from ...seeding import torch_generator
 from ...training import Batch, Noise, train
 from ..chain_negatives import ReplayBuffer, chain_ends, contrastive_divergence_loss, random_slots
-from ..regularisers import RegularisedOptions
+from ..regularisers import RegularisedOptions, energy_magnitude
 
 
 class ContrastiveDivergenceOptions(RegularisedOptions):
@@ -33,11 +33,47 @@ class ContrastiveDivergenceOptions(RegularisedOptions):
         Field(gt=0, description="standard deviation of a Langevin step, length of a leapfrog step; units of `scale`"),
     ] = 0.1
     leapfrog_steps: Annotated[int, Field(ge=1, description="leapfrog steps of each step of hmc")] = 5
+    energy_magnitude: Annotated[
+        float, PER_REPLICATE, Field(ge=0, description="weight of E[E²] at the data plus E[E²] elsewhere")
+    ] = 0.0
+    energy_magnitude_at: Annotated[
+        Literal["negatives", "uniform"],
+        Field(description="where else: at the ends of the chains (Du and Mordatch 2019), or uniform in the y-box"),
+    ] = "negatives"
+    langevin_noise: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            description="standard deviation of langevin's noise, units of `scale`, where it is to be another than "
+            "`step_size`, whose half square is then the factor of the gradient",
+        ),
+    ] = None
+    gradient_clamp: Annotated[
+        float | None,
+        Field(gt=0, description="largest entry of the energy's gradient that moves langevin; all where not given"),
+    ] = None
+
+    def weighed_by_the_loss(self) -> frozenset[str]:
+        return frozenset({"energy_magnitude"} if self.energy_magnitude_at == "negatives" else ())
+
+    @model_validator(mode="after")
+    def _langevin_has_its_own(self) -> Self:
+        for name in ("langevin_noise", "gradient_clamp"):
+            if getattr(self, name) is not None and self.kernel != "langevin":
+                raise ValueError(f'kernel = "langevin" with {name}: the others have a Metropolis test')
+        return self
 
 
 def chain_kernel(options: Any) -> Kernel[Any]:
-    """The kernel that the options name."""
-    own = {"leapfrog_steps": options.leapfrog_steps} if options.kernel == "hmc" else {}
+    """The kernel that the options of one replicate or of all name."""
+    own: dict[str, Any] = {}
+    if options.kernel == "hmc":
+        own = {"leapfrog_steps": options.leapfrog_steps}
+    elif options.kernel == "langevin":
+        own = {"gradient_clamp": options.gradient_clamp}
+        if options.langevin_noise is not None:
+            noise = torch.as_tensor(options.langevin_noise * options.scale)
+            own["noise"] = noise.reshape(-1, 1) if noise.ndim else noise
     return get_kernel(options.kernel, **own)
 
 
@@ -45,13 +81,18 @@ def gaussian_curvature(options: Any) -> float:
     """The curvature a at which N(0, I) is invariant under the kernel for E = a |y|² / 2: the fixed point of the loss.
 
     Chains that begin with the data then end with the data's law, whatever the number of steps. MALA and HMC leave
-    exp(-E) invariant, so a = 1. ULA with steps h has the variance 1 / (a (1 - a h / 2)), which is 1 at
-    a = (1 - sqrt(1 - 2 h)) / h; from h = 1/2 on it is above 1 for every a, and a grows without end.
+    exp(-E) invariant, so a = 1. ULA, y' = y - h a y + s n with s = sqrt(2 h) unless it is given, has the variance
+    s² / (1 - (1 - a h)²), which is 1 at a = (1 - sqrt(1 - s²)) / h: about s² / (2 h), the temperature of the chains, so
+    that a noise far below sqrt(2 h) leaves hardly any energy. From s = 1 on the variance is above 1 for every a, and a
+    grows without end. A clamped gradient has no such closed form: NaN.
     """
     if options.kernel != "langevin":
         return 1.0
+    if options.gradient_clamp is not None:
+        return math.nan
     h = (options.step_size * options.scale) ** 2 / 2
-    return (1 - math.sqrt(1 - 2 * h)) / h if h <= 0.5 else math.inf
+    variance = 2 * h if options.langevin_noise is None else (options.langevin_noise * options.scale) ** 2
+    return (1 - math.sqrt(1 - variance)) / h if variance <= 1 else math.inf
 
 
 @METHODS.register
@@ -185,11 +226,17 @@ def _chains(model: Model) -> tuple[Any, dict[str, Noise]]:
         return chain_ends(model.module, batch.x, start, kernel, step_size, normal, uniform, bounds)
 
     noise = {"chain": Noise("normal", (options.steps, size, model.y_box.dim))}
-    if kernel.target_acceptance is not None:
-        noise["acceptance"] = Noise("uniform", (options.steps, size))
+    uniforms = kernel.uniform_shape((options.steps, size))
+    if uniforms is not None:
+        noise["acceptance"] = Noise("uniform", uniforms)
     return negatives, noise
 
 
 def _contrast(model: Model, batch: Batch, negative: torch.Tensor) -> torch.Tensor:
-    """The loss of the batch against negatives (R, B, dy), (R,)."""
-    return contrastive_divergence_loss(model.module(batch.x, batch.y), model.module(batch.x, negative))
+    """The loss of the batch against negatives (R, B, dy), (R,), with the magnitude of both where that is weighed."""
+    options = model.setting.options
+    energies = model.module(batch.x, batch.y), model.module(batch.x, negative)
+    loss = contrastive_divergence_loss(*energies)
+    if options.energy_magnitude_at == "uniform" or not bool((options.energy_magnitude > 0).any()):
+        return loss
+    return loss + options.energy_magnitude.to(loss) * energy_magnitude(*energies)
