@@ -55,7 +55,12 @@ class RegularisedOptions(EnergyOptions):
 
     def regulariser_evaluations(self) -> float:
         # A gradient costs forward 1 and backward 2, and the loss's backward doubles that again; an energy 1 and 2.
-        return 9.0 * (self.gradient_penalty > 0) + 6.0 * (self.energy_magnitude > 0)
+        magnitude = self.energy_magnitude > 0 and "energy_magnitude" not in self.weighed_by_the_loss()
+        return 9.0 * (self.gradient_penalty > 0) + 6.0 * magnitude
+
+    def weighed_by_the_loss(self) -> frozenset[str]:
+        """Terms that the method's own loss takes, at points of its own, and that are not to be added again."""
+        return frozenset()
 
     @classmethod
     def regularised(cls, model: Model, loss: Loss, noise: Mapping[str, Noise]) -> tuple[Loss, Mapping[str, Noise]]:
@@ -72,7 +77,10 @@ def gradient_penalty(gradient: torch.Tensor) -> torch.Tensor:
 
 
 def energy_magnitude(data: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """E[E²] at the data plus E[E²] elsewhere, (R,): Du and Mordatch 2019.
+    """E[E²] at the data plus E[E²] elsewhere, (R,).
+
+    Du and Mordatch 2019 take the negatives of contrastive divergence for the other points; methods without negatives of
+    their own take uniform points.
 
     Args:
         data: energies of right answers, (R, B).
@@ -160,9 +168,10 @@ def regularised(model: Model, loss: Loss, noise: Mapping[str, Noise]) -> tuple[L
     setting = model.setting
     weighed = []
     needed: dict[str, Noise] = {}
+    own = setting.options.replicates[0].weighed_by_the_loss()
     for name, make in _TERMS.items():
         weight: torch.Tensor = getattr(setting.options, name)
-        if bool((weight > 0).any()):
+        if name not in own and bool((weight > 0).any()):
             weighed.append((weight.to(device=setting.device, dtype=setting.dtype), make(model, needed)))
     if not weighed:
         return loss, noise
