@@ -11,6 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, Generic, TypeVar
 
 import torch
@@ -164,6 +165,8 @@ def gibbs_potential(module: nn.Module, x: torch.Tensor, beta: torch.Tensor | flo
     Args:
         x: (R or 1, *n, dx), any n 1 to broadcast. beta: inverse temperature, (R,), or a number.
     """
+    if isinstance(beta, float) and beta == 1.0:
+        return partial(energy_and_gradient, module, x)
     inverse_temperature = torch.as_tensor(beta).to(x).reshape(-1, *[1] * (x.ndim - 2))
 
     def potential(y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -18,7 +18,7 @@ class ULA(Kernel[State]):
 
     Its stationary law is not exp(-U) but off by O(h): on a Gaussian of variance s² it has variance
     s² / (1 - h / (2 s²)), and none at all from h = 2 s² on. Moves beyond a face of the box are reflected at it (the
-    symmetrised Euler scheme of Bossy, Gobet & Talay 2004), those by more than the box's side end on the other face.
+    symmetrised Euler scheme of Bossy, Gobet & Talay 2004), once at each; what is still beyond ends on a face.
 
     As it is practised in training (Du & Mordatch 2019, section 3.1; Nijkamp et al. 2020, section 4) step and noise are
     chosen apart: y' = y - h dU/dy + noise n samples exp(-(2 h / noise²) U) as h falls, a temperature of noise² / (2 h),
@@ -72,7 +72,7 @@ class ULA(Kernel[State]):
 
 
 def reflected(y: torch.Tensor, bounds: tuple[float, float]) -> torch.Tensor:
-    """y with each entry beyond a bound mirrored at it, or on the other bound where it would overshoot that."""
+    """y with each entry beyond a bound mirrored at it, and at the other where that takes it too far; then clamped."""
     low, high = bounds
-    y = torch.where(y < low, (2 * low - y).clamp_max(high), y)
-    return torch.where(y > high, (2 * high - y).clamp_min(low), y)
+    y = torch.maximum(y, 2 * low - y)
+    return torch.minimum(y, 2 * high - y).clamp(low, high)
