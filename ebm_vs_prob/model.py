@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .data_kernel import DataKernel
     from .method import Method, Setting
     from .prob.gibbs import GibbsBoltzmann
+    from .samplers.draws import Draws
 
 StepRule = Literal["line_search", "fixed", "scaled", "lbfgs", "derivative_free"]
 
@@ -134,11 +135,11 @@ class Model:
         max_steps: int = 200,
         tolerance: float = 1e-4,
     ) -> Answers:
-        """Answers by gradient descent on E(x, .) from `n_starts` uniform points of the task's y-box.
+        """Answers by minimising E(x, .) from `n_starts` uniform points of the task's y-box, by the rules of `descend`.
 
         `step_size` is in units of y squared over energy: what `fixed` takes as it is and `scaled` multiplies by the
-        square of the method's `scale` option; `line_search` needs none. A start has converged once a step moves it by
-        less than `tolerance` (units of y).
+        square of the method's `scale` option; the other rules find their own. A start has converged once a step moves
+        it by less than `tolerance` (units of y).
 
         Raises:
             ValueError: a bad count, rule, step or tolerance.
@@ -157,6 +158,7 @@ class Model:
             scale=self.setting.options.scale.to(x),
             max_steps=max_steps,
             tolerance=tolerance,
+            seed=seed,
         )
 
     def starts(self, n: int, n_starts: int, seed: int) -> torch.Tensor:
@@ -167,25 +169,44 @@ class Model:
         """Draws of y given each x from the Gibbs-Boltzmann density at `beta`: (R, n, num_samples, dy).
 
         Up to two output dimensions the draws are exact up to quadrature; beyond, they end MALA chains
-        (`sampling_kernel` says which).
+        (`sampling_kernel` says which, `draw` how good they are).
         """
         import torch
 
         check_count("num_samples", num_samples)
-        generators = [torch_generator(seed, "sample", replicate_seed) for replicate_seed in self.seeds]
-        if self.y_box.dim <= MAX_QUADRATURE_DIM:
-            with torch.no_grad():
-                draws: torch.Tensor = self.gibbs(x).sample(torch.Size((num_samples,)), generators=generators)
-            return draws.movedim(0, 2)
+        if self.y_box.dim > MAX_QUADRATURE_DIM:
+            return self._chains(x, num_samples, seed).y
+        with torch.no_grad():
+            drawn: torch.Tensor = self.gibbs(x).sample(torch.Size((num_samples,)), generators=self._generators(seed))
+        return drawn.movedim(0, 2)
+
+    def draw(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> Draws:
+        """`sample` with what is known of the draws: their kernel and, where they end chains, R-hat and effective sample
+        sizes over the `num_samples` chains of each x, which ArviZ computes when asked for."""
+        from .samplers.draws import Draws
+        from .samplers.from_descent import MALA_FROM_DESCENT
+
+        if self.sampling_kernel != MALA_FROM_DESCENT:
+            return Draws(self.sample(x, num_samples, seed), self.sampling_kernel)
+        check_count("num_samples", num_samples)
+        return self._chains(x, num_samples, seed)
+
+    def _chains(self, x: torch.Tensor, num_samples: int, seed: int) -> Draws:
         from .samplers import sample_from_descent
 
         x = self._placed("x", x)
+        generators = self._generators(seed)
         return sample_from_descent(self.module, x, self.y_box, num_samples, self.beta.to(x), generators)
+
+    def _generators(self, seed: int) -> list[torch.Generator]:
+        return [torch_generator(seed, "sample", replicate_seed) for replicate_seed in self.seeds]
 
     @property
     def sampling_kernel(self) -> str:
         """The kernel behind `sample`, for the record."""
-        return "quadrature" if self.y_box.dim <= MAX_QUADRATURE_DIM else "MALA from descent"
+        from .samplers.from_descent import MALA_FROM_DESCENT
+
+        return "quadrature" if self.y_box.dim <= MAX_QUADRATURE_DIM else MALA_FROM_DESCENT
 
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln q(y | x) in nats, (R, n); normalised models only.
@@ -215,7 +236,7 @@ class Model:
         if beta is None and self._density is not None:
             return self._density.expand(shape)
         x = distinct(x)  # without x one partition function serves all
-        inverse_temperature = torch.as_tensor(self.beta if beta is None else beta).to(x).reshape(-1, 1)
+        inverse_temperature = torch.as_tensor(self.beta if beta is None else beta, dtype=x.dtype).to(x)
         normalizer: Any = Quadrature()
         if self.y_box.dim > MAX_QUADRATURE_DIM:
             samples, log_density = self.data_kernel.draw(x, IMPORTANCE_SAMPLES, self.seeds)
@@ -224,7 +245,7 @@ class Model:
             self.module,
             y_dim=self.y_box.dim,
             x=x,
-            beta=inverse_temperature,
+            beta=inverse_temperature.reshape(-1, 1),
             bounds=self.y_box.bounds,
             normalizer=normalizer,
             validate_args=None if beta is not None else False,  # a replicate that failed has no beta

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,10 @@ from hypothesis import strategies as st
 import ebm_vs_prob as evp
 from ebm_vs_prob.metrics import METRICS, Evaluation, describe, evaluate
 from ebm_vs_prob.metrics.angles import kolmogorov_smirnov, kuiper
-from ebm_vs_prob.metrics.held_out_sets import energy_score, precision_and_recall
+from ebm_vs_prob.metrics.held_out_sets import energy_score, held_out_sets, precision_and_recall
 from ebm_vs_prob.metrics.landscapes import GRID, landscapes
 from ebm_vs_prob.metrics.measured import quantile
+from ebm_vs_prob.metrics.observed import Observed
 from ebm_vs_prob.metrics.sharpness import largest_curvature
 
 SMALL = Evaluation(test_examples=128, inputs=8, starts=4, samples=128, max_steps=100, fixed_steps=(0.01, 0.1))
@@ -381,6 +383,14 @@ def test_precision_and_recall_of_a_hand_made_set():
     draws = torch.tensor([[0.5], [-0.9], [-3.0], [-4.0]], dtype=torch.float64)
     assert precision_and_recall(draws, truth) == (0.5, pytest.approx(2 / 3))
     assert precision_and_recall(truth, truth) == (1.0, 1.0)
+
+
+def test_samples_of_digits_say_how_their_chains_agree():
+    task = evp.get_task("digits")
+    model = evp.fit("denoising_score_matching", task, budget=evp.Budget(steps=5, examples=64))
+    observed = Observed(model, [task], Evaluation(test_examples=16, inputs=1, samples=4))
+    assert re.search(r"R-hat up to \d.*of 80 at the first input", observed.samples_note)
+    assert held_out_sets(observed)["energy_score"].note == observed.samples_note
 
 
 def test_digits_are_won_by_their_own_held_out_sets():

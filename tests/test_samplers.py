@@ -294,7 +294,7 @@ def test_the_box_cuts_the_law_off(kernel):
 
 def test_ula_is_reflected_at_the_box():
     y = torch.tensor([-1.25, 0.5, 1.5, 9.0, -9.0])
-    assert reflected(y, (-1.0, 1.0)).tolist() == [-0.75, 0.5, 0.5, -1.0, 1.0]
+    assert reflected(y, (-1.0, 1.0)).tolist() == [-0.75, 0.5, 0.5, -1.0, -1.0]
     assert torch.equal(reflected(y, (-math.inf, math.inf)), y)
 
 
@@ -547,7 +547,7 @@ def test_gibbs_potential_is_the_energy_at_its_temperature():
 def test_samples_from_descent_follow_the_energy_and_its_temperature():
     x = torch.tensor([[[0.0, 0.0], [0.4, -0.2]]], dtype=torch.float64)
     scales, beta = [0.1, 0.02], torch.tensor([1.0, 4.0], dtype=torch.float64)
-    draws = sample_from_descent(Bowls(scales), x, Box((-1.0, 1.0), 2), 400, beta, generators(2))
+    draws = sample_from_descent(Bowls(scales), x, Box((-1.0, 1.0), 2), 400, beta, generators(2)).y
     assert draws.shape == (2, 2, 400, 2)
     for r in range(2):
         scale = scales[r] / math.sqrt(beta[r].item())
@@ -557,10 +557,29 @@ def test_samples_from_descent_follow_the_energy_and_its_temperature():
         assert (standard.var() - 1).abs() < 0.15
 
 
+def test_draws_tell_how_far_their_chains_agree():
+    x, box = torch.zeros(1, 1, 1, dtype=torch.float64), Box((-1.0, 1.0), 1)
+
+    class Wells(Bowls):
+        def forward(self, x, y):
+            return super().forward(x, y.abs() - 0.5)
+
+    one, two = (sample_from_descent(m, x, box, 40, torch.ones(1), generators(1)) for m in (Bowls([0.1]), Wells([0.05])))
+    assert torch.equal(one.trace[..., -1, :], one.y)
+    assert one.trace.shape == (1, 1, 40, 20, 1)
+    assert one.acceptance.shape == one.y.shape[:-1]
+    assert abs(one.acceptance.mean() - 0.574) < 0.1
+    assert one.r_hat.item() == pytest.approx(float(arviz.rhat(one.trace[0, 0, ..., 0].numpy())))
+    assert one.ess.item() == pytest.approx(float(arviz.ess(one.trace[0, 0, ..., 0].numpy())))
+    assert two.r_hat.item() > 1.5 > 1.1 > one.r_hat.item()
+    assert one.diagnostics(inputs=1)["ess"].shape == (1, 1, 1)
+    assert sample_from_descent(Bowls([0.1]), x, box, 1, torch.ones(1), generators(1)).r_hat.isnan().all()
+
+
 def test_samples_of_a_nan_replicate_are_nan_and_the_others_as_before():
     x, box = torch.zeros(1, 1, 2, dtype=torch.float64), Box((-1.0, 1.0), 2)
-    sick = sample_from_descent(Bowls([0.1, math.nan]), x, box, 5, torch.ones(2), generators(2))
-    well = sample_from_descent(Bowls([0.1]), x, box, 5, torch.ones(1), generators(1))
+    sick = sample_from_descent(Bowls([0.1, math.nan]), x, box, 5, torch.ones(2), generators(2)).y
+    well = sample_from_descent(Bowls([0.1]), x, box, 5, torch.ones(1), generators(1)).y
     assert sick[1].isnan().all()
     torch.testing.assert_close(sick[:1], well)
 
@@ -568,7 +587,7 @@ def test_samples_of_a_nan_replicate_are_nan_and_the_others_as_before():
 def test_same_seed_same_draws_other_seed_others():
     x, box = torch.zeros(1, 1, 2, dtype=torch.float64), Box((-1.0, 1.0), 2)
     first, again, other = (
-        sample_from_descent(Bowls([0.1]), x, box, 3, torch.ones(1), generators(1, seed)) for seed in (0, 0, 1)
+        sample_from_descent(Bowls([0.1]), x, box, 3, torch.ones(1), generators(1, seed)).y for seed in (0, 0, 1)
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from .measured import Group, Measured, named, quantile, scaled, share
@@ -23,6 +25,12 @@ def _quantiles(observed: Observed, stem: str, distance: np.ndarray) -> dict[str,
     return result
 
 
+def _of_chains(observed: Observed, measured: dict[str, Measured]) -> dict[str, Measured]:
+    """The same with the diagnostics of the chains that the samples end."""
+    own = observed.samples_note
+    return {name: replace(m, note="; ".join(filter(None, (m.note, own)))) for name, m in measured.items()}
+
+
 def answer_distance(observed: Observed) -> dict[str, Measured]:
     """Quantiles over inputs and starts of the distance from the answers of line search to the answer set."""
     return _quantiles(observed, "answer_distance", observed.answer_distance)
@@ -30,7 +38,7 @@ def answer_distance(observed: Observed) -> dict[str, Measured]:
 
 def sample_distance(observed: Observed) -> dict[str, Measured]:
     """Quantiles over inputs and draws of the distance from the model's samples to the answer set."""
-    return _quantiles(observed, "sample_distance", _of_samples(observed))
+    return _of_chains(observed, _quantiles(observed, "sample_distance", _of_samples(observed)))
 
 
 def tube_mass(observed: Observed) -> dict[str, Measured]:
@@ -38,7 +46,7 @@ def tube_mass(observed: Observed) -> dict[str, Measured]:
     radius = observed.tube[:, None]
     distance = _of_samples(observed).reshape(observed.replicates, -1)
     hits = np.where(np.isnan(distance), np.nan, distance <= radius)
-    return {"tube_mass": share(hits)}
+    return _of_chains(observed, {"tube_mass": share(hits)})
 
 
 def _of_samples(observed: Observed) -> np.ndarray:

@@ -63,7 +63,7 @@ def held_out_sets(observed: Observed) -> dict[str, Measured]:
         for name, column in zip(("energy_score", "precision", "recall"), np.array(rows).T, strict=True):
             values[name][r] = column.mean()
             errors[name][r] = column.std(ddof=1) / np.sqrt(len(column)) if len(column) > 1 else np.nan
-    measured = {name: Measured(values[name], errors[name], n) for name in NAMES[:3]}
+    measured = {name: Measured(values[name], errors[name], n, observed.samples_note) for name in NAMES[:3]}
     return {**measured, "singletons": exact(values["singletons"])}
 
 

@@ -17,6 +17,7 @@ from .measured import NotMeasured
 
 if TYPE_CHECKING:
     from ..model import Answers, Model
+    from ..samplers.draws import Draws
 
 #: Held-out answers drawn at each input of a conditional task, for quantiles of the energy.
 ANSWERS_PER_INPUT = 256
@@ -94,10 +95,31 @@ class Observed:
         return np.where(self.answered[:, None, None], self.distance(self.inputs, self.answers.y), np.nan)
 
     @cached_property
-    def samples(self) -> torch.Tensor:
-        """Draws of the model at `distinct_inputs`: (R, K or 1, M, dy)."""
+    def draws(self) -> Draws:
+        """Draws of the model at `distinct_inputs`, and what is known of them."""
         each = max(2, -(-self.evaluation.samples // self.distinct_inputs.shape[1]))
-        return self.model.sample(self.distinct_inputs, each, seed=self.evaluation.seed)
+        return self.model.draw(self.distinct_inputs, each, seed=self.evaluation.seed)
+
+    @property
+    def samples(self) -> torch.Tensor:
+        """Those draws: (R, K or 1, M, dy)."""
+        return self.draws.y
+
+    @cached_property
+    def samples_note(self) -> str:
+        """R-hat and effective sample size of the chains behind `samples` at the first input; "" if there are none."""
+        draws = self.draws
+        if draws.trace is None:
+            return ""
+        found = draws.diagnostics(inputs=1)
+        r_hat, ess = (found[name].flatten(1).numpy() for name in ("r_hat", "ess"))
+        kept = draws.trace.shape[2] * draws.trace.shape[3]
+        return "; ".join(
+            f"{draws.kernel}: R-hat up to {np.nanmax(r_hat[r]):.2f}, "
+            f"effective sample size from {np.nanmin(ess[r]):.0f} of {kept} at the first input (replicate {r})"
+            for r in range(self.replicates)
+            if np.isfinite(r_hat[r]).any()
+        )
 
     @property
     def estimates_partitions(self) -> bool:

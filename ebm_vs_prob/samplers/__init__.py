@@ -5,6 +5,7 @@
 
 from .base import Info, Kernel, MetropolisState, Potential, State, gibbs_potential
 from .chains import KERNELS, Samples, diagnostics, get_kernel, run, sample_chains, warm_up
+from .draws import Draws
 from .dual_averaging import DualAveraging
 from .from_descent import sample_from_descent
 from .hmc import HMC
@@ -16,6 +17,7 @@ __all__ = [
     "KERNELS",
     "MALA",
     "ULA",
+    "Draws",
     "DualAveraging",
     "Info",
     "Kernel",

@@ -207,11 +207,15 @@ def diagnostics(y: torch.Tensor) -> dict[str, torch.Tensor]:
 
     A replicate with draws that are not finite has NaN.
     """
+    import warnings
+
     import arviz
 
     shape = (*y.shape[:-3], y.shape[-1])
     quantities = y.detach().cpu().double().flatten(0, -4).movedim(0, 2).numpy()  # (chains, draws, R * n, dy)
-    data = arviz.convert_to_dataset({"y": quantities})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "More chains", UserWarning)  # which is how many short chains look
+        data = arviz.convert_to_dataset({"y": quantities})
     computed = {
         "r_hat": arviz.rhat(data),
         "ess": arviz.ess(data, method="bulk"),

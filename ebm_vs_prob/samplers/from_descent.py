@@ -12,7 +12,13 @@ from ..errors import invalid
 from ..spaces import Box
 from .base import gibbs_potential
 from .chains import run, warm_up
+from .draws import Draws
 from .mala import MALA
+
+#: What a model's `sampling_kernel` says of these chains.
+MALA_FROM_DESCENT = "MALA from descent"
+#: The places of a chain that its diagnostics see.
+TRACE_EVERY = 5
 
 
 def sample_from_descent(
@@ -25,13 +31,13 @@ def sample_from_descent(
     warmup: int = 150,
     steps: int = 100,
     descent_steps: int = 50,
-) -> torch.Tensor:
+) -> Draws:
     """Draws from exp(-beta E(x, .)) on the box: the ends of chains that start where descent from uniform points
     stopped.
 
     Each sample is its own chain: `descent_steps` of line search, `warmup` steps that adapt the chain's step, `steps`
     more with that step. Chains rarely change basin, so how the samples share themselves out between far modes is that
-    of the basins of descent and not that of the density.
+    of the basins of descent and not that of the density: R-hat over the chains of one x shows it.
 
     Args:
         module: replicated energy.
@@ -42,7 +48,8 @@ def sample_from_descent(
         generators: one a replicate.
 
     Returns:
-        (R, n, num_samples, dy) in the dtype of x. A replicate whose energy is not finite gives NaN.
+        Draws with y (R, n, num_samples, dy) in the dtype of x, and every fifth place of their chains. A replicate
+        whose energy is not finite gives NaN.
 
     Raises:
         ValueError: num_samples < 1, or not one generator a replicate.
@@ -59,7 +66,16 @@ def sample_from_descent(
     with torch.no_grad():
         state = kernel.init(potential, start.y, (1e-2 * (high - low)) ** 2)
         state = warm_up(kernel, potential, state, warmup, y_box.bounds, generators)
-        for after, _ in run(kernel, potential, state, steps, y_box.bounds, generators):
+        acceptance = torch.zeros_like(state.log_step)
+        trace = []
+        for left, (after, info) in zip(
+            reversed(range(steps)), run(kernel, potential, state, steps, y_box.bounds, generators), strict=True
+        ):
             state = after
-    lost = ~state.potential.isfinite()
-    return state.y.masked_fill(lost.unsqueeze(-1), float("nan"))
+            acceptance += info.acceptance / steps
+            if left % TRACE_EVERY == 0:
+                trace.append(state.y)
+    lost = ~state.potential.isfinite().unsqueeze(-1)
+    y = state.y.masked_fill(lost, float("nan"))
+    kept = torch.stack(trace, dim=-2).masked_fill(lost.unsqueeze(-1), float("nan"))
+    return Draws(y, MALA_FROM_DESCENT, acceptance, kept)
