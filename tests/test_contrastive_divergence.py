@@ -88,11 +88,12 @@ def test_buffer_gives_back_what_was_put_and_the_later_of_two_in_one_slot():
 
 
 def test_random_slots_are_different_and_all_as_likely():
-    slots = random_slots(uniforms(5000, 8), 3)
+    slots = random_slots(uniforms(5000, 4), 8)
     assert slots.shape == (5000, 3)
     assert all(len(set(row)) == 3 for row in slots.tolist())
     counts = slots.flatten().bincount(minlength=8) / 5000
     assert (counts - 3 / 8).abs().max() < 4 * math.sqrt(3 / 8 * 5 / 8 / 5000)
+    assert random_slots(torch.full((1, 4), 1 - 2**-24), 8).max() < 8
 
 
 def gaussian_fit(method, dim, **options):

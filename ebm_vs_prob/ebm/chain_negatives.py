@@ -67,9 +67,16 @@ class ReplayBuffer:
         # Every chain of a slot writes the same value, so the result does not depend on the order of the writes.
         last = torch.zeros(self.y.shape[:2], dtype=torch.int64, device=slots.device)
         last = last.scatter_reduce(1, slots, position, "amax").gather(1, slots).unsqueeze(-1).expand_as(y)
-        self.y = self.y.scatter(1, slots.unsqueeze(-1).expand_as(y), y.gather(1, last))
+        self.y.scatter_(1, slots.unsqueeze(-1).expand_as(y), y.gather(1, last))
 
 
-def random_slots(uniform: torch.Tensor, count: int) -> torch.Tensor:
-    """`count` different slots of each replicate, every subset as likely as any: (R, count) from uniforms (R, slots)."""
-    return uniform.topk(count, dim=1).indices
+def random_slots(uniform: torch.Tensor, slots: int) -> torch.Tensor:
+    """B different ones of `slots` slots, spread evenly and each as likely as any: (R, B) from uniforms (R, B + 1).
+
+    One from each of B strata of equal length, which begin anywhere and go round.
+    """
+    count = uniform.shape[1] - 1
+    stride = slots // count
+    start = (uniform[:, :1] * slots).long()
+    strata = stride * torch.arange(count, device=uniform.device)
+    return (start + strata + (uniform[:, 1:] * stride).long()) % slots

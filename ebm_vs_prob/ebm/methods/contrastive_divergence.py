@@ -189,7 +189,7 @@ class PersistentContrastiveDivergence(Method):
         negatives, noise = _chains(model)
 
         def loss(batch: Batch) -> torch.Tensor:
-            chosen = batch.rows if conditional else random_slots(batch.noise["slot"], size)
+            chosen = batch.rows if conditional else random_slots(batch.noise["slot"], slots)
             fresh = low + (high - low) * batch.noise["box"] if "box" in batch.noise else batch.y
             anew = (batch.noise["restart"] < share).unsqueeze(-1)
             end = negatives(batch, torch.where(anew, fresh, buffer.take(chosen)))
@@ -200,7 +200,7 @@ class PersistentContrastiveDivergence(Method):
         if options.reinitialise_from == "uniform":
             noise["box"] = Noise("uniform", (size, model.y_box.dim))
         if not conditional:
-            noise["slot"] = Noise("uniform", (slots,))
+            noise["slot"] = Noise("uniform", (size + 1,))
         return train(model, loss, noise)
 
     @classmethod
