@@ -125,7 +125,7 @@ class FactorGraph:
         length, count = self.num_variables, self.num_values
         if count < 2:
             raise invalid("K", count, "2 values at least, so that an answer can be incorrect")
-        beta = torch.as_tensor(beta).to(self.unary)
+        beta = self._temperature(beta)
         collected, messages = self._collected(beta)
         own, entering = self._along(y)
         y = y.expand(own.shape)
@@ -147,7 +147,7 @@ class FactorGraph:
             beta: inverse temperature(s) in [0, inf] that broadcast with the batch; at inf the answer of least energy.
             uniform: uniforms on [0, 1), (*sample, *batch, T, K).
         """
-        beta = torch.as_tensor(beta).to(self.unary).unsqueeze(-1)
+        beta = self._temperature(beta).unsqueeze(-1)
         collected, _ = self._collected(beta.squeeze(-1))
         gumbel = -torch.log(-torch.log(uniform.clamp_min(torch.finfo(uniform.dtype).tiny)))
 
@@ -157,10 +157,13 @@ class FactorGraph:
 
         return self._assigned(collected, drawn)
 
+    def _temperature(self, beta: Beta) -> torch.Tensor:
+        return torch.as_tensor(beta, dtype=self.unary.dtype, device=self.unary.device)
+
     def _collected(self, beta: Beta) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """Upward. For each variable the energy of each of its values with all that hangs below, (*batch, K); and what
         each but the root tells its parent, (*batch, K) over the parent's values."""
-        beta = torch.as_tensor(beta).unsqueeze(-1)
+        beta = self._temperature(beta).unsqueeze(-1)
         collected = list(self.unary.expand(*self.batch_shape, -1, -1).unbind(-2))
         messages = []
         for t in range(self.num_variables - 1, 0, -1):

@@ -85,8 +85,9 @@ class GraphModel(EnergyModel):
         """
         from .prob.graph_gibbs import GraphGibbsBoltzmann
 
-        inverse_temperature = torch.as_tensor(self.beta if beta is None else beta).reshape(-1, 1)
-        return GraphGibbsBoltzmann(self.graph(x), inverse_temperature, self.space)
+        graph = self.graph(x)
+        inverse_temperature = torch.as_tensor(self.beta if beta is None else beta, dtype=graph.unary.dtype)
+        return GraphGibbsBoltzmann(graph, inverse_temperature.reshape(-1, 1), self.space)
 
     def fit_beta(self) -> torch.Tensor:
         from .calibration import fit_graph_beta

@@ -10,9 +10,12 @@ from .catalogue import describe
 from .evaluation import Evaluation
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     import pandas as pd
 
     from ..model import Model
+    from ..spaces import Space
     from ..tasks.base import Task
     from .measured import Measured
     from .observed import Observed
@@ -95,15 +98,13 @@ def checked_tasks(model: Model, task: Task | Sequence[Task]) -> tuple[Task, ...]
 def _measure(observed: Observed) -> tuple[dict[str, Measured], dict[str, str]]:
     import numpy as np
 
-    from . import angles, distances, held_out_sets, inference, likelihood, sharpness, spending, sublevel
     from .measured import Measured, NotMeasured
 
     model, evaluation = observed.model, observed.evaluation
-    homes = (likelihood, distances, sublevel, angles, inference, sharpness, spending, held_out_sets)
     nothing = np.full(model.num_replicates, np.nan)
     measured: dict[str, Measured] = {}
     notes: dict[str, str] = {}
-    for group in (group for home in homes for group in home.GROUPS):
+    for group in (group for home in _homes(observed.tasks[0].y_space) for group in home.GROUPS):
         names = group.names(evaluation)
         try:
             found = group.measure(observed)
@@ -114,6 +115,28 @@ def _measure(observed: Observed) -> tuple[dict[str, Measured], dict[str, str]]:
             if found[name].note:
                 notes[name] = found[name].note
     return measured, notes
+
+
+def _homes(space: Space) -> tuple[ModuleType, ...]:
+    """The modules whose metrics are of answers in that space."""
+    from ..spaces import Discrete
+    from . import (
+        angles,
+        decisions,
+        distances,
+        held_out_sets,
+        inference,
+        latents,
+        likelihood,
+        sharpness,
+        spending,
+        sublevel,
+        traces,
+    )
+
+    if isinstance(space, Discrete):
+        return likelihood, decisions, spending
+    return likelihood, distances, latents, sublevel, angles, inference, sharpness, traces, spending, held_out_sets
 
 
 def _row(replicate: int, name: str, values: Measured, unit: str, known: bool) -> dict[str, Any]:

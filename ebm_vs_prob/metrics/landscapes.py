@@ -10,13 +10,13 @@ import torch
 
 from ..energies import energy_in_blocks
 from ..errors import NoExactReference, NotNormalised
+from ..spaces import Box
 from .evaluate import checked_tasks
 from .evaluation import Evaluation
 from .observed import Observed
 
 if TYPE_CHECKING:
     from ..model import Model
-    from ..spaces import Box
     from ..tasks.base import Task
 
 #: Nodes along each axis of the energy's grid.
@@ -32,9 +32,9 @@ def landscapes(
     """Arrays of each replicate, float32, for a report that never sees a model.
 
     `axis_0` and `axis_1` (1-D) and `energy` (len axis_0, len axis_1): over y_0 and y_1 of an unconditional task in two
-    dimensions, over x and y where both are numbers; absent otherwise. `data_x` (m, dx) and `data_y` (m, dy) are
-    held-out pairs; `answers_x`, `answers_y` what descent by line search found, `samples_x`, `samples_y` what the
-    model drew; absent where it cannot. `observed` as in `evaluate`.
+    dimensions, over x and y where both are numbers; absent otherwise. `data_x` (m, dx) and `data_y` (m, dy), or symbols
+    (m, T), are held-out pairs; `answers_x`, `answers_y` what inference found, `samples_x`, `samples_y` what the model
+    drew; absent where it cannot. `observed` as in `evaluate`.
     """
     observed = observed or Observed(model, checked_tasks(model, tasks), evaluation or Evaluation())
     arrays: list[dict[str, np.ndarray]] = [{} for _ in range(model.num_replicates)]
@@ -49,6 +49,8 @@ def landscapes(
 
 def _add_energy(observed: Observed, arrays: list[dict[str, np.ndarray]]) -> None:
     x_box: Any = observed.tasks[0].x_space
+    if not isinstance(observed.tasks[0].y_space, Box):
+        return
     y_axis = observed.placed(_axis(observed.box))
     if (x_box.dim, observed.box.dim) == (0, 2):
         first = y_axis
@@ -85,7 +87,7 @@ def _add_sets(arrays: list[dict[str, np.ndarray]], name: str, x: torch.Tensor, y
 
 def _add(arrays: list[dict[str, np.ndarray]], name: str, x: torch.Tensor, y: torch.Tensor) -> None:
     for r, row in enumerate(arrays):
-        row[f"{name}_x"], row[f"{name}_y"] = _float32(x[r]), _float32(y[r])
+        row[f"{name}_x"], row[f"{name}_y"] = _float32(x[r]), _float32(y[r].reshape(y.shape[1], -1))
 
 
 def _float32(value: torch.Tensor) -> np.ndarray:

@@ -18,6 +18,7 @@ from .measured import NotMeasured
 if TYPE_CHECKING:
     from ..model import Answers, Model
     from ..samplers.draws import Draws
+    from ..spaces import Box
 
 #: Held-out answers drawn at each input of a conditional task, for quantiles of the energy.
 ANSWERS_PER_INPUT = 256
@@ -37,8 +38,16 @@ class Observed:
         self.tasks = tuple(tasks)
         self.evaluation = evaluation
         self.replicates = model.num_replicates
-        self.box = model.y_box
         self.conditional = tasks[0].x_space.dim > 0
+
+    @property
+    def box(self) -> Box:
+        """The y-box.
+
+        Raises:
+            ValueError: the answers are discrete.
+        """
+        return self.model.y_box
 
     @property
     def thickness(self) -> np.ndarray:
@@ -83,6 +92,11 @@ class Observed:
         """What the model's own inference finds by line search, (R, K, starts, ...)."""
         e = self.evaluation
         return self.model.infer(self.inputs, e.starts, e.seed, max_steps=e.max_steps, tolerance=e.tolerance)
+
+    @cached_property
+    def decided(self) -> torch.Tensor:
+        """The one answer of least energy at every held-out x of discrete answers, (R, N, ...) int64 on the CPU."""
+        return self.model.infer(self.test[0], 1).y[:, :, 0].cpu()
 
     @cached_property
     def answered(self) -> np.ndarray:
@@ -142,10 +156,10 @@ class Observed:
     def gibbs_log_density(self) -> np.ndarray:
         """-beta E - ln Z of the held-out pairs, (R, N) nats; of the first 32 where each x has a partition of its own
         over more than one dimension."""
-        dear = self.conditional and self.box.dim > 1
+        dear = self.conditional and self.estimates_partitions and self.box.dim > 1
         x, y = (part[:, : IMPORTANCE_PAIRS if dear else None] for part in self.test)
         with torch.no_grad():
-            return as_numpy(self.model.gibbs(x).log_prob(self.placed(y)))
+            return as_numpy(self.model.gibbs(x).log_prob(y))
 
     @cached_property
     def partition_note(self) -> str:

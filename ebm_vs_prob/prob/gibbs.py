@@ -72,7 +72,7 @@ class GibbsBoltzmann(TorchDistribution):
         )
         if x.ndim < 1:
             raise invalid("x.shape", tuple(x.shape), "(*n, dx)")
-        beta = torch.as_tensor(beta).to(x)
+        beta = torch.as_tensor(beta, dtype=x.dtype, device=x.device)
         if validate_args is not False and not bool(((beta > 0) & beta.isfinite()).all()):
             raise invalid("beta", beta.tolist(), "finite numbers > 0")
         try:

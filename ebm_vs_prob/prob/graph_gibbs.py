@@ -30,7 +30,7 @@ class GraphGibbsBoltzmann(TorchDistribution):
 
     def __init__(self, graph: FactorGraph, beta: torch.Tensor | float, space: Discrete) -> None:
         self.graph = graph
-        self.beta = torch.as_tensor(beta).to(graph.unary)
+        self.beta = torch.as_tensor(beta, dtype=graph.unary.dtype, device=graph.unary.device)
         self.space = space
         super().__init__(graph.batch_shape, torch.Size(space.event_shape), validate_args=False)
 
@@ -48,7 +48,10 @@ class GraphGibbsBoltzmann(TorchDistribution):
 
     def log_prob(self, value: torch.Tensor) -> torch.Tensor:
         """-beta E(x, y) - ln Z(x) in nats for y (*sample, *batch, *event) int64: (*sample, *batch)."""
-        return -self.beta * self.graph.energy(self.space.to_variables(value)) - self.log_partition()[0]
+        return -self.beta * self.graph.energy(self._variables(value)) - self.log_partition()[0]
+
+    def _variables(self, value: torch.Tensor) -> torch.Tensor:
+        return self.space.to_variables(value.to(self.graph.unary.device))
 
     @torch.no_grad()
     def sample(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..factor_graphs import FactorGraph
 
 #: What an entry of x is without noise, by its label.
-MEANS = (-1.0, 0.0, 1.0)
+MEANS = (-1.5, 0.0, 1.5)
 #: Probability of each label at the first place.
 INITIAL = (0.5, 0.3, 0.2)
 #: Probability of the next label, by row the label before it: most stay, and of the others the next one up is likelier.

@@ -1,0 +1,75 @@
+"""Discrete answers: how often the answer of least energy is wrong, what that costs, and whether its chance is known.
+
+All held-out pairs are used. A replicate whose energies are not finite has no answer, and so no value.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from .measured import Group, Measured, mean, named, share
+from .observed import Observed, as_numpy
+
+if TYPE_CHECKING:
+    from ..spaces import Discrete
+    from ..tasks.base import Reference
+
+#: Equal bins of confidence.
+BINS = 15
+
+
+def decisions(observed: Observed) -> dict[str, Measured]:
+    """Answers that are wrong, symbols of them that are, and what is lost against the Bayes answer.
+
+    The loss is max_y P(y | x) - P(answer | x) under the exact posterior, so that the noise of the labels does not
+    scatter it: 0 for the truth, and never below.
+    """
+    wrong = _wrong(observed).double()
+    lost = observed.by_task(lambda r, task: _lost(task.reference, observed.test[0][r], observed.decided[r]))
+    blank = np.where(observed.answered, 0.0, np.nan)[:, None]
+    return {
+        "error_rate": share(as_numpy(wrong.amax(2)) + blank),
+        "hamming_distance": mean(as_numpy(wrong.mean(2)) + blank),
+        "excess_error": mean(as_numpy(lost) + blank),
+    }
+
+
+def calibration(observed: Observed) -> dict[str, Measured]:
+    """Σ_b (n_b / n) |accuracy_b - confidence_b| over 15 equal bins of confidence (Guo et al. 2017, eq. 3).
+
+    Confidence is the probability of the answer of least energy, as a whole, under exp(-beta E) / Z. The error is that
+    of the bins' accuracies, whose scatter also keeps a calibrated model above 0.
+    """
+    with torch.no_grad():
+        confidence = as_numpy(observed.model.gibbs(observed.test[0]).log_prob(observed.decided).exp())
+    right = as_numpy(~_wrong(observed).any(2))
+    bins = np.clip(np.ceil(np.nan_to_num(confidence) * BINS).astype(int) - 1, 0, BINS - 1)
+    value, variance = np.zeros(len(right)), np.zeros(len(right))
+    for b in range(BINS):
+        inside = bins == b
+        count = np.maximum(inside.sum(1), 1)
+        weight, accuracy = inside.mean(1), (right * inside).sum(1) / count
+        value += weight * np.abs(accuracy - (confidence * inside).sum(1) / count)
+        variance += weight**2 * accuracy * (1 - accuracy) / count
+    value = np.where(observed.answered, value, np.nan)
+    return {"expected_calibration_error": Measured(value, np.sqrt(variance), np.full(len(value), right.shape[1]))}
+
+
+def _wrong(observed: Observed) -> torch.Tensor:
+    """Which symbols of the answers are not the held-out ones, (R, N, T) bool."""
+    space: Discrete = observed.tasks[0].y_space
+    return space.to_variables(observed.decided) != space.to_variables(observed.test[1])
+
+
+def _lost(reference: Reference, x: torch.Tensor, decided: torch.Tensor) -> torch.Tensor:
+    best = reference.answers(x)[:, 0]
+    return reference.log_prob(x, best).exp() - reference.log_prob(x, decided).exp()
+
+
+GROUPS = (
+    Group(named("error_rate", "hamming_distance", "excess_error"), decisions),
+    Group(named("expected_calibration_error"), calibration),
+)
