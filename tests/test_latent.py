@@ -270,6 +270,51 @@ def test_answers_come_with_their_latent(method, task):
     assert (again.free_energy <= model.energy(x, y).double() + 1e-4).all()
 
 
+def of_joint(model, x, found):
+    """E(x, y, z) of answers (R, n, starts, ...) by the method's own formula, written out."""
+    module, x = model.module, x.to(model.setting.dtype).expand(model.num_replicates, -1, -1).unsqueeze(2)
+    if model.method.name == "latent_clustering":
+        places = module.places(x).expand(*found.y.shape[:-1], -1, -1)
+        own = places.gather(-2, found.z[..., None, None].expand(*found.z.shape, 1, found.y.shape[-1])).squeeze(-2)
+        return 0.5 * (found.y - own).square().sum(-1)
+    if model.method.name == "sparse_coding":
+        code = torch.einsum("rdk,rnsk->rnsd", module.columns(), found.z)
+        misfit = found.y - module.head(x) - code
+        return 0.5 * misfit.square().sum(-1) + module.l1.reshape(-1, 1, 1) * found.z.abs().sum(-1)
+    misfit = found.y - module.energy.decode(x, found.z)
+    return 0.5 * misfit.square().sum(-1) + module.energy.latent_cost(found.z)
+
+
+@pytest.mark.parametrize("rule", ["line_search", "lbfgs"])
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("latent_free_energy", {}),
+        ("latent_free_energy", {"decoder": "angle"}),
+        ("latent_free_energy", {"beta": 2.0}),
+        ("latent_clustering", {}),
+        ("sparse_coding", {"atoms": 4}),
+    ],
+    ids=str,
+)
+def test_joint_answers_minimise_over_y_and_z_at_once(method, options, rule):
+    """All three energies are ½ |y - g(x, z)|² and a cost of z that is 0 somewhere: their least value is 0."""
+    task = evp.get_task("circle" if "decoder" in options else "three_curves")
+    budget = evp.Budget(steps=20, batch_size=16, examples=40)
+    model = evp.fit(method, task, seeds=[0, 1], budget=budget, dtype=torch.float64, **options)
+    x, _ = task.sample(3, split="test")
+    found = model.infer(x, n_starts=4, step_rule=rule, max_steps=400, tolerance=1e-7, jointly=True)
+    assert found.z.shape[:3] == found.energy.shape == (2, 3, 4)
+    torch.testing.assert_close(found.energy, of_joint(model, x, found), atol=1e-9, rtol=0)
+    # Where the box holds g it can be reached; sparse coding has to give up its z for that, by ever smaller steps.
+    assert found.energy.median() < (1e-3 if method == "sparse_coding" else 1e-9)
+    assert found.converged.double().mean() > 0.8
+    start = model.infer(x, n_starts=4, step_rule=rule, max_steps=1, jointly=True)
+    assert (found.energy <= start.energy + 1e-12).all()
+    if "decoder" in options:
+        assert found.z.abs().max() <= math.pi
+
+
 @pytest.mark.parametrize(("option", "message"), [({"low": 3.0}, "low < high"), ({"nodes": 1}, "nodes = 1")])
 def test_bad_latent_options(option, message):
     with pytest.raises(ValueError, match=message):

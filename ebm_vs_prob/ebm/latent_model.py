@@ -64,9 +64,9 @@ class LatentVariableModel(EnergyModel):
     ) -> Answers:
         """Answers with their z, from `n_starts` uniform points of the y-box: as `Model.infer`, and
 
-        either y by minimising the free energy F(x, .), in which z is minimised or summed out at every step, and the best
-        z of that y; or, `jointly`, y and z by minimising E(x, ., .) over both at once from the best z of each start.
-        The energy returned is what was minimised; `tolerance` is then of moves of (y, z).
+        either y by minimising the free energy F(x, .), in which z is minimised or summed out at every step, and the
+        best z of that y; or, `jointly`, y and z by minimising E(x, ., .) over both at once from the best z of each
+        start. The energy returned is what was minimised; `tolerance` is then of moves of (y, z).
 
         Raises:
             ValueError: a bad count, rule, step or tolerance.

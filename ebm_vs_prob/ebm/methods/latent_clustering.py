@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -13,10 +13,11 @@ from ...errors import invalid
 from ...free_energies import free_energy
 from ...latent_inference import LatentAnswers
 from ...method import Method, MethodOptions, Setting
-from ...model import Answers, EnergyModel, Model, Training
+from ...model import Model, Training
 from ...options import PER_REPLICATE, ExtendedFloat
 from ...registry import METHODS
 from ...training import Batch, train, training_data
+from ..latent_model import JointSearch, LatentVariableModel
 from ..regularisers import RegularisedOptions
 
 
@@ -74,23 +75,38 @@ class ClusteringEnergy(nn.Module):
         return LatentAnswers(which, lowest, lowest.isfinite())
 
 
-class ClusteringModel(EnergyModel):
-    """An energy whose z is one of K places: `infer` finds (y, z) together."""
+class _AtPlace(nn.Module):
+    """E(., ., k) as a replicated energy of y, for descent: its `x` is the place c_k(x) itself."""
+
+    def __init__(self, replicates: int) -> None:
+        super().__init__()
+        self.num_replicates = replicates
+
+    def forward(self, place: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return 0.5 * (y - place).square().sum(-1)
+
+
+class ClusteringModel(LatentVariableModel):
+    """An energy whose z is one of K places: `infer` finds (y, z)."""
 
     module: ClusteringEnergy
 
-    def infer_latent(self, x: torch.Tensor, y: torch.Tensor) -> LatentAnswers:
-        """z (R, n) int64 of lowest energy at each (x, y), and F_inf (R, n).
+    def decoded(self, x: torch.Tensor) -> torch.Tensor:
+        """The places c_k(x), (R, n, K, dy), of x (n, dx) or (R, n, dx).
 
         Raises:
             ValueError: shapes that do not fit the task's spaces, or non-finite values.
         """
-        return self.module.infer_latent(*self._paired(x, y))
+        x = self._placed("x", x)
+        with torch.no_grad():
+            return self.module.places(x).expand(-1, x.shape[1], -1, -1)
 
-    def infer(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> Answers:
-        found = super().infer(x, *args, **kwargs)
-        latent = self.module.infer_latent(self._placed("x", x).unsqueeze(2), found.y).z
-        return Answers(found.y, latent, found.energy, found.steps, found.converged)
+    def _joint_search(self, x: torch.Tensor, y: torch.Tensor) -> JointSearch:
+        # Whatever z a start has, y then goes to its place, and no other is nearer there: z need not be assigned again.
+        nearest = self.module.infer_latent(x, y).z
+        places = self.module.places(x).expand(*y.shape[:-1], -1, -1)
+        place = places.gather(-2, nearest[..., None, None].expand(*nearest.shape, 1, y.shape[-1])).squeeze(-2)
+        return JointSearch(_AtPlace(len(y)), place, y[..., :0], (0.0, 0.0), lambda _: nearest)
 
 
 @METHODS.register

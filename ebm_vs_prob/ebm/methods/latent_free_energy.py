@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Self, cast
+import math
+from typing import Annotated, ClassVar, Self, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -11,14 +12,18 @@ from torch import nn
 from ...energies import Network, box_dims
 from ...errors import invalid
 from ...latent_energies import FULL_TURN, Decoder, DecoderName, FreeEnergy, JoinedEnergy, build_decoder
-from ...latent_inference import LatentAnswers, latent_nodes
+from ...latent_inference import latent_nodes
 from ...method import Method, MethodOptions, Setting
-from ...model import Answers, EnergyModel, Model, Training
+from ...model import Model, Training
 from ...options import PER_REPLICATE, ExtendedFloat
 from ...registry import METHODS
 from ...replicated import replicated
 from ...training import Batch, Noise, Traces, train
+from ..latent_model import JointSearch, LatentVariableModel
 from ..regularisers import RegularisedOptions
+
+#: Values of a continuous z that are decoded to show where it leads.
+DECODED = 512
 
 
 class LatentFreeEnergyOptions(RegularisedOptions):
@@ -58,34 +63,47 @@ class LatentFreeEnergyOptions(RegularisedOptions):
         return self
 
 
-class LatentModel(EnergyModel):
-    """An energy with a latent variable: `infer` finds (y, z) together."""
+class _OfAnswerAndLatent(nn.Module):
+    """E(x, ., .) as a replicated energy of (y, z) side by side."""
+
+    def __init__(self, energy: nn.Module, y_dim: int) -> None:
+        super().__init__()
+        self.energy, self.y_dim = energy, y_dim
+        self.num_replicates = cast("int", energy.num_replicates)
+
+    def forward(self, x: torch.Tensor, yz: torch.Tensor) -> torch.Tensor:
+        energy: torch.Tensor = self.energy(x, yz[..., : self.y_dim], yz[..., self.y_dim :])
+        return energy
+
+
+class LatentModel(LatentVariableModel):
+    """An energy whose z is continuous: `infer` finds (y, z), `infer_latent` takes `max_steps` of its descent."""
 
     module: FreeEnergy
 
-    def infer_latent(self, x: torch.Tensor, y: torch.Tensor, max_steps: int = 200) -> LatentAnswers:
-        """z (R, n, dz) of lowest energy at each (x, y), F_inf (R, n) and whether the descent converged.
-
-        Raises:
-            ValueError: shapes that do not fit the task's spaces, or non-finite values.
-        """
-        return self.module.infer_latent(*self._paired(x, y), max_steps=max_steps)
+    def _joint_search(self, x: torch.Tensor, y: torch.Tensor) -> JointSearch:
+        free = self.module
+        start = free.infer_latent(x.expand(*y.shape[:-1], -1), y).z
+        if not free.energy.periodic:
+            return JointSearch(_OfAnswerAndLatent(free.energy, y.shape[-1]), x, start, free.bounds, lambda z: z)
+        low, turn = free.bounds[0], free.bounds[1] - free.bounds[0]
+        energy, anywhere = _OfAnswerAndLatent(free.energy, y.shape[-1]), (-math.inf, math.inf)
+        return JointSearch(energy, x, start, anywhere, lambda z: (z - low).remainder(turn) + low)
 
     def decoded(self, x: torch.Tensor) -> torch.Tensor:
-        """g(x, z) at every node of z: (R, n, m, dy), what the model takes for answers to x (n, dx) or (R, n, dx).
+        """g(x, z) over z: (R, n, m, dy), what the model takes for answers to x (n, dx) or (R, n, dx).
+
+        z runs over the nodes; where they are only starts of a descent on one z, over a grid of `DECODED` at least.
 
         Raises:
             ValueError: an energy of the user's own, which decodes nothing, or shapes that do not fit.
         """
-        if not isinstance(self.module.energy, Decoder):
+        energy, nodes = self.module.energy, self.module.nodes
+        if not isinstance(energy, Decoder):
             raise invalid("energy", self.setting.network, "None: only the package's own decoders decode a latent")
-        return self.module.energy.decoded(self._placed("x", x), self.module.nodes)
-
-    def infer(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> Answers:
-        found = super().infer(x, *args, **kwargs)
-        given = self._placed("x", x).unsqueeze(2)
-        latent = self.module.infer_latent(given, found.y).z
-        return Answers(found.y, latent, found.energy, found.steps, found.converged)
+        if self.module.refine and nodes.shape[1] == 1 and len(nodes) < DECODED:
+            nodes = latent_nodes(DECODED, 1, self.module.bounds).to(nodes)
+        return energy.decoded(self._placed("x", x), nodes)
 
 
 @METHODS.register

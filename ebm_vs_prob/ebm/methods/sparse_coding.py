@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, ClassVar, cast
 
 import torch
@@ -11,11 +12,12 @@ from torch import nn
 from ...energies import ReplicatedMLP, build_head, distinct
 from ...latent_inference import LatentAnswers
 from ...method import Method, MethodOptions, Setting
-from ...model import Answers, EnergyModel, Model, Training
+from ...model import Model, Training
 from ...options import PER_REPLICATE
 from ...registry import METHODS
 from ...seeding import torch_generator
 from ...training import Batch, train
+from ..latent_model import JointSearch, LatentVariableModel
 from ..regularisers import RegularisedOptions
 
 
@@ -98,23 +100,32 @@ class SparseCodingEnergy(nn.Module):
         return LatentAnswers(z.reshape(*shape, -1), energy.reshape(shape), converged.reshape(shape))
 
 
-class SparseCodingModel(EnergyModel):
-    """An energy whose z is a sparse vector: `infer` finds (y, z) together."""
+class _OfParts(nn.Module):
+    """E(x, ., .) as a replicated energy of (y, z⁺, z⁻) with z = z⁺ - z⁻: smooth where the parts are >= 0."""
+
+    def __init__(self, energy: SparseCodingEnergy) -> None:
+        super().__init__()
+        self.energy = energy
+        self.num_replicates = energy.num_replicates
+
+    def forward(self, x: torch.Tensor, parts: torch.Tensor) -> torch.Tensor:
+        y, positive, negative = parts.split([self.energy.y_dim, self.energy.atoms, self.energy.atoms], -1)
+        residual = self.energy.residual(x, y)
+        misfit = residual - torch.bmm((positive - negative).flatten(1, -2), self.energy.columns().mT)
+        cost = self.energy.l1.reshape(-1, 1) * (positive + negative).sum(-1).flatten(1)
+        return (0.5 * misfit.square().sum(-1) + cost).reshape(parts.shape[:-1])
+
+
+class SparseCodingModel(LatentVariableModel):
+    """An energy whose z is a sparse vector: `infer` finds (y, z)."""
 
     module: SparseCodingEnergy
 
-    def infer_latent(self, x: torch.Tensor, y: torch.Tensor) -> LatentAnswers:
-        """z (R, n, K) of lowest energy at each (x, y), and F_inf (R, n).
-
-        Raises:
-            ValueError: shapes that do not fit the task's spaces, or non-finite values.
-        """
-        return self.module.infer_latent(*self._paired(x, y))
-
-    def infer(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> Answers:
-        found = super().infer(x, *args, **kwargs)
-        latent = self.module.infer_latent(self._placed("x", x).unsqueeze(2), found.y).z
-        return Answers(found.y, latent, found.energy, found.steps, found.converged)
+    def _joint_search(self, x: torch.Tensor, y: torch.Tensor) -> JointSearch:
+        code = self.module.infer_latent(x, y).z
+        parts = torch.cat([code.clamp_min(0.0), (-code).clamp_min(0.0)], -1)
+        atoms = self.module.atoms
+        return JointSearch(_OfParts(self.module), x, parts, (0.0, math.inf), lambda u: u[..., :atoms] - u[..., atoms:])
 
 
 @METHODS.register
