@@ -22,10 +22,10 @@ SIGN = 0.05
 TINY = evp.Budget(steps=4, batch_size=8, examples=32)
 
 
-def gaussian_fit(name: str, dim: int, steps: int = 70, learning_rate: float = 0.03) -> evp.Model:
+def gaussian_fit(name: str, dim: int, steps: int = 70, learning_rate: float = 0.03, **options) -> evp.Model:
     """On 64 draws of N(0, I), from curvature 0.3: a sign needs few."""
     budget = evp.Budget(steps=steps, batch_size=64, examples=64)
-    options = {"learning_rate": learning_rate} | ({} if name == "energy_loss" else {"descent_steps": 2})
+    options |= {"learning_rate": learning_rate} | ({} if name == "energy_loss" else {"descent_steps": 2})
     return evp.fit(name, gaussian(dim), seeds=[0, 1], energy=Quadratic, budget=budget, **options)
 
 
@@ -49,6 +49,19 @@ def test_a_flipped_sign_in_the_loss_fails_that_check(name, monkeypatch):
     right = getattr(losses, name)
     monkeypatch.setattr(losses, name, lambda good, bad, *rest: right(-good, -bad, *rest))
     assert (mean_curvature(gaussian_fit(name, 2, learning_rate=0.05), 2) < SIGN).all()
+
+
+@pytest.mark.slow
+def test_the_square_losses_fix_the_depth_of_the_energy_and_not_its_curvature():
+    """E and m times 3 make the loss 9 times as large, so the curvature found is proportional to m; and it falls with d."""
+    curvature = {
+        (dim, margin): float(mean_curvature(gaussian_fit("square_square", dim, steps=250, margin=margin), dim).mean())
+        for dim, margin in ((2, 1.0), (8, 1.0), (8, 3.0))
+    }
+    assert curvature[8, 3.0] == pytest.approx(3 * curvature[8, 1.0], rel=0.2)
+    assert curvature[8, 1.0] < 0.6 * curvature[2, 1.0]
+    depth = {dim: 0.5 * dim * curvature[dim, 1.0] for dim in (2, 8)}
+    assert all(0.05 < value < 0.5 for value in depth.values())
 
 
 @pytest.mark.parametrize("name", ["energy_loss", "perceptron", "lvq2"])

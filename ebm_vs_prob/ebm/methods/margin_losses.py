@@ -149,7 +149,12 @@ class MinimumClassificationError(DistanceScaledMethod):
 
 @METHODS.register
 class SquareSquare(DistanceScaledMethod):
-    """E(x, y)² + ((m s - E(x, y'))₊)² over incorrect answers y' (LeCun et al. 2006, table 1): margin m."""
+    """E(x, y)² + ((m s - E(x, y'))₊)² over incorrect answers y' (LeCun et al. 2006, table 1): margin m.
+
+    The squares fix the energy's scale, which no other loss of the table does: every answer is held at 0 and every other
+    at m, so that m sets the depth of the energy whatever the dimension. On N(0, I) the answers' own energies are of the
+    order of curvature times d / 2, so the curvature found is proportional to m and falls like m / d.
+    """
 
     name = "square_square"
     summary = "squared energy of the answer, squared shortfall of incorrect ones below m (LeCun et al. 2006)"
@@ -163,7 +168,10 @@ class SquareSquare(DistanceScaledMethod):
 
 @METHODS.register
 class SquareExponential(DistanceScaledMethod):
-    """E(x, y)² + gamma s e^{-E(x, y')} over incorrect answers y' (LeCun et al. 2006, table 1): any margin > 0."""
+    """E(x, y)² + gamma s e^{-E(x, y')} over incorrect answers y' (LeCun et al. 2006, table 1): any margin > 0.
+
+    As with `square_square` the depth is fixed, here by gamma, and the curvature found on N(0, I) falls like 1 / d.
+    """
 
     name = "square_exponential"
     summary = "squared energy of the answer, exponential push on incorrect ones (LeCun et al. 2006)"
