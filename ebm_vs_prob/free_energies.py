@@ -50,7 +50,7 @@ def free_energy(energies: Any, beta: Any, dim: int, log_weights: Any = None) -> 
 
     present = log_w > -math.inf
     low = torch.where(present, e, math.inf).amin(-1, keepdim=True)
-    if bool((b == math.inf).all()):
+    if e.shape[-1] == 1 or bool((b == math.inf).all()):
         return low.squeeze(-1).expand(torch.broadcast_shapes(low.shape[:-1], b.shape[:-1]))
     weight = log_w.exp()
     mean = (weight * torch.where(present, e, 0.0)).sum(-1, keepdim=True)

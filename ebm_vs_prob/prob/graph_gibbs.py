@@ -21,7 +21,9 @@ class GraphGibbsBoltzmann(TorchDistribution):
     The batch shape is the graph's, the event shape that of the answers: () for labels, (T,) for sequences.
 
     Args:
-        graph: the energies. beta: inverse temperature(s), one over the energy's unit, broadcasting with the batch.
+        graph: the energies.
+        beta: inverse temperature(s), one over the energy's unit, broadcasting with the batch. Where NaN, as of a
+            replicate whose training failed, log-probabilities are NaN and draws mean nothing; the others have theirs.
         space: the answers' space.
     """
 
@@ -31,6 +33,7 @@ class GraphGibbsBoltzmann(TorchDistribution):
     def __init__(self, graph: FactorGraph, beta: torch.Tensor | float, space: Discrete) -> None:
         self.graph = graph
         self.beta = torch.as_tensor(beta, dtype=graph.unary.dtype, device=graph.unary.device)
+        self._known_beta = torch.where(self.beta.isnan(), 1.0, self.beta)
         self.space = space
         super().__init__(graph.batch_shape, torch.Size(space.event_shape), validate_args=False)
 
@@ -43,7 +46,7 @@ class GraphGibbsBoltzmann(TorchDistribution):
 
     def log_partition(self) -> tuple[torch.Tensor, torch.Tensor]:
         """ln Σ_y exp(-beta E) in nats, and its error, 0: both of the batch shape. Differentiable in the energies."""
-        value = self.graph.log_answers - self.beta * self.graph.free_energy(self.beta)
+        value = self.graph.log_answers - self.beta * self.graph.free_energy(self._known_beta)
         return value, torch.zeros_like(value)
 
     def log_prob(self, value: torch.Tensor) -> torch.Tensor:
@@ -81,7 +84,7 @@ class GraphGibbsBoltzmann(TorchDistribution):
             shape = (*sample_shape, *batch[1:], *each)
             drawn = [torch.rand(shape, generator=generator, dtype=torch.float64) for generator in generators]
             uniform = torch.stack(drawn, len(sample_shape))
-        return self.space.from_variables(self.graph.sample(self.beta, uniform.to(self.graph.unary.device)))
+        return self.space.from_variables(self.graph.sample(self._known_beta, uniform.to(self.graph.unary.device)))
 
 
 __all__ = ["GraphGibbsBoltzmann"]

@@ -1,0 +1,366 @@
+"""Models of labels and of chains: the tutorial's losses on them, inference, temperature, metrics, users' energies."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import scipy.stats
+import torch
+from torch import nn
+
+import ebm_vs_prob as evp
+from ebm_vs_prob.ebm import losses
+from ebm_vs_prob.ebm.losses import TUTORIAL_LOSSES
+from ebm_vs_prob.errors import NotNormalised
+from ebm_vs_prob.factor_graphs import FactorGraph
+from ebm_vs_prob.graph_energies import GraphEnergy
+from ebm_vs_prob.testing import check_method
+
+PARAMETERS = {"margin": 1.0, "ceiling": 0.7, "strength": 0.5, "beta": 2.0}
+WITH_MARGIN = [name for name, loss in TUTORIAL_LOSSES.items() if loss.margin in ("m", "> 0")]
+SHORT = evp.Budget(steps=80, batch_size=32, examples=600)
+TINY = evp.Budget(steps=2, batch_size=8, examples=32)
+
+
+def classes(**options: float) -> evp.Task:
+    return evp.get_task("gaussian_classes", **options)
+
+
+def chain(length: int = 4, **options: float) -> evp.Task:
+    return evp.get_task("labelled_chain", length=length, **options)
+
+
+def value_of(model: evp.Model, metric: str) -> float:
+    """The median over replicates."""
+    table = evp.evaluate(model, model.tasks[0])
+    return float(table[table["metric"] == metric]["value"].median())
+
+
+# ---- losses --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", TUTORIAL_LOSSES)
+@pytest.mark.parametrize("length", [1, 3])
+def test_on_a_graph_a_loss_is_that_of_its_answers_enumerated(name, length):
+    generator = torch.Generator().manual_seed(length)
+    graph = FactorGraph(
+        torch.randn(2, 5, length, 3, generator=generator, dtype=torch.float64),
+        torch.randn(2, 1, length - 1, 3, 3, generator=generator, dtype=torch.float64),
+    )
+    answers = torch.tensor(list(itertools.product(range(3), repeat=length)))
+    right = torch.randint(len(answers), (2, 5), generator=generator)
+    energies = graph.energy(answers[:, None, None]).movedim(0, -1)
+    loss = TUTORIAL_LOSSES[name]
+    given = {key: PARAMETERS[key] for key in loss.parameters}
+    expected = loss.on_labels(energies, right, **given)
+    torch.testing.assert_close(loss.on_graph(graph, answers[right], **given), expected)
+    columns = {key: torch.full((2, 1), value, dtype=torch.float64) for key, value in given.items()}
+    torch.testing.assert_close(loss.on_graph(graph, answers[right], **columns), expected)
+
+
+@pytest.mark.parametrize("name", WITH_MARGIN)
+def test_losses_with_a_margin_learn_to_decide_between_classes(name):
+    model = evp.fit(name, classes(), seeds=[0, 1, 2], budget=SHORT, learning_rate=0.02)
+    assert value_of(model, "excess_error") < 0.04
+
+
+@pytest.mark.parametrize("name", ["hinge", "negative_log_likelihood"])
+def test_losses_learn_chains_and_their_transitions(name):
+    task = chain()
+    model = evp.fit(name, task, budget=SHORT, learning_rate=0.05)
+    assert value_of(model, "excess_error") < 0.04
+    learned = model.module.transitions[0]
+    up, down = learned[[0, 1, 2], [1, 2, 0]].mean(), learned[[0, 1, 2], [2, 0, 1]].mean()
+    stay = learned.diagonal().mean()
+    assert stay < up < down
+
+
+def test_a_flipped_sign_in_a_loss_is_noticed(monkeypatch):
+    right = losses.hinge
+    flipped = losses.TutorialLoss(lambda good, bad, margin: right(-good, -bad, margin), "m", pairs=True)
+    monkeypatch.setitem(TUTORIAL_LOSSES, "hinge", flipped)
+    assert value_of(evp.fit("hinge", classes(), budget=SHORT, learning_rate=0.05), "excess_error") > 0.3
+
+
+def test_the_energy_loss_falls_without_bound_and_decides_badly():
+    model = evp.fit("energy_loss", classes(), budget=SHORT, learning_rate=0.05)
+    assert model.training.loss[0, -1] < -30
+    assert value_of(model, "excess_error") > 0.1
+
+
+def test_likelihood_reaches_the_exact_posterior():
+    budget = evp.Budget(steps=150, batch_size=256, examples=4000)
+    model = evp.fit("negative_log_likelihood", classes(), budget=budget, learning_rate=0.03, gibbs_beta=1.0)
+    assert value_of(model, "gibbs_gap") < 0.02
+
+
+def test_margins_of_the_worst_answer_flatten_where_none_has_a_majority():
+    """With every chance below one half a pair loss is least at a constant energy; the likelihood is not."""
+    task = chain(thickness=2.0)
+    x, _ = task.sample(2000, seed=1)
+    assert task.reference.log_prob(x, task.reference.answers(x)[:, 0]).exp().median() < 0.5
+    spread = {}
+    for name in ("hinge", "negative_log_likelihood"):
+        graph = evp.fit(name, task, budget=SHORT, learning_rate=0.05).graph(x[:200].float())
+        spread[name] = float((-graph.map(torch.neg).min_sum()[1] - graph.min_sum()[1]).median())
+    assert spread["hinge"] < 0.3 * spread["negative_log_likelihood"]
+
+
+# ---- the model -----------------------------------------------------------------------------------------------------
+
+
+class Scaled(GraphEnergy):
+    """The exact posterior's energy of R replicates, each times its own number."""
+
+    multiply_adds = 1.0
+
+    def __init__(self, task: evp.Task, scales: tuple[float, ...]) -> None:
+        super().__init__()
+        self.num_replicates, self.space, self.reference = len(scales), task.y_space, task.reference
+        self.scales = nn.Parameter(torch.tensor(scales, dtype=torch.float64))
+
+    def graph(self, x):
+        graph = self.reference.graph(x.double())
+        scales = self.scales.reshape(-1, 1, 1, 1)
+        return FactorGraph(scales * graph.unary, scales.unsqueeze(-1) * graph.pairwise)
+
+
+def scaled(task: evp.Task, *scales: float, **options: float) -> evp.Model:
+    """An energy-based model that is the truth but for the scale of its energies."""
+    options = {"learning_rate": 1e-9, **options}
+    return evp.fit(
+        "negative_log_likelihood", task, range(len(scales)), energy=lambda task: Scaled(task, scales), budget=TINY,
+        dtype=torch.float64, **options,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("task", [classes(thickness=0.7), chain()], ids=["labels", "chain"])
+def test_the_fitted_beta_undoes_the_scale_of_the_energy(task):
+    beta = scaled(task, 1.0, 10.0, 0.2).beta
+    assert float(beta[0]) == pytest.approx(1.0, abs=0.3)  # 256 validation pairs
+    for r, scale in enumerate((1.0, 10.0, 0.2)):
+        own = scaled(task, *[scale] * (r + 1)).beta[r]
+        assert float(beta[r]) == pytest.approx(float(own))
+        assert 0.6 < float(beta[r]) * scale < 1.6
+
+
+def test_a_given_beta_is_kept():
+    model = scaled(classes(), 1.0, gibbs_beta=3.0)
+    assert model.beta.tolist() == [3.0]
+    x, y = classes().sample(10)
+    energies = model.graph(x).unary[0, :, 0]
+    torch.testing.assert_close(model.gibbs(x).log_prob(y)[0], (-3 * energies).log_softmax(-1)[range(10), y])
+    assert float(model.gibbs(x).log_partition()[1].max()) == 0.0
+
+
+@pytest.mark.parametrize("task", [classes(thickness=0.7), chain(3)], ids=["labels", "chain"])
+def test_answers_are_bayes_and_draws_have_the_posteriors_law(task):
+    model = scaled(task, 2.0, gibbs_beta=0.5)
+    x, _ = task.sample(5, seed=3, split="test")
+    answers = model.infer(x, n_starts=2)
+    best = task.reference.answers(x)
+    assert torch.equal(answers.y[0], best.expand(-1, 2, *best.shape[2:]))
+    assert bool(answers.converged.all())
+    assert int(answers.steps.max()) == 0
+    torch.testing.assert_close(answers.energy[0, :, 0], model.energy(x, best[:, 0])[0])
+    n = 4000
+    drawn = model.sample(x, n)[0, 0]
+    distinct, counts = drawn.unique(dim=0, return_counts=True)
+    expected = n * task.reference.log_prob(x[:1].expand(len(distinct), -1), distinct).exp()
+    often = expected > 5
+    rest = [n - int(counts[often].sum()), n - float(expected[often].sum())]
+    assert scipy.stats.chisquare([*counts[often].tolist(), rest[0]], [*expected[often].tolist(), rest[1]]).pvalue > 1e-4
+
+
+def test_a_replicate_draws_the_same_alone_and_in_company():
+    task = chain(3)
+    both = evp.fit("hinge", task, seeds=[0, 1], budget=TINY)
+    alone = evp.fit("hinge", task, seeds=[1], budget=TINY)
+    x, _ = task.sample(4)
+    assert torch.equal(both.sample(x, 6)[1], alone.sample(x, 6)[0])
+
+
+def test_an_unnormalised_model_names_its_density_and_a_normalised_one_has_it():
+    x, y = classes().sample(4)
+    with pytest.raises(NotNormalised, match="gibbs"):
+        scaled(classes(), 1.0).log_prob(x, y)
+    exact = evp.fit("exact", [classes(thickness=0.3), classes(thickness=0.6)], seeds=[0, 1])
+    for r, thickness in enumerate((0.3, 0.6)):
+        expected = classes(thickness=thickness).reference.log_prob(x, y)
+        torch.testing.assert_close(exact.log_prob(x, y)[r], expected)
+    with pytest.raises(ValueError, match="potential = 'density' is not valid"):
+        evp.fit("exact", classes(), potential="density")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda x, y: (x, y + 4), "y = 'entries outside"),
+        (lambda x, y: (x, y.float()), "y = 'entries outside"),
+        (lambda x, y: (x, y[:3]), "one n"),
+        (lambda x, y: (x, y.expand(3, -1)), r"y\.shape = \(3, 6\) is not valid: expected \(n,\) or \(2, n\)"),
+        (lambda x, y: (x[:, :1], y), r"x\.shape"),
+    ],
+)
+def test_bad_arguments_are_named(change, words):
+    model = evp.fit("hinge", classes(), seeds=[0, 1], budget=TINY)
+    x, y = change(*classes().sample(6))
+    with pytest.raises(ValueError, match=words):
+        model.energy(x, y)
+
+
+# ---- what applies --------------------------------------------------------------------------------------------------
+
+
+def test_methods_for_real_answers_say_why_not():
+    applying = set()
+    for method in evp.list_methods():
+        for task, kind in ((classes(), "labels"), (chain(), "sequences of symbols")):
+            reason = method.why_not(task)
+            if reason is None:
+                applying.add(method.name)
+                continue
+            assert f"its answers are {kind}" in reason
+            with pytest.raises(ValueError, match=rf"method = '{method.name}'.*{kind}"):
+                evp.fit(method, task)
+    assert applying >= {"exact", *TUTORIAL_LOSSES}
+    assert "score_matching" not in applying
+
+
+@pytest.mark.parametrize("name", ["gradient_penalty", "energy_magnitude"])
+def test_regularisers_along_y_are_refused(name):
+    with pytest.raises(ValueError, match=rf"{name} = \[0.1\].*real y"):
+        evp.fit("hinge", classes(), budget=TINY, **{name: 0.1})
+
+
+def test_regularisers_of_weights_apply():
+    model = evp.fit("hinge", chain(2), [0, 1], budget=SHORT, learning_rate=0.05, weight_decay=[0.0, 1.0])
+    free, held = model.module.transitions.flatten(1).norm(dim=1).tolist()
+    assert held < 0.5 * free
+
+
+def test_an_answer_of_all_costs_one_evaluation():
+    model = evp.fit("hinge", chain(), budget=TINY)
+    assert model.cost[0].energy_evaluations == 3 * 2 * 8
+    trunk = 1 * 32 + 32 * 32 + 32 * 3
+    assert model.cost[0].multiply_adds == 3 * 2 * 8 * (4 * trunk + 3 * 9)
+
+
+# ---- users' energies -----------------------------------------------------------------------------------------------
+
+
+class Prototypes(nn.Module):
+    """A plain module of one replicate: half the squared distance to a learned point a class."""
+
+    def __init__(self, task: evp.Task) -> None:
+        super().__init__()
+        self.points = nn.Embedding(task.y_space.n, task.x_space.dim)
+
+    def forward(self, x, y):
+        return 0.5 * (x - self.points(y)).square().sum(-1)
+
+
+def test_a_users_module_of_labels_is_enumerated_and_learns():
+    model = evp.fit(
+        "negative_log_likelihood", classes(), seeds=[0, 1], energy=Prototypes, budget=SHORT, learning_rate=0.1
+    )
+    assert value_of(model, "excess_error") < 0.06
+    x, y = (part for part in classes().sample(7))
+    energies = model.graph(x).unary[:, :, 0]
+    torch.testing.assert_close(model.energy(x, y), energies[:, range(7), y])
+
+
+def test_a_users_module_of_sequences_must_bring_a_graph():
+    with pytest.raises(ValueError, match=r"energy = .* expected a module with num_replicates and graph\(x\)"):
+        evp.fit("hinge", chain(), energy=lambda task: nn.Linear(1, 1), budget=TINY)
+
+
+# ---- metrics -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", [classes(), chain()], ids=["labels", "chain"])
+def test_the_exact_model_wins_the_decisions(task):
+    exact = evp.evaluate(evp.fit("exact", task), task).set_index("metric")
+    assert exact.loc["excess_error", "value"] == 0
+    assert abs(exact.loc["likelihood_gap", "value"]) < 1e-12
+    assert abs(exact.loc["gibbs_gap", "value"]) < 1e-12
+    assert set(exact.index) == {
+        *("log_score", "likelihood_gap", "gibbs_gap", "error_rate", "hamming_distance", "excess_error"),
+        *("expected_calibration_error", "weight_norm", "energy_evaluations", "multiply_adds", "seconds"),
+    }
+    wrong = evp.evaluate(scaled(task, -1.0, gibbs_beta=1.0), task).set_index("metric")
+    for name in ("error_rate", "hamming_distance", "excess_error", "gibbs_gap", "expected_calibration_error"):
+        assert wrong.loc[name, "value"] > exact.loc[name, "value"] + 0.05, name
+
+
+def test_errors_and_hamming_distances_are_those_counted_by_hand():
+    task, evaluation = chain(), evp.metrics.Evaluation(test_examples=50)
+    model = evp.fit("hinge", task, budget=TINY)
+    table = evp.evaluate(model, task, evaluation).set_index("metric")
+    x, y = task.sample(50, seed=0, split="test")
+    found = model.infer(x, 1).y[0, :, 0]
+    assert table.loc["error_rate", "value"] == pytest.approx(
+        sum(a != b for a, b in zip(found.tolist(), y.tolist(), strict=True)) / 50
+    )
+    assert table.loc["hamming_distance", "value"] == pytest.approx(float((found != y).double().mean()))
+    best = task.reference.answers(x)[:, 0]
+    lost = task.reference.log_prob(x, best).exp() - task.reference.log_prob(x, found).exp()
+    assert table.loc["excess_error", "value"] == pytest.approx(float(lost.mean()))
+    assert table.loc["excess_error", "error"] == pytest.approx(float(lost.std()) / math.sqrt(50))
+
+
+def test_calibration_error_is_the_gap_of_confidence_and_accuracy():
+    task = classes(thickness=0.7)
+    evaluation = evp.metrics.Evaluation(test_examples=400)
+    found = {}
+    for beta in (0.05, 1.0, 20.0):
+        model = scaled(task, 1.0, gibbs_beta=beta)
+        table = evp.evaluate(model, task, evaluation).set_index("metric")
+        found[beta] = table.loc["expected_calibration_error", "value"]
+        x, y = task.sample(400, seed=0, split="test")
+        confidence, decided = (-beta * model.graph(x).unary[0, :, 0]).softmax(-1).max(-1)
+        total = 0.0
+        for b in range(15):
+            inside = (confidence > b / 15) & (confidence <= (b + 1) / 15)
+            if bool(inside.any()):
+                gap = (decided == y)[inside].double().mean() - confidence[inside].mean()
+                total += float(inside.double().mean() * gap.abs())
+        assert found[beta] == pytest.approx(total, abs=1e-9)
+    assert found[1.0] < 0.1 < min(found[0.05], found[20.0])
+
+
+def test_a_failed_replicate_has_no_decisions():
+    task = classes()
+    model = evp.fit("hinge", task, seeds=[0, 1], budget=SHORT, learning_rate=[0.01, 1e30])
+    assert [status.ok for status in model.status] == [True, False]
+    table = evp.evaluate(model, task)
+    failed = table[table["replicate"] == 1]
+    assert failed["value"].isna().all()
+    assert table[(table["replicate"] == 0) & (table["metric"] == "gibbs_gap")]["value"].notna().all()
+
+
+# ---- the rules -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "task"),
+    [("exact", classes()), ("exact", chain(3)), ("hinge", classes()), ("minimum_empirical_error", chain(3))],
+    ids=["exact-labels", "exact-chain", "hinge-labels", "error-chain"],
+)
+def test_methods_keep_the_rules_on_discrete_answers(method, task):
+    check_method(method, task)
+
+
+def test_check_method_notices_an_answer_that_is_not_the_least():
+    class Careless(evp.get_method("hinge")):
+        @classmethod
+        def build(cls, setting):
+            model = super().build(setting)
+            graph = model.module.graph
+            model.graph = lambda x: graph(model._placed("x", x)).map(torch.neg)
+            return model
+
+    with pytest.raises(AssertionError, match="least energy"):
+        check_method(Careless, classes())
