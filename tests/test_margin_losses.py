@@ -53,7 +53,7 @@ def test_a_flipped_sign_in_the_loss_fails_that_check(name, monkeypatch):
 
 @pytest.mark.slow
 def test_the_square_losses_fix_the_depth_of_the_energy_and_not_its_curvature():
-    """E and m times 3 make the loss 9 times as large, so the curvature found is proportional to m; and it falls with d."""
+    """E and m times 3 make the loss 9 times as large: the curvature found is proportional to m. And it falls with d."""
     curvature = {
         (dim, margin): float(mean_curvature(gaussian_fit("square_square", dim, steps=250, margin=margin), dim).mean())
         for dim, margin in ((2, 1.0), (8, 1.0), (8, 3.0))
