@@ -9,7 +9,12 @@ from ebm_vs_prob.testing import check_method
 
 #: The exact model of real data is a sampler without an energy: tests/test_exact.py.
 METHODS = [method for method in evp.list_methods() if method.principle != "exact"]
-TASKS = {"three_curves": {"thickness": 0.1}, "digits": {}}
+TASKS = {
+    "three_curves": {"thickness": 0.1},
+    "digits": {},
+    "gaussian_classes": {},
+    "labelled_chain": {"length": 3},
+}
 
 
 @pytest.mark.slow

@@ -60,7 +60,11 @@ def test_the_table_has_its_columns_and_a_row_for_every_metric_and_replicate():
     assert table["n"].dtype.kind == table["replicate"].dtype.kind == "i"
     assert table["value"].dtype.kind == table["error"].dtype.kind == "f"
     names = {name.partition("@")[0] for name in table["metric"]}
-    assert names == set(METRICS)
+    of_decisions = set(
+        evaluate(evp.fit("exact", evp.get_task("gaussian_classes")), evp.get_task("gaussian_classes"))["metric"]
+    )
+    assert names | of_decisions == set(METRICS)
+    assert names & of_decisions >= {"log_score", "weight_norm"}
     assert len(table) == 2 * table["metric"].nunique()
     assert {f"descent_success_fixed@{s:g}" for s in SMALL.fixed_steps} <= set(table["metric"])
     assert (table["unit"] == [describe(name).unit for name in table["metric"]]).all()

@@ -235,6 +235,13 @@ TASKS: dict[str, tuple[Entry, ...]] = {
         }),
     ),
     "gustafsson_1d": (_GUSTAFSSON,),
+    "labelled_chain": (
+        ("article", "rabiner1989tutorial", {
+            "author": "Rabiner, Lawrence R.",
+            "title": "A Tutorial on Hidden {Markov} Models and Selected Applications in Speech Recognition",
+            "journal": "Proceedings of the IEEE", "volume": "77", "number": "2", "pages": "257--286", "year": "1989",
+        }),
+    ),
     "digits": (
         ("misc", "alpaydin1998optical", {
             "author": "Alpaydin, Ethem and Kaynak, Cenk", "title": "Optical Recognition of Handwritten Digits",
