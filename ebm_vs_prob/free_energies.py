@@ -13,8 +13,8 @@ from .errors import invalid
 def free_energy(energies: Any, beta: Any, dim: int, log_weights: Any = None) -> torch.Tensor:
     """F_beta = -1/beta ln (1/|Z| ∫ exp(-beta E) dz) over `dim`: the minimum at beta = inf, the mean at beta = 0.
 
-    The measure over `dim` is normalised (LeCun et al. 2006, eq. 20, with 1/|Z|), so F_beta falls from the mean to the
-    minimum as beta grows and stays finite at both ends.
+    The measure over `dim` is normalised (LeCun et al. 2006, on latent variables, here with 1/|Z|), so F_beta falls from
+    the mean to the minimum as beta grows and stays finite at both ends.
 
     Args:
         energies: E at the nodes, a tensor or anything `torch.as_tensor` takes; +inf forbids a node.

@@ -1,9 +1,10 @@
 """Energies with a latent variable, which both families shape: decoders, and the free energy that minimises z or not.
 
 E(x, y, z) scores an answer together with what is not observed of it; the model answers by
-F_beta(x, y) = -1/beta ln (1/|Z| sum over z of exp(-beta E)), the minimum over z at beta = inf (LeCun et al. 2006, eq.
-20). If z explains every y, F is flat and the model has collapsed: its dimension, the number of its values, noise on it
-or an L1 cost keep it from that (LeCun and Canziani, NYU Deep Learning 2020, weeks 7 to 9).
+F_beta(x, y) = -1/beta ln (1/|Z| sum over z of exp(-beta E)), the minimum over z at beta = inf (LeCun et al. 2006, on
+architectures with latent variables). If z explains every y, F is flat and the model has collapsed: its dimension, the
+number of its values, noise on it or an L1 cost keep it from that (LeCun and Canziani, NYU Deep Learning 2020, weeks 7
+to 9).
 """
 
 from __future__ import annotations
@@ -35,12 +36,10 @@ class Decoder(nn.Module, ABC):
     Attributes:
         num_replicates: R.
         cost: (R,), what limits z by L1.
-        periodic: whether z is an angle, so that -π and π are one value of it.
     """
 
     num_replicates: int
     cost: torch.Tensor
-    periodic = False
 
     def __init__(self, cost: torch.Tensor) -> None:
         super().__init__()
@@ -97,8 +96,6 @@ class AngleDecoder(Decoder):
     f is the shared trunk on x; without x it is a learned pair, which starts at (1, 1).
     """
 
-    periodic = True
-
     def __init__(self, seeds: Sequence[int], x_dim: int, network: Network) -> None:
         super().__init__(torch.zeros(len(seeds)))
         self.num_replicates = len(seeds)
@@ -123,6 +120,34 @@ class AngleDecoder(Decoder):
     def decode(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         return self.semi_axes(x) * torch.cat([z.cos(), z.sin()], -1)
 
+    @torch.no_grad()
+    def nearest(
+        self, x: torch.Tensor, y: torch.Tensor, nodes: torch.Tensor, max_steps: int, tolerance: float
+    ) -> LatentAnswers:
+        """The angle of lowest energy by Newton's method from the best of nodes (m, 1), within ±π; else as `infer_latent`.
+
+        A step is -E' / |E''|, of two nodes at most, and counts where it lowers the energy.
+        """
+        energies = self(x.unsqueeze(-2), y.unsqueeze(-2), nodes.reshape(*[1] * (y.ndim - 1), *nodes.shape))
+        best, where = energies.nan_to_num(math.inf).min(-1)
+        z, axes, longest = nodes[where], self.semi_axes(x), 4 * math.pi / len(nodes)
+        converged = torch.zeros_like(where, dtype=torch.bool)
+        for _ in range(max_steps):
+            place, turned = axes * torch.cat([z.cos(), z.sin()], -1), axes * torch.cat([-z.sin(), z.cos()], -1)
+            misfit = y - place
+            slope = -(misfit * turned).sum(-1)
+            bend = (misfit * place).sum(-1) + turned.square().sum(-1)
+            step = (slope / bend.abs().clamp_min(torch.finfo(bend.dtype).tiny)).clamp(-longest, longest)
+            moved = z - step.unsqueeze(-1)
+            energy = self(x, y, moved)
+            lower = (energy < best) & ~converged
+            z, best = torch.where(lower.unsqueeze(-1), moved, z), torch.where(lower, energy, best)
+            # At the floor rounding refuses a step; a longer one that is refused has overshot and ends the search too.
+            converged = converged | (step.abs() < tolerance)
+            if bool((converged | ~lower).all()):
+                break
+        return LatentAnswers((z + math.pi).remainder(2 * math.pi) - math.pi, best, converged)
+
 
 def build_decoder(
     setting: Setting, name: DecoderName, latent_dim: int = 1, cost: torch.Tensor | None = None
@@ -145,8 +170,6 @@ def build_decoder(
 
 class JoinedEnergy(nn.Module):
     """A user's R energies E(x, y, z), stacked by `replicated` as energies of (x, (y, z))."""
-
-    periodic = False
 
     def __init__(self, stacked: nn.Module) -> None:
         super().__init__()
@@ -171,12 +194,13 @@ class FreeEnergy(nn.Module):
     Hessian, which leaves out how z follows y.
 
     Args:
-        energy: R joint energies, with `num_replicates`, `multiply_adds` and `periodic`.
+        energy: R joint energies, with `num_replicates` and `multiply_adds`.
         nodes: values of z, (m, dz).
         beta: (R,), in the inverse unit of the energy; inf for the minimum.
-        bounds: of z; of a periodic z they are one turn apart, and a search goes round.
-        refine: steps of descent on z from the best node, at beta = inf. The search cannot run inside a `torch.func`
-            transform; `energy_and_gradient` can be differentiated in the parameters without one.
+        bounds: of z; a full turn of an angle, whose search goes round.
+        refine: steps on z from the best node, at beta = inf: of descent, or of Newton's method where z is an angle. The
+            search cannot run inside a `torch.func` transform; `energy_and_gradient` can be differentiated in the
+            parameters without one.
     """
 
     nodes: torch.Tensor
@@ -207,14 +231,10 @@ class FreeEnergy(nn.Module):
     def infer_latent(
         self, x: torch.Tensor, y: torch.Tensor, max_steps: int = 200, tolerance: float = 1e-6
     ) -> LatentAnswers:
-        """The z of lowest energy from the best node on; see `infer_latent`. An angle is given within its turn."""
-        energy, (low, high) = cast("JointEnergy", self.energy), self.bounds
-        if not self.energy.periodic:
-            return infer_latent(energy, x, y, self.nodes, self.bounds, max_steps, tolerance)
-        turn = high - low
-        found = infer_latent(energy, x, y, self.nodes, (low - turn / 2, high + turn / 2), max_steps, tolerance)
-        z = (found.z - low).remainder(turn) + low
-        return LatentAnswers(z, found.free_energy, found.converged)
+        """The z of lowest energy from the best node on, by descent (see `infer_latent`) or, of an angle, by Newton's."""
+        if isinstance(self.energy, AngleDecoder):
+            return self.energy.nearest(x, y, self.nodes, max_steps, tolerance)
+        return infer_latent(cast("JointEnergy", self.energy), x, y, self.nodes, self.bounds, max_steps, tolerance)
 
     def minimiser(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The z of F_inf, (R, *n, dz), without gradient: the best node, or what descent makes of it."""

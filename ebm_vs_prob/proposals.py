@@ -22,9 +22,9 @@ class KernelProposal:
 
     Args:
         model: its data kernel, options and batch size are used.
-        options: with `proposals`, `neighbours`, `widths` and `scale`.
+        options: with `proposals`, `neighbours`, `widths` and `scale`; and `common_draws`, where it has that.
         smoothing: standard deviation of the blur that q must cover, (R,), units of y.
-        centers: where kernels sit. Kernels on the answer itself (Gustafsson et al. 2020, eq. 5) make q depend on it:
+        centers: where kernels sit. Kernels on the answer itself (Gustafsson et al. 2020) make q depend on it:
             importance sampling stays right as K grows, noise contrast is then right only as K grows.
         leave_out: with x, no example's own answer is among its neighbours, so q does not know it.
         batch_centers: without x, kernels sit on the answers of the minibatch.
@@ -47,6 +47,8 @@ class KernelProposal:
         self.kernel = kernel = model.data_kernel
         self.shared = model.tasks[0].x_space.dim == 0 and centers == "neighbours"
         self.queries, self.count = (1, size * options.proposals) if self.shared else (size, options.proposals)
+        # Noise with a single query, when it is common, broadcasts.
+        self._noise_queries = 1 if getattr(options, "common_draws", False) else self.queries
         self._replicates = torch.arange(setting.num_replicates, device=kernel.y.device).unsqueeze(1)
         self._neighbours: torch.Tensor | None = None
         if centers == "neighbours" and not (self.shared and batch_centers):
@@ -63,8 +65,8 @@ class KernelProposal:
         """What `draw` reads from a batch."""
         dim = self.kernel.box.dim
         return {
-            "normal": Noise("normal", (self.queries, self.count, dim)),
-            "uniform": Noise("uniform", (self.queries, self.count, 2 + dim)),
+            "normal": Noise("normal", (self._noise_queries, self.count, dim)),
+            "uniform": Noise("uniform", (self._noise_queries, self.count, 2 + dim)),
         }
 
     def queried(self, x: torch.Tensor) -> torch.Tensor:
@@ -79,7 +81,8 @@ class KernelProposal:
 
     def draw(self, batch: Batch, centers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Draws (R, Q, M, dy) and their log-densities (R, Q, M) in nats, +inf outside the box."""
-        return self.kernel.propose(centers, self.widths, batch.noise["normal"], batch.noise["uniform"])
+        normal, uniform = (batch.noise[name].expand(-1, self.queries, -1, -1) for name in ("normal", "uniform"))
+        return self.kernel.propose(centers, self.widths, normal, uniform)
 
     def log_density(self, y: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
         """ln q at one point an example, y (R, B, dy): (R, B), in nats."""

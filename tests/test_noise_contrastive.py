@@ -271,6 +271,24 @@ def test_the_proposal_gives_the_density_of_its_draws(task, centers):
         assert float(distance.min()) == 0.0 if centers == "answer" else float(distance.min()) > 0.0
 
 
+@pytest.mark.parametrize("common", [False, True])
+def test_common_draws_displace_every_example_alike(common):
+    """Kernels on the answers themselves: then all examples have the same displacements, and otherwise none."""
+    budget = evp.Budget(steps=1, batch_size=5, examples=60)
+    options = {"centers": "answer", "widths": (1e-3,), "common_draws": common, "proposals": 16}
+    task = evp.get_task("three_curves", thickness=0.1)
+    model = evp.fit("importance_sampled_likelihood", task, seeds=[0, 1], budget=budget, **options)
+    proposal = KernelProposal(model, model.setting.options, torch.zeros(2), "answer")
+    assert proposal.noise["normal"].shape == ((1 if common else 5), 16, 1)
+    (batch,) = batches(model.setting, proposal.noise, 1)
+    samples, log_density = proposal.draw(batch, proposal.centers(batch))
+    near = (samples - batch.y.unsqueeze(2)).squeeze(-1)[..., 2:]  # the uniform draws come first
+    alike = torch.isclose(near, near[:, :1], atol=1e-6).float().mean(dim=(1, 2))
+    assert samples.shape == (2, 5, 16, 1)
+    assert log_density.shape == (2, 5, 16)
+    assert bool((alike == 1).all() if common else (alike < 0.5).all())
+
+
 def test_the_log_normaliser_follows_x():
     """three_curves: exp(-E - b(x)) integrates to about 1 at every x, and the stated error says how nearly."""
     task = evp.get_task("three_curves", thickness=0.2)

@@ -64,7 +64,7 @@ def ranking_noise_contrastive_loss(
 
 
 def importance_sampled_loss(positive: torch.Tensor, negative: torch.Tensor, log_density: torch.Tensor) -> torch.Tensor:
-    """E E(x, y) + ln Z(x), with ln Z by importance sampling: the ML-IS of Gustafsson et al. 2020, eq. 6."""
+    """E E(x, y) + ln Z(x), with ln Z by importance sampling: the ML-IS of Gustafsson et al. 2020."""
     log_z, _ = importance_log_partition(negative, log_density)
     return positive.mean(-1) + log_z.mean(-1)
 
@@ -72,7 +72,7 @@ def importance_sampled_loss(positive: torch.Tensor, negative: torch.Tensor, log_
 def kl_divergence_importance_sampling_loss(
     negative: torch.Tensor, log_density: torch.Tensor, log_target: torch.Tensor
 ) -> torch.Tensor:
-    """KL(k ‖ p) up to the entropy of k, by importance sampling: the KLD-IS of Gustafsson et al. 2020, section 3.3.
+    """KL(k ‖ p) up to the entropy of k, by importance sampling: the KLD-IS of Gustafsson et al. 2020.
 
     1/M Σ_m k(y_m) / q(y_m) · E(x, y_m) + ln 1/M Σ_m exp(-E(x, y_m)) / q(y_m), with a Gaussian kernel k = N(y, sigma² I)
     round each answer: the likelihood of data blurred by sigma, its expectation under k taken with the draws of Z.

@@ -31,6 +31,13 @@ class ProposalOptions(RegularisedOptions, SmoothingOptions):
         Centers,
         Field(description="where kernels sit: answers of `neighbours` in x, or each example's own `answer` alone"),
     ] = "neighbours"
+    common_draws: Annotated[
+        bool,
+        Field(
+            description="with x, displace every example of a minibatch by the same numbers, as Gustafsson et al. 2020 "
+            "did: cheaper, and errors of the estimate that do not average out over the minibatch"
+        ),
+    ] = False
 
 
 class Drawn(NamedTuple):

@@ -19,7 +19,7 @@ Energy = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class GibbsBoltzmann(TorchDistribution):
-    """p(y | x) = exp(-beta E(x, y)) / Z(x) on the box bounds^y_dim (LeCun et al. 2006, eq. 1).
+    """p(y | x) = exp(-beta E(x, y)) / Z(x) on the box bounds^y_dim (LeCun et al. 2006, section 1.3).
 
     The batch shape is that of x's leading dimensions and beta, broadcast; the event shape is (y_dim,). Whatever the
     shapes asked for, the energy is called with x (*batch, 1, dx) and y (*batch, K, y_dim) and owes (*batch, K): an

@@ -16,7 +16,7 @@ from ..spaces import Discrete
 
 
 class GraphGibbsBoltzmann(TorchDistribution):
-    """P(y | x) = exp(-beta E(x, y)) / Z(x) over discrete answers (LeCun et al. 2006, eq. 1, its integral a sum).
+    """P(y | x) = exp(-beta E(x, y)) / Z(x) over discrete answers (LeCun et al. 2006, section 1.3, its integral a sum).
 
     The batch shape is the graph's, the event shape that of the answers: () for labels, (T,) for sequences.
 

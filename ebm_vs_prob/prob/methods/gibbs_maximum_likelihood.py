@@ -33,7 +33,7 @@ class GibbsMaximumLikelihoodOptions(SmoothingOptions):
 class GibbsMaximumLikelihood(SmoothingMethod):
     """q(y | x) = exp(-E(x, y)) / Z(x): maximum likelihood with log Z by importance sampling from a data kernel.
 
-    The estimate is the ML-IS of Gustafsson et al. 2020, eq. 6: ln Z(x) ≈ ln mean_m exp(-E(x, y_m)) / q(y_m | x), whose
+    The estimate is the ML-IS of Gustafsson et al. 2020: ln Z(x) ≈ ln mean_m exp(-E(x, y_m)) / q(y_m | x), whose
     gradient is exact as the number of proposals grows. In evaluation log Z is composite quadrature.
     """
 
