@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -69,9 +71,8 @@ def _minimise(
     points, dim = start.shape[1:]
     low, side = bounds[0], bounds[1] - bounds[0]
 
-    def numbers(draw: object, *shape: int) -> torch.Tensor:
-        drawn: torch.Tensor = draw(*shape, generator=generator, dtype=start.dtype)  # type: ignore[operator]
-        return drawn.to(start.device)
+    def numbers(draw: Callable[..., torch.Tensor], *shape: int) -> torch.Tensor:
+        return draw(*shape, generator=generator, dtype=start.dtype).to(start.device)
 
     drawn = low + side * numbers(torch.rand, 1, points, POPULATION - 1, dim)
     population = torch.cat([start.unsqueeze(2), drawn.expand(len(start), -1, -1, -1)], 2)

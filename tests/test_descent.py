@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from hypothesis import strategies as st
 from scipy.optimize import lsq_linear, minimize
 from torch import nn
 
+import ebm_vs_prob as evp
 from ebm_vs_prob.derivative_free import _resampled
-from ebm_vs_prob.descent import descend
+from ebm_vs_prob.descent import FIXED_RULES, descend
+from ebm_vs_prob.model import StepRule
 from ebm_vs_prob.quasi_newton import MEMORY
 
 BOUNDS = (-3.0, 3.0)
@@ -311,6 +314,25 @@ def test_searches_never_climb_and_no_point_leaves_the_box(thickness, max_steps, 
     assert found.steps.max() <= max_steps
     if rule in OWN_STEP:
         assert (found.energy <= module(none, y0) + 1e-12).all()
+
+
+def test_a_model_answers_by_every_rule():
+    task = evp.get_task("three_curves", thickness=0.1)
+    model = evp.fit("denoising_score_matching", task, seeds=[0, 1], budget=evp.Budget(steps=60, examples=200))
+    x, _ = task.sample(5, split="test")
+    sizes = dict.fromkeys(FIXED_RULES, 0.01)
+    answers = {rule: model.infer(x, 3, step_rule=rule, step_size=sizes.get(rule)) for rule in get_args(StepRule)}
+    for found in answers.values():
+        assert found.y.shape == (2, 5, 3, 1)
+        torch.testing.assert_close(
+            found.energy.flatten(1), model.energy(x.repeat_interleave(3, 0), found.y.flatten(1, 2))
+        )
+    # From anywhere a population finds what the other rules find from the best of their starts, in one dimension.
+    best = answers["line_search"].energy.amin(-1, keepdim=True)
+    assert (answers["derivative_free"].energy <= best + 1e-2).all()
+    assert (answers["lbfgs"].energy <= model.infer(x, 3, max_steps=1).energy + 1e-5).all()
+    other = model.infer(x, 3, seed=1, step_rule="derivative_free")
+    assert not torch.equal(other.y, answers["derivative_free"].y)
 
 
 @pytest.mark.parametrize(
