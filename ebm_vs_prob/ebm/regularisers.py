@@ -8,7 +8,7 @@ draws no random numbers. Declared optima (`gaussian_optimum`) are those of the o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import torch
 from pydantic import Field
@@ -168,7 +168,7 @@ def regularised(model: Model, loss: Loss, noise: Mapping[str, Noise]) -> tuple[L
     setting = model.setting
     weighed = []
     needed: dict[str, Noise] = {}
-    own = setting.options.replicates[0].weighed_by_the_loss()
+    own = cast("RegularisedOptions", setting.options.replicates[0]).weighed_by_the_loss()
     for name, make in _TERMS.items():
         weight: torch.Tensor = getattr(setting.options, name)
         if name not in own and bool((weight > 0).any()):
