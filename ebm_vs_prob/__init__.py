@@ -19,6 +19,7 @@ _HOMES = {
     "budget": ("Budget", "Cost"),
     "energies": ("Network",),
     "free_energies": ("free_energy",),
+    "factor_graphs": ("FactorGraph",),
     "latent_inference": ("infer_latent",),
     "prob.gibbs": ("GibbsBoltzmann",),
     "metrics": ("evaluate",),
@@ -32,6 +33,7 @@ __all__ = ["__version__", *sorted(_HOME_OF)]
 if TYPE_CHECKING:
     from .budget import Budget, Cost
     from .energies import Network
+    from .factor_graphs import FactorGraph
     from .fitting import fit, get_method, list_methods, register_method
     from .free_energies import free_energy
     from .latent_inference import infer_latent

@@ -8,7 +8,6 @@ import torch
 
 from .errors import check_count
 from .model import Answers, EnergyModel, StepRule
-from .seeding import torch_generator
 from .spaces import Discrete
 
 if TYPE_CHECKING:
@@ -71,8 +70,7 @@ class GraphModel(EnergyModel):
     def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
         """Exact draws of y given each x from exp(-beta E) / Z at `beta`: (R, n, num_samples, ...) int64."""
         check_count("num_samples", num_samples)
-        generators = [torch_generator(seed, "sample", replicate_seed) for replicate_seed in self.seeds]
-        return self.gibbs(x).sample((num_samples,), generators=generators).movedim(0, 2)
+        return self.gibbs(x).sample((num_samples,), generators=self._generators(seed)).movedim(0, 2)
 
     @property
     def sampling_kernel(self) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from .errors import NotNormalised, check_count, invalid
+from .outcomes import Answers, ReplicateStatus, Training
 from .seeding import torch_generator
 from .spaces import Box
 
@@ -22,44 +21,13 @@ if TYPE_CHECKING:
     from .prob.gibbs import GibbsBoltzmann
     from .samplers.draws import Draws
 
+__all__ = ["Answers", "DensityModel", "EnergyModel", "Model", "ReplicateStatus", "StepRule", "Training"]
+
 StepRule = Literal["line_search", "fixed", "scaled", "lbfgs", "derivative_free"]
 
 #: Beyond this many output dimensions a normaliser is estimated by importance sampling and samples are drawn by MALA.
 MAX_QUADRATURE_DIM = 2
 IMPORTANCE_SAMPLES = 256
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What inference found: y (R, n, n_starts, dy), its latent z or None; energies, steps, flags (R, n, n_starts)."""
-
-    y: torch.Tensor
-    z: torch.Tensor | None
-    energy: torch.Tensor
-    steps: torch.Tensor
-    converged: torch.Tensor
-
-
-@dataclass(frozen=True)
-class ReplicateStatus:
-    """Whether a replicate's training stayed finite; if not, the first bad step (from 0) and what went wrong."""
-
-    ok: bool = True
-    step: int | None = None
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Training:
-    """The record of a training: loss (R, steps), the status and cost of each replicate, and what else was recorded.
-
-    `traces` are further numbers at each step by name, (R, steps): see `training.Traces`.
-    """
-
-    loss: torch.Tensor
-    status: tuple[ReplicateStatus, ...]
-    cost: tuple[Cost, ...]
-    traces: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 class Model:

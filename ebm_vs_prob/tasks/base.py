@@ -30,7 +30,10 @@ class TaskOptions(Options):
 
 
 class Reference(ABC):
-    """Exact truth of a task. What is not exact is not here: `NoExactReference` says why, nothing is approximated."""
+    """Exact truth of a task. What is not exact is not here: `NoExactReference` says why, nothing is approximated.
+
+    Discrete answers are int64, (n,) labels or (n, T) symbols in place of (n, dy): see `tasks.discrete`.
+    """
 
     @abstractmethod
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -115,6 +118,8 @@ class Task(ABC):
 
     def sample(self, n: int, seed: int = 0, split: Split = "train") -> tuple[torch.Tensor, torch.Tensor]:
         """`n` pairs (x, y) as float64 tensors (n, dx) and (n, dy); x has width 0 for an unconditional task.
+
+        Discrete y are int64, (n,) labels or (n, T) symbols.
 
         The same seed gives the same pairs; splits are disjoint streams, or disjoint parts of a finite data set.
 
