@@ -114,8 +114,8 @@ class LatentFreeEnergy(Method):
     """Descent on F_beta(x, y) at the data and nothing else: a z of limited capacity is what keeps F up elsewhere.
 
     The energy loss (LeCun et al. 2006, section 2.2.1) on E(x, y, z) = ½ |y - g(x, z)|²; regularised latent variables as
-    in LeCun, NYU Deep Learning 2020, week 8. With z of the dimension of y, or of many values, g can reach every y and the
-    energy collapses: the options are there to show it. A callable `energy` brings its own forward(x, y, z).
+    in LeCun, NYU Deep Learning 2020, week 8. With z of the dimension of y, or of many values, g can reach every y and
+    the energy collapses: the options are there to show it. A callable `energy` brings its own forward(x, y, z).
     The norm of the loss's gradient in the parameters of E is recorded as `gradient_norm`.
     """
 
