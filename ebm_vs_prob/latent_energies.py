@@ -36,10 +36,12 @@ class Decoder(nn.Module, ABC):
     Attributes:
         num_replicates: R.
         cost: (R,), what limits z by L1.
+        periodic: whether z is an angle, so that -π and π are one value of it.
     """
 
     num_replicates: int
     cost: torch.Tensor
+    periodic = False
 
     def __init__(self, cost: torch.Tensor) -> None:
         super().__init__()
@@ -96,6 +98,8 @@ class AngleDecoder(Decoder):
     f is the shared trunk on x; without x it is a learned pair, which starts at (1, 1).
     """
 
+    periodic = True
+
     def __init__(self, seeds: Sequence[int], x_dim: int, network: Network) -> None:
         super().__init__(torch.zeros(len(seeds)))
         self.num_replicates = len(seeds)
@@ -124,27 +128,28 @@ class AngleDecoder(Decoder):
     def nearest(
         self, x: torch.Tensor, y: torch.Tensor, nodes: torch.Tensor, max_steps: int, tolerance: float
     ) -> LatentAnswers:
-        """The angle of lowest energy by Newton's method from the best of nodes (m, 1), within ±π; else as `infer_latent`.
+        """The angle of lowest energy, within ±π, by Newton's method from the best of nodes (m, 1).
 
-        A step is -E' / |E''|, of two nodes at most, and counts where it lowers the energy.
+        Shapes are those of `infer_latent`. A step is -E' / |E''|, of two nodes at most; where it does not lower the
+        energy it is halved.
         """
         energies = self(x.unsqueeze(-2), y.unsqueeze(-2), nodes.reshape(*[1] * (y.ndim - 1), *nodes.shape))
         best, where = energies.nan_to_num(math.inf).min(-1)
         z, axes, longest = nodes[where], self.semi_axes(x), 4 * math.pi / len(nodes)
-        converged = torch.zeros_like(where, dtype=torch.bool)
+        share, converged = torch.ones_like(best), torch.zeros_like(where, dtype=torch.bool)
         for _ in range(max_steps):
             place, turned = axes * torch.cat([z.cos(), z.sin()], -1), axes * torch.cat([-z.sin(), z.cos()], -1)
             misfit = y - place
             slope = -(misfit * turned).sum(-1)
             bend = (misfit * place).sum(-1) + turned.square().sum(-1)
-            step = (slope / bend.abs().clamp_min(torch.finfo(bend.dtype).tiny)).clamp(-longest, longest)
+            step = (slope / bend.abs().clamp_min(torch.finfo(bend.dtype).tiny)).clamp(-longest, longest) * share
             moved = z - step.unsqueeze(-1)
             energy = self(x, y, moved)
-            lower = (energy < best) & ~converged
+            lower = energy < best
             z, best = torch.where(lower.unsqueeze(-1), moved, z), torch.where(lower, energy, best)
-            # At the floor rounding refuses a step; a longer one that is refused has overshot and ends the search too.
+            share = torch.where(lower, 1.0, share / 2)
             converged = converged | (step.abs() < tolerance)
-            if bool((converged | ~lower).all()):
+            if bool(converged.all()):
                 break
         return LatentAnswers((z + math.pi).remainder(2 * math.pi) - math.pi, best, converged)
 
@@ -170,6 +175,8 @@ def build_decoder(
 
 class JoinedEnergy(nn.Module):
     """A user's R energies E(x, y, z), stacked by `replicated` as energies of (x, (y, z))."""
+
+    periodic = False
 
     def __init__(self, stacked: nn.Module) -> None:
         super().__init__()
@@ -231,7 +238,7 @@ class FreeEnergy(nn.Module):
     def infer_latent(
         self, x: torch.Tensor, y: torch.Tensor, max_steps: int = 200, tolerance: float = 1e-6
     ) -> LatentAnswers:
-        """The z of lowest energy from the best node on, by descent (see `infer_latent`) or, of an angle, by Newton's."""
+        """The z of lowest energy from the best node on: by descent (see `infer_latent`), of an angle by Newton's."""
         if isinstance(self.energy, AngleDecoder):
             return self.energy.nearest(x, y, self.nodes, max_steps, tolerance)
         return infer_latent(cast("JointEnergy", self.energy), x, y, self.nodes, self.bounds, max_steps, tolerance)

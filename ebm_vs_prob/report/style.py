@@ -118,6 +118,8 @@ _METRICS = {
     "seconds": MetricLook("Seconds", "cost", log=True),
 }
 
+_NAMES = ("Gibbs", "Kuiper", "Hamming")
+
 
 def metric_look(name: str) -> MetricLook:
     """How a metric is shown; one that is not known is shown under its own name. `metric@step` names its step."""
@@ -131,6 +133,19 @@ def metric_look(name: str) -> MetricLook:
         else f"{look.label} {step}"
     )
     return MetricLook(label, look.group, look.log)
+
+
+def in_words(name: str) -> str:
+    """A metric's label inside a sentence: its first letter small, but for an abbreviation or a name."""
+    label = metric_look(name).label
+    first = label.split(" ", 1)[0]
+    return label if first.isupper() or first.split("'")[0] in _NAMES else label[:1].lower() + label[1:]
+
+
+def quantity(kind: str, metric: str) -> str:
+    """What a criterion of a kind is about: `ratio of distance of answers, median`; a value is the metric itself."""
+    of = {"slope": "slope in ln ε of ", "value": "", "difference": "difference in ", "ratio": "ratio of "}
+    return of[kind] + in_words(metric)
 
 
 def in_order(names: Iterable[str]) -> list[str]:

@@ -45,7 +45,7 @@ class LatentVariableLikelihoodOptions(MethodOptions):
         return self
 
 
-class LatentVariableModel(DensityModel):
+class LatentVariableDensity(DensityModel):
     """A mixture over the values of z, normalised as it stands: no partition function, exact ancestral samples."""
 
     module: LatentVariableEnergy
@@ -97,13 +97,13 @@ class LatentVariableLikelihood(Method):
     Options: ClassVar[type[MethodOptions]] = LatentVariableLikelihoodOptions
 
     @classmethod
-    def build(cls, setting: Setting) -> LatentVariableModel:
+    def build(cls, setting: Setting) -> LatentVariableDensity:
         options = setting.options
         decoder = build_decoder(setting, options.decoder, options.latent_dim)
         bounds = FULL_TURN if options.decoder == "angle" else (options.low, options.high)
         nodes = latent_nodes(options.nodes, options.latent_dim, bounds)
         energy = LatentVariableEnergy(decoder, nodes, options.initial_sigma * options.scale)
-        return LatentVariableModel(cls, setting, energy.to(device=setting.device, dtype=setting.dtype))
+        return LatentVariableDensity(cls, setting, energy.to(device=setting.device, dtype=setting.dtype))
 
     @classmethod
     def train(cls, model: Model) -> Training:

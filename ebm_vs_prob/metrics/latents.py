@@ -1,0 +1,45 @@
+"""Where the values of a latent variable lead: the answers that a model decodes, against the answer set."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from .measured import Group, Measured, NotMeasured, clustered, exact, named
+from .observed import Observed, as_numpy
+
+#: Answers compared with decoded points at once.
+BLOCK = 64
+
+
+def decoded(observed: Observed) -> dict[str, Measured]:
+    """Largest distance of a decoded point to the answer set, and the share of the answers with one nearby.
+
+    Both at each distinct input, the first the largest of all, the second their mean; near is within the evaluation's
+    target radius.
+    """
+    name = observed.model.method.name
+    decode = getattr(observed.model, "decoded", None)
+    if decode is None:
+        raise NotMeasured(f"{name}: it decodes no latent variable")
+    try:
+        points = decode(observed.distinct_inputs)
+    except ValueError as error:
+        raise NotMeasured(f"{name}: {error}") from None
+    away = observed.distance(observed.distinct_inputs, points)
+    answers = observed.by_task(lambda r, task: task.reference.answers(observed.distinct_inputs[r]))
+    exists = as_numpy(answers.isnan().any(-1)) == 0
+    points = points.detach().cpu().double()
+    nearest = torch.cat([torch.cdist(part, points).amin(-1) for part in answers.nan_to_num().split(BLOCK, 2)], -1)
+    near = exists & (as_numpy(nearest) <= observed.evaluation.target_radius)
+    with np.errstate(invalid="ignore"):
+        shares = (near.sum(axis=2) / exists.sum(axis=2))[..., None]
+    largest = exact(away.max(axis=(1, 2)))
+    coverage = clustered(np.where(np.isfinite(away).all(axis=(1, 2))[:, None, None], shares, np.nan))
+    return {
+        "decoded_distance_max": Measured(largest.value, largest.error, np.full(len(away), away[0].size)),
+        "decoded_coverage": Measured(coverage.value, coverage.error, exists.sum(axis=(1, 2))),
+    }
+
+
+GROUPS = (Group(named("decoded_distance_max", "decoded_coverage"), decoded),)

@@ -1,0 +1,42 @@
+"""What was recorded while a model trained: how steep its loss became, and the thickness it learned."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .measured import Group, Measured, NotMeasured, exact, named
+from .observed import Observed, as_numpy
+
+
+def _trace(observed: Observed, name: str) -> np.ndarray:
+    """(R, steps) float64."""
+    traces = observed.model.training.traces
+    if name not in traces:
+        raise NotMeasured(f"{observed.model.method.name}: its training records no {name}")
+    return as_numpy(traces[name])
+
+
+def gradient(observed: Observed) -> dict[str, Measured]:
+    """Largest norm over all steps of the loss's gradient in the network's parameters, as it is and times sigma².
+
+    The loss of a likelihood is an energy over sigma², so its gradient grows by as much: sigma is the thickness that the
+    model has at that step. An energy that is not divided by anything has the same value twice.
+    """
+    norm = _trace(observed, "gradient_norm")
+    thickness = observed.model.training.traces.get("thickness")
+    squared = np.ones_like(norm) if thickness is None else as_numpy(thickness) ** 2
+    return {
+        "training_gradient_max": exact(norm.max(axis=1)),
+        "training_gradient_max_scaled": exact((norm * squared).max(axis=1)),
+    }
+
+
+def thickness(observed: Observed) -> dict[str, Measured]:
+    """The standard deviation of the noise that the model had learned before its last step."""
+    return {"learned_thickness": exact(_trace(observed, "thickness")[:, -1])}
+
+
+GROUPS = (
+    Group(named("training_gradient_max", "training_gradient_max_scaled"), gradient),
+    Group(named("learned_thickness"), thickness),
+)
