@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
+from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -17,7 +18,9 @@ from synthetic_results import row, study_arrays, study_results, table
 from ebm_vs_prob.registry import METHODS
 from ebm_vs_prob.report import bibtex, figures, page, pictures, rendering, sources, style, tables
 from ebm_vs_prob.report.inputs import Inputs, flatten
+from ebm_vs_prob.study.comparisons import Cell
 from ebm_vs_prob.study.schema import load_study
+from ebm_vs_prob.study.verdicts import Verdict, judge
 
 EVIL = '<script>alert("$x_1$ | 50% & \\textbf{}")</script>'
 FAILED = (("circle", "likelihood_raw", 0.003, 4), ("circle", "likelihood_raw", 0.003, 7))
@@ -299,6 +302,33 @@ def test_every_method_that_learns_has_its_sources_and_every_key_one_entry():
     given = [entry for found in (*sources.METHODS.values(), *sources.TASKS.values()) for entry in found]
     for entry in given:
         assert all(other[2] == entry[2] for other in given if other[1] == entry[1])
+
+
+def test_a_criterion_of_a_value_is_about_the_metric_itself():
+    planted = SimpleNamespace(
+        id="V", claim="C10", statement="s", kind="value", metric="angle_ks", arms=["a"], against=(), tasks=["circle"],
+        thickness=(0.1, 0.0), range=None, choose_step_at=None, above=0.08, below=None, law=None,
+    )  # fmt: skip
+    results = table(lambda arm, eps, seed: 0.12 + 0.001 * seed, "angle_ks", ("a",))
+    verdicts = judge(SimpleNamespace(claims=["C10"], criteria=[planted]), results, range(10))
+    said = page.sentence(verdicts[0], {"a": "Arm A"})
+    assert said.startswith("The weakest link: KS distance of angles of Arm A on circle is 0.12")
+    assert "the criterion asks for above 0.08" in said
+    assert tables.criteria_table(verdicts, {"a": "Arm A"})["quantity"].tolist() == ["KS distance of angles"] * 2
+    panel = figures.forest_figure(verdicts[:1], {"a": "Arm A"}).axes[0]
+    assert panel.get_xlabel() == "KS distance of angles"
+    assert panel.get_xscale() == "linear"
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["Arm A, circle   ε = 0.1", "ε = 0"]
+
+
+def test_values_decades_apart_are_drawn_on_a_logarithmic_axis_and_only_where_they_are_positive():
+    def scale(low: float, kind: str = "value", bound: float = 1e-3) -> str:
+        cells = tuple(Cell((eps,), v, low * v, 1.1 * v, 10, 0, 0.01, True) for eps, v in ((0.1, 1e-1), (0.01, 1e-4)))
+        verdict = Verdict("comparison", "C10", "supported", "", kind=kind, metric="m", arm="a", task="t", cells=cells)
+        return figures.forest_figure([replace(verdict, below=bound)], {}).axes[0].get_xscale()
+
+    assert scale(0.9) == "log"
+    assert scale(-0.9) == scale(0.9, "difference") == scale(0.9, bound=-1.0) == "linear"
 
 
 def test_provenance_lists_distinct_values():

@@ -14,7 +14,7 @@ from ..study.statistics import Estimate
 from ..study.verdicts import Verdict
 from .inputs import Inputs
 from .rendering import drawn_text, house_style, new_figure
-from .style import GROUPS, INK, Look, in_order, metric_look, summarise
+from .style import GROUPS, INK, Look, in_order, metric_look, quantity, summarise
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -228,6 +228,5 @@ def forest_figure(verdicts: Sequence[Verdict], labels: dict[str, str]) -> Figure
         panel.set_yticks(range(len(rows)), names, fontsize=7.5)
         panel.set_ylim(len(rows) - 0.5, -0.5)
         panel.tick_params(axis="y", length=0)
-        kinds = {"slope": "slope in ln ε of", "value": "value of", "difference": "difference in", "ratio": "ratio of"}
-        panel.set_xlabel(f"{kinds[first.kind]} {metric_look(first.metric).label.lower()}")
+        panel.set_xlabel(quantity(first.kind, first.metric))
     return figure

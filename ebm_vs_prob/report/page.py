@@ -19,10 +19,9 @@ from ..study.verdicts import Verdict
 from . import figures, pictures, rendering, tables
 from .citation import bibtex
 from .inputs import Inputs
-from .style import GROUPS, interval, metric_look, p_value, plain
+from .style import GROUPS, in_words, interval, p_value, plain, quantity
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
 SYMBOLS = {"supported": "✓", "refuted": "✗", "qualified": "◐", "undecided": "?"}
@@ -41,7 +40,8 @@ _CURVES = (
     "reference thickness. Blue and green: ebm; red, orange and pink: prob; grey: control."
 )
 _FOREST = (
-    "95 % intervals over seeds, paired; dashed: the criterion's bound, shaded: the side that the criterion asks for."
+    "95 % intervals over seeds, paired where arms are compared; dashed: the criterion's bound, shaded: the side that "
+    "the criterion asks for."
 )
 _DIGITS = (
     "Each row is one 4×4 reduction x, a held-out digit that has it, and what each arm answers and draws for it. "
@@ -176,7 +176,7 @@ def context(inputs: Inputs, verdicts: list[Verdict], album: Album) -> dict[str, 
         "tables": shown,
         "task_tables": shown[: len(inputs.tasks)],
         "table": {table["name"]: table["frame"] for table in shown},
-        "notes": exploratory(inputs, slopes),
+        "notes": tables.exploratory(inputs, slopes),
         "declined": [f"{labels.get(s['arm'], s['arm'])} on {s['task']}: {s['reason']}" for s in inputs.skipped],
         "unmeasured": _unmeasured(inputs, labels),
         "provenance": [(_origin(name), ", ".join(values)) for name, values in inputs.provenance.items()],
@@ -204,7 +204,7 @@ def _card(claim: Verdict, verdicts: list[Verdict], labels: dict[str, str], album
                 "id": criterion,
                 "statement": first.statement,
                 "counts": [(outcome, counts[outcome]) for outcome in SYMBOLS if counts[outcome]],
-                "asked": f"{first.kind} of {metric_look(first.metric).label.lower()} {tables.bound_text(first)}",
+                "asked": f"{quantity(first.kind, first.metric)} {tables.bound_text(first)}",
                 "law": "" if first.law is None else plain(first.law),
                 "steps": sorted({(labels.get(a, a), v.task, f"{s:g}") for v in members for a, s in v.steps}),
                 "figure": album.add(
@@ -234,7 +234,7 @@ def _named(text: str, labels: dict[str, str]) -> str:
 def sentence(verdict: Verdict, labels: dict[str, str]) -> str:
     """What the number of a comparison says, in plain words."""
     arm, other = labels.get(verdict.arm, verdict.arm), labels.get(verdict.against, verdict.against)
-    metric = metric_look(verdict.metric).label.lower()
+    metric = in_words(verdict.metric)
     said = f"{plain(verdict.estimate)}, 95 % interval {interval(verdict.low, verdict.high)}, {verdict.seeds} seeds"
     what = {
         "slope": f"the slope of ln({metric}) in ln ε for {arm} on {verdict.task} is {said}",
@@ -274,27 +274,9 @@ def _unmeasured(inputs: Inputs, labels: dict[str, str]) -> list[str]:
     by_reason: dict[tuple[str, str], dict[str, None]] = {}
     noted = inputs.results[inputs.results["note"].fillna("") != ""].drop_duplicates(["task", "arm", "metric", "note"])
     for task, arm, metric, reason in noted[["task", "arm", "metric", "note"]].itertuples(index=False, name=None):
-        stem = metric_look(metric.partition("@")[0]).label.lower()
+        stem = in_words(metric.partition("@")[0])
         by_reason.setdefault((reason, f"{labels.get(arm, arm)} on {task}"), {})[stem] = None
     merged: dict[tuple[str, str], list[str]] = {}
     for (reason, place), stems in by_reason.items():
         merged.setdefault((reason, ", ".join(stems)), []).append(place)
     return [f"{metrics}: {reason} ({'; '.join(places)})" for (reason, metrics), places in merged.items()]
-
-
-def exploratory(inputs: Inputs, slopes: pd.DataFrame) -> list[str]:
-    """Observations that no criterion tests, with their numbers: what the exact model itself does as the data thin."""
-    exact = {arm.name for arm in inputs.study.arms if arm.method == "exact"}
-    labels = {look.label for look in inputs.looks().values() if look.name in exact}
-    meaning = {
-        "sharpness_curvature": "Near 0 it means that dividing by the range of the energy removes the sharpening of the "
-        "truth itself: a flat learned energy is then no evidence of one smoother than the truth.",
-        "curvature_p95": "Theory says −2.",
-    }
-    notes = []
-    for metric, means in meaning.items():
-        column = metric_look(metric).label
-        for _, row in slopes[slopes["arm"].isin(labels)].iterrows() if column in slopes else ():
-            if row[column] != "–":
-                notes.append(f"{row['arm']} on {row['task']}: slope of {column.lower()} in ln ε {row[column]}. {means}")
-    return notes

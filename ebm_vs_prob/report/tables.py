@@ -12,7 +12,7 @@ import numpy as np
 from ..study.statistics import interquartile_mean, log_slope, mean_estimate
 from ..study.verdicts import Verdict
 from .inputs import Inputs
-from .style import in_order, metric_look, p_value, plain, summarise, with_interval
+from .style import in_order, in_words, metric_look, p_value, plain, quantity, summarise, with_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,7 +148,7 @@ def criteria_table(verdicts: list[Verdict], labels: dict[str, str]) -> pd.DataFr
                     "task": verdict.task,
                     "arm": labels.get(verdict.arm, verdict.arm),
                     "against": labels.get(verdict.against, verdict.against) or "–",
-                    "quantity": f"{verdict.kind} of {metric_look(verdict.metric).label.lower()}",
+                    "quantity": quantity(verdict.kind, verdict.metric),
                     "ε": span or "–",
                     "estimate [95 %]": with_interval(cell.estimate, cell.low, cell.high),
                     "asked": bound_text(verdict),
@@ -244,3 +244,23 @@ def write_tables(tables: dict[str, tuple[pd.DataFrame, str]], numbers: dict[str,
         (folder / f"{name}.tex").write_text(to_latex(frame, caption, f"tab:{name}"), encoding="utf-8")
     for name, frame in numbers.items():
         frame.to_csv(folder / f"{name}.csv", index=False, float_format="%.8g")
+
+
+def exploratory(inputs: Inputs, slopes: pd.DataFrame) -> list[str]:
+    """Observations that no criterion tests, with their numbers: what the exact model itself does as the data thin."""
+    exact = {arm.name for arm in inputs.study.arms if arm.method == "exact"}
+    labels = {look.label for look in inputs.looks().values() if look.name in exact}
+    meaning = {
+        "sharpness_curvature": "Near 0 it means that dividing by the range of the energy removes the sharpening of the "
+        "truth itself: a flat learned energy is then no evidence of one smoother than the truth.",
+        "curvature_p95": "Theory says −2.",
+    }
+    notes = []
+    for metric, means in meaning.items():
+        column = metric_look(metric).label
+        for _, row in slopes[slopes["arm"].isin(labels)].iterrows() if column in slopes else ():
+            if row[column] != "–":
+                notes.append(
+                    f"{row['arm']} on {row['task']}: slope of {in_words(metric)} in ln ε {row[column]}. {means}"
+                )
+    return notes
