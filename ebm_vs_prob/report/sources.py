@@ -72,7 +72,13 @@ METHODS: dict[str, tuple[Entry, ...]] = {
     "energy_loss": (),
     "log_loss": (),
     "latent_free_energy": (),
-    "latent_variable_likelihood": (),
+    "latent_variable_likelihood": (
+        ("article", "bishop1998gtm", {
+            "author": "Bishop, Christopher M. and Svens{\\'e}n, Markus and Williams, Christopher K. I.",
+            "title": "{GTM}: The Generative Topographic Mapping", "journal": "Neural Computation", "year": "1998",
+            "volume": "10", "number": "1", "pages": "215--234", "doi": "10.1162/089976698300017953",
+        }),
+    ),
     "perceptron": (
         ("inproceedings", "collins2002discriminative", {
             "author": "Collins, Michael",
@@ -226,7 +232,15 @@ METHODS: dict[str, tuple[Entry, ...]] = {
     ),
 }  # fmt: skip
 
+_PRACTICUM: Entry = ("misc", "canziani2020practicum", {
+    "author": "Canziani, Alfredo", "title": "Inference and Training of Latent Variable Energy-Based Models",
+    "year": "2020", "howpublished": "Deep Learning (DS-GA 1008), practicum 15, New York University, Spring 2020",
+    "url": "https://atcold.github.io/NYU-DLSP20/en/week15/15-1/",
+})  # fmt: skip
+
 TASKS: dict[str, tuple[Entry, ...]] = {
+    "ellipse": (_PRACTICUM,),
+    "horn": (_PRACTICUM,),
     "circle": (
         ("article", "loaizaganem2022diagnosing", {
             "author": "Loaiza-Ganem, Gabriel and Ross, Brendan Leigh and Cresswell, Jesse C. and Caterini, Anthony L.",
