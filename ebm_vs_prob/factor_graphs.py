@@ -195,11 +195,11 @@ class FactorGraph:
 
     def _free_branches(self, messages: list[torch.Tensor], y: torch.Tensor) -> torch.Tensor:
         """What the branches that hang from variables before t and begin after it add at y: (..., T); 0 on a chain."""
+        if self.parents == tuple(range(len(self.parents))):
+            return y.new_zeros(y.shape)
         spans = torch.tensor(
             [[parent < t < child for t in range(self.num_variables)] for child, parent in enumerate(self.parents, 1)]
         )
-        if not bool(spans.any()):
-            return y.new_zeros(y.shape)
         above = y[..., list(self.parents)].unsqueeze(-1)
         sent = torch.stack(messages, -2).expand(*above.shape[:-1], -1).gather(-1, above)
         return torch.where(spans.to(sent.device), sent, 0.0).sum(-2)

@@ -32,7 +32,8 @@ def free_energy(energies: Any, beta: Any, dim: int, log_weights: Any = None) -> 
     """
     e = _floating(energies)
     b = torch.as_tensor(beta, dtype=e.dtype, device=e.device)
-    if not bool((b >= 0).all()):
+    eager = not torch.compiler.is_compiling()  # a look at values would break a compiled graph
+    if eager and not bool((b >= 0).all()):
         raise invalid("beta", beta, "numbers in [0, inf]")
     log_w = torch.zeros((), dtype=e.dtype, device=e.device) if log_weights is None else _floating(log_weights).to(e)
     try:
@@ -50,7 +51,7 @@ def free_energy(energies: Any, beta: Any, dim: int, log_weights: Any = None) -> 
 
     present = log_w > -math.inf
     low = torch.where(present, e, math.inf).amin(-1, keepdim=True)
-    if e.shape[-1] == 1 or bool((b == math.inf).all()):
+    if e.shape[-1] == 1 or (eager and bool((b == math.inf).all())):
         return low.squeeze(-1).expand(torch.broadcast_shapes(low.shape[:-1], b.shape[:-1]))
     weight = log_w.exp()
     mean = (weight * torch.where(present, e, 0.0)).sum(-1, keepdim=True)

@@ -5,8 +5,9 @@ energy of the right answer, `positive` (...); Ē that of an incorrect one, `nega
 
 *Pair losses* (hinge, log, LVQ2, MCE, square-square, square-exponential) give one term for each incorrect answer,
 (..., K). The tutorial takes the term of the most offending one, the incorrect answer of least energy: that is the loss
-of answers that can be enumerated (`TutorialLoss.on_labels`). Among continuous answers the least energy is known from a
-search only, so that every answer the search has found makes a pair, and the loss is the mean of the terms.
+of answers that can be enumerated (`TutorialLoss.on_labels`), or that have a factor graph (`TutorialLoss.on_graph`).
+Among continuous answers the least energy is known from a search only, so that every answer the search has found makes a
+pair, and the loss is the mean of the terms.
 
 *Losses over all answers* (energy, perceptron, NLL, MEE) compare the right answer with everything and give one number,
 (...). For the last two an answer that stands for others, or counts less than one, is given with its energy moved by

@@ -15,19 +15,14 @@ from typing import Annotated, Any, ClassVar, NamedTuple, Self
 import torch
 from pydantic import Field, model_validator
 
-from ..energies import build_energy
-from ..errors import invalid
-from ..graph_energies import build_graph_energy
-from ..graph_model import GraphModel
-from ..method import GaussianOptimum, Method, MethodOptions, Principle, Setting
-from ..model import EnergyModel, Model, Training
+from ..method import GaussianOptimum, MethodOptions
+from ..model import Model, Training
 from ..options import PER_REPLICATE
-from ..spaces import Box, Discrete, Labels, Sequences
-from ..tasks.base import Task
 from ..training import Batch, Noise, train
-from .losses import TUTORIAL_LOSSES, TutorialLoss, distance_scaled_margin
+from .losses import distance_scaled_margin
 from .negatives import descended, nearest_distance, noisy_answers
 from .regularisers import RegularisedOptions
+from .tutorial import TutorialMethod
 
 #: Without x, distances are taken to all training answers up to this many.
 MAX_SHARED_ANSWERS = 1024
@@ -87,66 +82,6 @@ class DistanceOptions(SearchOptions):
     answers: Annotated[
         int, Field(ge=1, description="nearest training answers to measure a distance to; without x all, up to 1024")
     ] = 64
-
-
-class TutorialMethod(Method):
-    """What the ten losses have in common: an unnormalised energy, its answer the least, and regularisers if wanted.
-
-    Labels and sequences are compared with all other answers, by enumeration and by messages: nothing is searched for,
-    and the options of a search have no effect.
-    """
-
-    family = "ebm"
-    principle: ClassVar[Principle] = "margin"
-    normalised = False
-    Options: ClassVar[type[MethodOptions]] = RegularisedOptions
-    sees_level: ClassVar[bool] = False  # whether a constant added to every energy changes the loss
-    y_spaces = (Box, Labels, Sequences)
-
-    @classmethod
-    def build(cls, setting: Setting) -> EnergyModel:
-        if isinstance(setting.tasks[0].y_space, Discrete):
-            return GraphModel(cls, setting, build_graph_energy(setting))
-        return EnergyModel(cls, setting, build_energy(setting, level=cls.sees_level))
-
-    @classmethod
-    def train(cls, model: Model) -> Training:
-        if isinstance(model, GraphModel):
-            return train_on_graphs(model, TUTORIAL_LOSSES[cls.name])
-        return cls.train_on_vectors(model)
-
-    @classmethod
-    @abstractmethod
-    def train_on_vectors(cls, model: Model) -> Training:
-        """`train` for real answers."""
-
-    @classmethod
-    def step_evaluations(cls, options: Any, task: Task) -> float:
-        """As of every method; where all answers are enumerated one evaluation of the energy gives them all."""
-        if isinstance(task.y_space, Discrete):
-            return 3.0
-        return super().step_evaluations(options, task)
-
-
-def train_on_graphs(model: GraphModel, loss: TutorialLoss) -> Training:
-    """Minimise a loss of the tutorial, its parameters the options of their names, over discrete answers.
-
-    Raises:
-        ValueError: a regulariser along y, which has no directions.
-    """
-    options = model.setting.options
-    for name in ("gradient_penalty", "energy_magnitude"):
-        if bool((getattr(options, name) > 0).any()):
-            raise invalid(
-                name, getattr(options, name).tolist(), "0 where answers are discrete: it is taken along real y"
-            )
-
-    def mean_loss(batch: Batch) -> torch.Tensor:
-        y = model.space.to_variables(batch.y)
-        parameters = {name: options.column(name, batch.x[..., 0]) for name in loss.parameters}
-        return loss.on_graph(model.module.graph(batch.x), y, **parameters).mean(-1)
-
-    return train(model, mean_loss)
 
 
 class SearchingMethod(TutorialMethod):

@@ -1,9 +1,9 @@
-"""The losses of the tutorial of 2006 as methods for continuous answers (LeCun et al. 2006, table 1).
+"""The losses of the tutorial of 2006 as methods (LeCun et al. 2006, table 1).
 
-Every incorrect answer that was found makes a pair, and a loss of pairs is their mean. The share s = min(1, d / radius)
-of the margin that it is owed scales m where the loss has that parameter. Where the margin is any number > 0, so that
-there is no m to scale, s scales what the incorrect answer counts. Either way an answer that is itself right is owed
-nothing.
+Of continuous answers every incorrect one that was found makes a pair, and a loss of pairs is their mean. The share
+s = min(1, d / radius) of the margin that it is owed scales m where the loss has that parameter. Where the margin is any
+number > 0, so that there is no m to scale, s scales what the incorrect answer counts. Either way an answer that is
+itself right is owed nothing. Discrete answers are compared with all others (`ebm.tutorial`).
 
 Which of them collapse follows from the margin column. `energy_loss` does, unless a regulariser holds it; `perceptron`
 and `lvq2` may, because a constant energy already has loss 0; the others have their minimum below any constant energy's.
@@ -29,8 +29,8 @@ from ..searching import (
     Objective,
     OptionColumn,
     SearchingMethod,
-    TutorialMethod,
 )
+from ..tutorial import TutorialMethod
 
 
 class MarginOptions(DistanceOptions):

@@ -16,7 +16,7 @@ from ...registry import METHODS
 from ...training import Batch, Noise, train
 from .. import losses
 from ..regularisers import RegularisedOptions
-from ..searching import TutorialMethod
+from ..tutorial import TutorialMethod
 
 
 class NegativeLogLikelihoodOptions(RegularisedOptions):
@@ -32,7 +32,7 @@ class NegativeLogLikelihood(TutorialMethod):
     The integral is the mean of e^{-beta E} / q over draws from a proposal q and over the right answer, which is an
     answer like any other. With it in the mean, the loss is that of telling the right answer from the draws: it has a
     lower bound, and at its minimum e^{-beta E} is the data's density up to a factor however few the draws are (Ma and
-    Collins 2018, on ranking).
+    Collins 2018, on ranking). Over discrete answers the integral is a sum, and exact.
     """
 
     name = "negative_log_likelihood"
