@@ -133,25 +133,32 @@ class AngleDecoder(Decoder):
         Shapes are those of `infer_latent`. A step is -E' / |E''|, of two nodes at most; where it does not lower the
         energy it is halved.
         """
-        energies = self(x.unsqueeze(-2), y.unsqueeze(-2), nodes.reshape(*[1] * (y.ndim - 1), *nodes.shape))
-        best, where = energies.nan_to_num(math.inf).min(-1)
-        z, axes, longest = nodes[where], self.semi_axes(x), 4 * math.pi / len(nodes)
+        axes, longest = self.semi_axes(x), 4 * math.pi / len(nodes)
+        # By coordinates: sums over a dimension of two would take most of the time.
+        (a, b), (p, q) = axes.unbind(-1), y.unbind(-1)
+        grid = nodes.reshape(*[1] * (y.ndim - 1), -1)
+        misfits = p.unsqueeze(-1) - a.unsqueeze(-1) * grid.cos(), q.unsqueeze(-1) - b.unsqueeze(-1) * grid.sin()
+        best, where = (misfits[0].square() + misfits[1].square()).nan_to_num(math.inf).min(-1)
+        z = nodes[where, 0]
         share, converged = torch.ones_like(best), torch.zeros_like(where, dtype=torch.bool)
+        cosine, sine = z.cos(), z.sin()
         for _ in range(max_steps):
-            place, turned = axes * torch.cat([z.cos(), z.sin()], -1), axes * torch.cat([-z.sin(), z.cos()], -1)
-            misfit = y - place
-            slope = -(misfit * turned).sum(-1)
-            bend = (misfit * place).sum(-1) + turned.square().sum(-1)
+            right, up = p - a * cosine, q - b * sine
+            slope = a * sine * right - b * cosine * up
+            bend = a * cosine * right + b * sine * up + (a * sine).square() + (b * cosine).square()
             step = (slope / bend.abs().clamp_min(torch.finfo(bend.dtype).tiny)).clamp(-longest, longest) * share
-            moved = z - step.unsqueeze(-1)
-            energy = self(x, y, moved)
+            moved = z - step
+            trial = moved.cos(), moved.sin()
+            energy = (p - a * trial[0]).square() + (q - b * trial[1]).square()
             lower = energy < best
-            z, best = torch.where(lower.unsqueeze(-1), moved, z), torch.where(lower, energy, best)
+            z, best = torch.where(lower, moved, z), torch.where(lower, energy, best)
+            cosine, sine = torch.where(lower, trial[0], cosine), torch.where(lower, trial[1], sine)
             share = torch.where(lower, 1.0, share / 2)
             converged = converged | (step.abs() < tolerance)
             if bool(converged.all()):
                 break
-        return LatentAnswers((z + math.pi).remainder(2 * math.pi) - math.pi, best, converged)
+        z = (z + math.pi).remainder(2 * math.pi) - math.pi
+        return LatentAnswers(z.unsqueeze(-1), 0.5 * best, converged)
 
 
 def build_decoder(
