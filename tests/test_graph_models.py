@@ -364,3 +364,21 @@ def test_check_method_notices_an_answer_that_is_not_the_least():
 
     with pytest.raises(AssertionError, match="least energy"):
         check_method(Careless, classes())
+
+
+@pytest.mark.slow
+def test_compiled_training_is_the_same():
+    task = chain(2)
+    models = [
+        evp.fit("minimum_empirical_error", task, seeds=[0, 1], budget=TINY, compile=compile)
+        for compile in (False, True)
+    ]
+    x, y = task.sample(20)
+    torch.testing.assert_close(models[0].energy(x, y), models[1].energy(x, y), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_likelihood_reaches_the_exact_posterior_of_a_chain():
+    budget = evp.Budget(steps=800, batch_size=64, examples=8000)
+    model = evp.fit("negative_log_likelihood", chain(), budget=budget, gibbs_beta=1.0)
+    assert value_of(model, "gibbs_gap") < 0.02
