@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..study.schema import PRIMARY_BUDGET
+from ..study.references import PRIMARY_BUDGET
 from ..study.verdicts import Verdict, judge
 from .style import Look, looks
 

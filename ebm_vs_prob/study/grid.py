@@ -17,7 +17,8 @@ from ..errors import invalid, unknown
 from ..registry import METHODS, TASKS
 from ..spaces import Box
 from .keys import canonical, canonical_json, digest
-from .schema import PRIMARY_BUDGET, Arm, Scale, Study, TaskGrid, from_table
+from .references import PRIMARY_BUDGET
+from .schema import Arm, Scale, Study, TaskGrid, from_table
 
 if TYPE_CHECKING:
     from ..energies import Network
