@@ -28,6 +28,8 @@ REACH = 2.0
 #: beta stays within these, over the range of the energy on a lattice: at the first the density is uniform to .1 %.
 LIMITS = (1e-3, 1e9)
 TOLERANCE, MAX_ROUNDS = 5e-3, 30
+#: Rounds after which ln beta goes half the way to what the last nodes say.
+WHOLE_ROUNDS = 3
 RTOL = 1e-3
 
 
@@ -68,11 +70,12 @@ def fit_beta(model: Model) -> torch.Tensor:
     low, high = model.y_box.bounds
     lattice = (low + (high - low) * _lattice(model.y_box.dim)).to(y).expand(model.num_replicates, 1, -1, -1)
     beta, limits = _first_guess(energy, energy_in_blocks(model.module, x.unsqueeze(2), lattice), model.y_box.dim)
-    for _ in range(MAX_ROUNDS):
+    for number in range(MAX_ROUNDS):
         nodes, log_weights = _nodes(model, x, beta)
         fitted = _search(energy, nodes, log_weights, beta, sound, limits)
         moved = (fitted / beta).log().abs()  # NaN, and so still, where a replicate failed
-        beta = fitted
+        # Two sets of nodes can each lead to the other's beta: half the way ends the round trip.
+        beta = fitted if number < WHOLE_ROUNDS else (beta * fitted).sqrt()
         if not bool((moved > TOLERANCE).any()):
             break
     return beta
