@@ -80,8 +80,9 @@ class FactorGraph:
 
     @property
     def log_incorrect(self) -> float:
-        """ln (K^T - 1): of the number of answers but one."""
-        return self.log_answers + math.log1p(-math.exp(-self.log_answers))
+        """ln (K^T - 1): of the number of answers but one; -inf where there is no other."""
+        one = math.exp(-self.log_answers)
+        return self.log_answers + math.log1p(-one) if one < 1 else -math.inf
 
     def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> FactorGraph:
         """The graph whose factors are what `change` makes of these: another dtype, sign or part of the batch."""
@@ -91,7 +92,7 @@ class FactorGraph:
         """E of answers y (*sample, *batch, T) int64, whose leading dimensions broadcast: (*sample, *batch).
 
         Raises:
-            ValueError: a y of another length or dtype.
+            ValueError: a y of another length or dtype, or values that do not exist.
         """
         own, entering = self._along(y)
         return (own + entering.gather(-1, y.expand(own.shape).unsqueeze(-1)).squeeze(-1)).sum(-1)
@@ -187,6 +188,8 @@ class FactorGraph:
         values, (..., T, K), 0 at the root."""
         if y.ndim < 1 or y.shape[-1] != self.num_variables or y.dtype != torch.int64:
             raise invalid("y", (tuple(y.shape), y.dtype), f"(..., {self.num_variables}) int64")
+        if not torch.compiler.is_compiling() and not bool(((y >= 0) & (y < self.num_values)).all()):
+            raise invalid("y", "values outside the graph's", f"integers in 0 .. {self.num_values - 1}")
         shape = torch.broadcast_shapes(self.batch_shape, y.shape[:-1])
         y = y.expand(*shape, -1)
         own = self.unary.expand(*shape, -1, -1).gather(-1, y.unsqueeze(-1)).squeeze(-1)

@@ -163,6 +163,7 @@ ZEROS = torch.zeros
         (lambda: FactorGraph(ZEROS(3, 2), ZEROS(2, 2, 2), (-1, 0)), "parents"),
         (lambda: FactorGraph(ZEROS(3, 2), ZEROS(2, 2, 2)).energy(ZEROS(3)), "int64"),
         (lambda: FactorGraph(ZEROS(3, 2), ZEROS(2, 2, 2)).energy(ZEROS(2).long()), r"\(\.\.\., 3\) int64"),
+        (lambda: FactorGraph(ZEROS(3, 2), ZEROS(2, 2, 2)).energy(ZEROS(3).long() + 2), r"integers in 0 \.\. 1"),
         (lambda: FactorGraph(ZEROS(3, 2), ZEROS(2, 2, 2)).free_energy(-1.0), "beta"),
         (
             lambda: FactorGraph(ZEROS(1, 1), ZEROS(0, 1, 1)).free_energy_of_incorrect(ZEROS(1).long(), 1.0),
