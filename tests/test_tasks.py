@@ -15,8 +15,8 @@ import ebm_vs_prob as evp
 from ebm_vs_prob.errors import NoExactReference
 from ebm_vs_prob.tasks.base import Reference, refined
 
-TASKS = ["circle", "three_curves", "digits"]
-CONTINUOUS = ["circle", "three_curves"]
+TASKS = ["circle", "three_curves", "ellipse", "horn", "digits"]
+CONTINUOUS = ["circle", "three_curves", "ellipse", "horn"]
 
 
 def test_the_built_in_tasks_are_listed():
@@ -120,10 +120,9 @@ def test_distance_is_the_nearest_answer(name, thickness):
     task = evp.get_task(name, thickness=thickness)
     x, y = task.sample(64, seed=0)
     nearest = (task.reference.answers(x) - y.unsqueeze(1)).norm(dim=-1).amin(1)
-    # Neighbouring answers of the circle lie 2 pi / 512 apart.
-    torch.testing.assert_close(
-        task.reference.distance(x, y), nearest, rtol=0, atol=6.2e-3 if name == "circle" else 1e-12
-    )
+    # Neighbouring answers on a curve lie 2 pi / 512 of its longest radius apart at most.
+    reach = {"circle": 1.0, "ellipse": 2.0, "horn": 2.0 * math.exp(2.0)}.get(name, 0.0) * math.pi / 512
+    torch.testing.assert_close(task.reference.distance(x, y), nearest, rtol=0, atol=reach + 1e-12)
 
 
 @pytest.mark.parametrize("name", CONTINUOUS)
