@@ -28,10 +28,10 @@ def lbfgs(
 
     The direction is that of the two-loop recursion (Nocedal 1980; Nocedal & Wright 2006, algorithm 7.4) over the
     entries that no bound holds: those at a bound that the gradient presses against stay there, and neither they nor
-    their part of the memory enter (two-metric projection: Bertsekas 1982); entries within `tolerance` of a bound that
-    the direction leads to stay too. A direction that does not descend gives way to the negative gradient. The step is
-    tried whole and projected on the box, halves until Armijo's rule E(y') <= E(y) + c g·(y' - y) <= E(y) holds, and is
-    whole again after that. Pairs without positive curvature are not kept.
+    their part of the memory enter (two-metric projection: Bertsekas 1982). A direction that does not descend gives way
+    to the negative gradient. The step is tried whole and projected on the box, halves until Armijo's rule
+    E(y') <= E(y) + c g·(y' - y) <= E(y) holds, and is whole again after that. Pairs without positive curvature are not
+    kept.
 
     A quasi-Newton step that moves a point by less than `tolerance`, taken or not, only empties its memory. The point
     has converged if steepest descent, by the step of the last curvature seen, then moves it by less too.
@@ -69,8 +69,6 @@ def lbfgs(
         held = ((y <= bounds[0]) & (gradient > 0)) | ((y >= bounds[1]) & (gradient < 0))
         free = gradient.masked_fill(held, 0.0)
         newton = _direction(free, s["moves"], s["changes"], ~held)
-        pressed = ((y <= bounds[0] + tolerance) & (newton > 0)) | ((y >= bounds[1] - tolerance) & (newton < 0))
-        newton = newton.masked_fill(pressed, 0.0)
         along = (newton * free).sum(-1)
         known = s["moves"].flatten(-2).any(-1) & newton.isfinite().all(-1)
         informed = known & (along > CURVATURE * newton.norm(dim=-1) * free.norm(dim=-1))

@@ -370,6 +370,7 @@ def test_joint_answers_minimise_over_y_and_z_at_once(method, options, rule):
     assert found.energy.median() < (1e-3 if method == "sparse_coding" else 1e-9)
     assert found.converged.double().mean() > 0.8
     start = model.infer(x, n_starts=4, step_rule=rule, max_steps=1, jointly=True)
+    torch.testing.assert_close(start.energy, of_joint(model, x, start), atol=1e-9, rtol=0)
     assert (found.energy <= start.energy + 1e-12).all()
     if "decoder" in options:
         assert found.z.abs().max() <= math.pi
