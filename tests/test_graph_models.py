@@ -22,6 +22,7 @@ from ebm_vs_prob.testing.rules import every_answer
 
 PARAMETERS = {"margin": 1.0, "ceiling": 0.7, "strength": 0.5, "beta": 2.0}
 WITH_MARGIN = [name for name, loss in TUTORIAL_LOSSES.items() if loss.margin in ("m", "> 0")]
+FAST = ("hinge", "negative_log_likelihood")
 SHORT = evp.Budget(steps=80, batch_size=32, examples=600)
 TINY = evp.Budget(steps=2, batch_size=8, examples=32)
 
@@ -62,13 +63,15 @@ def test_on_a_graph_a_loss_is_that_of_its_answers_enumerated(name, length):
     torch.testing.assert_close(loss.on_graph(graph, answers[right], **columns), expected)
 
 
-@pytest.mark.parametrize("name", WITH_MARGIN)
+@pytest.mark.parametrize(
+    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in WITH_MARGIN]
+)
 def test_losses_with_a_margin_learn_to_decide_between_classes(name):
     model = evp.fit(name, classes(), seeds=[0, 1, 2], budget=SHORT, learning_rate=0.02)
     assert value_of(model, "excess_error") < 0.04
 
 
-@pytest.mark.parametrize("name", ["hinge", "negative_log_likelihood"])
+@pytest.mark.parametrize("name", ["negative_log_likelihood", pytest.param("hinge", marks=pytest.mark.slow)])
 def test_losses_learn_chains_and_their_transitions(name):
     task = chain()
     model = evp.fit(name, task, budget=SHORT, learning_rate=0.05)
@@ -98,6 +101,7 @@ def test_likelihood_reaches_the_exact_posterior():
     assert value_of(model, "gibbs_gap") < 0.02
 
 
+@pytest.mark.slow
 def test_margins_of_the_worst_answer_flatten_where_none_has_a_majority():
     """With every chance below one half a pair loss is least at a constant energy; the likelihood is not."""
     task = chain(thickness=2.0)
