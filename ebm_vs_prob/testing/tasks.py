@@ -168,7 +168,7 @@ def _check_density(task: Task, who: str) -> None:
         _check_probabilities(task, task.y_space, x, who)
     if isinstance(task.y_space, Box) and task.y_space.dim <= 2:
         mass = integral(
-            lambda grid: task.reference.log_prob(x[:1].expand(len(grid), -1), grid), task.y_space, 0.8 * task.thickness
+            lambda grid: task.reference.log_prob(x[:1].expand(len(grid), -1), grid), task.y_space, task.thickness
         )
         rule(abs(mass - 1) < 1e-6, who, f"exp(log_prob) must integrate to 1, not {mass:.8f}")
 
