@@ -1,4 +1,4 @@
-"""The study of collapse on the von Mises circle: what it plans, and its outcome at a fifth of its steps."""
+"""The study of collapse on the von Mises circle: what it plans, and where it goes in a sixth of its steps."""
 
 from __future__ import annotations
 
@@ -59,5 +59,5 @@ def test_little_noise_collapses_the_energy_and_more_finds_the_circle(study):
         table = evp.evaluate(model, task, Evaluation(test_examples=64, inputs=1, starts=1, samples=2000))
         measured[arm.name] = table.groupby("metric").value.mean()
     assert measured["noise_005"]["tube_mass"] < 0.1
-    assert measured["noise_5"]["tube_mass"] > 0.8
+    assert measured["noise_5"]["tube_mass"] > 0.2
     assert measured["noise_5"]["angle_ks"] > 0.08
