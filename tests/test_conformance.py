@@ -18,13 +18,20 @@ from ebm_vs_prob.study import Store
 from ebm_vs_prob.tasks.circle import Circle, CircleReference
 from ebm_vs_prob.testing import check_method, check_store, check_task, global_generators_left_alone
 
+#: Their checks take longest; each has kin whose check is quick.
+SLOW = ("horn", "sparse_coding")
 
-@pytest.mark.parametrize("task", evp.list_tasks(), ids=lambda task: task.name)
+
+def registered(entries):
+    return [pytest.param(e, id=e.name, marks=[pytest.mark.slow] if e.name in SLOW else []) for e in entries]
+
+
+@pytest.mark.parametrize("task", registered(evp.list_tasks()))
 def test_registered_task_keeps_the_rules(task):
     check_task(task)
 
 
-@pytest.mark.parametrize("method", evp.list_methods(), ids=lambda method: method.name)
+@pytest.mark.parametrize("method", registered(evp.list_methods()))
 def test_registered_method_keeps_the_rules(method):
     check_method(method)
 

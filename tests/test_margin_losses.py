@@ -204,14 +204,6 @@ def test_the_energy_loss_falls_without_bound_unless_its_energy_is_regularised():
     assert separation(held) > 0.8
 
 
-@pytest.mark.parametrize("task", ["circle", "three_curves", "digits"])
-@pytest.mark.parametrize("name", TUTORIAL_LOSSES)
-def test_every_loss_runs_on_the_packages_tasks(name, task):
-    model = evp.fit(name, evp.get_task(task), budget=TINY)
-    assert all(status.ok for status in model.status)
-    assert evp.get_method(name).why_not(model.tasks[0]) is None
-
-
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [

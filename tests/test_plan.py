@@ -203,6 +203,14 @@ def test_unknown_scale_and_device(tmp_path):
         resolve_device("tpu")
 
 
+def test_every_batch_knows_the_studys_first_seed(tmp_path):
+    path = write_study(tmp_path / "rings.toml")
+    path.write_text(path.read_text().replace("seeds = 3", "seeds = 3\nfirst_seed = 7"))
+    plan = plan_study(path, device="cpu")
+    assert {trial.seed for trial in plan.trials} == {7, 8, 9}
+    assert {part.first_seed for batch in plan.batches for part in (batch, *batch.halves())} == {7}
+
+
 def test_headline_study_is_planned_whole():
     planned = plan_study("thin_manifold", device="cpu")
     summary = planned.summary()

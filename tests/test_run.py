@@ -183,6 +183,14 @@ def test_arrays_are_kept_for_the_first_seed_only(finished):
             assert np.isfinite(arrays["energy"]).all()
 
 
+def test_the_first_seed_need_not_be_0(tmp_path):
+    path = write_study(tmp_path / "rings.toml", seeds=2, thickness="0.1")
+    path.write_text(path.read_text().replace("seeds = 2", "seeds = 2\nfirst_seed = 5"))
+    frame = run(path, tmp_path / "store", engine="serial")
+    kept = Store(tmp_path / "store")
+    assert {(int(row.seed), bool(kept.load_arrays(row.trial))) for row in frame.itertuples()} == {(5, True), (6, False)}
+
+
 def test_record_says_what_made_it(finished):
     _, store, frame = finished
     record = Store(store).read(frame["trial"].iloc[0])

@@ -289,17 +289,6 @@ def test_a_step_costs_what_its_shapes_say():
     assert [cost.energy_evaluations for cost in model.cost] == [27.0 * 16 * 3] * 2
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", ["circle", "three_curves", "digits"])
-def test_every_method_runs_on_every_task(name, method):
-    task = evp.get_task(name) if name == "digits" else evp.get_task(name, thickness=0.0)
-    model = evp.fit(
-        method, task, seeds=[0, 1], budget=evp.Budget(steps=4, batch_size=8), network=Network(hidden=(8, 8))
-    )
-    x, y = task.sample(5, seed=1)
-    assert model.energy(x, y).isfinite().all()
-
-
 @pytest.mark.parametrize(
     ("method", "options", "message"),
     [

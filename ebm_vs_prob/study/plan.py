@@ -25,26 +25,32 @@ MAX_REPLICATES = {"cpu": 32, "cuda": 256}
 
 @dataclass(frozen=True)
 class Batch:
-    """Trials that are trained together. `multiply_adds` is an estimate for the whole batch."""
+    """Trials that are trained together.
+
+    `multiply_adds` is an estimate for the whole batch; trials at `first_seed`, the study's, keep arrays for pictures.
+    """
 
     key: str
     trials: tuple[Trial, ...]
     device: str
     compile: bool
     multiply_adds: float
+    first_seed: int
 
     @classmethod
-    def of(cls, trials: Sequence[Trial], device: str, compile: bool, multiply_adds: float) -> Batch:
+    def of(cls, trials: Sequence[Trial], device: str, compile: bool, multiply_adds: float, first_seed: int) -> Batch:
         """A batch with its key."""
         dtype = trials[0].specification["dtype"]
         identity = {"trials": [trial.key for trial in trials], "device": device, "dtype": dtype, "compile": compile}
-        return cls(digest(identity), tuple(trials), device, compile, multiply_adds)
+        return cls(digest(identity), tuple(trials), device, compile, multiply_adds, first_seed)
 
     def halves(self) -> tuple[Batch, Batch]:
         """Two batches of half the trials each, to find the one that breaks the whole."""
         middle = len(self.trials) // 2
         first, second = (
-            Batch.of(part, self.device, self.compile, self.multiply_adds * len(part) / len(self.trials))
+            Batch.of(
+                part, self.device, self.compile, self.multiply_adds * len(part) / len(self.trials), self.first_seed
+            )
             for part in (self.trials[:middle], self.trials[middle:])
         )
         return first, second
@@ -127,7 +133,7 @@ def plan_study(study: str | Path | Study, scale: str = "quick", device: str = "a
     place = resolve_device(device)
     import_plugins(chosen.plugins, chosen.where)
     drafts, skipped = expand(chosen, scale)
-    batches = _batches(drafts, place, settings.compile)
+    batches = _batches(drafts, place, settings.compile, settings.first_seed)
     return Plan(chosen, scale, place, tuple(draft.place for draft in drafts), tuple(batches), tuple(skipped))
 
 
@@ -166,7 +172,7 @@ def _most_replicates(draft: Draft, device: str) -> int:
     return min(MAX_REPLICATES["cpu"], replicates_in_cache(draft.widths, draft.batch_size, bytes_per_number))
 
 
-def _batches(drafts: Sequence[Draft], device: str, compile: bool) -> list[Batch]:
+def _batches(drafts: Sequence[Draft], device: str, compile: bool, first_seed: int) -> list[Batch]:
     """Distinct trials, grouped and cut into batches, the longest first so that workers end together.
 
     Within a group trials are ordered by seed first: a study that is given more seeds keeps its full batches.
@@ -181,5 +187,5 @@ def _batches(drafts: Sequence[Draft], device: str, compile: bool) -> list[Batch]
         for start in range(0, len(members), size):
             part = members[start : start + size]
             cost = sum(draft.multiply_adds for draft in part)
-            batches.append(Batch.of([draft.trial for draft in part], device, compile, cost))
+            batches.append(Batch.of([draft.trial for draft in part], device, compile, cost, first_seed))
     return sorted(batches, key=lambda batch: -batch.multiply_adds)

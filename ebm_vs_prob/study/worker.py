@@ -35,6 +35,7 @@ def pack(batch: Batch, plugins: Sequence[str]) -> str:
             "device": batch.device,
             "compile": batch.compile,
             "multiply_adds": batch.multiply_adds,
+            "first_seed": batch.first_seed,
             "plugins": list(plugins),
         }
     )
@@ -53,7 +54,7 @@ def run_batch(packed: str, root: str) -> dict[str, Any]:
     whole = json.loads(packed)
     import_plugins(whole["plugins"], "the worker")
     trials = [Trial.of(specification) for specification in whole["trials"]]
-    batch = Batch.of(trials, whole["device"], whole["compile"], whole["multiply_adds"])
+    batch = Batch.of(trials, whole["device"], whole["compile"], whole["multiply_adds"], whole["first_seed"])
     tasks = {trial.key: _task(trial) for trial in batch.trials}
     store = Store(root)
     receipt: dict[str, Any] = {"batch": batch.key, "written": 0, "kept": 0, "failed": 0}
@@ -121,7 +122,7 @@ def _measured(batch: Batch, tasks: list[Task]) -> list[Outcome]:
         table = evaluate(model, tasks, evaluation, observed)
         notes = dict(table.attrs.get("notes", {}))
     clock.stop("evaluate")
-    files = _files(observed, trials, notes)
+    files = _files(observed, batch, notes)
     clock.stop("arrays")
     return [_outcome(batch, r, model, table, notes, clock.seconds, files) for r in range(len(trials))]
 
@@ -156,11 +157,12 @@ def _outcome(
     return Outcome(trial, batch.key, "done", steps=steps, metrics=metrics, notes=notes, seconds=seconds, files=files[r])
 
 
-def _files(observed: Observed, trials: Sequence[Trial], notes: dict[str, str]) -> list[dict[str, bytes]]:
-    """Arrays and netCDF of the first seeds, as bytes; what cannot be had is noted and costs no trial its metrics."""
+def _files(observed: Observed, batch: Batch, notes: dict[str, str]) -> list[dict[str, bytes]]:
+    """Arrays and netCDF of the first seed, as bytes; what cannot be had is noted and costs no trial its metrics."""
+    trials = batch.trials
     files: list[dict[str, bytes]] = [{} for _ in trials]
     model, tasks = observed.model, observed.tasks
-    first = [r for r, trial in enumerate(trials) if trial.seed == 0 and model.status[r].ok]
+    first = [r for r, trial in enumerate(trials) if trial.seed == batch.first_seed and model.status[r].ok]
     if not first:
         return files
     import numpy as np
