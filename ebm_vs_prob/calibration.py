@@ -85,7 +85,7 @@ def fit_beta(model: Model) -> torch.Tensor:
 def fit_graph_beta(model: GraphModel) -> torch.Tensor:
     """`fit_beta` of discrete answers, whose ln Z is exact: (R,) float64, NaN where training failed."""
     x, y = stacked_pairs(model.setting, PAIRS, "validation")
-    graph = model.module.graph(x).map(torch.Tensor.double)
+    graph = model.module.graph(x).map(torch.Tensor.double).expand()
     energy = graph.energy(model.space.to_variables(y))
     sound = _sound(model, energy)
     least, greatest = graph.min_sum()[1].amin(1), -graph.map(torch.neg).min_sum()[1].amin(1)

@@ -81,7 +81,8 @@ def _minimise(
     noise, steps = FIRST_NOISE, 0
     longest = float(side.max())
     while True:
-        energies = energy_in_blocks(module, x.unsqueeze(2), population).nan_to_num(torch.inf, torch.inf)
+        energies = energy_in_blocks(module, x.unsqueeze(2), population)
+        energies = torch.where(energies.isfinite(), energies, torch.inf)
         least, which = energies.min(-1)
         better = known & (least < lowest)
         lowest = torch.where(better, least, lowest)

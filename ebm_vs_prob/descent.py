@@ -11,7 +11,7 @@ from torch import nn
 from .compaction import Compacted, State
 from .derivative_free import resample_and_shrink
 from .energies import energy_and_gradient
-from .errors import invalid, unknown
+from .errors import check_count, invalid, unknown
 from .model import Answers, StepRule
 from .quasi_newton import lbfgs
 
@@ -75,14 +75,17 @@ def descend(
         Answers with y (R, *n, dy), z None, energy (R, *n), steps (R, *n) int64 taken, and converged (R, *n) bool.
 
     Raises:
-        ValueError: a bad rule, step, count or tolerance, or a box without end for `derivative_free`.
+        ValueError: a bad rule, step, count or tolerance, bounds without low < high, or a box without end for
+            `derivative_free`.
     """
-    steps = _checked_step(step_rule, step_size, max_steps, tolerance)
+    steps = checked_step(step_rule, step_size, max_steps, tolerance)
     replicates: int = module.num_replicates  # type: ignore[assignment]
     step_shape = torch.as_tensor(steps).shape if steps is not None else ()
     shape = torch.broadcast_shapes((replicates, *y0.shape[1:-1]), (replicates, *x.shape[1:-1]), step_shape)
     low, high = (torch.as_tensor(bound, dtype=y0.dtype, device=y0.device).expand(y0.shape[-1]) for bound in bounds)
     box = (low, high)
+    if not bool((low < high).all()):
+        raise invalid("bounds", bounds, "low < high for every entry of y")
     y = torch.clamp(y0, *box).expand(*shape, -1).reshape(replicates, -1, y0.shape[-1])
     x = x.expand(*shape, -1).reshape(replicates, y.shape[1], x.shape[-1])
     count = torch.zeros(y.shape[:2], dtype=torch.int64, device=y.device)
@@ -114,15 +117,24 @@ def descend(
     )
 
 
-def _checked_step(
-    rule: str, step_size: float | torch.Tensor | None, max_steps: int, tolerance: float
-) -> float | torch.Tensor | None:
-    if rule not in get_args(StepRule):
-        raise unknown("step_rule", rule, get_args(StepRule))
-    if not isinstance(max_steps, int) or isinstance(max_steps, bool) or max_steps < 1:
-        raise invalid("max_steps", max_steps, "an integer >= 1")
+def check_search(max_steps: int, tolerance: float) -> None:
+    """Raise a `ValueError` unless a search may take these steps to this tolerance: an integer >= 1, a number >= 0."""
+    check_count("max_steps", max_steps)
     if not (math.isfinite(tolerance) and tolerance >= 0):
         raise invalid("tolerance", tolerance, "a finite number >= 0")
+
+
+def checked_step(
+    rule: str, step_size: float | torch.Tensor | None, max_steps: int, tolerance: float
+) -> float | torch.Tensor | None:
+    """The step size of a search, None where its rule finds its own.
+
+    Raises:
+        ValueError: what `descend` refuses of these four arguments.
+    """
+    if rule not in get_args(StepRule):
+        raise unknown("step_rule", rule, get_args(StepRule))
+    check_search(max_steps, tolerance)
     if rule not in FIXED_RULES:
         if step_size is not None:
             raise invalid("step_size", step_size, f"None: the rule {rule!r} finds its own step")
@@ -178,7 +190,7 @@ def _line_search(
         distance = (trial - s["y"]).norm(dim=-1)
         energy, gradient = energy_and_gradient(module, s["x"], trial)
         enough = energy <= s["energy"] - SUFFICIENT_DECREASE * distance.square() / s["length"]
-        go = s["active"] & enough & gradient.isfinite().all(-1)
+        go = s["active"] & enough & energy.isfinite() & gradient.isfinite().all(-1)
         s["y"] = torch.where(go.unsqueeze(-1), trial, s["y"])
         s["energy"] = torch.where(go, energy, s["energy"])
         s["gradient"] = torch.where(go.unsqueeze(-1), gradient, s["gradient"])

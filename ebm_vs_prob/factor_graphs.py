@@ -88,6 +88,11 @@ class FactorGraph:
         """The graph whose factors are what `change` makes of these: another dtype, sign or part of the batch."""
         return FactorGraph(change(self.unary), change(self.pairwise), self.parents)
 
+    def expand(self) -> FactorGraph:
+        """The same graph, both of whose factors have all of the batch's dimensions."""
+        batch = self.batch_shape
+        return FactorGraph(self.unary.expand(*batch, -1, -1), self.pairwise.expand(*batch, -1, -1, -1), self.parents)
+
     def energy(self, y: torch.Tensor) -> torch.Tensor:
         """E of answers y (*sample, *batch, T) int64, whose leading dimensions broadcast: (*sample, *batch).
 
@@ -147,7 +152,19 @@ class FactorGraph:
         Args:
             beta: inverse temperature(s) in [0, inf] that broadcast with the batch; at inf the answer of least energy.
             uniform: uniforms on [0, 1), (*sample, *batch, T, K).
+
+        Raises:
+            ValueError: beta negative or NaN, or a shape of `uniform` that does not fit.
         """
+        length, count = self.num_variables, self.num_values
+        fits = uniform.shape[-2:] == (length, count)
+        try:
+            torch.broadcast_shapes(self.batch_shape, uniform.shape[:-2])
+        except RuntimeError:
+            fits = False
+        if not fits:
+            valid = f"(*sample, *{tuple(self.batch_shape)}, {length}, {count})"
+            raise invalid("uniform.shape", tuple(uniform.shape), valid)
         beta = self._temperature(beta).unsqueeze(-1)
         collected, _ = self._collected(beta.squeeze(-1))
         gumbel = -torch.log(-torch.log(uniform.clamp_min(torch.finfo(uniform.dtype).tiny)))
@@ -159,7 +176,10 @@ class FactorGraph:
         return self._assigned(collected, drawn)
 
     def _temperature(self, beta: Beta) -> torch.Tensor:
-        return torch.as_tensor(beta, dtype=self.unary.dtype, device=self.unary.device)
+        value = torch.as_tensor(beta, dtype=self.unary.dtype, device=self.unary.device)
+        if not torch.compiler.is_compiling() and not bool((value >= 0).all()):
+            raise invalid("beta", beta, "numbers in [0, inf]")
+        return value
 
     def _collected(self, beta: Beta) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """Upward. For each variable the energy of each of its values with all that hangs below, (*batch, K); and what

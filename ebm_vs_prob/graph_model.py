@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from .descent import checked_step
 from .errors import check_count
 from .model import Answers, EnergyModel, StepRule
 from .spaces import Discrete
@@ -51,10 +52,14 @@ class GraphModel(EnergyModel):
     ) -> Answers:
         """The answer of least energy, by enumeration of labels and by min-sum along sequences: y (R, n, n_starts, ...).
 
-        It is exact, so that all starts agree, none takes a step and all have converged. What steers a descent has no
-        effect.
+        It is exact, so that all starts agree, none takes a step and all whose energy is finite have converged. What
+        steers a descent is checked and has no effect.
+
+        Raises:
+            ValueError: a bad count, rule, step or tolerance.
         """
         check_count("n_starts", n_starts)
+        checked_step(step_rule, step_size, max_steps, tolerance)
         with torch.no_grad():
             found, energy = self.graph(x).min_sum()
         y = self.space.from_variables(found).unsqueeze(2)
@@ -64,7 +69,7 @@ class GraphModel(EnergyModel):
             z=None,
             energy=energy,
             steps=torch.zeros_like(energy, dtype=torch.int64),
-            converged=torch.ones_like(energy, dtype=torch.bool),
+            converged=energy.isfinite(),
         )
 
     def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:

@@ -80,7 +80,7 @@ def lbfgs(
         energy, slope = energy_and_gradient(module, s["x"], trial)
         promised = (gradient * move).sum(-1)
         enough = (energy <= s["energy"] + sufficient_decrease * promised) & (promised <= 0)
-        go = s["active"] & enough & slope.isfinite().all(-1)
+        go = s["active"] & enough & energy.isfinite() & slope.isfinite().all(-1)
         change = slope - gradient
         product = (move * change).sum(-1)
         curved = go & (product > CURVATURE * distance * change.norm(dim=-1))

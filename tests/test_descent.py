@@ -255,6 +255,21 @@ def test_a_population_stops_at_its_steps_or_once_its_noise_is_below_the_toleranc
     assert not torch.equal(other.y, early.y)
 
 
+@pytest.mark.parametrize("rule", OWN_STEP)
+def test_an_energy_of_minus_infinity_is_no_answer(rule):
+    class Pit(nn.Module):
+        num_replicates = 1
+
+        def forward(self, x, y):
+            return torch.where(y[..., 0] < 0, -math.inf, y[..., 0])
+
+    y0 = starts(1, 12, 1).abs() + 0.1
+    found = descend(Pit(), torch.zeros(1, 1, 0), y0, BOUNDS, rule)
+    assert (found.y >= 0).all()
+    torch.testing.assert_close(found.energy, found.y[..., 0])
+    assert found.energy.max() < 0.1
+
+
 def test_resampling_follows_the_softmax_of_minus_the_energy():
     energies = torch.tensor([[[0.0, 1.0, math.inf, 2.0]]], dtype=torch.float64)
     uniform = torch.rand(1, 1, 40_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -346,6 +361,9 @@ def test_a_model_answers_by_every_rule():
         ({"step_rule": "lbfgs", "step_size": 0.1}, "step_size"),
         ({"step_rule": "derivative_free", "step_size": 0.1}, "step_size"),
         ({"step_rule": "derivative_free", "bounds": (-3.0, math.inf)}, "bounds"),
+        ({"bounds": (2.0, -2.0)}, "low < high"),
+        ({"bounds": (torch.tensor([-1.0, 1.0]), torch.tensor([1.0, 1.0]))}, "low < high"),
+        ({"bounds": (math.nan, 1.0)}, "low < high"),
         ({"max_steps": 0}, "max_steps"),
         ({"max_steps": 2.5}, "max_steps"),
         ({"tolerance": -1e-3}, "tolerance"),
@@ -354,3 +372,51 @@ def test_a_model_answers_by_every_rule():
 def test_bad_input_names_the_field(options, field):
     with pytest.raises(ValueError, match=field):
         descend(Ring([0.1]), torch.zeros(1, 1, 0), starts(1, 5, 2), **{"bounds": BOUNDS, **options})
+
+
+BRIEF = evp.Budget(steps=20, batch_size=16, examples=40)
+
+
+@pytest.mark.parametrize(
+    ("method", "task", "options"),
+    [
+        ("latent_free_energy", "circle", {"decoder": "angle"}),
+        ("latent_free_energy", "three_curves", {}),
+        ("sparse_coding", "three_curves", {"atoms": 2}),
+    ],
+    ids=str,
+)
+def test_populations_of_answers_and_latents_find_the_least_energy(method, task, options):
+    """The least of each energy is 0, and the energy returned is that of the (y, z) returned."""
+    task = evp.get_task(task)
+    model = evp.fit(method, task, seeds=[0, 1], budget=BRIEF, dtype=torch.float64, **options)
+    x, _ = task.sample(3, split="test")
+    settings = {"n_starts": 4, "step_rule": "derivative_free", "jointly": True}
+    found = model.infer(x, **settings)
+    assert found.converged.all()
+    y0 = model.starts(3, 4, 0).expand(2, -1, -1, -1).flatten(1, 2)
+    start = model.energy(x.repeat_interleave(4, 0), y0).reshape(2, 3, 4)
+    assert (found.energy <= start + 1e-12).all()
+    y, x_of = found.y, x.double().expand(2, -1, -1).unsqueeze(2)
+    if method == "sparse_coding":
+        misfit = y - model.module.head(x_of) - torch.einsum("rdk,rnsk->rnsd", model.module.columns(), found.z)
+        cost = model.module.l1.reshape(-1, 1, 1) * found.z.abs().sum(-1)
+    else:
+        misfit = y - model.module.energy.decode(x_of, found.z)
+        cost = model.module.energy.latent_cost(found.z)
+    torch.testing.assert_close(found.energy, 0.5 * misfit.square().sum(-1) + cost, atol=1e-9, rtol=0)
+    # A cost of |z|_1 that vanishes at one point only draws a population weakly.
+    assert found.energy.median() < (0.5 * start.median() if method == "sparse_coding" else 1e-2)
+    if "decoder" in options:
+        assert found.z.abs().max() <= math.pi
+    alone = evp.fit(method, task, seeds=[1], budget=BRIEF, dtype=torch.float64, **options).infer(x, **settings)
+    torch.testing.assert_close(alone.energy[0], found.energy[1], atol=1e-6, rtol=0)
+
+
+def test_populations_say_where_nothing_bounds_a_sparse_code():
+    task = evp.get_task("circle")
+    model = evp.fit("sparse_coding", task, budget=BRIEF, l1=0.0, atoms=2)
+    x, _ = task.sample(2, split="test")
+    assert model.infer(x, 2, jointly=True).z.shape == (1, 2, 2, 2)
+    with pytest.raises(ValueError, match="step_rule = 'derivative_free'"):
+        model.infer(x, 2, step_rule="derivative_free", jointly=True)

@@ -165,6 +165,12 @@ ZEROS = torch.zeros
         (lambda: FactorGraph(ZEROS(3, 2), ZEROS(2, 2, 2)).energy(ZEROS(2).long()), r"\(\.\.\., 3\) int64"),
         (lambda: FactorGraph(ZEROS(3, 2), ZEROS(2, 2, 2)).energy(ZEROS(3).long() + 2), r"integers in 0 \.\. 1"),
         (lambda: FactorGraph(ZEROS(3, 2), ZEROS(2, 2, 2)).free_energy(-1.0), "beta"),
+        (lambda: FactorGraph(ZEROS(1, 2), ZEROS(0, 2, 2)).sample(-1.0, ZEROS(1, 2)), "beta"),
+        (lambda: FactorGraph(ZEROS(1, 2), ZEROS(0, 2, 2)).sample(math.nan, ZEROS(1, 2)), "beta"),
+        (lambda: FactorGraph(ZEROS(3, 2), ZEROS(2, 2, 2)).sample(1.0, ZEROS(3, 1)), r"uniform\.shape = \(3, 1\)"),
+        (lambda: FactorGraph(ZEROS(3, 2), ZEROS(2, 2, 2)).sample(1.0, ZEROS(4, 2)), r"uniform\.shape = \(4, 2\)"),
+        (lambda: FactorGraph(ZEROS(3, 2), ZEROS(2, 2, 2)).sample(1.0, ZEROS(2)), r"uniform\.shape = \(2,\)"),
+        (lambda: FactorGraph(ZEROS(4, 3, 2), ZEROS(2, 2, 2)).sample(1.0, ZEROS(5, 3, 2)), r"uniform\.shape = \(5,"),
         (
             lambda: FactorGraph(ZEROS(1, 1), ZEROS(0, 1, 1)).free_energy_of_incorrect(ZEROS(1).long(), 1.0),
             "2 values at least",

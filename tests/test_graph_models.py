@@ -152,6 +152,45 @@ def test_the_fitted_beta_undoes_the_scale_of_the_energy(task):
         assert 0.6 < float(beta[r]) * scale < 1.6
 
 
+def test_beta_is_fitted_to_couplings_without_the_batchs_dimensions():
+    class Shared(Scaled):
+        def graph(self, x):
+            whole = super().graph(x)
+            return FactorGraph(whole.unary, whole.pairwise[0, 0] if whole.pairwise.ndim > 3 else whole.pairwise)
+
+    task = chain()
+    model = evp.fit(
+        "negative_log_likelihood", task, [0, 1], energy=lambda task: Shared(task, (1.0, 1.0)), budget=TINY,
+        dtype=torch.float64, learning_rate=1e-9,
+    )  # fmt: skip
+    assert model.graph(task.sample(2)[0]).pairwise.ndim == 3
+    torch.testing.assert_close(model.beta, scaled(task, 1.0, 1.0).beta, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"step_rule": "bogus"}, "step_rule"),
+        ({"step_rule": "fixed", "step_size": -1.0}, "step_size"),
+        ({"max_steps": 0}, "max_steps"),
+        ({"tolerance": -1.0}, "tolerance"),
+    ],
+)
+def test_exact_inference_refuses_what_a_descent_refuses(options, field):
+    x, _ = classes().sample(2)
+    with pytest.raises(ValueError, match=field):
+        scaled(classes(), 1.0).infer(x, **options)
+
+
+def test_answers_without_a_finite_energy_have_not_converged():
+    model = scaled(chain(), 1.0, 1.0)
+    with torch.no_grad():
+        model.module.scales[1] = math.nan
+    converged = model.infer(chain().sample(3)[0], 2).converged
+    assert converged[0].all()
+    assert not converged[1].any()
+
+
 def test_a_given_beta_is_kept():
     model = scaled(classes(), 1.0, gibbs_beta=3.0)
     assert model.beta.tolist() == [3.0]
@@ -204,9 +243,9 @@ def test_an_unnormalised_model_names_its_density_and_a_normalised_one_has_it():
     ("change", "words"),
     [
         (lambda x, y: (x, y + 4), "y = 'entries outside"),
-        (lambda x, y: (x, y.float()), "y = 'entries outside"),
+        (lambda x, y: (x, y.float()), r"^y(\.dtype)? = "),
         (lambda x, y: (x, y[:3]), "one n"),
-        (lambda x, y: (x, y.expand(3, -1)), r"y\.shape = \(3, 6\) is not valid: expected \(n,\) or \(2, n\)"),
+        (lambda x, y: (x, y.expand(3, -1)), r"y\.shape = \(3, 6\) is not valid: expected \(n,?\) or \(2, n\)"),
         (lambda x, y: (x[:, :1], y), r"x\.shape"),
     ],
 )

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ..descent import Bounds, descend
-from ..errors import check_count
+from ..errors import check_count, invalid
 from ..latent_inference import LatentAnswers
 from ..model import Answers, EnergyModel, StepRule
 
@@ -26,6 +26,8 @@ class JointSearch:
         start: u to begin with, (R, *n, du).
         bounds: of u, low and high, (du,) or numbers.
         latent: z (R, *n, ...) from u (R, *n, du).
+        within: the same search inside finite bounds, where `bounds` have no end and a minimum has; for the rule whose
+            populations fill the box.
     """
 
     energy: nn.Module
@@ -33,6 +35,7 @@ class JointSearch:
     start: torch.Tensor
     bounds: Bounds
     latent: Callable[[torch.Tensor], torch.Tensor]
+    within: JointSearch | None = None
 
 
 class LatentVariableModel(EnergyModel):
@@ -66,10 +69,12 @@ class LatentVariableModel(EnergyModel):
 
         either y by minimising the free energy F(x, .), in which z is minimised or summed out at every step, and the
         best z of that y; or, `jointly`, y and z by minimising E(x, ., .) over both at once from the best z of each
-        start. The energy returned is what was minimised; `tolerance` is then of moves of (y, z).
+        start. The energy returned is what was minimised; `tolerance` is then of moves of (y, z). `derivative_free`
+        looks for z inside finite bounds that hold the minimum: one turn of an angle, and of a sparse code, of which
+        `tolerance` is then a share, what no answer better than its start exceeds.
 
         Raises:
-            ValueError: a bad count, rule, step or tolerance.
+            ValueError: a bad count, rule, step or tolerance, or `derivative_free` jointly where nothing bounds z.
         """
         if not jointly:
             found = super().infer(x, n_starts, seed, step_rule, step_size, max_steps, tolerance)
@@ -80,9 +85,20 @@ class LatentVariableModel(EnergyModel):
         y = self.starts(x.shape[1], n_starts, seed).to(x).expand(self.num_replicates, -1, -1, -1)
         with torch.no_grad():
             joint = self._joint_search(x, y)
+        if step_rule == "derivative_free":
+            joint = joint.within or joint
+            if not all(bool(torch.as_tensor(bound).isfinite().all()) for bound in joint.bounds):
+                raise invalid(
+                    "step_rule", step_rule, "a rule that follows a gradient: no finite box holds every good z"
+                )
         width = y.shape[-1]
         low, high = (
-            torch.cat([y.new_full((width,), own), torch.as_tensor(other).to(y).expand(joint.start.shape[-1])])
+            torch.cat(
+                [
+                    y.new_full((width,), own),
+                    torch.as_tensor(other, dtype=y.dtype, device=y.device).expand(joint.start.shape[-1]),
+                ]
+            )
             for own, other in zip(self.y_box.bounds, joint.bounds, strict=True)
         )
         found = descend(

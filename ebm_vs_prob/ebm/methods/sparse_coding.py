@@ -116,16 +116,41 @@ class _OfParts(nn.Module):
         return (0.5 * misfit.square().sum(-1) + cost).reshape(parts.shape[:-1])
 
 
+class _OfShares(nn.Module):
+    """E(x, ., .) as a replicated energy of (y, u) of the given (x, bound), with z = bound · u of either sign."""
+
+    def __init__(self, energy: SparseCodingEnergy) -> None:
+        super().__init__()
+        self.energy = energy
+        self.num_replicates = energy.num_replicates
+
+    def forward(self, given: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+        x, bound = given[..., :-1], given[..., -1:]
+        y, share = shares.split([self.energy.y_dim, self.energy.atoms], -1)
+        z = (bound * share).flatten(1, -2)
+        return self.energy.energy_of(self.energy.residual(x, y), z).reshape(shares.shape[:-1])
+
+
 class SparseCodingModel(LatentVariableModel):
     """An energy whose z is a sparse vector: `infer` finds (y, z)."""
 
     module: SparseCodingEnergy
 
     def _joint_search(self, x: torch.Tensor, y: torch.Tensor) -> JointSearch:
-        code = self.module.infer_latent(x, y).z
+        found = self.module.infer_latent(x, y)
+        code = found.z
         parts = torch.cat([code.clamp_min(0.0), (-code).clamp_min(0.0)], -1)
         atoms = self.module.atoms
-        return JointSearch(_OfParts(self.module), x, parts, (0.0, math.inf), lambda u: u[..., :atoms] - u[..., atoms:])
+        within = None
+        if bool((self.module.l1 > 0).all()):
+            # l1 |z|_1 <= E(x, y, z), so that no (y, z) better than the start has an entry beyond this.
+            bound = (found.free_energy / self.module.l1.reshape(-1, 1, 1)).unsqueeze(-1)
+            bound = bound.clamp_min(torch.finfo(bound.dtype).tiny)
+            given = torch.cat([x.expand(*bound.shape[:-1], -1), bound], -1)
+            within = JointSearch(_OfShares(self.module), given, code / bound, (-1.0, 1.0), lambda u: bound * u)
+        return JointSearch(
+            _OfParts(self.module), x, parts, (0.0, math.inf), lambda u: u[..., :atoms] - u[..., atoms:], within
+        )
 
 
 @METHODS.register
