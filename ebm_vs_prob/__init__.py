@@ -22,7 +22,7 @@ _HOMES = {
     "factor_graphs": ("FactorGraph",),
     "latent_inference": ("infer_latent",),
     "prob.gibbs": ("GibbsBoltzmann",),
-    "metrics": ("evaluate",),
+    "metrics": ("evaluate", "Evaluation"),
     "study": ("run_study", "load_results", "plan_study", "list_studies"),
     "spaces": ("Box", "Labels", "Sequences"),
 }
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .free_energies import free_energy
     from .latent_inference import infer_latent
     from .method import Method, MethodOptions
-    from .metrics import evaluate
+    from .metrics import Evaluation, evaluate
     from .model import Answers, Model
     from .persistence import load_model
     from .prob.gibbs import GibbsBoltzmann

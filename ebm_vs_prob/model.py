@@ -252,9 +252,9 @@ class Model:
         event = space.event_shape
         if value.ndim == 1 + len(event):
             value = value.unsqueeze(0)
-        if value.ndim != 2 + len(event) or value.shape[0] not in (1, self.num_replicates):
-            tail = "".join(f", {size}" for size in event)
-            raise invalid(f"{name}.shape", tuple(value.shape), f"(n{tail or ','}) or ({self.num_replicates}, n{tail})")
+        if value.ndim != 2 + len(event) or value.shape[0] not in (1, self.num_replicates) or not value.shape[1]:
+            one = "".join(["n", *(f", {size}" for size in event)])
+            raise invalid(f"{name}.shape", tuple(value.shape), f"({one}) or ({self.num_replicates}, {one}), n > 0")
         return self.setting.placed(value, space)
 
     def _paired(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -97,6 +97,8 @@ def describe(error: ValidationError, schema: type[BaseModel], where: str) -> Val
         return ValueError(f"{where}: {path} is missing: it has no default")
     expected = mistake["msg"].removeprefix("Value error, ")
     expected = expected[0].lower() + expected[1:].replace("Input should be", "")
+    if not path:  # a rule between options, which its message names
+        return ValueError(f"{where}: expected {expected}")
     return invalid(f"{where}: {path}", mistake["input"], expected.removeprefix("input should be ").strip())
 
 

@@ -87,7 +87,9 @@ class Discrete(ABC):
         return variables.reshape(*variables.shape[:-1], *self.event_shape)
 
     def _check_symbols(self, field: str, value: torch.Tensor) -> None:
-        if value.is_floating_point() or not bool(((value >= 0) & (value < self.num_values)).all()):
+        if value.is_floating_point():
+            raise invalid(f"{field}.dtype", value.dtype, "an integer type: answers are symbols")
+        if not bool(((value >= 0) & (value < self.num_values)).all()):
             raise invalid(field, "entries outside the symbols", f"integers in 0 .. {self.num_values - 1}")
 
 

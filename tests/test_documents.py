@@ -10,7 +10,8 @@ import pytest
 import ebm_vs_prob as evp
 from ebm_vs_prob.cli import main
 from ebm_vs_prob.registry import METHODS, TASKS
-from ebm_vs_prob.study import load_study, plan_study
+from ebm_vs_prob.study import list_studies, load_study, plan_study
+from ebm_vs_prob.study.claims import CLAIMS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -37,6 +38,18 @@ def test_readme_quickstart_runs(tmp_path, monkeypatch):
     assert namespace["table"].shape[0] > 0  # type: ignore[attr-defined]
 
 
+def test_inference_page_runs():
+    namespace = execute((ROOT / "docs" / "inference.md").read_text(encoding="utf-8"), "inference.md")
+    assert namespace["answer"].tolist() == [0, 0]  # type: ignore[attr-defined]
+
+
+def test_the_page_on_verdicts_lists_every_claim():
+    rows = re.findall(
+        r"^\| (C\d+) \| (.+) \|$", (ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert dict(rows) == CLAIMS
+
+
 def test_contributing_examples_run_and_keep_the_rules(tmp_path):
     try:
         execute(CONTRIBUTING, "CONTRIBUTING.md")
@@ -56,6 +69,11 @@ def test_readme_tables_have_every_task_and_method(entry):
     if entry in evp.list_methods():
         cells = [cell.strip() for cell in row.split("|")]
         assert cells[2:4] == [entry.family, entry.principle]
+
+
+@pytest.mark.parametrize("name", list_studies())
+def test_readme_lists_every_study(name):
+    assert re.search(rf"^\| `{name}` \|", README, re.MULTILINE)
 
 
 @pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])

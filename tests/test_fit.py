@@ -86,6 +86,16 @@ def test_bad_points_are_named(bad):
         model.energy(*bad)
 
 
+def test_an_empty_batch_is_named():
+    model = evp.fit("hinge", evp.get_task("circle", thickness=0.1), budget=evp.Budget(steps=1))
+    x, y = model.tasks[0].sample(3)
+    for call in (lambda: model.energy(x[:0], y[:0]), lambda: model.infer(x[:0]), lambda: model.sample(x[:0])):
+        with pytest.raises(ValueError, match=r"x\.shape = \(0, 0\) is not valid"):
+            call()
+    with pytest.raises(ValueError, match=r"y\.shape = \(2, 2\) is not valid"):
+        model.gibbs(x).log_prob(y[:2])
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_model_survives_the_disk(method, tmp_path):
     tasks = [evp.get_task("circle", thickness=thickness) for thickness in (0.1, 0.01)]

@@ -72,5 +72,7 @@ def test_nothing_else_gets_in(value):
 def test_a_schema_that_is_called_answers_as_a_fit_does():
     with pytest.raises(LookupError, match="'stepz': did you mean 'steps'"):
         evp.Budget(stepz=1)
+    with pytest.raises(ValueError, match=r"hinge: expected a max_width >= min_width"):
+        evp.fit("hinge", evp.get_task("circle"), min_width=2.0)
     with pytest.raises(ValueError, match=r"Budget: steps = -1 is not valid"):
         evp.Budget(steps=-1)

@@ -127,6 +127,7 @@ MISTAKES = {
     "seeds = 3 -> seeds =": r"is not a TOML file",
     'kind = "slope" -> kind = "slop"': r"kind = 'slop' is not valid: expected 'slope', 'value', 'diff",
     'arms = ["plain"] -> arms = ["plane"]': r"criteria\.slope\.arms: 'plane': did you mean 'plain'\?",
+    'metric = "curvature_p95" -> metric = "curvature_p59"': r"criteria\.slope\.metric: 'curvature_p59': did",
     'tasks = ["circle"] -> tasks = ["cirle"]': r"criteria\.slope\.tasks: 'cirle': did you mean 'circle'\?",
     'claim = "C11" -> claim = "C1"': r"criteria\.slope\.claim: 'C1'",
     "below = -1.0 -> law = -2.0": r"criteria\.slope: below or above is missing",

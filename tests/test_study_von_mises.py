@@ -17,12 +17,14 @@ def study():
 
 
 @pytest.mark.parametrize("scale", ["quick", "full"])
-def test_it_plans_ten_replicates_of_each_noise_in_one_batch(study, scale):
+def test_its_arms_are_the_published_ones_and_the_truth(study, scale):
     plan = plan_study(study, scale)
-    assert len(plan.trials) == 20
-    assert len(plan.batches) == 2
-    options = {arm.name: evp.get_method(arm.method).Options(**arm.options) for arm in study.arms}
-    assert {name: own.langevin_noise for name, own in options.items()} == {"noise_005": 0.005, "noise_5": 0.5}
+    assert len(plan.trials) == 40
+    trained = [arm for arm in study.arms if arm.method != "exact"]
+    assert len(study.arms) == len(trained) + 1
+    options = {arm.name: evp.get_method(arm.method).Options(**arm.options) for arm in trained}
+    noises = {"noise_005": 0.005, "noise_5": 0.5, "noise_5_default_weight": 0.5}
+    assert {name: own.langevin_noise for name, own in options.items()} == noises
     for own in options.values():
         assert own.step_size**2 / 2 == pytest.approx(10.0, rel=1e-8)
         assert own.gibbs_beta == 1.0
@@ -46,7 +48,8 @@ def test_little_noise_collapses_the_energy_and_more_finds_the_circle(study):
     scale = study.at("quick")
     task = evp.get_task("circle", **study.tasks[0].options, thickness=0.0)
     measured = {}
-    for arm in study.arms:
+    for name in ("noise_005", "noise_5"):
+        arm = study.arm(name)
         model = evp.fit(
             arm.method,
             task,
@@ -57,7 +60,7 @@ def test_little_noise_collapses_the_energy_and_more_finds_the_circle(study):
         )
         assert all(status.ok for status in model.status)
         table = evp.evaluate(model, task, Evaluation(test_examples=64, inputs=1, starts=1, samples=2000))
-        measured[arm.name] = table.groupby("metric").value.mean()
+        measured[name] = table.groupby("metric").value.mean()
     assert measured["noise_005"]["tube_mass"] < 0.1
     assert measured["noise_5"]["tube_mass"] > 0.2
     assert measured["noise_5"]["angle_ks"] > 0.08

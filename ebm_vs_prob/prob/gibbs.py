@@ -133,7 +133,14 @@ class GibbsBoltzmann(TorchDistribution):
         if self._validate_args:
             self._validate_sample(value)
         value = value.to(self.x)
-        shape = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
+        try:
+            shape = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
+        except RuntimeError:
+            raise invalid(
+                "y.shape",
+                tuple(value.shape),
+                f"(..., {self.event_shape[0]}), ... to broadcast with {tuple(self.batch_shape)}",
+            ) from None
         folded, unfold = self._fold(value.expand(*shape, -1))
         log_density = unfold(self._root._log_density(folded))
         low, high = self.bounds

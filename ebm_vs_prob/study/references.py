@@ -19,9 +19,11 @@ def check_references(study: Study) -> None:
     """Raise unless every name, thickness and bound that a study's parts give exists, fits and is given once.
 
     Raises:
-        UnknownName: an arm, task or claim that the study does not have.
+        UnknownName: an arm, task or claim that the study does not have, or a metric that does not exist.
         ValueError: a name twice, a thickness that is not on the grid, or a criterion without what its kind needs.
     """
+    from ..metrics.catalogue import METRICS  # the metrics compute with torch, which reading a study need not wait for
+
     where = study.where
     tasks = _distinct(f"{where}: tasks", [grid.name for grid in study.tasks])
     arms = _distinct(f"{where}: arms", [arm.name for arm in study.arms])
@@ -48,6 +50,7 @@ def check_references(study: Study) -> None:
         _known(f"arm {place}.arms:", criterion.arms, arms)
         _known(f"arm {place}.against:", criterion.against, arms)
         _known(f"task {place}.tasks:", criterion.tasks, tasks)
+        _known(f"metric {place}.metric:", [criterion.metric.partition("@")[0]], METRICS)
         for task in criterion.tasks:
             grid_values = study.thickness_of(task)
             if grid_values and not criterion.thickness and criterion.kind != "slope":

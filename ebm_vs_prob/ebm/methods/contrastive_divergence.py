@@ -30,7 +30,11 @@ class ContrastiveDivergenceOptions(RegularisedOptions):
     step_size: Annotated[
         float,
         PER_REPLICATE,
-        Field(gt=0, description="standard deviation of a Langevin step, length of a leapfrog step; units of `scale`"),
+        Field(
+            gt=0,
+            description="standard deviation of a Langevin step, length of a leapfrog step; units of `scale`. Half its "
+            "square is the h of `samplers`",
+        ),
     ] = 0.1
     leapfrog_steps: Annotated[int, Field(ge=1, description="leapfrog steps of each step of hmc")] = 5
     energy_magnitude: Annotated[
