@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, cast
 
 import torch
 from torch import nn
 
 from .energies import Network, ReplicatedMLP, box_dims, distinct
-from .errors import invalid
+from .errors import check_search, invalid
 from .free_energies import free_energy
-from .latent_inference import JointEnergy, LatentAnswers, infer_latent
+from .latent_inference import JointEnergy, LatentAnswers, lowest, search_latent
 
 if TYPE_CHECKING:
     from .method import Setting
@@ -132,14 +132,19 @@ class AngleDecoder(Decoder):
 
         Shapes are those of `infer_latent`. A step is -E' / |E''|, of two nodes at most; where it does not lower the
         energy it is halved.
+
+        Raises:
+            ValueError: a bad count or tolerance.
         """
+        check_search(max_steps, tolerance)
         axes, longest = self.semi_axes(x), 4 * math.pi / len(nodes)
         # By coordinates: sums over a dimension of two would take most of the time.
         (a, b), (p, q) = axes.unbind(-1), y.unbind(-1)
         grid = nodes.reshape(*[1] * (y.ndim - 1), -1)
         misfits = p.unsqueeze(-1) - a.unsqueeze(-1) * grid.cos(), q.unsqueeze(-1) - b.unsqueeze(-1) * grid.sin()
-        best, where = (misfits[0].square() + misfits[1].square()).nan_to_num(math.inf).min(-1)
-        z = nodes[where, 0]
+        squares = misfits[0].square() + misfits[1].square()
+        where = lowest(squares)
+        best, z = squares.gather(-1, where.unsqueeze(-1)).squeeze(-1), nodes[where, 0]
         share, converged = torch.ones_like(best), torch.zeros_like(where, dtype=torch.bool)
         cosine, sine = z.cos(), z.sin()
         for _ in range(max_steps):
@@ -150,7 +155,8 @@ class AngleDecoder(Decoder):
             moved = z - step
             trial = moved.cos(), moved.sin()
             energy = (p - a * trial[0]).square() + (q - b * trial[1]).square()
-            lower = energy < best
+            # One that has converged stays, so that no point depends on how long the others search.
+            lower = (energy < best) & ~converged
             z, best = torch.where(lower, moved, z), torch.where(lower, energy, best)
             cosine, sine = torch.where(lower, trial[0], cosine), torch.where(lower, trial[1], sine)
             share = torch.where(lower, 1.0, share / 2)
@@ -158,7 +164,8 @@ class AngleDecoder(Decoder):
             if bool(converged.all()):
                 break
         z = (z + math.pi).remainder(2 * math.pi) - math.pi
-        return LatentAnswers(z.unsqueeze(-1), 0.5 * best, converged)
+        energy = 0.5 * ((p - a * z.cos()).square() + (q - b * z.sin()).square())
+        return LatentAnswers(z.unsqueeze(-1), energy, converged & energy.isfinite())
 
 
 def build_decoder(
@@ -210,7 +217,7 @@ class FreeEnergy(nn.Module):
     Args:
         energy: R joint energies, with `num_replicates` and `multiply_adds`.
         nodes: values of z, (m, dz).
-        beta: (R,), in the inverse unit of the energy; inf for the minimum.
+        beta: (R,), in the inverse unit of the energy; inf for the minimum, of the replicates that have it.
         bounds: of z; a full turn of an angle, whose search goes round.
         refine: steps on z from the best node, at beta = inf: of descent, or of Newton's method where z is an angle. The
             search cannot run inside a `torch.func` transform; `energy_and_gradient` can be differentiated in the
@@ -229,12 +236,17 @@ class FreeEnergy(nn.Module):
         self.bounds, self.refine = bounds, refine
         self.register_buffer("nodes", nodes)
         self.register_buffer("beta", beta)
-        self.minimises = bool((beta == math.inf).all())
+        cold = beta == math.inf
+        self.minimises, self.averages = bool(cold.any()), not bool(cold.all())
 
     @property
     def multiply_adds(self) -> float:
-        """Multiply-adds of one free energy of one (x, y), as if each had an x of its own; a descent's step is three."""
-        return cast("float", self.energy.multiply_adds) * (len(self.nodes) + 3 * self.refine)
+        """Multiply-adds of one free energy of one (x, y), each with an x of its own; a step on z is three energies.
+
+        Steps are taken at beta = inf only, and there the one energy at the minimiser is left out of the count.
+        """
+        steps = self.refine if self.minimises else 0
+        return cast("float", self.energy.multiply_adds) * (len(self.nodes) + 3 * steps)
 
     def energies(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """E at every node, (R, *n, m)."""
@@ -245,10 +257,14 @@ class FreeEnergy(nn.Module):
     def infer_latent(
         self, x: torch.Tensor, y: torch.Tensor, max_steps: int = 200, tolerance: float = 1e-6
     ) -> LatentAnswers:
-        """The z of lowest energy from the best node on: by descent (see `infer_latent`), of an angle by Newton's."""
+        """The z of lowest energy from the best node on: by descent (`search_latent`), of an angle by Newton's method.
+
+        Raises:
+            ValueError: a bad count or tolerance.
+        """
         if isinstance(self.energy, AngleDecoder):
             return self.energy.nearest(x, y, self.nodes, max_steps, tolerance)
-        return infer_latent(cast("JointEnergy", self.energy), x, y, self.nodes, self.bounds, max_steps, tolerance)
+        return search_latent(cast("JointEnergy", self.energy), x, y, self.nodes, self.bounds, max_steps, tolerance)
 
     def minimiser(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The z of F_inf, (R, *n, dz), without gradient: the best node, or what descent makes of it."""
@@ -260,24 +276,51 @@ class FreeEnergy(nn.Module):
             return self.nodes[self.energies(*given).argmin(-1)]
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        if self.minimises:
-            z = self.minimiser(x, y)
-            energy: torch.Tensor = self.energy(x, y, z)
-            return energy.expand(z.shape[:-1])
+        if not self.minimises:
+            return self.averaged(x, y)
+        z = self.minimiser(x, y)
+        energy: torch.Tensor = self.energy(x, y, z)
+        return self.at_own_beta(energy.expand(z.shape[:-1]), x, y)
+
+    def averaged(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """F_beta over the nodes as they are, (R, *n)."""
         energies = self.energies(x, y)
         return free_energy(energies, self.beta.reshape(-1, *[1] * (energies.ndim - 2)), -1)
 
+    def at_own_beta(self, minimum: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """`minimum` (R, *n) in the replicates whose beta is inf, F_beta over the nodes in the others."""
+        return torch.where(self._cold(minimum.ndim), minimum, self.averaged(x, y)) if self.averages else minimum
+
+    def _cold(self, ndim: int) -> torch.Tensor:
+        return (self.beta == math.inf).reshape(-1, *[1] * (ndim - 1))
+
     def energy_and_gradient(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """F (R, *n) and dF/dy (R, *n, dy); z is searched outside the derivative."""
-        z = self.minimiser(x, y) if self.minimises else None
         shape = torch.broadcast_shapes((self.num_replicates, *[1] * (y.ndim - 2)), x.shape[:-1], y.shape[:-1])
-        if z is not None and isinstance(self.energy, Decoder):
-            misfit = (y - self.energy.decode(x, z)).expand(*shape, -1)
-            return 0.5 * misfit.square().sum(-1) + self.energy.latent_cost(z), misfit
+        points = y.expand(*shape, -1)
+        if not self.minimises:
+            return _with_gradient(lambda point: self.averaged(x, point), points)
+        z = self.minimiser(x, y)
+        if isinstance(self.energy, Decoder):
+            gradient = (y - self.energy.decode(x, z)).expand(*shape, -1)
+            value = 0.5 * gradient.square().sum(-1) + self.energy.latent_cost(z)
+        else:
+            value, gradient = _with_gradient(lambda point: self.energy(x, point, z).expand(shape), points)
+        if not self.averages:
+            return value, gradient
+        mean, slope = _with_gradient(lambda point: self.averaged(x, point), points)
+        cold = self._cold(value.ndim)
+        return torch.where(cold, value, mean), torch.where(cold.unsqueeze(-1), gradient, slope)
 
-        def total(point: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            value: torch.Tensor = self.energy(x, point, z).expand(shape) if z is not None else self(x, point)
-            return value.sum(), value
 
-        gradient, value = torch.func.grad(total, has_aux=True)(y.expand(*shape, -1))
-        return value, gradient
+def _with_gradient(
+    energy: Callable[[torch.Tensor], torch.Tensor], points: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Energies (R, *n) of points (R, *n, dy), each of its own, and their gradients."""
+
+    def total(point: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        value = energy(point)
+        return value.sum(), value
+
+    gradient, value = torch.func.grad(total, has_aux=True)(points)
+    return value, gradient

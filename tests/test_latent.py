@@ -11,10 +11,12 @@ from gaussian import gaussian
 from torch import nn
 
 import ebm_vs_prob as evp
+from ebm_vs_prob.ebm.methods.latent_free_energy import _Split
 from ebm_vs_prob.ebm.methods.sparse_coding import SparseCodingEnergy
 from ebm_vs_prob.energies import Network, ReplicatedMLP
-from ebm_vs_prob.latent_energies import AngleDecoder, FreeEnergy, MLPDecoder
+from ebm_vs_prob.latent_energies import AngleDecoder, FreeEnergy, JoinedEnergy, MLPDecoder
 from ebm_vs_prob.latent_inference import infer_latent, latent_nodes
+from ebm_vs_prob.replicated import replicated
 from ebm_vs_prob.tasks.ellipse_geometry import distance
 
 INF = float("inf")
@@ -186,6 +188,145 @@ def test_an_angle_has_one_dimension_and_no_length(options):
         evp.fit("latent_free_energy", evp.get_task("ellipse"), decoder="angle", budget=evp.Budget(steps=1), **options)
     with pytest.raises(ValueError, match="two numbers"):
         evp.fit("latent_free_energy", evp.get_task("three_curves"), decoder="angle", budget=evp.Budget(steps=1))
+
+
+ANGLE_BOUNDS = (-math.pi, math.pi)
+
+
+def ellipses(axes: list[list[float]]) -> AngleDecoder:
+    decoder = AngleDecoder(range(len(axes)), 0, Network()).double()
+    decoder.axes.data = torch.tensor(axes, dtype=torch.float64)
+    return decoder
+
+
+def test_a_converged_angle_stays_while_the_others_search():
+    """Where a point ends depends on it alone, to the last bit, however long the points beside it take."""
+    y = 2 * torch.randn(1, 60, 2, dtype=torch.float64, generator=generator(12))
+    nodes, search = latent_nodes(6, 1, ANGLE_BOUNDS), {"max_steps": 60, "tolerance": 1e-2}
+    decoder, x = ellipses([[2.0, 1.5]]), torch.empty(1, 60, 0)
+    together = decoder.nearest(x, y, nodes, **search)
+    assert together.converged.all()
+    for i in range(60):
+        alone = decoder.nearest(x[:, :1], y[:, i : i + 1], nodes, **search)
+        assert torch.equal(alone.z[:, 0], together.z[:, i])
+
+
+@pytest.mark.parametrize("bad", [float("nan"), INF, 1e200])
+def test_an_energy_that_is_not_finite_is_returned_as_it_is(bad):
+    """Not as a finite number, nor as found: of an angle by Newton's method, of any energy by descent."""
+    y = torch.tensor([[[1.0, 1.0], [bad, 0.5]]], dtype=torch.float64)
+    x, nodes = torch.empty(1, 2, 0, dtype=torch.float64), latent_nodes(16, 1, ANGLE_BOUNDS)
+    decoder = ellipses([[2.0, 1.5]])
+    beta = torch.full((1,), INF, dtype=torch.float64)
+    for energy in (decoder, MLPDecoder([0], 0, 2, 1, Network(hidden=(4,)), torch.zeros(1)).double()):
+        found = FreeEnergy(energy, nodes, beta, ANGLE_BOUNDS).infer_latent(x, y)
+        assert found.free_energy.isfinite().tolist() == found.converged.tolist() == [[True, False]]
+        assert found.free_energy[0, 1].isnan() == math.isnan(bad)
+
+
+def test_a_start_without_a_number_is_never_the_best():
+    def energy(x, y, z):
+        return torch.where(z[..., 0] < 0, torch.where(z[..., 0] < -1, torch.nan, INF), (y - z).square().sum(-1))
+
+    starts = torch.tensor([[-1.5], [-0.5], [3.0]], dtype=torch.float64)
+    found = infer_latent(energy, torch.empty(1, 0), torch.full((1, 1), 2.0, dtype=torch.float64), starts, (-2.0, 4.0))
+    assert float(found.z) == pytest.approx(2.0, abs=1e-3)
+    assert found.converged.all()
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_minimum_is_refined_beside_a_finite_beta(own):
+    """Each replicate has the free energy, and its gradient, of a module where all have its beta."""
+    x, y = (
+        torch.empty(1, 30, 0, dtype=torch.float64),
+        torch.randn(2, 30, 2, dtype=torch.float64, generator=generator(3)),
+    )
+    energy = ellipses([[2.0, 1.5], [1.0, 1.2]])
+    if own:
+        energy = JoinedEnergy(
+            replicated(lambda task: _Split(Axes(task), 2), [None] * 2, [0, 1], widths=(0, 3))
+        ).double()
+    nodes = latent_nodes(7, 1, ANGLE_BOUNDS)
+
+    def free(*beta: float) -> FreeEnergy:
+        return FreeEnergy(energy, nodes, torch.tensor(beta, dtype=torch.float64), ANGLE_BOUNDS, refine=20)
+
+    mixed, both = free(INF, 2.0), (free(INF, INF), free(2.0, 2.0))
+    point = y.clone().requires_grad_()
+    found = mixed(x, point)
+    (slope,) = torch.autograd.grad(found.sum(), point)
+    value, gradient = mixed.energy_and_gradient(x, y)
+    for r, alone in enumerate(both):
+        torch.testing.assert_close(found[r], alone(x, y)[r])
+        expected = alone.energy_and_gradient(x, y)
+        torch.testing.assert_close(value[r], expected[0][r])
+        torch.testing.assert_close(gradient[r], expected[1][r])
+    torch.testing.assert_close(gradient, slope)
+    assert (found[0] < FreeEnergy(energy, nodes, mixed.beta, ANGLE_BOUNDS)(x, y)[0]).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"decoder": "angle", "refine": 3}])
+def test_a_replicate_trains_beside_others_noise_as_it_would_alone(options):
+    task, budget = evp.get_task("ellipse"), evp.Budget(steps=20, batch_size=8, examples=40)
+    given = {"nodes": 8, "budget": budget, "dtype": torch.float64, **options}
+    company = evp.fit("latent_free_energy", task, seeds=[0, 1], latent_noise=[0.0, 0.3], **given)
+    for r, noise in enumerate([0.0, 0.3]):
+        alone = evp.fit("latent_free_energy", task, seeds=[r], latent_noise=noise, **given)
+        torch.testing.assert_close(company.training.loss[r], alone.training.loss[0])
+        assert company.cost[r].multiply_adds == alone.cost[0].multiply_adds
+
+
+def test_a_replicate_of_finite_beta_trains_beside_noise_as_it_would_alone():
+    task, budget = evp.get_task("ellipse"), evp.Budget(steps=20, batch_size=8, examples=40)
+    given = {"nodes": 8, "budget": budget, "dtype": torch.float64}
+    betas, noises = [2.0, INF], [0.0, 0.3]
+    company = evp.fit("latent_free_energy", task, seeds=[0, 1], beta=betas, latent_noise=noises, **given)
+    for r in range(2):
+        alone = evp.fit("latent_free_energy", task, seeds=[r], beta=betas[r], latent_noise=noises[r], **given)
+        torch.testing.assert_close(company.training.loss[r], alone.training.loss[0])
+
+
+def test_noise_is_on_the_best_node_where_nothing_refines_it():
+    """One step at a noise of 1e-9: the loss is that of no noise, which a step of descent from the node would lower."""
+    task, budget = evp.get_task("ellipse"), evp.Budget(steps=1, batch_size=8, examples=40)
+    loss, noisy = (
+        evp.fit(
+            "latent_free_energy", task, nodes=4, latent_noise=noise, budget=budget, dtype=torch.float64
+        ).training.loss
+        for noise in (0.0, 1e-9)
+    )
+    torch.testing.assert_close(noisy, loss)
+
+
+def test_steps_on_z_are_counted_where_they_are_taken():
+    nodes, counted = latent_nodes(10, 1, ANGLE_BOUNDS), []
+    for beta in (INF, 2.0):
+        free = FreeEnergy(ellipses([[2.0, 1.5]]), nodes, torch.tensor([beta]), ANGLE_BOUNDS, refine=5)
+        counted.append(free.multiply_adds / free.energy.multiply_adds)
+    assert counted == [25.0, 10.0]
+    with pytest.raises(ValueError, match=r"beta = .inf. with refine > 0"):
+        evp.fit("latent_free_energy", evp.get_task("ellipse"), beta=2.0, refine=1, budget=evp.Budget(steps=1))
+
+
+@pytest.mark.parametrize("decoder", ["angle", "mlp"])
+@pytest.mark.parametrize("search", [{"max_steps": -2}, {"max_steps": True}, {"tolerance": -1.0}, {"tolerance": INF}])
+def test_a_bad_search_of_z_is_refused_whatever_decodes_it(decoder, search):
+    model = evp.fit("latent_free_energy", evp.get_task("ellipse"), decoder=decoder, budget=evp.Budget(steps=1))
+    with pytest.raises(ValueError, match=f"{next(iter(search))} = .* is not valid: expected"):
+        model.infer_latent(torch.empty(3, 0), torch.ones(3, 2), **search)
+
+
+def test_bad_points_of_the_public_search_are_named():
+    nodes, y, x = latent_nodes(8, 1, (0.0, 6.3)), torch.ones(2, 2), torch.empty(2, 0)
+    for field, given in {
+        "x.shape": (torch.empty(3, 0), y, nodes),
+        "x": (torch.full((2, 1), torch.nan), y, nodes),
+        "y": (x, torch.tensor([[1.0, INF], [0.0, 0.0]]), nodes),
+        "y.shape": (x, torch.ones(2), nodes),
+        "starts": (x, y, torch.tensor([[0.1], [torch.nan]])),
+    }.items():
+        with pytest.raises(ValueError, match=rf"^{field} = .* is not valid: expected"):
+            evp.infer_latent(ellipse, *given, (0.0, 6.3))
 
 
 REGULARISERS = {

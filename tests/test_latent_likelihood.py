@@ -184,8 +184,16 @@ def test_the_steepest_gradient_is_scaled_by_the_thickness_of_its_own_step():
     np.testing.assert_allclose(found["training_gradient_max"].value, [8.0, 3.0])
     np.testing.assert_allclose(found["training_gradient_max_scaled"].value, [3.24, 2.0], rtol=1e-6)
     np.testing.assert_allclose(thickness(recorded(thickness=sigma))["learned_thickness"].value, [0.9, 0.1], rtol=1e-6)
+    norm, sigma = torch.cat([9 * torch.ones(2, 3), norm], 1), torch.cat([torch.ones(2, 3), sigma], 1)
+    late = gradient(recorded(gradient_norm=norm, thickness=sigma))
+    np.testing.assert_array_equal(late["training_gradient_max"].value, [9.0, 9.0])
+    np.testing.assert_allclose(late["training_gradient_late"].value, [8.0, 3.0])
+    np.testing.assert_allclose(late["training_gradient_late_scaled"].value, [3.24, 2.0], rtol=1e-6)
+    once = gradient(recorded(gradient_norm=norm[:, :1]))
+    np.testing.assert_array_equal(once["training_gradient_late"].value, [9.0, 9.0])
     alone = gradient(recorded(gradient_norm=norm))
-    np.testing.assert_array_equal(alone["training_gradient_max"].value, alone["training_gradient_max_scaled"].value)
+    for name in ("training_gradient_max", "training_gradient_late"):
+        np.testing.assert_array_equal(alone[name].value, alone[f"{name}_scaled"].value)
 
 
 def decoding(points: torch.Tensor) -> Observed:

@@ -61,6 +61,8 @@ class LatentFreeEnergyOptions(RegularisedOptions):
             raise ValueError(f"a low < high = {self.high}")
         if self.latent_noise > 0 and self.beta != float("inf"):
             raise ValueError('beta = "inf" with latent_noise > 0: the noise is on the minimiser')
+        if self.refine and self.beta != float("inf"):
+            raise ValueError('beta = "inf" with refine > 0: at a finite beta all values of z count, as they are')
         if self.decoder == "angle" and (self.latent_dim > 1 or self.latent_l1 > 0):
             raise ValueError('latent_dim = 1 and latent_l1 = 0 with decoder = "angle": no angle is longer than another')
         return self
@@ -91,7 +93,8 @@ class LatentModel(LatentVariableModel):
             return JointSearch(_OfAnswerAndLatent(free.energy, y.shape[-1]), x, start, free.bounds, lambda z: z)
         low, turn = free.bounds[0], free.bounds[1] - free.bounds[0]
         energy, anywhere = _OfAnswerAndLatent(free.energy, y.shape[-1]), (-math.inf, math.inf)
-        return JointSearch(energy, x, start, anywhere, lambda z: (z - low).remainder(turn) + low)
+        within = JointSearch(energy, x, start, free.bounds, lambda z: z)
+        return JointSearch(energy, x, start, anywhere, lambda z: (z - low).remainder(turn) + low, within)
 
     def decoded(self, x: torch.Tensor) -> torch.Tensor:
         """g(x, z) over z: (R, n, m, dy), what the model takes for answers to x (n, dx) or (R, n, dx).
@@ -156,9 +159,10 @@ class LatentFreeEnergy(Method):
             if not noisy:
                 value: torch.Tensor = free(batch.x, batch.y)
                 return value.mean(-1)
-            best = free.infer_latent(batch.x, batch.y, max_steps=max(free.refine, 1)).z
-            energy: torch.Tensor = free.energy(batch.x, batch.y, best + spread * batch.noise["latent"])
-            return energy.mean(-1)
+            # The same minimiser as without noise, so that a replicate without any trains as it would alone.
+            z = free.minimiser(batch.x, batch.y) + spread * batch.noise["latent"]
+            energy: torch.Tensor = free.energy(batch.x, batch.y, z)
+            return free.at_own_beta(energy, batch.x, batch.y).mean(-1)
 
         shape = (model.setting.budget.batch_size, options.latent_dim)
         traces = Traces(gradient_of=list(free.energy.parameters()))
