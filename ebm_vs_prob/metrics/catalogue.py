@@ -58,6 +58,8 @@ _ALL = (
     Metric("curvature_p95", "1/unit^2", "exact", "95 % quantile of the largest curvature of F there"),
     Metric("training_gradient_max", "1", "none", "largest norm of the loss's gradient in training"),
     Metric("training_gradient_max_scaled", "1", "none", "the same times the square of the thickness learned so far"),
+    Metric("training_gradient_late", "1", "none", "largest norm of that gradient in the last half of training"),
+    Metric("training_gradient_late_scaled", "1", "none", "the same times the square of the thickness learned so far"),
     Metric("learned_thickness", "data units", "exact", "thickness that the model learned"),
     Metric("weight_norm", "1", "none", "Euclidean norm of all weights"),
     Metric("energy_evaluations", "count", "none", "energy evaluations spent in training"),

@@ -17,7 +17,10 @@ def _trace(observed: Observed, name: str) -> np.ndarray:
 
 
 def gradient(observed: Observed) -> dict[str, Measured]:
-    """Largest norm over all steps of the loss's gradient in the network's parameters, as it is and times sigma².
+    """Largest norm of the loss's gradient in the network's parameters, as it is and times sigma².
+
+    Over all steps, and over the last half of them: the largest of all is often that of the first steps, far from the
+    data, which are the same however thin the data are.
 
     The loss of a likelihood is an energy over sigma², so its gradient grows by as much: sigma is the thickness that the
     model has at that step. An energy that is not divided by anything has the same value twice.
@@ -25,9 +28,12 @@ def gradient(observed: Observed) -> dict[str, Measured]:
     norm = _trace(observed, "gradient_norm")
     thickness = observed.model.training.traces.get("thickness")
     squared = np.ones_like(norm) if thickness is None else as_numpy(thickness) ** 2
+    late = norm.shape[1] // 2
     return {
         "training_gradient_max": exact(norm.max(axis=1)),
         "training_gradient_max_scaled": exact((norm * squared).max(axis=1)),
+        "training_gradient_late": exact(norm[:, late:].max(axis=1)),
+        "training_gradient_late_scaled": exact((norm * squared)[:, late:].max(axis=1)),
     }
 
 
@@ -37,6 +43,14 @@ def thickness(observed: Observed) -> dict[str, Measured]:
 
 
 GROUPS = (
-    Group(named("training_gradient_max", "training_gradient_max_scaled"), gradient),
+    Group(
+        named(
+            "training_gradient_max",
+            "training_gradient_max_scaled",
+            "training_gradient_late",
+            "training_gradient_late_scaled",
+        ),
+        gradient,
+    ),
     Group(named("learned_thickness"), thickness),
 )

@@ -100,6 +100,8 @@ _METRICS = {
     "sharpness_gradient": MetricLook("Scale-free gradient norm", "sharpness", log=True),
     "training_gradient_max": MetricLook("Largest gradient in training", "sharpness", log=True),
     "training_gradient_max_scaled": MetricLook("Largest gradient in training times σ²", "sharpness", log=True),
+    "training_gradient_late": MetricLook("Largest gradient in late training", "sharpness", log=True),
+    "training_gradient_late_scaled": MetricLook("Largest gradient in late training times σ²", "sharpness", log=True),
     "learned_thickness": MetricLook("Learned thickness", "sharpness", log=True),
     "weight_norm": MetricLook("Weight norm", "sharpness", log=True),
     "descent_success_line_search": MetricLook("Success, line search", "descent"),
