@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import get_args
 
 import torch
@@ -11,7 +10,7 @@ from torch import nn
 from .compaction import Compacted, State
 from .derivative_free import resample_and_shrink
 from .energies import energy_and_gradient
-from .errors import check_count, invalid, unknown
+from .errors import check_search, invalid, unknown
 from .model import Answers, StepRule
 from .quasi_newton import lbfgs
 
@@ -115,13 +114,6 @@ def descend(
         steps=state["steps"].reshape(shape),
         converged=state["converged"].reshape(shape),
     )
-
-
-def check_search(max_steps: int, tolerance: float) -> None:
-    """Raise a `ValueError` unless a search may take these steps to this tolerance: an integer >= 1, a number >= 0."""
-    check_count("max_steps", max_steps)
-    if not (math.isfinite(tolerance) and tolerance >= 0):
-        raise invalid("tolerance", tolerance, "a finite number >= 0")
 
 
 def checked_step(
