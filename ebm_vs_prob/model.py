@@ -250,12 +250,11 @@ class Model:
         space = self.tasks[0].x_space if name == "x" else self.tasks[0].y_space
         space.check(name, value)
         event = space.event_shape
-        if value.ndim == 1 + len(event):
-            value = value.unsqueeze(0)
-        if value.ndim != 2 + len(event) or value.shape[0] not in (1, self.num_replicates) or not value.shape[1]:
+        whole = value.unsqueeze(0) if value.ndim == 1 + len(event) else value
+        if whole.ndim != 2 + len(event) or whole.shape[0] not in (1, self.num_replicates) or not whole.shape[1]:
             one = "".join(["n", *(f", {size}" for size in event)])
             raise invalid(f"{name}.shape", tuple(value.shape), f"({one}) or ({self.num_replicates}, {one}), n > 0")
-        return self.setting.placed(value, space)
+        return self.setting.placed(whole, space)
 
     def _paired(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x, y = self._placed("x", x), self._placed("y", y)
