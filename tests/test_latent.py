@@ -11,10 +11,11 @@ from gaussian import gaussian
 from torch import nn
 
 import ebm_vs_prob as evp
+from ebm_vs_prob.decoders import AngleDecoder, MLPDecoder
 from ebm_vs_prob.ebm.methods.latent_free_energy import _Split
 from ebm_vs_prob.ebm.methods.sparse_coding import SparseCodingEnergy
 from ebm_vs_prob.energies import Network, ReplicatedMLP
-from ebm_vs_prob.latent_energies import AngleDecoder, FreeEnergy, JoinedEnergy, MLPDecoder
+from ebm_vs_prob.latent_energies import FreeEnergy, JoinedEnergy
 from ebm_vs_prob.latent_inference import infer_latent, latent_nodes
 from ebm_vs_prob.replicated import replicated
 from ebm_vs_prob.tasks.ellipse_geometry import distance

@@ -14,8 +14,8 @@ from pyro.infer import TraceEnum_ELBO, config_enumerate
 from scipy import stats
 
 import ebm_vs_prob as evp
+from ebm_vs_prob.decoders import AngleDecoder, MLPDecoder
 from ebm_vs_prob.free_energies import free_energy
-from ebm_vs_prob.latent_energies import AngleDecoder, MLPDecoder
 from ebm_vs_prob.latent_inference import latent_nodes
 from ebm_vs_prob.metrics import Evaluation
 from ebm_vs_prob.metrics.latents import decoded

@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from ..latent_energies import Decoder
+from ..decoders import Decoder
 
 #: Pairs of a point and a value of z whose energies are computed at once where no gradient is kept.
 BLOCK_PAIRS = 1 << 20

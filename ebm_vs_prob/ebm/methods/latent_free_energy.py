@@ -9,9 +9,10 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
+from ...decoders import FULL_TURN, Decoder, DecoderName, build_decoder
 from ...energies import Network, box_dims
 from ...errors import invalid
-from ...latent_energies import FULL_TURN, Decoder, DecoderName, FreeEnergy, JoinedEnergy, build_decoder
+from ...latent_energies import FreeEnergy, JoinedEnergy
 from ...latent_inference import latent_nodes
 from ...method import Method, MethodOptions, Setting
 from ...model import Model, Training

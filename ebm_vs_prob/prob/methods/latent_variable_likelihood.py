@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar, Self, cast
 import torch
 from pydantic import Field, model_validator
 
+from ...decoders import FULL_TURN, DecoderName, build_decoder
 from ...errors import check_count
-from ...latent_energies import FULL_TURN, DecoderName, build_decoder
 from ...latent_inference import latent_nodes
 from ...method import Method, MethodOptions, Setting
 from ...model import DensityModel, Model, Training
