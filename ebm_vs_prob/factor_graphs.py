@@ -41,6 +41,10 @@ class FactorGraph:
     parents: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in ("unary", "pairwise"):
+            factor = getattr(self, name)
+            if not (isinstance(factor, torch.Tensor) and factor.is_floating_point()):
+                raise invalid(name, getattr(factor, "dtype", type(factor).__name__), "a floating-point tensor")
         if self.unary.ndim < 2 or 0 in self.unary.shape[-2:]:
             raise invalid("unary.shape", tuple(self.unary.shape), "(..., T, K) with T, K >= 1")
         length, count = self.unary.shape[-2:]

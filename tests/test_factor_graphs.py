@@ -180,3 +180,9 @@ ZEROS = torch.zeros
 def test_what_does_not_fit_is_named(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+@pytest.mark.parametrize("factor", [torch.zeros(2, 2, dtype=torch.int64), [[0.0, 1.0], [1.0, 0.0]]])
+def test_factors_are_floating_point_tensors(factor):
+    with pytest.raises(ValueError, match=r"unary = .* is not valid: expected a floating-point tensor"):
+        FactorGraph(factor, torch.zeros(1, 2, 2))
