@@ -15,6 +15,9 @@ class Evaluation(Options):
     test_examples: Annotated[int, Field(ge=2, description="held-out pairs (x, y)")] = 512
     inputs: Annotated[int, Field(ge=1, description="held-out x that are answered and sampled at")] = 32
     starts: Annotated[int, Field(ge=1, description="starts of descent for each of them")] = 16
+    partitions: Annotated[
+        int, Field(ge=2, description="held-out pairs of `gibbs_gap` where each x has a partition function of its own")
+    ] = 32
     samples: Annotated[int, Field(ge=2, description="samples in all, spread over the inputs, 2 at least")] = 512
     max_steps: Annotated[int, Field(ge=1, description="steps a descent may take")] = 200
     tolerance: Annotated[float, Field(gt=0, description="a descent stops once a step moves it by less")] = 1e-4

@@ -154,10 +154,10 @@ class Observed:
 
     @cached_property
     def gibbs_log_density(self) -> np.ndarray:
-        """-beta E - ln Z of the held-out pairs, (R, N) nats; of the first 32 where each x has a partition of its own
-        over more than one dimension."""
-        dear = self.conditional and self.estimates_partitions and self.box.dim > 1
-        x, y = (part[:, : IMPORTANCE_PAIRS if dear else None] for part in self.test)
+        """-beta E - ln Z of the held-out pairs, (R, N) nats; of the first `evaluation.partitions` where each x has a
+        partition function of its own to compute."""
+        own = self.conditional and self.estimates_partitions
+        x, y = (part[:, : self.evaluation.partitions if own else None] for part in self.test)
         with torch.no_grad():
             return as_numpy(self.model.gibbs(x).log_prob(y))
 
