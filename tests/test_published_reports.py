@@ -1,0 +1,60 @@
+"""The reports in `reports/` are of the studies in `studies/` as they stand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ebm_vs_prob.study import load_study
+from ebm_vs_prob.study.verdicts import MIN_SEEDS
+
+REPORTS = Path(__file__).parents[1] / "reports"
+#: Studies that re-derive a published experiment, and the criteria that it decided.
+REDERIVED = {
+    "nyu_ellipse": ("C7-axes", "C3-bias", "C7-coarse-floor", "C11-energy-gradient", "C11-likelihood-gradient"),
+    "von_mises_collapse": ("C10-collapse", "C10-support", "C10-density"),
+}
+#: The published order of means on the regression toy, as differences that it makes positive.
+ORDER = ("C10-kld-is", "C10-denoising", "C10-score")
+
+
+def verdicts(name):
+    return json.loads((REPORTS / name / "verdicts.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in REPORTS.iterdir()))
+def test_a_report_decides_the_criteria_of_its_study(name):
+    study = load_study(name)
+    reported = [
+        (v["criterion"], v["statement"], v["metric"], v["task"], v["arm"], v["against"], v["above"], v["below"])
+        for v in verdicts(name)
+        if v["scope"] == "comparison"
+    ]
+    asked = [
+        (c.id, c.statement, c.metric, task, arm, against, c.above, c.below)
+        for c in study.criteria
+        for task in c.tasks
+        for arm in c.arms
+        for against in c.against or ("",)
+    ]
+    assert reported == asked
+    assert all(v["seeds"] + v["failed"] >= MIN_SEEDS for v in verdicts(name) if v["scope"] == "comparison")
+    assert {v["claim"] for v in verdicts(name) if v["scope"] == "claim"} == set(study.claims)
+    for page in ("index.html", "report.md", "citation.bib"):
+        assert (REPORTS / name / page).stat().st_size > 0
+
+
+@pytest.mark.parametrize("name", REDERIVED)
+def test_published_experiments_come_out_as_published(name):
+    for criterion in REDERIVED[name]:
+        decided = [v for v in verdicts(name) if v["scope"] == "comparison" and v["criterion"] == criterion]
+        assert decided
+        assert {v["verdict"] for v in decided} == {"supported"}, criterion
+
+
+def test_the_published_order_holds_in_the_seed_mean():
+    compared = [v for v in verdicts("gustafsson_1d") if v["scope"] == "comparison" and v["criterion"] in ORDER]
+    assert len(compared) == 6
+    assert all(v["estimate"] > 0 for v in compared)
