@@ -156,7 +156,7 @@ def metropolis_test(
         potential=torch.where(accepted, proposal.potential, state.potential),
         gradient=torch.where(accepted.unsqueeze(-1), proposal.gradient, state.gradient),
     )
-    return moved, Info(acceptance, accepted, inside & ~finite, moved.gradient.norm(dim=-1))
+    return moved, Info(acceptance, accepted, inside & ~finite, torch.linalg.vector_norm(moved.gradient, dim=-1))
 
 
 def gibbs_potential(module: nn.Module, x: torch.Tensor, beta: torch.Tensor | float = 1.0) -> Potential:

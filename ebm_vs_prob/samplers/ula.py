@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -62,10 +62,11 @@ class ULA(Kernel[State]):
         value, gradient = potential(state.y)
         drift = gradient if self.gradient_clamp is None else gradient.clamp(-self.gradient_clamp, self.gradient_clamp)
         width = (2 * h).sqrt() if self.noise is None else torch.as_tensor(self.noise).to(h).unsqueeze(-1)
-        moved = reflected(state.y - h * drift + width * noise, bounds)
-        finite = value.isfinite() & gradient.isfinite().all(-1)
-        y = torch.where(finite.unsqueeze(-1), moved, state.y)
-        return replace(state, y=y), Info(finite.to(y), finite, ~finite, gradient.norm(dim=-1))
+        moved = state.y.addcmul(h, drift, value=-1).addcmul_(width, noise)
+        steepness = torch.linalg.vector_norm(gradient, dim=-1)
+        finite = (value + steepness).isfinite()
+        y = torch.where(finite.unsqueeze(-1), reflected(moved, bounds), state.y)
+        return State(y, state.log_step), Info(finite.to(y), finite, ~finite, steepness)
 
     def potential_evaluations(self, steps: int) -> int:
         return steps
