@@ -8,14 +8,14 @@ makes one of any other module.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Protocol, cast
 
 import torch
 from pydantic import BeforeValidator, Field
 from torch import nn
 
-from .activations import ACTIVATIONS, Activation, second_derivative, with_derivative
+from .activations import ACTIVATIONS, Activation, pull_back, with_derivative, with_derivatives
 from .errors import invalid
 from .options import Options
 from .seeding import torch_generator
@@ -145,6 +145,38 @@ class MLPEnergy(nn.Module):
             gradient = _matmul(gradient, trunk.weights[layer].transpose(1, 2)) * slopes[layer - 1]
         return hidden.squeeze(-1), _matmul(gradient, trunk.weights[0][:, self.x_dim :].transpose(1, 2))
 
+    @torch.no_grad()
+    def given(self, x: torch.Tensor) -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+        """`energy_and_gradient` at one x (R or 1, *n, dx) for many y, what y does not change computed once.
+
+        The weights are those of this moment, and nothing is differentiable in them.
+        """
+        trunk, weights, activation = self.trunk, list(self.trunk.weights), self.trunk.activation
+        entry = weights[0][:, self.x_dim :]
+        offset = trunk.bias(0, x.ndim)
+        if self.x_dim:
+            offset = offset + _matmul(x, weights[0][:, : self.x_dim])
+        exit_row = weights[-1].transpose(1, 2)
+        back = [weight.transpose(1, 2) for weight in (entry, *weights[1:-1])]
+
+        @torch.no_grad()
+        def potential(y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            replicates, n = entry.shape[0], torch.broadcast_shapes(x.shape[1:-1], y.shape[1:-1])
+            start = offset if offset.shape[1:-1].numel() == 1 else offset.expand(-1, *n, -1)
+            flat = y.expand(replicates, *n, -1).reshape(replicates, n.numel(), -1)
+            hidden = torch.baddbmm(start.reshape(replicates, -1, start.shape[-1]), flat, entry)
+            passed = []
+            for weight, bias in zip(weights[1:], list(trunk.biases)[1:], strict=True):
+                value = ACTIVATIONS[activation](hidden)
+                passed.append((hidden, value))
+                hidden = torch.baddbmm(bias, value, weight)
+            gradient = exit_row.expand_as(passed[-1][0])
+            for (before, value), weight in zip(reversed(passed), reversed(back), strict=True):
+                gradient = torch.bmm(pull_back(activation, gradient, before, value), weight)
+            return hidden.reshape(replicates, *n), gradient.reshape(replicates, *n, -1)
+
+        return potential
+
     def gradient_and_products(
         self, x: torch.Tensor, y: torch.Tensor, directions: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -155,9 +187,9 @@ class MLPEnergy(nn.Module):
         tangent = _matmul(directions, entry)
         slopes, bends = [], []
         for layer in range(1, last + 1):
-            value, slope = with_derivative(trunk.activation, hidden)
+            value, slope, bend = with_derivatives(trunk.activation, hidden)
             slopes.append(slope)
-            bends.append(second_derivative(trunk.activation, hidden, value, slope) * tangent)
+            bends.append(bend * tangent)
             if layer < last:
                 hidden = _matmul(value, trunk.weights[layer]) + trunk.bias(layer, value.ndim)
                 tangent = _matmul(slope * tangent, trunk.weights[layer])

@@ -143,3 +143,18 @@ def test_energies_in_blocks_are_the_energies(shared_x, monkeypatch):
     energy.register_forward_hook(lambda module, given, value: calls.append(value.numel()))
     torch.testing.assert_close(energy_in_blocks(energy, x, y), energy(x, y).detach())
     assert max(calls[:-1]) <= 12 < calls[-1]
+
+
+@pytest.mark.parametrize("activation", ["silu", "softplus", "tanh"])
+@pytest.mark.parametrize(
+    ("x_shape", "y_shape"),
+    [((3, 5, 2), (3, 5, 4)), ((1, 5, 2), (3, 5, 4)), ((3, 5, 1, 2), (3, 5, 6, 4)), ((1, 1, 0), (3, 7, 4))],
+)
+def test_an_energy_given_x_is_the_energy_with_its_gradient(activation, x_shape, y_shape):
+    energy = MLPEnergy(range(3), x_shape[-1], 4, evp.Network(hidden=(8, 5), activation=activation)).double()
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(shape, dtype=torch.float64, generator=generator) for shape in (x_shape, y_shape))
+    expected = energy.energy_and_gradient(x, y)
+    for given, whole in zip(energy.given(x)(y), expected, strict=True):
+        assert given.shape == whole.shape and not given.requires_grad
+        torch.testing.assert_close(given, whole, rtol=1e-12, atol=1e-13)

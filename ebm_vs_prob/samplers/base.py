@@ -160,17 +160,21 @@ def metropolis_test(
 
 
 def gibbs_potential(module: nn.Module, x: torch.Tensor, beta: torch.Tensor | float = 1.0) -> Potential:
-    """U(y) = beta E(x, y) of a replicated energy.
+    """U(y) = beta E(x, y) of a replicated energy, its parameters as they are now.
+
+    An energy may bring its own `given(x)`, which maps y to E and dE/dy and may compute once what y does not change.
 
     Args:
         x: (R or 1, *n, dx), any n 1 to broadcast. beta: inverse temperature, (R,), or a number.
     """
+    given = getattr(module, "given", None)
+    at_x: Potential = partial(energy_and_gradient, module, x) if given is None else given(x)
     if isinstance(beta, float) and beta == 1.0:
-        return partial(energy_and_gradient, module, x)
+        return at_x
     inverse_temperature = torch.as_tensor(beta).to(x).reshape(-1, *[1] * (x.ndim - 2))
 
     def potential(y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        energy, gradient = energy_and_gradient(module, x, y)
+        energy, gradient = at_x(y)
         return inverse_temperature * energy, inverse_temperature.unsqueeze(-1) * gradient
 
     return potential

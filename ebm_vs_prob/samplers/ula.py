@@ -12,8 +12,16 @@ from ..errors import invalid
 from .base import Info, Kernel, Potential, State, log_steps
 
 
+@dataclass(frozen=True)
+class LangevinState(State):
+    """A state with what every step takes of it: h and the noise's standard deviation, (R, *n, 1) each."""
+
+    step: torch.Tensor
+    width: torch.Tensor
+
+
 @dataclass(frozen=True, eq=False)
-class ULA(Kernel[State]):
+class ULA(Kernel[LangevinState]):
     """y' = y - h dU/dy + sqrt(2 h) n, every finite move taken (Roberts & Tweedie 1996, section 1.4.1).
 
     Its stationary law is not exp(-U) but off by O(h): on a Gaussian of variance s² it has variance
@@ -47,26 +55,28 @@ class ULA(Kernel[State]):
         if self.gradient_clamp is not None and not 0 < self.gradient_clamp < math.inf:
             raise invalid("gradient_clamp", self.gradient_clamp, "a finite number > 0, or None")
 
-    def init(self, potential: Potential, y: torch.Tensor, step_size: float | torch.Tensor) -> State:
-        return State(y, log_steps(y, step_size))
+    def init(self, potential: Potential, y: torch.Tensor, step_size: float | torch.Tensor) -> LangevinState:
+        log_step = log_steps(y, step_size)
+        h = log_step.exp().unsqueeze(-1)
+        width = (2 * h).sqrt() if self.noise is None else torch.as_tensor(self.noise).to(h).unsqueeze(-1)
+        return LangevinState(y, log_step, h, width)
 
     def step(
         self,
         potential: Potential,
-        state: State,
+        state: LangevinState,
         noise: torch.Tensor,
         uniform: torch.Tensor | None,
         bounds: tuple[float, float],
-    ) -> tuple[State, Info]:
-        h = state.log_step.exp().unsqueeze(-1)
+    ) -> tuple[LangevinState, Info]:
         value, gradient = potential(state.y)
         drift = gradient if self.gradient_clamp is None else gradient.clamp(-self.gradient_clamp, self.gradient_clamp)
-        width = (2 * h).sqrt() if self.noise is None else torch.as_tensor(self.noise).to(h).unsqueeze(-1)
-        moved = state.y.addcmul(h, drift, value=-1).addcmul_(width, noise)
+        moved = state.y.addcmul(state.step, drift, value=-1).addcmul_(state.width, noise)
         steepness = torch.linalg.vector_norm(gradient, dim=-1)
-        finite = (value + steepness).isfinite()
+        finite = (value + steepness).abs() < math.inf  # two operations where `isfinite` takes four
         y = torch.where(finite.unsqueeze(-1), reflected(moved, bounds), state.y)
-        return State(y, state.log_step), Info(finite.to(y), finite, ~finite, steepness)
+        after = LangevinState(y, state.log_step, state.step, state.width)
+        return after, Info(finite.to(y), finite, ~finite, steepness)
 
     def potential_evaluations(self, steps: int) -> int:
         return steps
@@ -75,5 +85,7 @@ class ULA(Kernel[State]):
 def reflected(y: torch.Tensor, bounds: tuple[float, float]) -> torch.Tensor:
     """y with each entry beyond a bound mirrored at it, and at the other where that takes it too far; then clamped."""
     low, high = bounds
+    if low == -math.inf and high == math.inf:
+        return y
     y = torch.maximum(y, 2 * low - y)
     return torch.minimum(y, 2 * high - y).clamp(low, high)
