@@ -32,7 +32,7 @@ def setting_of(method: str, dim: int, seeds, budget, **options) -> Setting:
 @pytest.mark.parametrize("method", TRAINED)
 def test_alone_and_in_company(method):
     """The same replicate after a full quick training: energies to 1e-4, whatever it was trained beside."""
-    budget = evp.Budget(steps=1500)
+    budget = evp.Budget(steps=500)
     thin, thick = evp.get_task("circle", thickness=0.01), evp.get_task("circle", thickness=0.1)
     _, y = thin.sample(64, seed=99, split="test")
     x = torch.zeros(64, 0)
@@ -106,7 +106,7 @@ def gaussian_tolerance(dim: int) -> float:
     return 4 * (2 / (GAUSSIAN_EXAMPLES * dim * len(GAUSSIAN_SEEDS))) ** 0.5 + 0.01
 
 
-@pytest.mark.parametrize("dim", [1, 2, 8])
+@pytest.mark.parametrize("dim", [1, 2, pytest.param(8, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("method", TRAINED)
 def test_the_optimum_on_a_gaussian_is_the_declared_one(method, dim):
     model = gaussian_fit(method, dim)
