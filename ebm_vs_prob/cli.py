@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .printing import json_rows, one_line, print_json, print_table
+
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 #: Set to 1 to see where an unexpected error came from.
 TRACEBACK_VARIABLE = "EBM_VS_PROB_TRACEBACK"
 
-PIPE_WIDTH = 10_000
 INTERRUPTED = 130  # exit code of a process that SIGINT ended: 128 + 2
 
 app = typer.Typer(
@@ -97,10 +98,10 @@ def list_(
     }
     listing = {each.value: readers[each]() for each in ([kind] if kind else Kind)}
     if as_json:
-        _print_json(listing[kind.value] if kind else listing)
+        print_json(listing[kind.value] if kind else listing)
         return
     for name, rows in listing.items():
-        _print_table(rows, name.capitalize())
+        print_table(rows, name.capitalize())
 
 
 @app.command(epilog="Example: ebm-vs-prob plan thin_manifold --scale full")
@@ -116,9 +117,9 @@ def plan(
     planned = plan_study(study, scale=scale, device=device.value)
     summary = planned.summary()
     if as_json:
-        _print_json(summary)
+        print_json(summary)
         return
-    _print_table(summary.pop("batches"), "Batches")
+    print_table(summary.pop("batches"), "Batches")
     for field, value in summary.items():
         typer.echo(f"{field}: {value}")
 
@@ -165,9 +166,9 @@ def status(
 
     trials = study_status(study, scale=scale, store=store)
     if as_json:
-        _print_json(_records(trials))
+        print_json(json_rows(trials))
         return
-    _print_table(_records(trials), "Trials")
+    print_table(json_rows(trials), "Trials")
     counts = trials["status"].value_counts()
     typer.echo(", ".join(f"{number} {state}" for state, number in counts.items()))
 
@@ -185,7 +186,7 @@ def report(
 
     page = Path(write_report(study, scale=scale, store=store, out=out))
     if as_json:
-        _print_json(json.loads((page.parent / "verdicts.json").read_text(encoding="utf-8")))
+        print_json(json.loads((page.parent / "verdicts.json").read_text(encoding="utf-8")))
         return
     typer.echo(str(page))
 
@@ -205,7 +206,7 @@ def cite(
     plan = plan_study(study, scale, device="cpu")
     entries = bibtex(plan.study, pd.DataFrame({"task": p.task, "method": p.method} for p in plan.places))
     if as_json:
-        _print_json({"study": study, "scale": scale, "bibtex": entries})
+        print_json({"study": study, "scale": scale, "bibtex": entries})
         return
     typer.echo(entries)
 
@@ -245,49 +246,6 @@ def _defaults(schema: Any) -> dict[str, Any]:
     return defaults
 
 
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as JSON has them: NaN is null, because strict parsers refuse it."""
-    rows: list[dict[str, Any]] = json.loads(frame.to_json(orient="records"))
-    return rows
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def _print_table(rows: Sequence[dict[str, Any]], title: str) -> None:
-    from .seeding import random_module_restored
-
-    with random_module_restored():
-        from rich.console import Console
-        from rich.table import Table
-
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for column in rows[0] if rows else ():
-        table.add_column(str(column), overflow="fold")
-    for row in rows:
-        table.add_row(*[_cell(value) for value in row.values()])
-    # Into a pipe, one row is one line, for grep and its like.
-    console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    console.print(table)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, dict):
-        return ", ".join(f"{key}={item}" for key, item in value.items())
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _one_line(text: object) -> str:
-    return " ".join(str(text).split())
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0, 1 for an error, 2 for wrong usage, 130 when interrupted."""
     try:
@@ -311,7 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: object, code: int) -> int:
-    typer.echo(f"ebm-vs-prob: error: {_one_line(message)}", err=True)
+    typer.echo(f"ebm-vs-prob: error: {one_line(message)}", err=True)
     return code
 
 
