@@ -72,6 +72,7 @@ TASKS: Registry[Any] = Registry(
         "ebm_vs_prob.tasks.gustafsson_1d",
         "ebm_vs_prob.tasks.gaussian_classes",
         "ebm_vs_prob.tasks.labelled_chain",
+        "ebm_vs_prob.tasks.linear_gaussian",
         "ebm_vs_prob.tasks.digits",
     ),
 )
