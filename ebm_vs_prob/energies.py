@@ -301,7 +301,18 @@ def distinct(x: torch.Tensor) -> torch.Tensor:
     return x if x.shape[-1] else x[(slice(None), *[slice(0, 1)] * (x.ndim - 2))]
 
 
+def weight_names(energy: nn.Module) -> list[str]:
+    """Names of a replicated energy's trainable weights, biases left out: what penalties and priors on weights are of.
+
+    A weight has at least two dimensions a replicate and no "bias" in its name (Miyato et al. 2018, sec. 2.1).
+    """
+    return [name for name, p in energy.named_parameters() if p.requires_grad and p.ndim >= 3 and "bias" not in name]
+
+
 def weight_norm(module: nn.Module) -> torch.Tensor:
-    """Euclidean norm of all parameters of each replicate, (R,) float64."""
+    """Euclidean norm of all parameters of each replicate, (R,) float64; a module may bring its own `weight_norm()`."""
+    own = getattr(module, "weight_norm", None)
+    if own is not None:
+        return cast("torch.Tensor", own())
     squares = [p.detach().double().reshape(p.shape[0], -1).square().sum(1) for p in module.parameters()]
     return torch.stack(squares).sum(0).sqrt()

@@ -33,6 +33,7 @@ def test_terms_by_hand():
     assert regularisers.energy_magnitude(data, other).tolist() == [(1 + 9) / 2 + 4 / 2]
     matrices = [torch.tensor([[[1.0, 2.0]], [[0.0, 1.0]]]), torch.tensor([[[2.0]], [[3.0]]])]
     assert regularisers.weight_decay(matrices).tolist() == [0.5 * (1 + 4 + 4), 0.5 * (1 + 9)]
+    assert regularisers.l1_penalty([-matrix for matrix in matrices]).tolist() == [1 + 2 + 2, 1 + 3]
     norms, bound = torch.tensor([[3.0, 1.0], [2.5, 0.5]]), torch.tensor([2.0, 0.0])
     assert regularisers.spectral_penalty(norms, bound).tolist() == [0.5 * (1 + 0.25), 0.5 * (1 + 0.25)]
 
@@ -83,6 +84,7 @@ WEIGHTED = [
     {"gradient_penalty": 0.5, "gradient_penalty_at": "uniform"},
     {"energy_magnitude": 0.5},
     {"weight_decay": 0.1},
+    {"l1_penalty": 0.01},
     {"spectral_penalty": 1.0, "spectral_bound": 0.5},
 ]
 
@@ -145,6 +147,12 @@ def test_each_does_what_it_says():
     assert (slope(fitted(gradient_penalty=1.0, gradient_penalty_at="uniform"), box) < 0.5 * slope(plain, box)).all()
     assert (square(fitted(energy_magnitude=1.0)) < 0.5 * square(plain)).all()
     assert (weights(fitted(weight_decay=0.1)) < 0.5 * weights(plain)).all()
+
+    def small(model: evp.Model) -> torch.Tensor:
+        flat = torch.cat([w.flatten(1) for w in model.module.trunk.weights], 1)
+        return (flat.abs() < 0.01).double().mean(1)
+
+    assert (small(fitted(l1_penalty=0.1)) > small(plain) + 0.2).all()
 
 
 def test_a_heavy_spectral_penalty_keeps_every_norm_below_its_bound():

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn.functional import normalize
 
-from ..energies import energy_and_gradient
+from ..energies import energy_and_gradient, weight_names
 from ..errors import invalid
 from ..method import EnergyOptions
 from ..options import PER_REPLICATE
@@ -43,6 +43,9 @@ class RegularisedOptions(EnergyOptions):
     ] = 0.0
     weight_decay: Annotated[
         float, PER_REPLICATE, Field(ge=0, description="weight of ½ Σ W² over weight matrices, a term of the loss")
+    ] = 0.0
+    l1_penalty: Annotated[
+        float, PER_REPLICATE, Field(ge=0, description="weight of Σ |W| over weight matrices, a term of the loss")
     ] = 0.0
     spectral_penalty: Annotated[
         float,
@@ -98,6 +101,14 @@ def weight_decay(matrices: Sequence[torch.Tensor]) -> torch.Tensor:
     return 0.5 * torch.stack([matrix.square().sum((1, 2)) for matrix in matrices]).sum(0)
 
 
+def l1_penalty(matrices: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Σ |W| over matrices (R, rows, columns), (R,): the lasso of Tibshirani 1996.
+
+    Its probabilistic twin is the prior Laplace(0, 1 / weight) (section 5 there). At 0 its slope counts as 0.
+    """
+    return torch.stack([matrix.abs().sum((1, 2)) for matrix in matrices]).sum(0)
+
+
 def spectral_penalty(norms: torch.Tensor, bound: torch.Tensor) -> torch.Tensor:
     """½ Σ (s - bound)₊² over the spectral norms s of the matrices, (R,).
 
@@ -114,11 +125,9 @@ def spectral_penalty(norms: torch.Tensor, bound: torch.Tensor) -> torch.Tensor:
 def weight_matrices(energy: nn.Module) -> list[torch.Tensor]:
     """The trainable weights of a replicated energy as matrices (R, rows, columns): its parameters but the biases.
 
-    A weight has at least two dimensions a replicate and no "bias" in its name; further dimensions, as those of a
-    convolution, count as columns (Miyato et al. 2018, sec. 2.1).
+    Dimensions beyond the second, as those of a convolution, count as columns (Miyato et al. 2018, sec. 2.1).
     """
-    found = [(name, p) for name, p in energy.named_parameters() if p.requires_grad and p.ndim >= 3]
-    return [p.flatten(2) for name, p in found if "bias" not in name]
+    return [energy.get_parameter(name).flatten(2) for name in weight_names(energy)]
 
 
 class SpectralNorms:
@@ -211,6 +220,11 @@ def _decay_term(model: Model, needed: dict[str, Noise]) -> Term:
     return lambda batch: weight_decay(weight_matrices(model.module))
 
 
+def _l1_term(model: Model, needed: dict[str, Noise]) -> Term:
+    _check_matrices("l1_penalty", model)
+    return lambda batch: l1_penalty(weight_matrices(model.module))
+
+
 def _spectral_term(model: Model, needed: dict[str, Noise]) -> Term:
     _check_matrices("spectral_penalty", model)
     setting = model.setting
@@ -228,5 +242,6 @@ _TERMS: dict[str, Callable[[Model, dict[str, Noise]], Term]] = {
     "gradient_penalty": _gradient_term,
     "energy_magnitude": _magnitude_term,
     "weight_decay": _decay_term,
+    "l1_penalty": _l1_term,
     "spectral_penalty": _spectral_term,
 }
