@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 def check_method(method: type[Method] | str, task: Task | None = None) -> None:
-    """Check a method on a task (by default the first of `circle`, `three_curves` and `digits` that it applies to).
+    """Check a method on a task, by default the first that it applies to of `circle`, `three_curves`, `digits`,
+    `gaussian_classes` and `labelled_chain`.
 
     Rules:
         1. `name` is an identifier; `family`, `principle` and `normalised` are declared; `version` is an integer >= 1;
@@ -77,7 +78,13 @@ def _applicable(method: type[Method], who: str) -> Task:
     from ..tasks import get_task
 
     reasons = []
-    for task in (get_task("circle", thickness=0.1), get_task("three_curves", thickness=0.1), get_task("digits")):
+    for task in (
+        get_task("circle", thickness=0.1),
+        get_task("three_curves", thickness=0.1),
+        get_task("digits"),
+        get_task("gaussian_classes"),
+        get_task("labelled_chain", length=3),
+    ):
         reason = method.why_not(task)
         if reason is None:
             return task

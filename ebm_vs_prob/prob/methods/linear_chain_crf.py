@@ -1,0 +1,51 @@
+"""The linear-chain conditional random field, fitted by maximum likelihood with the exact forward algorithm."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import pyro
+import torch
+
+from ...graph_energies import build_graph_energy
+from ...method import Method, Setting
+from ...model import Model, Training
+from ...registry import METHODS
+from ...spaces import Sequences
+from ...training import Batch, train
+from ..discrete import DiscreteDensityModel
+from ..objectives import ReplicatedELBO, no_guide
+
+
+@METHODS.register
+class LinearChainCRF(Method):
+    """P(y | x) = exp(-Σ_t f(x_t)[y_t] - Σ_{t>0} W[y_{t-1}, y_t]) / Z(x) (Lafferty, McCallum and Pereira 2001, eq. 1).
+
+    ln Z(x) is the forward algorithm, T K² a sequence, inside the distribution of the one observed site; the same field
+    with a site for each symbol is `model.pyro_model(x)`.
+    """
+
+    name = "linear_chain_crf"
+    family = "prob"
+    principle = "likelihood"
+    normalised = True
+    summary = "linear-chain conditional random field by maximum likelihood (Lafferty, McCallum and Pereira 2001)"
+    y_spaces = (Sequences,)
+
+    @classmethod
+    def build(cls, setting: Setting) -> DiscreteDensityModel:
+        return DiscreteDensityModel(cls, setting, build_graph_energy(setting))
+
+    @classmethod
+    def train(cls, model: Model) -> Training:
+        density, elbo = cast("DiscreteDensityModel", model).gibbs, ReplicatedELBO()
+        size = model.setting.budget.batch_size
+
+        def field(x: torch.Tensor, y: torch.Tensor) -> None:
+            with pyro.plate("replicate", y.shape[0], dim=-2), pyro.plate("data", y.shape[1], dim=-1):
+                pyro.sample("y", density(x), obs=y)
+
+        def loss(batch: Batch) -> torch.Tensor:
+            return elbo.replicate_losses(field, no_guide, batch.x, batch.y) / size
+
+        return train(model, loss)
