@@ -19,6 +19,10 @@ class NotNormalised(TypeError, ValueError):
     """A probability was asked of an unnormalised model; the message says how to normalise it."""
 
 
+class NormalizerWarning(UserWarning):
+    """A partition function, and with it a density, that cannot be trusted; the message says why."""
+
+
 def invalid(field: str, value: object, valid: str) -> ValueError:
     """The error for a bad value: `raise invalid("thickness", -1, "a finite number >= 0")`."""
     return ValueError(f"{field} = {value!r} is not valid: expected {valid}")

@@ -14,7 +14,7 @@ from .spaces import Discrete
 if TYPE_CHECKING:
     from .factor_graphs import FactorGraph
     from .graph_energies import GraphEnergy
-    from .prob.graph_gibbs import GraphGibbsBoltzmann
+    from .prob.gibbs import GibbsBoltzmann
 
 
 class GraphModel(EnergyModel):
@@ -81,16 +81,22 @@ class GraphModel(EnergyModel):
     def sampling_kernel(self) -> str:
         return "exact"
 
-    def gibbs(self, x: torch.Tensor, beta: torch.Tensor | float | None = None) -> GraphGibbsBoltzmann:
+    def gibbs(self, x: torch.Tensor, beta: torch.Tensor | float | None = None) -> GibbsBoltzmann:
         """The distribution exp(-beta E(x, .)) / Z(x) of every replicate and x, normalised exactly: batch (R, n).
 
         `beta` defaults to `self.beta`.
         """
-        from .prob.graph_gibbs import GraphGibbsBoltzmann
+        from .prob.gibbs import GibbsBoltzmann
 
-        graph = self.graph(x)
-        inverse_temperature = torch.as_tensor(self.beta if beta is None else beta, dtype=graph.unary.dtype)
-        return GraphGibbsBoltzmann(graph, inverse_temperature.reshape(-1, 1), self.space)
+        x = self._placed("x", x).expand(self.num_replicates, -1, -1)
+        return GibbsBoltzmann(
+            self.module,
+            x=x,
+            beta=torch.as_tensor(self.beta if beta is None else beta).reshape(-1, 1),
+            normalizer="messages",
+            validate_args=None if beta is not None else False,  # a replicate that failed has no beta
+            space=self.space,
+        )
 
     def fit_beta(self) -> torch.Tensor:
         from .calibration import fit_graph_beta

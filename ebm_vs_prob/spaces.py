@@ -62,6 +62,7 @@ class Box:
 class Discrete(ABC):
     """Answers made of finitely many symbols: `num_variables` of them, each one of `num_values`, int64 from 0 up."""
 
+    kind: ClassVar[str]
     event_shape: tuple[int, ...]  # of one answer
 
     @property
@@ -73,6 +74,18 @@ class Discrete(ABC):
     @abstractmethod
     def num_values(self) -> int:
         """What one symbol can be."""
+
+    @property
+    def num_answers(self) -> int:
+        """How many answers there are, K^T."""
+        return int(self.num_values**self.num_variables)
+
+    def every_answer(self) -> torch.Tensor:
+        """All answers, (num_answers, *event_shape) int64, the last symbol running fastest."""
+        import torch
+
+        symbols = torch.cartesian_prod(*[torch.arange(self.num_values)] * self.num_variables)
+        return self.from_variables(symbols.reshape(-1, self.num_variables))
 
     @abstractmethod
     def check(self, field: str, value: torch.Tensor) -> None:

@@ -1,8 +1,9 @@
-"""The Gibbs-Boltzmann density of any energy, as a Pyro distribution."""
+"""The Gibbs-Boltzmann distribution of any energy, over any space, as a Pyro distribution."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -10,36 +11,56 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch.distributions import constraints
 
-from ..errors import invalid
+from ..errors import NormalizerWarning, invalid
 from ..seeding import torch_generator
+from ..spaces import Box, Discrete
+from .arguments import checked_inputs, checked_space
+from .folding import fold, folded_uniforms
 from .normalizers import normalizer_of
-from .partition import Normalizer, Partition, Target
+from .partition import ExactPartition, Normalizer, Partition, Target
+from .trust import doubts
 
 Energy = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
+#: Answers up to which a discrete density lists its support, for Pyro to sum over.
+_LISTED = 1 << 12
+
 
 class GibbsBoltzmann(TorchDistribution):
-    """p(y | x) = exp(-beta E(x, y)) / Z(x) on the box bounds^y_dim (LeCun et al. 2006, section 1.3).
+    """p(y | x) = exp(-beta E(x, y)) / Z(x) over real vectors in a box, labels or sequences (LeCun et al. 2006, 1.3).
 
-    The batch shape is that of x's leading dimensions and beta, broadcast; the event shape is (y_dim,). Whatever the
-    shapes asked for, the energy is called with x (*batch, 1, dx) and y (*batch, K, y_dim) and owes (*batch, K): an
-    energy of R replicates finds its leading axis. The partition function is found when first needed and kept.
+    The batch shape is that of x's leading dimensions and beta, broadcast; the event shape is that of the space:
+    (y_dim,) in the dtype of the energy, () int64 for labels, (T,) int64 for sequences. Whatever the shapes asked for,
+    the energy is called with x (*batch, 1, dx) and y (*batch, K, *event) and owes (*batch, K): an energy of R
+    replicates finds its leading axis. The partition function is found when first needed and kept.
+
+    A discrete density of up to 4096 answers has `enumerate_support`, so that Pyro's `TraceEnum_ELBO` sums it out.
 
     Args:
-        energy: any callable energy(x, y) that broadcasts (..., dx), (..., dy) -> (...), differentiable by torch or not.
-        y_dim: dimension of y.
+        energy: any callable energy(x, y) that broadcasts its leading dimensions, differentiable by torch or not; for
+            "messages", anything with graph(x (*batch, dx)) -> `FactorGraph` of that batch.
+        y_dim: dimension of real y; 1 by default.
         x: (*n, dx) what is conditioned on; None for an unconditional energy, which is then called with width 0.
         beta: inverse temperature(s), in one over the energy's unit; may require gradient.
-        bounds: the box, the same interval for every entry of y, in y's unit; the density is 0 outside.
-        normalizer: "quadrature" (up to three output dimensions), "importance" (uniform proposals), or a normaliser
-            such as `Quadrature(rtol=...)` or `ImportanceSampling(proposal)`.
+        bounds: the box, the same interval for every entry of y, in y's unit, (-8, 8) by default; the density is 0
+            outside.
+        normalizer: a name or a normaliser, such as `Quadrature(rtol=...)` or `ImportanceSampling(proposal)`. Over boxes
+            "quadrature" (up to three dimensions; the default), "importance" (uniform proposals) or "annealed". Over
+            discrete answers "messages" (exact; the default for an energy with a graph), "enumeration" (exact; the
+            default for others) or "importance".
         validate_args: False skips the check of beta, so that one NaN replicate leaves the others their densities.
+        space: `Box`, `Labels` or `Sequences`, in place of y_dim and bounds.
 
-    The dtype is that of the energy's parameters where it has any, else float64.
+    The dtype of energies, densities and real y is that of the energy's parameters where it has any, else float64.
 
     Raises:
-        ValueError: a bad beta, y_dim, x, bounds or normaliser; quadrature beyond three dimensions (when it is run).
+        ValueError: a bad beta, y_dim, x, bounds, space or normaliser; a normaliser that does not fit the space, and
+            quadrature beyond three dimensions (when it is run).
         UnknownName: a normaliser that does not exist.
+
+    Warns:
+        NormalizerWarning: a density is evaluated whose partition function cannot be trusted (once, and not in training
+            on given importance samples); `warnings()` says why.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {"beta": constraints.positive}
@@ -47,61 +68,79 @@ class GibbsBoltzmann(TorchDistribution):
 
     def __init__(
         self,
-        energy: Energy,
-        y_dim: int = 1,
+        energy: Energy | Any,
+        y_dim: int | None = None,
         x: torch.Tensor | None = None,
         beta: torch.Tensor | float = 1.0,
-        bounds: tuple[float, float] = (-8.0, 8.0),
-        normalizer: str | Normalizer = "quadrature",
+        bounds: tuple[float, float] | None = None,
+        normalizer: str | Normalizer | None = None,
         validate_args: bool | None = None,
+        *,
+        space: Box | Discrete | None = None,
     ) -> None:
-        if not callable(energy):
-            raise invalid("energy", energy, "a callable energy(x, y)")
-        if isinstance(y_dim, bool) or not isinstance(y_dim, int) or y_dim < 1:
-            raise invalid("y_dim", y_dim, "an integer >= 1")
-        self.bounds = _bounds(bounds)
+        has_graph = callable(getattr(energy, "graph", None))
+        if not callable(energy) and not has_graph:
+            raise invalid("energy", energy, "a callable energy(x, y), or an object with graph(x)")
+        self.space = checked_space(space, y_dim, bounds)
         self.energy = energy
+        if normalizer is None:
+            exact = "messages" if has_graph else "enumeration"
+            normalizer = exact if isinstance(self.space, Discrete) else "quadrature"
         self.normalizer = normalizer_of(normalizer)
-        parameter = _parameter(energy)
-        dtype = torch.float64 if parameter is None else parameter.dtype
-        device = parameter.device if parameter is not None else None if x is None else x.device
-        x = (
-            torch.zeros(0, dtype=dtype, device=device)
-            if x is None
-            else torch.as_tensor(x).to(dtype=dtype, device=device)
-        )
-        if x.ndim < 1:
-            raise invalid("x.shape", tuple(x.shape), "(*n, dx)")
-        beta = torch.as_tensor(beta, dtype=x.dtype, device=x.device)
-        if validate_args is not False and not bool(((beta > 0) & beta.isfinite()).all()):
-            raise invalid("beta", beta.tolist(), "finite numbers > 0")
-        try:
-            batch_shape = torch.broadcast_shapes(x.shape[:-1], beta.shape)
-        except RuntimeError:
-            shapes = tuple(x.shape), tuple(beta.shape)
-            raise invalid("shapes of x, beta", shapes, "(*n, dx) and a shape that broadcasts with n") from None
-        self.x = x.expand(*batch_shape, -1)
-        self.beta = beta.expand(batch_shape)
+        self.x, self.beta = checked_inputs(energy, x, beta, check_beta=validate_args is not False)
         self._root = self
         self._partition: Partition | None = None
         self._log_z: tuple[torch.Tensor, torch.Tensor] | None = None
-        super().__init__(batch_shape, torch.Size((y_dim,)), validate_args=False)
+        self._warned = False
+        super().__init__(self.beta.shape, torch.Size(self.space.event_shape), validate_args=False)
         self._validate_args = (
             torch.distributions.Distribution._validate_args if validate_args is None else validate_args
         )
 
     @property
+    def bounds(self) -> tuple[float, float]:
+        """The box's interval.
+
+        Raises:
+            ValueError: the answers are discrete.
+        """
+        if not isinstance(self.space, Box):
+            raise invalid("space", self.space, "a Box: labels and sequences have no bounds")
+        return self.space.bounds
+
+    @property
     def support(self) -> constraints.Constraint:
-        """The box. A y outside it has log-density -inf, under validation too."""
-        return constraints.independent(constraints.interval(*self.bounds), 1)
+        """The space. A real y outside the box has log-density -inf, under validation too."""
+        low, high = self.space.bounds if isinstance(self.space, Box) else (0, self.space.num_values - 1)
+        one = (
+            constraints.interval(low, high) if isinstance(self.space, Box) else constraints.integer_interval(low, high)
+        )
+        return constraints.independent(one, len(self.event_shape))
+
+    @property
+    def has_enumerate_support(self) -> bool:  # type: ignore[override]
+        """Whether `enumerate_support` lists the answers: discrete ones, up to 4096."""
+        return isinstance(self.space, Discrete) and self.space.num_answers <= _LISTED
+
+    def enumerate_support(self, expand: bool = True) -> torch.Tensor:
+        """Every answer, (M, *batch, *event) int64; with 1 for each batch dimension unless `expand`.
+
+        Raises:
+            NotImplementedError: real vectors, or more than 4096 answers.
+        """
+        if not isinstance(self.space, Discrete) or not self.has_enumerate_support:
+            raise NotImplementedError(f"GibbsBoltzmann over {self.space!r} does not list its support")
+        answers = self.space.every_answer().to(self.x.device)
+        answers = answers.reshape(len(answers), *[1] * len(self.batch_shape), *self.event_shape)
+        return answers.expand(-1, *self.batch_shape, *self.event_shape) if expand else answers
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> GibbsBoltzmann:
         """The same densities in a larger batch; they share one partition function."""
         new = self._get_checked_instance(GibbsBoltzmann, _instance)
         batch_shape = torch.Size(batch_shape)
-        new.bounds, new.energy, new.normalizer = self.bounds, self.energy, self.normalizer
+        new.space, new.energy, new.normalizer = self.space, self.energy, self.normalizer
         new.x, new.beta = self.x.expand(*batch_shape, -1), self.beta.expand(batch_shape)
-        new._root, new._partition, new._log_z = self._root, None, None
+        new._root, new._partition, new._log_z, new._warned = self._root, None, None, False
         super(GibbsBoltzmann, new).__init__(batch_shape, self.event_shape, validate_args=False)
         new._validate_args = self._validate_args
         return new
@@ -110,42 +149,69 @@ class GibbsBoltzmann(TorchDistribution):
         """ln Z and its error in nats, both of the batch shape.
 
         The value is differentiable in the energy's parameters, in x and in beta. The error is an estimate of the
-        absolute error by quadrature, one standard error by importance sampling.
+        absolute error by quadrature, one standard error by importance and annealed importance sampling, and 0 for sums.
         """
+        return self._checked_log_z(stacklevel=3)
+
+    def _checked_log_z(self, stacklevel: int) -> tuple[torch.Tensor, torch.Tensor]:
         root = self._root
         result = root._log_z
         if result is None or torch.is_grad_enabled():
             value, error = root._density().log_z()
             result = value.to(root.x.dtype), error.detach().to(root.x.dtype)
             root._log_z = result[0].detach(), result[1]
+        training = result[0].requires_grad and getattr(root.normalizer, "fixed", False)
+        if not training and not root._warned:
+            root._warned = True
+            for line in root.warnings():
+                warnings.warn(line, NormalizerWarning, stacklevel=stacklevel)
         return result[0].expand(self.batch_shape), result[1].expand(self.batch_shape)
 
     @property
     def diagnostics(self) -> dict[str, torch.Tensor]:
         """What the normaliser knows of its own quality, each of the batch shape.
 
-        Quadrature: `unresolved` (stopped by its node cap, or not finite), `evaluations`. Importance: `pareto_k`.
+        Quadrature: `unresolved` (stopped by its node cap, or not finite), `evaluations`. Importance: `pareto_k`,
+        `effective_sample_size`. Annealed: these and `acceptance`. Sums over discrete answers are exact and have none.
         """
         return {name: value.expand(self.batch_shape) for name, value in self._root._density().diagnostics().items()}
 
+    def doubts(self) -> dict[str, torch.Tensor]:
+        """Reasons not to trust the partition functions, and for which of them each holds: bool, of the batch shape."""
+        root = self._root
+        if root._log_z is None:
+            with torch.no_grad():
+                value, error = root._density().log_z()
+            root._log_z = value.detach().to(root.x.dtype), error.detach().to(root.x.dtype)
+        found = doubts(root._log_z[0], root.beta, root._density().diagnostics())
+        return {reason: where.expand(self.batch_shape) for reason, where in found.items()}
+
+    def warnings(self) -> tuple[str, ...]:
+        """Why the partition functions cannot be trusted, a line for each reason; empty if nothing speaks against."""
+        return tuple(
+            f"{reason} in {int(where.sum())} of {where.numel()} densities"
+            for reason, where in self.doubts().items()
+            if bool(where.any())
+        )
+
     def log_prob(self, value: torch.Tensor) -> torch.Tensor:
-        """-beta E(x, y) - ln Z(x) in nats for y (*sample, *batch, y_dim): (*sample, *batch); -inf outside the box."""
-        if self._validate_args:
+        """-beta E(x, y) - ln Z(x) in nats for y (*sample, *batch, *event): (*sample, *batch).
+
+        -inf outside the box; symbols that do not exist are an error.
+        """
+        if self._validate_args or isinstance(self.space, Discrete):
             self._validate_sample(value)
-        value = value.to(self.x)
+        rows = value.to(self.x) if isinstance(self.space, Box) else self.space.to_variables(value.to(self.x.device))
         try:
-            shape = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
+            shape = torch.broadcast_shapes(rows.shape[:-1], self.batch_shape)
         except RuntimeError:
-            raise invalid(
-                "y.shape",
-                tuple(value.shape),
-                f"(..., {self.event_shape[0]}), ... to broadcast with {tuple(self.batch_shape)}",
-            ) from None
-        folded, unfold = self._fold(value.expand(*shape, -1))
-        log_density = unfold(self._root._log_density(folded))
-        low, high = self.bounds
-        inside = ((value >= low) & (value <= high)).all(-1)
-        return (log_density - self.log_partition()[0]).masked_fill(~inside & ~value.isnan().any(-1), -math.inf)
+            raise invalid("y.shape", tuple(value.shape), self._valid_shape) from None
+        folded, unfold = fold(rows.expand(*shape, -1), self._root.batch_shape)
+        partition = self._root._density()
+        if isinstance(partition, ExactPartition):
+            return unfold(partition.log_prob(folded).to(self.x.dtype))
+        log_density = unfold(self._root._log_density(folded)) - self._checked_log_z(stacklevel=3)[0]
+        return log_density.masked_fill(~self.target.inside(rows) & ~rows.isnan().any(-1), -math.inf)
 
     @torch.no_grad()
     def sample(
@@ -154,10 +220,10 @@ class GibbsBoltzmann(TorchDistribution):
         seed: int | None = None,
         generators: Sequence[torch.Generator] | None = None,
     ) -> torch.Tensor:
-        """Draws of shape (*sample_shape, *batch, y_dim); NaN where the partition function is not finite.
+        """Draws of shape (*sample_shape, *batch, *event); NaN (of discrete answers, any) where ln Z is not finite.
 
-        By quadrature they are exact but for what the envelope of `rejection` misses; by importance sampling they are
-        resampled proposals.
+        Of discrete answers they are exact by enumeration and messages. By quadrature they are exact but for what the
+        envelope of `rejection` misses; by importance and annealed importance sampling they are resampled proposals.
 
         Args:
             seed: draws from a generator of its own; without it, and without generators, torch's global one is moved.
@@ -166,98 +232,50 @@ class GibbsBoltzmann(TorchDistribution):
         Raises:
             ValueError: both, a bad seed, or generators that do not fit the batch shape.
         """
-        sample_shape, batch = torch.Size(sample_shape), self.batch_shape
+        sample_shape, batch, root = torch.Size(sample_shape), self.batch_shape, self._root.batch_shape
         if generators is not None and (seed is not None or not batch or len(generators) != batch[0]):
             field = "seed, generators" if seed is not None else "generators"
-            raise invalid(
-                field, (seed, len(generators)), f"one of them, generators as many as batch_shape[0] of {tuple(batch)}"
-            )
-        own = None if seed is None else torch_generator(seed, "gibbs")
-        _, unfold = self._fold(self.x.new_empty(0).expand(*sample_shape, *batch, 0))
-
-        def uniforms(*tail: int) -> torch.Tensor:
-            if generators is None:
-                drawn = _uniform((*batch, *sample_shape, *tail), own)
-            else:
-                drawn = torch.stack([_uniform((*batch[1:], *sample_shape, *tail), each) for each in generators])
-            front = drawn.flatten(len(batch) + len(sample_shape)) if tail else drawn[..., None]
-            front = front.movedim(
-                tuple(range(len(batch))), tuple(range(len(sample_shape), len(sample_shape) + len(batch)))
-            )
-            folded, _ = self._fold(front.to(self.x.device))
-            folded = folded.flatten(0, -3) if self._root.batch_shape else folded[None]
-            return folded.reshape(*folded.shape[:2], *tail)
-
-        drawn = self._root._density().sample(uniforms).to(self.x)
-        entries = [unfold(column.reshape(*self._root.batch_shape, -1)) for column in drawn.unbind(-1)]
-        return torch.stack(entries, -1)
+            valid = f"one of them, generators as many as batch_shape[0] of {tuple(batch)}"
+            raise invalid(field, (seed, len(generators)), valid)
+        source = generators if generators is not None else None if seed is None else torch_generator(seed, "gibbs")
+        _, unfold = fold(self.x.new_empty(0).expand(*sample_shape, *batch, 0), root)
+        drawn = self._root._density().sample(folded_uniforms(sample_shape, batch, root, source, self.x.device))
+        rows = torch.stack([unfold(column.reshape(*root, -1)) for column in drawn.unbind(-1)], -1)
+        return rows.to(self.x) if isinstance(self.space, Box) else self.space.from_variables(rows)
 
     @property
     def target(self) -> Target:
         """The unnormalised density, as normalisers take it."""
-        shape, dim = self.batch_shape, self.event_shape[0]
-        return Target(self._log_density, shape, dim, self.bounds, self.x.dtype, self.x.device)
+        of_x = getattr(self.energy, "graph", None)
+        graph = None if of_x is None else lambda: of_x(self.x)
+        return Target(self._log_density, self.batch_shape, self.space, self.x.dtype, self.x.device, self.beta, graph)
 
     def _density(self) -> Partition:
         if self._partition is None:
             self._partition = self.normalizer.partition(self.target)
         return self._partition
 
-    def _log_density(self, y: torch.Tensor) -> torch.Tensor:
-        """-beta E at y (*batch, K, y_dim): (*batch, K)."""
+    def _log_density(self, rows: torch.Tensor) -> torch.Tensor:
+        """-beta E at rows (*batch, K, dim): (*batch, K)."""
+        y = rows if isinstance(self.space, Box) else self.space.from_variables(rows)
         energy = self.energy(self.x.unsqueeze(-2), y)
-        if energy.shape != y.shape[:-1]:
-            raise invalid("energy(x, y).shape", tuple(energy.shape), f"{tuple(y.shape[:-1])} for y {tuple(y.shape)}")
+        if energy.shape != rows.shape[:-1]:
+            raise invalid("energy(x, y).shape", tuple(energy.shape), f"{tuple(rows.shape[:-1])} for y {tuple(y.shape)}")
         return -self.beta.unsqueeze(-1) * energy
 
-    def _fold(self, value: torch.Tensor) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
-        """(*sample, *batch, tail) as (*root batch, K, tail), and what leads from (*root batch, K) back.
-
-        Dimensions that an expansion added become draws of the density that was expanded.
-        """
-        root = self._root.batch_shape
-        lead = value.ndim - 1
-        first = lead - len(root)
-        kept = [first + d for d in range(len(root)) if value.shape[first + d] == root[d]]
-        order = kept + [d for d in range(lead) if d not in kept]
-        sizes = [value.shape[d] for d in order]
-        inverse = [order.index(d) for d in range(lead)]
-        folded = value.permute(*order, lead).reshape(
-            *root, -1 if value.shape[-1] else math.prod(sizes), value.shape[-1]
-        )
-        return folded, lambda result: result.reshape(sizes).permute(inverse)
+    @property
+    def _valid_shape(self) -> str:
+        event = ", ".join(["...", *map(str, self.event_shape)])
+        return f"({event}), ... to broadcast with {tuple(self.batch_shape)}"
 
     def _validate_sample(self, value: torch.Tensor) -> None:
-        if value.ndim < 1 or value.shape[-1:] != self.event_shape:
-            raise invalid("y.shape", tuple(value.shape), f"(..., {self.event_shape[0]})")
-        try:
-            torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
-        except RuntimeError:
-            expected = f"(*sample, *{tuple(self.batch_shape)}, {self.event_shape[0]})"
-            raise invalid("y.shape", tuple(value.shape), expected) from None
-        if bool(value.isnan().any()):
+        width = len(self.event_shape)
+        if value.ndim < width or value.shape[value.ndim - width :] != self.event_shape:
+            raise invalid("y.shape", tuple(value.shape), self._valid_shape)
+        if isinstance(self.space, Discrete):
+            self.space.check("y", value)
+        elif bool(value.isnan().any()):
             raise invalid("y", "NaN entries", "numbers")
-
-
-def _uniform(shape: tuple[int, ...], generator: torch.Generator | None) -> torch.Tensor:
-    device = None if generator is None else generator.device
-    return torch.rand(shape, dtype=torch.float64, generator=generator, device=device)
-
-
-def _parameter(energy: Energy) -> torch.Tensor | None:
-    if not isinstance(energy, torch.nn.Module):
-        return None
-    return next((parameter for parameter in energy.parameters() if parameter.is_floating_point()), None)
-
-
-def _bounds(bounds: Any) -> tuple[float, float]:
-    try:
-        low, high = (float(bound) for bound in bounds)
-    except (TypeError, ValueError):
-        raise invalid("bounds", bounds, "two finite numbers, low < high") from None
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise invalid("bounds", bounds, "two finite numbers, low < high")
-    return low, high
 
 
 __all__ = ["Energy", "GibbsBoltzmann"]

@@ -45,8 +45,9 @@ class Quadrature:
     @torch.no_grad()
     def cells(self, target: Target) -> Cells:
         """Refine until every element of the batch is resolved or at its cap."""
-        if not 1 <= target.dim <= 3:
-            raise invalid("y_dim", target.dim, "1, 2 or 3 for quadrature: take normalizer='importance' beyond")
+        if not 1 <= target.box("quadrature").dim <= 3:
+            valid = "1, 2 or 3 for quadrature: take normalizer='importance' or 'annealed' beyond"
+            raise invalid("y_dim", target.dim, valid)
         rule = CellRule(self.order, target.dim, target.device)
         return Refinement(self.rtol, self.max_nodes, self.probes, target, rule).run()
 
@@ -54,7 +55,7 @@ class Quadrature:
         """The partition function of `target` on its own nodes.
 
         Raises:
-            ValueError: more than three dimensions.
+            ValueError: more than three dimensions, or discrete answers.
         """
         return QuadraturePartition(target, self.cells(target))
 

@@ -72,12 +72,7 @@ def check_declaration(entry: Any, who: str) -> None:
 
 def every_answer(space: Discrete) -> torch.Tensor | None:
     """All answers of a discrete space, (K^T, *event) int64; None where they are more than `MOST_ANSWERS`."""
-    import torch
-
-    if space.num_values**space.num_variables > MOST_ANSWERS:
-        return None
-    symbols = torch.cartesian_prod(*[torch.arange(space.num_values)] * space.num_variables)
-    return space.from_variables(symbols.reshape(-1, space.num_variables))
+    return space.every_answer() if space.num_answers <= MOST_ANSWERS else None
 
 
 def integral(log_density: Callable[[torch.Tensor], torch.Tensor], box: Box, spacing: float) -> float:

@@ -1,0 +1,57 @@
+"""Pareto-smoothed importance weights, through ArviZ."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import torch
+
+#: Log weights this far below the largest are as good as none; ArviZ wants finite numbers.
+_NOTHING = -700.0
+
+
+def pareto_smoothed(log_weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Importance weights whose largest are replaced by quantiles of the generalised Pareto distribution fitted to them.
+
+    ArviZ's `psislw` (Vehtari, Simpson, Gelman, Yao and Gabry 2024, *Pareto smoothed importance sampling*, section 2).
+
+    Args:
+        log_weights: (..., M) natural logarithms, on any common scale; without gradient.
+
+    Returns:
+        Smoothed log weights (..., M) on the same scale, and the shape k (...), both float64: k above .7 says that
+        averages with these weights are not to be trusted. k is inf where too few weights are in the tail to tell, -inf
+        where more draws than the tail holds share the largest weight (bounded weights have no tail), and NaN, with the
+        weights as given, where a log weight is NaN or +inf or all are -inf.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        from arviz import psislw
+    given = log_weights.detach().double()
+    flat = given.reshape(-1, given.shape[-1]).cpu()
+    usable = ~flat.isnan().any(-1) & ~(flat == math.inf).any(-1) & flat.isfinite().any(-1)
+    shape = torch.full((flat.shape[0],), math.nan, dtype=torch.float64)
+    smoothed = flat.clone()
+    if bool(usable.any()):
+        rows = flat[usable]
+        top = rows.amax(-1, keepdim=True)
+        below = rows - top
+        with np.errstate(over="ignore"):  # a heavy tail's largest fitted weights overflow inside; its k stays right
+            fitted, k = psislw(below.clamp_min(_NOTHING).numpy(), normalize=False)
+        fitted = torch.as_tensor(fitted, dtype=torch.float64).reshape(below.shape)
+        k = torch.as_tensor(k, dtype=torch.float64).reshape(-1)
+        count = rows.shape[-1]
+        shared = (below > -1e-9).sum(-1) > math.ceil(min(count / 5, 3 * math.sqrt(count)))  # ArviZ's length of a tail
+        shape[usable] = torch.where(shared, -math.inf, k)
+        smoothed[usable] = torch.where(shared.unsqueeze(-1) | (below < _NOTHING), below, fitted) + top
+    return smoothed.reshape(given.shape).to(given.device), shape.reshape(given.shape[:-1]).to(given.device)
+
+
+def pareto_k(log_weights: torch.Tensor) -> torch.Tensor:
+    """Pareto k of importance weights (..., M): (...), as `pareto_smoothed` gives it."""
+    return pareto_smoothed(log_weights)[1]
+
+
+__all__ = ["pareto_k", "pareto_smoothed"]

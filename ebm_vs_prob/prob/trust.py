@@ -1,0 +1,30 @@
+"""What a partition function's diagnostics say against it."""
+
+from __future__ import annotations
+
+import torch
+
+#: Importance weights whose Pareto shape exceeds this say little of a partition function (Vehtari et al. 2024).
+MAX_PARETO_K = 0.7
+#: With fewer effective draws the error bar is itself a guess: ln Z moves by a fifth of a nat or more.
+MIN_EFFECTIVE_SAMPLES = 25.0
+
+
+def doubts(log_z: torch.Tensor, beta: torch.Tensor, diagnostics: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Reasons not to trust partition functions, and for which of them each holds: bool, of the shape of `log_z`.
+
+    A beta that is NaN, as of a replicate whose training failed, is no fault of the partition function.
+    """
+    known = ~beta.isnan()
+    found = {"log Z is not finite": ~log_z.isfinite()}
+    if "unresolved" in diagnostics:
+        found["quadrature unresolved at its cap of nodes"] = diagnostics["unresolved"] & log_z.isfinite()
+    if "pareto_k" in diagnostics:
+        found[f"Pareto k above {MAX_PARETO_K}"] = diagnostics["pareto_k"] > MAX_PARETO_K
+    if "acceptance" in diagnostics:
+        few = diagnostics["effective_sample_size"] < MIN_EFFECTIVE_SAMPLES
+        found[f"fewer than {MIN_EFFECTIVE_SAMPLES:.0f} effective annealed chains"] = few
+    return {reason: where & known for reason, where in found.items()}
+
+
+__all__ = ["MAX_PARETO_K", "MIN_EFFECTIVE_SAMPLES", "doubts"]
