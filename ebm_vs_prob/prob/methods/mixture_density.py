@@ -13,15 +13,16 @@ from torch import nn
 
 from ...energies import ReplicatedMLP, box_dims, build_head, distinct
 from ...errors import check_count
-from ...method import GaussianOptimum, Method, MethodOptions, Setting
+from ...method import MethodOptions, Setting
 from ...model import DensityModel, Model, Training
 from ...registry import METHODS
 from ...seeding import torch_generator
+from ...smoothing import Blur, SmoothingMethod, SmoothingOptions
 from ...training import Batch, train
 from ..objectives import ReplicatedELBO, no_guide
 
 
-class MixtureDensityOptions(MethodOptions):
+class MixtureDensityOptions(SmoothingOptions):
     components: Annotated[int, Field(ge=1, description="Gaussians in the mixture")] = 16
     min_scale: Annotated[
         float, Field(gt=0, description="floor of the components' standard deviations, in units of `scale`")
@@ -107,8 +108,11 @@ class MixtureDensityModel(DensityModel):
 
 
 @METHODS.register
-class MixtureDensity(Method):
-    """q(y | x) = sum_k w_k(x) N(y; m_k(x), s_k(x)²), fitted by maximum likelihood (Bishop 1994, eq. 22-24)."""
+class MixtureDensity(SmoothingMethod):
+    """q(y | x) = sum_k w_k(x) N(y; m_k(x), s_k(x)²), fitted by maximum likelihood (Bishop 1994, eq. 22-24).
+
+    With `sigma` above 0 it is fitted to blurred data, the spread likelihood of Zhang et al. 2020 (section 2).
+    """
 
     name = "mixture_density"
     family = "prob"
@@ -116,7 +120,6 @@ class MixtureDensity(Method):
     normalised = True
     summary = "mixture density network by maximum likelihood (Bishop 1994)"
     Options: ClassVar[type[MethodOptions]] = MixtureDensityOptions
-    gaussian_optimum = GaussianOptimum(curvature=lambda options: 1.0)
 
     @classmethod
     def build(cls, setting: Setting) -> MixtureDensityModel:
@@ -134,7 +137,7 @@ class MixtureDensity(Method):
 
     @classmethod
     def train(cls, model: Model) -> Training:
-        energy = cast("MixtureDensityEnergy", model.module)
+        energy, blur = cast("MixtureDensityEnergy", model.module), Blur(model)
         size = model.setting.budget.batch_size
         elbo = ReplicatedELBO()
 
@@ -143,6 +146,6 @@ class MixtureDensity(Method):
                 pyro.sample("y", energy.conditional(distinct(x)), obs=y)
 
         def loss(batch: Batch) -> torch.Tensor:
-            return elbo.replicate_losses(mixture, no_guide, batch.x, batch.y) / size
+            return elbo.replicate_losses(mixture, no_guide, batch.x, blur(batch)) / size
 
-        return train(model, loss)
+        return train(model, loss, blur.noise)
