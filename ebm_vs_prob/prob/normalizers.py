@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..errors import invalid, unknown
+from .annealing import AnnealedImportanceSampling, Bracket, bidirectional_monte_carlo
 from .enumeration import Enumeration, Messages
 from .importance import ImportancePartition, ImportanceSampling
 from .pareto import pareto_k
@@ -14,6 +15,7 @@ from .quadrature import Quadrature
 NORMALIZERS: dict[str, Callable[[], Normalizer]] = {
     "quadrature": Quadrature,
     "importance": ImportanceSampling,
+    "annealed": AnnealedImportanceSampling,
     "enumeration": Enumeration,
     "messages": Messages,
 }
@@ -37,11 +39,14 @@ def normalizer_of(given: str | Normalizer) -> Normalizer:
 
 __all__ = [
     "NORMALIZERS",
+    "AnnealedImportanceSampling",
+    "Bracket",
     "Enumeration",
     "ImportancePartition",
     "ImportanceSampling",
     "Messages",
     "Quadrature",
+    "bidirectional_monte_carlo",
     "normalizer_of",
     "pareto_k",
 ]
