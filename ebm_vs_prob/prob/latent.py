@@ -58,23 +58,10 @@ class LatentVariableEnergy(nn.Module):
         constant = y.shape[-1] * (self.log_sigma + 0.5 * math.log(2 * math.pi)) + math.log(len(self.nodes))
         return -0.5 * misfit.square().sum(-1) - constant.reshape(lead), misfit
 
-    def _in_blocks(
-        self, compute: Callable[[torch.Tensor, torch.Tensor], Found], x: torch.Tensor, y: torch.Tensor
-    ) -> Found:
-        """`compute` of blocks of points, so that the nodes of all of them need not be held at once."""
-        lead = math.prod(torch.broadcast_shapes((self.num_replicates, *[1] * (y.ndim - 3)), x.shape[:-2], y.shape[:-2]))
-        size = max(1, BLOCK_PAIRS // (lead * len(self.nodes)))
-        count = max(x.shape[-2], y.shape[-2])
-        if torch.is_grad_enabled() or count <= size:
-            return compute(x, y)
-        xs, ys = (value.split(size, -2) if value.shape[-2] > 1 else (value,) * -(-count // size) for value in (x, y))
-        blocks = [compute(*pair) for pair in zip(xs, ys, strict=True)]
-        # Energies end in the points' dimension, gradients in that of y after it.
-        dims = [-1 if part.ndim == y.ndim - 1 else -2 for part in blocks[0]]
-        return tuple(torch.cat(part, dim) for part, dim in zip(zip(*blocks, strict=True), dims, strict=True))  # type: ignore[return-value]
-
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return self._in_blocks(lambda a, b: (-self._parts(a, b)[0].logsumexp(-1),), x, y)[0]
+        return in_blocks(
+            lambda a, b: (-self._parts(a, b)[0].logsumexp(-1),), x, y, self.num_replicates, len(self.nodes)
+        )[0]
 
     def energy_and_gradient(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """E (R, *n) and dE/dy (R, *n, dy): the pulls of the nodes, by their shares in the density at y."""
@@ -84,4 +71,27 @@ class LatentVariableEnergy(nn.Module):
             pull = (log_parts.softmax(-1).unsqueeze(-1) * misfit).sum(-2)
             return -log_parts.logsumexp(-1), pull / self.sigma.reshape(-1, *[1] * (pull.ndim - 1))
 
-        return self._in_blocks(both, x, y)
+        return in_blocks(both, x, y, self.num_replicates, len(self.nodes))
+
+
+def in_blocks(
+    compute: Callable[[torch.Tensor, torch.Tensor], Found],
+    x: torch.Tensor,
+    y: torch.Tensor,
+    replicates: int,
+    values: int,
+) -> Found:
+    """`compute` of blocks of points, each compared with `values` others, so that not all pairs are held at once.
+
+    Where a gradient is kept the points are one block.
+    """
+    lead = math.prod(torch.broadcast_shapes((replicates, *[1] * (y.ndim - 3)), x.shape[:-2], y.shape[:-2]))
+    size = max(1, BLOCK_PAIRS // (lead * values))
+    count = max(x.shape[-2], y.shape[-2])
+    if torch.is_grad_enabled() or count <= size:
+        return compute(x, y)
+    xs, ys = (value.split(size, -2) if value.shape[-2] > 1 else (value,) * -(-count // size) for value in (x, y))
+    blocks = [compute(*pair) for pair in zip(xs, ys, strict=True)]
+    # Energies end in the points' dimension, gradients in that of y after it.
+    dims = [-1 if part.ndim == y.ndim - 1 else -2 for part in blocks[0]]
+    return tuple(torch.cat(part, dim) for part, dim in zip(zip(*blocks, strict=True), dims, strict=True))  # type: ignore[return-value]
