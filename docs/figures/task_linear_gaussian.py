@@ -41,7 +41,7 @@ def main() -> None:
     panels[-1].loglog(thin, values[:, 0], color="#2c6fbb", label="along it")
     panels[-1].loglog(thin, [1 / value**2 for value in thin], "k:", linewidth=1.0, label="1 / thickness²")
     panels[-1].set(xlabel="thickness", title="")
-    panels[-1].set_title("eigenvalues of the Hessian of -ln p", fontsize=9)
+    panels[-1].set_title("eigenvalues of the Hessian", fontsize=9)
     panels[-1].legend(fontsize=8, frameon=False)
     for panel in panels:
         panel.spines[["top", "right"]].set_visible(False)
