@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import torch
 from torch import nn
@@ -91,6 +91,15 @@ def stacked_pairs(setting: Setting, count: int, split: Split) -> tuple[torch.Ten
     return setting.placed(x, first.x_space), setting.placed(y, first.y_space)
 
 
+class Optimizer(Protocol):
+    """What the loop asks of an optimiser over stacked parameters: those it moves, and a step of all replicates."""
+
+    parameters: list[nn.Parameter]
+
+    def step(self, losses: torch.Tensor, schedule: float) -> None:
+        """One step down the sum of `losses` (R,), at `schedule` times the peak rates."""
+
+
 class ReplicatedAdam:
     """Adam over stacked parameters with one learning rate a replicate.
 
@@ -150,13 +159,20 @@ def batches(setting: Setting, noise: Mapping[str, Noise], steps: int) -> Iterato
             yield Batch(x[replicates, rows[k]], y[replicates, rows[k]], rows[k], {n: b[k] for n, b in block.items()})
 
 
-def train(model: Model, loss: Loss, noise: Mapping[str, Noise] | None = None, traces: Traces | None = None) -> Training:
+def train(
+    model: Model,
+    loss: Loss,
+    noise: Mapping[str, Noise] | None = None,
+    traces: Traces | None = None,
+    make_optimizer: Callable[[nn.Module, torch.Tensor], Optimizer] = ReplicatedAdam,
+) -> Training:
     """Minimise `loss` (one number a replicate) over the parameters of `model.module`, in place.
 
     The regularisers that the options weigh above 0 are added to the loss. What a step costs follows from shapes: the
     method's `step_evaluations` an example and the module's `multiply_adds` an evaluation; it turns a budget of
     multiply-adds into steps. A replicate whose loss or parameters stop being finite is marked failed with the step and
-    the reason; the others go on as they were. `traces` says what is recorded beside the loss, by default nothing.
+    the reason; the others go on as they were. `traces` says what is recorded beside the loss, by default nothing;
+    `make_optimizer` gives another optimiser than Adam, from the module and the rates (R,).
 
     Raises:
         ValueError: replicates whose options cost differently would take different numbers of steps.
@@ -169,7 +185,7 @@ def train(model: Model, loss: Loss, noise: Mapping[str, Noise] | None = None, tr
     if any(setting.budget.steps_for(each * per_evaluation) != steps for each in evaluations):
         valid = "replicates whose steps cost the same, where a budget of multiply-adds sets their number"
         raise invalid("options", [own.model_dump() for own in setting.options.replicates], valid)
-    optimizer = ReplicatedAdam(module, setting.options.learning_rate)
+    optimizer = make_optimizer(module, setting.options.learning_rate)
     objective: Loss = torch.compile(loss) if setting.compile else loss
     history = torch.empty(steps, setting.num_replicates)
     recorded: dict[str, list[torch.Tensor]] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-Entry = tuple[str, str, dict[str, str]]
+from .posterior_sources import POSTERIOR_METHODS, Entry
 
 ALWAYS: tuple[Entry, ...] = (
     ("misc", "lecun2020energy", {
@@ -233,6 +233,7 @@ METHODS: dict[str, tuple[Entry, ...]] = {
             "institution": "Neural Computing Research Group, Aston University", "number": "NCRG/94/004", "year": "1994",
         }),
     ),
+    **POSTERIOR_METHODS,
     "gibbs_maximum_likelihood": (_GUSTAFSSON,),
     "importance_sampled_likelihood": (_GUSTAFSSON,),
     "kl_divergence_importance_sampling": (_GUSTAFSSON,),

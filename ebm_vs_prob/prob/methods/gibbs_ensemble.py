@@ -1,0 +1,62 @@
+"""A deep ensemble of Gibbs-Boltzmann models."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, cast
+
+from pydantic import Field
+
+from ...energies import build_energy
+from ...method import GaussianOptimum, MethodOptions, Setting
+from ...model import Model, Training
+from ...registry import METHODS
+from ...smoothing import SmoothingMethod
+from ...training import train
+from ..posterior import PosteriorModel
+from ..weight_guides import PointGuide
+from ..weight_posteriors import PosteriorLoss, PriorOptions, latent_of, starts
+
+
+class GibbsEnsembleOptions(PriorOptions):
+    members: Annotated[int, Field(ge=1, description="energies in the ensemble")] = 5
+
+
+@METHODS.register
+class GibbsEnsemble(SmoothingMethod):
+    """The mean density of M modes of the posterior, found from M initialisations (Lakshminarayanan et al. 2017).
+
+    The first member is `gibbs_maximum_a_posteriori`; all see the same minibatches and differ in where they start,
+    which is what tells members apart (Fort, Hu and Lakshminarayanan 2019). Adversarial training is left out. The
+    recorded loss is the sum over the members.
+    """
+
+    name = "gibbs_ensemble"
+    family = "prob"
+    principle = "likelihood"
+    normalised = True
+    groups_thickness = False
+    summary = "deep ensemble of Gibbs-Boltzmann models (Lakshminarayanan, Pritzel and Blundell 2017)"
+    Options: ClassVar[type[MethodOptions]] = GibbsEnsembleOptions
+    gaussian_optimum = GaussianOptimum(curvature=None)
+
+    @classmethod
+    def energy_evaluations(cls, options: Any) -> float:
+        return float(options.members * (3.0 * (1 + options.proposals) + options.prior_evaluations()))
+
+    @classmethod
+    def build(cls, setting: Setting) -> PosteriorModel:
+        members = setting.options.members
+        model = PosteriorModel(cls, setting, build_energy(setting), members)
+        latent = latent_of(setting, model.module.space)
+        model.module.guide = PointGuide(latent, starts(setting, latent, members))
+        return model
+
+    @classmethod
+    def train(cls, model: Model) -> Training:
+        module = cast("PosteriorModel", model).module
+        guide = cast("PointGuide", module.guide)
+        posterior = PosteriorLoss(model)
+        loss = posterior.of(lambda batch: guide.sample(), guide.loc.shape[1])
+        training = train(model, loss, posterior.noise)
+        module.set_draws(guide.weights())
+        return training

@@ -1,0 +1,54 @@
+"""The Gibbs-Boltzmann model of an energy, its weights at the mode of their posterior."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, cast
+
+from ...energies import build_energy
+from ...method import GaussianOptimum, MethodOptions, Setting
+from ...model import Model, Training
+from ...registry import METHODS
+from ...smoothing import SmoothingMethod
+from ...training import train
+from ..posterior import PosteriorModel
+from ..weight_guides import PointGuide
+from ..weight_posteriors import PosteriorLoss, PriorOptions, latent_of, starts
+
+
+@METHODS.register
+class GibbsMaximumAPosteriori(SmoothingMethod):
+    """max over theta of p(theta) Π exp(-E_theta(x_i, y_i)) / Z_theta(x_i): `gibbs_maximum_likelihood` with a prior.
+
+    In Pyro: the weights are sample sites, the guide is a Delta at each, and log Z is kept. Over the number N of
+    examples the objective is that of an energy-based model with a regulariser: strength / N is the weight of
+    `weight_decay` (gaussian) or `l1_penalty` (laplace), 2 strength / N that of `gradient_penalty` (smoothness).
+    """
+
+    name = "gibbs_maximum_a_posteriori"
+    family = "prob"
+    principle = "likelihood"
+    normalised = True
+    groups_thickness = False
+    summary = "Gibbs-Boltzmann model at the mode of a posterior over its weights (MacKay 1992)"
+    Options: ClassVar[type[MethodOptions]] = PriorOptions
+    gaussian_optimum = GaussianOptimum(curvature=None)
+
+    @classmethod
+    def energy_evaluations(cls, options: Any) -> float:
+        return 3.0 * (1 + options.proposals) + float(options.prior_evaluations())
+
+    @classmethod
+    def build(cls, setting: Setting) -> PosteriorModel:
+        model = PosteriorModel(cls, setting, build_energy(setting), 1)
+        latent = latent_of(setting, model.module.space)
+        model.module.guide = PointGuide(latent, starts(setting, latent, 1))
+        return model
+
+    @classmethod
+    def train(cls, model: Model) -> Training:
+        module = cast("PosteriorModel", model).module
+        guide = cast("PointGuide", module.guide)
+        posterior = PosteriorLoss(model)
+        training = train(model, posterior.of(lambda batch: guide.sample()), posterior.noise)
+        module.set_draws(guide.weights())
+        return training
