@@ -93,6 +93,8 @@ METHODS: Registry[Any] = Registry(
         "ebm_vs_prob.prob.methods.gibbs_ensemble",
         "ebm_vs_prob.prob.methods.gibbs_maximum_a_posteriori",
         "ebm_vs_prob.prob.methods.gibbs_maximum_likelihood",
+        "ebm_vs_prob.prob.methods.gibbs_stochastic_gradient_langevin",
+        "ebm_vs_prob.prob.methods.gibbs_variational_bayes",
         "ebm_vs_prob.prob.methods.latent_variable_likelihood",
         "ebm_vs_prob.prob.methods.mixture_density",
         "ebm_vs_prob.prob.methods.kernel_density",

@@ -1,0 +1,121 @@
+"""Kernel density estimation, conditional and not: no network and no gradient steps, its bandwidths by likelihood."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any, ClassVar, cast
+
+import torch
+from pydantic import Field
+
+from ...budget import Cost
+from ...energies import Network, box_dims
+from ...errors import check_count, invalid
+from ...method import GaussianOptimum, MethodOptions, Setting
+from ...model import DensityModel, Model, ReplicateStatus, Training
+from ...registry import METHODS
+from ...seeding import torch_generator
+from ...smoothing import SmoothingMethod, SmoothingOptions
+from ...spaces import Box
+from ...training import training_data
+from ..kernel_density import KernelDensityEnergy, leave_one_out_bandwidths
+
+
+class KernelDensityOptions(SmoothingOptions):
+    """Options of `kernel_density`. There are no gradient steps: `learning_rate` has no effect."""
+
+    held_out: Annotated[int, Field(ge=2, description="training examples left out in turn to choose the bandwidths")] = (
+        512
+    )
+
+
+class KernelDensityModel(DensityModel):
+    """A kernel density is normalised as it stands: no partition function, exact ancestral samples."""
+
+    module: KernelDensityEnergy
+
+    def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return -self.energy(x, y)
+
+    def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
+        check_count("num_samples", num_samples)
+        x = self._placed("x", x)
+        edges = self.module.log_weights(x).double().exp().cumsum(-1)
+        n, (examples, y_dim) = x.shape[1], self.module.y.shape[1:]
+        draws = []
+        for r, replicate_seed in enumerate(self.seeds):
+            generator = torch_generator(seed, "sample", replicate_seed)
+            noise = torch.randn(n, num_samples, y_dim, generator=generator, dtype=self.setting.dtype).to(x.device)
+            uniform = torch.rand(n, num_samples, generator=generator, dtype=torch.float64).to(x.device)
+            own = edges[r].expand(n, -1).contiguous()
+            pick = torch.searchsorted(own, uniform * own[:, -1:]).clamp_max(examples - 1)
+            draws.append(self.module.y[r][pick] + self.module.width[r] * noise)
+        return torch.stack(draws)
+
+    @property
+    def sampling_kernel(self) -> str:
+        return "ancestral"
+
+
+@METHODS.register
+class KernelDensity(SmoothingMethod):
+    """q(y | x) = Σ_i w_i(x) N(y; y_i, h² I) over the training pairs, w_i(x) ∝ exp(-|x - x_i|² / (2 h_x²)), w_i equal
+    without x (Parzen 1962; Rosenblatt 1969); h and h_x of highest leave-one-out likelihood (Duin 1976; Holmes, Gray and
+    Isbell 2007).
+
+    With `sigma` above 0 it is the density of blurred data: the left-out answers are blurred, the kernels are
+    sqrt(h² + sigma²) wide. Its cost: no steps; the leave-one-out densities that the search took, each over all training
+    examples, and that many examples in every density afterwards. Bandwidths are found one replicate after the other.
+    """
+
+    name = "kernel_density"
+    family = "prob"
+    principle = "likelihood"
+    normalised = True
+    summary = "kernel density, bandwidths by leave-one-out likelihood (Parzen 1962; Holmes, Gray and Isbell 2007)"
+    Options: ClassVar[type[MethodOptions]] = KernelDensityOptions
+    gaussian_optimum = GaussianOptimum(curvature=None)  # its kernels widen whatever number of examples there is
+
+    @classmethod
+    def energy_evaluations(cls, options: Any) -> float:
+        return 0.0
+
+    @classmethod
+    def build(cls, setting: Setting) -> KernelDensityModel:
+        if not isinstance(setting.network, Network):
+            raise invalid("energy", setting.network, "None: a kernel density has no network")
+        shape = (setting.num_replicates, setting.budget.examples)
+        x, y = (torch.zeros(*shape, dim) for dim in box_dims(setting))
+        one = torch.ones(setting.num_replicates)
+        energy = KernelDensityEnergy(x, y, one, one.clone())
+        return KernelDensityModel(cls, setting, energy.to(device=setting.device, dtype=setting.dtype))
+
+    @classmethod
+    def train(cls, model: Model) -> Training:
+        setting, energy = model.setting, cast("KernelDensityEnergy", model.module)
+        x, y = training_data(setting)
+        sigma = (setting.options.sigma * setting.options.scale).tolist()
+        boxes = model.y_box, cast("Box", model.tasks[0].x_space)
+        y_extent, x_extent = (box.bounds[1] - box.bounds[0] for box in boxes)
+        losses, costs = [], []
+        energy.x.copy_(x)
+        energy.y.copy_(y)
+        for r, seed in enumerate(setting.seeds):
+            started = time.perf_counter()
+            blurred = None
+            if sigma[r]:
+                generator = torch_generator(seed, "noise", "y")
+                blurred = y[r] + sigma[r] * torch.randn(y[r].shape, generator=generator, dtype=y.dtype).to(y)
+            held_out = setting.options.held_out
+            found = leave_one_out_bandwidths(x[r], y[r], y_extent, x_extent, held_out, blurred, sigma[r])
+            energy.width[r], energy.x_width[r] = (found.y**2 + sigma[r] ** 2) ** 0.5, found.x
+            losses.append(-found.log_score)
+            costs.append(
+                Cost(
+                    steps=0,
+                    energy_evaluations=float(found.evaluations),
+                    multiply_adds=found.evaluations * energy.multiply_adds,
+                    seconds=time.perf_counter() - started,
+                )
+            )
+        return Training(torch.tensor(losses).unsqueeze(1), (ReplicateStatus(),) * len(costs), tuple(costs))
