@@ -109,6 +109,10 @@ class PosteriorEnergy(nn.Module):
         self.draws.copy_(draws.detach())
         self._known.clear()
 
+    def follow(self, chains: Chains) -> None:
+        """Keep the record of the chains that the draws will come from."""
+        self.chains = chains.to(self.draws)
+
     def weight_norm(self) -> torch.Tensor:
         """Root mean square over the draws of the Euclidean norm of all weights, (R,) float64."""
         return self.draws.double().square().sum(-1).mean(-1).sqrt()

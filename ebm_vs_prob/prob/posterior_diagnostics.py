@@ -13,6 +13,7 @@ from ..samplers.chains import diagnostics
 from .weights import WeightSpace
 
 if TYPE_CHECKING:
+    from ..method import Setting
     from ..model import Model
 
 #: Training pairs whose log-densities are followed along the chains.
@@ -60,7 +61,7 @@ class Chains(nn.Module):
         """NaN of a replicate whose chains are not finite."""
         found = diagnostics(self.trace)
         return PosteriorDiagnostics(
-            found["r_hat"], found["ess"], found["ess_tail"], self.divergences.clone(), self.acceptance.clone()
+            found["r_hat"], found["ess"], found["ess_tail"], self.divergences.double(), self.acceptance.double()
         )
 
 
@@ -71,9 +72,14 @@ class FollowedFunctions:
         count: K.
     """
 
+    @staticmethod
+    def count_of(setting: Setting) -> int:
+        """K, before there is a model."""
+        return min(PROBES, setting.budget.examples)
+
     def __init__(self, model: Model, space: WeightSpace) -> None:
         kernel = model.data_kernel
-        self.count = min(PROBES, kernel.y.shape[1])
+        self.count = self.count_of(model.setting)
         self._space, self._bounds = space, model.y_box.bounds
         self._x, self._y = kernel.x[:, : self.count], kernel.y[:, : self.count]
         self._at = distinct(self._x)

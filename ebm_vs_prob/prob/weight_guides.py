@@ -66,12 +66,14 @@ class LatentSpace:
         return self.space.flat({name: value.squeeze(2) for name, value in weights.items()})
 
     def deltas(self, flat: torch.Tensor, jacobian: bool) -> None:
-        """The guide's statements at (S, R, Q): a Delta a site, its density that of the unconstrained vector or flat."""
+        """The guide's statements at (S, R, Q), within the plates of draws and replicates: a Delta at each site.
+
+        With `jacobian` their density is that of the unconstrained vector.
+        """
         values, jacobians = self.sites(flat)
-        with pyro.plate("draw", flat.shape[0], dim=-3), pyro.plate("replicate", flat.shape[1], dim=-2):
-            for name, value in values.items():
-                log_density = -jacobians[name].unsqueeze(2) if jacobian else torch.zeros_like(flat[..., :1])
-                pyro.sample(name, dist.Delta(value.unsqueeze(2), log_density, event_dim=len(self._shapes[name])))
+        for name, value in values.items():
+            log_density = -jacobians[name].unsqueeze(2) if jacobian else torch.zeros_like(flat[..., :1])
+            pyro.sample(name, dist.Delta(value.unsqueeze(2), log_density, event_dim=len(self._shapes[name])))
 
 
 class PointGuide(nn.Module):
@@ -89,7 +91,9 @@ class PointGuide(nn.Module):
 
     def sample(self) -> None:
         """The Pyro statements."""
-        self._latent.deltas(self.loc.movedim(1, 0), self._jacobian)
+        points = self.loc.movedim(1, 0)
+        with pyro.plate("draw", points.shape[0], dim=-3), pyro.plate("replicate", points.shape[1], dim=-2):
+            self._latent.deltas(points, self._jacobian)
 
     def weights(self) -> torch.Tensor:
         """The energy's weight vectors at the points, (R, S, P), without gradient."""
@@ -145,13 +149,18 @@ class NormalGuide(nn.Module):
             drawn = drawn + (self.factor @ noise[..., size:, None]).squeeze(-1)
         return drawn
 
+    def weights(self, noise: torch.Tensor) -> torch.Tensor:
+        """The energy's weight vectors (R, S, P) at the draws of noise (S, R, Q + K), without gradient."""
+        with torch.no_grad():
+            return self._latent.weights(self.at(noise)).movedim(0, 1)
+
     def sample(self, noise: torch.Tensor) -> None:
         """The Pyro statements, of one draw made of noise (R, Q + K)."""
         value = self.at(noise)
         with pyro.plate("replicate", value.shape[0], dim=-2):
-            law = _Supplied(self.law(), value.unsqueeze(1))
-            pyro.sample("latent_weights", law, infer={"is_auxiliary": True})
-        self._latent.deltas(value.unsqueeze(0), jacobian=True)
+            pyro.sample("latent_weights", _Supplied(self.law(), value.unsqueeze(1)), infer={"is_auxiliary": True})
+            with pyro.plate("draw", 1, dim=-3):
+                self._latent.deltas(value.unsqueeze(0), jacobian=True)
 
 
 class _Supplied(dist.TorchDistribution):

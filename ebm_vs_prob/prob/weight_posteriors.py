@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import torch
 from pydantic import Field
+from torch import nn
 
 from ..energies import build_energy
-from ..method import Setting
+from ..errors import invalid
+from ..method import Method, Setting
 from ..options import PER_REPLICATE
 from ..proposals import KernelProposal
 from ..seeding import stream
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Energy evaluations that the gradient in y adds to an example's step, as `gradient_penalty`'s.
 SMOOTHNESS_EVALUATIONS = 9.0
+#: States of a chain that are looked at, at most, and what R-hat needs of them.
+MOST_STATES, LEAST_STATES = 512, 4
 
 
 class PriorOptions(GibbsMaximumLikelihoodOptions):
@@ -71,6 +75,35 @@ class ProperPriorOptions(PriorOptions):
             "smoothness all weights",
         ),
     ] = 1.0
+
+
+class ChainOptions(ProperPriorOptions):
+    """The same where the draws are states of chains."""
+
+    chains: Annotated[int, Field(ge=2, description="chains, from energies initialised apart")] = 4
+    burn_in: Annotated[float, Field(ge=0, lt=1, description="share of the steps before the first state counts")] = 0.5
+    draws: Annotated[
+        int, Field(ge=1, description="states of each chain that make the model, evenly spaced after burn-in")
+    ] = 8
+
+
+def kept_states(method: type[Method], setting: Setting, energy: nn.Module) -> tuple[list[int], list[int]]:
+    """Steps, counted from 1, after which chains are looked at; and the numbers of these states that make the model.
+
+    Raises:
+        ValueError: too few steps after burn-in for what is asked for.
+    """
+    options = setting.options
+    evaluations = method.step_evaluations(options.replicates[0], setting.tasks[0]) * setting.budget.batch_size
+    steps = setting.budget.steps_for(evaluations * cast("float", energy.multiply_adds))
+    first = int(options.burn_in * steps)
+    least = max(options.draws, LEAST_STATES)
+    if steps - first < least:
+        valid = f"at least {least} steps after burn-in, for {options.draws} draws and for R-hat"
+        raise invalid("budget", f"{steps - first} of {steps} steps after burn-in", valid)
+    count = min(MOST_STATES, steps - first)
+    states = [first + round((number + 1) * (steps - first) / count) for number in range(count)]
+    return states, [round((number + 1) * count / options.draws) - 1 for number in range(options.draws)]
 
 
 def prior_of(setting: Setting) -> WeightPrior:

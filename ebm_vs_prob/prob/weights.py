@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from ..energies import BLOCK_POINTS, energy_and_gradient, weight_names
+from ..energies import BLOCK_POINTS, MLPEnergy, energy_and_gradient, weight_names
 
 
 class WeightSpace:
@@ -98,6 +98,8 @@ class WeightedEnergy(nn.Module):
             own = {name: value[0] for name, value in self.weights.items()}
             result = torch.func.functional_call(call, own, (x[0], y[0]))
             return torch.utils._pytree.tree_map(lambda part: part.unsqueeze(0), result)
+        if isinstance(self.energy, MLPEnergy):
+            return self._merged(call, x, y)
         # A draw's activations should stay in cache, so few draws go at once where points are many.
         points = math.prod(torch.broadcast_shapes(x.shape[1:-1], y.shape[1:-1]))
         chunk = max(1, BLOCK_POINTS[y.device.type] // max(points, 1))
@@ -108,3 +110,19 @@ class WeightedEnergy(nn.Module):
             return torch.func.functional_call(call, weights, (x, y))
 
         return torch.func.vmap(one, in_dims=(0, *axes), chunk_size=chunk)(self.weights, *given)
+
+    def _merged(self, call: _Call, x: torch.Tensor, y: torch.Tensor) -> Any:
+        """The package's own network knows its replicates by its weights alone: S · R of them are one batched product."""
+        draws, replicates = self.num_draws, cast("int", self.energy.num_replicates)
+        merged = {name: value.flatten(0, 1) for name, value in self.weights.items()}
+        for name, value in call.named_parameters():
+            if name not in merged:
+                merged[name] = value.expand(draws, *value.shape).flatten(0, 1)
+
+        def flat(value: torch.Tensor) -> torch.Tensor:
+            if value.shape[:2].numel() == 1:
+                return value[0]
+            return value.expand(draws, replicates, *value.shape[2:]).flatten(0, 1)
+
+        result = torch.func.functional_call(call, merged, (flat(x), flat(y)))
+        return torch.utils._pytree.tree_map(lambda part: part.unflatten(0, (draws, replicates)), result)

@@ -1,0 +1,71 @@
+"""A variational posterior over a Gibbs-Boltzmann model's weights."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, cast
+
+import torch
+from pydantic import Field
+
+from ...energies import build_energy
+from ...method import GaussianOptimum, MethodOptions, Setting
+from ...model import Model, Training
+from ...registry import METHODS
+from ...seeding import torch_generator
+from ...smoothing import SmoothingMethod
+from ...training import Noise, train
+from ..posterior import PosteriorModel
+from ..weight_guides import NormalGuide
+from ..weight_posteriors import PosteriorLoss, ProperPriorOptions, latent_of
+
+
+class GibbsVariationalBayesOptions(ProperPriorOptions):
+    rank: Annotated[
+        int, Field(ge=0, description="columns of the guide's low-rank covariance; 0 for a diagonal, mean-field one")
+    ] = 0
+    initial_scale: Annotated[
+        float, Field(gt=0, description="standard deviation of the guide before training, in the weights' unit")
+    ] = 0.01
+    draws: Annotated[int, Field(ge=1, description="draws of the guide that make the model")] = 16
+
+
+@METHODS.register
+class GibbsVariationalBayes(SmoothingMethod):
+    """A normal guide over the weights by the ELBO, mean-field or low-rank (Blundell et al. 2015; Ong et al. 2018).
+
+    The guides of Pyro's `AutoNormal` and `AutoLowRankMultivariateNormal`, for R replicates at once; one reparameterised
+    draw a step. The model is the mean density of `draws` draws of the trained guide.
+    """
+
+    name = "gibbs_variational_bayes"
+    family = "prob"
+    principle = "likelihood"
+    normalised = True
+    groups_thickness = False
+    summary = "Gibbs-Boltzmann model, variational posterior over its weights (Blundell et al. 2015)"
+    Options: ClassVar[type[MethodOptions]] = GibbsVariationalBayesOptions
+    gaussian_optimum = GaussianOptimum(curvature=None)
+
+    @classmethod
+    def energy_evaluations(cls, options: Any) -> float:
+        return 3.0 * (1 + options.proposals) + float(options.prior_evaluations())
+
+    @classmethod
+    def build(cls, setting: Setting) -> PosteriorModel:
+        options = setting.options
+        model = PosteriorModel(cls, setting, build_energy(setting), options.draws)
+        latent = latent_of(setting, model.module.space)
+        model.module.guide = NormalGuide(latent, latent.start(), options.initial_scale, options.rank)
+        return model
+
+    @classmethod
+    def train(cls, model: Model) -> Training:
+        setting, module = model.setting, cast("PosteriorModel", model).module
+        guide = cast("NormalGuide", module.guide)
+        posterior = PosteriorLoss(model, {"weights": Noise("normal", (guide.noise_size,))})
+        training = train(model, posterior.of(lambda batch: guide.sample(batch.noise["weights"])), posterior.noise)
+        shape = (setting.options.draws, guide.noise_size)
+        generators = [torch_generator(seed, "posterior draws") for seed in setting.seeds]
+        noise = torch.stack([torch.randn(shape, generator=g, dtype=setting.dtype) for g in generators], 1)
+        module.set_draws(guide.weights(noise.to(setting.device)))
+        return training
