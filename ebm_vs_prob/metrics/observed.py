@@ -11,6 +11,7 @@ import torch
 
 from ..energies import energy_in_blocks
 from ..model import MAX_QUADRATURE_DIM
+from ..prob.trust import doubts_asked_for
 from ..seeding import stream, torch_generator
 from .evaluation import Evaluation
 from .measured import NotMeasured
@@ -26,8 +27,6 @@ ANSWERS_PER_INPUT = 256
 TUBE_RADIUS_AT_ZERO, TUBE_SHARE = 0.05, 0.99
 #: Held-out pairs whose density is taken where each x costs an importance sampling, and x whose partition is checked.
 IMPORTANCE_PAIRS, CHECKED_PARTITIONS = 32, 8
-#: Importance weights whose Pareto shape exceeds this say little of a partition function (Vehtari et al. 2024).
-MAX_PARETO_K = 0.7
 
 
 class Observed:
@@ -149,7 +148,7 @@ class Observed:
         """
         dear = self.conditional and self.estimates_partitions and self.box.dim > MAX_QUADRATURE_DIM
         x, y = (part[:, : IMPORTANCE_PAIRS if dear else None] for part in self.test)
-        with torch.no_grad():
+        with torch.no_grad(), doubts_asked_for():
             return as_numpy(self.model.log_prob(x, y))
 
     @cached_property
@@ -158,7 +157,7 @@ class Observed:
         partition function of its own to compute."""
         own = self.conditional and self.estimates_partitions
         x, y = (part[:, : self.evaluation.partitions if own else None] for part in self.test)
-        with torch.no_grad():
+        with torch.no_grad(), doubts_asked_for():
             return as_numpy(self.model.gibbs(x).log_prob(y))
 
     @cached_property
@@ -167,15 +166,10 @@ class Observed:
         if not self.estimates_partitions:
             return ""
         with torch.no_grad():
-            found = self.model.gibbs(self.distinct_inputs[:, :CHECKED_PARTITIONS]).diagnostics
-        nothing = torch.zeros(self.replicates, 1)
-        doubts = {
-            "partition function unresolved": as_numpy(found.get("unresolved", nothing)) > 0,
-            f"Pareto k above {MAX_PARETO_K}": as_numpy(found.get("pareto_k", nothing)) > MAX_PARETO_K,
-        }
+            doubts = self.model.gibbs(self.distinct_inputs[:, :CHECKED_PARTITIONS]).doubts()
         return "; ".join(
             f"{what} at {share:.0%} of the {where.shape[1]} inputs checked (replicate {r})"
-            for what, where in doubts.items()
+            for what, where in ((what, as_numpy(where)) for what, where in doubts.items())
             for r, share in enumerate(where.mean(axis=1))
             if share > 0 and self.model.status[r].ok
         )

@@ -18,7 +18,7 @@ from .arguments import checked_inputs, checked_space
 from .folding import fold, folded_uniforms
 from .normalizers import normalizer_of
 from .partition import ExactPartition, Normalizer, Partition, Target
-from .trust import doubts
+from .trust import doubts, warns
 
 Energy = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -161,7 +161,7 @@ class GibbsBoltzmann(TorchDistribution):
             result = value.to(root.x.dtype), error.detach().to(root.x.dtype)
             root._log_z = result[0].detach(), result[1]
         training = result[0].requires_grad and getattr(root.normalizer, "fixed", False)
-        if not training and not root._warned:
+        if warns() and not training and not root._warned:
             root._warned = True
             for line in root.warnings():
                 warnings.warn(line, NormalizerWarning, stacklevel=stacklevel)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
+
+_ASKED_FOR: ContextVar[bool] = ContextVar("doubts asked for", default=False)
 
 #: Importance weights whose Pareto shape exceeds this say little of a partition function (Vehtari et al. 2024).
 MAX_PARETO_K = 0.7
@@ -27,4 +33,19 @@ def doubts(log_z: torch.Tensor, beta: torch.Tensor, diagnostics: dict[str, torch
     return {reason: where & known for reason, where in found.items()}
 
 
-__all__ = ["MAX_PARETO_K", "MIN_EFFECTIVE_SAMPLES", "doubts"]
+@contextmanager
+def doubts_asked_for() -> Iterator[None]:
+    """Within the block densities do not look for doubts to warn of, because the caller asks for them itself."""
+    token = _ASKED_FOR.set(True)
+    try:
+        yield
+    finally:
+        _ASKED_FOR.reset(token)
+
+
+def warns() -> bool:
+    """Whether a density looks for doubts and warns of them."""
+    return not _ASKED_FOR.get()
+
+
+__all__ = ["MAX_PARETO_K", "MIN_EFFECTIVE_SAMPLES", "doubts", "doubts_asked_for", "warns"]
