@@ -22,6 +22,7 @@ _HOMES = {
     "factor_graphs": ("FactorGraph",),
     "latent_inference": ("infer_latent",),
     "prob.gibbs": ("GibbsBoltzmann",),
+    "errors": ("NormalizerWarning",),
     "metrics": ("evaluate", "Evaluation"),
     "study": ("run_study", "load_results", "plan_study", "list_studies"),
     "spaces": ("Box", "Labels", "Sequences"),
@@ -33,6 +34,7 @@ __all__ = ["__version__", *sorted(_HOME_OF)]
 if TYPE_CHECKING:
     from .budget import Budget, Cost
     from .energies import Network
+    from .errors import NormalizerWarning
     from .factor_graphs import FactorGraph
     from .fitting import fit, get_method, list_methods, register_method
     from .free_energies import free_energy
