@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -122,8 +123,9 @@ class AnnealedPath:
         return (lengths.square() / 2).log().unsqueeze(1).expand(-1, len(like))
 
     def ends(self, y: torch.Tensor) -> Ends:
-        """Both ends of the path at y (B, C, dim)."""
+        """Both ends of the path at y (B, C, dim); outside the box, where p0 may begin, f is 0."""
         target, target_slope = _value_and_slope(self.target.at, y)
+        target = target.masked_fill(~self.target.inside(y) & ~y.isnan().any(-1), -math.inf)
         if self.initial is None:
             return Ends(torch.full_like(target, -self.box.log_volume), target, torch.zeros_like(y), target_slope)
         shape = (*self.target.batch_shape, *y.shape[1:])
