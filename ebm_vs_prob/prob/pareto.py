@@ -38,10 +38,12 @@ def pareto_smoothed(log_weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
         rows = flat[usable]
         top = rows.amax(-1, keepdim=True)
         below = rows - top
-        with np.errstate(over="ignore"):  # a heavy tail's largest fitted weights overflow inside; its k stays right
+        # A heavy tail's largest fitted weights overflow inside, and its k stays right; a tail of next to nothing divides
+        # by zero, and cannot be told.
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             fitted, k = psislw(below.clamp_min(_NOTHING).numpy(), normalize=False)
         fitted = torch.as_tensor(fitted, dtype=torch.float64).reshape(below.shape)
-        k = torch.as_tensor(k, dtype=torch.float64).reshape(-1)
+        k = torch.as_tensor(k, dtype=torch.float64).reshape(-1).nan_to_num(math.inf, math.inf, -math.inf)
         count = rows.shape[-1]
         shared = (below > -1e-9).sum(-1) > math.ceil(min(count / 5, 3 * math.sqrt(count)))  # ArviZ's length of a tail
         shape[usable] = torch.where(shared, -math.inf, k)
