@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,6 +81,20 @@ class KernelDensityEnergy(nn.Module):
             return -log_parts.logsumexp(-1), (y - mean) / _column(self.width, mean) ** 2
 
         return in_blocks(both, x, y, self.num_replicates, self.y.shape[1])
+
+    @torch.no_grad()
+    def sample(self, x: torch.Tensor, num_samples: int, generators: Sequence[torch.Generator]) -> torch.Tensor:
+        """Exact draws given x (R or 1, n, dx), each replicate's from its own generator: (R, n, num_samples, dy)."""
+        n, (examples, dim) = x.shape[1], self.y.shape[1:]
+        edges = self.log_weights(x).double().exp().cumsum(-1)
+        draws = []
+        for r, generator in enumerate(generators):
+            noise = torch.randn(n, num_samples, dim, generator=generator, dtype=self.y.dtype).to(self.y.device)
+            uniform = torch.rand(n, num_samples, generator=generator, dtype=torch.float64).to(self.y.device)
+            own = edges[r].expand(n, -1).contiguous()
+            pick = torch.searchsorted(own, uniform * own[:, -1:]).clamp_max(examples - 1)
+            draws.append(self.y[r][pick] + self.width[r] * noise)
+        return torch.stack(draws)
 
 
 def _column(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

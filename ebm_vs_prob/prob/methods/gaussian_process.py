@@ -24,6 +24,7 @@ from ...smoothing import SmoothingMethod, SmoothingOptions
 from ...spaces import Box
 from ...tasks.base import Task
 from ...training import training_data
+from ..conditioned import Remembered
 
 #: Examples beyond which the cube of their number is more than a step may cost.
 MOST_EXAMPLES = 4000
@@ -67,7 +68,7 @@ class GaussianProcessEnergy(nn.Module):
         for name in HYPER_PARAMETERS:  # in units of x, and of y squared
             self.register_buffer(name, one.clone())
         self._factors: list[tuple[gp.models.GPRegression, torch.Tensor]] | None = None
-        self._last: tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]] | None = None  # descents ask at one x
+        self._given: Remembered[tuple[torch.Tensor, torch.Tensor]] = Remembered(self._predictive)
 
     @property
     def multiply_adds(self) -> float:
@@ -83,12 +84,12 @@ class GaussianProcessEnergy(nn.Module):
             kernel = gp.kernels.RBF(x.shape[1], variance.clone(), length.clone())
             return gp.models.GPRegression(x, (y - y.mean(0)).T, kernel, noise.clone(), jitter=float(JITTER * variance))
 
-    @torch.no_grad()
-    @pyro.settings.context(module_local_params=True)
     def predictive(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """m(x) (R, *n, dy) and v(x) (R, *n) of x (R or 1, *n, dx), without gradient: float64."""
-        if self._last is not None and self._last[0].shape == x.shape and bool(torch.equal(self._last[0], x)):
-            return self._last[1]
+        return self._given(x)
+
+    @pyro.settings.context(module_local_params=True)
+    def _predictive(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if self._factors is None:
             self._factors = [self._factor(r) for r in range(self.num_replicates)]
         means, variances = [], []
@@ -98,8 +99,7 @@ class GaussianProcessEnergy(nn.Module):
             means.append((loc.T + self.y[r].double().mean(0)).reshape(*own.shape[:-1], -1))
             # One variance for all dimensions of y, which Pyro repeats for each.
             variances.append((variance[0] + process.noise + self.sigma[r].double() ** 2).reshape(own.shape[:-1]))
-        self._last = x.clone(), (torch.stack(means), torch.stack(variances))
-        return self._last[1]
+        return torch.stack(means), torch.stack(variances)
 
     def _factor(self, replicate: int) -> tuple[gp.models.GPRegression, torch.Tensor]:
         process = self.process(replicate)
@@ -124,8 +124,13 @@ class GaussianProcessEnergy(nn.Module):
         return copied.to(self.length)
 
     def _apply(self, *args: Any, **kwargs: Any) -> GaussianProcessEnergy:
-        self._factors = self._last = None
+        self.settled()
         return cast("GaussianProcessEnergy", super()._apply(*args, **kwargs))
+
+    def settled(self) -> None:
+        """Say that data or hyper-parameters have changed."""
+        self._given.forget()
+        self._factors = None
 
 
 class GaussianProcessModel(DensityModel):
@@ -220,7 +225,7 @@ class GaussianProcess(SmoothingMethod):
                     seconds=time.perf_counter() - started,
                 )
             )
-        energy.to(energy.length)  # what was kept of the hyper-parameters before is forgotten
+        energy.settled()
         longest = max(len(history) for history in histories)
         padded = [torch.cat([h, h[-1:].expand(longest - len(h))]) for h in histories]
         return Training(torch.stack(padded), tuple(statuses), tuple(costs))

@@ -39,18 +39,7 @@ class KernelDensityModel(DensityModel):
 
     def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
         check_count("num_samples", num_samples)
-        x = self._placed("x", x)
-        edges = self.module.log_weights(x).double().exp().cumsum(-1)
-        n, (examples, y_dim) = x.shape[1], self.module.y.shape[1:]
-        draws = []
-        for r, replicate_seed in enumerate(self.seeds):
-            generator = torch_generator(seed, "sample", replicate_seed)
-            noise = torch.randn(n, num_samples, y_dim, generator=generator, dtype=self.setting.dtype).to(x.device)
-            uniform = torch.rand(n, num_samples, generator=generator, dtype=torch.float64).to(x.device)
-            own = edges[r].expand(n, -1).contiguous()
-            pick = torch.searchsorted(own, uniform * own[:, -1:]).clamp_max(examples - 1)
-            draws.append(self.module.y[r][pick] + self.module.width[r] * noise)
-        return torch.stack(draws)
+        return self.module.sample(self._placed("x", x), num_samples, self._generators(seed))
 
     @property
     def sampling_kernel(self) -> str:
