@@ -43,6 +43,12 @@ def test_inference_page_runs():
     assert namespace["answer"].tolist() == [0, 0]  # type: ignore[attr-defined]
 
 
+@pytest.mark.uses_global_generator  # a Pyro model that is run as a Pyro user runs it
+def test_normalizers_page_runs():
+    namespace = execute((ROOT / "docs" / "normalizers.md").read_text(encoding="utf-8"), "normalizers.md")
+    assert float(namespace["bracket"].gap) > 0  # type: ignore[attr-defined]
+
+
 def test_the_page_on_verdicts_lists_every_claim():
     rows = re.findall(
         r"^\| (C\d+) \| (.+) \|$", (ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8"), re.MULTILINE

@@ -38,8 +38,8 @@ def pareto_smoothed(log_weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
         rows = flat[usable]
         top = rows.amax(-1, keepdim=True)
         below = rows - top
-        # A heavy tail's largest fitted weights overflow inside, and its k stays right; a tail of next to nothing divides
-        # by zero, and cannot be told.
+        # A heavy tail's largest fitted weights overflow inside, and its k stays right; a tail of next to nothing
+        # divides by zero, and cannot be told.
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             fitted, k = psislw(below.clamp_min(_NOTHING).numpy(), normalize=False)
         fitted = torch.as_tensor(fitted, dtype=torch.float64).reshape(below.shape)
