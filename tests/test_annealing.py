@@ -251,6 +251,28 @@ def test_walking_back_from_where_the_forward_chains_ended_bounds_nothing():
     assert float(dishonest.upper + 3 * dishonest.upper_error) < log_z - 3
 
 
+def test_a_start_that_leaves_the_box_loosens_the_bracket_and_does_not_break_it():
+    """Of N(0, 2²) 13 % lies outside: no bound is infinite, the lower one knows the share, the upper is off by it."""
+    exact = RadialEnergy(0.3).log_partition(1)
+    annealing = AnnealedImportanceSampling(2000, 100, gaussian(1, 2.0), step_size=0.3)
+    bracket = bidirectional_monte_carlo(shell(0.3, 1), RadialEnergy(0.3).sample(2000, 1), annealing)
+    assert bool(bracket.holds(exact))
+    assert float(bracket.lower) == pytest.approx(exact, abs=0.05)
+    outside = -math.log(float(np.diff(stats.norm.cdf(BOUNDS, 0, 2.0))[0]))
+    assert float(bracket.upper) == pytest.approx(exact + outside, abs=0.05)
+
+
+def test_no_chain_with_weight_bounds_from_nothing():
+    def energy(x, y):
+        return torch.where((y[..., 0] - 1).abs() < 1e-6, 0.0, math.inf)
+
+    density = evp.GibbsBoltzmann(energy, bounds=BOUNDS)
+    exact = 1 + 1e-7 * torch.randn(50, 1, dtype=torch.float64, generator=torch_generator(0, "exact"))
+    bracket = bidirectional_monte_carlo(density, exact, AnnealedImportanceSampling(50, 5, step_size=0.1))
+    assert float(bracket.lower) == -math.inf
+    assert bool(bracket.holds(math.log(2e-6)))
+
+
 def test_brackets_of_a_batch():
     beta = torch.tensor([1.0, 9.0], dtype=torch.float64)
     density = evp.GibbsBoltzmann(lambda x, y: 0.5 * y.square().sum(-1), y_dim=2, beta=beta, bounds=BOUNDS)

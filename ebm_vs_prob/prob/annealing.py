@@ -91,7 +91,7 @@ class AnnealedImportanceSampling:
         path, steps = self._path(target)
         forward = self._forward(path, steps).log_weights
         backward = path.backward(exact, steps, torch_generator(self.seed, "annealing", "backward"))
-        bounds = [part.reshape(target.batch_shape) for each in (forward, backward) for part in _mean(each)]
+        bounds = [part.reshape(target.batch_shape) for each in (forward, backward) for part in _bound(each)]
         return Bracket(*bounds)
 
     @torch.no_grad()
@@ -175,7 +175,8 @@ def bidirectional_monte_carlo(
 
     E[ln w] <= ln Z of chains annealed forward, by Jensen's inequality; of chains walked back from EXACT samples of the
     density, E[ln w] >= ln Z, because 1/w is then an unbiased estimate of 1/Z. Chains walked back from where the forward
-    chains ended bound nothing: these ends are not yet draws of the density, and what they miss is missed twice.
+    chains ended bound nothing: these ends are not yet draws of the density, and what they miss is missed twice. Where
+    the start has a share s of its mass outside the box, the upper bound is -ln(1 - s) further up.
 
     Args:
         density: real y in a box, any batch shape.
@@ -199,9 +200,19 @@ def bidirectional_monte_carlo(
     return (annealing or AnnealedImportanceSampling()).bracket(target, exact)
 
 
-def _mean(log_weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Means of (B, C) over chains, and their standard errors."""
-    return log_weights.mean(1), log_weights.std(1) / math.sqrt(log_weights.shape[1])
+def _bound(log_weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Means of (B, C) over chains, and their standard errors.
+
+    A chain without weight, which began outside the box or where the energy is infinite, would take the mean to -inf. Of
+    a share s of chains with weight, ln s + their mean is a bound too, and higher: Z is s times their mean weight, and
+    the logarithm of a share that is estimated is too low in expectation.
+    """
+    alive = log_weights != -math.inf
+    count, share = alive.sum(1), alive.double().mean(1)
+    mean = torch.where(alive, log_weights, 0.0).sum(1) / count
+    spread = torch.where(alive, log_weights - mean.unsqueeze(1), 0.0).square().sum(1) / (count - 1) / count
+    error = (spread + (1 - share) / (share * log_weights.shape[1])).sqrt()
+    return torch.where(count > 0, mean + share.log(), -math.inf), torch.where(count > 1, error, math.inf)
 
 
 __all__ = ["AnnealedImportanceSampling", "AnnealedPartition", "Bracket", "bidirectional_monte_carlo"]
