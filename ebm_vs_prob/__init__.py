@@ -22,6 +22,7 @@ _HOMES = {
     "factor_graphs": ("FactorGraph",),
     "latent_inference": ("infer_latent",),
     "prob.gibbs": ("GibbsBoltzmann",),
+    "prob.comparison": ("compare_models", "inference_data"),
     "errors": ("NormalizerWarning",),
     "metrics": ("evaluate", "Evaluation"),
     "study": ("run_study", "load_results", "plan_study", "list_studies"),
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from .metrics import Evaluation, evaluate
     from .model import Answers, Model
     from .persistence import load_model
+    from .prob.comparison import compare_models, inference_data
     from .prob.gibbs import GibbsBoltzmann
     from .spaces import Box, Labels, Sequences
     from .study import list_studies, load_results, plan_study, run_study

@@ -1,0 +1,223 @@
+"""Fitted models as ArviZ `InferenceData`, and the models of a task compared by expected log predictive density."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..errors import NormalizerWarning, check_count, invalid
+from ..model import Model
+from ..tasks.base import Task
+from .draw_scores import DataSplit, pairs, scored_draws, weight_draws
+from .trust import MAX_PARETO_K
+
+if TYPE_CHECKING:
+    import arviz
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Models ordered by their expected log pointwise predictive density.
+
+    Attributes:
+        table: what `az.compare` gives, one row a model, the best first: `rank`; `elpd`, the sum over the pairs in nats,
+            and its standard error `se`; `elpd_diff` to the best and its standard error `dse`; the stacking `weight`
+            (Yao et al. 2018); `p_loo`, the effective number of parameters; and beside them `estimate` ("held_out",
+            "psis_loo" or "in_sample"), the number of `draws`, and `pareto_k`, the largest of the pairs. `p_loo` and
+            `pareto_k` are NaN where nothing was left out.
+        warnings: what speaks against the numbers, one line each: Pareto k above .7, R-hat above 1.01, few effective
+            draws, divergences, partition functions that cannot be trusted, in-sample scores, models left out.
+        split: the data compared on.
+    """
+
+    table: pd.DataFrame
+    warnings: tuple[str, ...]
+    split: DataSplit
+
+
+def inference_data(
+    model: Model,
+    task: Task,
+    *,
+    split: DataSplit = "test",
+    replicate: int | None = None,
+    examples: int = 256,
+    inputs: int = 16,
+    samples: int = 32,
+    seed: int = 0,
+) -> arviz.InferenceData:
+    """A model on a task as ArviZ's container, one chain.
+
+    Its draws are those of the posterior over the weights where the model has such draws (`posterior_log_prob`), else
+    its replicates, the members of an ensemble; one replicate of such a model is one draw. Replicates whose training
+    failed are left out, and named in the attribute `warnings`.
+
+    Groups: `posterior` (weights by name, (chain, draw, ...); absent where a model has none), `posterior_predictive`
+    (`y` (chain, draw, input, ...), `samples` draws of each replicate at the first `inputs` x), `log_likelihood` (`y`
+    (chain, draw, example), nats), `sample_stats` (`replicate` and `log_score`, the mean over the pairs, of each draw),
+    `observed_data` (`y`), `constant_data` (`x`, where the task has any).
+
+    An energy-based model enters as exp(-beta E) / Z at its own beta.
+
+    Args:
+        task: of the spaces the model was fitted to; its test split gives the pairs.
+        split: "test", or "train" for the first pairs that a replicate was trained on, which LOO needs.
+        replicate: only this one; all by default, and on "train" the one there is.
+        examples: pairs (x, y). seed: of test pairs and of draws.
+
+    Raises:
+        NotNormalised: a model that stands for no density.
+        ValueError: a bad count, seed, split or replicate, a task that does not fit the model, or no replicate left.
+    """
+    az = _arviz()
+    x, y = pairs(model, task, split, replicate, examples, seed)
+    for name, count in (("inputs", inputs), ("samples", samples)):
+        check_count(name, count)
+    scored = scored_draws(model, x, y, replicate)
+    members = list(dict.fromkeys(scored.replicates))
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", NormalizerWarning)  # said with the log-densities
+        drawn = model.sample(x[: 1 if not x.shape[-1] else inputs], samples, seed)[members]
+    weights = weight_draws(model, members)
+    groups: dict[str, Any] = {
+        "posterior": {name: _array(value)[None] for name, value in weights.items()} or None,
+        "posterior_predictive": {"y": _array(drawn.transpose(1, 2).flatten(0, 1))[None]},
+        "log_likelihood": {"y": _array(scored.log_likelihood)[None]},
+        "sample_stats": {
+            "replicate": _array(torch.tensor(scored.replicates))[None],
+            "log_score": _array(scored.log_likelihood.mean(-1))[None],
+        },
+        "observed_data": {"y": _array(y)},
+        "constant_data": {"x": _array(x)} if x.shape[-1] else None,
+    }
+    dims = {"y": ["example", *[f"y_dim_{d}" for d in range(y.ndim - 1)]], "x": ["example", "x_dim"]}
+    attributes = {
+        "method": model.method.name,
+        "task": repr(task),
+        "split": split,
+        "normalised": str(model.normalised),
+        "warnings": "; ".join(scored.warnings),
+    }
+    predictive = groups.pop("posterior_predictive")
+    container = az.from_dict(**groups, dims=dims, attrs=attributes)
+    container.add_groups(posterior_predictive=predictive, dims={"y": ["input", *dims["y"][1:]]})
+    return container
+
+
+def compare_models(
+    models: Mapping[str, Model],
+    task: Task,
+    *,
+    split: DataSplit = "test",
+    replicate: int | None = None,
+    examples: int = 256,
+    seed: int = 0,
+) -> Comparison:
+    """Compare models of a task by `az.compare`: expected log pointwise predictive densities, paired over the same data.
+
+    On "test" (the default) each pair's density is the mean over the model's draws, and nothing need be left out: the
+    pairs were in no training set. On "train" it is leave-one-out cross-validation by Pareto-smoothed importance
+    sampling (PSIS-LOO; Vehtari, Gelman and Gabry 2017, eq. 10) over draws of the posterior of one replicate, with
+    Pareto k in the result. That needs draws: of a model with one set of weights it is the in-sample log score, which
+    more weights always raise, and the result says so.
+
+    Args:
+        models: at least two, by the names of the table's rows, of the task's spaces; on "train" fitted to the same
+            examples.
+        task, split, replicate, examples, seed: as of `inference_data`.
+
+    Raises:
+        NotNormalised: a model that stands for no density.
+        ValueError: as `inference_data`; fewer than two models; on "train", models fitted to other examples.
+    """
+    if not isinstance(models, Mapping) or len(models) < 2 or not all(isinstance(m, Model) for m in models.values()):
+        raise invalid("models", models, "a mapping of at least two names to fitted models")
+    az = _arviz()
+    said: list[str] = []
+    found: dict[str, Any] = {}
+    rows: dict[str, dict[str, Any]] = {}
+    first: tuple[torch.Tensor, torch.Tensor] | None = None
+    for name, model in models.items():
+        x, y = pairs(model, task, split, replicate, examples, seed)
+        first = first or (x, y)
+        if y.shape != first[1].shape or not (torch.equal(x, first[0]) and torch.equal(y, first[1])):
+            raise invalid(f"models[{name!r}]", model, "a model fitted to the examples of the first: LOO is paired")
+        scored = scored_draws(model, x, y, replicate)
+        said += [f"{name}: {line}" for line in scored.warnings]
+        strange = int((~scored.log_likelihood.isfinite()).any(0).sum())
+        if strange:
+            said.append(f"{name}: left out: its log-density is not finite at {strange} of {len(x)} pairs")
+            continue
+        found[name], rows[name], own = _elpd(scored.log_likelihood, split)
+        said += [f"{name}: {line}" for line in own]
+    if len(found) < 2:
+        raise invalid("models", list(models), f"two at least with finite log-densities ({'; '.join(said)})")
+    table = az.compare(_on_one_scale(found), ic="loo", scale="log")
+    table = table.rename(columns={"elpd_loo": "elpd"}).drop(columns=["warning", "scale"])
+    for column in ("estimate", "draws", "pareto_k"):
+        table[column] = [rows[name][column] for name in table.index]
+    return Comparison(table, tuple(said), split)
+
+
+def _elpd(log_likelihood: torch.Tensor, split: DataSplit) -> tuple[Any, dict[str, Any], list[str]]:
+    """ArviZ's record of (D, n) log-densities, what the table says beside it, and warnings."""
+    import numpy as np
+    import xarray as xr
+    from arviz.stats import ELPDData
+
+    az = _arviz()
+    draws, n = log_likelihood.shape
+    if split == "train" and draws > 1:
+        container = az.from_dict(log_likelihood={"y": _array(log_likelihood)[None]})
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")  # Pareto k is looked at below
+            elpd = az.loo(container, pointwise=True, reff=1.0, scale="log")
+        k = elpd["pareto_k"].values
+        bad = int((~(k <= MAX_PARETO_K)).sum())
+        said = [f"Pareto k above {MAX_PARETO_K} at {bad} of {n} pairs: its LOO cannot be trusted"] if bad else []
+        return elpd, {"estimate": "psis_loo", "draws": draws, "pareto_k": float(k.max())}, said
+    pointwise = _array(log_likelihood.logsumexp(0) - math.log(draws))
+    values = {
+        "elpd_loo": float(pointwise.sum()), "se": float(np.sqrt(n * pointwise.var())), "p_loo": math.nan,
+        "n_samples": draws, "n_data_points": n, "warning": False, "loo_i": xr.DataArray(pointwise, dims="example"),
+        "scale": "log",
+    }  # fmt: skip
+    elpd = ELPDData(data=list(values.values()), index=list(values))
+    beside = {"estimate": "held_out" if split == "test" else "in_sample", "draws": draws, "pareto_k": math.nan}
+    said = ["one draw: its in-sample log score, not LOO; compare on split = 'test'"] if split == "train" else []
+    return elpd, beside, said
+
+
+def _on_one_scale(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The same records, each pair's terms less the largest of the models: stacking exponentiates them.
+
+    Differences and weights are the same; the sums and their errors stay as they are.
+    """
+    import numpy as np
+
+    top = np.max([elpd["loo_i"].values for elpd in found.values()], axis=0)
+    shifted = {}
+    for name, elpd in found.items():
+        shifted[name] = elpd.copy()
+        shifted[name]["loo_i"] = elpd["loo_i"] - top
+    return shifted
+
+
+def _array(value: torch.Tensor) -> Any:
+    return value.detach().cpu().numpy()
+
+
+def _arviz() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        import arviz
+    return arviz
+
+
+__all__ = ["Comparison", "compare_models", "inference_data"]
