@@ -17,7 +17,7 @@ from .latent_inference import LatentAnswers, lowest
 if TYPE_CHECKING:
     from .method import Setting
 
-DecoderName = Literal["mlp", "angle"]
+DecoderName = Literal["mlp", "linear", "angle"]
 #: The interval of an angle z; its ends are one point.
 FULL_TURN = (-math.pi, math.pi)
 
@@ -82,6 +82,15 @@ class MLPDecoder(Decoder):
         x = distinct(x)
         inputs = torch.broadcast_shapes(x.shape[:-1], z.shape[:-1])
         return self.trunk(torch.cat([x.expand(*inputs, -1), z.expand(*inputs, -1)], -1))
+
+
+class LinearDecoder(MLPDecoder):
+    """g(x, z) = W z + B x + b: the decoder of probabilistic principal component analysis (Tipping and Bishop 1999)."""
+
+    def __init__(self, seeds: Sequence[int], x_dim: int, y_dim: int, latent_dim: int, cost: torch.Tensor) -> None:
+        Decoder.__init__(self, cost)
+        self.trunk = ReplicatedMLP(seeds, (x_dim + latent_dim, y_dim))
+        self.num_replicates = self.trunk.num_replicates
 
 
 class AngleDecoder(Decoder):
@@ -176,4 +185,6 @@ def build_decoder(
             raise invalid("decoder", name, f"'mlp' on {setting.tasks[0].name}: an angle decodes to two numbers")
         return AngleDecoder(setting.seeds, x_dim, setting.network)
     limit = torch.zeros(len(setting.seeds)) if cost is None else cost
+    if name == "linear":
+        return LinearDecoder(setting.seeds, x_dim, y_dim, latent_dim, limit)
     return MLPDecoder(setting.seeds, x_dim, y_dim, latent_dim, setting.network, limit)

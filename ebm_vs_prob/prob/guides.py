@@ -52,11 +52,13 @@ class Guide(nn.Module, ABC):
         """The guide as Pyro runs it."""
         with pyro.plate("replicate", y.shape[0], dim=-2), pyro.plate("data", y.shape[1], dim=-1):
             density = self.distribution(x, y)
-            pyro.sample("z", density, infer=self.sites(density))
+            shares = self.log_shares(density)
+            known: Any = {} if shares is None else {LOG_SHARES: shares}
+            pyro.sample("z", density, infer=known)
 
-    def sites(self, density: Any) -> Any:
-        """What the site's `infer` has to say of the draws."""
-        return {}
+    def log_shares(self, density: Any) -> torch.Tensor | None:
+        """ln of the shares of the strata that draws of `density` come from in turn, (S, R, *n); None without strata."""
+        return None
 
 
 class AmortisedGuide(Guide):
@@ -210,8 +212,9 @@ class MixtureGuide(AmortisedGuide):
             logits, self._centers(center.reshape(shape)), log_scale.reshape(shape).exp(), self.periodic
         )
 
-    def sites(self, density: Any) -> Any:
-        return {LOG_SHARES: density.log_shares()}
+    def log_shares(self, density: Any) -> torch.Tensor:
+        shares: torch.Tensor = density.log_shares()
+        return shares
 
 
 def _triangular(diagonal: torch.Tensor, lower: torch.Tensor) -> torch.Tensor:

@@ -76,7 +76,7 @@ class ReplicatedELBO(Trace_ELBO):
         sites = [*model_sites.values(), *guide_sites.values()]
         size = max(site["log_prob"].shape[-1] for site in sites)
         log_weights: torch.Tensor | float = 0.0
-        log_shares: torch.Tensor = torch.tensor(-math.log(self.num_particles))
+        log_shares = of_particles(None, self.num_particles)
         for site in sites:
             if not (isinstance(site["scale"], (int, float)) and site["scale"] == 1):
                 raise invalid(
@@ -91,16 +91,9 @@ class ReplicatedELBO(Trace_ELBO):
                 raise invalid(f"shape of guide site {name!r}", shape, valid)
             log_weights = log_weights - site["log_prob"]
             if LOG_SHARES in site["infer"]:
-                log_shares = self._of_particles(site["infer"][LOG_SHARES])
+                log_shares = of_particles(site["infer"][LOG_SHARES], self.num_particles)
         log_weights = torch.as_tensor(log_weights)
         return self.combine(log_weights if self.num_particles > 1 else log_weights.unsqueeze(0), log_shares)
-
-    def _of_particles(self, log_shares: torch.Tensor) -> torch.Tensor:
-        """ln of the particles' shares (K, R, B), which sum to 1 over K, of those of their strata (S, R, B)."""
-        each, rest = divmod(self.num_particles, len(log_shares))
-        if rest:
-            raise invalid("num_particles", self.num_particles, f"a multiple of the guide's {len(log_shares)} strata")
-        return log_shares.repeat(each, *[1] * (log_shares.ndim - 1)) - math.log(each)
 
     def _sites(self, model: Callable, guide: Callable, args: tuple[Any, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Sites with a log-probability of the model, and the latent ones of the guide."""
@@ -165,6 +158,20 @@ class ReplicatedIWAE(ReplicatedRenyi):
 
     def __init__(self, num_particles: int) -> None:
         super().__init__(0.0, num_particles)
+
+
+def of_particles(log_shares: torch.Tensor | None, num_particles: int) -> torch.Tensor:
+    """ln of the shares of K particles, which sum to 1 over them: (K, *n) of those of S strata (S, *n), else one number.
+
+    Raises:
+        ValueError: K is no multiple of S.
+    """
+    if log_shares is None:
+        return torch.tensor(-math.log(num_particles))
+    each, rest = divmod(num_particles, len(log_shares))
+    if rest:
+        raise invalid("num_particles", num_particles, f"a multiple of the guide's {len(log_shares)} strata")
+    return log_shares.repeat(each, *[1] * (log_shares.ndim - 1)) - math.log(each)
 
 
 def _has_density(site: dict[str, Any]) -> bool:

@@ -21,7 +21,10 @@ from ..latent import LatentVariableEnergy
 
 class LatentVariableLikelihoodOptions(MethodOptions):
     decoder: Annotated[
-        DecoderName, Field(description="g of N(y; g(x, z), sigma²): the trunk with z beside x, or f(x) (cos z, sin z)")
+        DecoderName,
+        Field(
+            description="g of N(y; g(x, z), sigma²): the trunk with z beside x, W z + B x + b, or f(x) (cos z, sin z)"
+        ),
     ] = "mlp"
     latent_dim: Annotated[int, Field(ge=1, le=8, description="dimension of z")] = 1
     nodes: Annotated[

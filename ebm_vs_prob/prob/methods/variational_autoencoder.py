@@ -1,0 +1,243 @@
+"""A decoder with a normal latent and learned noise, fitted by bounds on its likelihood."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
+
+import torch
+from pydantic import Field, model_validator
+
+from ...decoders import build_decoder
+from ...energies import Network, box_dims
+from ...errors import NormalizerWarning, check_count
+from ...method import MethodOptions, Setting
+from ...model import DensityModel, Model, Training
+from ...options import PER_REPLICATE
+from ...registry import METHODS
+from ...seeding import stream, torch_generator
+from ...smoothing import Blur, SmoothingMethod, SmoothingOptions
+from ...training import Batch, Noise, Traces, train
+from ..autoencoder import LEAST_NODES, MAX_QUADRATURE_LATENT_DIM, VariationalAutoencoderEnergy
+from ..guides import GuideName, amortised_guide
+from ..noise import SuppliedNoise
+from ..objectives import ReplicatedELBO, ReplicatedIWAE, ReplicatedRenyi
+
+#: Values of z an axis that quadrature takes by default, by latent dimension.
+NODES = {1: 512, 2: 64}
+#: Held-out pairs at which a log-density is checked before it is given.
+CHECKED = 16
+#: Values of z that are decoded to show where it leads.
+DECODED = 512
+
+
+class VariationalAutoencoderOptions(SmoothingOptions):
+    latent_dim: Annotated[int, Field(ge=1, le=64, description="dimension of z")] = 1
+    decoder: Annotated[
+        Literal["mlp", "linear"],
+        Field(description="g of N(y; g(x, z), sigma²): the trunk with z beside x, or W z + B x + b"),
+    ] = "mlp"
+    guide: Annotated[GuideName, Field(description="family of q(z | x, y), whose encoder has the trunk's widths")] = (
+        "mean_field"
+    )
+    components: Annotated[int, Field(ge=1, le=64, description="components of the guide `mixture`")] = 4
+    objective: Annotated[
+        Literal["elbo", "iwae", "renyi"],
+        Field(description="Kingma and Welling 2014, Burda et al. 2016, or Li and Turner 2016"),
+    ] = "elbo"
+    particles: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=4096,
+            description="draws of the guide a step; by default 1 for the ELBO, 8 otherwise, `components` for a mixture",
+        ),
+    ] = None
+    alpha: Annotated[
+        float, Field(description="order of the objective `renyi`: 1 is the ELBO, 0 iwae, < 0 no bound")
+    ] = 0.5
+    initial_sigma: Annotated[
+        float,
+        PER_REPLICATE,
+        Field(gt=0, description="standard deviation of the decoder's noise before training, in units of `scale`"),
+    ] = 0.1
+    marginal: Annotated[
+        Literal["quadrature", "importance"] | None,
+        Field(
+            description="how log_prob integrates over z; by default quadrature up to two dimensions, else importance"
+        ),
+    ] = None
+    nodes: Annotated[
+        int | None,
+        Field(
+            ge=LEAST_NODES,
+            le=1 << 14,
+            description="values of z an axis, for quadrature; 512 in one dimension, 64 in two",
+        ),
+    ] = None
+    importance_samples: Annotated[
+        int,
+        Field(
+            ge=2, le=1 << 16, description="draws of the guide for importance sampling and for the ELBO in evaluation"
+        ),
+    ] = 512
+
+    @model_validator(mode="after")
+    def _choices_fit(self) -> Self:
+        strata = self.components if self.guide == "mixture" else 1
+        if self.num_particles % strata:
+            raise ValueError(f"particles a multiple of components = {strata}, not {self.particles}")
+        if self.importance_samples % strata:
+            raise ValueError(f"importance_samples a multiple of components = {strata}, not {self.importance_samples}")
+        if self.marginal == "quadrature" and self.latent_dim > MAX_QUADRATURE_LATENT_DIM:
+            raise ValueError(f"marginal = 'importance' where latent_dim = {self.latent_dim} is above 2")
+        if self.marginal == "importance" and self.nodes is not None:
+            raise ValueError("no nodes where marginal = 'importance'")
+        return self
+
+    @property
+    def num_particles(self) -> int:
+        """Draws of the guide a step."""
+        if self.particles is not None:
+            return self.particles
+        least = 1 if self.objective == "elbo" else 8
+        return -(-least // self.components) * self.components if self.guide == "mixture" else least
+
+    @property
+    def num_nodes(self) -> int:
+        """Values of z an axis, 0 for importance sampling."""
+        if self.marginal == "importance" or self.latent_dim > MAX_QUADRATURE_LATENT_DIM:
+            return 0
+        return self.nodes or NODES[self.latent_dim]
+
+    def bound(self) -> ReplicatedELBO:
+        """The objective."""
+        if self.objective == "iwae":
+            return ReplicatedIWAE(self.num_particles)
+        if self.objective == "renyi":
+            return ReplicatedRenyi(self.alpha, self.num_particles)
+        return ReplicatedELBO(self.num_particles)
+
+
+class VariationalAutoencoderModel(DensityModel):
+    """A density by its latent variable: exact ancestral samples, and a log-density that is integrated over z."""
+
+    module: VariationalAutoencoderEnergy
+
+    def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """ln q(y | x) in nats, (R, n), differentiable in y; `log_prob_with_error` says how far off it may be.
+
+        Warns:
+            NormalizerWarning: it cannot be trusted at some of the first 16 pairs; `warnings(x, y)` says why.
+        """
+        for line in self.warnings(x, y):
+            warnings.warn(line, NormalizerWarning, stacklevel=2)
+        return -self.energy(x, y)
+
+    def log_prob_with_error(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """ln q(y | x) and its error in nats, (R, n) each, without gradient.
+
+        The error is one standard error by importance sampling; by quadrature the distance to that on half the nodes an
+        axis, about ten times the error of what is given.
+        """
+        value, error, _ = self.module.log_marginal(*self._whole(x, y))
+        return value, error
+
+    def warnings(self, x: torch.Tensor, y: torch.Tensor) -> tuple[str, ...]:
+        """Why the log-density cannot be trusted at the first 16 pairs, a line a replicate; empty if nothing speaks
+        against it. A replicate whose training failed is passed over."""
+        x, y = self._whole(x, y)
+        _, error, doubtful = self.module.log_marginal(x[:, :CHECKED], y[:, :CHECKED])
+        how = "latent grid coarser than the learned sigma" if self.module.nodes else "Pareto k above 0.7"
+        return tuple(
+            f"{self.method.name}, replicate {r}: {how} at {share:.0%} of {doubtful.shape[1]} pairs checked, "
+            f"error up to {float(error[r].max()):.2g} nats"
+            for r, share in enumerate(doubtful.double().mean(1).tolist())
+            if share > 0 and self.status[r].ok
+        )
+
+    def elbo(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """The ELBO of the trained guide in nats, (R, n): a mean over `importance_samples` draws of it."""
+        return self.module.elbo(*self._whole(x, y))
+
+    def decoded(self, x: torch.Tensor) -> torch.Tensor:
+        """g(x, z), (R, n, 512, dy) of x (n, dx) or (R, n, dx), at quantiles of N(0, I) for z: a Sobol set of them.
+
+        Raises:
+            ValueError: shapes that do not fit the task's spaces, or non-finite values.
+        """
+        engine = torch.quasirandom.SobolEngine(self.module.latent_dim, scramble=False)
+        unit = engine.draw(DECODED, dtype=torch.float64) + 0.5 / DECODED
+        nodes = torch.special.ndtri(unit).to(device=self.setting.device, dtype=self.setting.dtype)
+        return self.module.decoder.decoded(self._placed("x", x), nodes)
+
+    def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
+        check_count("num_samples", num_samples)
+        x = self._placed("x", x).expand(self.num_replicates, -1, -1)
+        latent_dim, dtype = self.module.latent_dim, self.setting.dtype
+        generators = [torch_generator(seed, "sample", replicate_seed) for replicate_seed in self.seeds]
+
+        def normals(dim: int) -> torch.Tensor:
+            shape = (x.shape[1], num_samples, dim)
+            return torch.stack([torch.randn(shape, generator=each, dtype=dtype) for each in generators]).to(x.device)
+
+        with torch.no_grad():
+            places = self.module.decoder.decode(x.unsqueeze(2), normals(latent_dim))
+            return places + self.module.sigma.reshape(-1, 1, 1, 1) * normals(self.y_box.dim)
+
+    @property
+    def sampling_kernel(self) -> str:
+        return "ancestral"
+
+    def _whole(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x, y = self._paired(x, y)
+        return x.expand(self.num_replicates, -1, -1), y.expand(self.num_replicates, -1, -1)
+
+
+@METHODS.register
+class VariationalAutoencoder(SmoothingMethod):
+    """p(y | x) = ∫ N(z; 0, I) N(y; g(x, z), s² I) dz, decoder and s by a bound on the likelihood, through a guide.
+
+    Kingma and Welling 2014, *Auto-encoding variational Bayes*, with the variance of the decoder learned (Dai and Wipf
+    2019); conditional on x as Sohn, Lee and Yan 2015, but for the prior, which does not see x. The twin of
+    `latent_variable_likelihood`, which marginalises over a grid of z. Recorded in training: `gradient_norm`, that of
+    the mean objective in the decoder's parameters (s left out), and `thickness`, s before each step.
+    """
+
+    name = "vae"
+    family = "prob"
+    principle = "likelihood"
+    normalised = True
+    summary = "variational autoencoder, decoder variance learned (Kingma and Welling 2014; Dai and Wipf 2019)"
+    Options: ClassVar[type[MethodOptions]] = VariationalAutoencoderOptions
+
+    @classmethod
+    def build(cls, setting: Setting) -> VariationalAutoencoderModel:
+        options: Any = setting.options
+        own = cast("VariationalAutoencoderOptions", options.replicates[0])
+        decoder = build_decoder(setting, own.decoder, own.latent_dim)
+        assert isinstance(setting.network, Network)
+        seeds = [stream(seed, "guide") for seed in setting.seeds]
+        family = {"components": own.components} if own.guide == "mixture" else {}
+        guide = amortised_guide(own.guide, seeds, *box_dims(setting), own.latent_dim, setting.network.hidden, **family)
+        sigma = options.initial_sigma * options.scale
+        energy = VariationalAutoencoderEnergy(
+            decoder, guide, sigma, own.num_nodes, own.importance_samples, own.num_particles, setting.seeds
+        )
+        return VariationalAutoencoderModel(cls, setting, energy.to(device=setting.device, dtype=setting.dtype))
+
+    @classmethod
+    def train(cls, model: Model) -> Training:
+        energy = cast("VariationalAutoencoderEnergy", model.module)
+        size, blur = model.setting.budget.batch_size, Blur(model)
+        bound = cast("VariationalAutoencoderOptions", model.setting.options.replicates[0]).bound()
+        several = energy.particles > 1
+
+        def loss(batch: Batch) -> torch.Tensor:
+            noise = batch.noise["z"].movedim(1, 0) if several else batch.noise["z"]
+            with SuppliedNoise({"z": noise}):
+                return bound.replicate_losses(energy.model, energy.guide, batch.x, blur(batch)) / size
+
+        shape = (energy.particles, size, energy.latent_dim) if several else (size, energy.latent_dim)
+        traces = Traces(list(energy.decoder.parameters()), {"thickness": lambda: energy.sigma})
+        return train(model, loss, {"z": Noise("normal", shape), **blur.noise}, traces)
