@@ -74,8 +74,6 @@ class PosteriorEnergy(nn.Module):
         guide: what training moves, if anything: the draws are of it. chains: where the draws come from chains.
     """
 
-    draws: torch.Tensor
-
     def __init__(
         self,
         energy: nn.Module,
@@ -91,7 +89,8 @@ class PosteriorEnergy(nn.Module):
         self.num_replicates, self.bounds, self.y_dim = self.space.num_replicates, bounds, y_dim
         self._normalizer = normalizer
         self._known: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
-        self.register_buffer("draws", self.space.flat(self.space.current()).unsqueeze(1).repeat(1, num_draws, 1))
+        start = self.space.flat(self.space.current()).unsqueeze(1).repeat(1, num_draws, 1)
+        self.draws = nn.Parameter(start, requires_grad=False)
 
     @property
     def multiply_adds(self) -> float:

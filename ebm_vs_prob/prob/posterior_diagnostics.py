@@ -26,8 +26,11 @@ _NODES = 256
 
 @dataclass(frozen=True)
 class PosteriorDiagnostics:
-    """Of each replicate's chains: `r_hat`, `ess` (bulk), `ess_tail` (R, K) float64; `divergences` and `acceptance`
-    (R, C), NaN where the sampler knows none.
+    """Of each replicate's chains, float64: `r_hat`, `ess` (bulk), `ess_tail` (R, K); `divergences`, `acceptance` and
+    `partition_gap` (R, C), NaN where the sampler has none.
+
+    `partition_gap` is by how many nats, at most, ln Z on the sampler's own draws falls short of or exceeds the ln Z
+    that the model has, over the draws that were kept.
 
     They are of K functions of the weights, log-densities of training pairs, and not of the weights themselves, among
     which networks have symmetries that no chain need cross (Izmailov et al. 2021, section 5.1).
@@ -38,31 +41,32 @@ class PosteriorDiagnostics:
     ess_tail: torch.Tensor
     divergences: torch.Tensor
     acceptance: torch.Tensor
+    partition_gap: torch.Tensor
 
 
 class Chains(nn.Module):
     """The record of C chains of each replicate, T states of each after burn-in: part of a model's file.
 
     Attributes:
-        trace: (R, C, T, K), K followed functions of the weights, nats. divergences, acceptance: (R, C) float64.
+        trace: (R, C, T, K), K followed functions of the weights, nats. divergences, acceptance, partition_gap: (R, C).
     """
 
     trace: torch.Tensor
     divergences: torch.Tensor
     acceptance: torch.Tensor
+    partition_gap: torch.Tensor
 
     def __init__(self, replicates: int, chains: int, states: int, functions: int) -> None:
         super().__init__()
         self.register_buffer("trace", torch.zeros(replicates, chains, states, functions))
-        for name in ("divergences", "acceptance"):
-            self.register_buffer(name, torch.full((replicates, chains), torch.nan, dtype=torch.float64))
+        for name in ("divergences", "acceptance", "partition_gap"):
+            self.register_buffer(name, torch.full((replicates, chains), torch.nan))
 
     def diagnostics(self) -> PosteriorDiagnostics:
         """NaN of a replicate whose chains are not finite."""
         found = diagnostics(self.trace)
-        return PosteriorDiagnostics(
-            found["r_hat"], found["ess"], found["ess_tail"], self.divergences.double(), self.acceptance.double()
-        )
+        own = (self.divergences.double(), self.acceptance.double(), self.partition_gap.double())
+        return PosteriorDiagnostics(found["r_hat"], found["ess"], found["ess_tail"], *own)
 
 
 class FollowedFunctions:

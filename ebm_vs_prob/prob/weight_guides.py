@@ -6,6 +6,7 @@ Every guide works on one unconstrained vector of Q numbers, the sites of the pri
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, cast
 
 import pyro
@@ -57,11 +58,27 @@ class LatentSpace:
             jacobians[name] = jacobian.reshape(*flat.shape[:-1], -1).sum(-1)
         return values, jacobians
 
+    def unconstrained(self, flat: torch.Tensor) -> dict[str, torch.Tensor]:
+        """(S, R, Q) as each site's own unconstrained value (S, R, 1, *event), as Pyro's samplers take them."""
+        parts = flat.unsqueeze(2).split([shape.numel() for shape in self._shapes.values()], -1)
+        return {
+            name: part.reshape(*part.shape[:-1], *shape)
+            for (name, shape), part in zip(self._shapes.items(), parts, strict=True)
+        }
+
+    def shape(self, name: str) -> torch.Size:
+        """Event shape of a site."""
+        return self._shapes[name]
+
     def weights(self, flat: torch.Tensor) -> torch.Tensor:
         """Weight vectors (S, R, P) at (S, R, Q)."""
-        values, _ = self.sites(flat)
+        return self.weights_of(self.sites(flat)[0])
+
+    def weights_of(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Weight vectors (S, R, P) at values (S, R, *event) of the sites."""
         given = {name: value.unsqueeze(2) for name, value in values.items()}
-        with pyro.plate("draw", flat.shape[0], dim=-3), pyro.plate("replicate", flat.shape[1], dim=-2):
+        draws, replicates = next(iter(values.values())).shape[:2]
+        with pyro.plate("draw", draws, dim=-3), pyro.plate("replicate", replicates, dim=-2):
             weights = poutine.condition(self.prior.sample, data=given)(self.space)
         return self.space.flat({name: value.squeeze(2) for name, value in weights.items()})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import torch
@@ -87,8 +87,19 @@ class ChainOptions(ProperPriorOptions):
     ] = 8
 
 
-def kept_states(method: type[Method], setting: Setting, energy: nn.Module) -> tuple[list[int], list[int]]:
-    """Steps, counted from 1, after which chains are looked at; and the numbers of these states that make the model.
+@dataclass(frozen=True)
+class ChainPlan:
+    """Steps of each chain, those of its burn-in, the steps (from 1) after which it is looked at, and the numbers of the
+    states there that make the model."""
+
+    steps: int
+    burn_in: int
+    states: tuple[int, ...]
+    kept: tuple[int, ...]
+
+
+def chain_plan(method: type[Method], setting: Setting, energy: nn.Module) -> ChainPlan:
+    """What a budget's steps make of the options of chains.
 
     Raises:
         ValueError: too few steps after burn-in for what is asked for.
@@ -102,8 +113,9 @@ def kept_states(method: type[Method], setting: Setting, energy: nn.Module) -> tu
         valid = f"at least {least} steps after burn-in, for {options.draws} draws and for R-hat"
         raise invalid("budget", f"{steps - first} of {steps} steps after burn-in", valid)
     count = min(MOST_STATES, steps - first)
-    states = [first + round((number + 1) * (steps - first) / count) for number in range(count)]
-    return states, [round((number + 1) * count / options.draws) - 1 for number in range(options.draws)]
+    states = tuple(first + round((number + 1) * (steps - first) / count) for number in range(count))
+    kept = tuple(round((number + 1) * count / options.draws) - 1 for number in range(options.draws))
+    return ChainPlan(steps, first, states, kept)
 
 
 def prior_of(setting: Setting) -> WeightPrior:
@@ -151,17 +163,21 @@ class PosteriorLoss:
         self._model = WeightModel(prior_of(setting), space, setting.budget.examples, model.y_box.bounds)
         self.noise = {**self._proposal.noise, **self._blur.noise, **(noise or {})}
 
+    def normalizer(self, batch: Batch) -> ImportanceSampling:
+        """Importance sampling of log Z from the proposal's draws at a minibatch."""
+        samples, log_density = self._proposal.draw(batch, self._proposal.centers(batch))
+        return ImportanceSampling(samples=samples, log_density=log_density)
+
+    def program(self, batch: Batch, num_draws: int = 1) -> Callable[[], None]:
+        """The Pyro model of a minibatch, of S sets of weights; what is random in the data and log Z is drawn now."""
+        y, normalizer = self._blur(batch), self.normalizer(batch)
+        return lambda: self._model(batch.x, y, normalizer, num_draws)
+
     def of(self, guide: Callable[[Batch], Any], num_draws: int = 1) -> Loss:
         """The loss of a guide whose statements `guide(batch)` makes, of S draws."""
 
         def loss(batch: Batch) -> torch.Tensor:
-            samples, log_density = self._proposal.draw(batch, self._proposal.centers(batch))
-            normalizer = ImportanceSampling(samples=samples, log_density=log_density)
-
-            def model(x: torch.Tensor, y: torch.Tensor) -> None:
-                self._model(x, y, normalizer, num_draws)
-
-            losses = self._elbo.replicate_losses(model, lambda x, y: guide(batch), batch.x, self._blur(batch))
+            losses = self._elbo.replicate_losses(self.program(batch, num_draws), lambda: guide(batch))
             return losses.sum(0) / self._model.num_examples
 
         return loss

@@ -112,7 +112,7 @@ class WeightedEnergy(nn.Module):
         return torch.func.vmap(one, in_dims=(0, *axes), chunk_size=chunk)(self.weights, *given)
 
     def _merged(self, call: _Call, x: torch.Tensor, y: torch.Tensor) -> Any:
-        """The package's own network knows its replicates by its weights alone: S · R of them are one batched product."""
+        """The package's own network knows its replicates by its weights alone: S · R are one batched product."""
         draws, replicates = self.num_draws, cast("int", self.energy.num_replicates)
         merged = {name: value.flatten(0, 1) for name, value in self.weights.items()}
         for name, value in call.named_parameters():

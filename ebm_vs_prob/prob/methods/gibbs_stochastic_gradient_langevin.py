@@ -18,7 +18,7 @@ from ..langevin import StochasticGradientLangevin
 from ..posterior import PosteriorModel
 from ..posterior_diagnostics import Chains, FollowedFunctions
 from ..weight_guides import PointGuide
-from ..weight_posteriors import ChainOptions, PosteriorLoss, kept_states, latent_of, starts
+from ..weight_posteriors import ChainOptions, PosteriorLoss, chain_plan, latent_of, starts
 
 
 class GibbsStochasticGradientLangevinOptions(ChainOptions):
@@ -55,19 +55,21 @@ class GibbsStochasticGradientLangevin(SmoothingMethod):
     def build(cls, setting: Setting) -> PosteriorModel:
         chains = setting.options.chains
         energy = build_energy(setting)
-        states, kept = kept_states(cls, setting, energy)
-        model = PosteriorModel(cls, setting, energy, chains * len(kept))
+        plan = chain_plan(cls, setting, energy)
+        model = PosteriorModel(cls, setting, energy, chains * len(plan.kept))
         latent = latent_of(setting, model.module.space)
         model.module.guide = PointGuide(latent, starts(setting, latent, chains), jacobian=True)
-        model.module.follow(Chains(setting.num_replicates, chains, len(states), FollowedFunctions.count_of(setting)))
+        model.module.follow(
+            Chains(setting.num_replicates, chains, len(plan.states), FollowedFunctions.count_of(setting))
+        )
         return model
 
     @classmethod
     def train(cls, model: Model) -> Training:
         setting, options, module = model.setting, model.setting.options, cast("PosteriorModel", model).module
         guide, record = cast("PointGuide", module.guide), cast("Chains", module.chains)
-        states, kept = kept_states(cls, setting, module.space.energy)
-        index = {step: number for number, step in enumerate(states)}
+        plan = chain_plan(cls, setting, module.space.energy)
+        index = {step: number for number, step in enumerate(plan.states)}
         followed = FollowedFunctions(model, module.space)
         draws: list[torch.Tensor] = []
 
@@ -77,7 +79,7 @@ class GibbsStochasticGradientLangevin(SmoothingMethod):
                 return
             weights = guide.weights()
             record.trace[:, :, number] = followed(weights.movedim(1, 0)).movedim(0, 1).to(record.trace)
-            if number in kept:
+            if number in plan.kept:
                 draws.append(weights)
 
         def dynamics(trained: nn.Module, rates: torch.Tensor) -> StochasticGradientLangevin:

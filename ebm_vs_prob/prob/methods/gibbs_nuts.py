@@ -1,0 +1,173 @@
+"""Posterior draws of a small Gibbs-Boltzmann model's weights by Pyro's NUTS."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, cast
+
+import torch
+from pydantic import Field
+
+from ...budget import Cost
+from ...energies import build_energy, distinct
+from ...errors import invalid
+from ...method import GaussianOptimum, MethodOptions, Setting
+from ...model import Model, ReplicateStatus, Training
+from ...registry import METHODS
+from ...seeding import stream, torch_generator
+from ...smoothing import SmoothingMethod
+from ...training import Batch, training_data
+from ..normalizers import ImportanceSampling
+from ..nuts import Chain, nuts_chain
+from ..posterior import PosteriorEnergy, PosteriorModel
+from ..posterior_diagnostics import Chains, FollowedFunctions
+from ..weight_posteriors import ChainOptions, PosteriorLoss, chain_plan, latent_of, starts
+
+#: Training x at which the sampler's log-partition functions are compared with the model's.
+CHECKED = 8
+
+
+class GibbsNutsOptions(ChainOptions):
+    chains: Annotated[int, Field(ge=2, description="chains, from energies initialised apart")] = 2
+    proposals: Annotated[
+        int, Field(ge=2, description="importance samples of log Z an example, drawn once and kept")
+    ] = 16
+    max_tree_depth: Annotated[
+        int, Field(ge=1, le=12, description="doublings of a transition: at most 2^depth gradients")
+    ] = 5
+    target_acceptance: Annotated[
+        float, Field(gt=0, lt=1, description="mean acceptance probability that warm-up adapts the step to")
+    ] = 0.8
+    max_weights: Annotated[
+        int, Field(ge=1, description="weights, and scales of the prior, that a network may have")
+    ] = 2000
+
+
+@METHODS.register
+class GibbsNuts(SmoothingMethod):
+    """Draws of the weights by the No-U-Turn sampler (Hoffman and Gelman 2014), Pyro's own, for small networks.
+
+    The budget's steps are the transitions of each chain; `burn_in` of them warm up. Every gradient is of all training
+    examples. log Z is importance-sampled on draws made once, so that the potential is a function: with few of them the
+    posterior prefers weights that they flatter. How far off they are, nats at the draws that are kept, is on record
+    (`posterior_diagnostics().partition_gap`). One replicate at a time: trees of different depth do not stack.
+    `energy_evaluations`, of planning, is that of the deepest trees; what was spent is counted. The recorded loss is the
+    potential over N after warm-up, chain after chain.
+    """
+
+    name = "gibbs_nuts"
+    family = "prob"
+    principle = "likelihood"
+    normalised = True
+    groups_thickness = False
+    batchable = False
+    summary = "Gibbs-Boltzmann model, posterior over weights by NUTS (Hoffman and Gelman 2014)"
+    Options: ClassVar[type[MethodOptions]] = GibbsNutsOptions
+    gaussian_optimum = GaussianOptimum(curvature=None)
+
+    @classmethod
+    def energy_evaluations(cls, options: Any) -> float:
+        once = 3.0 * (1 + options.proposals) + options.prior_evaluations()
+        return float(options.chains * 2**options.max_tree_depth * once)
+
+    @classmethod
+    def build(cls, setting: Setting) -> PosteriorModel:
+        options, energy = setting.options, build_energy(setting)
+        plan = chain_plan(cls, setting, energy)
+        model = PosteriorModel(cls, setting, energy, options.chains * len(plan.kept))
+        size = latent_of(setting, model.module.space).size
+        if size > options.max_weights:
+            valid = f"a network and a prior of at most max_weights = {options.max_weights}: NUTS is for small ones"
+            raise invalid("network", f"{size} weights", valid)
+        functions = FollowedFunctions.count_of(setting)
+        model.module.follow(Chains(setting.num_replicates, options.chains, len(plan.states), functions))
+        return model
+
+    @classmethod
+    def train(cls, model: Model) -> Training:
+        setting, options = model.setting, model.setting.options
+        module = cast("PosteriorModel", model).module
+        posterior, batch = _of_all_examples(model)
+        plan = chain_plan(cls, setting, module.space.energy)
+        if not bool((batch.x.isfinite().all() & batch.y.isfinite().all()).item()):
+            module.set_draws(torch.full_like(module.draws, torch.nan))
+            return _training(model, [], ReplicateStatus(False, 0, "training data are not finite"), 0.0)
+        latent = latent_of(setting, module.space)
+        places = starts(setting, latent, options.chains)[0]
+        program = posterior.program(batch)
+        started = time.perf_counter()
+        chains = [
+            nuts_chain(
+                program,
+                latent,
+                place,
+                warmup=plan.burn_in,
+                draws=plan.steps - plan.burn_in,
+                max_tree_depth=options.max_tree_depth,
+                target_acceptance=options.target_acceptance,
+                seed=stream(setting.seeds[0], "nuts", number),
+            )
+            for number, place in enumerate(places)
+        ]
+        seconds = time.perf_counter() - started
+        states = torch.stack([chain.weights for chain in chains])[:, [step - plan.burn_in - 1 for step in plan.states]]
+        record, followed = cast("Chains", module.chains), FollowedFunctions(model, module.space)
+        for number, chain in enumerate(states):
+            record.trace[0, number] = followed(chain.unsqueeze(1)).squeeze(1)
+        record.divergences[0] = torch.tensor([float(chain.divergences) for chain in chains])
+        record.acceptance[0] = torch.tensor([chain.acceptance for chain in chains])
+        module.set_draws(states[:, list(plan.kept)].flatten(0, 1).unsqueeze(0))
+        record.partition_gap[0] = (
+            _partition_gap(module, batch.x, posterior.normalizer(batch)).reshape(options.chains, -1).amax(1)
+        )
+        finite = bool(module.draws.isfinite().all())
+        status = ReplicateStatus() if finite else ReplicateStatus(False, plan.steps - 1, "draws are not finite")
+        return _training(model, chains, status, seconds)
+
+
+def _of_all_examples(model: Model) -> tuple[PosteriorLoss, Batch]:
+    """The posterior's model of one minibatch that holds all training examples in order, and its noise, drawn once."""
+    setting = model.setting
+    count = setting.budget.examples
+    whole = copy.copy(model)
+    whole.setting = replace(setting, budget=setting.budget.model_copy(update={"batch_size": count}))
+    posterior = PosteriorLoss(whole)
+    x, y = training_data(setting)
+    noise = {}
+    for name, spec in posterior.noise.items():
+        sampler = torch.randn if spec.kind == "normal" else torch.rand
+        generators = [torch_generator(seed, "noise", name) for seed in setting.seeds]
+        drawn = torch.stack([sampler(spec.shape, generator=each, dtype=setting.dtype) for each in generators])
+        noise[name] = drawn.to(setting.device)
+    rows = torch.arange(count, device=x.device).expand(len(setting.seeds), -1)
+    return posterior, Batch(x, y, rows, noise)
+
+
+@torch.no_grad()
+def _partition_gap(module: PosteriorEnergy, x: torch.Tensor, normalizer: ImportanceSampling) -> torch.Tensor:
+    """Largest difference (S,) of ln Z on the sampler's draws, at the first x, from the model's own, nats."""
+    samples, log_density = cast("torch.Tensor", normalizer.samples), cast("torch.Tensor", normalizer.log_density)
+    rows = slice(0, min(CHECKED, samples.shape[1]))
+    at, samples, log_density = distinct(x)[:, rows], samples[:, rows], log_density[:, rows]
+    named = {name: value.movedim(1, 0) for name, value in module.space.named(module.draws).items()}
+    energies = module.space.at(named)(at.unsqueeze(2).unsqueeze(0), samples.unsqueeze(0))
+    sampled = (-energies - log_density).logsumexp(-1) - math.log(samples.shape[2])
+    return (sampled.movedim(0, 1) - module.log_partition(at)[0]).abs().amax((0, 2))
+
+
+def _training(model: Model, chains: list[Chain], status: ReplicateStatus, seconds: float) -> Training:
+    setting, options = model.setting, cast("GibbsNutsOptions", model.setting.options.replicates[0])
+    once = 3.0 * (1 + options.proposals) + options.prior_evaluations()
+    evaluations = once * setting.budget.examples * sum(chain.gradients for chain in chains)
+    spent = Cost(
+        steps=setting.budget.steps,
+        energy_evaluations=evaluations,
+        multiply_adds=evaluations * cast("PosteriorModel", model).module.multiply_adds,
+        seconds=seconds,
+    )
+    empty = torch.empty(0, dtype=torch.float64)
+    loss = torch.cat([empty, *[chain.potential for chain in chains]]) / setting.budget.examples
+    return Training(loss.unsqueeze(0), (status,), (spent,))
