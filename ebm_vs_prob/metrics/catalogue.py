@@ -41,6 +41,7 @@ _ALL = (
         "decoded_distance_max", "data units", "lower", "distance to the answer set of what a latent decodes to, largest"
     ),
     Metric("decoded_coverage", "share", "higher", "answers with something near that a latent decodes to"),
+    Metric("elbo_gap", "nats", "lower", "mean of log q - ELBO over held-out data, of models with a guide"),
     Metric("tube_mass", "share", "exact", "samples within the truth's 99 % tube"),
     Metric("sublevel_precision", "share", "higher", "volume of {F <= tau} that lies in the truth's tube"),
     Metric("sublevel_coverage", "share", "higher", "noise-free answers that lie in {F <= tau}"),
@@ -61,6 +62,8 @@ _ALL = (
     Metric("training_gradient_late", "1", "none", "largest norm of that gradient in the last half of training"),
     Metric("training_gradient_late_scaled", "1", "none", "the same times the square of the thickness learned so far"),
     Metric("learned_thickness", "data units", "exact", "thickness that the model learned"),
+    Metric("posterior_r_hat_max", "1", "lower", "largest R-hat of functions followed along chains of weights"),
+    Metric("posterior_ess_min", "draws", "higher", "smallest bulk effective sample size of the same"),
     Metric("weight_norm", "1", "none", "Euclidean norm of all weights"),
     Metric("energy_evaluations", "count", "none", "energy evaluations spent in training"),
     Metric("multiply_adds", "count", "none", "multiply-adds spent in training"),

@@ -1,11 +1,11 @@
-"""Where the values of a latent variable lead: the answers that a model decodes, against the answer set."""
+"""Where the values of a latent variable lead, against the answer set; and how well a guide knows them."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
-from .measured import Group, Measured, NotMeasured, clustered, exact, named
+from .measured import Group, Measured, NotMeasured, clustered, exact, mean, named, noted
 from .observed import Observed, as_numpy
 
 #: Answers compared with decoded points at once.
@@ -42,4 +42,20 @@ def decoded(observed: Observed) -> dict[str, Measured]:
     }
 
 
-GROUPS = (Group(named("decoded_distance_max", "decoded_coverage"), decoded),)
+def elbo_gap(observed: Observed) -> dict[str, Measured]:
+    """Mean of ln q(y | x) - ELBO over held-out pairs: the divergence of the guide from the posterior of z, 0 if exact.
+
+    Both are estimates; where their errors are known, the note says how large that of ln q may be.
+    """
+    elbo = getattr(observed.model, "elbo", None)
+    if elbo is None:
+        raise NotMeasured(f"{observed.model.method.name}: it has no guide of a latent variable")
+    with torch.no_grad():
+        gap = mean(observed.log_density - as_numpy(elbo(*observed.test)))
+    return noted({"elbo_gap": gap}, observed.partition_note)
+
+
+GROUPS = (
+    Group(named("decoded_distance_max", "decoded_coverage"), decoded),
+    Group(named("elbo_gap"), elbo_gap),
+)

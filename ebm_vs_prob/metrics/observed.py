@@ -162,9 +162,10 @@ class Observed:
 
     @cached_property
     def partition_note(self) -> str:
-        """What is to be known of the partition functions behind this model's log-densities; "" if nothing."""
+        """What is to be known of the integrals behind this model's log-densities; "" if nothing."""
         if not self.estimates_partitions:
-            return ""
+            own = getattr(self.model, "log_prob_warnings", None)
+            return "" if own is None else "; ".join(own(*self.test))
         with torch.no_grad():
             doubts = self.model.gibbs(self.distinct_inputs[:, :CHECKED_PARTITIONS]).doubts()
         return "; ".join(

@@ -22,6 +22,7 @@ from ..autoencoder import LEAST_NODES, MAX_QUADRATURE_LATENT_DIM, VariationalAut
 from ..guides import GuideName, amortised_guide
 from ..noise import SuppliedNoise
 from ..objectives import ReplicatedELBO, ReplicatedIWAE, ReplicatedRenyi
+from ..trust import warns
 
 #: Values of z an axis that quadrature takes by default, by latent dimension.
 NODES = {1: 512, 2: 64}
@@ -128,10 +129,11 @@ class VariationalAutoencoderModel(DensityModel):
         """ln q(y | x) in nats, (R, n), differentiable in y; `log_prob_with_error` says how far off it may be.
 
         Warns:
-            NormalizerWarning: it cannot be trusted at some of the first 16 pairs; `warnings(x, y)` says why.
+            NormalizerWarning: it cannot be trusted at some of the first 16 pairs; `log_prob_warnings` says why.
         """
-        for line in self.warnings(x, y):
-            warnings.warn(line, NormalizerWarning, stacklevel=2)
+        if warns():
+            for line in self.log_prob_warnings(x, y):
+                warnings.warn(line, NormalizerWarning, stacklevel=2)
         return -self.energy(x, y)
 
     def log_prob_with_error(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -143,7 +145,7 @@ class VariationalAutoencoderModel(DensityModel):
         value, error, _ = self.module.log_marginal(*self._whole(x, y))
         return value, error
 
-    def warnings(self, x: torch.Tensor, y: torch.Tensor) -> tuple[str, ...]:
+    def log_prob_warnings(self, x: torch.Tensor, y: torch.Tensor) -> tuple[str, ...]:
         """Why the log-density cannot be trusted at the first 16 pairs, a line a replicate; empty if nothing speaks
         against it. A replicate whose training failed is passed over."""
         x, y = self._whole(x, y)
