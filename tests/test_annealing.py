@@ -98,9 +98,9 @@ def test_a_wrong_reversal_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None
     assert abs(float(weights.mean()) - 1) > 10 * float(weights.std()) / math.sqrt(count)
 
 
-@pytest.mark.parametrize(("dim", "kernel"), [(1, "mala"), (3, "hmc"), (8, "mala")])
+@pytest.mark.parametrize(("dim", "kernel"), [(1, "mala"), (3, HMC(leapfrog_steps=3)), (8, "mala")])
 def test_a_gaussian_of_any_dimension(dim, kernel):
-    sampling = AnnealedImportanceSampling(200, 40 if dim == 1 else 120, kernel=kernel)
+    sampling = AnnealedImportanceSampling(200, 30 if dim < 8 else 120, kernel=kernel)
     density = evp.GibbsBoltzmann(
         lambda x, y: 0.5 * y.square().sum(-1), y_dim=dim, beta=4.0, bounds=BOUNDS, normalizer=sampling
     )
@@ -111,14 +111,14 @@ def test_a_gaussian_of_any_dimension(dim, kernel):
 
 
 def test_the_stated_error_covers_the_truth():
-    """Over 80 seeds the exact ln Z lies within two standard errors about 95 % of the time."""
+    """Over 60 seeds the exact ln Z lies within two standard errors about 95 % of the time."""
     exact = exact_log_z(two_wells)
     covered = []
-    for seed in range(80):
-        sampling = AnnealedImportanceSampling(200, 12, step_size=0.3, seed=seed)
+    for seed in range(60):
+        sampling = AnnealedImportanceSampling(200, 8, step_size=0.3, seed=seed)
         value, error = evp.GibbsBoltzmann(two_wells, bounds=BOUNDS, normalizer=sampling).log_partition()
         covered.append(abs(float(value) - exact) < 2 * float(error))
-    assert 0.86 < sum(covered) / 80 <= 1.0
+    assert 0.86 < sum(covered) / 60 <= 1.0
 
 
 def test_a_start_nearer_to_the_density_serves_better():
@@ -130,9 +130,9 @@ def test_a_start_nearer_to_the_density_serves_better():
 
 
 def test_steps_that_are_found_meet_the_acceptance_of_their_kernel():
-    for kernel, target in (("mala", 0.574), ("hmc", 0.651)):
-        density = shell(0.03, 2, num_chains=20, num_temperatures=150, kernel=kernel)
-        assert float(density.diagnostics["acceptance"]) == pytest.approx(target, abs=0.1)
+    for kernel, target in ((MALA(), 0.574), (HMC(leapfrog_steps=3), 0.651)):
+        density = shell(0.03, 2, num_chains=20, num_temperatures=80, kernel=kernel)
+        assert float(density.diagnostics["acceptance"]) == pytest.approx(target, abs=0.12)
 
 
 def test_an_element_of_a_batch_is_what_it_is_alone():
@@ -194,9 +194,9 @@ def test_too_few_temperatures_are_told():
 # ---- the bracket -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("thickness", [0.3, 0.1, 0.03, 0.01])
+@pytest.mark.parametrize("thickness", [0.3, 0.01])
 def test_the_bracket_holds_and_tightens_in_two_dimensions(thickness):
-    check_bracket(2, thickness, (50, 200))
+    check_bracket(2, thickness, (25, 100))
 
 
 @pytest.mark.slow
@@ -221,7 +221,7 @@ def check_bracket(dim: int, thickness: float, temperatures: tuple[int, ...]) -> 
 
 
 def test_without_room_for_errors_or_with_the_wrong_value_the_bracket_does_not_hold():
-    annealing = AnnealedImportanceSampling(500, 200, step_size=0.1)
+    annealing = AnnealedImportanceSampling(500, 100, step_size=0.1)
     exact = RadialEnergy(0.1).log_partition(2)
     bracket = bidirectional_monte_carlo(shell(0.1, 2), RadialEnergy(0.1).sample(500, 2), annealing)
     width = float(bracket.gap) + 8 * float(bracket.lower_error)
