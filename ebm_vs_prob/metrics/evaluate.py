@@ -128,6 +128,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
         inference,
         latents,
         likelihood,
+        posteriors,
         sharpness,
         spending,
         sublevel,
@@ -136,7 +137,19 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
 
     if isinstance(space, Discrete):
         return likelihood, decisions, spending
-    return likelihood, distances, latents, sublevel, angles, inference, sharpness, traces, spending, held_out_sets
+    return (
+        likelihood,
+        distances,
+        latents,
+        sublevel,
+        angles,
+        inference,
+        sharpness,
+        traces,
+        posteriors,
+        spending,
+        held_out_sets,
+    )
 
 
 def _row(replicate: int, name: str, values: Measured, unit: str, known: bool) -> dict[str, Any]:

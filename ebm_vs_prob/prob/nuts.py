@@ -58,7 +58,7 @@ def nuts_chain(
         if stage == "Sample":
             # With a gradient, as in the sampler: densities outside of training are checked at length.
             point = {name: value.detach().requires_grad_() for name, value in sample.items()}
-            potential.append(float(kernel.potential_fn(point)))
+            potential.append(float(kernel.potential_fn(point).detach()))
             calls -= 1
 
     devices = [start.device] if start.device.type == "cuda" else []

@@ -1,0 +1,182 @@
+"""Inference against the closed form of Bayesian linear regression, and simulation-based calibration of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import MCMC, NUTS, SVI, Trace_ELBO
+from pyro.infer.autoguide import AutoDiagonalNormal, AutoMultivariateNormal
+
+from ebm_vs_prob.prob.simulation_based_calibration import Calibration, simulation_based_calibration
+
+NOISE = 0.5
+#: Two inputs that are much alike, so that their weights are correlated given data.
+INPUTS = torch.tensor([[1.0, 0.9], [0.5, 0.7], [-0.3, -0.1], [-1.0, -0.8], [0.2, 0.5], [1.4, 1.1]], dtype=torch.float64)
+#: Λ, the posterior's precision: the prior is N(0, I).
+PRECISION = torch.eye(2, dtype=torch.float64) + INPUTS.T @ INPUTS / NOISE**2
+COVARIANCE = PRECISION.inverse()
+
+
+def model(y: torch.Tensor | None = None) -> None:
+    weights = pyro.sample("weights", dist.Normal(torch.zeros(2, dtype=torch.float64), 1.0).to_event(1))
+    with pyro.plate("data", len(INPUTS)):
+        pyro.sample("y", dist.Normal(INPUTS @ weights, NOISE), obs=y)
+
+
+def posterior_mean(y: torch.Tensor) -> torch.Tensor:
+    return COVARIANCE @ INPUTS.T @ y / NOISE**2
+
+
+def gaussian_draws(mean: torch.Tensor, covariance: torch.Tensor, count: int, seed: int) -> dict[str, torch.Tensor]:
+    noise = torch.randn(count, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return {"weights": mean + noise @ torch.linalg.cholesky(covariance).T}
+
+
+def exact(data, seed):
+    return gaussian_draws(posterior_mean(data["y"]), COVARIANCE, 49, seed)
+
+
+def mean_field_optimum(data, seed):
+    """The diagonal normal of least reverse divergence: the right mean, variances 1 / Λ_ii (Bishop 2006, 10.1.2)."""
+    return gaussian_draws(posterior_mean(data["y"]), torch.diag(1 / PRECISION.diagonal()), 49, seed)
+
+
+def fitted(guide_class, y: torch.Tensor, steps: int) -> torch.nn.Module:
+    """A guide of Pyro's after SVI on the whole data, with steps that fall to nothing."""
+    pyro.clear_param_store()
+    guide = guide_class(model, init_scale=0.1)
+    optimizer = pyro.optim.ExponentialLR(
+        {"optimizer": torch.optim.Adam, "optim_args": {"lr": 0.05}, "gamma": 0.001 ** (1 / steps)}
+    )
+    svi = SVI(model, guide, optimizer, Trace_ELBO(num_particles=8, vectorize_particles=True))
+    for _ in range(steps):
+        svi.step(y)
+        optimizer.step()
+    return guide
+
+
+@pytest.fixture
+def own_generator():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+    pyro.clear_param_store()
+
+
+def simulated() -> torch.Tensor:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        return pyro.poutine.trace(model).get_trace().nodes["y"]["value"]
+
+
+def test_exact_draws_pass_and_the_mean_field_optimum_fails_as_predicted():
+    """Its variances are too small by 1 - ρ², so truths fall outside of the draws too often: ranks pile up there."""
+    right = simulation_based_calibration(model, exact, ["weights"], num_simulations=300)
+    assert right.ranks.shape == (300, 2)
+    assert right.names == ("weights[0]", "weights[1]")
+    assert right.chi_square().min() > 0.01
+    assert right.kolmogorov_smirnov().min() > 0.01
+    wrong = simulation_based_calibration(model, mean_field_optimum, ["weights"], num_simulations=300)
+    assert wrong.chi_square().max() < 1e-6
+    ends = ((wrong.ranks < 5) | (wrong.ranks >= 45)).mean(0)
+    # P(|truth| > the .9 range of the draws) where the posterior is wider by sqrt(Σ_ii Λ_ii).
+    from scipy.stats import norm
+
+    ratio = (COVARIANCE.diagonal() * PRECISION.diagonal()).sqrt().numpy()
+    predicted = 2 * norm.cdf(norm.ppf(0.1) / ratio)
+    np.testing.assert_allclose(ends, predicted, atol=4 * np.sqrt(predicted.max() / 300))
+    assert predicted.min() > 0.3
+
+
+def test_a_shifted_and_a_wide_posterior_are_noticed():
+    def shifted(data, seed):
+        return {"weights": exact(data, seed)["weights"] + 0.3 * COVARIANCE.diagonal().sqrt()}
+
+    def wide(data, seed):
+        return gaussian_draws(posterior_mean(data["y"]), 2 * COVARIANCE, 49, seed)
+
+    for infer in (shifted, wide):
+        found = simulation_based_calibration(model, infer, ["weights"], num_simulations=300)
+        assert min(found.chi_square().max(), found.kolmogorov_smirnov().max()) < 1e-3
+
+
+def test_the_same_seed_gives_the_same_ranks():
+    first, again, other = (
+        simulation_based_calibration(model, exact, ["weights"], num_simulations=5, seed=s).ranks for s in (1, 1, 2)
+    )
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: simulation_based_calibration(model, exact, ["weight"]), "latent"),
+        (lambda: simulation_based_calibration(model, exact, []), "latent"),
+        (lambda: simulation_based_calibration(model, exact, ["weights"], num_simulations=0), "num_simulations"),
+        (
+            lambda: simulation_based_calibration(model, lambda d, s: {"weights": torch.zeros(9, 3)}, ["weights"]),
+            r"draws of weights.*\(L, 2\)",
+        ),
+        (lambda: Calibration(np.zeros((3, 1), int), ("a",), 9).chi_square(11), "bins"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+def nuts(y: torch.Tensor, draws: int, thin: int, warmup: int = 150) -> torch.Tensor:
+    chain = MCMC(NUTS(model), num_samples=draws * thin, warmup_steps=warmup, disable_progbar=True)
+    chain.run(y)
+    return chain.get_samples()["weights"][::thin]
+
+
+@pytest.mark.slow
+def test_nuts_has_the_closed_form(own_generator):
+    y = simulated()
+    draws = nuts(y, 400, 1)
+    scale = COVARIANCE.diagonal().sqrt()
+    assert ((draws.mean(0) - posterior_mean(y)).abs() / scale).max() < 0.25
+    torch.testing.assert_close(draws.T.cov(), COVARIANCE, rtol=0.3, atol=0.3 * float(scale.square().max()))
+
+
+@pytest.mark.slow
+def test_fitted_guides_have_their_closed_forms(own_generator):
+    y = simulated()
+    full = fitted(AutoMultivariateNormal, y, 1500).get_posterior()
+    torch.testing.assert_close(full.mean.detach(), posterior_mean(y), rtol=0, atol=0.02)
+    torch.testing.assert_close(full.covariance_matrix.detach(), COVARIANCE, rtol=0.05, atol=0.005)
+    diagonal = fitted(AutoDiagonalNormal, y, 1500).get_posterior().base_dist
+    torch.testing.assert_close(diagonal.mean.detach(), posterior_mean(y), rtol=0, atol=0.02)
+    torch.testing.assert_close(diagonal.variance.detach(), 1 / PRECISION.diagonal(), rtol=0.05, atol=0)
+
+
+@pytest.mark.slow
+def test_nuts_passes(own_generator):
+    def infer(data, seed):
+        torch.manual_seed(seed)
+        return {"weights": nuts(data["y"], 19, 3, warmup=40)}
+
+    found = simulation_based_calibration(model, infer, ["weights"], num_simulations=100)
+    assert found.chi_square(5).min() > 0.005
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("guide_class", "passes"), [(AutoMultivariateNormal, True), (AutoDiagonalNormal, False)])
+def test_full_rank_passes_and_mean_field_fails(own_generator, guide_class, passes):
+    def infer(data, seed):
+        torch.manual_seed(seed)
+        guide = fitted(guide_class, data["y"], 150)
+        with torch.no_grad():
+            return {"weights": guide.get_posterior().sample((49,))}
+
+    found = simulation_based_calibration(model, infer, ["weights"], num_simulations=100)
+    if passes:
+        assert found.chi_square(5).min() > 0.005
+    else:
+        assert found.chi_square(5).max() < 1e-3
