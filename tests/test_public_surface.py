@@ -14,19 +14,8 @@ import ebm_vs_prob as evp
 PUBLIC = (
     *("list_tasks", "list_methods", "get_task", "get_method", "register_task", "register_method"),
     *("fit", "load_model", "evaluate", "free_energy", "GibbsBoltzmann", "Budget", "Network", "Answers", "Model"),
-    *(
-        "compare_models",
-        "inference_data",
-        "run_study",
-        "load_results",
-        "plan_study",
-        "list_studies",
-        "Box",
-        "Labels",
-        "Sequences",
-        "Task",
-        "Method",
-    ),
+    *("run_study", "load_results", "plan_study", "list_studies", "Box", "Labels", "Sequences", "Task", "Method"),
+    *("compare_models", "inference_data"),
 )
 HEAVY = {"torch", "pyro", "scipy", "pandas", "pyarrow", "matplotlib", "sklearn", "arviz", "dask", "distributed"}
 

@@ -12,7 +12,9 @@ import pyro.contrib.gp as gp
 import torch
 from pydantic import Field
 from pyro.infer import TraceMeanField_ELBO
+from pyro.nn import PyroParam
 from torch import nn
+from torch.distributions import constraints
 
 from ...budget import Cost
 from ...energies import Network, box_dims
@@ -31,6 +33,9 @@ MOST_EXAMPLES = 4000
 #: Added to the diagonal of the kernel's matrix, in units of the prior variance.
 JITTER = 1e-6
 HYPER_PARAMETERS = ("length", "variance", "noise")
+#: How far the search may move each from where it starts, as factors: where the mean is flat or straight the likelihood
+#: has no highest length or variance.
+REACH = {"length": (1e-2, 30.0), "variance": (1e-3, 1e3), "noise": (1e-5, 1e2)}
 
 
 class GaussianProcessOptions(SmoothingOptions):
@@ -240,6 +245,13 @@ def maximise_marginal_likelihood(
         The loss in nats at each evaluation, the status, and the iterations taken.
     """
     process = energy.process(replicate)
+    homes = {"length": (process.kernel, "lengthscale"), "variance": (process.kernel, "variance")}
+    homes["noise"] = (process, "noise")
+    with pyro.settings.context(module_local_params=True):
+        for name, (home, attribute) in homes.items():
+            start = getattr(home, attribute).detach().clone()
+            low, high = (float(factor * start) for factor in REACH[name])
+            setattr(home, attribute, PyroParam(start, constraints.interval(low, high)))
     elbo = TraceMeanField_ELBO()
     losses: list[float] = []
 
@@ -255,9 +267,8 @@ def maximise_marginal_likelihood(
             gp.util.train(process, optimizer, loss, num_steps=1)
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             reason = f"the kernel's matrix has no Cholesky factor: {' '.join(str(error).split())}"
-    found = process.kernel.lengthscale, process.kernel.variance, process.noise
-    for name, value in zip(HYPER_PARAMETERS, found, strict=True):
-        getattr(energy, name)[replicate] = value.detach()
+        for name, (home, attribute) in homes.items():
+            getattr(energy, name)[replicate] = getattr(home, attribute).detach()
     steps = int(optimizer.state[optimizer.param_groups[0]["params"][0]].get("n_iter", 0))
     if not reason and not all(math.isfinite(value) for value in losses):
         reason = "the marginal likelihood is not finite"
