@@ -186,7 +186,7 @@ def test_layers_and_halves_start_from_weights_of_their_own():
     firsts = [part.trunk.weights[1] for layer in model.module.layers for part in (layer.upper, layer.lower)]
     for k, weight in enumerate(firsts):
         assert torch.equal(weight[0], weight[1])  # equal seeds
-        assert not any(torch.allclose(weight, other) for other in firsts[:k])
+        assert all((weight - other).abs().mean() > 0.1 for other in firsts[:k])  # one step moves them by .003
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
