@@ -42,8 +42,8 @@ class LatentSpace:
 
     def start(self) -> torch.Tensor:
         """The vector at which the weights are the energy's own, (R, Q)."""
-        parts = [self._transforms[name].inv(value).flatten(1) for name, value in self._start.items()]
-        return torch.cat([part.reshape(self.space.num_replicates, -1) for part in parts], -1)
+        free = [self._transforms[name].inv(value) for name, value in self._start.items()]
+        return torch.cat([part.reshape(self.space.num_replicates, -1) for part in free], -1)
 
     def sites(self, flat: torch.Tensor) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         """Values (*batch, *event) of the sites at (*batch, Q), and log-determinants of their transforms (*batch)."""

@@ -1,0 +1,349 @@
+"""Posteriors over an energy's weights: a conjugate energy against its closed form, and what every such model keeps."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pyro
+import pytest
+import torch
+from torch import nn
+
+import ebm_vs_prob as evp
+from ebm_vs_prob.energies import MLPEnergy, Network
+from ebm_vs_prob.metrics import Evaluation
+from ebm_vs_prob.prob.priors import PRIORS, weight_prior
+from ebm_vs_prob.prob.weight_guides import LatentSpace, NormalGuide
+from ebm_vs_prob.prob.weights import WeightSpace
+from ebm_vs_prob.replicated import Replicated
+from ebm_vs_prob.tasks.base import Task
+from ebm_vs_prob.testing.rules import integral
+
+SIGMA, STRENGTH, NUM_EXAMPLES = 0.5, 4.0, 40
+
+
+class Linear(Task):
+    """y = w x + N(0, SIGMA²) for two inputs that are much alike: the weights are correlated given the data."""
+
+    name = "linear_for_posteriors"
+    summary = "a line with noise"
+    manifold_dim = None
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.x_space, self.y_space, self.z_space = evp.Box((-3.0, 3.0), 2), evp.Box((-8.0, 8.0), 1), None
+
+    def _draw(self, n, rng, split):
+        x = rng.uniform(-1, 1, (n, 1)) + 0.3 * rng.uniform(-1, 1, (n, 2))
+        return x, x @ np.array([[0.8], [-0.4]]) + SIGMA * rng.standard_normal((n, 1)), np.zeros((n, 0))
+
+
+class LinearEnergy(nn.Module):
+    """E = (y - w x)² / (2 SIGMA²): ln Z is the same for every w, so the posterior is that of linear regression."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(0.1 * torch.randn(1, 2))
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return 0.5 * ((y - x @ self.slope.T) / SIGMA).square().sum(-1)
+
+
+def closed_form(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean (2,) and precision (2, 2) of the weights given a replicate's training data."""
+    x, y = Linear().sample(NUM_EXAMPLES, seed=seed)
+    precision = STRENGTH * torch.eye(2, dtype=torch.float64) + x.T @ x / SIGMA**2
+    return torch.linalg.solve(precision, x.T @ y[:, 0] / SIGMA**2), precision
+
+
+def fit_linear(method: str, steps: int, seeds=(0, 1), **options) -> evp.Model:
+    budget = evp.Budget(steps=steps, batch_size=NUM_EXAMPLES, examples=NUM_EXAMPLES)
+    return evp.fit(
+        method,
+        Linear(),
+        seeds=list(seeds),
+        energy=LinearEnergy,
+        budget=budget,
+        dtype=torch.float64,
+        strength=STRENGTH,
+        proposals=64,
+        **options,
+    )
+
+
+def check_moments(model: evp.Model, variance: str, mean_tolerance: float, tolerance: float) -> None:
+    """Moments of the draws of each replicate: the mean in posterior standard deviations, the variances' ratios."""
+    for r, seed in enumerate(model.seeds):
+        mean, precision = closed_form(seed)
+        expected = {"exact": precision.inverse().diagonal(), "mean field": 1 / precision.diagonal()}[variance]
+        draws = model.module.draws[r]
+        gap = (draws.mean(0) - mean) / precision.inverse().diagonal().sqrt()
+        assert gap.abs().max() < mean_tolerance
+        assert (draws.var(0) / expected).log().abs().max() < math.log1p(tolerance)
+
+
+def test_the_mode_is_the_closed_form():
+    model = fit_linear("gibbs_maximum_a_posteriori", 120, learning_rate=0.1)
+    for r, seed in enumerate(model.seeds):
+        mean, precision = closed_form(seed)
+        gap = (model.module.draws[r, 0] - mean) / precision.inverse().diagonal().sqrt()
+        assert gap.abs().max() < 0.3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rank", "variance"), [(0, "mean field"), (2, "exact")])
+def test_variational_bayes_has_the_closed_form(rank, variance):
+    """A diagonal guide has variances 1 / Λ_ii, half or less of the truth's here; one of full rank has the truth's."""
+    model = fit_linear("gibbs_variational_bayes", 1500, rank=rank, draws=2000, learning_rate=0.02, initial_scale=0.1)
+    check_moments(model, variance, 0.3, 0.25)
+    _, precision = closed_form(0)
+    assert (precision.diagonal() * precision.inverse().diagonal()).min() > 2
+
+
+@pytest.mark.slow
+def test_langevin_has_the_closed_form():
+    model = fit_linear(
+        "gibbs_stochastic_gradient_langevin",
+        4000,
+        preconditioned=False,
+        learning_rate=0.02,
+        decay=0.0,
+        chains=4,
+        draws=400,
+        burn_in=0.2,
+    )
+    check_moments(model, "exact", 0.4, 0.4)
+    assert model.posterior_diagnostics().r_hat.max() < 1.1
+
+
+@pytest.mark.slow
+def test_nuts_has_the_closed_form():
+    model = fit_linear("gibbs_nuts", 400, seeds=(1,), draws=150, burn_in=0.25)
+    check_moments(model, "exact", 0.3, 0.4)
+    found = model.posterior_diagnostics()
+    assert found.r_hat.max() < 1.05
+    assert found.divergences.sum() == 0
+    assert found.partition_gap.max() < 1.0
+
+
+NETWORK, BUDGET = Network(hidden=(6,)), evp.Budget(steps=12, batch_size=8, examples=40)
+CIRCLE = evp.get_task("circle", thickness=0.1)
+CURVES = evp.get_task("three_curves", thickness=0.1)
+METHODS = {
+    "gibbs_maximum_a_posteriori": {},
+    "gibbs_ensemble": {"members": 3},
+    "gibbs_variational_bayes": {"draws": 3},
+    "gibbs_stochastic_gradient_langevin": {"chains": 2, "draws": 2},
+}
+
+
+def short(method: str, task: Task = CIRCLE, seeds=(0, 1), **options) -> evp.Model:
+    return evp.fit(method, task, seeds=list(seeds), budget=BUDGET, network=NETWORK, **{**METHODS[method], **options})
+
+
+@pytest.mark.parametrize("task", [CIRCLE, CURVES], ids=["unconditional", "conditional"])
+def test_the_model_is_the_mean_of_its_draws_densities(task):
+    model = short("gibbs_stochastic_gradient_langevin", task)
+    x, y = task.sample(7, seed=3, split="test")
+    each = model.posterior_log_prob(x, y)
+    assert each.shape == (2, 4, 7)
+    torch.testing.assert_close(model.log_prob(x, y), each.logsumexp(1) - math.log(4))
+    torch.testing.assert_close(model.energy(x, y), -model.log_prob(x, y))
+    assert model.num_draws == 4
+
+    def first(grid: torch.Tensor) -> torch.Tensor:
+        return model.posterior_log_prob(x[:1].expand(len(grid), -1), grid.float())[1, 2]
+
+    assert abs(integral(first, task.y_space, 0.03) - 1) < 1e-2
+    value, _ = model.gibbs(x).log_partition()
+    assert value.abs().max() < 1e-2
+
+
+def test_draws_are_normalised_each_with_its_own_partition_function():
+    """Draw by draw against a model of that draw alone."""
+    model, alone = short("gibbs_ensemble", CURVES), short("gibbs_maximum_a_posteriori", CURVES)
+    x, y = CURVES.sample(5, seed=3)
+    torch.testing.assert_close(model.posterior_log_prob(x, y)[:, 0], alone.log_prob(x, y), rtol=1e-4, atol=1e-4)
+    alone.module.set_draws(model.module.draws[:, 2:])
+    torch.testing.assert_close(model.posterior_log_prob(x, y)[:, 2], alone.log_prob(x, y), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("method", "prior"),
+    [
+        *(("gibbs_maximum_a_posteriori", prior) for prior in PRIORS),
+        *((method, "horseshoe") for method in list(METHODS)[1:]),
+    ],
+)
+def test_replicates_are_those_trained_alone_whatever_the_prior(method, prior):
+    options = {"rank": 2} if method == "gibbs_variational_bayes" else {}
+    company = short(method, prior=prior, strength=[0.5, 20.0], **options)
+    alone = short(method, seeds=(1,), prior=prior, strength=20.0, **options)
+    assert all(status.ok for status in company.status)
+    torch.testing.assert_close(company.module.draws[1:], alone.module.draws, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(company.module.draws[0], company.module.draws[1])
+    weaker = short(method, seeds=(1,), prior=prior, strength=0.01, **options)
+    assert not torch.allclose(weaker.module.draws, alone.module.draws, rtol=1e-5)
+
+
+def test_a_user_energy_is_mapped_over_draws_as_the_package_s_own_is_merged():
+    own = MLPEnergy((0, 1), 1, 2, Network(hidden=(5,))).double()
+
+    class Plain(nn.Module):
+        def __init__(self, r: int) -> None:
+            super().__init__()
+            self.w0, self.w1 = (nn.Parameter(w.detach()[r].clone()) for w in own.trunk.weights)
+            self.bias0, self.bias1 = (nn.Parameter(b.detach()[r].clone()) for b in own.trunk.biases)
+
+        def forward(self, x, y):
+            hidden = nn.functional.silu(torch.cat([x, y], -1) @ self.w0 + self.bias0)
+            return (hidden @ self.w1 + self.bias1).squeeze(-1)
+
+    spaces = [WeightSpace(own), WeightSpace(Replicated([Plain(0), Plain(1)]))]
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 2, 7, 1, dtype=torch.float64, generator=generator)
+    y = torch.randn(3, 2, 7, 2, dtype=torch.float64, generator=generator)
+    scale = 1 + torch.rand(3, 1, generator=generator, dtype=torch.float64)
+    found = []
+    for space in spaces:
+        weights = {name: torch.stack([s * value for s in scale.flatten()]) for name, value in space.current().items()}
+        found.append(space.at(weights).energy_and_gradient(x, y))
+        torch.testing.assert_close(space.at(weights)(x, y), found[-1][0])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_latent_vectors_start_at_the_weights_and_priors_have_their_densities(name):
+    space = WeightSpace(MLPEnergy((0, 1), 0, 2, Network(hidden=(4,))).double())
+    prior = weight_prior(name, torch.tensor([2.0, 5.0]), base_scale=3.0)
+    latent = LatentSpace(prior, space)
+    start = latent.start()
+    torch.testing.assert_close(latent.weights(start.unsqueeze(0))[0], space.flat(space.current()))
+    given = {site: value.unsqueeze(2) for site, value in latent.sites(start.unsqueeze(0))[0].items()}
+    with pyro.plate("draw", 1, dim=-3), pyro.plate("replicate", 2, dim=-2):
+        trace = pyro.poutine.trace(pyro.poutine.condition(prior.sample, data=given)).get_trace(space)
+    trace.compute_log_prob()
+    total = sum(node["log_prob"] for node in trace.nodes.values() if node["type"] == "sample").flatten()
+    weights = space.current()
+    normal = torch.distributions.Normal(torch.zeros((), dtype=torch.float64), 3.0)
+    for r, strength in enumerate((2.0, 5.0)):
+        free = [n for n in weights if n not in space.matrices or name == "smoothness"]
+        expected = sum(normal.log_prob(weights[n][r]).sum() for n in free)
+        for n in [] if name == "smoothness" else space.matrices:
+            w = weights[n][r]
+            if name == "gaussian":
+                expected = expected + (0.5 * math.log(strength / (2 * math.pi)) - 0.5 * strength * w**2).sum()
+            elif name == "laplace":
+                expected = expected + (math.log(strength / 2) - strength * w.abs()).sum()
+            else:  # raw = ±1, local = |w| · strength
+                local = w.abs() * strength
+                expected = (
+                    expected + (-0.5 - 0.5 * math.log(2 * math.pi) + math.log(2 / math.pi) - (1 + local**2).log()).sum()
+                )
+        if name == "horseshoe":  # the global scale is at its scale, 1 / strength
+            expected = expected + math.log(2 * strength / math.pi) - math.log(2)
+        assert float(total[r]) == pytest.approx(float(expected), rel=1e-9)
+
+
+def test_low_rank_draws_have_the_law_that_the_guide_declares():
+    space = WeightSpace(MLPEnergy((0,), 0, 1, Network(hidden=(2,))).double())
+    latent = LatentSpace(weight_prior("gaussian", 1.0, 1.0), space)
+    guide = NormalGuide(latent, latent.start(), scale=0.3, rank=2)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        guide.factor.copy_(torch.randn(guide.factor.shape, generator=generator, dtype=torch.float64))
+    draws = guide.at(torch.randn(40_000, 1, guide.noise_size, generator=generator, dtype=torch.float64))[:, 0]
+    law = guide.law()
+    torch.testing.assert_close(draws.T.cov(), law.covariance_matrix[0, 0].detach(), rtol=0.1, atol=0.05)
+    torch.testing.assert_close(draws.mean(0), guide.loc[0].detach(), rtol=0, atol=0.05)
+    with pytest.raises(ValueError, match="rank"):
+        NormalGuide(latent, latent.start(), 0.1, rank=latent.size + 1)
+
+
+@pytest.mark.slow
+def test_chains_are_on_record_and_in_the_table(tmp_path):
+    model = short("gibbs_stochastic_gradient_langevin")
+    found = model.posterior_diagnostics()
+    assert found.r_hat.shape == found.ess.shape == (2, 16)
+    assert found.divergences.isnan().all()
+    path = tmp_path / "model.safetensors"
+    model.save(path)
+    again = evp.load_model(path).posterior_diagnostics()
+    assert torch.equal(again.r_hat, found.r_hat)
+    assert torch.equal(again.ess, found.ess)
+    small = Evaluation(test_examples=8, inputs=1, starts=2, samples=2, max_steps=2)
+    table = evp.evaluate(model, CIRCLE, small)
+    values = table.set_index("metric")["value"]
+    assert values["posterior_r_hat_max"].tolist() == pytest.approx(found.r_hat.amax(1).tolist())
+    assert values["posterior_ess_min"].tolist() == pytest.approx(found.ess.amin(1).tolist())
+    note = table.attrs["notes"]["posterior_r_hat_max"]
+    assert "above 1.01 (replicate 0)" in note
+    assert "below 400 (replicate 1)" in note
+    none = evp.evaluate(short("gibbs_maximum_a_posteriori"), CIRCLE, small)
+    assert "no chains" in none.attrs["notes"]["posterior_ess_min"]
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        ("gibbs_maximum_a_posteriori", {"strength": -1.0}, "strength"),
+        ("gibbs_maximum_a_posteriori", {"strength": 0.0}, "strength"),
+        ("gibbs_maximum_a_posteriori", {"strength": float("nan")}, "strength"),
+        ("gibbs_maximum_a_posteriori", {"prior": "cauchy"}, "prior"),
+        ("gibbs_variational_bayes", {"base_scale": None}, "base_scale"),
+        ("gibbs_variational_bayes", {"rank": 10_000}, "rank"),
+        ("gibbs_ensemble", {"members": 0}, "members"),
+        ("gibbs_stochastic_gradient_langevin", {"burn_in": 1.0}, "burn_in"),
+        ("gibbs_stochastic_gradient_langevin", {"chains": 1}, "chains"),
+        ("gibbs_stochastic_gradient_langevin", {"draws": 50}, "budget"),
+        ("gibbs_nuts", {"max_weights": 10, "draws": 4}, "max_weights = 10"),
+    ],
+)
+def test_bad_options_are_named(method, options, message):
+    METHODS.setdefault("gibbs_nuts", {})
+    with pytest.raises(ValueError, match=message) as caught:
+        short(method, seeds=(0,), **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_priors_are_named():
+    for call, message in (
+        (lambda: weight_prior("gausian", 1.0), "did you mean 'gaussian'"),
+        (lambda: weight_prior("gaussian", -1.0), "strength"),
+        (lambda: weight_prior("gaussian", torch.tensor([1.0, math.inf])), "strength"),
+        (lambda: weight_prior("laplace", 1.0, base_scale=0.0), "base_scale"),
+        (lambda: weight_prior("horseshoe", 1.0).twin_weight(10), "twin"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_an_energy_without_weight_matrices_is_refused():
+    class Constant(nn.Module):
+        def __init__(self, task: Task) -> None:
+            super().__init__()
+            self.level = nn.Parameter(torch.tensor(0.5))
+
+        def forward(self, x, y):
+            return self.level * y.square().sum(-1)
+
+    with pytest.raises(ValueError, match="weight matrices"):
+        evp.fit("gibbs_maximum_a_posteriori", CIRCLE, energy=Constant, budget=BUDGET)
+
+
+class Broken(type(CIRCLE)):
+    """Training data with a value that is no number."""
+
+    def _draw(self, n, rng, split):
+        x, y, z = super()._draw(n, rng, split)
+        y[3, 0] = np.nan
+        return x, y, z
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_nuts_says_that_data_are_not_finite():
+    model = evp.fit("gibbs_nuts", Broken(thickness=0.1), [0], network=NETWORK, budget=BUDGET, draws=4)
+    assert not model.status[0].ok
+    assert "not finite" in model.status[0].reason
