@@ -158,7 +158,9 @@ def compare_models(
         said += [f"{name}: {line}" for line in own]
     if len(found) < 2:
         raise invalid("models", list(models), f"two at least with finite log-densities ({'; '.join(said)})")
-    table = az.compare(_on_one_scale(found), ic="loo", scale="log")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        table = az.compare(_on_one_scale(found), ic="loo", scale="log")
     table = table.rename(columns={"elpd_loo": "elpd"}).drop(columns=["warning", "scale"])
     for column in ("estimate", "draws", "pareto_k"):
         table[column] = [rows[name][column] for name in table.index]
