@@ -68,7 +68,7 @@ class FlowLayer(nn.Module, ABC):
 class CouplingLayer(FlowLayer):
     """The upper half of the coordinates moved given the lower half and x, then all coordinates in reverse order.
 
-    Affine: RealNVP, Dinh, Sohl-Dickstein and Bengio 2017, eq. 7-8. Spline: Durkan et al. 2019, section 3.1, with the
+    Affine: RealNVP, Dinh, Sohl-Dickstein and Bengio 2017, section 3.2. Spline: Durkan et al. 2019, section 3, with the
     rational linear splines of Dolatabadi et al. 2020.
     """
 
@@ -101,8 +101,8 @@ class AutoregressiveLayer(FlowLayer):
     """Every coordinate moved given those before it and x; the order turns round from layer to layer.
 
     Data to noise is the direction of one pass, so that densities are cheap and samples take one pass a coordinate.
-    Affine: the masked autoregressive flow of Papamakarios, Pavlakou and Murray 2017, eq. 4. Spline: Durkan et al. 2019,
-    section 3.1.
+    Affine: the masked autoregressive flow of Papamakarios, Pavlakou and Murray 2017, section 3. Spline: Durkan et al. 2019,
+    section 3.
     """
 
     def __init__(

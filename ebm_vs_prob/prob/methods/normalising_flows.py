@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated, Any, ClassVar, cast
 
 import pyro
@@ -33,9 +34,9 @@ class FlowOptions(SmoothingOptions):
 class NormalisingFlow(SmoothingMethod):
     """What the flows share: training by maximum likelihood in Pyro.
 
-    With `sigma` > 0 the data are blurred by N(0, (sigma · scale)² I): the spread version (Zhang et al. 2020), whose
-    likelihood stays bounded on data without thickness. Recorded in training: `gradient_norm`, that of the mean negative
-    log-likelihood in all parameters.
+    With `sigma` > 0 the data are blurred by N(0, (sigma · scale)² I): the spread version (Zhang, Hayes, Bird,
+    Habib and Barber 2020, *Spread divergence*), whose likelihood is bounded on data without thickness.
+    Recorded in training: `gradient_norm`, that of the mean negative log-likelihood in all parameters.
     """
 
     family = "prob"
@@ -44,9 +45,9 @@ class NormalisingFlow(SmoothingMethod):
     Options: ClassVar[type[MethodOptions]] = FlowOptions
 
     @classmethod
+    @abstractmethod
     def layer(cls, setting: Setting, seeds: list[int], place: int) -> FlowLayer:
         """The layer at a place, counted from the noise, with its own seed for each replicate."""
-        raise NotImplementedError
 
     @classmethod
     def build(cls, setting: Setting) -> FlowModel:
@@ -76,9 +77,9 @@ class NormalisingFlow(SmoothingMethod):
 
 @METHODS.register
 class AutoregressiveFlow(NormalisingFlow):
-    """Layers in which every coordinate moves given those before it (Papamakarios, Pavlakou and Murray 2017, eq. 4).
+    """Layers in which every coordinate moves given those before it (Papamakarios, Pavlakou and Murray 2017, section 3).
 
-    By splines: Durkan, Bekasov, Murray and Papamakarios 2019, section 3.1.
+    By splines: Durkan, Bekasov, Murray and Papamakarios 2019, section 3.
     """
 
     name = "autoregressive_flow"
@@ -91,9 +92,9 @@ class AutoregressiveFlow(NormalisingFlow):
 
 @METHODS.register
 class CouplingFlow(NormalisingFlow):
-    """Layers in which half of the coordinates move given the others (Dinh, Sohl-Dickstein and Bengio 2017, eq. 7-8).
+    """Layers in which half of the coordinates move given the others (Dinh, Sohl-Dickstein and Bengio 2017, section 3.2).
 
-    By splines: Durkan, Bekasov, Murray and Papamakarios 2019, section 3.1. In one dimension there is nothing to couple:
+    By splines: Durkan, Bekasov, Murray and Papamakarios 2019, section 3. In one dimension there is nothing to couple:
     its layers are those of `autoregressive_flow`, given x alone.
     """
 
