@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pyro
 import pyro.distributions as dist
@@ -202,27 +202,3 @@ def weight_prior(name: str, strength: torch.Tensor | float, base_scale: float | 
     if name not in PRIORS:
         raise unknown("prior", name, PRIORS)
     return PRIORS[name](strength, base_scale)
-
-
-#: Priors of a thickness sigma > 0 by name, each of a scale in the unit of sigma.
-THICKNESS_PRIORS: dict[str, Any] = {
-    "half_normal": lambda scale: dist.HalfNormal(scale),
-    "log_normal": lambda scale: dist.LogNormal(scale.log(), torch.ones_like(scale)),
-}
-
-
-def thickness_log_prior(name: str, scale: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-    """ln p(sigma) of a learned thickness, (R,): half-normal of that scale, or log-normal of that median and ln-width 1.
-
-    The half-normal leaves 0 as likely as its scale; the log-normal keeps sigma off 0, where a likelihood is unbounded.
-
-    Args:
-        scale: (R,), > 0, in the unit of sigma. sigma: (R,).
-
-    Raises:
-        UnknownName: no such prior.
-    """
-    if name not in THICKNESS_PRIORS:
-        raise unknown("thickness prior", name, THICKNESS_PRIORS)
-    density: torch.Tensor = THICKNESS_PRIORS[name](scale.to(sigma)).log_prob(sigma)
-    return density

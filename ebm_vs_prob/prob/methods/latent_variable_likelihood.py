@@ -17,9 +17,10 @@ from ...registry import METHODS
 from ...seeding import torch_generator
 from ...training import Batch, Traces, train
 from ..latent import LatentVariableEnergy
+from ..thickness_priors import ThicknessPriorOptions
 
 
-class LatentVariableLikelihoodOptions(MethodOptions):
+class LatentVariableLikelihoodOptions(ThicknessPriorOptions):
     decoder: Annotated[
         DecoderName,
         Field(

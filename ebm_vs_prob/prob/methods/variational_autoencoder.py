@@ -22,6 +22,7 @@ from ..autoencoder import LEAST_NODES, MAX_QUADRATURE_LATENT_DIM, VariationalAut
 from ..guides import GuideName, amortised_guide
 from ..noise import SuppliedNoise
 from ..objectives import ReplicatedELBO, ReplicatedIWAE, ReplicatedRenyi
+from ..thickness_priors import ThicknessPriorOptions
 from ..trust import warns
 
 #: Values of z an axis that quadrature takes by default, by latent dimension.
@@ -32,7 +33,7 @@ CHECKED = 16
 DECODED = 512
 
 
-class VariationalAutoencoderOptions(SmoothingOptions):
+class VariationalAutoencoderOptions(SmoothingOptions, ThicknessPriorOptions):
     latent_dim: Annotated[int, Field(ge=1, le=64, description="dimension of z")] = 1
     decoder: Annotated[
         Literal["mlp", "linear"],
