@@ -101,8 +101,8 @@ class AutoregressiveLayer(FlowLayer):
     """Every coordinate moved given those before it and x; the order turns round from layer to layer.
 
     Data to noise is the direction of one pass, so that densities are cheap and samples take one pass a coordinate.
-    Affine: the masked autoregressive flow of Papamakarios, Pavlakou and Murray 2017, section 3. Spline: Durkan et al. 2019,
-    section 3.
+    Affine: the masked autoregressive flow of Papamakarios, Pavlakou and Murray 2017, section 3. Spline: Durkan et al.
+    2019, section 3.
     """
 
     def __init__(

@@ -77,9 +77,10 @@ class NormalisingFlow(SmoothingMethod):
 
 @METHODS.register
 class AutoregressiveFlow(NormalisingFlow):
-    """Layers in which every coordinate moves given those before it (Papamakarios, Pavlakou and Murray 2017, section 3).
+    """Layers in which every coordinate moves given those before it, and x where there is one.
 
-    By splines: Durkan, Bekasov, Murray and Papamakarios 2019, section 3.
+    Affine: Papamakarios, Pavlakou and Murray 2017, section 3; by splines: Durkan, Bekasov, Murray and Papamakarios
+    2019, section 3.
     """
 
     name = "autoregressive_flow"
@@ -92,10 +93,11 @@ class AutoregressiveFlow(NormalisingFlow):
 
 @METHODS.register
 class CouplingFlow(NormalisingFlow):
-    """Layers in which half of the coordinates move given the others (Dinh, Sohl-Dickstein and Bengio 2017, section 3.2).
+    """Layers in which half of the coordinates move given the other half, and x where there is one.
 
-    By splines: Durkan, Bekasov, Murray and Papamakarios 2019, section 3. In one dimension there is nothing to couple:
-    its layers are those of `autoregressive_flow`, given x alone.
+    Affine, RealNVP: Dinh, Sohl-Dickstein and Bengio 2017, section 3.2; by splines: Durkan, Bekasov, Murray and
+    Papamakarios 2019, section 3. In one dimension there is nothing to couple: its layers are those of
+    `autoregressive_flow`, given x alone.
     """
 
     name = "coupling_flow"
