@@ -306,3 +306,13 @@ def test_any_names_numbers_and_seeds_make_a_table(name, examples, seed):
     assert set(found.table.index) == set(models)
     assert found.table["rank"].tolist() == [0, 1]
     assert found.table["elpd"].is_monotonic_decreasing
+
+
+def test_the_page_on_baselines_runs():
+    from test_documents import ROOT, execute
+
+    found = execute((ROOT / "docs" / "baselines.md").read_text(encoding="utf-8"), "baselines.md")
+    assert torch.equal(found["rest"][..., [0, 3]], found["y"][None, :, [0, 3]])
+    graph = found["field"].graph(found["x"])
+    assert found["evidence"] == pytest.approx(-float(graph.free_energy(1.0).sum()), rel=1e-5)
+    assert found["steps"].warnings(*found["circle"].sample(3)) == ()

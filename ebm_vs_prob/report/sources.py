@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .baseline_sources import BASELINE_METHODS, LOAIZA_GANEM
 from .posterior_sources import POSTERIOR_METHODS, Entry
 
 ALWAYS: tuple[Entry, ...] = (
@@ -233,6 +234,7 @@ METHODS: dict[str, tuple[Entry, ...]] = {
             "institution": "Neural Computing Research Group, Aston University", "number": "NCRG/94/004", "year": "1994",
         }),
     ),
+    **BASELINE_METHODS,
     **POSTERIOR_METHODS,
     "gibbs_maximum_likelihood": (_GUSTAFSSON,),
     "importance_sampled_likelihood": (_GUSTAFSSON,),
@@ -271,13 +273,7 @@ _PRACTICUM: Entry = ("misc", "canziani2020practicum", {
 TASKS: dict[str, tuple[Entry, ...]] = {
     "ellipse": (_PRACTICUM,),
     "horn": (_PRACTICUM,),
-    "circle": (
-        ("article", "loaizaganem2022diagnosing", {
-            "author": "Loaiza-Ganem, Gabriel and Ross, Brendan Leigh and Cresswell, Jesse C. and Caterini, Anthony L.",
-            "title": "Diagnosing and Fixing Manifold Overfitting in Deep Generative Models",
-            "journal": "Transactions on Machine Learning Research", "year": "2022",
-        }),
-    ),
+    "circle": (LOAIZA_GANEM,),
     "gustafsson_1d": (_GUSTAFSSON,),
     "labelled_chain": (
         ("article", "rabiner1989tutorial", {
