@@ -162,6 +162,14 @@ def test_an_expanded_density_is_the_same_density() -> None:
     assert wide._root is base
 
 
+def test_a_box_may_be_given_as_a_space() -> None:
+    one = GibbsBoltzmann(quadratic, y_dim=2, x=torch.zeros(1), bounds=(-4.0, 5.0))
+    other = GibbsBoltzmann(quadratic, x=torch.zeros(1), space=Box((-4.0, 5.0), 2))
+    assert (other.event_shape, other.bounds) == ((2,), (-4.0, 5.0))
+    assert torch.equal(other.log_partition()[0], one.log_partition()[0])
+    assert not other.has_enumerate_support
+
+
 def test_outside_the_box_there_is_no_mass() -> None:
     density = GibbsBoltzmann(quadratic, x=torch.zeros(1), bounds=(0.0, 2.0), validate_args=True)
     mass = stats.norm.cdf(2) - 0.5

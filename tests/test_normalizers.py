@@ -12,7 +12,7 @@ from scipy.integrate import dblquad, quad, tplquad
 
 from ebm_vs_prob import GibbsBoltzmann
 from ebm_vs_prob.energies import MLPEnergy, Network
-from ebm_vs_prob.errors import UnknownName
+from ebm_vs_prob.errors import NormalizerWarning, UnknownName
 from ebm_vs_prob.prob.cells import CellRule
 from ebm_vs_prob.prob.normalizers import ImportanceSampling, Quadrature, pareto_k
 from ebm_vs_prob.seeding import torch_generator
@@ -259,6 +259,14 @@ def test_importance_weights_outside_the_box_count_for_nothing() -> None:
     assert float(density.log_partition()[0]) == pytest.approx(math.log(math.sqrt(math.pi / 2)), abs=0.01)
 
 
+def test_draws_that_are_not_numbers_are_not_passed_over() -> None:
+    samples = torch.tensor([[0.0], [math.nan], [1.0]], dtype=torch.float64)
+    sampling = ImportanceSampling(samples=samples, log_density=torch.zeros(3, dtype=torch.float64))
+    with pytest.warns(NormalizerWarning, match="not finite"):
+        value, _ = GibbsBoltzmann(lambda x, y: 0.5 * y[..., 0] ** 2, normalizer=sampling).log_partition()
+    assert bool(value.isnan())
+
+
 def test_given_proposals_are_per_element_of_the_batch() -> None:
     generator = torch_generator(1, "test")
     middle = torch.tensor([[-2.0], [3.0]], dtype=torch.float64)
@@ -298,6 +306,10 @@ def test_bad_normalisers_are_named() -> None:
         ImportanceSampling(samples=torch.zeros(3, 1), log_density=torch.zeros(4))
     with pytest.raises(ValueError, match="proposal = "):
         ImportanceSampling(gaussian_proposal(1, 1), samples=torch.zeros(3, 1), log_density=torch.zeros(3))
+    with pytest.raises(ValueError, match=r"proposal\.event_shape = \(\) "):
+        GibbsBoltzmann(energy, normalizer=ImportanceSampling(torch.distributions.Normal(0.0, 1.0))).log_partition()
+    with pytest.raises(ValueError, match=r"proposal\.event_shape = \(3,\) "):
+        GibbsBoltzmann(energy, y_dim=2, normalizer=ImportanceSampling(gaussian_proposal(1.0, 3))).log_partition()
     wrong = ImportanceSampling(samples=torch.zeros(5, 3, 1), log_density=torch.zeros(5, 3))
     with pytest.raises(ValueError, match=r"samples\.shape"):
         GibbsBoltzmann(energy, x=torch.zeros(2, 1), normalizer=wrong).log_partition()

@@ -161,7 +161,7 @@ class GibbsBoltzmann(TorchDistribution):
             result = value.to(root.x.dtype), error.detach().to(root.x.dtype)
             root._log_z = result[0].detach(), result[1]
         training = result[0].requires_grad and getattr(root.normalizer, "fixed", False)
-        if warns() and not training and not root._warned:
+        if not training and not root._warned and warns():
             root._warned = True
             for line in root.warnings():
                 warnings.warn(line, NormalizerWarning, stacklevel=stacklevel)

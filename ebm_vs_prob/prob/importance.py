@@ -91,15 +91,20 @@ def drawn(proposal: Any, count: int, seed: int, target: Target) -> tuple[torch.T
     """`count` draws (*batch, M, *event) of a proposal, uniform on the space where it is None, and their log-density.
 
     The same whatever the batch of the target, and without touching the global generator.
+
+    Raises:
+        ValueError: a proposal of another event shape.
     """
     if proposal is None:
         proposal = uniform_on(target)
+    event = tuple(target.space.event_shape)
+    if tuple(getattr(proposal, "event_shape", event)) != event:
+        raise invalid("proposal.event_shape", tuple(proposal.event_shape), f"{event}, that of the answers")
     devices = [target.device] if target.device.type == "cuda" else []
     with torch.no_grad(), torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         points = proposal.sample(torch.Size((count,)))
-        axis = -1 - len(target.space.event_shape)
-        return points.movedim(0, axis), proposal.log_prob(points).movedim(0, -1)
+        return points.movedim(0, -1 - len(event)), proposal.log_prob(points).movedim(0, -1)
 
 
 def uniform_on(target: Target) -> torch.distributions.Distribution:
@@ -126,9 +131,10 @@ class ImportancePartition:
         self._last: torch.Tensor | None = None
 
     def log_weights(self) -> torch.Tensor:
-        """(*batch, M) logarithms of the importance weights; -inf outside the space."""
+        """(*batch, M) logarithms of the importance weights; -inf outside the space, NaN where a draw is."""
         log_weights = self.target.log_density(self.rows) - self.log_density
-        log_weights = log_weights.masked_fill(~self.target.inside(self.rows), -math.inf)
+        outside = ~self.target.inside(self.rows) & ~self.rows.isnan().any(-1)
+        log_weights = log_weights.masked_fill(outside, -math.inf)
         self._last = log_weights.detach()
         return log_weights
 
