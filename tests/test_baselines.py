@@ -321,8 +321,8 @@ def test_a_grid_coarser_than_sigma_warns_and_a_fine_one_does_not():
     x, y = task.sample(5, split="test")
     budget = evp.Budget(steps=200, examples=300)
     coarse, fine = (evp.fit("two_step", task, nodes=nodes, budget=budget) for nodes in (8, 2048))
-    assert fine.warnings(x, y) == ()
-    (line,) = coarse.warnings(x, y)
+    assert fine.log_prob_warnings(x, y) == ()
+    (line,) = coarse.log_prob_warnings(x, y)
     assert "grid of codes coarser than sigma" in line
     with pytest.warns(evp.NormalizerWarning, match="coarser than sigma"):
         coarse.log_prob(x, y)

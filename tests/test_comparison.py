@@ -315,4 +315,4 @@ def test_the_page_on_baselines_runs():
     assert torch.equal(found["rest"][..., [0, 3]], found["y"][None, :, [0, 3]])
     graph = found["field"].graph(found["x"])
     assert found["evidence"] == pytest.approx(-float(graph.free_energy(1.0).sum()), rel=1e-5)
-    assert found["steps"].warnings(*found["circle"].sample(3)) == ()
+    assert found["steps"].log_prob_warnings(*found["circle"].sample(3)) == ()

@@ -491,6 +491,9 @@ def test_landscapes_are_the_models_energy_on_the_grid():
         expected = -task.reference.log_prob(y[:, :0], y)
         assert row["energy"][30, 110] == pytest.approx(expected.item(), rel=1e-5)
         assert row["data_y"].shape == (SMALL.test_examples, 2)
+        data = torch.from_numpy(row["data_y"])
+        known = task.reference.log_prob(data[:, :0], data)
+        assert row["data_log_likelihood"] == pytest.approx(known.numpy(), abs=1e-4)
         assert row["answers_x"].shape == (SMALL.inputs * SMALL.starts, 0)
         assert row["samples_y"].shape == (SMALL.samples, 2)
 

@@ -178,6 +178,7 @@ def test_samples_and_loss_survive_as_inference_data(tmp_path):
         "samples_y": rng.normal(size=(5, 2)),
         "data_x": rng.normal(size=(7, 1)),
         "data_y": rng.normal(size=(7, 2)),
+        "data_log_likelihood": rng.normal(size=7),
     }
     loss = rng.normal(size=9)
     path = tmp_path / "x.nc"
@@ -188,4 +189,5 @@ def test_samples_and_loss_survive_as_inference_data(tmp_path):
     assert "x" not in read.posterior_predictive
     np.testing.assert_array_equal(read.observed_data["x"].values, arrays["data_x"])
     np.testing.assert_array_equal(read.sample_stats["loss"].values, loss[None])
+    np.testing.assert_array_equal(read.log_likelihood["y"].values, arrays["data_log_likelihood"][None, None])
     assert read.attrs["trial"] == KEY

@@ -46,7 +46,7 @@ def scored_draws(model: Model, x: torch.Tensor, y: torch.Tensor, replicate: int 
         warnings.simplefilter("always", NormalizerWarning)
         each = _each_draw(model, x, y)[members]
     said += list(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, NormalizerWarning)))
-    said += _chain_warnings(model, members)
+    said += chain_warnings(model, members)
     owners = tuple(r for r in members for _ in range(each.shape[1]))
     return DrawScores(each.flatten(0, 1).double().cpu(), owners, tuple(said))
 
@@ -63,7 +63,7 @@ def _each_draw(model: Model, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return model.log_prob(x, y).unsqueeze(1)
 
 
-def _chain_warnings(model: Model, members: list[int]) -> list[str]:
+def chain_warnings(model: Model, members: list[int]) -> list[str]:
     """R-hat, effective sample size and divergences of the chains behind a posterior's draws, where they are bad."""
     ask = getattr(model, "posterior_diagnostics", None)
     found = ask() if ask is not None else None

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 def to_netcdf(arrays: Mapping[str, np.ndarray], loss: np.ndarray, attributes: Mapping[str, str]) -> bytes:
     """A trial's samples and diagnostics as the bytes of a netCDF 4 file in ArviZ's layout.
 
-    Groups: `posterior_predictive` (`y`, one chain, with the `x` each draw was made at), `observed_data` (test `x`, `y`)
-    and `sample_stats` (`loss`, one draw a training step).
+    Groups: `posterior_predictive` (`y`, one chain, with the `x` each draw was made at), `observed_data` (test `x`,
+    `y`), `log_likelihood` (`y`, of the observed data, one draw, nats) and `sample_stats` (`loss`, one draw a training
+    step).
 
     Args:
-        arrays: `samples_x` (m, dx), `samples_y` (m, dy), `data_x` (n, dx), `data_y` (n, dy); what is absent is left
-            out.
+        arrays: `samples_x` (m, dx), `samples_y` (m, dy), `data_x` (n, dx), `data_y` (n, dy), `data_log_likelihood`
+            (n,); what is absent is left out.
         loss: (steps,) the training loss.
         attributes: what is written into the file's attributes, such as trial key and method.
     """
@@ -36,10 +37,12 @@ def to_netcdf(arrays: Mapping[str, np.ndarray], loss: np.ndarray, attributes: Ma
             if value is not None and value.shape[-1] > 0
         }
 
+    known = arrays.get("data_log_likelihood")
     groups = {
         "posterior_predictive": variables("samples", ("chain", "draw")),
         "sample_stats": {"loss": (("chain", "draw"), loss[np.newaxis])} if loss.size else {},
         "observed_data": variables("data", ("example",)),
+        "log_likelihood": {} if known is None else {"y": (("chain", "draw", "example"), known[np.newaxis, np.newaxis])},
     }
     datasets: dict[str, Any] = {name: xr.Dataset(group) for name, group in groups.items() if group}
     container = az.InferenceData(attrs=dict(attributes), **datasets)

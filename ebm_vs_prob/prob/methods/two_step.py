@@ -21,6 +21,7 @@ from ...spaces import Box
 from ...tasks.base import Task
 from ...training import Batch, train, training_data
 from ..kernel_density import leave_one_out_bandwidths
+from ..trust import warns
 from ..two_step import TwoStepEnergy
 
 #: The grid of codes reaches so many bandwidths beyond the outermost one.
@@ -59,10 +60,11 @@ class TwoStepModel(DensityModel):
         """ln p(y | x) in nats, (R, n).
 
         Warns:
-            NormalizerWarning: the grid of codes is too coarse; `warnings(x, y)` says where.
+            NormalizerWarning: the grid of codes is too coarse; `log_prob_warnings(x, y)` says where.
         """
-        for line in self.warnings(x, y):
-            warnings.warn(line, NormalizerWarning, stacklevel=2)
+        if warns():
+            for line in self.log_prob_warnings(x, y):
+                warnings.warn(line, NormalizerWarning, stacklevel=2)
         return -self.energy(x, y)
 
     def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
@@ -89,7 +91,7 @@ class TwoStepModel(DensityModel):
     def sampling_kernel(self) -> str:
         return "ancestral"
 
-    def warnings(self, x: torch.Tensor, y: torch.Tensor) -> tuple[str, ...]:
+    def log_prob_warnings(self, x: torch.Tensor, y: torch.Tensor) -> tuple[str, ...]:
         """Why the density is not that of the integral over codes at the first 16 pairs, a line a replicate; empty if
         nothing speaks against it. A replicate whose training failed is passed over."""
         x, _ = self._paired(x, y)
