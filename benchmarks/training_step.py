@@ -1,4 +1,4 @@
-"""Training and sampler steps a second: replicates together against one model after another, torchebm and plain Pyro.
+"""Training and sampler steps a second: replicates together against one model after another, torchebm, Pyro and NumPyro.
 
     python -m benchmarks.training_step --out benchmarks/training_step.json
 
@@ -55,7 +55,7 @@ def sections(parts: list[Part], compiled: bool) -> list[Section]:
         if Part.samplers in parts:
             built += samplers.sections(Workload(hidden), (1, 8))
     if Part.variational_autoencoder in parts:
-        built.append(variational_autoencoder.section((16, 32)))
+        built.append(variational_autoencoder.section((16, 32), compiled))
     return built
 
 
@@ -104,7 +104,7 @@ def main(
     compiled: Annotated[
         bool,
         typer.Option(
-            "--compile", help="add score-matching arms whose loss torch.compile compiles; needs a C++ compiler"
+            "--compile", help="add arms whose loss torch.compile compiles (score matching, vae); needs a C++ compiler"
         ),
     ] = False,
     out: Annotated[Path | None, typer.Option(help="write every figure as JSON here")] = None,
@@ -137,7 +137,7 @@ def main(
             "benchmark": "training_step",
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "provenance": provenance("cpu"),
-            "peers": {name: metadata.version(name) for name in ("torchebm", "pyro-ppl")},
+            "peers": {name: metadata.version(name) for name in ("torchebm", "pyro-ppl", "numpyro", "jax")},
             "platform": platform.platform(),
             "load_average_before": load,
             "processor_share": share,

@@ -1,11 +1,11 @@
-"""A variational autoencoder in Pyro: R in a replicate plate against a plain SVI loop, one model at a time."""
+"""Steps of variational inference: the package's `vae` against a plain Pyro loop and NumPyro's compiled scan."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
@@ -15,131 +15,18 @@ from torch import nn
 
 from ebm_vs_prob.budget import Budget
 from ebm_vs_prob.energies import Network, ReplicatedMLP
-from ebm_vs_prob.method import Method, MethodOptions, Setting
-from ebm_vs_prob.model import Model, Training
-from ebm_vs_prob.options import OptionBatch
+from ebm_vs_prob.fitting import fit
 from ebm_vs_prob.prob.noise import SuppliedNoise
 from ebm_vs_prob.prob.objectives import ReplicatedELBO
-from ebm_vs_prob.tasks import get_task
-from ebm_vs_prob.tasks.base import Task
-from ebm_vs_prob.training import Batch, Noise, train
 
+from . import numpyro_peer
 from .timing import Arm, Section
+from .workload import LEARNING_RATE, Workload, package
 
-LEARNING_RATE = 1e-3
+LATENT_DIM, Y_DIM, SIGMA = 2, 2, 0.1
+OPTIONS: dict[str, Any] = {"latent_dim": LATENT_DIM, "initial_sigma": SIGMA}
 ALONE, SVI_LOOP = "one after another", "Pyro SVI loop"
-
-
-@dataclass(frozen=True)
-class Workload:
-    """p(z) = N(0, I), p(y | z) = N(f(z), s² I), q(z | y) = N(m(y), diag v(y)); f and (m, v) are SiLU networks."""
-
-    hidden: tuple[int, int] = (32, 32)
-    latent_dim: int = 2
-    y_dim: int = 2
-    observation_scale: float = 0.1
-    batch_size: int = 64
-    examples: int = 1000
-
-    @property
-    def encoder_sizes(self) -> tuple[int, ...]:
-        return (self.y_dim, *self.hidden, 2 * self.latent_dim)
-
-    @property
-    def decoder_sizes(self) -> tuple[int, ...]:
-        return (self.latent_dim, *self.hidden, self.y_dim)
-
-    @property
-    def task(self) -> Task:
-        return get_task("circle", thickness=self.observation_scale)
-
-    def setting(self, replicates: int, steps: int) -> Setting:
-        seeds = tuple(range(replicates))
-        return Setting(
-            tasks=(self.task,) * replicates,
-            seeds=seeds,
-            options=OptionBatch.from_given(MethodOptions, {"learning_rate": LEARNING_RATE}, replicates, "VAE"),
-            network=Network(hidden=self.hidden),
-            budget=Budget(steps=steps, batch_size=self.batch_size, examples=self.examples),
-            dtype=torch.float32,
-            device="cpu",
-            compile=False,
-        )
-
-
-WORKLOAD = Workload()
-
-
-class ReplicatedVAE(nn.Module):
-    """R autoencoders with stacked weights; model and guide live in a replicate plate around the data plate."""
-
-    def __init__(self, workload: Workload, seeds: Sequence[int]) -> None:
-        super().__init__()
-        self.workload = workload
-        self.num_replicates = len(seeds)
-        self.encoder = ReplicatedMLP(seeds, workload.encoder_sizes)
-        self.decoder = ReplicatedMLP(seeds, workload.decoder_sizes)
-
-    @property
-    def multiply_adds(self) -> float:
-        return self.encoder.multiply_adds + self.decoder.multiply_adds
-
-    def plates(self, y: torch.Tensor) -> tuple[pyro.plate, pyro.plate]:
-        return pyro.plate("replicate", y.shape[0], dim=-2), pyro.plate("data", y.shape[1], dim=-1)
-
-    def model(self, y: torch.Tensor) -> None:
-        replicate, data = self.plates(y)
-        with replicate, data:
-            zero = y.new_zeros(*y.shape[:-1], self.workload.latent_dim)
-            z = pyro.sample("z", dist.Normal(zero, 1.0, validate_args=False).to_event(1))
-            loc = self.decoder(z)
-            pyro.sample("y", dist.Normal(loc, self.workload.observation_scale, validate_args=False).to_event(1), obs=y)
-
-    def guide(self, y: torch.Tensor) -> None:
-        replicate, data = self.plates(y)
-        with replicate, data:
-            loc, log_scale = self.encoder(y).chunk(2, dim=-1)
-            pyro.sample("z", dist.Normal(loc, log_scale.exp(), validate_args=False).to_event(1))
-
-
-class VariationalAutoencoder(Method):
-    """The negative ELBO of every replicate, with noise supplied from outside, by the package's own training loop."""
-
-    name = "variational_autoencoder"
-    family = "prob"
-    principle = "likelihood"
-    normalised = True
-    summary = "variational autoencoder by the ELBO (Kingma and Welling 2014)"
-
-    @classmethod
-    def energy_evaluations(cls, options: Any) -> float:
-        return 3.0
-
-    @classmethod
-    def build(cls, setting: Setting) -> Model:
-        return Model(cls, setting, ReplicatedVAE(WORKLOAD, setting.seeds))
-
-    @classmethod
-    def train(cls, model: Model) -> Training:
-        vae: Any = model.module
-        elbo, workload = ReplicatedELBO(), vae.workload
-
-        def loss(batch: Batch) -> torch.Tensor:
-            with SuppliedNoise(batch.noise):
-                return elbo.replicate_losses(vae.model, vae.guide, batch.y) / workload.batch_size
-
-        return train(model, loss, {"z": Noise("normal", (workload.batch_size, workload.latent_dim))})
-
-
-def replicated(replicates: int) -> Callable[[int], object]:
-    """The package's training loop on Pyro's ELBO, one number a replicate."""
-    model = VariationalAutoencoder.build(WORKLOAD.setting(replicates, 1))
-
-    def run(steps: int) -> object:
-        model.setting = WORKLOAD.setting(replicates, steps)
-        return VariationalAutoencoder.train(model)
-
-    return run
+WORKLOAD = Workload((32, 32))
 
 
 class PlainVAE(nn.Module):
@@ -147,19 +34,19 @@ class PlainVAE(nn.Module):
 
     def __init__(self, workload: Workload) -> None:
         super().__init__()
-        self.workload = workload
-        self.encoder = _perceptron(workload.encoder_sizes)
-        self.decoder = _perceptron(workload.decoder_sizes)
+        self.encoder = _perceptron((Y_DIM, *workload.hidden, 2 * LATENT_DIM))
+        self.decoder = _perceptron((LATENT_DIM, *workload.hidden, Y_DIM))
+        self.log_sigma = nn.Parameter(torch.tensor(SIGMA).log())
 
     def model(self, y: torch.Tensor) -> None:
-        pyro.module("decoder", self.decoder)
+        pyro.module("vae", self)
         with pyro.plate("data", y.shape[0]):
-            zero = y.new_zeros(y.shape[0], self.workload.latent_dim)
+            zero = y.new_zeros(y.shape[0], LATENT_DIM)
             z = pyro.sample("z", dist.Normal(zero, torch.ones_like(zero)).to_event(1))
-            pyro.sample("y", dist.Normal(self.decoder(z), self.workload.observation_scale).to_event(1), obs=y)
+            pyro.sample("y", dist.Normal(self.decoder(z), self.log_sigma.exp()).to_event(1), obs=y)
 
     def guide(self, y: torch.Tensor) -> None:
-        pyro.module("encoder", self.encoder)
+        pyro.module("vae", self)
         with pyro.plate("data", y.shape[0]):
             loc, log_scale = self.encoder(y).chunk(2, dim=-1)
             pyro.sample("z", dist.Normal(loc, log_scale.exp()).to_event(1))
@@ -175,10 +62,8 @@ def _perceptron(sizes: Sequence[int]) -> nn.Sequential:
 def svi_loop() -> Callable[[int], object]:
     """`pyro.infer.SVI` with `Trace_ELBO` and `pyro.optim.Adam`."""
     pyro.clear_param_store()
-    vae = PlainVAE(WORKLOAD)
+    vae, data = PlainVAE(WORKLOAD), WORKLOAD.data
     svi = SVI(vae.model, vae.guide, Adam({"lr": LEARNING_RATE}), Trace_ELBO())
-    _, data = WORKLOAD.task.sample(WORKLOAD.examples, 0)
-    data = data.float()
 
     def run(steps: int) -> None:
         for _ in range(steps):
@@ -187,32 +72,66 @@ def svi_loop() -> Callable[[int], object]:
     return run
 
 
-def check_same_loss() -> None:
-    """Raise unless both ways give the same ELBO for the same weights, data and noise."""
-    together, plain = ReplicatedVAE(WORKLOAD, (0,)), PlainVAE(WORKLOAD)
-    for stacked, single in ((together.encoder, plain.encoder), (together.decoder, plain.decoder)):
+def weights() -> Any:
+    """The package's module for one replicate after a first step, whose weights all sides are compared at."""
+    budget = Budget(steps=1, batch_size=WORKLOAD.batch_size, examples=WORKLOAD.examples)
+    model = fit("vae", WORKLOAD.task, budget=budget, network=Network(hidden=WORKLOAD.hidden), **OPTIONS)
+    return model.module
+
+
+def numpyro_parameters(energy: Any) -> dict[str, Any]:
+    """The weights of replicate 0 of the package's module, as NumPyro's side takes them."""
+
+    def layers(network: ReplicatedMLP) -> numpyro_peer.Layers:
+        pairs = zip(network.weights, network.biases, strict=True)
+        return [(weight[0].detach().numpy(), bias[0, 0].detach().numpy()) for weight, bias in pairs]
+
+    return {
+        "encoder": layers(energy.guide.encoder),
+        "decoder": layers(energy.decoder.trunk),
+        "log_sigma": energy.log_sigma[0].detach().numpy(),
+    }
+
+
+def check_same_loss(energy: Any) -> None:
+    """Raise unless all sides give the same -ELBO for the same weights, data and noise."""
+    plain = PlainVAE(WORKLOAD)
+    for stacked, single in ((energy.guide.encoder, plain.encoder), (energy.decoder.trunk, plain.decoder)):
         linears = [layer for layer in single if isinstance(layer, nn.Linear)]
         with torch.no_grad():
             for linear, weight, bias in zip(linears, stacked.weights, stacked.biases, strict=True):
                 linear.weight.copy_(weight[0].T)
                 linear.bias.copy_(bias[0, 0])
-    _, y = WORKLOAD.task.sample(WORKLOAD.batch_size, 0)
-    y = y.float()
-    noise = torch.randn(WORKLOAD.batch_size, WORKLOAD.latent_dim, generator=torch.Generator().manual_seed(0))
-    with SuppliedNoise({"z": noise}):
-        expected = Trace_ELBO().differentiable_loss(plain.model, plain.guide, y)
-        own = ReplicatedELBO().replicate_losses(together.model, together.guide, y[None])
+    y = WORKLOAD.data[: WORKLOAD.batch_size]
+    noise = torch.randn(len(y), LATENT_DIM, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        plain.log_sigma.copy_(energy.log_sigma[0])
+        with SuppliedNoise({"z": noise}):
+            expected = Trace_ELBO().differentiable_loss(plain.model, plain.guide, y)
+            own = ReplicatedELBO().replicate_losses(energy.model, energy.guide, y.new_empty(1, len(y), 0), y[None])
+        loc, log_scale = plain.encoder(y).chunk(2, dim=-1)
+        z = (loc + log_scale.exp() * noise).numpy()
+    compiled = numpyro_peer.loss(numpyro_parameters(energy), np.asarray(y), z)
     torch.testing.assert_close(own[0], expected, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(torch.tensor(compiled), expected, rtol=1e-4, atol=1e-3)
     pyro.clear_param_store()
 
 
-def section(replicates: Sequence[int]) -> Section:
-    """`replicates` models together against a plain SVI loop, and against the same code one model at a time."""
-    check_same_loss()
-    arms = [Arm(SVI_LOOP, 1, svi_loop()), Arm(ALONE, 1, replicated(1))]
-    arms += [Arm(f"{count} replicates", count, replicated(count)) for count in replicates]
-    width = "x".join(str(units) for units in WORKLOAD.hidden)
-    title = (
-        f"Pyro VAE, y {WORKLOAD.y_dim}, z {WORKLOAD.latent_dim}, hidden {width} each way, batch {WORKLOAD.batch_size}"
-    )
+def section(replicates: Sequence[int], compiled: bool) -> Section:
+    """`replicates` models together against a plain SVI loop, the same code one model at a time, and NumPyro."""
+    energy = weights()
+    check_same_loss(energy)
+    parameters = numpyro_parameters(energy)
+    arms = [Arm(SVI_LOOP, 1, svi_loop()), Arm(ALONE, 1, package(WORKLOAD, "vae", OPTIONS, 1))]
+    arms += [Arm(f"{count} replicates", count, package(WORKLOAD, "vae", OPTIONS, count)) for count in replicates]
+    if compiled:
+        arms += [
+            Arm(f"{count} replicates, compiled", count, package(WORKLOAD, "vae", OPTIONS, count, compiled=True))
+            for count in (1, *replicates)
+        ]
+    arms += [
+        Arm(f"NumPyro scan, {count} vmapped", count, numpyro_peer.scanned(WORKLOAD, parameters, LATENT_DIM, count))
+        for count in (1, *replicates)
+    ]
+    title = f"vae, y {Y_DIM}, z {LATENT_DIM}, hidden {WORKLOAD.width} each way, batch {WORKLOAD.batch_size}"
     return Section(title, arms, baselines=(SVI_LOOP, ALONE))

@@ -10,7 +10,7 @@ import torch
 
 from ..errors import invalid
 from ..latent_inference import JointEnergy, search_latent
-from .guide_densities import WrappedNormal
+from .guide_densities import WrappedNormal, wrapped
 from .guides import Guide
 
 #: Least curvature, in nats over z squared, that is taken for that of a minimum.
@@ -53,7 +53,8 @@ class LaplaceGuide(Guide):
         if periodic and starts.shape[1] != 1:
             raise invalid("periodic", periodic, f"False where z has {starts.shape[1]} entries")
         self._potential = (potential,)  # held outside the module tree: its parameters are not ours
-        self.starts, self.bounds = starts, bounds
+        # Half a turn beyond either end, so that a search may cross where the angle jumps.
+        self.starts, self.bounds = starts, (bounds[0] - math.pi, bounds[1] + math.pi) if periodic else bounds
         self.num_replicates, self.latent_dim, self.periodic = num_replicates, starts.shape[1], periodic
         self.max_steps, self.tolerance = max_steps, tolerance
 
@@ -72,7 +73,8 @@ class LaplaceGuide(Guide):
                 for unit in torch.eye(self.latent_dim, dtype=y.dtype, device=y.device)
             ]
         hessian = torch.stack(rows, -2).detach()
-        return found.z, found.free_energy, 0.5 * (hessian + hessian.mT)
+        z = wrapped(found.z) if self.periodic else found.z
+        return z, found.free_energy, 0.5 * (hessian + hessian.mT)
 
     def distribution(self, x: torch.Tensor, y: torch.Tensor) -> Any:
         z, _, hessian = self.minimum(x, y)

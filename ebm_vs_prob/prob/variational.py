@@ -108,7 +108,9 @@ class EnumeratedLatentModel:
         return -self.beta.to(energy).reshape(-1, 1, 1) * energy
 
     def __call__(self, x: torch.Tensor, y: torch.Tensor) -> None:
-        factors = self.log_factors(x, y)
+        self._enumerated(self.log_factors(x, y))
+
+    def _enumerated(self, factors: torch.Tensor) -> None:
         with pyro.plate("replicate", factors.shape[0], dim=-2), pyro.plate("data", factors.shape[1], dim=-1):
             which = dist.Categorical(logits=self.log_weights.to(factors), validate_args=False)
             z = pyro.sample("z", which, infer={"enumerate": "parallel"})
@@ -120,8 +122,11 @@ class EnumeratedLatentModel:
         Pyro's marginals are those of each example, where `TraceEnum_ELBO`'s loss is summed over all.
         """
         factors = self.log_factors(x, y)
-        marginals = TraceEnum_ELBO(max_plate_nesting=2).compute_marginals(self, no_guide, x, y)
-        log_posterior = marginals["z"].logits.log_softmax(-1)
+        replicates, examples = factors.shape[:2]
+        # Pyro's contraction loses plates of size 1.
+        whole = factors.expand(max(replicates, 2), -1, -1).repeat(1, 2 if examples == 1 else 1, 1)
+        marginals = TraceEnum_ELBO(max_plate_nesting=2).compute_marginals(self._enumerated, no_guide, whole)
+        log_posterior = marginals["z"].logits.log_softmax(-1)[:replicates, :examples]
         highest, where = log_posterior.max(-1, keepdim=True)
         joint = (factors + self.log_weights.to(factors)).gather(-1, where)
         return (highest - joint).squeeze(-1) / self.beta.to(factors).reshape(-1, 1)

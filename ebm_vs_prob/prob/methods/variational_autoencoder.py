@@ -23,6 +23,7 @@ from ..guides import GuideName, amortised_guide
 from ..noise import SuppliedNoise
 from ..objectives import ReplicatedELBO, ReplicatedIWAE, ReplicatedRenyi
 from ..thickness_priors import ThicknessPriorOptions
+from ..tracing import RecordedLoss
 from ..trust import warns
 
 #: Values of z an axis that quadrature takes by default, by latent dimension.
@@ -243,4 +244,5 @@ class VariationalAutoencoder(SmoothingMethod):
 
         shape = (energy.particles, size, energy.latent_dim) if several else (size, energy.latent_dim)
         traces = Traces(list(energy.decoder.parameters()), {"thickness": lambda: energy.sigma})
-        return train(model, loss, {"z": Noise("normal", shape), **blur.noise}, traces)
+        recorded = RecordedLoss(loss, compiled=model.setting.compile)
+        return train(model, recorded, {"z": Noise("normal", shape), **blur.noise}, traces)

@@ -1,0 +1,242 @@
+"""Claims C6 and C7: marginalising a latent exactly is Gibbs and Boltzmann on F_beta; guides and objectives bound it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import TraceEnum_ELBO
+
+import ebm_vs_prob as evp
+from ebm_vs_prob.prob.guides import amortised_guide
+from ebm_vs_prob.prob.laplace import LaplaceGuide
+from ebm_vs_prob.prob.normalizers import Quadrature
+from ebm_vs_prob.prob.objectives import ReplicatedELBO, ReplicatedIWAE, ReplicatedRenyi, no_guide
+from ebm_vs_prob.prob.variational import (
+    EnumeratedLatentModel,
+    LatentModel,
+    laplace_free_energy,
+    over_particles,
+    variational_free_energy,
+)
+
+BETA = torch.tensor([3.0, 40.0], dtype=torch.float64)
+NODES = torch.linspace(-3, 3, 37, dtype=torch.float64)[:, None]
+CIRCLE = dist.Uniform(
+    torch.tensor([-math.pi], dtype=torch.float64), torch.tensor([math.pi], dtype=torch.float64), validate_args=False
+).to_event(1)
+
+
+def normals(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def ellipse(x, y, z):
+    """½ |y - g(z)|² of an ellipse, another one in each of two replicates."""
+    long = torch.tensor([1.0, 1.5], dtype=torch.float64).reshape(-1, *[1] * (y.ndim - 2))
+    return 0.5 * ((y[..., 0] - long * z[..., 0].cos()).square() + (y[..., 1] - 0.7 * z[..., 0].sin()).square())
+
+
+def pairs(n=5):
+    return torch.zeros(2, n, 0, dtype=torch.float64), normals(2, n, 2)
+
+
+def by_quadrature(energy, x, y, nodes, beta=BETA):
+    energies = energy(x.unsqueeze(-2), y.unsqueeze(-2), nodes.reshape(1, 1, *nodes.shape))
+    return evp.free_energy(energies, beta.reshape(-1, 1), -1)
+
+
+def fine_turn(count=4000):
+    return ((torch.arange(count, dtype=torch.float64) + 0.5) / count * 2 * math.pi - math.pi)[:, None]
+
+
+def test_enumeration_in_pyro_is_the_free_energy_to_rounding():
+    """C6, first half: TraceEnum_ELBO's marginal of z is exp(-beta F_beta)."""
+    x, y = pairs()
+    model = EnumeratedLatentModel(ellipse, NODES, BETA)
+    expected = by_quadrature(ellipse, x, y, NODES)
+    assert float((model.free_energy(x, y) - expected).abs().max()) <= 1e-10
+    loss = TraceEnum_ELBO(max_plate_nesting=2).loss(model, no_guide, x, y)
+    assert loss == pytest.approx(float((BETA[:, None] * expected).sum()), abs=1e-10)
+
+
+def test_weights_of_nodes_are_those_of_the_free_energy():
+    x, y = pairs()
+    log_weights = torch.linspace(-2, 1, len(NODES), dtype=torch.float64)
+    energies = ellipse(x.unsqueeze(-2), y.unsqueeze(-2), NODES.reshape(1, 1, -1, 1))
+    expected = evp.free_energy(energies, BETA.reshape(-1, 1), -1, log_weights)
+    found = EnumeratedLatentModel(ellipse, NODES, BETA, log_weights).free_energy(x, y)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("beta", [0.5, 4.0, 60.0])
+def test_marginalising_z_is_gibbs_and_boltzmann_on_the_free_energy(beta):
+    """C6: Pyro's marginal of z, times the joint's partition function in closed form, is `GibbsBoltzmann(F_beta)`."""
+    places = torch.tensor([-1.3, 0.2, 0.5, 1.9], dtype=torch.float64)[:, None]
+
+    def energy(x, y, z):
+        return 0.5 * (y[..., 0] - z[..., 0]).square()
+
+    bounds = (-16.0, 16.0)
+    density = evp.GibbsBoltzmann(
+        lambda x, y: evp.free_energy(energy(x.unsqueeze(-2), y.unsqueeze(-2), places), beta, -1),
+        y_dim=1,
+        beta=beta,
+        bounds=bounds,
+        normalizer=Quadrature(rtol=1e-13, max_nodes=1 << 20),
+    )
+    y = torch.linspace(-3, 4, 29, dtype=torch.float64).reshape(1, -1, 1)
+    model = EnumeratedLatentModel(energy, places, beta)
+    noise = torch.distributions.Normal(places[:, 0], beta**-0.5)
+    inside = noise.cdf(torch.full((4,), bounds[1])) - noise.cdf(torch.full((4,), bounds[0]))
+    log_z = 0.5 * math.log(2 * math.pi / beta) + float(inside.double().mean().log())
+    expected = -beta * model.free_energy(y[..., :0], y)[0] - log_z
+    assert float((density.log_prob(y[0]) - expected).abs().max()) <= 1e-10
+
+
+@pytest.mark.parametrize("family", ["mean_field", "mixture", "laplace"])
+def test_bounds_lie_above_the_free_energy_and_fall_with_more_particles(family):
+    """C7 on angles: -ELBO/beta and -IWAE/beta are upper bounds of F_beta in expectation, ordered in K."""
+    x, y = pairs()
+    model = LatentModel(ellipse, CIRCLE, BETA)
+    expected = by_quadrature(ellipse, x, y, fine_turn())
+    if family == "laplace":
+        density = LaplaceGuide(model.potential, fine_turn(64), (-math.pi, math.pi), 2, periodic=True).distribution(x, y)
+
+        def guide(x, y):
+            with pyro.plate("replicate", 2, dim=-2), pyro.plate("data", y.shape[1], dim=-1):
+                pyro.sample("z", density)
+    else:
+        guide = amortised_guide(family, (0, 1), 0, 2, 1, (8,), periodic=True).double()
+    found = [
+        variational_free_energy(model, guide, x, y, objective, 60)
+        for objective in (ReplicatedELBO(4), ReplicatedIWAE(4), ReplicatedIWAE(16), ReplicatedIWAE(64))
+    ]
+    for bound in found:
+        assert bound.is_upper_bound
+        assert (bound.value - expected > -4 * bound.error - 1e-12).all()
+    for loose, tight in itertools.pairwise(found):
+        gap = (loose.value - tight.value).mean()
+        assert gap > -3 * (loose.error.square() + tight.error.square()).mean().sqrt() / len(y[0]) ** 0.5
+    assert (found[0].value - found[-1].value).mean() > 0
+
+
+def test_renyi_orders_lie_where_theory_puts_them():
+    """Li and Turner 2016, theorem 1: decreasing in the order; alpha < 0 crosses to the other side of the evidence."""
+    x, y = pairs()
+    model = LatentModel(ellipse, CIRCLE, BETA)
+    guide = amortised_guide("mean_field", (0, 1), 0, 2, 1, (8,), periodic=True).double()
+    expected = by_quadrature(ellipse, x, y, fine_turn())
+    values = {a: variational_free_energy(model, guide, x, y, ReplicatedRenyi(a, 64), 40) for a in (-2.0, 0.0, 0.5, 1.0)}
+    means = [float(values[a].value.mean()) for a in (-2.0, 0.0, 0.5, 1.0)]
+    assert means == sorted(means)
+    assert (values[-2.0].value < expected - 4 * values[-2.0].error).any()
+    assert not values[-2.0].is_upper_bound
+    assert values[0.5].is_upper_bound
+
+
+def test_laplace_is_called_no_bound_and_lies_on_either_side():
+    x, y = pairs()
+    model = LatentModel(ellipse, CIRCLE, BETA)
+    found = laplace_free_energy(model, x, y, fine_turn(64), (-math.pi, math.pi), periodic=True)
+    expected = by_quadrature(ellipse, x, y, fine_turn())
+    assert not found.is_upper_bound
+    assert (found.value[1] - expected[1]).abs().max() < 0.01
+    narrow = LatentModel(lambda x, y, z: z[..., 0] ** 4 + 0.5 * z[..., 0] ** 2 + 0 * y[..., 0], CIRCLE)
+    below = laplace_free_energy(narrow, x, y, fine_turn(65), (-math.pi, math.pi))
+    exact = -(-(fine_turn() ** 4 + 0.5 * fine_turn() ** 2)).exp().mean().log()
+    assert (below.value < exact - 0.1).all()
+
+
+def test_objectives_are_what_they_are_defined_as():
+    """On weights known by hand, at one particle, at order 1, and against Pyro's own ELBO."""
+    log_weights = torch.tensor([0.0, 1.0, -2.0, 0.5], dtype=torch.float64).reshape(4, 1, 1)
+    even = torch.full((), -math.log(4), dtype=torch.float64)
+    weights = log_weights.exp()
+    assert float(ReplicatedELBO(4).combine(log_weights, even)) == pytest.approx(float(log_weights.mean()))
+    assert float(ReplicatedIWAE(4).combine(log_weights, even)) == pytest.approx(float(weights.mean().log()))
+    for alpha in (-1.0, 0.5, 3.0):
+        expected = float((weights ** (1 - alpha)).mean().log() / (1 - alpha))
+        assert float(ReplicatedRenyi(alpha, 4).combine(log_weights, even)) == pytest.approx(expected)
+    assert float(ReplicatedRenyi(1.0, 4).combine(log_weights, even)) == pytest.approx(float(log_weights.mean()))
+    shares = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64).reshape(4, 1, 1)
+    assert float(ReplicatedIWAE(4).combine(log_weights, shares.log())) == pytest.approx(
+        float((shares * weights).sum().log())
+    )
+
+
+def test_bounds_are_declared_as_bounds():
+    assert ReplicatedELBO().is_lower_bound
+    assert ReplicatedIWAE(4).is_lower_bound
+    assert ReplicatedRenyi(2.0, 4).is_lower_bound
+    assert not ReplicatedRenyi(-0.1, 4).is_lower_bound
+
+
+@pytest.mark.parametrize("objective", [ReplicatedELBO(6), ReplicatedIWAE(6), ReplicatedRenyi(0.3, 6)])
+def test_losses_of_replicates_sum_what_they_say_of_examples(objective):
+    x, y = pairs()
+    model = LatentModel(ellipse, CIRCLE, BETA)
+    guide = amortised_guide("mean_field", (0, 1), 0, 2, 1, (8,), periodic=True).double()
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        losses = objective.replicate_losses(model, guide, x, y)
+        torch.manual_seed(1)
+        values = objective.example_values(model, guide, x, y)
+    torch.testing.assert_close(losses, -values.sum(-1))
+    (slope,) = torch.autograd.grad(losses[0], guide.encoder.weights[0])
+    assert slope[0].abs().max() > 0
+    assert slope[1].abs().max() == 0
+
+
+def test_latents_outside_the_data_plate_and_draws_without_gradient_are_refused():
+    def shared(x, y):
+        with pyro.plate("replicate", 2, dim=-2):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2, 1), 1.0))
+            with pyro.plate("data", 5, dim=-1):
+                pyro.sample("y", dist.Normal(z, 1.0), obs=torch.zeros(2, 5))
+
+    def guide(x, y):
+        with pyro.plate("replicate", 2, dim=-2):
+            pyro.sample("z", dist.Normal(torch.zeros(2, 1), 1.0))
+
+    with torch.random.fork_rng():
+        with pytest.raises(ValueError, match="inside the data plate"):
+            ReplicatedIWAE(3).replicate_losses(shared, guide, None, None)
+        assert ReplicatedELBO(3).replicate_losses(shared, guide, None, None).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ReplicatedIWAE(0), "num_particles = 0 is not valid"),
+        (lambda: ReplicatedRenyi(math.nan, 2), "alpha = nan is not valid"),
+        (lambda: LatentModel(ellipse, CIRCLE, beta=-1.0), "beta = -1.0 is not valid"),
+        (lambda: LatentModel(ellipse, dist.Normal(0.0, 1.0)), r"to_event\(1\)"),
+        (lambda: EnumeratedLatentModel(ellipse, NODES[:, 0]), "nodes.shape"),
+        (lambda: EnumeratedLatentModel(ellipse, NODES, 1.0, torch.zeros(3)), "log_weights.shape"),
+        (lambda: LaplaceGuide(ellipse, torch.zeros(4, 2), (-1, 1), periodic=True), "False where z has 2 entries"),
+        (lambda: LaplaceGuide(ellipse, torch.zeros(4), (-1, 1)), "starts.shape"),
+        (
+            lambda: variational_free_energy(LatentModel(ellipse, CIRCLE), no_guide, *pairs(), num_estimates=1),
+            "num_estimates = 1",
+        ),
+    ],
+)
+def test_bad_input_is_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_functions_of_particles_see_replicates_first():
+    x, z = normals(2, 3, 1), normals(4, 2, 3, 2)
+
+    def function(x, z):
+        assert z.shape[0] == 2
+        return x + z
+
+    torch.testing.assert_close(over_particles(function, z, x), x + z)
+    torch.testing.assert_close(over_particles(function, z[0], x), x + z[0])
