@@ -166,6 +166,18 @@ def test_held_out_sums_are_the_log_scores_of_the_mean_density():
     assert found.warnings == ()
 
 
+def test_stacking_weights_do_not_depend_on_how_thin_the_data_are(monkeypatch):
+    """One model better by 3 nats at 3/4 of the pairs, the other at the rest, all of them beyond the range of exp."""
+    models = {"often": fitted("mixture_density"), "rarely": fitted("kernel_density")}
+    lost = torch.tensor([0.0, 0.0, 0.0, -3.0], dtype=torch.float64).repeat(64)
+    for model, shortfall in zip(models.values(), (lost, -3.0 - lost), strict=True):
+        monkeypatch.setattr(model, "log_prob", lambda x, y, own=shortfall: (own - 2000).expand(2, -1))
+    table = evp.compare_models(models, curves()).table
+    small = math.exp(-3)
+    assert table.loc["often", "weight"] == pytest.approx((0.75 - 0.25 * small) / (1 - small), abs=1e-3)
+    assert table.loc["often", "elpd"] == pytest.approx(float((lost - 2000).sum()))
+
+
 def test_psis_loo_is_the_closed_form_of_a_conjugate_model_and_arvizs_own():
     """y ~ N(m, 1), m ~ N(0, 1): without pair i the predictive is N(sum of the others / n, 1 + 1 / n)."""
     import arviz as az
