@@ -68,19 +68,6 @@ _HINTON: Entry = ("article", "hinton2002training", {
     "doi": "10.1162/089976602760128018",
 })  # fmt: skip
 
-_SPLINE_FLOWS: tuple[Entry, ...] = (
-    ("inproceedings", "durkan2019neural", {
-        "author": "Durkan, Conor and Bekasov, Artur and Murray, Iain and Papamakarios, George",
-        "title": "Neural Spline Flows", "booktitle": "Advances in Neural Information Processing Systems 32",
-        "year": "2019",
-    }),
-    ("inproceedings", "dolatabadi2020invertible", {
-        "author": "Dolatabadi, Hadi M. and Erfani, Sarah and Leckie, Christopher",
-        "title": "Invertible Generative Modeling using Linear Rational Splines",
-        "booktitle": "International Conference on Artificial Intelligence and Statistics", "year": "2020",
-    }),
-)  # fmt: skip
-
 #: Methods whose source is the lecture or the tutorial, which every report cites, have none of their own.
 METHODS: dict[str, tuple[Entry, ...]] = {
     "energy_loss": (),
@@ -212,28 +199,6 @@ METHODS: dict[str, tuple[Entry, ...]] = {
         }),
     ),
     "negative_log_likelihood": (_MA,),
-    "coupling_flow": (
-        ("inproceedings", "dinh2017density", {
-            "author": "Dinh, Laurent and Sohl-Dickstein, Jascha and Bengio, Samy",
-            "title": "Density Estimation Using {Real NVP}",
-            "booktitle": "International Conference on Learning Representations", "year": "2017",
-        }),
-        *_SPLINE_FLOWS,
-    ),
-    "autoregressive_flow": (
-        ("inproceedings", "papamakarios2017masked", {
-            "author": "Papamakarios, George and Pavlakou, Theo and Murray, Iain",
-            "title": "Masked Autoregressive Flow for Density Estimation",
-            "booktitle": "Advances in Neural Information Processing Systems 30", "year": "2017",
-        }),
-        *_SPLINE_FLOWS,
-    ),
-    "mixture_density": (
-        ("techreport", "bishop1994mixture", {
-            "author": "Bishop, Christopher M.", "title": "Mixture Density Networks",
-            "institution": "Neural Computing Research Group, Aston University", "number": "NCRG/94/004", "year": "1994",
-        }),
-    ),
     **BASELINE_METHODS,
     **POSTERIOR_METHODS,
     "gibbs_maximum_likelihood": (_GUSTAFSSON,),
@@ -271,6 +236,14 @@ _PRACTICUM: Entry = ("misc", "canziani2020practicum", {
 })  # fmt: skip
 
 TASKS: dict[str, tuple[Entry, ...]] = {
+    "linear_gaussian": (
+        ("article", "tipping1999probabilistic", {
+            "author": "Tipping, Michael E. and Bishop, Christopher M.",
+            "title": "Probabilistic Principal Component Analysis",
+            "journal": "Journal of the Royal Statistical Society: Series B", "year": "1999", "volume": "61",
+            "number": "3", "pages": "611--622",
+        }),
+    ),
     "ellipse": (_PRACTICUM,),
     "horn": (_PRACTICUM,),
     "circle": (LOAIZA_GANEM,),

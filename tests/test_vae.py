@@ -1,0 +1,297 @@
+"""The variational autoencoder: its marginal, its bounds, its training, and what it says of both."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import Trace_ELBO
+
+import ebm_vs_prob as evp
+from ebm_vs_prob.decoders import Decoder, LinearDecoder
+from ebm_vs_prob.errors import NormalizerWarning
+from ebm_vs_prob.prob.marginal import importance_error, quadrature
+from ebm_vs_prob.prob.noise import SuppliedNoise
+from ebm_vs_prob.prob.objectives import ReplicatedELBO, ReplicatedIWAE
+from ebm_vs_prob.prob.tracing import RecordedLoss
+from ebm_vs_prob.training import Batch
+
+CIRCLE = evp.get_task("circle", thickness=0.1)
+SMALL = {"budget": evp.Budget(steps=60, batch_size=32, examples=200), "network": evp.Network(hidden=(8, 8))}
+
+
+def normals(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+class Curve(Decoder):
+    """A closed curve with bends of several sizes, or a disk drawn towards its rim."""
+
+    multiply_adds = 1.0
+
+    def __init__(self, latent_dim):
+        super().__init__(torch.zeros(1))
+        self.num_replicates, self.latent_dim = 1, latent_dim
+
+    def decode(self, x, z):
+        if self.latent_dim == 1:
+            t = 1.2 * z[..., 0]
+            return torch.stack([t.cos() + 0.1 * (3 * t).sin(), t.sin()], -1)
+        return z / (z.square().sum(-1, keepdim=True) + 1).sqrt()
+
+
+def brute_force(decoder, sigma, y, nodes):
+    """Point masses on a grid so fine that it is far below sigma."""
+    axis = torch.linspace(-6, 6, nodes, dtype=torch.float64)
+    grid = torch.cartesian_prod(*[axis] * decoder.latent_dim).reshape(1, -1, decoder.latent_dim)
+    places = decoder.decode(None, grid)[0]
+    prior = -0.5 * grid[0].square().sum(-1) + decoder.latent_dim * math.log(float(axis[1] - axis[0]))
+    joint = [prior - 0.5 * ((row - places) / sigma).square().sum(-1) for row in y[0]]
+    constant = 0.5 * (2 + decoder.latent_dim) * math.log(2 * math.pi) + 2 * math.log(sigma)
+    return torch.stack(joint).logsumexp(-1) - constant
+
+
+@pytest.mark.parametrize(
+    ("latent_dim", "sigma", "nodes", "brute", "tolerance"),
+    [(1, 0.3, 512, 4001, 1e-4), (1, 0.03, 512, 40001, 5e-3), (1, 0.003, 2048, 40001, 5e-3), (2, 0.2, 64, 601, 2e-2)],
+)
+def test_quadrature_is_the_marginal(latent_dim, sigma, nodes, brute, tolerance):
+    decoder = Curve(latent_dim).double()
+    y = decoder.decode(None, normals(1, 12, latent_dim)) + sigma * normals(1, 12, 2, seed=1)
+    log_sigma = torch.tensor([math.log(sigma)], dtype=torch.float64)
+    found = quadrature(decoder, log_sigma, y[..., :0], y, nodes, latent_dim)[0]
+    expected = brute_force(decoder, sigma, y, brute)
+    error = (found - expected).abs().max()
+    assert float(error) < tolerance
+    coarse = quadrature(decoder, log_sigma, y[..., :0], y, nodes // 2, latent_dim)[0]
+    assert float((found - coarse).abs().max()) > float(error)
+
+
+@pytest.mark.parametrize("latent_dim", [1, 2])
+@pytest.mark.parametrize("y_dim", [3, 12])
+@pytest.mark.parametrize("sigma", [0.5, 1e-3])
+def test_quadrature_is_exact_for_a_linear_decoder_on_the_coarsest_grid(latent_dim, y_dim, sigma):
+    decoder = LinearDecoder([0, 1], 1, y_dim, latent_dim, torch.zeros(2)).double()
+    x, z = normals(2, 6, 1), normals(2, 6, latent_dim, seed=1)
+    y = decoder.decode(x, z).detach() + sigma * normals(2, 6, y_dim, seed=2)
+    log_sigma = torch.full((2,), math.log(sigma), dtype=torch.float64)
+    weight = decoder.trunk.weights[0]
+    twin = dist.LowRankMultivariateNormal(
+        decoder.decode(x, torch.zeros_like(z)),
+        weight[:, 1:].mT.unsqueeze(1),
+        torch.full((2, 6, y_dim), sigma**2, dtype=torch.float64),
+    )
+    found = quadrature(decoder, log_sigma, x, y, 28, latent_dim)
+    torch.testing.assert_close(found, twin.log_prob(y), rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"guide": "full_rank", "latent_dim": 2}, {"guide": "flow", "latent_dim": 3}])
+def test_importance_sampling_meets_quadrature_or_more_draws(options):
+    given = {**SMALL, **options, "marginal": "importance"}
+    model = evp.fit("vae", CIRCLE, seeds=[0, 1], **given, importance_samples=2000)
+    x, y = CIRCLE.sample(20, split="test")
+    value, error, doubtful = model.module.log_marginal(*(part.float().expand(2, -1, -1) for part in (x, y)))
+    latent_dim = options.get("latent_dim", 1)
+    if latent_dim < 3:
+        twin = quadrature(
+            model.module.decoder, model.module.log_sigma, x[None].float(), y[None].float(), 256, latent_dim
+        )
+        spread = error
+    else:
+        more = evp.fit("vae", CIRCLE, seeds=[0, 1], **given, importance_samples=40_000)
+        twin, other = more.log_prob_with_error(x, y)
+        spread = torch.hypot(error, other)
+    trusted = ~doubtful
+    assert float(trusted.double().mean()) > 0.5
+    assert ((value - twin).abs() < 5 * spread + 0.01)[trusted].all()
+    assert (model.elbo(x, y).mean(1) <= twin.mean(1) + 0.02).all()
+
+
+@pytest.mark.parametrize("guide", ["mean_field", "full_rank", "flow", "mixture"])
+def test_every_guide_and_objective_trains_and_is_bounded_by_the_density(guide):
+    x, y = CIRCLE.sample(40, split="test")
+    for objective in ("elbo", "iwae", "renyi"):
+        model = evp.fit("vae", CIRCLE, seeds=[0, 1], **SMALL, guide=guide, objective=objective, latent_dim=2)
+        assert all(status.ok for status in model.status)
+        assert float(model.training.loss[:, -10:].mean()) < float(model.training.loss[:, :10].mean())
+        gap = (model.log_prob(x, y) - model.elbo(x, y)).mean(1)
+        assert (gap > -0.05).all()
+        assert (model.module.sigma != 0.1).all()
+
+
+def test_the_mixture_guide_is_drawn_from_by_its_shares():
+    """Stratified particles without their shares bound nothing: the ELBO would exceed the density by nats."""
+    model = evp.fit("vae", CIRCLE, **SMALL, guide="mixture", latent_dim=2)
+    with torch.no_grad():  # shares far from even
+        model.module.guide.encoder.biases[-1][..., :4] += torch.tensor([4.0, 0.0, -4.0, -8.0])
+    x, y = CIRCLE.sample(40, split="test")
+    gap = (model.log_prob(x, y) - model.elbo(x, y)).mean()
+    assert float(gap) > 0
+    log_weights, log_shares = model.module.log_weights(x[None].float(), y[None].float())
+    torch.testing.assert_close(log_shares.exp().sum(0), torch.ones(1, 40), rtol=1e-5, atol=1e-5)
+    error, k = importance_error(log_weights, log_shares)
+    off = ((log_weights + log_shares).logsumexp(0) - model.log_prob(x, y)).abs()
+    assert float((k < 0.7).double().mean()) > 0.3
+    assert (off < 5 * error + 0.01)[k < 0.7].all()
+
+
+@pytest.mark.parametrize("name", ["circle", "three_curves", "linear_gaussian"])
+def test_importance_weighted_bounds_are_ordered_in_the_number_of_particles(name):
+    """C7 on each task, for a decoder and a guide that are hardly trained: the order is a theorem for any."""
+    task = evp.get_task(name, thickness=0.2)
+    model = evp.fit("vae", task, seeds=[0, 1], **SMALL)
+    x, y = (part.float().expand(2, -1, -1) for part in task.sample(200, split="test"))
+    means = [bound(model.module, x, y, count) for count in (1, 4, 16, 64)]
+    for loose, tight in itertools.pairwise([*means, model.log_prob(x, y)]):
+        difference = tight - loose
+        assert float(difference.mean()) > -3 * float(difference.std()) / difference.numel() ** 0.5
+    assert float((means[-1] - means[0]).mean()) > 0
+
+
+def bound(energy, x, y, particles):
+    objective = ReplicatedELBO() if particles == 1 else ReplicatedIWAE(particles)
+    shape = (2, 200, 1) if particles == 1 else (particles, 2, 200, 1)
+    with SuppliedNoise({"z": normals(*shape, seed=particles).float()}), torch.no_grad():
+        return objective.example_values(energy.model, energy.guide, x, y)
+
+
+def test_the_objective_is_pyros_elbo_of_each_replicate():
+    model = evp.fit("vae", CIRCLE, seeds=[0, 1], **SMALL)
+    energy, noise = model.module, normals(2, 7, 1).float()
+    x, y = (part.float().expand(2, -1, -1) for part in CIRCLE.sample(7))
+
+    def plain(r):
+        def model(y):
+            with pyro.plate("data", 7):
+                z = pyro.sample("z", dist.Normal(torch.zeros(7, 1), 1.0).to_event(1))
+                loc = energy.decoder.decode(x[:1], z.expand(2, 7, 1))[r]
+                pyro.sample("y", dist.Normal(loc, energy.sigma[r]).to_event(1), obs=y)
+
+        def guide(y):
+            with pyro.plate("data", 7):
+                density = energy.guide.distribution(x, y.expand(2, -1, -1)).base_dist
+                pyro.sample("z", dist.Normal(density.loc[r], density.scale[r]).to_event(1))
+
+        with SuppliedNoise({"z": noise[r]}):
+            return Trace_ELBO().differentiable_loss(model, guide, y[r])
+
+    with SuppliedNoise({"z": noise}):
+        losses = ReplicatedELBO().replicate_losses(energy.model, energy.guide, x, y)
+    torch.testing.assert_close(losses, torch.stack([plain(0), plain(1)]), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("guide", ["mean_field", "full_rank", "flow", "mixture"])
+def test_a_recorded_loss_is_the_loss_with_its_gradient(guide):
+    model = evp.get_method("vae").build(_setting(guide=guide, objective="iwae", latent_dim=2))
+    energy, count = model.module, model.module.particles
+    bound = ReplicatedIWAE(count)
+
+    def loss(batch):
+        with SuppliedNoise({"z": batch.noise["z"].movedim(1, 0)}):
+            return bound.replicate_losses(energy.model, energy.guide, batch.x, batch.y)
+
+    recorded = RecordedLoss(loss)
+    for seed in range(3):
+        noise = normals(2, count, 16, 2, seed=seed).float()
+        batch = Batch(torch.zeros(2, 16, 0), normals(2, 16, 2, seed=seed + 9).float(), torch.zeros(2, 16), {"z": noise})
+        expected, found = loss(batch), recorded(batch)
+        torch.testing.assert_close(found, expected)
+        wanted = torch.autograd.grad(expected.sum(), list(energy.parameters()))
+        for own, other in zip(torch.autograd.grad(found.sum(), list(energy.parameters())), wanted, strict=True):
+            torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-4)
+        with torch.no_grad():
+            for parameter in energy.parameters():
+                parameter.mul_(0.9)
+
+
+def _setting(**options):
+    from ebm_vs_prob.fitting import prepare
+
+    return prepare(
+        evp.get_method("vae"),
+        CIRCLE,
+        [0, 1],
+        energy=None,
+        network=evp.Network(hidden=(8, 8)),
+        budget=evp.Budget(steps=1, batch_size=16, examples=64),
+        dtype=torch.float32,
+        device="cpu",
+        compile=False,
+        options=options,
+    )
+
+
+def test_a_grid_coarser_than_the_learned_sigma_is_said():
+    model = evp.fit("vae", CIRCLE, seeds=[0, 1], **SMALL, nodes=64)
+    with torch.no_grad():
+        model.module.log_sigma.copy_(torch.tensor([math.log(0.3), math.log(1e-3)]))
+        for weight in model.module.decoder.trunk.weights:
+            weight[1].mul_(3.0)
+    x = torch.zeros(20, 0)
+    z = normals(2, 20, 1).float()
+    y = model.module.decoder.decode(x.expand(2, -1, -1), z).detach()
+    (line,) = model.log_prob_warnings(x.expand(2, -1, -1), y)
+    assert "replicate 1: latent grid coarser than the learned sigma" in line
+    with pytest.warns(NormalizerWarning, match="replicate 1"):
+        model.log_prob(x.expand(2, -1, -1), y)
+    table = evp.evaluate(model, CIRCLE, evp.Evaluation(test_examples=16, inputs=1, starts=1, samples=8, max_steps=2))
+    assert "latent grid" in table.attrs["notes"]["elbo_gap"]
+    assert "latent grid" in table.attrs["notes"]["log_score"]
+
+
+def test_a_trusted_log_density_warns_of_nothing():
+    model = evp.fit("vae", CIRCLE, **SMALL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.log_prob(*CIRCLE.sample(20, split="test"))
+
+
+def test_samples_are_those_of_the_density():
+    model = evp.fit("vae", CIRCLE, seeds=[3], **SMALL)
+    drawn = model.sample(torch.zeros(1, 0), 4000, seed=1)[0, 0]
+    entropy = -model.log_prob(torch.zeros(4000, 0), drawn)[0]
+    axis = torch.linspace(-4, 4, 161)
+    grid = torch.cartesian_prod(axis, axis)
+    log_density = model.log_prob(torch.zeros(len(grid), 0), grid)[0].double()
+    exact = -(log_density.exp() * log_density).sum() * 0.05**2
+    assert abs(float(entropy.mean() - exact)) < 4 * float(entropy.std()) / 4000**0.5 + 1e-3
+
+
+def test_blurred_data_give_a_blurred_density():
+    """A Gaussian blurred by s is the one whose thickness is hypot(thickness, s)."""
+    task = evp.get_task("linear_gaussian", thickness=0.3)
+    blurred = evp.get_task("linear_gaussian", thickness=math.hypot(0.3, 0.8))
+    budget, network = evp.Budget(steps=500, batch_size=128, examples=5000), evp.Network(hidden=(16,), activation="tanh")
+    options = {"decoder": "linear", "sigma": [0.0, 0.8], "learning_rate": 0.1}
+    model = evp.fit("vae", [task] * 2, seeds=[0, 0], budget=budget, network=network, **options)
+    for truth, near, far in ((task, 0, 1), (blurred, 1, 0)):
+        x, y = truth.sample(2000, split="test")
+        gap = (truth.reference.log_prob(x, y) - model.log_prob(x, y)).mean(1)
+        assert float(gap[near]) < 0.1 < 0.3 < float(gap[far])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"guide": "mixture", "particles": 3}, "particles a multiple of components = 4, not 3"),
+        ({"guide": "mixture", "components": 3}, "importance_samples a multiple of components = 3"),
+        ({"latent_dim": 3, "marginal": "quadrature"}, "latent_dim = 3 is above 2"),
+        ({"marginal": "importance", "nodes": 64}, "no nodes where marginal"),
+        ({"nodes": 4}, "nodes = 4 is not valid"),
+        ({"initial_sigma": 0.0}, "initial_sigma = 0.0 is not valid"),
+        ({"guide": "laplace"}, "guide = 'laplace' is not valid"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        evp.fit("vae", CIRCLE, **options)
+
+
+def test_a_users_energy_is_refused():
+    with pytest.raises(ValueError, match="made of a Network"):
+        evp.fit("vae", CIRCLE, energy=lambda task: torch.nn.Linear(2, 1))
