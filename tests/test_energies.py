@@ -156,5 +156,6 @@ def test_an_energy_given_x_is_the_energy_with_its_gradient(activation, x_shape, 
     x, y = (torch.randn(shape, dtype=torch.float64, generator=generator) for shape in (x_shape, y_shape))
     expected = energy.energy_and_gradient(x, y)
     for given, whole in zip(energy.given(x)(y), expected, strict=True):
-        assert given.shape == whole.shape and not given.requires_grad
+        assert given.shape == whole.shape
+        assert not given.requires_grad
         torch.testing.assert_close(given, whole, rtol=1e-12, atol=1e-13)

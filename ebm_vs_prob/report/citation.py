@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .sources import ALWAYS, METHODS, TASKS, Entry
+from .posterior_sources import Entry
+from .sources import ALWAYS, METHODS, TASKS
 from .tables import to_latex_text
 
 if TYPE_CHECKING:
