@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .factor_graphs import FactorGraph
     from .graph_energies import GraphEnergy
     from .prob.gibbs import GibbsBoltzmann
+    from .prob.partition import Normalizer
 
 
 class GraphModel(EnergyModel):
@@ -81,10 +82,12 @@ class GraphModel(EnergyModel):
     def sampling_kernel(self) -> str:
         return "exact"
 
-    def gibbs(self, x: torch.Tensor, beta: torch.Tensor | float | None = None) -> GibbsBoltzmann:
-        """The distribution exp(-beta E(x, .)) / Z(x) of every replicate and x, normalised exactly: batch (R, n).
+    def gibbs(
+        self, x: torch.Tensor, beta: torch.Tensor | float | None = None, normalizer: str | Normalizer | None = None
+    ) -> GibbsBoltzmann:
+        """The distribution exp(-beta E(x, .)) / Z(x) of every replicate and x: batch (R, n).
 
-        `beta` defaults to `self.beta`.
+        `beta` defaults to `self.beta`, the normaliser to messages, which are exact.
         """
         from .prob.gibbs import GibbsBoltzmann
 
@@ -93,7 +96,7 @@ class GraphModel(EnergyModel):
             self.module,
             x=x,
             beta=torch.as_tensor(self.beta if beta is None else beta).reshape(-1, 1),
-            normalizer="messages",
+            normalizer=normalizer or "messages",
             validate_args=None if beta is not None else False,  # a replicate that failed has no beta
             space=self.space,
         )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .data_kernel import DataKernel
     from .method import Method, Setting
     from .prob.gibbs import GibbsBoltzmann
+    from .prob.partition import Normalizer
     from .samplers.draws import Draws
 
 __all__ = ["Answers", "DensityModel", "EnergyModel", "Model", "ReplicateStatus", "StepRule", "Training"]
@@ -187,40 +188,46 @@ class Model:
             "through model.gibbs(x), whose log_prob(y) and log_partition() are those of exp(-beta E) at the fitted beta"
         )
 
-    def gibbs(self, x: torch.Tensor, beta: torch.Tensor | float | None = None) -> GibbsBoltzmann:
+    def gibbs(
+        self, x: torch.Tensor, beta: torch.Tensor | float | None = None, normalizer: str | Normalizer | None = None
+    ) -> GibbsBoltzmann:
         """The density exp(-beta E(x, .)) / Z(x) of every replicate and x: a distribution of batch shape (R, n).
 
-        Normalised by composite quadrature up to two output dimensions, by importance sampling from a kernel density of
-        the training data beyond. `beta` defaults to `self.beta`.
+        Args:
+            beta: inverse temperature, in one over the energy's unit; `self.beta` by default.
+            normalizer: as `GibbsBoltzmann` takes it. By default quadrature up to two output dimensions, importance
+                sampling from a kernel density of the training data beyond.
         """
         import torch
 
         from .energies import distinct
         from .prob.gibbs import GibbsBoltzmann
-        from .prob.normalizers import ImportanceSampling, Quadrature
 
         x = self._placed("x", x).expand(self.num_replicates, -1, -1)
         shape = x.shape[:-1]
-        if beta is None and self._density is not None:
+        usual = beta is None and normalizer is None
+        if usual and self._density is not None:
             return self._density.expand(shape)
         x = distinct(x)  # without x one partition function serves all
-        inverse_temperature = torch.as_tensor(self.beta if beta is None else beta, dtype=x.dtype).to(x)
-        normalizer: Any = Quadrature()
-        if self.y_box.dim > MAX_QUADRATURE_DIM:
-            samples, log_density = self.data_kernel.draw(x, IMPORTANCE_SAMPLES, self.seeds)
-            normalizer = ImportanceSampling(samples=samples, log_density=log_density)
         density = GibbsBoltzmann(
             self.module,
-            y_dim=self.y_box.dim,
+            space=self.y_box,
             x=x,
-            beta=inverse_temperature.reshape(-1, 1),
-            bounds=self.y_box.bounds,
-            normalizer=normalizer,
+            beta=torch.as_tensor(self.beta if beta is None else beta, dtype=x.dtype).to(x).reshape(-1, 1),
+            normalizer=self._usual_normalizer(x) if normalizer is None else normalizer,
             validate_args=None if beta is not None else False,  # a replicate that failed has no beta
         )
-        if beta is None and not x.shape[-1]:
+        if usual and not x.shape[-1]:
             self._density = density
         return density.expand(shape)
+
+    def _usual_normalizer(self, x: torch.Tensor) -> Normalizer:
+        from .prob.normalizers import ImportanceSampling, Quadrature
+
+        if self.y_box.dim <= MAX_QUADRATURE_DIM:
+            return Quadrature()
+        samples, log_density = self.data_kernel.draw(x, IMPORTANCE_SAMPLES, self.seeds)
+        return ImportanceSampling(samples=samples, log_density=log_density)
 
     @property
     def data_kernel(self) -> DataKernel:

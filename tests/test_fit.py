@@ -60,6 +60,18 @@ def test_a_model_says_how_to_normalise_it():
         model.log_prob(x, y)
 
 
+def test_a_normaliser_of_the_users_choice_is_taken_and_not_kept_for_others():
+    model = evp.fit("hinge", evp.get_task("circle"), seeds=[0, 1], budget=TINY, gibbs_beta=2.0)
+    x = torch.zeros(1, 0)
+    proposed, error = model.gibbs(x, normalizer="importance").log_partition()
+    exact, _ = model.gibbs(x).log_partition()
+    assert (error > 0).all()
+    assert (proposed != exact).all()
+    assert ((proposed - exact).abs() < 5 * error).all()
+    with pytest.raises(ValueError, match="unknown normalizer"):
+        model.gibbs(x, normalizer="guess")
+
+
 def test_shapes_of_the_interface():
     task = evp.get_task("three_curves", thickness=0.1)
     x, y = task.sample(6)

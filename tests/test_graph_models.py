@@ -197,6 +197,8 @@ def test_a_given_beta_is_kept():
     energies = model.graph(x).unary[0, :, 0]
     torch.testing.assert_close(model.gibbs(x).log_prob(y)[0], (-3 * energies).log_softmax(-1)[range(10), y])
     assert float(model.gibbs(x).log_partition()[1].max()) == 0.0
+    summed = model.gibbs(x, normalizer="enumeration").log_partition()[0]
+    torch.testing.assert_close(summed, model.gibbs(x).log_partition()[0])
 
 
 @pytest.mark.parametrize("task", [classes(thickness=0.7), chain(3)], ids=["labels", "chain"])
