@@ -16,7 +16,7 @@ from torch import nn
 from ebm_vs_prob.budget import Budget
 from ebm_vs_prob.energies import Network, ReplicatedMLP
 from ebm_vs_prob.fitting import fit
-from ebm_vs_prob.prob.noise import SuppliedNoise
+from ebm_vs_prob.prob.latents.noise import SuppliedNoise
 from ebm_vs_prob.prob.objectives import ReplicatedELBO
 
 from . import numpyro_peer

@@ -22,7 +22,7 @@ _HOMES = {
     "factor_graphs": ("FactorGraph",),
     "latent_inference": ("infer_latent",),
     "prob.gibbs": ("GibbsBoltzmann",),
-    "prob.simulation_based_calibration": ("simulation_based_calibration",),
+    "prob.posteriors.simulation_based_calibration": ("simulation_based_calibration",),
     "prob.comparison": ("compare_models", "inference_data"),
     "errors": ("NormalizerWarning",),
     "metrics": ("evaluate", "Evaluation"),
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from .persistence import load_model
     from .prob.comparison import compare_models, inference_data
     from .prob.gibbs import GibbsBoltzmann
-    from .prob.simulation_based_calibration import simulation_based_calibration
+    from .prob.posteriors.simulation_based_calibration import simulation_based_calibration
     from .spaces import Box, Labels, Sequences
     from .study import list_studies, load_results, plan_study, run_study
     from .tasks import Reference, Task, TaskOptions, get_task, list_tasks, register_task

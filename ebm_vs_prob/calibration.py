@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 
 from .energies import energy_in_blocks
 from .prob.gibbs import GibbsBoltzmann
-from .prob.quadrature import Quadrature
+from .prob.normalizers.quadrature import Quadrature
 from .training import stacked_pairs
 
 if TYPE_CHECKING:

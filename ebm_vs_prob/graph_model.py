@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .factor_graphs import FactorGraph
     from .graph_energies import GraphEnergy
     from .prob.gibbs import GibbsBoltzmann
-    from .prob.partition import Normalizer
+    from .prob.normalizers.partition import Normalizer
 
 
 class GraphModel(EnergyModel):

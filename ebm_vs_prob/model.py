@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .data_kernel import DataKernel
     from .method import Method, Setting
     from .prob.gibbs import GibbsBoltzmann
-    from .prob.partition import Normalizer
+    from .prob.normalizers.partition import Normalizer
     from .samplers.draws import Draws
 
 __all__ = ["Answers", "DensityModel", "EnergyModel", "Model", "ReplicateStatus", "StepRule", "Training"]

@@ -15,8 +15,8 @@ from scipy.integrate import quad
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.errors import UnknownName
-from ebm_vs_prob.prob.annealed_path import AnnealedPath
 from ebm_vs_prob.prob.normalizers import AnnealedImportanceSampling, bidirectional_monte_carlo
+from ebm_vs_prob.prob.normalizers.annealed_path import AnnealedPath
 from ebm_vs_prob.samplers import HMC, MALA
 from ebm_vs_prob.seeding import torch_generator
 from ebm_vs_prob.tasks.spheres import RadialEnergy

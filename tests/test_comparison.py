@@ -17,7 +17,7 @@ import ebm_vs_prob as evp
 from ebm_vs_prob.errors import NotNormalised
 from ebm_vs_prob.model import ReplicateStatus
 from ebm_vs_prob.prob.methods.mixture_density import MixtureDensity, MixtureDensityModel
-from ebm_vs_prob.prob.posterior_diagnostics import PosteriorDiagnostics
+from ebm_vs_prob.prob.posteriors.posterior_diagnostics import PosteriorDiagnostics
 
 SHORT = evp.Budget(steps=60, examples=120, batch_size=32)
 

@@ -12,7 +12,7 @@ from torch import nn
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.errors import NoExactReference
-from ebm_vs_prob.prob.flow_networks import AutoregressiveHypernetwork
+from ebm_vs_prob.prob.baselines.flow_networks import AutoregressiveHypernetwork
 from ebm_vs_prob.study import load_study
 from ebm_vs_prob.training import batches
 

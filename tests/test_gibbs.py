@@ -18,7 +18,7 @@ from ebm_vs_prob import GibbsBoltzmann
 from ebm_vs_prob.calibration import LIMITS, fit_beta
 from ebm_vs_prob.model import ReplicateStatus
 from ebm_vs_prob.prob.normalizers import ImportanceSampling
-from ebm_vs_prob.prob.rejection import envelope
+from ebm_vs_prob.prob.normalizers.rejection import envelope
 from ebm_vs_prob.seeding import torch_generator
 from ebm_vs_prob.spaces import Box
 
@@ -81,7 +81,7 @@ def test_draws_without_rejection_would_be_seen_to_be_wrong(monkeypatch: pytest.M
     def flat(cells: Any) -> torch.Tensor:
         return cells.log_density - 3.0
 
-    monkeypatch.setattr("ebm_vs_prob.prob.rejection.envelope", flat)
+    monkeypatch.setattr("ebm_vs_prob.prob.normalizers.rejection.envelope", flat)
     assert draws_of_a_narrow_gaussian() < LEVEL
 
 

@@ -9,10 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ebm_vs_prob.prob.guide_densities import StratifiedMixture, WrappedNormal, wrapped
-from ebm_vs_prob.prob.guides import GUIDES, amortised_guide
-from ebm_vs_prob.prob.laplace import LaplaceGuide
-from ebm_vs_prob.prob.noise import drawn
+from ebm_vs_prob.prob.latents.guide_densities import StratifiedMixture, WrappedNormal, wrapped
+from ebm_vs_prob.prob.latents.guides import GUIDES, amortised_guide
+from ebm_vs_prob.prob.latents.laplace import LaplaceGuide
+from ebm_vs_prob.prob.latents.noise import drawn
 
 TURN = (torch.arange(4000, dtype=torch.float64) + 0.5) / 4000 * 2 * math.pi - math.pi
 

@@ -22,8 +22,8 @@ from ebm_vs_prob.metrics.latents import decoded
 from ebm_vs_prob.metrics.observed import Observed
 from ebm_vs_prob.metrics.traces import gradient, thickness
 from ebm_vs_prob.model import Training
-from ebm_vs_prob.prob import latent
-from ebm_vs_prob.prob.latent import LatentVariableEnergy
+from ebm_vs_prob.prob.latents import latent
+from ebm_vs_prob.prob.latents.latent import LatentVariableEnergy
 from ebm_vs_prob.training import Traces
 
 SIGMA = torch.tensor([0.3, 0.7], dtype=torch.float64)

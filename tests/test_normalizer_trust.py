@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.prob.normalizers import AnnealedImportanceSampling, ImportanceSampling, Quadrature
-from ebm_vs_prob.prob.pareto import pareto_k, pareto_smoothed
+from ebm_vs_prob.prob.normalizers.pareto import pareto_k, pareto_smoothed
 from ebm_vs_prob.prob.trust import doubts_asked_for
 from ebm_vs_prob.tasks.spheres import RadialEnergy
 

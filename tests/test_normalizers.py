@@ -13,8 +13,8 @@ from scipy.integrate import dblquad, quad, tplquad
 from ebm_vs_prob import GibbsBoltzmann
 from ebm_vs_prob.energies import MLPEnergy, Network
 from ebm_vs_prob.errors import NormalizerWarning, UnknownName
-from ebm_vs_prob.prob.cells import CellRule
 from ebm_vs_prob.prob.normalizers import ImportanceSampling, Quadrature, pareto_k
+from ebm_vs_prob.prob.normalizers.cells import CellRule
 from ebm_vs_prob.seeding import torch_generator
 
 Energy = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

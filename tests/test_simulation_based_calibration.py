@@ -10,7 +10,7 @@ import torch
 from pyro.infer import MCMC, NUTS, SVI, Trace_ELBO
 from pyro.infer.autoguide import AutoDiagonalNormal, AutoMultivariateNormal
 
-from ebm_vs_prob.prob.simulation_based_calibration import Calibration, simulation_based_calibration
+from ebm_vs_prob.prob.posteriors.simulation_based_calibration import Calibration, simulation_based_calibration
 
 NOISE = 0.5
 #: Two inputs that are much alike, so that their weights are correlated given data.

@@ -15,10 +15,10 @@ from pyro.infer import Trace_ELBO
 import ebm_vs_prob as evp
 from ebm_vs_prob.decoders import Decoder, LinearDecoder
 from ebm_vs_prob.errors import NormalizerWarning
-from ebm_vs_prob.prob.marginal import importance_error, quadrature
-from ebm_vs_prob.prob.noise import SuppliedNoise
+from ebm_vs_prob.prob.latents.marginal import importance_error, quadrature
+from ebm_vs_prob.prob.latents.noise import SuppliedNoise
+from ebm_vs_prob.prob.latents.tracing import RecordedLoss
 from ebm_vs_prob.prob.objectives import ReplicatedELBO, ReplicatedIWAE
-from ebm_vs_prob.prob.tracing import RecordedLoss
 from ebm_vs_prob.training import Batch
 
 CIRCLE = evp.get_task("circle", thickness=0.1)

@@ -12,17 +12,17 @@ import torch
 from pyro.infer import TraceEnum_ELBO
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.prob.guides import amortised_guide
-from ebm_vs_prob.prob.laplace import LaplaceGuide
-from ebm_vs_prob.prob.normalizers import Quadrature
-from ebm_vs_prob.prob.objectives import ReplicatedELBO, ReplicatedIWAE, ReplicatedRenyi, no_guide
-from ebm_vs_prob.prob.variational import (
+from ebm_vs_prob.prob.latents.guides import amortised_guide
+from ebm_vs_prob.prob.latents.laplace import LaplaceGuide
+from ebm_vs_prob.prob.latents.variational import (
     EnumeratedLatentModel,
     LatentModel,
     laplace_free_energy,
     over_particles,
     variational_free_energy,
 )
+from ebm_vs_prob.prob.normalizers import Quadrature
+from ebm_vs_prob.prob.objectives import ReplicatedELBO, ReplicatedIWAE, ReplicatedRenyi, no_guide
 
 BETA = torch.tensor([3.0, 40.0], dtype=torch.float64)
 NODES = torch.linspace(-3, 3, 37, dtype=torch.float64)[:, None]

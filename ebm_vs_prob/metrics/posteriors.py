@@ -18,7 +18,7 @@ def chains(observed: Observed) -> dict[str, Measured]:
     Izmailov et al. 2021). The notes say where R-hat exceeds 1.01, fewer than 400 draws are effective, transitions
     diverged, or the sampler's partition functions are off.
     """
-    from ..prob.posterior_diagnostics import MAX_R_HAT, MIN_ESS
+    from ..prob.posteriors.posterior_diagnostics import MAX_R_HAT, MIN_ESS
 
     model = observed.model
     find = getattr(model, "posterior_diagnostics", None)

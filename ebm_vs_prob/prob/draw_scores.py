@@ -13,7 +13,7 @@ from ..model import EnergyModel, Model
 from ..seeding import check_seed
 from ..tasks.base import Task
 from ..training import training_data
-from .posterior_diagnostics import MAX_R_HAT, MIN_ESS
+from .posteriors.posterior_diagnostics import MAX_R_HAT, MIN_ESS
 
 DataSplit = Literal["test", "train"]
 

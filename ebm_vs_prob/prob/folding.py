@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from .partition import Uniforms
+from .normalizers.partition import Uniforms
 
 
 def fold(value: torch.Tensor, root: torch.Size) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:

@@ -17,7 +17,7 @@ from ..spaces import Box, Discrete
 from .arguments import checked_inputs, checked_space
 from .folding import fold, folded_uniforms
 from .normalizers import normalizer_of
-from .partition import ExactPartition, Normalizer, Partition, Target
+from .normalizers.partition import ExactPartition, Normalizer, Partition, Target
 from .trust import doubts, warns
 
 Energy = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

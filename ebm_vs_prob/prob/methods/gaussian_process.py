@@ -26,7 +26,7 @@ from ...smoothing import SmoothingMethod, SmoothingOptions
 from ...spaces import Box
 from ...tasks.base import Task
 from ...training import training_data
-from ..conditioned import Remembered
+from ..baselines.conditioned import Remembered
 
 #: Examples beyond which the cube of their number is more than a step may cost.
 MOST_EXAMPLES = 4000

@@ -10,9 +10,9 @@ from ...model import Model, Training
 from ...registry import METHODS
 from ...smoothing import SmoothingMethod
 from ...training import train
-from ..posterior import PosteriorModel
-from ..weight_guides import PointGuide
-from ..weight_posteriors import PosteriorLoss, PriorOptions, latent_of, starts
+from ..posteriors.posterior import PosteriorModel
+from ..posteriors.weight_guides import PointGuide
+from ..posteriors.weight_posteriors import PosteriorLoss, PriorOptions, latent_of, starts
 
 
 @METHODS.register

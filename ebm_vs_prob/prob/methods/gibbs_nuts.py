@@ -21,10 +21,10 @@ from ...seeding import stream, torch_generator
 from ...smoothing import SmoothingMethod
 from ...training import Batch, training_data
 from ..normalizers import ImportanceSampling
-from ..nuts import Chain, nuts_chain
-from ..posterior import PosteriorEnergy, PosteriorModel
-from ..posterior_diagnostics import Chains, FollowedFunctions
-from ..weight_posteriors import ChainOptions, PosteriorLoss, chain_plan, latent_of, starts
+from ..posteriors.nuts import Chain, nuts_chain
+from ..posteriors.posterior import PosteriorEnergy, PosteriorModel
+from ..posteriors.posterior_diagnostics import Chains, FollowedFunctions
+from ..posteriors.weight_posteriors import ChainOptions, PosteriorLoss, chain_plan, latent_of, starts
 
 #: Training x at which the sampler's log-partition functions are compared with the model's.
 CHECKED = 8

@@ -14,11 +14,11 @@ from ...model import Model, Training
 from ...registry import METHODS
 from ...smoothing import SmoothingMethod
 from ...training import train
-from ..langevin import StochasticGradientLangevin
-from ..posterior import PosteriorModel
-from ..posterior_diagnostics import Chains, FollowedFunctions
-from ..weight_guides import PointGuide
-from ..weight_posteriors import ChainOptions, PosteriorLoss, chain_plan, latent_of, starts
+from ..posteriors.langevin import StochasticGradientLangevin
+from ..posteriors.posterior import PosteriorModel
+from ..posteriors.posterior_diagnostics import Chains, FollowedFunctions
+from ..posteriors.weight_guides import PointGuide
+from ..posteriors.weight_posteriors import ChainOptions, PosteriorLoss, chain_plan, latent_of, starts
 
 
 class GibbsStochasticGradientLangevinOptions(ChainOptions):

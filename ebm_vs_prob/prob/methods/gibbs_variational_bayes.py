@@ -14,9 +14,9 @@ from ...registry import METHODS
 from ...seeding import torch_generator
 from ...smoothing import SmoothingMethod
 from ...training import Noise, train
-from ..posterior import PosteriorModel
-from ..weight_guides import NormalGuide
-from ..weight_posteriors import PosteriorLoss, ProperPriorOptions, latent_of
+from ..posteriors.posterior import PosteriorModel
+from ..posteriors.weight_guides import NormalGuide
+from ..posteriors.weight_posteriors import PosteriorLoss, ProperPriorOptions, latent_of
 
 
 class GibbsVariationalBayesOptions(ProperPriorOptions):

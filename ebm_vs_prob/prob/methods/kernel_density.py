@@ -18,7 +18,7 @@ from ...seeding import torch_generator
 from ...smoothing import SmoothingMethod, SmoothingOptions
 from ...spaces import Box
 from ...training import training_data
-from ..kernel_density import KernelDensityEnergy, leave_one_out_bandwidths
+from ..baselines.kernel_density import KernelDensityEnergy, leave_one_out_bandwidths
 
 
 class KernelDensityOptions(SmoothingOptions):

@@ -16,8 +16,8 @@ from ...options import PER_REPLICATE
 from ...registry import METHODS
 from ...seeding import torch_generator
 from ...training import Batch, Traces, train
-from ..latent import LatentVariableEnergy
-from ..thickness_priors import ThicknessPriorOptions
+from ..latents.latent import LatentVariableEnergy
+from ..posteriors.thickness_priors import ThicknessPriorOptions
 
 
 class LatentVariableLikelihoodOptions(ThicknessPriorOptions):

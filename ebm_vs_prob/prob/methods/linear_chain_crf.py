@@ -13,7 +13,7 @@ from ...model import Model, Training
 from ...registry import METHODS
 from ...spaces import Sequences
 from ...training import Batch, train
-from ..discrete import DiscreteDensityModel
+from ..baselines.discrete import DiscreteDensityModel
 from ..objectives import ReplicatedELBO, no_guide
 
 

@@ -18,7 +18,7 @@ from ...registry import METHODS
 from ...seeding import stream
 from ...smoothing import Blur, SmoothingMethod, SmoothingOptions
 from ...training import Batch, Traces, train
-from ..flows import AutoregressiveLayer, CouplingLayer, FlowEnergy, FlowLayer, FlowModel, Transform
+from ..baselines.flows import AutoregressiveLayer, CouplingLayer, FlowEnergy, FlowLayer, FlowModel, Transform
 from ..objectives import ReplicatedELBO, no_guide
 
 

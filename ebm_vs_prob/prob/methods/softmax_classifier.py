@@ -14,7 +14,7 @@ from ...model import Model, Training
 from ...registry import METHODS
 from ...spaces import Labels
 from ...training import Batch, train
-from ..discrete import DiscreteDensityModel
+from ..baselines.discrete import DiscreteDensityModel
 from ..objectives import ReplicatedELBO, no_guide
 
 

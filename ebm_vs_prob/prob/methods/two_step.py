@@ -20,9 +20,9 @@ from ...smoothing import SmoothingMethod, SmoothingOptions
 from ...spaces import Box
 from ...tasks.base import Task
 from ...training import Batch, train, training_data
-from ..kernel_density import leave_one_out_bandwidths
+from ..baselines.kernel_density import leave_one_out_bandwidths
+from ..baselines.two_step import TwoStepEnergy
 from ..trust import warns
-from ..two_step import TwoStepEnergy
 
 #: The grid of codes reaches so many bandwidths beyond the outermost one.
 MARGIN = 4.0

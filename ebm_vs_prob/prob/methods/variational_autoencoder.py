@@ -18,12 +18,12 @@ from ...registry import METHODS
 from ...seeding import stream, torch_generator
 from ...smoothing import Blur, SmoothingMethod, SmoothingOptions
 from ...training import Batch, Noise, Traces, train
-from ..autoencoder import LEAST_NODES, MAX_QUADRATURE_LATENT_DIM, VariationalAutoencoderEnergy
-from ..guides import GuideName, amortised_guide
-from ..noise import SuppliedNoise
+from ..latents.autoencoder import LEAST_NODES, MAX_QUADRATURE_LATENT_DIM, VariationalAutoencoderEnergy
+from ..latents.guides import GuideName, amortised_guide
+from ..latents.noise import SuppliedNoise
+from ..latents.tracing import RecordedLoss
 from ..objectives import ReplicatedELBO, ReplicatedIWAE, ReplicatedRenyi
-from ..thickness_priors import ThicknessPriorOptions
-from ..tracing import RecordedLoss
+from ..posteriors.thickness_priors import ThicknessPriorOptions
 from ..trust import warns
 
 #: Values of z an axis that quadrature takes by default, by latent dimension.

@@ -1,0 +1,230 @@
+"""A posterior over an energy's weights: its Pyro model, and the posterior predictive density of S draws."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+import pyro
+import torch
+from pyro import poutine
+from torch import nn
+
+from ...energies import distinct
+from ...errors import invalid
+from ...model import IMPORTANCE_SAMPLES, MAX_QUADRATURE_DIM, DensityModel
+from ..gibbs import GibbsBoltzmann
+from ..normalizers import ImportanceSampling, Quadrature
+from .posterior_diagnostics import Chains, PosteriorDiagnostics
+from .priors import WeightPrior
+from .weights import WeightSpace
+
+if TYPE_CHECKING:
+    from ...method import Method, Setting
+
+#: Partition functions found in one call, and sets of x whose partition functions are kept.
+_PARTITIONS, _KEPT = 1 << 11, 4
+
+
+class WeightModel:
+    """theta ~ prior, y_i ~ exp(-E_theta(x_i, .)) / Z_theta(x_i): a Pyro model of R replicates, S sets of weights each.
+
+    The plates are "draw" (S, dim -3), "replicate" (R, dim -2) and the data's (dim -1), whose log-densities are scaled
+    from the minibatch to all N examples. Real vectors y only.
+
+    Args:
+        prior: over the energy's weights. space: of that energy. num_examples: N. bounds: the y-box.
+    """
+
+    def __init__(self, prior: WeightPrior, space: WeightSpace, num_examples: int, bounds: tuple[float, float]) -> None:
+        self.prior, self.space = prior, space
+        self.num_examples, self.bounds = num_examples, bounds
+
+    def __call__(self, x: torch.Tensor, y: torch.Tensor, normalizer: Any = "quadrature", num_draws: int = 1) -> None:
+        """The Pyro statements, of data x (R, B, dx) and y (R, B, dy)."""
+        count, size = y.shape[:2]
+        given = distinct(x).expand(num_draws, count, -1, -1)
+        with pyro.plate("draw", num_draws, dim=-3), pyro.plate("replicate", count, dim=-2):
+            weights = {name: value.squeeze(2) for name, value in self.prior.sample(self.space).items()}
+            energy = self.space.at(weights)
+            density = GibbsBoltzmann(
+                energy, y_dim=y.shape[-1], x=given, bounds=self.bounds, normalizer=normalizer, validate_args=False
+            )
+            with poutine.scale(scale=self.num_examples / size), pyro.plate("data", size, dim=-1):
+                pyro.sample("y", density, obs=y)
+            self.prior.factor(energy, x, y)
+
+
+class PosteriorEnergy(nn.Module):
+    """E(x, y) = -ln (1/S) Σ_s exp(-E_s(x, y)) / Z_s(x) of R replicates: (R or 1, *n, dx), (R or 1, *n, dy) -> (R, *n).
+
+    Each draw is normalised before the mean, so E is minus the log-density of the posterior predictive, as exactly as
+    the partition functions are known; they are found once for each set of x and kept.
+
+    Args:
+        energy: the replicated energy that draws are of; its own parameters are not among this module's.
+        num_draws: S.
+        normalizer: gives the normaliser at x (R, n, dx), whose batch shape broadcasts with (S, R, n).
+        bounds, y_dim: of the y-box.
+
+    Attributes:
+        draws: weight vectors (R, S, P), in the order of `space`.
+        space: names and shapes of the weights.
+        guide: what training moves, if anything: the draws are of it. chains: where the draws come from chains.
+    """
+
+    def __init__(
+        self,
+        energy: nn.Module,
+        num_draws: int,
+        normalizer: Callable[[torch.Tensor], Any],
+        bounds: tuple[float, float],
+        y_dim: int,
+    ) -> None:
+        super().__init__()
+        self.guide: nn.Module | None = None
+        self.chains: Chains | None = None
+        self.space = WeightSpace(energy)
+        self.num_replicates, self.bounds, self.y_dim = self.space.num_replicates, bounds, y_dim
+        self._normalizer = normalizer
+        self._known: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        start = self.space.flat(self.space.current()).unsqueeze(1).repeat(1, num_draws, 1)
+        self.draws = nn.Parameter(start, requires_grad=False)
+
+    @property
+    def multiply_adds(self) -> float:
+        """Multiply-adds of one energy of one example under one set of weights."""
+        return float(cast("float", self.space.energy.multiply_adds))
+
+    def set_draws(self, draws: torch.Tensor) -> None:
+        """Take other draws, (R, S, P).
+
+        Raises:
+            ValueError: another shape.
+        """
+        if draws.shape != self.draws.shape:
+            raise invalid("draws.shape", tuple(draws.shape), f"{tuple(self.draws.shape)}")
+        self.draws.copy_(draws.detach())
+        self._known.clear()
+
+    def follow(self, chains: Chains) -> None:
+        """Keep the record of the chains that the draws will come from."""
+        self.chains = chains.to(self.draws)
+
+    def weight_norm(self) -> torch.Tensor:
+        """Root mean square over the draws of the Euclidean norm of all weights, (R,) float64."""
+        return self.draws.double().square().sum(-1).mean(-1).sqrt()
+
+    def _apply(self, fn: Any, recurse: bool = True) -> PosteriorEnergy:
+        self.space.energy._apply(fn)
+        super()._apply(fn, recurse)
+        return self
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        self._known.clear()
+        super()._load_from_state_dict(*args)
+
+    @torch.no_grad()
+    def log_partition(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """ln Z_s(x) of every draw and its error in nats, (R, S, *n) each, at x (R or 1, *n, dx)."""
+        shape = x.shape[1:-1]
+        if not x.shape[-1]:
+            value, error = self._partitions(x.new_zeros(1, 1, 0))
+            one = [1] * len(shape)
+            return value.reshape(*value.shape[:2], *one), error.reshape(*error.shape[:2], *one)
+        rows, inverse = torch.unique(x.flatten(1, -2), dim=1, return_inverse=True)
+        value, error = self._partitions(rows)
+        return value[..., inverse].unflatten(-1, shape), error[..., inverse].unflatten(-1, shape)
+
+    def _partitions(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        for known, value, error in self._known:
+            if known.shape == rows.shape and torch.equal(known, rows):
+                return value, error
+        weights = {name: value.movedim(1, 0) for name, value in self.space.named(self.draws).items()}
+        energy = self.space.at(weights)
+        size = max(1, _PARTITIONS // self.draws.shape[:2].numel())
+        found = []
+        for some in rows.expand(self.num_replicates, -1, -1).split(size, dim=1):
+            density = GibbsBoltzmann(
+                energy,
+                y_dim=self.y_dim,
+                x=some.expand(self.draws.shape[1], -1, -1, -1),
+                bounds=self.bounds,
+                normalizer=self._normalizer(some),
+                validate_args=False,
+            )
+            found.append(torch.stack(density.log_partition()).movedim(1, 2))
+        value, error = torch.cat(found, -1)
+        self._known = [(rows, value, error), *self._known[: _KEPT - 1]]
+        return value, error
+
+    def each(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """ln q(y | x) of every draw, (R, S, *n), in nats."""
+        return -self._energies(x, y) - self.log_partition(x)[0]
+
+    def _energies(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        named = self.space.named(self.draws)
+        energy = self.space.at({name: value.movedim(1, 0) for name, value in named.items()})
+        result: torch.Tensor = energy(x.unsqueeze(0), y.unsqueeze(0)).movedim(0, 1)
+        return result
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        each = self.each(x, y)
+        return math.log(each.shape[1]) - each.logsumexp(1)
+
+    def energy_and_gradient(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """E (R, *n) and dE/dy (R, *n, dy): the draws' gradients by their shares in the density at y."""
+        named = self.space.named(self.draws)
+        energy = self.space.at({name: value.movedim(1, 0) for name, value in named.items()})
+        value, gradient = energy.energy_and_gradient(x.unsqueeze(0), y.unsqueeze(0))
+        each = -value.movedim(0, 1) - self.log_partition(x)[0]
+        shares = each.softmax(1).unsqueeze(-1)
+        return math.log(each.shape[1]) - each.logsumexp(1), (shares * gradient.movedim(0, 1)).sum(1)
+
+
+class PosteriorModel(DensityModel):
+    """The posterior predictive of S draws of the weights: the mean of S normalised densities.
+
+    `log_prob` is its logarithm and `energy` minus that; `posterior_log_prob` has the draws apart. Each density is
+    normalised by quadrature up to two output dimensions, by importance sampling from a kernel density beyond.
+    """
+
+    module: PosteriorEnergy
+
+    def __init__(self, method: type[Method], setting: Setting, energy: nn.Module, num_draws: int) -> None:
+        y_box: Any = setting.tasks[0].y_space
+
+        def normalizer(x: torch.Tensor) -> Any:
+            if y_box.dim <= MAX_QUADRATURE_DIM:
+                return Quadrature()
+            samples, log_density = self.data_kernel.draw(x, IMPORTANCE_SAMPLES, self.seeds)
+            return ImportanceSampling(samples=samples, log_density=log_density)
+
+        module = PosteriorEnergy(energy, num_draws, normalizer, y_box.bounds, y_box.dim)
+        super().__init__(method, setting, module.to(device=setting.device, dtype=setting.dtype))
+
+    @property
+    def num_draws(self) -> int:
+        """S, the draws of each replicate."""
+        return self.module.draws.shape[1]
+
+    def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """ln of the posterior predictive density in nats, (R, n)."""
+        return -self.energy(x, y)
+
+    def posterior_log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """ln q(y | x, draw) in nats, (R, S, n), for x and y of (n, d) or (R, n, d).
+
+        Raises:
+            ValueError: shapes that do not fit the task's spaces, or non-finite values.
+        """
+        return self.module.each(*self._paired(x, y))
+
+    def posterior_weights(self) -> dict[str, torch.Tensor]:
+        """The draws by the names of the energy's parameters, (R, S, *shape)."""
+        return self.module.space.named(self.module.draws)
+
+    def posterior_diagnostics(self) -> PosteriorDiagnostics | None:
+        """R-hat, effective sample sizes and divergences of the chains behind the draws; None where there are none."""
+        return None if self.module.chains is None else self.module.chains.diagnostics()

@@ -1,0 +1,98 @@
+"""What is known of the chains behind a posterior's draws: R-hat, effective sample sizes, divergences, through ArviZ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from ...energies import distinct
+from ...samplers.chains import diagnostics
+from .weights import WeightSpace
+
+if TYPE_CHECKING:
+    from ...method import Setting
+    from ...model import Model
+
+#: Training pairs whose log-densities are followed along the chains.
+PROBES = 16
+#: Above this chains do not agree; below this many effective draws R-hat itself says little (Vehtari et al. 2021).
+MAX_R_HAT, MIN_ESS = 1.01, 400
+#: Importance samples of the log-partition functions in what is followed.
+_NODES = 256
+
+
+@dataclass(frozen=True)
+class PosteriorDiagnostics:
+    """Of each replicate's chains, float64: `r_hat`, `ess` (bulk), `ess_tail` (R, K); `divergences`, `acceptance` and
+    `partition_gap` (R, C), NaN where the sampler has none.
+
+    `partition_gap` is by how many nats, at most, ln Z on the sampler's own draws falls short of or exceeds the ln Z
+    that the model has, over the draws that were kept.
+
+    They are of K functions of the weights, log-densities of training pairs, and not of the weights themselves, among
+    which networks have symmetries that no chain need cross (Izmailov et al. 2021, section 5.1).
+    """
+
+    r_hat: torch.Tensor
+    ess: torch.Tensor
+    ess_tail: torch.Tensor
+    divergences: torch.Tensor
+    acceptance: torch.Tensor
+    partition_gap: torch.Tensor
+
+
+class Chains(nn.Module):
+    """The record of C chains of each replicate, T states of each after burn-in: part of a model's file.
+
+    Attributes:
+        trace: (R, C, T, K), K followed functions of the weights, nats. divergences, acceptance, partition_gap: (R, C).
+    """
+
+    trace: torch.Tensor
+    divergences: torch.Tensor
+    acceptance: torch.Tensor
+    partition_gap: torch.Tensor
+
+    def __init__(self, replicates: int, chains: int, states: int, functions: int) -> None:
+        super().__init__()
+        self.register_buffer("trace", torch.zeros(replicates, chains, states, functions))
+        for name in ("divergences", "acceptance", "partition_gap"):
+            self.register_buffer(name, torch.full((replicates, chains), torch.nan))
+
+    def diagnostics(self) -> PosteriorDiagnostics:
+        """NaN of a replicate whose chains are not finite."""
+        found = diagnostics(self.trace)
+        own = (self.divergences.double(), self.acceptance.double(), self.partition_gap.double())
+        return PosteriorDiagnostics(found["r_hat"], found["ess"], found["ess_tail"], *own)
+
+
+class FollowedFunctions:
+    """ln q(y_k | x_k) of the first training pairs, their partition functions on fixed importance samples.
+
+    Attributes:
+        count: K.
+    """
+
+    @staticmethod
+    def count_of(setting: Setting) -> int:
+        """K, before there is a model."""
+        return min(PROBES, setting.budget.examples)
+
+    def __init__(self, model: Model, space: WeightSpace) -> None:
+        kernel = model.data_kernel
+        self.count = self.count_of(model.setting)
+        self._space, self._bounds = space, model.y_box.bounds
+        self._x, self._y = kernel.x[:, : self.count], kernel.y[:, : self.count]
+        self._at = distinct(self._x)
+        self._samples, self._log_density = kernel.draw(self._at, _NODES, model.seeds)
+
+    @torch.no_grad()
+    def __call__(self, weights: torch.Tensor) -> torch.Tensor:
+        """(S, R, K), nats, at weight vectors (S, R, P)."""
+        energy = self._space.at(self._space.named(weights))
+        own = energy(self._x.unsqueeze(0), self._y.unsqueeze(0))
+        others = energy(self._at.unsqueeze(2).unsqueeze(0), self._samples.unsqueeze(0))
+        return -own - (-others - self._log_density).logsumexp(-1)

@@ -1,0 +1,73 @@
+"""Priors over a thickness that a model learns, so that its likelihood is not unbounded where data are thin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+import pyro.distributions as dist
+import torch
+from pydantic import Field
+
+from ...errors import invalid, unknown
+from ...method import MethodOptions
+from ...options import PER_REPLICATE
+from ...training import Batch, Loss, Noise
+
+if TYPE_CHECKING:
+    from ...model import Model
+
+#: Priors of a thickness sigma > 0 by name, each of a scale in the unit of sigma.
+THICKNESS_PRIORS: dict[str, Any] = {
+    "half_normal": lambda scale: dist.HalfNormal(scale),
+    "log_normal": lambda scale: dist.LogNormal(scale.log(), torch.ones_like(scale)),
+}
+
+
+def thickness_log_prior(name: str, scale: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """ln p(sigma) of a learned thickness, (R,): half-normal of that scale, or log-normal of that median and ln-width 1.
+
+    The half-normal leaves 0 as likely as anything; the log-normal gives it none, and minus its logarithm grows as
+    ½ ln² sigma, which is slower than what a thin manifold gains by ln sigma per example.
+
+    Args:
+        scale: (R,), > 0, in the unit of sigma. sigma: (R,), > 0.
+
+    Raises:
+        UnknownName: no such prior.
+        ValueError: a scale that is not a finite number > 0.
+    """
+    if name not in THICKNESS_PRIORS:
+        raise unknown("thickness prior", name, THICKNESS_PRIORS)
+    if not bool((scale.isfinite() & (scale > 0)).all()):
+        raise invalid("scale", scale.tolist(), "finite numbers > 0")
+    density: torch.Tensor = THICKNESS_PRIORS[name](scale.to(sigma)).log_prob(sigma)
+    return density
+
+
+class ThicknessPriorOptions(MethodOptions):
+    """Options of a method whose module learns `sigma` (R,): its prior is counted once, its likelihood N times."""
+
+    thickness_prior: Annotated[
+        Literal["flat", "half_normal", "log_normal"], Field(description="prior over the learned sigma")
+    ] = "flat"
+    thickness_prior_scale: Annotated[
+        float,
+        PER_REPLICATE,
+        Field(gt=0, description="scale of the half-normal, median of the log-normal, in units of `scale`"),
+    ] = 1.0
+
+    @classmethod
+    def regularised(cls, model: Model, loss: Loss, noise: Mapping[str, Noise]) -> tuple[Loss, Mapping[str, Noise]]:
+        loss, noise = super().regularised(model, loss, noise)
+        setting, options = model.setting, model.setting.options
+        if options.thickness_prior == "flat":
+            return loss, noise
+        module = cast("Any", model.module)
+        scale = (options.thickness_prior_scale * options.scale).to(device=setting.device, dtype=setting.dtype)
+
+        def penalised(batch: Batch) -> torch.Tensor:
+            log_prior = thickness_log_prior(options.thickness_prior, scale, module.sigma)
+            return loss(batch) - log_prior / setting.budget.examples
+
+        return penalised, noise

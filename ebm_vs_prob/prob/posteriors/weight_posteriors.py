@@ -1,0 +1,183 @@
+"""What methods with a prior over the energy's weights share: options, starts, the loss -ln(prior · likelihood)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from ...energies import build_energy
+from ...errors import invalid
+from ...method import Method, Setting
+from ...options import PER_REPLICATE
+from ...proposals import KernelProposal
+from ...seeding import stream
+from ...smoothing import Blur
+from ...training import Batch, Loss, Noise
+from ..methods.gibbs_maximum_likelihood import GibbsMaximumLikelihoodOptions
+from ..normalizers import ImportanceSampling
+from ..objectives import ReplicatedELBO
+from .posterior import PosteriorModel, WeightModel
+from .priors import WeightPrior, weight_prior
+from .weight_guides import LatentSpace
+from .weights import WeightSpace
+
+if TYPE_CHECKING:
+    from ...model import Model
+
+#: Energy evaluations that the gradient in y adds to an example's step, as `gradient_penalty`'s.
+SMOOTHNESS_EVALUATIONS = 9.0
+#: States of a chain that are looked at, at most, and what R-hat needs of them.
+MOST_STATES, LEAST_STATES = 512, 4
+
+
+class PriorOptions(GibbsMaximumLikelihoodOptions):
+    """Options of a method whose objective is a likelihood times a prior over the weights."""
+
+    prior: Annotated[
+        Literal["gaussian", "laplace", "horseshoe", "smoothness"], Field(description="over the energy's weights")
+    ] = "gaussian"
+    strength: Annotated[
+        float,
+        PER_REPLICATE,
+        Field(
+            gt=0,
+            description="1 / variance of a gaussian weight, 1 / scale of a laplace one, 1 / global scale of the "
+            "horseshoe, or what multiplies E ‖∇_y F‖²; over the number of examples it is a regulariser's weight",
+        ),
+    ] = 1.0
+    base_scale: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            description="standard deviation of a normal prior on what the prior leaves free, biases and under "
+            "smoothness all weights; flat where not given",
+        ),
+    ] = None
+
+    def prior_evaluations(self) -> float:
+        """Energy evaluations that the prior adds to an example's step."""
+        return SMOOTHNESS_EVALUATIONS * (self.prior == "smoothness")
+
+
+class ProperPriorOptions(PriorOptions):
+    """The same where draws are taken, which needs a prior that is proper."""
+
+    base_scale: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="standard deviation of a normal prior on what the prior leaves free, biases and under "
+            "smoothness all weights",
+        ),
+    ] = 1.0
+
+
+class ChainOptions(ProperPriorOptions):
+    """The same where the draws are states of chains."""
+
+    chains: Annotated[int, Field(ge=2, description="chains, from energies initialised apart")] = 4
+    burn_in: Annotated[float, Field(ge=0, lt=1, description="share of the steps before the first state counts")] = 0.5
+    draws: Annotated[
+        int, Field(ge=1, description="states of each chain that make the model, evenly spaced after burn-in")
+    ] = 8
+
+
+@dataclass(frozen=True)
+class ChainPlan:
+    """Steps of each chain, those of its burn-in, the steps (from 1) after which it is looked at, and the numbers of the
+    states there that make the model."""
+
+    steps: int
+    burn_in: int
+    states: tuple[int, ...]
+    kept: tuple[int, ...]
+
+
+def chain_plan(method: type[Method], setting: Setting, energy: nn.Module) -> ChainPlan:
+    """What a budget's steps make of the options of chains.
+
+    Raises:
+        ValueError: too few steps after burn-in for what is asked for.
+    """
+    options = setting.options
+    evaluations = method.step_evaluations(options.replicates[0], setting.tasks[0]) * setting.budget.batch_size
+    steps = setting.budget.steps_for(evaluations * cast("float", energy.multiply_adds))
+    first = int(options.burn_in * steps)
+    least = max(options.draws, LEAST_STATES)
+    if steps - first < least:
+        valid = f"at least {least} steps after burn-in, for {options.draws} draws and for R-hat"
+        raise invalid("budget", f"{steps - first} of {steps} steps after burn-in", valid)
+    count = min(MOST_STATES, steps - first)
+    states = tuple(first + round((number + 1) * (steps - first) / count) for number in range(count))
+    kept = tuple(round((number + 1) * count / options.draws) - 1 for number in range(options.draws))
+    return ChainPlan(steps, first, states, kept)
+
+
+def prior_of(setting: Setting) -> WeightPrior:
+    """The prior that the options name."""
+    options = setting.options
+    return weight_prior(options.prior, options.strength, options.base_scale)
+
+
+def latent_of(setting: Setting, space: WeightSpace) -> LatentSpace:
+    """The unconstrained vector of that prior's sites."""
+    return LatentSpace(prior_of(setting), space)
+
+
+def starts(setting: Setting, latent: LatentSpace, count: int) -> torch.Tensor:
+    """Latent vectors (R, count, Q) of energies initialised apart: the replicate's own, and others of its seed's."""
+    found = [latent.start()]
+    for member in range(1, count):
+        seeds = tuple(stream(seed, "member", member) for seed in setting.seeds)
+        other = LatentSpace(latent.prior, WeightSpace(build_energy(replace(setting, seeds=seeds))))
+        found.append(other.start())
+    return torch.stack(found, 1)
+
+
+class PosteriorLoss:
+    """-ELBO / N of a guide over the weights, minibatches scaled to all N examples, one number a replicate.
+
+    log Z is importance-sampled anew at each step, as in `gibbs_maximum_likelihood`. Where the guide has S points the
+    loss is their sum, so that each moves as it would alone.
+
+    Args:
+        model: its setting, data and module are used.
+        noise: what the guide's draws are made of, by name.
+
+    Attributes:
+        noise: all that has to be drawn at each step.
+    """
+
+    def __init__(self, model: Model, noise: Mapping[str, Noise] | None = None) -> None:
+        setting = model.setting
+        self._blur = Blur(model)
+        self._proposal = KernelProposal(model, setting.options, self._blur.sigma.flatten())
+        self._elbo = ReplicatedELBO()
+        self._elbo.max_plate_nesting = 3  # draws, replicates, data
+        space = cast("PosteriorModel", model).module.space
+        self._model = WeightModel(prior_of(setting), space, setting.budget.examples, model.y_box.bounds)
+        self.noise = {**self._proposal.noise, **self._blur.noise, **(noise or {})}
+
+    def normalizer(self, batch: Batch) -> ImportanceSampling:
+        """Importance sampling of log Z from the proposal's draws at a minibatch."""
+        samples, log_density = self._proposal.draw(batch, self._proposal.centers(batch))
+        return ImportanceSampling(samples=samples, log_density=log_density)
+
+    def program(self, batch: Batch, num_draws: int = 1) -> Callable[[], None]:
+        """The Pyro model of a minibatch, of S sets of weights; what is random in the data and log Z is drawn now."""
+        y, normalizer = self._blur(batch), self.normalizer(batch)
+        return lambda: self._model(batch.x, y, normalizer, num_draws)
+
+    def of(self, guide: Callable[[Batch], Any], num_draws: int = 1) -> Loss:
+        """The loss of a guide whose statements `guide(batch)` makes, of S draws."""
+
+        def loss(batch: Batch) -> torch.Tensor:
+            losses = self._elbo.replicate_losses(self.program(batch, num_draws), lambda: guide(batch))
+            return losses.sum(0) / self._model.num_examples
+
+        return loss
