@@ -1,5 +1,6 @@
 """Normalising flows of Pyro's transforms: bijections with their Jacobians, R of them as if each were alone."""
 
+import itertools
 import math
 
 import pytest
@@ -373,3 +374,5 @@ def test_the_study_of_the_circle_asks_for_the_published_orders_of_magnitude():
     assert not plan.skipped
     assert len(plan.trials) == 10 * 3 * len(published)
     assert max(study.at("full").all_seeds) < 100
+    steps = {each.range for each in study.criteria if each.id.startswith("C11-gap-grows")}
+    assert steps == {(thin, thick) for thick, thin in itertools.pairwise(sorted(published, reverse=True))}

@@ -14,6 +14,10 @@ REPORTS = Path(__file__).parents[1] / "reports"
 #: Studies that re-derive a published experiment, and the criteria that it decided.
 REDERIVED = {
     "nyu_ellipse": ("C7-axes", "C3-bias", "C7-coarse-floor", "C11-energy-gradient", "C11-likelihood-gradient"),
+    "flow_on_circle": (
+        *(f"C11-gap-{thickness}" for thickness in (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)),
+        *(f"C11-gap-grows-to-{thickness}" for thickness in (0.1, 0.03, 0.01, 0.003, 0.001)),
+    ),
     "von_mises_collapse": ("C10-collapse", "C10-support", "C10-density"),
 }
 #: The published order of means on the regression toy, as differences that it makes positive.
