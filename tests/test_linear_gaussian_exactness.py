@@ -34,6 +34,7 @@ from pyro.infer import MCMC, NUTS
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.energies import ReplicatedMLP
+from ebm_vs_prob.metrics.latents import elbo_gap, linear_log_density
 from ebm_vs_prob.metrics.observed import Observed
 from ebm_vs_prob.metrics.sharpness import sharpness
 from ebm_vs_prob.prob.latents.laplace import LaplaceGuide
@@ -52,6 +53,7 @@ THICKNESS = (0.3, 0.1, 0.03, 0.01, 0.003)
 #: Latent, ambient and input dimensions.
 PLANE, SPACE = (1, 2, 1), (2, 4, 1)
 SHAPES = [PLANE, (1, 3, 0), SPACE]
+LOOK = evp.Evaluation(test_examples=64, inputs=1, starts=1, samples=4)
 
 
 def tasks_of(shape, thickness=THICKNESS):
@@ -425,6 +427,24 @@ def test_the_gap_of_independent_entries_is_that_of_the_decoder_and_not_of_the_la
     torch.testing.assert_close(model.elbo(x, y), exact, rtol=1e-7, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [SPACE, (5, 8, 2)])
+def test_the_metric_takes_the_density_of_a_linear_decoder_in_closed_form(shape):
+    """In any latent dimension, with no grid or weights to mistrust: so little as two draws of the posterior will do."""
+    tasks = tasks_of(shape)
+
+    def measured(guide, draws):
+        observed = Observed(exact_vae(tasks, guide=guide, importance_samples=draws), tuple(tasks), LOOK)
+        return observed, elbo_gap(observed)["elbo_gap"]
+
+    observed, gap = measured("full_rank", 2)
+    np.testing.assert_allclose(gap.value, 0.0, atol=1e-6)
+    assert gap.note == ""
+    expected = torch.stack([t.reference.log_prob(*pair) for t, *pair in zip(tasks, *observed.test, strict=True)])
+    torch.testing.assert_close(linear_log_density(observed), expected, rtol=1e-8, atol=1e-7)
+    _, gap = measured("mean_field", 1 << 11)
+    np.testing.assert_allclose(gap.value, [task.reference.mean_field_gap() for task in tasks], rtol=0.15)
+
+
 def latent_model(tasks):
     """½ |y - W z - B x|² under a standard normal z, at β = 1/ε²."""
     law = Law.of(tasks)
@@ -553,7 +573,6 @@ def test_a_uniform_latent_costs_its_divergence_from_the_normal():
 
 # ---- the exponent of the Hessian ------------------------------------------------------------------------------------
 
-LOOK = evp.Evaluation(test_examples=64, inputs=1, starts=1, samples=4)
 SEEDS = 10
 
 
