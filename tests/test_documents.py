@@ -49,6 +49,12 @@ def test_normalizers_page_runs():
     assert float(namespace["bracket"].gap) > 0  # type: ignore[attr-defined]
 
 
+@pytest.mark.uses_global_generator  # as a Pyro user runs a model
+@pytest.mark.parametrize("page", ["latent_variables", "posteriors"])
+def test_pages_on_latents_and_posteriors_run(page):
+    execute((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8"), f"{page}.md")
+
+
 def test_the_page_on_verdicts_lists_every_claim():
     rows = re.findall(
         r"^\| (C\d+) \| (.+) \|$", (ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8"), re.MULTILINE

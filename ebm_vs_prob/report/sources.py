@@ -236,6 +236,12 @@ _PRACTICUM: Entry = ("misc", "canziani2020practicum", {
 })  # fmt: skip
 
 TASKS: dict[str, tuple[Entry, ...]] = {
+    "thin_sphere": (
+        ("book", "mardia2000directional", {
+            "author": "Mardia, Kanti V. and Jupp, Peter E.", "title": "Directional Statistics",
+            "publisher": "Wiley", "year": "2000",
+        }),
+    ),
     "linear_gaussian": (
         ("article", "tipping1999probabilistic", {
             "author": "Tipping, Michael E. and Bishop, Christopher M.",
