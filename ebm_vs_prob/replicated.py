@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from .errors import invalid
-from .seeding import stream
+from .seeding import forked, stream
 
 if TYPE_CHECKING:
     from .tasks.base import Task
@@ -92,8 +92,7 @@ def replicated(
     """
     modules = []
     for task, seed in zip(tasks, seeds, strict=True):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stream(seed, "initialisation"))
+        with forked(stream(seed, "initialisation"), torch.get_default_device()):
             module = factory(task)
         if not isinstance(module, nn.Module):
             raise invalid("energy", module, "a callable that maps a task to an nn.Module")

@@ -48,6 +48,28 @@ def torch_generator(seed: int, *axes: str | int, device: str = "cpu") -> torch.G
 
 
 @contextmanager
+def forked(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Seed torch's global generators for the block, for libraries that draw from no other, and give them back after.
+
+    Only the generators of the CPU and, where `device` is CUDA, of that device are seeded, and in that case all CUDA
+    devices are given back. `torch.manual_seed` would leave every CUDA device reseeded, whatever the block runs on.
+
+    Args:
+        seed: of the block's draws, which depend on nothing that ran before. device: that the block draws on.
+    """
+    import torch
+
+    device = torch.device(device)
+    on_cuda = device.type == "cuda"
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if on_cuda else [], device_type="cuda"):
+        torch.default_generator.manual_seed(seed)
+        if on_cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+@contextmanager
 def random_module_restored() -> Iterator[None]:
     """Give the generator of `random` back as it was: libraries draw ids from it (rich, dask)."""
     state = random.getstate()

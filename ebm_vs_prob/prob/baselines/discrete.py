@@ -14,7 +14,7 @@ from pyro.ops.indexing import Vindex
 from ...errors import check_count, invalid
 from ...factor_graphs import FactorGraph
 from ...graph_model import NormalisedGraphModel
-from ...seeding import check_seed, stream
+from ...seeding import check_seed, forked, stream
 
 #: The first dimension left of the plates over replicates and over x: where Pyro may enumerate.
 FIRST_AVAILABLE_DIM = -3
@@ -65,8 +65,7 @@ class DiscreteDensityModel(NormalisedGraphModel):
         if temperature == 0:
             best: torch.Tensor = decoder().unsqueeze(2)
             return best.expand(*best.shape[:2], num_samples, *best.shape[3:])
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stream(seed, "infer discrete"))
+        with forked(stream(seed, "infer discrete"), self.setting.device):
             return torch.stack([decoder() for _ in range(num_samples)], 2)
 
 

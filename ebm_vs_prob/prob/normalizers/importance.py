@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ...errors import check_count, invalid
-from ...seeding import check_seed
+from ...seeding import check_seed, forked
 from ...spaces import Box
 from .pareto import pareto_smoothed
 from .partition import Target, Uniforms
@@ -100,9 +100,7 @@ def drawn(proposal: Any, count: int, seed: int, target: Target) -> tuple[torch.T
     event = tuple(target.space.event_shape)
     if tuple(getattr(proposal, "event_shape", event)) != event:
         raise invalid("proposal.event_shape", tuple(proposal.event_shape), f"{event}, that of the answers")
-    devices = [target.device] if target.device.type == "cuda" else []
-    with torch.no_grad(), torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+    with torch.no_grad(), forked(seed, target.device):
         points = proposal.sample(torch.Size((count,)))
         return points.movedim(0, -1 - len(event)), proposal.log_prob(points).movedim(0, -1)
 
