@@ -36,7 +36,8 @@ class RegularisedOptions(EnergyOptions):
         float, PER_REPLICATE, Field(ge=0, description="weight of ½ E ‖∇_y E‖², in units of y² over energy²")
     ] = 0.0
     gradient_penalty_at: Annotated[
-        Literal["data", "uniform"], Field(description="where that is taken: training answers, or uniform in the y-box")
+        Literal["data", "uniform"],
+        Field(description="where that is taken: training answers, before any blur, or uniform in the y-box"),
     ] = "data"
     energy_magnitude: Annotated[
         float, PER_REPLICATE, Field(ge=0, description="weight of E[E²] at the data plus E[E²] uniformly in the y-box")

@@ -7,18 +7,17 @@ import numpy as np
 from .measured import Group, Measured, NotMeasured, exact, named, noted
 from .observed import Observed, as_numpy
 
-#: Nats by which a sampler's log-partition functions may be off before it is said.
-MAX_PARTITION_GAP = 0.1
-
 
 def chains(observed: Observed) -> dict[str, Measured]:
     """Largest rank-normalised split R-hat and smallest bulk effective sample size over the followed functions.
 
     They are log-densities of training pairs under the draws (Vehtari et al. 2021, through ArviZ; in function space as
-    Izmailov et al. 2021). The notes say where R-hat exceeds 1.01, fewer than 400 draws are effective, transitions
-    diverged, or the sampler's partition functions are off.
+    Izmailov et al. 2021). A function that is the same at all states has no R-hat and is left out.
+
+    The notes say where R-hat exceeds 1.01, fewer than 400 draws are effective, transitions diverged, or the ln Z of
+    training was off.
     """
-    from ..prob.posteriors.posterior_diagnostics import MAX_R_HAT, MIN_ESS
+    from ..prob.posteriors.posterior_diagnostics import MAX_PARTITION_GAP, MAX_R_HAT, MIN_ESS
 
     model = observed.model
     find = getattr(model, "posterior_diagnostics", None)
@@ -26,13 +25,14 @@ def chains(observed: Observed) -> dict[str, Measured]:
     if found is None:
         raise NotMeasured(f"{model.method.name}: no chains of weights stand behind it")
     r_hat, ess = as_numpy(found.r_hat), as_numpy(found.ess)
-    lost = ~(np.isfinite(r_hat) & np.isfinite(ess)).all(axis=1)
-    highest = np.where(lost, np.nan, np.nan_to_num(r_hat).max(axis=1))
-    least = np.where(lost, np.nan, np.nan_to_num(ess).min(axis=1))
+    lost = np.isnan(ess).any(axis=1)  # a constant function has an effective sample size and no R-hat
+    highest = np.where(lost, np.nan, np.where(np.isnan(r_hat), -np.inf, r_hat).max(axis=1))
+    highest = np.where(np.isneginf(highest), np.nan, highest)
+    least = np.where(lost, np.nan, ess.min(axis=1))
     diverged = np.nansum(as_numpy(found.divergences), axis=1)
     gaps = np.nan_to_num(as_numpy(found.partition_gap)).max(axis=1)
     lines = []
-    for r in np.flatnonzero(~lost):
+    for r in range(len(r_hat)):
         doubts = {
             f"R-hat {highest[r]:.3f} above {MAX_R_HAT}": highest[r] > MAX_R_HAT,
             f"effective sample size {least[r]:.0f} below {MIN_ESS}": least[r] < MIN_ESS,

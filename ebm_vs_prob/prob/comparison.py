@@ -14,6 +14,8 @@ from ..errors import NormalizerWarning, check_count, invalid
 from ..model import Model
 from ..tasks.base import Task
 from .draw_scores import DataSplit, pairs, scored_draws, weight_draws
+from .posteriors.posterior import PosteriorModel
+from .posteriors.posterior_diagnostics import MAX_PARTITION_GAP
 from .trust import MAX_PARETO_K
 
 if TYPE_CHECKING:
@@ -31,8 +33,10 @@ class Comparison:
             (Yao et al. 2018); `p_loo`, the effective number of parameters; and beside them `estimate` ("held_out",
             "psis_loo" or "in_sample"), the number of `draws`, and `pareto_k`, the largest of the pairs. `p_loo` and
             `pareto_k` are NaN where nothing was left out.
-        warnings: what speaks against the numbers, one line each: Pareto k above .7, R-hat above 1.01, few effective
-            draws, divergences, partition functions that cannot be trusted, in-sample scores, models left out.
+        warnings: what speaks against the numbers, one line each: Pareto k above min(.7, 1 - 1 / log10 S) of S draws
+            (Vehtari et al. 2024), draws of an approximate posterior, R-hat above 1.01, few effective
+            draws, divergences, partition functions that cannot be trusted or that training was far from, in-sample
+            scores, models left out.
         split: the data compared on.
     """
 
@@ -52,16 +56,19 @@ def inference_data(
     samples: int = 32,
     seed: int = 0,
 ) -> arviz.InferenceData:
-    """A model on a task as ArviZ's container, one chain.
+    """A model on a task as ArviZ's container.
 
     Its draws are those of the posterior over the weights where the model has such draws (`posterior_log_prob`), else
-    its replicates, the members of an ensemble; one replicate of such a model is one draw. Replicates whose training
-    failed are left out, and named in the attribute `warnings`.
+    its replicates, the members of an ensemble; one replicate of such a model is one draw. They are one chain, but where
+    they come from chains these stay apart, those of one replicate after those of another: of one `replicate`, `az.rhat`
+    and `az.ess` are those of its chains. Replicates whose training failed are left out, and named in the attribute
+    `warnings`.
 
     Groups: `posterior` (weights by name, (chain, draw, ...); absent where a model has none), `posterior_predictive`
-    (`y` (chain, draw, input, ...), `samples` draws of each replicate at the first `inputs` x), `log_likelihood` (`y`
-    (chain, draw, example), nats), `sample_stats` (`replicate` and `log_score`, the mean over the pairs, of each draw),
-    `observed_data` (`y`), `constant_data` (`x`, where the task has any).
+    (`y` (chain, draw, input, ...), one chain, `samples` draws of each replicate at the first `inputs` x),
+    `log_likelihood` (`y` (chain, draw, example), nats), `sample_stats` (`replicate` and `log_score`, the mean over the
+    pairs, of each draw; of chains where known `diverging`, whether a transition since the draw before diverged, and
+    `lp`, ln posterior in nats up to a constant), `observed_data` (`y`), `constant_data` (`x`, where the task has any).
 
     An energy-based model enters as exp(-beta E) / Z at its own beta.
 
@@ -84,14 +91,20 @@ def inference_data(
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", NormalizerWarning)  # said with the log-densities
         drawn = model.sample(x[: 1 if not x.shape[-1] else inputs], samples, seed)[members]
-    weights = weight_draws(model, members)
+    count = (getattr(model, "num_chains", None) or 0) * len(members) or 1
+    known = model.posterior_statistics() if count > 1 and isinstance(model, PosteriorModel) else {}
+
+    def by_chain(value: torch.Tensor) -> Any:
+        return _array(value.unflatten(0, (count, -1)))
+
     groups: dict[str, Any] = {
-        "posterior": {name: _array(value)[None] for name, value in weights.items()} or None,
+        "posterior": {name: by_chain(value) for name, value in weight_draws(model, members).items()} or None,
         "posterior_predictive": {"y": _array(drawn.transpose(1, 2).flatten(0, 1))[None]},
-        "log_likelihood": {"y": _array(scored.log_likelihood)[None]},
+        "log_likelihood": {"y": by_chain(scored.log_likelihood)},
         "sample_stats": {
-            "replicate": _array(torch.tensor(scored.replicates))[None],
-            "log_score": _array(scored.log_likelihood.mean(-1))[None],
+            "replicate": by_chain(torch.tensor(scored.replicates)),
+            "log_score": by_chain(scored.log_likelihood.mean(-1)),
+            **{name: _array(value[members].flatten(0, 1)) for name, value in known.items()},
         },
         "observed_data": {"y": _array(y)},
         "constant_data": {"x": _array(x)} if x.shape[-1] else None,
@@ -102,7 +115,7 @@ def inference_data(
         "task": repr(task),
         "split": split,
         "normalised": str(model.normalised),
-        "warnings": "; ".join(scored.warnings),
+        "warnings": "; ".join([*scored.warnings, *_of_training(model, members)]),
     }
     predictive = groups.pop("posterior_predictive")
     container = az.from_dict(**groups, dims=dims, attrs=attributes)
@@ -124,8 +137,10 @@ def compare_models(
     On "test" (the default) each pair's density is the mean over the model's draws, and nothing need be left out: the
     pairs were in no training set. On "train" it is leave-one-out cross-validation by Pareto-smoothed importance
     sampling (PSIS-LOO; Vehtari, Gelman and Gabry 2017, eq. 10) over draws of the posterior of one replicate, with
-    Pareto k in the result. That needs draws: of a model with one set of weights it is the in-sample log score, which
-    more weights always raise, and the result says so.
+    Pareto k in the result; draws of chains count as many as are effective (the mean over `posterior_diagnostics`).
+    Draws that come from no chains, of a variational posterior or an ensemble, are no draws of the posterior, and
+    leaving out is right to the extent that they resemble it: the warnings say so. That needs draws: of a model with one
+    set of weights it is the in-sample log score, which more weights always raise, and the result says so.
 
     Args:
         models: at least two, by the names of the table's rows, of the task's spaces; on "train" fitted to the same
@@ -149,12 +164,14 @@ def compare_models(
         if y.shape != first[1].shape or not (torch.equal(x, first[0]) and torch.equal(y, first[1])):
             raise invalid(f"models[{name!r}]", model, "a model fitted to the examples of the first: LOO is paired")
         scored = scored_draws(model, x, y, replicate)
-        said += [f"{name}: {line}" for line in scored.warnings]
+        members = sorted(set(scored.replicates))
+        said += [f"{name}: {line}" for line in [*scored.warnings, *_of_training(model, members)]]
         strange = int((~scored.log_likelihood.isfinite()).any(0).sum())
         if strange:
             said.append(f"{name}: left out: its log-density is not finite at {strange} of {len(x)} pairs")
             continue
-        found[name], rows[name], own = _elpd(scored.log_likelihood, split)
+        effective = _effective(model, members[0]) if split == "train" else None
+        found[name], rows[name], own = _elpd(scored.log_likelihood, split, effective)
         said += [f"{name}: {line}" for line in own]
     if len(found) < 2:
         raise invalid("models", list(models), f"two at least with finite log-densities ({'; '.join(said)})")
@@ -167,8 +184,32 @@ def compare_models(
     return Comparison(table, tuple(said), split)
 
 
-def _elpd(log_likelihood: torch.Tensor, split: DataSplit) -> tuple[Any, dict[str, Any], list[str]]:
-    """ArviZ's record of (D, n) log-densities, what the table says beside it, and warnings."""
+def _of_training(model: Model, members: list[int]) -> list[str]:
+    """Replicates of a posterior that was trained on an ln Z too far from its draws' own."""
+    if not isinstance(model, PosteriorModel):
+        return []
+    worst = {r: float(model.partition_gap[r].max()) for r in members}
+    return [
+        f"replicate {r}: trained on an ln Z off by up to {gap:.2f} nats"
+        for r, gap in worst.items()
+        if gap > MAX_PARTITION_GAP
+    ]
+
+
+def _effective(model: Model, replicate: int) -> float | None:
+    """How many draws the chains of a replicate are worth, the mean over what is followed; None without chains."""
+    ask = getattr(model, "posterior_diagnostics", None)
+    found = None if ask is None else ask()
+    return None if found is None else float(found.ess[replicate].nanmean())
+
+
+def _elpd(
+    log_likelihood: torch.Tensor, split: DataSplit, effective: float | None
+) -> tuple[Any, dict[str, Any], list[str]]:
+    """ArviZ's record of (D, n) log-densities, what the table says beside it, and warnings.
+
+    `effective` is how many independent draws the chains behind them are worth, None where there are none.
+    """
     import numpy as np
     import xarray as xr
     from arviz.stats import ELPDData
@@ -179,10 +220,16 @@ def _elpd(log_likelihood: torch.Tensor, split: DataSplit) -> tuple[Any, dict[str
         container = az.from_dict(log_likelihood={"y": _array(log_likelihood)[None]})
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")  # Pareto k is looked at below
-            elpd = az.loo(container, pointwise=True, reff=1.0, scale="log")
-        k = elpd["pareto_k"].values
-        bad = int((~(k <= MAX_PARETO_K)).sum())
-        said = [f"Pareto k above {MAX_PARETO_K} at {bad} of {n} pairs: its LOO cannot be trusted"] if bad else []
+            elpd = az.loo(container, pointwise=True, reff=_relative(effective, draws), scale="log")
+        k, limit = elpd["pareto_k"].values, min(MAX_PARETO_K, 1 - 1 / math.log10(draws))
+        bad = int((~(k <= limit)).sum())
+        said = []
+        if effective is None:
+            said.append(
+                "draws of an approximate posterior, of no chains: its LOO is as good as they resemble the posterior"
+            )
+        if bad:
+            said.append(f"Pareto k above {limit:.2f} at {bad} of {n} pairs: its LOO by {draws} draws cannot be trusted")
         return elpd, {"estimate": "psis_loo", "draws": draws, "pareto_k": float(k.max())}, said
     pointwise = _array(log_likelihood.logsumexp(0) - math.log(draws))
     values = {
@@ -194,6 +241,11 @@ def _elpd(log_likelihood: torch.Tensor, split: DataSplit) -> tuple[Any, dict[str
     beside = {"estimate": "held_out" if split == "test" else "in_sample", "draws": draws, "pareto_k": math.nan}
     said = ["one draw: its in-sample log score, not LOO; compare on split = 'test'"] if split == "train" else []
     return elpd, beside, said
+
+
+def _relative(effective: float | None, draws: int) -> float:
+    """Effective draws over draws, at most 1: draws that are states far apart are independent."""
+    return min(1.0, effective / draws) if effective is not None and effective > 0 else 1.0
 
 
 def _on_one_scale(found: Mapping[str, Any]) -> dict[str, Any]:

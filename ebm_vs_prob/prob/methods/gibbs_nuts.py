@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, cast
@@ -12,7 +11,7 @@ import torch
 from pydantic import Field
 
 from ...budget import Cost
-from ...energies import build_energy, distinct
+from ...energies import build_energy
 from ...errors import invalid
 from ...method import GaussianOptimum, MethodOptions, Setting
 from ...model import Model, ReplicateStatus, Training
@@ -20,14 +19,11 @@ from ...registry import METHODS
 from ...seeding import stream, torch_generator
 from ...smoothing import SmoothingMethod
 from ...training import Batch, training_data
-from ..normalizers import ImportanceSampling
 from ..posteriors.nuts import Chain, nuts_chain
-from ..posteriors.posterior import PosteriorEnergy, PosteriorModel
+from ..posteriors.partition_gap import fixed_gap
+from ..posteriors.posterior import PosteriorModel
 from ..posteriors.posterior_diagnostics import Chains, FollowedFunctions
 from ..posteriors.weight_posteriors import ChainOptions, PosteriorLoss, chain_plan, latent_of, starts
-
-#: Training x at which the sampler's log-partition functions are compared with the model's.
-CHECKED = 8
 
 
 class GibbsNutsOptions(ChainOptions):
@@ -51,14 +47,16 @@ class GibbsNuts(SmoothingMethod):
     """Draws of the weights by the No-U-Turn sampler (Hoffman and Gelman 2014), Pyro's own, for small networks.
 
     The budget's steps are the transitions of each chain; `burn_in` of them warm up. Every gradient is of all training
-    examples. log Z is importance-sampled on draws made once, so that the potential is a function: with few of them the
-    posterior prefers weights that they flatter. How far off they are, nats at the draws that are kept, is on record
-    (`posterior_diagnostics().partition_gap`). One replicate at a time: trees of different depth do not stack.
-    `energy_evaluations`, of planning, is that of the deepest trees; what was spent is counted. The recorded loss is the
-    potential over N after warm-up, chain after chain.
+    examples, and a budget of multiply-adds pays for as many transitions of the deepest trees. log Z is
+    importance-sampled on draws made once, so that the potential is a function: with few of them the posterior prefers
+    weights that they flatter. How far off they are, nats at the draws that are kept, is on record
+    (`PosteriorModel.partition_gap`). One replicate at a time: trees of different depth do not stack.
+    `energy_evaluations`, of planning, is that of the deepest trees; what was spent is counted: the steps on record are
+    the transitions of each chain. The recorded loss is the potential over N after warm-up, chain after chain.
     """
 
     name = "gibbs_nuts"
+    version = 2
     family = "prob"
     principle = "likelihood"
     normalised = True
@@ -76,7 +74,7 @@ class GibbsNuts(SmoothingMethod):
     @classmethod
     def build(cls, setting: Setting) -> PosteriorModel:
         options, energy = setting.options, build_energy(setting)
-        plan = chain_plan(cls, setting, energy)
+        plan = chain_plan(cls, setting, energy, setting.budget.examples)
         model = PosteriorModel(cls, setting, energy, options.chains * len(plan.kept))
         size = latent_of(setting, model.module.space).size
         if size > options.max_weights:
@@ -91,10 +89,10 @@ class GibbsNuts(SmoothingMethod):
         setting, options = model.setting, model.setting.options
         module = cast("PosteriorModel", model).module
         posterior, batch = _of_all_examples(model)
-        plan = chain_plan(cls, setting, module.space.energy)
+        plan = chain_plan(cls, setting, module.space.energy, setting.budget.examples)
         if not bool((batch.x.isfinite().all() & batch.y.isfinite().all()).item()):
             module.set_draws(torch.full_like(module.draws, torch.nan))
-            return _training(model, [], ReplicateStatus(False, 0, "training data are not finite"), 0.0)
+            return _training(model, 0, [], ReplicateStatus(False, 0, "training data are not finite"), 0.0)
         latent = latent_of(setting, module.space)
         places = starts(setting, latent, options.chains)[0]
         program = posterior.program(batch)
@@ -113,19 +111,20 @@ class GibbsNuts(SmoothingMethod):
             for number, place in enumerate(places)
         ]
         seconds = time.perf_counter() - started
-        states = torch.stack([chain.weights for chain in chains])[:, [step - plan.burn_in - 1 for step in plan.states]]
+        seen = [step - plan.burn_in - 1 for step in plan.states]
+        states = torch.stack([chain.weights for chain in chains])[:, seen]
         record, followed = cast("Chains", module.chains), FollowedFunctions(model, module.space)
         for number, chain in enumerate(states):
             record.trace[0, number] = followed(chain.unsqueeze(1)).squeeze(1)
-        record.divergences[0] = torch.tensor([float(chain.divergences) for chain in chains])
+        diverged = torch.stack([chain.diverging for chain in chains]).cumsum(1)[:, seen]
+        record.divergences[0] = diverged.diff(dim=1, prepend=torch.zeros_like(diverged[:, :1]))
+        record.log_posterior[0] = -torch.stack([chain.potential for chain in chains])[:, seen]
         record.acceptance[0] = torch.tensor([chain.acceptance for chain in chains])
         module.set_draws(states[:, list(plan.kept)].flatten(0, 1).unsqueeze(0))
-        record.partition_gap[0] = (
-            _partition_gap(module, batch.x, posterior.normalizer(batch)).reshape(options.chains, -1).amax(1)
-        )
+        module.partition_gap.copy_(fixed_gap(module, batch.x, posterior.normalizer(batch)))
         finite = bool(module.draws.isfinite().all())
         status = ReplicateStatus() if finite else ReplicateStatus(False, plan.steps - 1, "draws are not finite")
-        return _training(model, chains, status, seconds)
+        return _training(model, plan.steps, chains, status, seconds)
 
 
 def _of_all_examples(model: Model) -> tuple[PosteriorLoss, Batch]:
@@ -146,24 +145,12 @@ def _of_all_examples(model: Model) -> tuple[PosteriorLoss, Batch]:
     return posterior, Batch(x, y, rows, noise)
 
 
-@torch.no_grad()
-def _partition_gap(module: PosteriorEnergy, x: torch.Tensor, normalizer: ImportanceSampling) -> torch.Tensor:
-    """Largest difference (S,) of ln Z on the sampler's draws, at the first x, from the model's own, nats."""
-    samples, log_density = cast("torch.Tensor", normalizer.samples), cast("torch.Tensor", normalizer.log_density)
-    rows = slice(0, min(CHECKED, samples.shape[1]))
-    at, samples, log_density = distinct(x)[:, rows], samples[:, rows], log_density[:, rows]
-    named = {name: value.movedim(1, 0) for name, value in module.space.named(module.draws).items()}
-    energies = module.space.at(named)(at.unsqueeze(2).unsqueeze(0), samples.unsqueeze(0))
-    sampled = (-energies - log_density).logsumexp(-1) - math.log(samples.shape[2])
-    return (sampled.movedim(0, 1) - module.log_partition(at)[0]).abs().amax((0, 2))
-
-
-def _training(model: Model, chains: list[Chain], status: ReplicateStatus, seconds: float) -> Training:
+def _training(model: Model, steps: int, chains: list[Chain], status: ReplicateStatus, seconds: float) -> Training:
     setting, options = model.setting, cast("GibbsNutsOptions", model.setting.options.replicates[0])
     once = 3.0 * (1 + options.proposals) + options.prior_evaluations()
     evaluations = once * setting.budget.examples * sum(chain.gradients for chain in chains)
     spent = Cost(
-        steps=setting.budget.steps,
+        steps=steps,
         energy_evaluations=evaluations,
         multiply_adds=evaluations * cast("PosteriorModel", model).module.multiply_adds,
         seconds=seconds,

@@ -15,6 +15,7 @@ from ...registry import METHODS
 from ...smoothing import SmoothingMethod
 from ...training import train
 from ..posteriors.langevin import StochasticGradientLangevin
+from ..posteriors.partition_gap import resampled_gap
 from ..posteriors.posterior import PosteriorModel
 from ..posteriors.posterior_diagnostics import Chains, FollowedFunctions
 from ..posteriors.weight_guides import PointGuide
@@ -35,10 +36,12 @@ class GibbsStochasticGradientLangevin(SmoothingMethod):
 
     `learning_rate` is the first step in units of the mean loss: their ε is 2 learning_rate / N. C chains start from
     energies initialised apart; after burn-in D states of each are kept. The draws are biased by the step and by log Z
-    estimated from few proposals, which R-hat does not show. The recorded loss is the sum over the chains.
+    estimated from few proposals, which R-hat does not show; the second is on record (`PosteriorModel.partition_gap`).
+    The recorded loss is the sum over the chains.
     """
 
     name = "gibbs_stochastic_gradient_langevin"
+    version = 2
     family = "prob"
     principle = "likelihood"
     normalised = True
@@ -55,7 +58,7 @@ class GibbsStochasticGradientLangevin(SmoothingMethod):
     def build(cls, setting: Setting) -> PosteriorModel:
         chains = setting.options.chains
         energy = build_energy(setting)
-        plan = chain_plan(cls, setting, energy)
+        plan = chain_plan(cls, setting, energy, setting.budget.batch_size)
         model = PosteriorModel(cls, setting, energy, chains * len(plan.kept))
         latent = latent_of(setting, model.module.space)
         model.module.guide = PointGuide(latent, starts(setting, latent, chains), jacobian=True)
@@ -68,7 +71,7 @@ class GibbsStochasticGradientLangevin(SmoothingMethod):
     def train(cls, model: Model) -> Training:
         setting, options, module = model.setting, model.setting.options, cast("PosteriorModel", model).module
         guide, record = cast("PointGuide", module.guide), cast("Chains", module.chains)
-        plan = chain_plan(cls, setting, module.space.energy)
+        plan = chain_plan(cls, setting, module.space.energy, setting.budget.batch_size)
         index = {step: number for number, step in enumerate(plan.states)}
         followed = FollowedFunctions(model, module.space)
         draws: list[torch.Tensor] = []
@@ -98,4 +101,5 @@ class GibbsStochasticGradientLangevin(SmoothingMethod):
         loss = posterior.of(lambda batch: guide.sample(), options.chains)
         training = train(model, loss, posterior.noise, make_optimizer=dynamics)
         module.set_draws(torch.stack(draws, 2).flatten(1, 2))
+        module.partition_gap.copy_(resampled_gap(cast("PosteriorModel", model), posterior))
         return training

@@ -10,17 +10,18 @@ import pyro
 import torch
 from pyro.infer import MCMC, NUTS
 
+from ...seeding import forked
 from .weight_guides import LatentSpace
 
 
 @dataclass(frozen=True)
 class Chain:
-    """One chain after warm-up: `weights` (T, P), `potential` -ln posterior up to a constant (T,) nats, how many of the
-    T transitions diverged, their mean acceptance probability, and gradients evaluated, warm-up included."""
+    """One chain after warm-up, T transitions: `weights` (T, P), `potential` -ln posterior up to a constant (T,) nats
+    float64, `diverging` (T,) bool, the share of transitions that moved, and gradients evaluated, warm-up included."""
 
     weights: torch.Tensor
     potential: torch.Tensor
-    divergences: int
+    diverging: torch.Tensor
     acceptance: float
     gradients: int
 
@@ -61,10 +62,8 @@ def nuts_chain(
             potential.append(float(kernel.potential_fn(point).detach()))
             calls -= 1
 
-    devices = [start.device] if start.device.type == "cuda" else []
     # A state whose energy overflows is a divergence, which NUTS counts, and no mistake.
-    with torch.random.fork_rng(devices=devices), pyro.validation_enabled(False):
-        torch.manual_seed(seed)
+    with forked(seed, start.device), pyro.validation_enabled(False):
         kernel = NUTS(
             counted,
             max_tree_depth=max_tree_depth,
@@ -82,10 +81,12 @@ def nuts_chain(
         chain.run()
     found = chain.diagnostics()
     values = {name: value.reshape(draws, 1, *latent.shape(name)) for name, value in chain.get_samples().items()}
+    diverging = torch.zeros(draws, dtype=torch.bool)
+    diverging[found["divergences"]["chain 0"]] = True
     return Chain(
         latent.weights_of(values).squeeze(1),
         torch.tensor(potential, dtype=torch.float64),
-        len(found["divergences"]["chain 0"]),
+        diverging,
         float(found["acceptance rate"]["chain 0"]),
         calls,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,11 +13,12 @@ from pyro import poutine
 from torch import nn
 
 from ...energies import distinct
-from ...errors import invalid
-from ...model import IMPORTANCE_SAMPLES, MAX_QUADRATURE_DIM, DensityModel
+from ...errors import NormalizerWarning, invalid
+from ...model import DensityModel
 from ..gibbs import GibbsBoltzmann
-from ..normalizers import ImportanceSampling, Quadrature
-from .posterior_diagnostics import Chains, PosteriorDiagnostics
+from ..trust import warns
+from .partition_functions import MixtureNormalizer, PartitionFunctions
+from .posterior_diagnostics import Chains, FollowedFunctions, PosteriorDiagnostics
 from .priors import WeightPrior
 from .weights import WeightSpace
 
@@ -41,8 +43,19 @@ class WeightModel:
         self.prior, self.space = prior, space
         self.num_examples, self.bounds = num_examples, bounds
 
-    def __call__(self, x: torch.Tensor, y: torch.Tensor, normalizer: Any = "quadrature", num_draws: int = 1) -> None:
-        """The Pyro statements, of data x (R, B, dx) and y (R, B, dy)."""
+    def __call__(
+        self,
+        x: torch.Tensor,
+        y: torch.Tensor,
+        normalizer: Any = "quadrature",
+        num_draws: int = 1,
+        raw: torch.Tensor | None = None,
+    ) -> None:
+        """The Pyro statements, of data x (R, B, dx) and y (R, B, dy).
+
+        Where y is blurred, `raw` is what it was before: a prior that depends on the data's places, as its twin, is
+        taken at those that were observed.
+        """
         count, size = y.shape[:2]
         given = distinct(x).expand(num_draws, count, -1, -1)
         with pyro.plate("draw", num_draws, dim=-3), pyro.plate("replicate", count, dim=-2):
@@ -53,7 +66,7 @@ class WeightModel:
             )
             with poutine.scale(scale=self.num_examples / size), pyro.plate("data", size, dim=-1):
                 pyro.sample("y", density, obs=y)
-            self.prior.factor(energy, x, y)
+            self.prior.factor(energy, x, y if raw is None else raw)
 
 
 class PosteriorEnergy(nn.Module):
@@ -71,8 +84,13 @@ class PosteriorEnergy(nn.Module):
     Attributes:
         draws: weight vectors (R, S, P), in the order of `space`.
         space: names and shapes of the weights.
-        guide: what training moves, if anything: the draws are of it. chains: where the draws come from chains.
+        guide: what training moves, if anything: the draws are of it. chains: where the draws come from chains, one
+            chain's after the other.
+        partition_gap: (R, S) nats, how far the ln Z of training was from the draws'; NaN where it was not looked at.
     """
+
+    draws: nn.Parameter
+    partition_gap: torch.Tensor
 
     def __init__(
         self,
@@ -88,9 +106,10 @@ class PosteriorEnergy(nn.Module):
         self.space = WeightSpace(energy)
         self.num_replicates, self.bounds, self.y_dim = self.space.num_replicates, bounds, y_dim
         self._normalizer = normalizer
-        self._known: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        self._known: list[tuple[torch.Tensor, PartitionFunctions]] = []
         start = self.space.flat(self.space.current()).unsqueeze(1).repeat(1, num_draws, 1)
         self.draws = nn.Parameter(start, requires_grad=False)
+        self.register_buffer("partition_gap", start.new_full(start.shape[:2], torch.nan))
 
     @property
     def multiply_adds(self) -> float:
@@ -106,6 +125,7 @@ class PosteriorEnergy(nn.Module):
         if draws.shape != self.draws.shape:
             raise invalid("draws.shape", tuple(draws.shape), f"{tuple(self.draws.shape)}")
         self.draws.copy_(draws.detach())
+        self.partition_gap.fill_(torch.nan)
         self._known.clear()
 
     def follow(self, chains: Chains) -> None:
@@ -117,6 +137,7 @@ class PosteriorEnergy(nn.Module):
         return self.draws.double().square().sum(-1).mean(-1).sqrt()
 
     def _apply(self, fn: Any, recurse: bool = True) -> PosteriorEnergy:
+        self._known.clear()
         self.space.energy._apply(fn)
         super()._apply(fn, recurse)
         return self
@@ -125,26 +146,29 @@ class PosteriorEnergy(nn.Module):
         self._known.clear()
         super()._load_from_state_dict(*args)
 
-    @torch.no_grad()
     def log_partition(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """ln Z_s(x) of every draw and its error in nats, (R, S, *n) each, at x (R or 1, *n, dx)."""
+        found = self.partition_functions(x)
+        return found.log_z, found.error
+
+    @torch.no_grad()
+    def partition_functions(self, x: torch.Tensor) -> PartitionFunctions:
+        """The same with what speaks against them."""
         shape = x.shape[1:-1]
         if not x.shape[-1]:
-            value, error = self._partitions(x.new_zeros(1, 1, 0))
             one = [1] * len(shape)
-            return value.reshape(*value.shape[:2], *one), error.reshape(*error.shape[:2], *one)
+            return self._partitions(x.new_zeros(1, 1, 0)).mapped(lambda value: value.reshape(*value.shape[:2], *one))
         rows, inverse = torch.unique(x.flatten(1, -2), dim=1, return_inverse=True)
-        value, error = self._partitions(rows)
-        return value[..., inverse].unflatten(-1, shape), error[..., inverse].unflatten(-1, shape)
+        return self._partitions(rows).mapped(lambda value: value[..., inverse].unflatten(-1, shape))
 
-    def _partitions(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        for known, value, error in self._known:
+    def _partitions(self, rows: torch.Tensor) -> PartitionFunctions:
+        for known, found in self._known:
             if known.shape == rows.shape and torch.equal(known, rows):
-                return value, error
+                return found
         weights = {name: value.movedim(1, 0) for name, value in self.space.named(self.draws).items()}
         energy = self.space.at(weights)
         size = max(1, _PARTITIONS // self.draws.shape[:2].numel())
-        found = []
+        parts = []
         for some in rows.expand(self.num_replicates, -1, -1).split(size, dim=1):
             density = GibbsBoltzmann(
                 energy,
@@ -154,10 +178,10 @@ class PosteriorEnergy(nn.Module):
                 normalizer=self._normalizer(some),
                 validate_args=False,
             )
-            found.append(torch.stack(density.log_partition()).movedim(1, 2))
-        value, error = torch.cat(found, -1)
-        self._known = [(rows, value, error), *self._known[: _KEPT - 1]]
-        return value, error
+            parts.append(PartitionFunctions.of(density))
+        found = PartitionFunctions.joined(parts)
+        self._known = [(rows, found), *self._known[: _KEPT - 1]]
+        return found
 
     def each(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln q(y | x) of every draw, (R, S, *n), in nats."""
@@ -187,7 +211,11 @@ class PosteriorModel(DensityModel):
     """The posterior predictive of S draws of the weights: the mean of S normalised densities.
 
     `log_prob` is its logarithm and `energy` minus that; `posterior_log_prob` has the draws apart. Each density is
-    normalised by quadrature up to two output dimensions, by importance sampling from a kernel density beyond.
+    normalised by quadrature up to two output dimensions, by importance sampling from a kernel density beyond. The error
+    of `gibbs(x).log_partition()` is never below that of the draw whose ln Z is known worst, and its doubts are theirs.
+
+    Warns:
+        NormalizerWarning: log-densities of draws whose partition functions cannot be trusted.
     """
 
     module: PosteriorEnergy
@@ -196,10 +224,7 @@ class PosteriorModel(DensityModel):
         y_box: Any = setting.tasks[0].y_space
 
         def normalizer(x: torch.Tensor) -> Any:
-            if y_box.dim <= MAX_QUADRATURE_DIM:
-                return Quadrature()
-            samples, log_density = self.data_kernel.draw(x, IMPORTANCE_SAMPLES, self.seeds)
-            return ImportanceSampling(samples=samples, log_density=log_density)
+            return DensityModel._usual_normalizer(self, x)
 
         module = PosteriorEnergy(energy, num_draws, normalizer, y_box.bounds, y_box.dim)
         super().__init__(method, setting, module.to(device=setting.device, dtype=setting.dtype))
@@ -209,8 +234,19 @@ class PosteriorModel(DensityModel):
         """S, the draws of each replicate."""
         return self.module.draws.shape[1]
 
+    @property
+    def partition_gap(self) -> torch.Tensor:
+        """By how many nats the ln Z of training was off at each draw, (R, S) float64, at up to 8 training x.
+
+        |E ln Z^ - ln Z|, averaged over x, where ln Z^ is estimated anew at each step: by Jensen's inequality it is too
+        low, and the energy is not pushed up where proposals are few. The largest difference over x where its importance
+        samples were drawn once. NaN where the training failed.
+        """
+        return self.module.partition_gap.double()
+
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln of the posterior predictive density in nats, (R, n)."""
+        self._warn(x)
         return -self.energy(x, y)
 
     def posterior_log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -219,12 +255,41 @@ class PosteriorModel(DensityModel):
         Raises:
             ValueError: shapes that do not fit the task's spaces, or non-finite values.
         """
+        self._warn(x)
         return self.module.each(*self._paired(x, y))
 
     def posterior_weights(self) -> dict[str, torch.Tensor]:
         """The draws by the names of the energy's parameters, (R, S, *shape)."""
         return self.module.space.named(self.module.draws)
 
+    @property
+    def num_chains(self) -> int | None:
+        """C, where the draws are D states of each of C chains, one chain after the other; None where there are none."""
+        return None if self.module.chains is None else self.module.chains.count
+
     def posterior_diagnostics(self) -> PosteriorDiagnostics | None:
         """R-hat, effective sample sizes and divergences of the chains behind the draws; None where there are none."""
-        return None if self.module.chains is None else self.module.chains.diagnostics()
+        return None if self.module.chains is None else self.module.chains.diagnostics(self.partition_gap)
+
+    def posterior_statistics(self) -> dict[str, torch.Tensor]:
+        """What is known of each draw of the chains, (R, C, D), by ArviZ's names; empty where there are no chains."""
+        chains = self.module.chains
+        return {} if chains is None else chains.statistics(self.num_draws // chains.count)
+
+    def posterior_trace(self) -> torch.Tensor:
+        """Log-densities of the first training pairs along the chains, (R, C, T, K) nats, their ln Z on fixed samples.
+
+        Where there are no chains they are of the draws, (R, 1, S, K).
+        """
+        if self.module.chains is not None:
+            return self.module.chains.trace
+        followed = FollowedFunctions(self, self.module.space)
+        return followed(self.module.draws.movedim(1, 0)).movedim(0, 1).unsqueeze(1)
+
+    def _usual_normalizer(self, x: torch.Tensor) -> MixtureNormalizer:
+        return MixtureNormalizer(super()._usual_normalizer(x), lambda: self.module.partition_functions(x))
+
+    def _warn(self, x: torch.Tensor) -> None:
+        if warns():
+            for line in self.module.partition_functions(self._placed("x", x)).warnings():
+                warnings.warn(line, NormalizerWarning, stacklevel=3)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 PROBES = 16
 #: Above this chains do not agree; below this many effective draws R-hat itself says little (Vehtari et al. 2021).
 MAX_R_HAT, MIN_ESS = 1.01, 400
+#: Nats by which the log-partition functions of training may be off before it is said.
+MAX_PARTITION_GAP = 0.1
 #: Importance samples of the log-partition functions in what is followed.
 _NODES = 256
 
@@ -29,8 +31,8 @@ class PosteriorDiagnostics:
     """Of each replicate's chains, float64: `r_hat`, `ess` (bulk), `ess_tail` (R, K); `divergences`, `acceptance` and
     `partition_gap` (R, C), NaN where the sampler has none.
 
-    `partition_gap` is by how many nats, at most, ln Z on the sampler's own draws falls short of or exceeds the ln Z
-    that the model has, over the draws that were kept.
+    `acceptance` is the share of transitions that moved. `partition_gap` is the largest of `PosteriorModel`'s over the
+    chain's draws.
 
     They are of K functions of the weights, log-densities of training pairs, and not of the weights themselves, among
     which networks have symmetries that no chain need cross (Izmailov et al. 2021, section 5.1).
@@ -44,29 +46,57 @@ class PosteriorDiagnostics:
     partition_gap: torch.Tensor
 
 
+def kept_states(states: int, draws: int) -> tuple[int, ...]:
+    """Which of T states make D draws, evenly spaced, the last among them."""
+    return tuple(round((number + 1) * states / draws) - 1 for number in range(draws))
+
+
 class Chains(nn.Module):
     """The record of C chains of each replicate, T states of each after burn-in: part of a model's file.
 
     Attributes:
-        trace: (R, C, T, K), K followed functions of the weights, nats. divergences, acceptance, partition_gap: (R, C).
+        trace: (R, C, T, K), K followed functions of the weights, nats.
+        divergences: (R, C, T), transitions that diverged since the state before. log_posterior: (R, C, T), nats up to a
+            constant. acceptance: (R, C). NaN where the sampler has none.
     """
 
     trace: torch.Tensor
     divergences: torch.Tensor
+    log_posterior: torch.Tensor
     acceptance: torch.Tensor
-    partition_gap: torch.Tensor
 
     def __init__(self, replicates: int, chains: int, states: int, functions: int) -> None:
         super().__init__()
         self.register_buffer("trace", torch.zeros(replicates, chains, states, functions))
-        for name in ("divergences", "acceptance", "partition_gap"):
-            self.register_buffer(name, torch.full((replicates, chains), torch.nan))
+        for name in ("divergences", "log_posterior"):
+            self.register_buffer(name, torch.full((replicates, chains, states), torch.nan))
+        self.register_buffer("acceptance", torch.full((replicates, chains), torch.nan))
 
-    def diagnostics(self) -> PosteriorDiagnostics:
-        """NaN of a replicate whose chains are not finite."""
+    @property
+    def count(self) -> int:
+        """C."""
+        return self.trace.shape[1]
+
+    def diagnostics(self, partition_gap: torch.Tensor) -> PosteriorDiagnostics:
+        """NaN of a function that is not finite or the same throughout. `partition_gap` is of the draws, (R, C * D)."""
         found = diagnostics(self.trace)
-        own = (self.divergences.double(), self.acceptance.double(), self.partition_gap.double())
+        gap = partition_gap.double().unflatten(1, (self.count, -1)).amax(-1)
+        own = (self.divergences.double().sum(-1), self.acceptance.double(), gap)
         return PosteriorDiagnostics(found["r_hat"], found["ess"], found["ess_tail"], *own)
+
+    def statistics(self, draws: int) -> dict[str, torch.Tensor]:
+        """What is known of the D draws of each chain, (R, C, D) each, by ArviZ's names.
+
+        `diverging`: whether a transition since the draw before diverged. `lp`: ln posterior, nats up to a constant.
+        """
+        kept = torch.tensor(kept_states(self.trace.shape[2], draws), device=self.trace.device)
+        found = {}
+        if not bool(self.divergences.isnan().any()):
+            total = self.divergences.cumsum(-1)[..., kept]
+            found["diverging"] = total.diff(dim=-1, prepend=torch.zeros_like(total[..., :1])) > 0
+        if not bool(self.log_posterior.isnan().all()):
+            found["lp"] = self.log_posterior[..., kept]
+        return found
 
 
 class FollowedFunctions:

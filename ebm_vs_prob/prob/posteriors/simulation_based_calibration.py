@@ -11,7 +11,7 @@ import torch
 from pyro import poutine
 
 from ...errors import check_count, invalid
-from ...seeding import stream
+from ...seeding import forked, stream
 
 #: Draws of each named site, (L, *event).
 Draws = Mapping[str, torch.Tensor]
@@ -49,13 +49,17 @@ class Calibration:
         return p_value
 
     def kolmogorov_smirnov(self) -> np.ndarray:
-        """p-values (K,) of the largest gap of the ranks' empirical distribution from uniform; ranks are spread within
-        their width evenly, so that they are continuous."""
+        """p-values (K,) of the largest gap of the ranks' empirical distribution from uniform.
+
+        Equal ranks are spread evenly over the width 1 / (L + 1) that they share, so that they are continuous. That
+        leaves no gap within a width, so the p-values are on the large side where ranks are few.
+        """
         from scipy.stats import kstest, rankdata
 
+        lowest, highest = (np.stack([rankdata(c, method=m) for c in self.ranks.T]) for m in ("min", "max"))
         order = np.stack([rankdata(column, method="ordinal") for column in self.ranks.T])
-        spread = (order - 0.5) / len(self.ranks) % 1.0
-        places = (self.ranks.T + spread) / (self.num_draws + 1)
+        within = (order - lowest + 0.5) / (highest - lowest + 1)
+        places = (self.ranks.T + within) / (self.num_draws + 1)
         return np.array([kstest(row, "uniform").pvalue for row in places])
 
 
@@ -74,18 +78,19 @@ def simulation_based_calibration(
             sites, as many at every call. They should be independent: thin chains before.
         latent: names of the sites that are inferred.
         num_simulations: M.
-        seed: of the simulations and of what `infer` gets; torch's global generator is given back as it was.
+        seed: of the simulations and of what `infer` gets, which is also what torch's global generator is seeded with
+            while it runs. That generator is given back as it was.
 
     Raises:
-        ValueError: a bad count, latent sites that the model does not have, or draws of another shape.
+        ValueError: a bad count, latent sites that the model does not have, or draws that lack a site, have another
+            shape or are not numbers.
     """
     check_count("num_simulations", num_simulations)
     rows: list[list[int]] = []
     names: list[str] = []
     count = 0
     for number in range(num_simulations):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stream(seed, "simulation", number))
+        with forked(stream(seed, "simulation", number)):
             nodes = poutine.trace(model).get_trace().nodes
         values = {
             name: cast("torch.Tensor", site["value"])
@@ -96,14 +101,20 @@ def simulation_based_calibration(
         if missing or not latent:
             raise invalid("latent", list(latent), f"sites of the model: {sorted(values)}")
         data = {name: value for name, value in values.items() if name not in latent}
-        draws = infer(data, stream(seed, "inference", number))
+        own = stream(seed, "inference", number)
+        with forked(own):
+            draws = infer(data, own)
         row: list[int] = []
         names = []
         for name in latent:
+            if name not in draws:
+                raise invalid("sites of the draws", sorted(draws), f"{sorted(latent)}, all that are latent")
             truth, drawn = values[name], draws[name]
             if drawn.shape[1:] != truth.shape or (rows and len(drawn) != count):
                 expected = f"({count if rows else 'L'}, {', '.join(map(str, truth.shape))})"
                 raise invalid(f"shape of the draws of {name}", tuple(drawn.shape), expected)
+            if bool(drawn.isnan().any()):
+                raise invalid(f"draws of {name}", f"NaN in simulation {number}", "numbers, which have a rank")
             row += (drawn < truth).sum(0).reshape(-1).tolist()
             names += [f"{name}[{index}]" for index in range(truth.numel())]
             count = len(drawn)

@@ -1,4 +1,8 @@
-"""Priors over a thickness that a model learns, so that its likelihood is not unbounded where data are thin."""
+"""Priors over a thickness sigma that a model learns, whose likelihood is unbounded where it fits N thin examples.
+
+There the likelihood grows as sigma^-(N c), c the number of directions in which the data are thin. A log-normal prior
+bounds the posterior, a half-normal does not.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +31,10 @@ THICKNESS_PRIORS: dict[str, Any] = {
 def thickness_log_prior(name: str, scale: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
     """ln p(sigma) of a learned thickness, (R,): half-normal of that scale, or log-normal of that median and ln-width 1.
 
-    The half-normal leaves 0 as likely as anything; the log-normal gives it none, and minus its logarithm grows as
-    ½ ln² sigma, which is slower than what a thin manifold gains by ln sigma per example.
+    The half-normal leaves 0 as likely as anything, and a likelihood that is unbounded there stays so. Minus the
+    logarithm of the log-normal grows as ½ ln² sigma, faster in the limit than the N c ln(1 / sigma) that a likelihood
+    gains, so the posterior is bounded. Its mode lies at median · e^-(N c + 1), so far down that with many examples
+    it does not keep a model from collapsing.
 
     Args:
         scale: (R,), > 0, in the unit of sigma. sigma: (R,), > 0.

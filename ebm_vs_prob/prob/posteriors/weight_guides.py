@@ -141,8 +141,8 @@ class NormalGuide(nn.Module):
         if self.factor is not None:
             # A factor of zeros is a saddle point: the objective is even in it.
             with torch.no_grad():
-                columns = torch.arange(latent.size, device=start.device)[:, None] % rank == torch.arange(rank)
-                self.factor.copy_(0.1 * scale * columns.to(start))
+                places, columns = (torch.arange(count, device=start.device) for count in (latent.size, rank))
+                self.factor.copy_(0.1 * scale * (places[:, None] % rank == columns).to(start))
         self.rank = rank
         self._latent = latent
 

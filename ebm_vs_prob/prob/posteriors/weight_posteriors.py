@@ -22,6 +22,7 @@ from ..methods.gibbs_maximum_likelihood import GibbsMaximumLikelihoodOptions
 from ..normalizers import ImportanceSampling
 from ..objectives import ReplicatedELBO
 from .posterior import PosteriorModel, WeightModel
+from .posterior_diagnostics import kept_states
 from .priors import WeightPrior, weight_prior
 from .weight_guides import LatentSpace
 from .weights import WeightSpace
@@ -65,8 +66,13 @@ class PriorOptions(GibbsMaximumLikelihoodOptions):
 
 
 class ProperPriorOptions(PriorOptions):
-    """The same where draws are taken, which needs a prior that is proper."""
+    """The same where draws are taken, which needs a prior that is proper.
 
+    The draws' spread is what such a method is for, so ln Z^ gets more proposals than that of a mode: with x its bias
+    falls as one over their number.
+    """
+
+    proposals: Annotated[int, Field(ge=2, description="importance samples of log Z an example")] = 32
     base_scale: Annotated[
         float,
         Field(
@@ -98,14 +104,14 @@ class ChainPlan:
     kept: tuple[int, ...]
 
 
-def chain_plan(method: type[Method], setting: Setting, energy: nn.Module) -> ChainPlan:
-    """What a budget's steps make of the options of chains.
+def chain_plan(method: type[Method], setting: Setting, energy: nn.Module, examples: int) -> ChainPlan:
+    """What a budget makes of the options of chains whose every step is of so many examples.
 
     Raises:
         ValueError: too few steps after burn-in for what is asked for.
     """
     options = setting.options
-    evaluations = method.step_evaluations(options.replicates[0], setting.tasks[0]) * setting.budget.batch_size
+    evaluations = method.step_evaluations(options.replicates[0], setting.tasks[0]) * examples
     steps = setting.budget.steps_for(evaluations * cast("float", energy.multiply_adds))
     first = int(options.burn_in * steps)
     least = max(options.draws, LEAST_STATES)
@@ -114,8 +120,7 @@ def chain_plan(method: type[Method], setting: Setting, energy: nn.Module) -> Cha
         raise invalid("budget", f"{steps - first} of {steps} steps after burn-in", valid)
     count = min(MOST_STATES, steps - first)
     states = tuple(first + round((number + 1) * (steps - first) / count) for number in range(count))
-    kept = tuple(round((number + 1) * count / options.draws) - 1 for number in range(options.draws))
-    return ChainPlan(steps, first, states, kept)
+    return ChainPlan(steps, first, states, kept_states(count, options.draws))
 
 
 def prior_of(setting: Setting) -> WeightPrior:
@@ -142,15 +147,18 @@ def starts(setting: Setting, latent: LatentSpace, count: int) -> torch.Tensor:
 class PosteriorLoss:
     """-ELBO / N of a guide over the weights, minibatches scaled to all N examples, one number a replicate.
 
-    log Z is importance-sampled anew at each step, as in `gibbs_maximum_likelihood`. Where the guide has S points the
-    loss is their sum, so that each moves as it would alone.
+    log Z is importance-sampled anew at each step, as in `gibbs_maximum_likelihood`. ln Z^ is too low in expectation
+    (Jensen's inequality), so the loss is below -ELBO / N by that much, and in expectation it is no bound on the
+    evidence: energies that few proposals flatter are preferred. With x each example has its own proposals, without
+    one a minibatch shares all of them, and the bias is small. Where the guide has S points the loss is their sum, so
+    that each moves as it would alone.
 
     Args:
         model: its setting, data and module are used.
         noise: what the guide's draws are made of, by name.
 
     Attributes:
-        noise: all that has to be drawn at each step.
+        noise: all that has to be drawn at each step. proposal_noise: what of it log Z takes.
     """
 
     def __init__(self, model: Model, noise: Mapping[str, Noise] | None = None) -> None:
@@ -161,7 +169,8 @@ class PosteriorLoss:
         self._elbo.max_plate_nesting = 3  # draws, replicates, data
         space = cast("PosteriorModel", model).module.space
         self._model = WeightModel(prior_of(setting), space, setting.budget.examples, model.y_box.bounds)
-        self.noise = {**self._proposal.noise, **self._blur.noise, **(noise or {})}
+        self.proposal_noise = self._proposal.noise
+        self.noise = {**self.proposal_noise, **self._blur.noise, **(noise or {})}
 
     def normalizer(self, batch: Batch) -> ImportanceSampling:
         """Importance sampling of log Z from the proposal's draws at a minibatch."""
@@ -171,7 +180,7 @@ class PosteriorLoss:
     def program(self, batch: Batch, num_draws: int = 1) -> Callable[[], None]:
         """The Pyro model of a minibatch, of S sets of weights; what is random in the data and log Z is drawn now."""
         y, normalizer = self._blur(batch), self.normalizer(batch)
-        return lambda: self._model(batch.x, y, normalizer, num_draws)
+        return lambda: self._model(batch.x, y, normalizer, num_draws, raw=batch.y)
 
     def of(self, guide: Callable[[Batch], Any], num_draws: int = 1) -> Loss:
         """The loss of a guide whose statements `guide(batch)` makes, of S draws."""
