@@ -68,7 +68,7 @@ def test_weights_are_unbiased_in_both_directions_however_few_the_temperatures(ke
     starts = BOUNDS[0] + 6 * torch.rand(1, count, 1, dtype=torch.float64, generator=torch_generator(0, "starts"))
     if initial is not None:
         starts = 2.0 * torch.randn(1, count, 1, dtype=torch.float64, generator=torch_generator(0, "starts")) + 0.3
-    log_steps = path.scaled_steps(0.5, starts)
+    log_steps = path.scaled_steps(0.5)
     with torch.no_grad():
         forward = path.forward(starts, log_steps, torch_generator(1, "forward")).log_weights - log_z
         exact = density.sample((count,), seed=2)[None]
@@ -86,7 +86,7 @@ def test_a_wrong_reversal_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None
     path = AnnealedPath(density.target, None, MALA(), 4, 2.0)
     count = 40_000
     exact = density.sample((count,), seed=2)[None]
-    log_steps = path.scaled_steps(0.5, exact)
+    log_steps = path.scaled_steps(0.5)
     ends = path.ends(exact)
     log_weights = torch.zeros(1, count, dtype=torch.float64)
     y = exact

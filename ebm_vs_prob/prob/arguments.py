@@ -40,15 +40,16 @@ def checked_inputs(
     """x (*batch, dx) and beta (*batch,), in the dtype and on the device of the energy's parameters where it has any.
 
     Raises:
-        ValueError: x is a scalar, shapes do not broadcast, or (if `check_beta`) a beta is not finite and > 0.
+        ValueError: no numbers, x is a scalar, shapes do not broadcast, or (if `check_beta`) a beta is not finite and
+            > 0.
     """
     parameter = _parameter(energy)
     dtype = torch.float64 if parameter is None else parameter.dtype
-    device = parameter.device if parameter is not None else None if x is None else x.device
-    x = torch.zeros(0, dtype=dtype, device=device) if x is None else torch.as_tensor(x).to(dtype=dtype, device=device)
+    device = parameter.device if parameter is not None else getattr(x, "device", None)
+    x = torch.zeros(0, dtype=dtype, device=device) if x is None else _tensor("x", x, dtype, device)
     if x.ndim < 1:
         raise invalid("x.shape", tuple(x.shape), "(*n, dx)")
-    beta = torch.as_tensor(beta, dtype=x.dtype, device=x.device)
+    beta = _tensor("beta", beta, x.dtype, x.device)
     if check_beta and not bool(((beta > 0) & beta.isfinite()).all()):
         raise invalid("beta", beta.tolist(), "finite numbers > 0")
     try:
@@ -57,6 +58,13 @@ def checked_inputs(
         shapes = tuple(x.shape), tuple(beta.shape)
         raise invalid("shapes of x, beta", shapes, "(*n, dx) and a shape that broadcasts with n") from None
     return x.expand(*batch_shape, -1), beta.expand(batch_shape)
+
+
+def _tensor(field: str, value: Any, dtype: torch.dtype, device: torch.device | None) -> torch.Tensor:
+    try:
+        return torch.as_tensor(value, dtype=dtype, device=device)
+    except (TypeError, ValueError, RuntimeError):
+        raise invalid(field, value, "numbers, or a tensor of them") from None
 
 
 def _parameter(energy: Any) -> torch.Tensor | None:

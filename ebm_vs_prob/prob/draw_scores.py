@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
-from ..errors import NormalizerWarning, check_count, invalid
-from ..model import EnergyModel, Model
+from ..errors import check_count, invalid
+from ..model import DensityModel, EnergyModel, Model
 from ..seeding import check_seed
 from ..tasks.base import Task
 from ..training import training_data
 from .posteriors.posterior_diagnostics import MAX_R_HAT, MIN_ESS
+from .trust import doubts_asked_for, told
 
 DataSplit = Literal["test", "train"]
 
@@ -42,25 +42,29 @@ def scored_draws(model: Model, x: torch.Tensor, y: torch.Tensor, replicate: int 
     members = [r for r, status in enumerate(model.status) if status.ok and replicate in (None, r)]
     if not members:
         raise invalid("model", model, f"a replicate whose training did not fail ({'; '.join(said)})")
-    with torch.no_grad(), warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", NormalizerWarning)
-        each = _each_draw(model, x, y)[members]
-    said += list(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, NormalizerWarning)))
-    said += chain_warnings(model, members)
+    with torch.no_grad(), doubts_asked_for():
+        each, doubtful = _each_draw(model, x, y, members)
+    said += [*doubtful, *chain_warnings(model, members)]
     owners = tuple(r for r in members for _ in range(each.shape[1]))
-    return DrawScores(each.flatten(0, 1).double().cpu(), owners, tuple(said))
+    return DrawScores(each[members].flatten(0, 1).double().cpu(), owners, tuple(said))
 
 
-def _each_draw(model: Model, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """ln q(y | x) of each replicate and draw, (R, S, n)."""
+def _each_draw(
+    model: Model, x: torch.Tensor, y: torch.Tensor, members: list[int]
+) -> tuple[torch.Tensor, tuple[str, ...]]:
+    """ln q(y | x) of each replicate and draw, (R, S, n), and what speaks against those of the members."""
     posterior = getattr(model, "posterior_log_prob", None)
     if posterior is not None:
-        result: torch.Tensor = posterior(x, y)
-        return result
-    if isinstance(model, EnergyModel) and not model.normalised:
+        ask = getattr(model.module, "partition_functions", None)
+        said = () if ask is None else ask(model._placed("x", x)).mapped(lambda value: value[members]).warnings()
+        return posterior(x, y), said
+    integrates = isinstance(model, EnergyModel) and not model.normalised
+    if integrates or type(model).log_prob is DensityModel.log_prob:
         density = model.gibbs(x)
-        return density.log_prob(y.unsqueeze(0)).unsqueeze(1)
-    return model.log_prob(x, y).unsqueeze(1)
+        found = density.log_prob(y.unsqueeze(0)).unsqueeze(1)
+        return found, told({reason: where[members] for reason, where in density.doubts().items()})
+    own = getattr(model, "log_prob_warnings", None)
+    return model.log_prob(x, y).unsqueeze(1), () if own is None else own(x, y)
 
 
 def chain_warnings(model: Model, members: list[int]) -> list[str]:

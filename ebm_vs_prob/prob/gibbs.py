@@ -18,7 +18,8 @@ from .arguments import checked_inputs, checked_space
 from .folding import fold, folded_uniforms
 from .normalizers import normalizer_of
 from .normalizers.partition import ExactPartition, Normalizer, Partition, Target
-from .trust import doubts, warns
+from .snapshot import Snapshot
+from .trust import doubts, doubts_asked_for, told, warns
 
 Energy = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -32,7 +33,10 @@ class GibbsBoltzmann(TorchDistribution):
     The batch shape is that of x's leading dimensions and beta, broadcast; the event shape is that of the space:
     (y_dim,) in the dtype of the energy, () int64 for labels, (T,) int64 for sequences. Whatever the shapes asked for,
     the energy is called with x (*batch, 1, dx) and y (*batch, K, *event) and owes (*batch, K): an energy of R
-    replicates finds its leading axis. The partition function is found when first needed and kept.
+    replicates finds its leading axis. The partition function is found when first needed and kept, until the parameters
+    or buffers of the energy are written to, or x or beta are: then it is found anew. That is seen of an energy that is
+    a module, or a method of one; a density of another callable, or of tensors written to through `.data`, must be built
+    again when what it computes has changed.
 
     A discrete density of up to 4096 answers has `enumerate_support`, so that Pyro's `TraceEnum_ELBO` sums it out.
 
@@ -59,8 +63,8 @@ class GibbsBoltzmann(TorchDistribution):
         UnknownName: a normaliser that does not exist.
 
     Warns:
-        NormalizerWarning: a density is evaluated whose partition function cannot be trusted (once, and not in training
-            on given importance samples); `warnings()` says why.
+        NormalizerWarning: a density is evaluated or drawn from whose partition function cannot be trusted (once, and
+            again after its energy has changed; not in training on given importance samples); `warnings()` says why.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {"beta": constraints.positive}
@@ -89,6 +93,7 @@ class GibbsBoltzmann(TorchDistribution):
         self.normalizer = normalizer_of(normalizer)
         self.x, self.beta = checked_inputs(energy, x, beta, check_beta=validate_args is not False)
         self._root = self
+        self._seen: Snapshot | None = None
         self._partition: Partition | None = None
         self._log_z: tuple[torch.Tensor, torch.Tensor] | None = None
         self._warned = False
@@ -99,11 +104,7 @@ class GibbsBoltzmann(TorchDistribution):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The box's interval.
-
-        Raises:
-            ValueError: the answers are discrete.
-        """
+        """The box's interval; a `ValueError` if the answers are discrete."""
         if not isinstance(self.space, Box):
             raise invalid("space", self.space, "a Box: labels and sequences have no bounds")
         return self.space.bounds
@@ -125,8 +126,7 @@ class GibbsBoltzmann(TorchDistribution):
     def enumerate_support(self, expand: bool = True) -> torch.Tensor:
         """Every answer, (M, *batch, *event) int64; with 1 for each batch dimension unless `expand`.
 
-        Raises:
-            NotImplementedError: real vectors, or more than 4096 answers.
+        Raises `NotImplementedError` over real vectors, or more than 4096 answers.
         """
         if not isinstance(self.space, Discrete) or not self.has_enumerate_support:
             raise NotImplementedError(f"GibbsBoltzmann over {self.space!r} does not list its support")
@@ -140,7 +140,7 @@ class GibbsBoltzmann(TorchDistribution):
         batch_shape = torch.Size(batch_shape)
         new.space, new.energy, new.normalizer = self.space, self.energy, self.normalizer
         new.x, new.beta = self.x.expand(*batch_shape, -1), self.beta.expand(batch_shape)
-        new._root, new._partition, new._log_z, new._warned = self._root, None, None, False
+        new._root = self._root
         super(GibbsBoltzmann, new).__init__(batch_shape, self.event_shape, validate_args=False)
         new._validate_args = self._validate_args
         return new
@@ -154,45 +154,56 @@ class GibbsBoltzmann(TorchDistribution):
         return self._checked_log_z(stacklevel=3)
 
     def _checked_log_z(self, stacklevel: int) -> tuple[torch.Tensor, torch.Tensor]:
-        root = self._root
+        root = self._refreshed()
         result = root._log_z
         if result is None or torch.is_grad_enabled():
             value, error = root._density().log_z()
             result = value.to(root.x.dtype), error.detach().to(root.x.dtype)
             root._log_z = result[0].detach(), result[1]
         training = result[0].requires_grad and getattr(root.normalizer, "fixed", False)
-        if not training and not root._warned and warns():
-            root._warned = True
-            for line in root.warnings():
-                warnings.warn(line, NormalizerWarning, stacklevel=stacklevel)
+        if not training:
+            self._warn(stacklevel + 1)
         return result[0].expand(self.batch_shape), result[1].expand(self.batch_shape)
+
+    def _warn(self, stacklevel: int) -> None:
+        root = self._refreshed()
+        if root._warned or not warns():
+            return
+        root._warned = True
+        for line in root.warnings():
+            warnings.warn(line, NormalizerWarning, stacklevel=stacklevel)
+
+    def _refreshed(self) -> GibbsBoltzmann:
+        """The density that was expanded, without what it knew of tensors that have been written to since."""
+        root = self._root
+        if root._seen is None or not root._seen.is_of(root.energy, root.x, root.beta):
+            root._seen = Snapshot(root.energy, root.x, root.beta)
+            root._partition, root._log_z, root._warned = None, None, False
+        return root
 
     @property
     def diagnostics(self) -> dict[str, torch.Tensor]:
         """What the normaliser knows of its own quality, each of the batch shape.
 
         Quadrature: `unresolved` (stopped by its node cap, or not finite), `evaluations`. Importance: `pareto_k`,
-        `effective_sample_size`. Annealed: these and `acceptance`. Sums over discrete answers are exact and have none.
+        `effective_sample_size`, `undrawn` (no k can be fitted, and the draws met few answers). Annealed: these and
+        `acceptance`. Sums over discrete answers are exact and have none.
         """
-        return {name: value.expand(self.batch_shape) for name, value in self._root._density().diagnostics().items()}
+        return {name: value.expand(self.batch_shape) for name, value in self._density().diagnostics().items()}
 
     def doubts(self) -> dict[str, torch.Tensor]:
         """Reasons not to trust the partition functions, and for which of them each holds: bool, of the batch shape."""
-        root = self._root
+        root = self._refreshed()
         if root._log_z is None:
-            with torch.no_grad():
-                value, error = root._density().log_z()
-            root._log_z = value.detach().to(root.x.dtype), error.detach().to(root.x.dtype)
+            with torch.no_grad(), doubts_asked_for():
+                root.log_partition()
+        assert root._log_z is not None
         found = doubts(root._log_z[0], root.beta, root._density().diagnostics())
         return {reason: where.expand(self.batch_shape) for reason, where in found.items()}
 
     def warnings(self) -> tuple[str, ...]:
         """Why the partition functions cannot be trusted, a line for each reason; empty if nothing speaks against."""
-        return tuple(
-            f"{reason} in {int(where.sum())} of {where.numel()} densities"
-            for reason, where in self.doubts().items()
-            if bool(where.any())
-        )
+        return told(self.doubts())
 
     def log_prob(self, value: torch.Tensor) -> torch.Tensor:
         """-beta E(x, y) - ln Z(x) in nats for y (*sample, *batch, *event): (*sample, *batch).
@@ -207,13 +218,14 @@ class GibbsBoltzmann(TorchDistribution):
         except RuntimeError:
             raise invalid("y.shape", tuple(value.shape), self._valid_shape) from None
         folded, unfold = fold(rows.expand(*shape, -1), self._root.batch_shape)
-        partition = self._root._density()
-        if isinstance(partition, ExactPartition):
-            return unfold(partition.log_prob(folded).to(self.x.dtype))
+        if isinstance(partition := self._density(), ExactPartition):
+            found = unfold(partition.log_prob(folded).to(self.x.dtype))
+            if not bool(found.isfinite().all()):  # else ln Z is finite, and nothing else speaks against a sum
+                self._warn(stacklevel=3)
+            return found
         log_density = unfold(self._root._log_density(folded)) - self._checked_log_z(stacklevel=3)[0]
         return log_density.masked_fill(~self.target.inside(rows) & ~rows.isnan().any(-1), -math.inf)
 
-    @torch.no_grad()
     def sample(
         self,
         sample_shape: Any = torch.Size(),  # noqa: B008
@@ -239,7 +251,10 @@ class GibbsBoltzmann(TorchDistribution):
             raise invalid(field, (seed, len(generators)), valid)
         source = generators if generators is not None else None if seed is None else torch_generator(seed, "gibbs")
         _, unfold = fold(self.x.new_empty(0).expand(*sample_shape, *batch, 0), root)
-        drawn = self._root._density().sample(folded_uniforms(sample_shape, batch, root, source, self.x.device))
+        uniforms = folded_uniforms(sample_shape, batch, root, source, self.x.device)
+        with torch.no_grad():
+            drawn = self._density().sample(uniforms)
+            self._warn(stacklevel=3)
         rows = torch.stack([unfold(column.reshape(*root, -1)) for column in drawn.unbind(-1)], -1)
         return rows.to(self.x) if isinstance(self.space, Box) else self.space.from_variables(rows)
 
@@ -251,9 +266,10 @@ class GibbsBoltzmann(TorchDistribution):
         return Target(self._log_density, self.batch_shape, self.space, self.x.dtype, self.x.device, self.beta, graph)
 
     def _density(self) -> Partition:
-        if self._partition is None:
-            self._partition = self.normalizer.partition(self.target)
-        return self._partition
+        root = self._refreshed()
+        if root._partition is None:
+            root._partition = root.normalizer.partition(root.target)
+        return root._partition
 
     def _log_density(self, rows: torch.Tensor) -> torch.Tensor:
         """-beta E at rows (*batch, K, dim): (*batch, K)."""

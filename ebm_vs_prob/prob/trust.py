@@ -30,12 +30,26 @@ def doubts(log_z: torch.Tensor, beta: torch.Tensor, diagnostics: dict[str, torch
     if "acceptance" in diagnostics:
         few = diagnostics["effective_sample_size"] < MIN_EFFECTIVE_SAMPLES
         found[f"fewer than {MIN_EFFECTIVE_SAMPLES:.0f} effective annealed chains"] = few
+    if "undrawn" in diagnostics:
+        found["no Pareto k to be fitted and answers undrawn"] = diagnostics["undrawn"] & log_z.isfinite()
     return {reason: where & known for reason, where in found.items()}
+
+
+def told(found: dict[str, torch.Tensor]) -> tuple[str, ...]:
+    """A line for each reason that holds somewhere, which says in how many densities."""
+    return tuple(
+        f"{reason} in {int(where.sum())} of {where.numel()} densities"
+        for reason, where in found.items()
+        if bool(where.any())
+    )
 
 
 @contextmanager
 def doubts_asked_for() -> Iterator[None]:
-    """Within the block densities do not look for doubts to warn of, because the caller asks for them itself."""
+    """Within the block densities do not look for doubts to warn of, because the caller asks for them itself.
+
+    They warn all the same when they are next evaluated outside of it.
+    """
     token = _ASKED_FOR.set(True)
     try:
         yield
@@ -48,4 +62,4 @@ def warns() -> bool:
     return not _ASKED_FOR.get()
 
 
-__all__ = ["MAX_PARETO_K", "MIN_EFFECTIVE_SAMPLES", "doubts", "doubts_asked_for", "warns"]
+__all__ = ["MAX_PARETO_K", "MIN_EFFECTIVE_SAMPLES", "doubts", "doubts_asked_for", "told", "warns"]

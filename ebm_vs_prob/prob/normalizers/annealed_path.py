@@ -54,7 +54,8 @@ class Annealed:
 class AnnealedPath:
     """pi_k ∝ p0^(1-b_k) f^(b_k) on the box, b_k = (k/K)^power, with one Metropolis step at each of k = 1 .. K.
 
-    Everything is float64; every element of the batch sees the same random numbers, so that none depends on the others.
+    Everything is float64; every element of the batch sees the same random numbers on its way, so that none depends on
+    the others where their starts do not.
 
     Args:
         target: f, over a box.
@@ -113,14 +114,14 @@ class AnnealedPath:
             log_step = log_step + torch.where(alive.any(1), mean - self.kernel.target_acceptance, 0.0)
         return torch.stack(found)
 
-    def scaled_steps(self, length: float, like: torch.Tensor) -> torch.Tensor:
+    def scaled_steps(self, length: float) -> torch.Tensor:
         """ln h of every temperature, (K, B): steps of `length` at the end and of length / sqrt(b_k) before.
 
         That is how the width of a quadratic well grows as b falls; at most half of the box.
         """
-        shares = torch.tensor(self.shares[1:], dtype=torch.float64, device=like.device)
+        shares = torch.tensor(self.shares[1:], dtype=torch.float64, device=self.target.device)
         lengths = (length * shares.rsqrt()).clamp_max(self.width / 2)
-        return (lengths.square() / 2).log().unsqueeze(1).expand(-1, len(like))
+        return (lengths.square() / 2).log().unsqueeze(1).expand(-1, self.target.batch_shape.numel())
 
     def ends(self, y: torch.Tensor) -> Ends:
         """Both ends of the path at y (B, C, dim); outside the box, where p0 may begin, f is 0."""

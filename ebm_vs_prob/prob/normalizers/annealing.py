@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,8 +13,9 @@ from ...errors import check_count, invalid
 from ...samplers import Kernel, get_kernel
 from ...seeding import check_seed, stream, torch_generator
 from .annealed_path import Annealed, AnnealedPath
-from .importance import ImportancePartition, drawn
+from .importance import ImportancePartition
 from .partition import Target
+from .proposals import check_proposal, drawn
 
 if TYPE_CHECKING:
     from ..gibbs import GibbsBoltzmann
@@ -30,13 +32,15 @@ class AnnealedImportanceSampling:
     k are those of importance sampling. The chains end in points that, so weighted, represent the density: the gradient
     of ln Z is the mean of -beta dE under these weights, and draws of the density resample them.
 
-    Every element of a batch sees the same random numbers: none depends on the others, and their errors are correlated.
+    Every element of a batch sees the same random numbers, its starts under a batched `initial` too: none depends on the
+    others, and their errors are correlated.
 
     Args:
         num_chains: C.
         num_temperatures: K, the steps of each chain; b_k = (k/K)^power, k = 0 .. K.
         initial: where the path begins, a distribution on all of R^dim with `sample`, a differentiable `log_prob` and
-            event shape (dim,), whose batch shape broadcasts to the density's; uniform on the box by default.
+            event shape (dim,), whose batch shape broadcasts to the density's; uniform on the box by default. A batched
+            one is drawn from one element at a time, as by `ImportanceSampling`.
         power: of the schedule; 4 spends half of the temperatures below b = 1/16.
         kernel: "mala" or "hmc", or a kernel with a Metropolis test; one step at each temperature.
         step_size: length of the step at b = 1 in units of y (the standard deviation of MALA's noise, a leapfrog step of
@@ -68,9 +72,12 @@ class AnnealedImportanceSampling:
             known = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not (known and 0 < value < math.inf) and not (name == "step_size" and value is None):
                 raise invalid(name, value, "a finite number > 0" + (" or None" if name == "step_size" else ""))
-        if self._kernel().target_acceptance is None:
+        kernel = self._kernel()
+        if not isinstance(kernel, Kernel) or kernel.target_acceptance is None:
             valid = "'mala', 'hmc' or a kernel with a Metropolis test: the weights rest on its invariant density"
             raise invalid("kernel", self.kernel, valid)
+        if self.initial is not None:
+            check_proposal("initial", self.initial, "event_shape", "batch_shape", "support")
 
     def _kernel(self) -> Kernel[Any]:
         return get_kernel(self.kernel) if isinstance(self.kernel, str) else self.kernel
@@ -100,8 +107,8 @@ class AnnealedImportanceSampling:
         if self.initial is not None:
             self._check_initial(target)
         if self.step_size is not None:
-            return path, path.scaled_steps(self.step_size, self._starts(target, 1, "pilot"))
-        pilots = self._starts(target, _PILOTS, "pilot")
+            return path, path.scaled_steps(self.step_size)
+        pilots = self._starts(target, _PILOTS, "pilot start")
         return path, path.tuned_steps(pilots, torch_generator(self.seed, "annealing", "pilot"))
 
     def _forward(self, path: AnnealedPath, log_steps: torch.Tensor) -> Annealed:
@@ -185,10 +192,17 @@ def bidirectional_monte_carlo(
         annealing: chains, temperatures and kernel; steps that are found are found before either direction.
 
     Raises:
-        ValueError: fewer than 2 samples, a shape that does not fit, samples that are not finite or outside the box.
+        ValueError: no density, no chains, fewer than 2 samples, a shape that does not fit, samples that are not finite
+            or outside the box.
     """
-    target = density.target
+    target = getattr(density, "target", None)
+    if not isinstance(target, Target):
+        raise invalid("density", density, "a GibbsBoltzmann")
     target.box("annealed")
+    if not isinstance(exact_samples, torch.Tensor):
+        raise invalid("exact_samples", type(exact_samples).__name__, "a tensor")
+    if not isinstance(annealing, (AnnealedImportanceSampling, NoneType)):
+        raise invalid("annealing", annealing, "an AnnealedImportanceSampling, or None")
     expected = (*target.batch_shape, target.dim)
     if exact_samples.shape[1:] != expected or len(exact_samples) < 2:
         valid = f"(C, {', '.join(map(str, expected))}), C >= 2"

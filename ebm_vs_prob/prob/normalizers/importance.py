@@ -9,10 +9,11 @@ from typing import Any
 import torch
 
 from ...errors import check_count, invalid
-from ...seeding import check_seed, forked
+from ...seeding import check_seed
 from ...spaces import Box
 from .pareto import pareto_smoothed
 from .partition import Target, Uniforms
+from .proposals import check_proposal, drawn
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,13 +21,16 @@ class ImportanceSampling:
     """ln Z = ln mean_m exp(-beta E(y_m)) / q(y_m) for draws y_m of a proposal q.
 
     The error is the delta method's, std(w) / (mean(w) sqrt(M)), and understates itself where the proposal misses mass:
-    the Pareto k of the weights tells (Vehtari et al. 2024; above .7 the estimate is not to be trusted). Draws of the
-    density resample the proposal's draws by weight (Rubin 1987), so they repeat, and are approximate.
+    the Pareto k of the weights tells (Vehtari et al. 2024; above .7 the estimate is not to be trusted). Where more
+    draws than a tail holds share the largest weight, k is -inf and tells nothing: of real vectors that is doubted only
+    if all draws are one point, of discrete answers if some were never drawn. Draws of the density resample the
+    proposal's draws by weight (Rubin 1987), so they repeat, and are approximate.
 
     Args:
         proposal: a distribution with `sample((M,))` and `log_prob`, whose event shape is the answers' and whose batch
             shape broadcasts to the density's; by default uniform. Drawn under `seed`, without touching the global
-            generator.
+            generators. A batched one is drawn from one element at a time, each under the same seed: the draws of an
+            element do not depend on the others, and the errors of different elements are correlated.
         num_samples: M.
         samples, log_density: instead of a proposal, its draws (*batch, M, *event) and their log-densities (*batch, M).
         seed: of the proposal's draws.
@@ -35,7 +39,8 @@ class ImportanceSampling:
             smoothed weights.
 
     Raises:
-        ValueError: neither or both ways given, fewer than 2 draws, shapes that do not fit.
+        ValueError: neither or both ways given, no distribution or no tensors, fewer than 2 draws, shapes that do not
+            fit, a batched proposal that cannot be taken apart (when it is run).
     """
 
     proposal: Any = None
@@ -55,9 +60,14 @@ class ImportanceSampling:
             check_count("num_samples", self.num_samples)
             if self.num_samples < 2:
                 raise invalid("num_samples", self.num_samples, "an integer >= 2")
+            if self.proposal is not None:
+                check_proposal("proposal", self.proposal)
         else:
             if self.proposal is not None:
                 raise invalid("proposal", self.proposal, "None where samples are given")
+            for name in ("samples", "log_density"):
+                if not isinstance(getattr(self, name), torch.Tensor):
+                    raise invalid(name, type(getattr(self, name)).__name__, "a tensor")
             given = self.log_density
             if not given.ndim or given.shape[-1] < 2 or self.samples.shape[: given.ndim] != given.shape:
                 shapes = tuple(self.samples.shape), tuple(self.log_density.shape)
@@ -87,38 +97,11 @@ class ImportanceSampling:
         return ImportancePartition(target, rows, log_density, self.pareto_smoothed)
 
 
-def drawn(proposal: Any, count: int, seed: int, target: Target) -> tuple[torch.Tensor, torch.Tensor]:
-    """`count` draws (*batch, M, *event) of a proposal, uniform on the space where it is None, and their log-density.
-
-    The same whatever the batch of the target, and without touching the global generator.
-
-    Raises:
-        ValueError: a proposal of another event shape.
-    """
-    if proposal is None:
-        proposal = uniform_on(target)
-    event = tuple(target.space.event_shape)
-    if tuple(getattr(proposal, "event_shape", event)) != event:
-        raise invalid("proposal.event_shape", tuple(proposal.event_shape), f"{event}, that of the answers")
-    with torch.no_grad(), forked(seed, target.device):
-        points = proposal.sample(torch.Size((count,)))
-        return points.movedim(0, -1 - len(event)), proposal.log_prob(points).movedim(0, -1)
-
-
-def uniform_on(target: Target) -> torch.distributions.Distribution:
-    """The uniform distribution on the target's space."""
-    space = target.space
-    if isinstance(space, Box):
-        low, high = (torch.full((space.dim,), b, dtype=target.dtype, device=target.device) for b in space.bounds)
-        return torch.distributions.Independent(torch.distributions.Uniform(low, high), 1)
-    equal = torch.zeros(*space.event_shape, space.num_values, dtype=target.dtype, device=target.device)
-    return torch.distributions.Independent(torch.distributions.Categorical(logits=equal), len(space.event_shape))
-
-
 class ImportancePartition:
     """The partition function on fixed draws: rows (*batch, M, dim) and their log-density under the proposal.
 
-    Diagnostics: `pareto_k` (Vehtari et al. 2024); `effective_sample_size`, 1 / Σ share² of the M draws (Kong 1992).
+    Diagnostics: `pareto_k` (Vehtari et al. 2024); `effective_sample_size`, 1 / Σ share² of the M draws (Kong 1992);
+    `undrawn`, whether k is -inf while some answer was never drawn, or, of real vectors, all draws are one point.
     """
 
     def __init__(self, target: Target, rows: torch.Tensor, log_density: torch.Tensor, smoothed: bool = False) -> None:
@@ -160,7 +143,21 @@ class ImportancePartition:
         log_weights = self._latest()
         smoothed, k = pareto_smoothed(log_weights)
         share = (smoothed if self.smoothed else log_weights.double()).softmax(-1)
-        return {"pareto_k": k, "effective_sample_size": 1 / share.square().sum(-1)}
+        return {
+            "pareto_k": k,
+            "effective_sample_size": 1 / share.square().sum(-1),
+            "undrawn": self._undrawn(k),
+        }
+
+    def _undrawn(self, k: torch.Tensor) -> torch.Tensor:
+        space, suspects = self.target.space, (k == -math.inf).nonzero()
+        enough = 2 if isinstance(space, Box) else space.num_answers
+        found = torch.zeros_like(k, dtype=torch.bool)
+        for index in map(tuple, suspects.tolist()):
+            rows = self.rows[index]
+            distinct = bool((rows != rows[:1]).any()) + 1 if enough == 2 else len(torch.unique(rows, dim=0))
+            found[index] = distinct < enough
+        return found
 
     def sample(self, uniforms: Uniforms) -> torch.Tensor:
         log_weights = self._latest().double()
@@ -176,4 +173,4 @@ class ImportancePartition:
         return points.masked_fill(~cumulative[:, -1:, None].isfinite(), math.nan)
 
 
-__all__ = ["ImportancePartition", "ImportanceSampling", "drawn", "uniform_on"]
+__all__ = ["ImportancePartition", "ImportanceSampling"]
