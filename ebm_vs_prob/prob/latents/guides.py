@@ -144,6 +144,16 @@ class FullRankGuide(AmortisedGuide):
         return dist.MultivariateNormal(center, scale_tril=_triangular(log_scale.exp(), lower), validate_args=False)
 
 
+class _Spline(ConditionedSpline):
+    """Pyro's spline without its indexing by where draws lie outside: the same operations whatever the draws, so that a
+    step can be recorded once (`tracing`)."""
+
+    def spline_op(self, x: torch.Tensor, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        inside = x.abs() <= self.bound
+        y, log_derivative = super().spline_op(x.clamp(-self.bound, self.bound), **options)
+        return torch.where(inside, y, x), torch.where(inside, log_derivative, 0.0)
+
+
 class FlowGuide(AmortisedGuide):
     """A neural spline flow of Pyro's transforms (Rezende and Mohamed 2015; Dolatabadi et al. 2020).
 
@@ -173,7 +183,7 @@ class FlowGuide(AmortisedGuide):
         knots = splines.reshape(*splines.shape[:-1], self.layers, dim, -1).unbind(-3)
         mirrors = reflections.reshape(*reflections.shape[:-1], -1, 1, dim).unbind(-3) if dim > 1 else ()
         for layer, knot in enumerate(knots):
-            parts.append(ConditionedSpline(_spline(knot), bound=SPLINE_BOUND, order="linear"))
+            parts.append(_Spline(_spline(knot), bound=SPLINE_BOUND, order="linear"))
             if layer < len(mirrors):
                 # Beside the first axis, so that an encoder that gives 0 still names a reflection.
                 axis = mirrors[layer] + torch.eye(dim, dtype=knot.dtype, device=knot.device)[:1]
