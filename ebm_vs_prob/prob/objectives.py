@@ -47,7 +47,7 @@ class ReplicatedELBO(Trace_ELBO):
         """-ELBO in nats, (R,), differentiable in the parameters of model and guide.
 
         Raises:
-            ValueError: a latent site without `rsample`.
+            ValueError: a latent site without `rsample`; with strata, what `example_values` refuses.
         """
         model_sites, guide_sites = self._sites(model, guide, args)
         if any(LOG_SHARES in site["infer"] for site in guide_sites.values()):
@@ -64,7 +64,7 @@ class ReplicatedELBO(Trace_ELBO):
         """The objective itself, a bound on the log-evidence of each example, (R, B) nats.
 
         Raises:
-            ValueError: a latent site without `rsample`, one outside of the data plate, or a plate that subsamples.
+            ValueError: a latent site without `rsample`, any site outside of the plates, or a plate that subsamples.
         """
         return self._combined(*self._sites(model, guide, args))
 
@@ -73,26 +73,16 @@ class ReplicatedELBO(Trace_ELBO):
         return (log_shares.exp() * log_weights).sum(0)
 
     def _combined(self, model_sites: dict[str, Any], guide_sites: dict[str, Any]) -> torch.Tensor:
-        sites = [*model_sites.values(), *guide_sites.values()]
-        size = max(site["log_prob"].shape[-1] for site in sites)
         log_weights: torch.Tensor | float = 0.0
-        log_shares = of_particles(None, self.num_particles)
-        for site in sites:
-            if not (isinstance(site["scale"], (int, float)) and site["scale"] == 1):
-                raise invalid(
-                    f"scale of site {site['name']!r}", site["scale"], "1: importance weights do not subsample"
-                )
+        strata: torch.Tensor | None = None
+        _check_examples(model_sites, guide_sites)
         for site in model_sites.values():
             log_weights = log_weights + site["log_prob"]
-        for name, site in guide_sites.items():
-            shape = tuple(site["log_prob"].shape)
-            if len(shape) < 2 or shape[-1] != size:
-                valid = f"(..., R, {size}): importance weights are those of examples, inside the data plate"
-                raise invalid(f"shape of guide site {name!r}", shape, valid)
+        for site in guide_sites.values():
             log_weights = log_weights - site["log_prob"]
-            if LOG_SHARES in site["infer"]:
-                log_shares = of_particles(site["infer"][LOG_SHARES], self.num_particles)
+            strata = site["infer"].get(LOG_SHARES, strata)
         log_weights = torch.as_tensor(log_weights)
+        log_shares = of_particles(strata, self.num_particles, log_weights)
         return self.combine(log_weights if self.num_particles > 1 else log_weights.unsqueeze(0), log_shares)
 
     def _sites(self, model: Callable, guide: Callable, args: tuple[Any, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -138,7 +128,7 @@ class ReplicatedRenyi(ReplicatedELBO):
         """Minus the objective in nats, summed over the examples: (R,), differentiable in all parameters.
 
         Raises:
-            ValueError: a latent site without `rsample`, one outside of the data plate, or a plate that subsamples.
+            ValueError: a latent site without `rsample`, any site outside of the plates, or a plate that subsamples.
         """
         return -self.example_values(model, guide, *args).sum(-1)
 
@@ -146,7 +136,12 @@ class ReplicatedRenyi(ReplicatedELBO):
         power = 1 - self.alpha
         if power == 0:
             return super().combine(log_weights, log_shares)
-        return (power * log_weights + log_shares).logsumexp(0) / power
+        if power == 1:
+            return (log_weights + log_shares).logsumexp(0)
+        # Rounding is divided by the power, and shares that do not quite sum to 1 would be too.
+        exact = log_shares.double().expand(log_weights.shape)
+        value = ((power * log_weights.double() + exact).logsumexp(0) - exact.logsumexp(0)) / power
+        return value.to(log_weights.dtype)
 
 
 class ReplicatedIWAE(ReplicatedRenyi):
@@ -160,18 +155,37 @@ class ReplicatedIWAE(ReplicatedRenyi):
         super().__init__(0.0, num_particles)
 
 
-def of_particles(log_shares: torch.Tensor | None, num_particles: int) -> torch.Tensor:
+def of_particles(log_shares: torch.Tensor | None, num_particles: int, like: torch.Tensor) -> torch.Tensor:
     """ln of the shares of K particles, which sum to 1 over them: (K, *n) of those of S strata (S, *n), else one number.
+
+    Its dtype and device are those of the log-weights, `like`.
 
     Raises:
         ValueError: K is no multiple of S.
     """
     if log_shares is None:
-        return torch.tensor(-math.log(num_particles))
+        return torch.full((), -math.log(num_particles), dtype=like.dtype, device=like.device)
     each, rest = divmod(num_particles, len(log_shares))
     if rest:
         raise invalid("num_particles", num_particles, f"a multiple of the guide's {len(log_shares)} strata")
-    return log_shares.repeat(each, *[1] * (log_shares.ndim - 1)) - math.log(each)
+    return log_shares.to(like).repeat(each, *[1] * (log_shares.ndim - 1)) - math.log(each)
+
+
+def _check_examples(model_sites: dict[str, Any], guide_sites: dict[str, Any]) -> None:
+    """Raise a `ValueError` unless every site has a log-probability of each example, (..., R, B), which stands for it.
+
+    What is summed outside of the data plate, and what stands for several examples, would be counted B times or once.
+    """
+    named = [("model", *item) for item in model_sites.items()] + [("guide", *item) for item in guide_sites.items()]
+    shapes = [tuple(site["log_prob"].shape) for _, _, site in named]
+    whole = tuple(max((shape[dim] for shape in shapes if len(shape) >= 2), default=1) for dim in (-2, -1))
+    for (of, name, site), shape in zip(named, shapes, strict=True):
+        if not (isinstance(site["scale"], (int, float)) and site["scale"] == 1):
+            raise invalid(f"scale of site {name!r}", site["scale"], "1: importance weights do not subsample")
+        if shape[-2:] != whole:
+            sizes = ", ".join(map(str, whole))
+            valid = f"(..., {sizes}): importance weights are those of examples, inside the data plate"
+            raise invalid(f"shape of {of} site {name!r}", shape, valid)
 
 
 def _has_density(site: dict[str, Any]) -> bool:

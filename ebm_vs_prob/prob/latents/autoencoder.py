@@ -15,7 +15,7 @@ from ...seeding import torch_generator
 from ..trust import MAX_PARETO_K
 from .guides import AmortisedGuide
 from .latent import Found, in_blocks
-from .marginal import PASSES, REACH, importance_error, importance_weights, quadrature
+from .marginal import PASSES, REACH, importance_error, importance_weights, quadrature, quadrature_and_beyond
 from .variational import over_particles
 
 #: Latent dimensions up to which the marginal can be taken by quadrature.
@@ -24,6 +24,11 @@ MAX_QUADRATURE_LATENT_DIM = 2
 LEAST_NODES = 2 * math.ceil(2 * REACH + 2)
 #: Nats by which a quadrature may differ from that on half its nodes an axis; some ten times its own error.
 TOLERATED = 0.1
+#: Prior standard deviations beyond either end of the grid that are looked at, and nats that may lie there.
+MARGIN, TOLERATED_BEYOND = 2.0, 0.01
+COARSE = "latent grid coarser than the learned sigma"
+BEYOND = f"posterior of z beyond the border of the latent grid, |z| = {REACH:g}"
+HEAVY = f"Pareto k above {MAX_PARETO_K}"
 
 
 class VariationalAutoencoderEnergy(nn.Module):
@@ -84,21 +89,33 @@ class VariationalAutoencoderEnergy(nn.Module):
             return -self._by_quadrature(x, y, self.nodes)
         return -self._in_blocks(lambda a, b: (self._by_importance(a, b)[0],), x, y)[0]
 
-    def log_marginal(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """ln p(y | x) of x (R, n, dx) and y (R, n, dy), its error in nats, and whether not to trust it; (R, n) each.
+    def log_marginal(
+        self, x: torch.Tensor, y: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+        """ln p(y | x) of x (R, n, dx) and y (R, n, dy), its error in nats, and for each reason not to trust it, where.
 
-        By quadrature the error is the distance to that on half the nodes an axis, which is some ten times what it
-        bounds, and not to be trusted above .1; by importance sampling one standard error, and a Pareto k above .7.
+        All (R, n). By quadrature the error is the distance to that on half the nodes an axis, which is some ten times
+        what it bounds, and not to be trusted above .1; and what lies within two prior standard deviations beyond the
+        border of the grid, not to be trusted above .01: there the grid cuts the posterior of z off, and how much lies
+        further out is not known. By importance sampling it is one standard error, not to be trusted where Pareto k
+        exceeds .7.
         """
         with torch.no_grad():
             if not self.nodes:
-                return self._in_blocks(self._checked, x, y)
-            value, coarse = (self._by_quadrature(x, y, nodes) for nodes in (self.nodes, self.nodes // 2))
-            error = (value - coarse).abs()
-            return value, error, ~(error <= TOLERATED)
+                value, error, heavy = self._in_blocks(self._checked, x, y)
+                return value, error, {HEAVY: heavy}
+            value, whole = self._and_beyond(x, y, self.nodes)
+            # Both with their margins, so that the border plays no part in what the spacing is blamed for.
+            moved = (whole - self._and_beyond(x, y, self.nodes // 2)[1]).abs()
+            beyond = ~(whole - value <= TOLERATED_BEYOND)
+            return value, moved + (whole - value), {BEYOND: beyond, COARSE: ~(moved <= TOLERATED) & ~beyond}
 
     def _by_quadrature(self, x: torch.Tensor, y: torch.Tensor, nodes: int) -> torch.Tensor:
         return quadrature(self.decoder, self.log_sigma, x, y, nodes, self.latent_dim)
+
+    def _and_beyond(self, x: torch.Tensor, y: torch.Tensor, nodes: int) -> tuple[torch.Tensor, torch.Tensor]:
+        margin = math.ceil(MARGIN * (nodes - 1) / (2 * REACH))
+        return quadrature_and_beyond(self.decoder, self.log_sigma, x, y, nodes, self.latent_dim, margin)
 
     def _by_importance(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         log_weights, log_shares = self.log_weights(x, y)

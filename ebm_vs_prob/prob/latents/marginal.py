@@ -7,6 +7,7 @@ deterministic and differentiable in y, and say how far off they may be.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,14 +18,15 @@ from ...energies import distinct
 from ..normalizers.pareto import pareto_k
 from ..objectives import of_particles
 from .guides import Guide
-from .latent import in_blocks
+from .latent import Found, in_blocks
 from .noise import drawn
 
 #: The quadrature covers this many standard deviations of each entry of z to either side.
 REACH = 6.0
 #: Numbers that a pair of a point and a node costs at once.
 PASSES = 16
-#: Up to so many dimensions of y distances are sums of squared differences, beyond they come from matrix products.
+#: Up to so many dimensions of y distances are sums of squared differences, beyond they come from matrix products, which
+#: cancel and are taken in float64.
 FEW = 8
 
 
@@ -32,28 +34,40 @@ FEW = 8
 class DecodedNormals:
     """p(y | x) as a mixture of m normals N(g_k, σ² I + A_k A_kᵀ), those of the grid of z: see `decoded_normals`.
 
+    In float64 where y has more than `FEW` dimensions, else in the dtype of the decoder.
+
     Attributes:
         centers: g, (R, *n, m, dy). columns: B of (σ² I + A Aᵀ)⁻¹ = (I - B Bᵀ) / σ², as many as z has entries, likewise.
         log_weights: ln of the shares and of the normals' constants, (R, *n, m). variance: σ², (R, 1, ..., 1).
+        inner: which nodes are not of the margin, (m,) bool.
     """
 
     centers: torch.Tensor
     columns: list[torch.Tensor]
     log_weights: torch.Tensor
     variance: torch.Tensor
+    inner: torch.Tensor
 
     def log_density(self, y: torch.Tensor) -> torch.Tensor:
-        """ln p(y | x) in nats, (R, *n), for y (R or 1, *n, dy)."""
-        square, *along = _products(y, self.centers, self.columns)
+        """ln p(y | x) in nats, (R, *n), for y (R or 1, *n, dy); in y's dtype."""
+        return self._log_parts(y).logsumexp(-1).to(y.dtype)
+
+    def inner_and_whole(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same without the margin, and with it."""
+        parts = self._log_parts(y)
+        return parts[..., self.inner].logsumexp(-1).to(y.dtype), parts.logsumexp(-1).to(y.dtype)
+
+    def _log_parts(self, y: torch.Tensor) -> torch.Tensor:
+        square, *along = _products(y.to(self.centers), self.centers, self.columns)
         for product in along:
             square = torch.addcmul(square, product, product, value=-1)
-        return torch.addcdiv(self.log_weights, square, self.variance, value=-0.5).logsumexp(-1)
+        return torch.addcdiv(self.log_weights, square, self.variance, value=-0.5)
 
 
 def decoded_normals(
-    decoder: Decoder, log_sigma: torch.Tensor, x: torch.Tensor, nodes: int, latent_dim: int
+    decoder: Decoder, log_sigma: torch.Tensor, x: torch.Tensor, nodes: int, latent_dim: int, margin: int = 0
 ) -> DecodedNormals:
-    """p(. | x) for x (R or 1, *n, dx), on `nodes` values of z an axis.
+    """p(. | x) for x (R or 1, *n, dx), on `nodes` values of z an axis from -6 to 6, and `margin` more beyond each end.
 
     The prior is, to 1e-8, a mixture of normals one grid spacing h wide: N(0, I) = N(0, (1 - h²) I) * N(0, h² I), the
     first of them as a sum. Each goes through the decoder by the unscented transform (Julier and Uhlmann 1997), with
@@ -65,19 +79,25 @@ def decoded_normals(
         log_sigma: (R,). nodes: an axis, 14 at least, so that h is below 1. latent_dim: 1 or 2.
     """
     spacing = 2 * REACH / (nodes - 1)
-    axis = torch.arange(-1, nodes + 1, dtype=x.dtype, device=x.device) * spacing - REACH
+    side = nodes + 2 * margin
+    axis = torch.arange(-1 - margin, nodes + margin + 1, dtype=x.dtype, device=x.device) * spacing - REACH
     grid = torch.cartesian_prod(*[axis] * latent_dim).reshape(-1, latent_dim)
     places = decoder.decode(x.unsqueeze(-2), grid.reshape(*[1] * (x.ndim - 1), *grid.shape))
-    centers, tangents = _unscented(places.unflatten(-2, [nodes + 2] * latent_dim), latent_dim)
+    if places.shape[-1] > FEW:
+        places, log_sigma, axis = places.double(), log_sigma.double(), axis.double()
+    centers, tangents = _unscented(places.unflatten(-2, [side + 2] * latent_dim), latent_dim)
     lead = (-1, *[1] * (x.ndim - 1))
     variance = (2 * log_sigma).exp().reshape(lead)
     columns, log_determinant = _whitened(tangents, variance.unsqueeze(-1))
-    inner, rest = axis[1:-1], 1 - spacing**2
-    log_prior = math.log(spacing) - 0.5 * inner.square() / rest - 0.5 * math.log(2 * math.pi * rest)
+    z, rest = axis[1:-1], 1 - spacing**2
+    log_prior = math.log(spacing) - 0.5 * z.square() / rest - 0.5 * math.log(2 * math.pi * rest)
     log_shares = torch.cartesian_prod(*[log_prior] * latent_dim).reshape(-1, latent_dim).sum(-1)
     dim = centers.shape[-1]
     constant = 0.5 * log_determinant + (dim - latent_dim) * log_sigma.reshape(lead) + 0.5 * dim * math.log(2 * math.pi)
-    return DecodedNormals(centers, columns, log_shares - constant, variance)
+    number = torch.arange(side, device=x.device)
+    within = (number >= margin) & (number < nodes + margin)
+    inner = torch.cartesian_prod(*[within] * latent_dim).reshape(-1, latent_dim).all(-1)
+    return DecodedNormals(centers, columns, log_shares - constant, variance, inner)
 
 
 def quadrature(
@@ -87,16 +107,46 @@ def quadrature(
 
     Points are taken in blocks that stay in cache, unless a gradient is kept. Without x one mixture serves all.
     """
-    count = PASSES * nodes**latent_dim
+    return _by_blocks(lambda p, y: (p.log_density(y),), decoder, log_sigma, x, y, nodes, latent_dim, 0)[0]
+
+
+def quadrature_and_beyond(
+    decoder: Decoder,
+    log_sigma: torch.Tensor,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    nodes: int,
+    latent_dim: int,
+    margin: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same, and with `margin` nodes more beyond each end of every axis, (R, *n) each.
+
+    The second is the greater, by what the first leaves out just beyond its border.
+    """
+    return _by_blocks(DecodedNormals.inner_and_whole, decoder, log_sigma, x, y, nodes, latent_dim, margin)
+
+
+def _by_blocks(
+    read: Callable[[DecodedNormals, torch.Tensor], Found],
+    decoder: Decoder,
+    log_sigma: torch.Tensor,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    nodes: int,
+    latent_dim: int,
+    margin: int,
+) -> Found:
+    """What `read` says of p(. | x) and y."""
+    count = PASSES * (nodes + 2 * margin) ** latent_dim
     if x.shape[-1]:
 
-        def own(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor]:
-            return (decoded_normals(decoder, log_sigma, x, nodes, latent_dim).log_density(y),)
+        def own(x: torch.Tensor, y: torch.Tensor) -> Found:
+            return read(decoded_normals(decoder, log_sigma, x, nodes, latent_dim, margin), y)
 
-        return in_blocks(own, x, y, decoder.num_replicates, count)[0]
-    shared = decoded_normals(decoder, log_sigma, distinct(x), nodes, latent_dim)
+        return in_blocks(own, x, y, decoder.num_replicates, count)
+    shared = decoded_normals(decoder, log_sigma, distinct(x), nodes, latent_dim, margin)
     whole = y.expand(*torch.broadcast_shapes(x.shape[:-1], y.shape[:-1]), -1)
-    return in_blocks(lambda _, y: (shared.log_density(y),), distinct(x), whole, decoder.num_replicates, count)[0]
+    return in_blocks(lambda _, y: read(shared, y), distinct(x), whole, decoder.num_replicates, count)
 
 
 def _unscented(places: torch.Tensor, latent_dim: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
@@ -177,7 +227,8 @@ def importance_weights(
     square = ((y - decoded) / scale.exp().unsqueeze(-1)).square().sum(-1) + z.square().sum(-1)
     constant = 0.5 * (y.shape[-1] + z.shape[-1]) * math.log(2 * math.pi)
     log_joint = -0.5 * square - y.shape[-1] * scale - constant
-    return log_joint - many.log_prob(z), of_particles(guide.log_shares(density), count).expand(count, *batch)
+    log_weights = log_joint - many.log_prob(z)
+    return log_weights, of_particles(guide.log_shares(density), count, log_weights).expand(count, *batch)
 
 
 def importance_error(log_weights: torch.Tensor, log_shares: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

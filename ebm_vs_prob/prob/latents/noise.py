@@ -6,15 +6,18 @@ random state is left inside the model, which can then be compiled.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from pyro.distributions import Independent, MultivariateNormal, Normal
 from pyro.distributions.torch_distribution import ExpandedDistribution
 from pyro.poutine.messenger import Messenger
-from torch.distributions import TransformedDistribution
+from pyro.poutine.subsample_messenger import _Subsample
+from torch.distributions import Distribution, TransformedDistribution
 from torch.distributions.multivariate_normal import _batch_mv
+
+from ...errors import invalid
 
 
 class SuppliedNoise(Messenger):
@@ -34,6 +37,61 @@ class SuppliedNoise(Messenger):
             return
         msg["value"] = drawn(msg["fn"], self.noise[msg["name"]])
         msg["done"] = True
+
+
+class ReplicateNoise(Messenger):
+    """Draw every latent site by the rules of `SuppliedNoise`, from noise of which each replicate has a stream.
+
+    The sites lie inside `pyro.plate("replicate", R, dim=-2)`. What a replicate draws depends on its own generator and
+    on the sites' shapes, not on R nor on the other replicates.
+
+    Args:
+        generators: of the R replicates, on the CPU. like: a tensor with the noise's dtype and device.
+
+    Raises:
+        ValueError: at a site that is not inside the replicate plate, or whose distribution is not made of noise.
+    """
+
+    def __init__(self, generators: Sequence[torch.Generator], like: torch.Tensor) -> None:
+        super().__init__()
+        self.generators, self.like = generators, like
+
+    def _pyro_sample(self, msg: dict[str, Any]) -> None:
+        if msg["is_observed"] or msg["value"] is not None or isinstance(msg["fn"], _Subsample):
+            return
+        field, batch, count = f"shape of site {msg['name']!r}", tuple(msg["fn"].batch_shape), len(self.generators)
+        if len(batch) < 2 or batch[-2] != count:
+            raise invalid(field, batch, f"(..., {count}, n): inside the replicate plate, at dim -2")
+        base, shape = _source(msg["name"], msg["fn"], msg["fn"].shape())
+        own = torch.Size((*shape[: len(batch) - 2], *shape[len(batch) - 1 :]))
+        draw = torch.randn if _is_made_of_normals(base) else _open_uniforms
+        rows = [draw(own, generator=each, dtype=self.like.dtype) for each in self.generators]
+        msg["value"] = drawn(msg["fn"], torch.stack(rows, len(batch) - 2).to(self.like.device))
+        msg["done"] = True
+
+
+def _source(name: str, distribution: Any, shape: torch.Size) -> tuple[Any, torch.Size]:
+    """The distribution whose noise that of a site is, and the shape of the noise, for values of that shape."""
+    while isinstance(distribution, (Independent, ExpandedDistribution)):
+        distribution = distribution.base_dist
+    if isinstance(distribution, TransformedDistribution):
+        for transform in reversed(distribution.transforms):
+            shape = transform.inverse_shape(shape)
+        return _source(name, distribution.base_dist, shape)
+    if not _is_made_of_normals(distribution) and type(distribution).icdf is Distribution.icdf:
+        kind = type(distribution).__name__
+        raise invalid(f"distribution of site {name!r}", kind, "a normal, or one with an `icdf`: made of noise")
+    return distribution, shape
+
+
+def _is_made_of_normals(base: Any) -> bool:
+    return isinstance(base, (Normal, MultivariateNormal)) or hasattr(base, "from_noise")
+
+
+def _open_uniforms(shape: torch.Size, generator: torch.Generator, dtype: torch.dtype) -> torch.Tensor:
+    """Uniforms on (0, 1), without the ends, where an `icdf` may be infinite."""
+    least = torch.finfo(dtype).eps
+    return torch.rand(shape, generator=generator, dtype=dtype).clamp(least, 1 - least)
 
 
 def drawn(distribution: Any, noise: torch.Tensor) -> torch.Tensor:

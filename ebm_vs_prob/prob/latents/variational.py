@@ -9,7 +9,7 @@ justifies incremental, sparse, and other variants*).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,14 +21,17 @@ from pyro.ops.indexing import Vindex
 
 from ...errors import check_count, invalid
 from ...latent_inference import JointEnergy
-from ...seeding import stream
+from ...seeding import torch_generator
 from ..objectives import ReplicatedELBO, no_guide
 from .laplace import LaplaceGuide
+from .noise import ReplicateNoise
 
 
 @dataclass(frozen=True)
 class VariationalFreeEnergy:
     """An estimate of F_beta(x, y): value and standard error (R, n), in the energy's unit.
+
+    The value is NaN where there is none that can be trusted, the error where it is not known.
 
     Attributes:
         is_upper_bound: whether its expectation is at least F_beta, whatever the guide.
@@ -140,26 +143,31 @@ def variational_free_energy(
     objective: ReplicatedELBO | None = None,
     num_estimates: int = 16,
     seed: int = 0,
+    seeds: Sequence[int] | None = None,
 ) -> VariationalFreeEnergy:
     """-1/beta times an objective's estimate of the evidence at each (x, y): F_beta, bounded by a guide.
 
     Args:
-        guide: any Pyro guide of the site `z`, called with (x, y); those of `guides` are ready made.
+        guide: a Pyro guide of the site `z`, called with (x, y), whose draws are made of noise as `ReplicateNoise` makes
+            them: normals, what has an `icdf`, and transforms of these. Those of `guides` are ready made.
         x, y: (R, n, dx) and (R, n, dy).
         objective: `ReplicatedELBO()` by default, else `ReplicatedIWAE` or `ReplicatedRenyi`.
         num_estimates: independent estimates, whose mean and standard error are given.
-        seed: of the draws; torch's global generator is left as it was.
+        seed: of the draws, of which each replicate has a stream, so that it gets what it would alone.
+        seeds: of the replicates, which name their streams; 0, 1, ... by default.
 
     Raises:
-        ValueError: fewer than 2 estimates, or what the objective refuses.
+        ValueError: fewer than 2 estimates, a number of seeds other than R, or what noise or objective refuse.
     """
     check_count("num_estimates", num_estimates)
     if num_estimates < 2:
         raise invalid("num_estimates", num_estimates, "an integer >= 2: their spread is the error")
     objective = objective or ReplicatedELBO()
-    devices = [y.device] if y.device.type == "cuda" else []
-    with torch.no_grad(), torch.random.fork_rng(devices=devices):
-        torch.manual_seed(stream(seed, "variational free energy"))
+    seeds = range(y.shape[0]) if seeds is None else seeds
+    if len(seeds) != y.shape[0]:
+        raise invalid("seeds", list(seeds), f"{y.shape[0]} seeds, one a replicate")
+    generators = [torch_generator(seed, "variational free energy", own) for own in seeds]
+    with torch.no_grad(), ReplicateNoise(generators, y):
         values = torch.stack([objective.example_values(model, guide, x, y) for _ in range(num_estimates)])
     free = -values / model.beta.to(values).reshape(-1, 1)
     return VariationalFreeEnergy(free.mean(0), free.std(0) / math.sqrt(num_estimates), objective.is_lower_bound)
@@ -175,12 +183,15 @@ def laplace_free_energy(
 ) -> VariationalFreeEnergy:
     """Laplace's approximation of F_beta at the minimum over z found from `starts`, (R, n). It bounds nothing.
 
-    Arguments are those of `LaplaceGuide`. The error is 0: nothing is drawn, and how far off it is is not known.
+    Arguments are those of `LaplaceGuide`. The error is NaN: nothing is drawn, and how far off it is is not known.
+
+    Warns:
+        NormalizerWarning: no minimum was found at some (x, y), for which of three reasons; the value is NaN there.
     """
     guide = LaplaceGuide(model.potential, starts, bounds, y.shape[0], periodic)
     evidence = guide.log_evidence(x, y)
     value = -evidence / model.beta.to(evidence).reshape(-1, 1)
-    return VariationalFreeEnergy(value, torch.zeros_like(value), guide.is_lower_bound)
+    return VariationalFreeEnergy(value, torch.full_like(value, math.nan), guide.is_lower_bound)
 
 
 def over_particles(

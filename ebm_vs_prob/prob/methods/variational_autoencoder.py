@@ -28,7 +28,9 @@ from ..trust import warns
 
 #: Values of z an axis that quadrature takes by default, by latent dimension.
 NODES = {1: 512, 2: 64}
-#: Held-out pairs at which a log-density is checked before it is given.
+#: Components of a mixture, and the order of a Rényi objective, by default.
+COMPONENTS, ORDER = 4, 0.5
+#: Pairs at which a log-density is checked before it is given.
 CHECKED = 16
 #: Values of z that are decoded to show where it leads.
 DECODED = 512
@@ -43,7 +45,9 @@ class VariationalAutoencoderOptions(SmoothingOptions, ThicknessPriorOptions):
     guide: Annotated[GuideName, Field(description="family of q(z | x, y), whose encoder has the trunk's widths")] = (
         "mean_field"
     )
-    components: Annotated[int, Field(ge=1, le=64, description="components of the guide `mixture`")] = 4
+    components: Annotated[
+        int | None, Field(ge=1, le=64, description="components of the guide `mixture`, and of no other; by default 4")
+    ] = None
     objective: Annotated[
         Literal["elbo", "iwae", "renyi"],
         Field(description="Kingma and Welling 2014, Burda et al. 2016, or Li and Turner 2016"),
@@ -57,8 +61,12 @@ class VariationalAutoencoderOptions(SmoothingOptions, ThicknessPriorOptions):
         ),
     ] = None
     alpha: Annotated[
-        float, Field(description="order of the objective `renyi`: 1 is the ELBO, 0 iwae, < 0 no bound")
-    ] = 0.5
+        float | None,
+        Field(
+            description="order of the objective `renyi`, and of no other: 1 is the ELBO, 0 iwae, < 0 no bound; "
+            "by default .5"
+        ),
+    ] = None
     initial_sigma: Annotated[
         float,
         PER_REPLICATE,
@@ -87,7 +95,11 @@ class VariationalAutoencoderOptions(SmoothingOptions, ThicknessPriorOptions):
 
     @model_validator(mode="after")
     def _choices_fit(self) -> Self:
-        strata = self.components if self.guide == "mixture" else 1
+        if self.components is not None and self.guide != "mixture":
+            raise ValueError(f'guide = "mixture" with components = {self.components}, not "{self.guide}"')
+        if self.alpha is not None and self.objective != "renyi":
+            raise ValueError(f'objective = "renyi" with alpha = {self.alpha}, not "{self.objective}"')
+        strata = self.num_strata
         if self.num_particles % strata:
             raise ValueError(f"particles a multiple of components = {strata}, not {self.particles}")
         if self.importance_samples % strata:
@@ -96,7 +108,14 @@ class VariationalAutoencoderOptions(SmoothingOptions, ThicknessPriorOptions):
             raise ValueError(f"marginal = 'importance' where latent_dim = {self.latent_dim} is above 2")
         if self.marginal == "importance" and self.nodes is not None:
             raise ValueError("no nodes where marginal = 'importance'")
+        if self.latent_dim > MAX_QUADRATURE_LATENT_DIM and self.nodes is not None:
+            raise ValueError(f"no nodes where latent_dim = {self.latent_dim} is above 2")
         return self
+
+    @property
+    def num_strata(self) -> int:
+        """Strata that the guide draws from in turn."""
+        return (self.components or COMPONENTS) if self.guide == "mixture" else 1
 
     @property
     def num_particles(self) -> int:
@@ -104,7 +123,7 @@ class VariationalAutoencoderOptions(SmoothingOptions, ThicknessPriorOptions):
         if self.particles is not None:
             return self.particles
         least = 1 if self.objective == "elbo" else 8
-        return -(-least // self.components) * self.components if self.guide == "mixture" else least
+        return -(-least // self.num_strata) * self.num_strata
 
     @property
     def num_nodes(self) -> int:
@@ -118,7 +137,7 @@ class VariationalAutoencoderOptions(SmoothingOptions, ThicknessPriorOptions):
         if self.objective == "iwae":
             return ReplicatedIWAE(self.num_particles)
         if self.objective == "renyi":
-            return ReplicatedRenyi(self.alpha, self.num_particles)
+            return ReplicatedRenyi(ORDER if self.alpha is None else self.alpha, self.num_particles)
         return ReplicatedELBO(self.num_particles)
 
 
@@ -131,7 +150,8 @@ class VariationalAutoencoderModel(DensityModel):
         """ln q(y | x) in nats, (R, n), differentiable in y; `log_prob_with_error` says how far off it may be.
 
         Warns:
-            NormalizerWarning: it cannot be trusted at some of the first 16 pairs; `log_prob_warnings` says why.
+            NormalizerWarning: it cannot be trusted at some of the pairs that are checked, at most 16 spread evenly over
+                the n; `log_prob_warnings` says why.
         """
         if warns():
             for line in self.log_prob_warnings(x, y):
@@ -142,22 +162,27 @@ class VariationalAutoencoderModel(DensityModel):
         """ln q(y | x) and its error in nats, (R, n) each, without gradient.
 
         The error is one standard error by importance sampling; by quadrature the distance to that on half the nodes an
-        axis, about ten times the error of what is given.
+        axis, about ten times the error of what is given, and what lies just beyond the border of the grid.
         """
         value, error, _ = self.module.log_marginal(*self._whole(x, y))
         return value, error
 
     def log_prob_warnings(self, x: torch.Tensor, y: torch.Tensor) -> tuple[str, ...]:
-        """Why the log-density cannot be trusted at the first 16 pairs, a line a replicate; empty if nothing speaks
-        against it. A replicate whose training failed is passed over."""
+        """Why the log-density cannot be trusted, a line a replicate and reason; empty if nothing speaks against it.
+
+        At most 16 pairs are checked, spread evenly over the n and the same for every replicate; one whose training
+        failed is passed over.
+        """
         x, y = self._whole(x, y)
-        _, error, doubtful = self.module.log_marginal(x[:, :CHECKED], y[:, :CHECKED])
-        how = "latent grid coarser than the learned sigma" if self.module.nodes else "Pareto k above 0.7"
+        count = min(CHECKED, x.shape[1])
+        checked = torch.linspace(0, x.shape[1] - 1, count, dtype=torch.float64, device=x.device).round().long()
+        _, error, doubts = self.module.log_marginal(x[:, checked], y[:, checked])
         return tuple(
-            f"{self.method.name}, replicate {r}: {how} at {share:.0%} of {doubtful.shape[1]} pairs checked, "
-            f"error up to {float(error[r].max()):.2g} nats"
-            for r, share in enumerate(doubtful.double().mean(1).tolist())
-            if share > 0 and self.status[r].ok
+            f"{self.method.name}, replicate {r}: {how} at {float(where[r].double().mean()):.0%} of {count} pairs "
+            f"checked, error up to {float(error[r][where[r]].max()):.2g} nats"
+            for r in range(self.num_replicates)
+            for how, where in doubts.items()
+            if bool(where[r].any()) and self.status[r].ok
         )
 
     def elbo(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -222,7 +247,7 @@ class VariationalAutoencoder(SmoothingMethod):
         decoder = build_decoder(setting, own.decoder, own.latent_dim)
         assert isinstance(setting.network, Network)
         seeds = [stream(seed, "guide") for seed in setting.seeds]
-        family = {"components": own.components} if own.guide == "mixture" else {}
+        family = {"components": own.num_strata} if own.guide == "mixture" else {}
         guide = amortised_guide(own.guide, seeds, *box_dims(setting), own.latent_dim, setting.network.hidden, **family)
         sigma = options.initial_sigma * options.scale
         energy = VariationalAutoencoderEnergy(
