@@ -15,8 +15,9 @@ from scipy.integrate import quad
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.errors import UnknownName
-from ebm_vs_prob.prob.normalizers import AnnealedImportanceSampling, bidirectional_monte_carlo
+from ebm_vs_prob.prob.normalizers import AnnealedImportanceSampling, annealing, bidirectional_monte_carlo
 from ebm_vs_prob.prob.normalizers.annealed_path import AnnealedPath
+from ebm_vs_prob.prob.trust import doubts_asked_for
 from ebm_vs_prob.samplers import HMC, MALA
 from ebm_vs_prob.seeding import torch_generator
 from ebm_vs_prob.tasks.spheres import RadialEnergy
@@ -64,7 +65,7 @@ def test_weights_are_unbiased_in_both_directions_however_few_the_temperatures(ke
     """
     density = evp.GibbsBoltzmann(ripples, bounds=BOUNDS)
     path = AnnealedPath(density.target, initial, kernel, 4, 2.0)
-    count, log_z = 40_000, exact_log_z(ripples)
+    count, log_z = 15_000, exact_log_z(ripples)
     starts = BOUNDS[0] + 6 * torch.rand(1, count, 1, dtype=torch.float64, generator=torch_generator(0, "starts"))
     if initial is not None:
         starts = 2.0 * torch.randn(1, count, 1, dtype=torch.float64, generator=torch_generator(0, "starts")) + 0.3
@@ -77,14 +78,14 @@ def test_weights_are_unbiased_in_both_directions_however_few_the_temperatures(ke
     for weights, expected in ((forward.exp(), 1.0), (backward.exp(), inside)):
         error = float(weights.std()) / math.sqrt(count)
         assert abs(float(weights.mean()) - expected) < 4 * error
-        assert error < 0.02
+        assert error < 0.03
 
 
 def test_a_wrong_reversal_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The increment taken before the reversed step, not after it: E[1/w] = 1/Z fails by tens of errors."""
     density = evp.GibbsBoltzmann(ripples, bounds=BOUNDS)
     path = AnnealedPath(density.target, None, MALA(), 4, 2.0)
-    count = 40_000
+    count = 15_000
     exact = density.sample((count,), seed=2)[None]
     log_steps = path.scaled_steps(0.5)
     ends = path.ends(exact)
@@ -100,7 +101,7 @@ def test_a_wrong_reversal_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize(("dim", "kernel"), [(1, "mala"), (3, HMC(leapfrog_steps=3)), (8, "mala")])
 def test_a_gaussian_of_any_dimension(dim, kernel):
-    sampling = AnnealedImportanceSampling(200, 30 if dim < 8 else 120, kernel=kernel)
+    sampling = AnnealedImportanceSampling(200, 30 if dim < 8 else 60, kernel=kernel)
     density = evp.GibbsBoltzmann(
         lambda x, y: 0.5 * y.square().sum(-1), y_dim=dim, beta=4.0, bounds=BOUNDS, normalizer=sampling
     )
@@ -116,7 +117,8 @@ def test_the_stated_error_covers_the_truth():
     covered = []
     for seed in range(60):
         sampling = AnnealedImportanceSampling(200, 8, step_size=0.3, seed=seed)
-        value, error = evp.GibbsBoltzmann(two_wells, bounds=BOUNDS, normalizer=sampling).log_partition()
+        with doubts_asked_for():
+            value, error = evp.GibbsBoltzmann(two_wells, bounds=BOUNDS, normalizer=sampling).log_partition()
         covered.append(abs(float(value) - exact) < 2 * float(error))
     assert 0.86 < sum(covered) / 60 <= 1.0
 
@@ -124,7 +126,7 @@ def test_the_stated_error_covers_the_truth():
 def test_a_start_nearer_to_the_density_serves_better():
     found = {}
     for name, initial in (("uniform", None), ("near", gaussian(8, 0.4))):
-        density = shell(0.1, 8, initial=initial, num_chains=200, num_temperatures=50)
+        density = shell(0.1, 8, initial=initial, num_chains=100, num_temperatures=50)
         found[name] = float(density.diagnostics["effective_sample_size"])
     assert found["near"] > 3 * found["uniform"]
 
@@ -150,6 +152,45 @@ def test_an_element_of_a_batch_is_what_it_is_alone():
         alone = evp.GibbsBoltzmann(RadialEnergy(float(thickness[k])), y_dim=2, bounds=BOUNDS, normalizer=sampling)
         assert float(alone.log_partition()[0]) == pytest.approx(float(value[k]), abs=1e-10)
         assert float(alone.log_partition()[1]) == pytest.approx(float(error[k]), abs=1e-10)
+
+
+@pytest.mark.parametrize("step_size", [None, 0.2])
+def test_an_element_of_a_batched_start_is_what_it_is_alone(step_size):
+    """Starts of its own for each element, at its own place and width: company changes none of them."""
+    loc, scale = torch.tensor([[0.5, 0.0], [-1.0, 0.2], [0.0, 0.0]]), torch.tensor([[0.7], [0.9], [2.0]])
+
+    def log_z(index, energy):
+        normal = torch.distributions.Normal(loc[index].double(), scale[index].double().expand(-1, 2))
+        initial = torch.distributions.Independent(normal, 1)
+        sampling = AnnealedImportanceSampling(40, 20, initial, step_size=step_size)
+        x = torch.zeros(len(index), 0)
+        with doubts_asked_for():
+            return evp.GibbsBoltzmann(energy, 2, x, bounds=BOUNDS, normalizer=sampling).log_partition()[0]
+
+    together = log_z([0, 1, 2], RadialEnergy(0.2))
+    for k in range(3):
+        assert float(log_z([k], RadialEnergy(0.2))) == pytest.approx(float(together[k]), abs=1e-9)
+
+
+def test_pilots_start_and_move_on_streams_of_their_own(monkeypatch):
+    seeds = []
+    draw, generate = annealing.drawn, annealing.torch_generator
+
+    def drawn(initial, count, seed, target):
+        seeds.append(seed)
+        return draw(initial, count, seed, target)
+
+    def generator(*stream):
+        made = generate(*stream)
+        seeds.append(made.initial_seed())
+        return made
+
+    monkeypatch.setattr(annealing, "drawn", drawn)
+    monkeypatch.setattr(annealing, "torch_generator", generator)
+    exact = RadialEnergy(0.3).sample(10, 2)
+    bidirectional_monte_carlo(shell(0.3, 2), exact, AnnealedImportanceSampling(10, 5))
+    assert len(seeds) == 5  # starts and noise of pilots and chains, and noise of the way back
+    assert len(set(seeds)) == 5
 
 
 def test_another_seed_is_another_estimate_and_the_same_one_the_same():
@@ -196,7 +237,7 @@ def test_too_few_temperatures_are_told():
 
 @pytest.mark.parametrize("thickness", [0.3, 0.01])
 def test_the_bracket_holds_and_tightens_in_two_dimensions(thickness):
-    check_bracket(2, thickness, (25, 100))
+    check_bracket(2, thickness, (15, 60))
 
 
 @pytest.mark.slow
@@ -254,8 +295,8 @@ def test_walking_back_from_where_the_forward_chains_ended_bounds_nothing():
 def test_a_start_that_leaves_the_box_loosens_the_bracket_and_does_not_break_it():
     """Of N(0, 2²) 13 % lies outside: no bound is infinite, the lower one knows the share, the upper is off by it."""
     exact = RadialEnergy(0.3).log_partition(1)
-    annealing = AnnealedImportanceSampling(2000, 100, gaussian(1, 2.0), step_size=0.3)
-    bracket = bidirectional_monte_carlo(shell(0.3, 1), RadialEnergy(0.3).sample(2000, 1), annealing)
+    annealing = AnnealedImportanceSampling(1500, 60, gaussian(1, 2.0), step_size=0.3)
+    bracket = bidirectional_monte_carlo(shell(0.3, 1), RadialEnergy(0.3).sample(1500, 1), annealing)
     assert bool(bracket.holds(exact))
     assert float(bracket.lower) == pytest.approx(exact, abs=0.05)
     outside = -math.log(float(np.diff(stats.norm.cdf(BOUNDS, 0, 2.0))[0]))
@@ -298,6 +339,10 @@ def test_brackets_of_a_batch():
         ({"step_size": True}, "step_size"),
         ({"seed": -1}, "seed"),
         ({"kernel": "langevin"}, "kernel"),
+        ({"kernel": 3}, "kernel"),
+        ({"kernel": MALA}, "kernel"),
+        ({"initial": "x"}, "initial"),
+        ({"initial": torch.distributions.Normal}, "initial"),
     ],
 )
 def test_bad_options_are_named(options: dict[str, Any], field: str):
@@ -346,11 +391,16 @@ def test_a_start_that_does_not_fit_is_named(initial, words):
         (torch.zeros(10, 4, 2), r"exact_samples\.shape"),
         (torch.full((10, 2), 4.0), "outside the box"),
         (torch.full((10, 2), math.nan), "not finite"),
+        ([[0.0, 0.0], [0.1, 0.1]], "exact_samples = 'list'"),
     ],
 )
 def test_bad_exact_samples_are_named(samples, words):
     with pytest.raises(ValueError, match=words):
         bidirectional_monte_carlo(shell(0.1, 2), samples, AnnealedImportanceSampling(10, 2))
+    with pytest.raises(ValueError, match=r"^density = 3"):
+        bidirectional_monte_carlo(3, torch.zeros(5, 2))
+    with pytest.raises(ValueError, match=r"^annealing = 'x'"):
+        bidirectional_monte_carlo(shell(0.1, 2), torch.zeros(5, 2), "x")
     labels = evp.GibbsBoltzmann(lambda x, y: y.double(), space=evp.Labels(3))
     with pytest.raises(ValueError, match="over labels"):
         bidirectional_monte_carlo(labels, torch.zeros(5, dtype=torch.int64))
