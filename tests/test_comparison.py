@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import ebm_vs_prob as evp
 from ebm_vs_prob.errors import NotNormalised
 from ebm_vs_prob.model import ReplicateStatus
+from ebm_vs_prob.prob.draw_scores import scored_draws
 from ebm_vs_prob.prob.methods.mixture_density import MixtureDensity, MixtureDensityModel
 from ebm_vs_prob.prob.posteriors.posterior_diagnostics import PosteriorDiagnostics
 
@@ -183,9 +184,10 @@ def test_psis_loo_is_the_closed_form_of_a_conjugate_model_and_arvizs_own():
     import arviz as az
 
     model, n = posterior(draws=4000), 40
-    found = evp.compare_models(
-        {"a": model, "b": posterior(draws=4000, shift=0.3)}, gaussian(1), split="train", replicate=1
-    )
+    chains = diagnostics(torch.full((2, 3), 1.001), torch.full((2, 3), 4000.0), torch.zeros(2, 4))
+    model.diagnostics = chains
+    shifted = posterior(draws=4000, shift=0.3, diagnostics=chains)
+    found = evp.compare_models({"a": model, "b": shifted}, gaussian(1), split="train", replicate=1)
     _, y = gaussian(1).sample(n, 1)
     others = y.sum() - y[:, 0]
     exact = torch.distributions.Normal(others / n, math.sqrt(1 + 1 / n)).log_prob(y[:, 0]).sum()
@@ -206,24 +208,105 @@ def test_leaving_out_lowers_the_score_and_one_draw_is_called_in_sample():
     assert found.table.loc["point", "estimate"] == "in_sample"
     assert math.isnan(found.table.loc["point", "pareto_k"])
     assert any(line.startswith("point: one draw: its in-sample log score") for line in found.warnings)
-    assert not any(line.startswith("posterior") for line in found.warnings)
+    assert [line for line in found.warnings if line.startswith("posterior")] == [
+        "posterior: draws of an approximate posterior, of no chains: its LOO is as good as they resemble the posterior"
+    ]
+
+
+def diagnostics(r_hat, ess, divergences):
+    return PosteriorDiagnostics(r_hat, ess, ess, divergences, torch.zeros(2, 4), torch.zeros(2, 4))
+
+
+def of_chains(ess: float, **attributes) -> evp.Model:
+    found = diagnostics(torch.full((2, 3), 1.001), torch.full((2, 3), ess), torch.zeros(2, 4))
+    return posterior(diagnostics=found, **attributes)
 
 
 def test_draws_that_are_too_few_or_too_wild_are_told_by_pareto_k():
-    models = {"few": posterior(draws=8), "many": posterior(draws=1000)}
+    models = {"few": of_chains(900.0, draws=8), "many": of_chains(900.0, draws=1000)}
     found = evp.compare_models(models, gaussian(1), split="train", replicate=0)
     assert found.table.loc["few", "pareto_k"] > 0.7
     assert [line.split(":")[0] for line in found.warnings] == ["few"]
-    assert "Pareto k above 0.7" in found.warnings[0]
+    assert "Pareto k above -0.11" in found.warnings[0]
+
+
+def test_the_limit_of_pareto_k_is_that_of_the_number_of_draws(monkeypatch):
+    """k = .6 is reliable with 1000 draws, whose limit is 1 - 1 / 3, and not with 200, whose limit is .565."""
+    import arviz as az
+
+    loo = az.loo
+
+    def with_k(*args, **kwargs):
+        found = loo(*args, **kwargs)
+        found["pareto_k"][:] = 0.6
+        return found
+
+    monkeypatch.setattr(az, "loo", with_k)
+    models = {"few": of_chains(900.0, draws=200), "many": of_chains(900.0, draws=1000)}
+    found = evp.compare_models(models, gaussian(1), split="train", replicate=0)
+    assert found.warnings == ("few: Pareto k above 0.57 at 40 of 40 pairs: its LOO by 200 draws cannot be trusted",)
+
+
+def test_draws_of_chains_count_as_many_as_are_effective(monkeypatch):
+    import arviz as az
+
+    given, loo = [], az.loo
+    monkeypatch.setattr(az, "loo", lambda *a, **k: given.append(k["reff"]) or loo(*a, **k))
+    models = {"half": of_chains(500.0, draws=1000), "all": of_chains(5000.0, draws=1000), "none": posterior(draws=1000)}
+    evp.compare_models(models, gaussian(1), split="train", replicate=0)
+    assert given == [0.5, 1.0, 1.0]
+
+
+CHAINS = {"budget": evp.Budget(steps=30, batch_size=16, examples=40), "network": evp.Network(hidden=(4,))}
+
+
+def test_chains_stay_apart_in_inference_data():
+    import arviz as az
+
+    options = {"chains": 3, "draws": 5, **CHAINS}
+    model = evp.fit("gibbs_stochastic_gradient_langevin", curves(), [0, 1], **options)
+    data = evp.inference_data(model, curves(), replicate=1, examples=6)
+    assert data.log_likelihood["y"].shape == (3, 5, 6)
+    x, y = curves().sample(6, 0, "test")
+    each = model.posterior_log_prob(x, y)[1].double().numpy()
+    np.testing.assert_allclose(data.log_likelihood["y"].values.reshape(15, 6), each)
+    for name, value in model.posterior_weights().items():
+        np.testing.assert_array_equal(data.posterior[name].values.reshape(15, *value.shape[2:]), value[1].numpy())
+        assert np.isfinite(az.rhat(data.posterior)[name].values).all()
+        assert (az.ess(data.posterior)[name].values > 0).all()
+    # The first chain's states are those it passed through, in order: neighbours are nearer than the ends.
+    first = model.module.draws[1, :5]
+    assert (first[1] - first[0]).norm() < (first[4] - first[0]).norm()
+    assert evp.inference_data(model, curves(), examples=6).posterior[name].shape[:2] == (6, 5)
+    assert "diverging" not in data.sample_stats
+
+
+def test_what_nuts_knows_of_its_draws_is_in_sample_stats():
+    model = evp.fit("gibbs_nuts", curves(), [0], chains=2, draws=5, max_tree_depth=2, **CHAINS)
+    stats = evp.inference_data(model, curves(), examples=6).sample_stats
+    assert stats["diverging"].dtype == bool
+    assert stats["lp"].shape == stats["diverging"].shape == (2, 5)
+    assert np.isfinite(stats["lp"].values).all()
+    # The recorded loss is -lp over N after warm-up, chain after chain, and the last draw is the last state.
+    loss = model.training.loss[0].reshape(2, -1)
+    np.testing.assert_allclose(stats["lp"].values[:, -1], -40 * loss[:, -1].numpy(), rtol=1e-5)
+
+
+def test_an_ln_z_that_training_was_far_from_is_told():
+    """Eight proposals an example, each of its own x: ln Z^ is too low, and a model of the mode says so."""
+    model = evp.fit("gibbs_maximum_a_posteriori", curves(), [0, 1], proposals=2, **CHAINS)
+    assert model.partition_gap.shape == (2, 1)
+    model.module.partition_gap.copy_(torch.tensor([[0.05], [0.3]]))
+    found = evp.compare_models({"mode": model, "mixture": fitted("mixture_density")}, curves())
+    lines = [line for line in found.warnings if "ln Z" in line]
+    assert lines == ["mode: replicate 1: trained on an ln Z off by up to 0.30 nats"]
+    assert "trained on an ln Z" in evp.inference_data(model, curves()).attrs["warnings"]
 
 
 def test_chains_that_do_not_agree_are_told_by_r_hat():
     good, bad = torch.full((2, 3), 1.001), torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.4, 1.0]])
     nothing = torch.zeros(2, 4)
     divergent = torch.tensor([[0.0, 0, 0, 0], [0, 2, 0, 1]])
-
-    def diagnostics(r_hat, ess, divergences):
-        return PosteriorDiagnostics(r_hat, ess, ess, divergences, nothing, nothing)
 
     ess = torch.full((2, 3), 900.0)
     models = {
@@ -250,6 +333,20 @@ def test_what_a_density_warns_of_is_in_the_result_and_not_on_the_screen():
         data = evp.inference_data(models["coarse"], task)
     assert any(line.startswith("coarse: two_step, replicate 0: grid of codes coarser") for line in found.warnings)
     assert "coarser" in data.attrs["warnings"]
+
+
+def test_what_is_doubted_is_told_each_time_and_leaves_later_warnings_be():
+    """Partition functions that are kept, and a density that has warned, are asked for their doubts again."""
+    task = evp.get_task("thin_sphere", thickness=0.003, ambient_dim=3)
+    model = evp.fit("denoising_score_matching", task, [0, 1], gibbs_beta=1e5, budget=evp.Budget(steps=5, examples=50))
+    x, y = task.sample(20, 0, "test")
+    line = "Pareto k above 0.7 in 2 of 2 densities"
+    for _ in range(2):
+        assert line in scored_draws(model, x, y, None).warnings
+    assert line.replace("2 of 2", "1 of 1") in scored_draws(model, x, y, 1).warnings
+    with pytest.warns(evp.NormalizerWarning, match="Pareto k above 0.7 in 2 of 2"):
+        model.gibbs(x).log_prob(y.unsqueeze(0))
+    assert line in scored_draws(model, x, y, None).warnings
 
 
 def test_failed_replicates_are_left_out_and_named():

@@ -8,11 +8,13 @@ import numpy as np
 import pyro
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.energies import MLPEnergy, Network
 from ebm_vs_prob.metrics import Evaluation
+from ebm_vs_prob.prob.objectives import ReplicatedELBO
 from ebm_vs_prob.prob.posteriors.priors import PRIORS, weight_prior
 from ebm_vs_prob.prob.posteriors.weight_guides import LatentSpace, NormalGuide
 from ebm_vs_prob.prob.posteriors.weights import WeightSpace
@@ -261,6 +263,90 @@ def test_low_rank_draws_have_the_law_that_the_guide_declares():
     torch.testing.assert_close(draws.mean(0), guide.loc[0].detach(), rtol=0, atol=0.05)
     with pytest.raises(ValueError, match="rank"):
         NormalGuide(latent, latent.start(), 0.1, rank=latent.size + 1)
+
+
+def guide_density(name: str, jacobian: bool = True):
+    """ln of the prior's density of the unconstrained vector, (S, R, Q) -> (S, R), as guides make it; and its start."""
+    space = WeightSpace(MLPEnergy((0, 1), 0, 1, Network(hidden=(2,))).double())
+    prior = weight_prior(name, torch.tensor([0.7, 3.0]), base_scale=2.0)
+    latent = LatentSpace(prior, space)
+
+    def log_density(flat: torch.Tensor) -> torch.Tensor:
+        def guide() -> None:
+            with pyro.plate("draw", len(flat), dim=-3), pyro.plate("replicate", 2, dim=-2):
+                latent.deltas(flat, jacobian)
+
+        def model() -> None:
+            with pyro.plate("draw", len(flat), dim=-3), pyro.plate("replicate", 2, dim=-2):
+                prior.sample(space)
+
+        deltas = pyro.poutine.trace(guide).get_trace()
+        joint = pyro.poutine.trace(pyro.poutine.replay(model, trace=deltas)).get_trace()
+        total = 0.0
+        for trace, sign in ((joint, 1), (deltas, -1)):
+            trace.compute_log_prob()
+            for node in trace.nodes.values():
+                if node["type"] == "sample" and node["name"] not in ("draw", "replicate"):
+                    total = total + sign * node["log_prob"].reshape(len(flat), 2)
+        return total
+
+    return latent, log_density
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_priors_of_unconstrained_vectors_integrate_to_one(name):
+    """Coordinate by coordinate, by quadrature: sites are independent, so ∫ over one keeps the others' density, and the
+    product of all these integrals is that density to the power Q - 1."""
+    latent, log_density = guide_density(name)
+    start = latent.start().unsqueeze(0)
+    grid = torch.linspace(-40.0, 40.0, 4001, dtype=torch.float64)
+    total = torch.zeros(2, dtype=torch.float64)
+    for q in range(latent.size):
+        points = start.repeat(len(grid), 1, 1)
+        points[:, :, q] = grid.unsqueeze(1)
+        total += log_density(points).logsumexp(0) + math.log(0.02)
+    here = log_density(start)[0]
+    torch.testing.assert_close(total, (latent.size - 1) * here, rtol=0, atol=3e-3)  # a Laplace density has a cusp
+    if name == "horseshoe":  # as the modes of the sites see it, it does not
+        flat = guide_density(name, jacobian=False)[1](start)[0]
+        assert (flat - here).abs().max() > 1
+
+
+def test_the_elbo_of_a_normal_guide_is_the_prior_and_its_jacobian_less_the_guide():
+    """One draw of a horseshoe's guide, whose scales are exponentials, against the closed form of every density."""
+    space = WeightSpace(MLPEnergy((0,), 0, 1, Network(hidden=(2,))).double())
+    prior = weight_prior("horseshoe", 3.0, base_scale=2.0)
+    latent = LatentSpace(prior, space)
+    guide = NormalGuide(latent, latent.start(), 0.3)
+    noise = torch.randn(1, guide.noise_size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def model() -> None:
+        with pyro.plate("draw", 1, dim=-3), pyro.plate("replicate", 1, dim=-2):
+            prior.sample(space)
+
+    elbo = ReplicatedELBO()
+    elbo.max_plate_nesting = 3
+    found = -elbo.replicate_losses(model, lambda: guide.sample(noise)).sum()
+    flat = guide.at(noise)[0].detach()
+    expected, place = -stats.norm.logpdf(noise).sum() + latent.size * math.log(0.3), 0
+    for name in latent.names:
+        size = latent.shape(name).numel()
+        part, place = flat[place : place + size].numpy(), place + size
+        if name == "global_scale" or name.endswith(".local"):
+            width = 1 / 3 if name == "global_scale" else 1.0
+            expected += (stats.halfcauchy.logpdf(np.exp(part), scale=width) + part).sum()
+        else:
+            expected += stats.norm.logpdf(part, scale=1.0 if name.endswith(".raw") else 2.0).sum()
+    assert float(found.detach()) == pytest.approx(expected, rel=1e-9)
+
+
+def test_guides_of_low_rank_are_made_where_their_start_is():
+    class Latent:
+        size = 5
+
+    guide = NormalGuide(Latent(), torch.zeros(2, 5, device="meta"), 0.1, rank=2)
+    assert guide.factor.device.type == "meta"
+    assert guide.at(torch.zeros(3, 2, guide.noise_size, device="meta")).shape == (3, 2, 5)
 
 
 @pytest.mark.slow

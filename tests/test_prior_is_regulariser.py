@@ -196,15 +196,17 @@ def test_dropping_log_z_moves_the_optimum():
     assert (bare.vector() - problem.vector()).abs().amax(-1).min() > 0.1
 
 
+@pytest.mark.parametrize("sigma", [0.0, 0.3])
 @pytest.mark.parametrize(
     ("prior", "twin", "factor"),
     [("gaussian", "weight_decay", 1), ("laplace", "l1_penalty", 1), ("smoothness", "gradient_penalty", 2)],
 )
-def test_the_methods_are_twins(prior, twin, factor):
+def test_the_methods_are_twins(prior, twin, factor, sigma):
     """The registered methods, minibatches and importance-sampled log Z: the same energies after 30 steps of Adam."""
     task = evp.get_task("circle", thickness=0.1)
     budget = evp.Budget(steps=30, batch_size=16, examples=50)
     common = {"budget": budget, "network": Network(hidden=(8, 8)), "dtype": torch.float64, "seeds": [0, 1]}
+    common |= {"sigma": sigma, "proposals": 8}
     strength = [2.0, 20.0]
     bayes = evp.fit("gibbs_maximum_a_posteriori", task, prior=prior, strength=strength, **common)
     weight = [factor * each / budget.examples for each in strength]

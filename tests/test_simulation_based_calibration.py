@@ -103,6 +103,45 @@ def test_a_shifted_and_a_wide_posterior_are_noticed():
         assert min(found.chi_square().max(), found.kolmogorov_smirnov().max()) < 1e-3
 
 
+@pytest.mark.parametrize("num_draws", [9, 19])
+def test_few_draws_make_ties_and_no_false_alarm(num_draws):
+    """Uniform ranks pass at the rate that p-values promise, posteriors that are shifted or narrow do not."""
+    rng = np.random.default_rng(0)
+    names = tuple(map(str, range(200)))
+    uniform = Calibration(rng.integers(num_draws + 1, size=(300, 200)), names, num_draws)
+    p = uniform.kolmogorov_smirnov()
+    assert p.min() > 1e-4
+    assert (p < 0.05).mean() < 0.09
+    even = np.tile(np.arange(num_draws + 1), 30)[:, None]
+    assert Calibration(even, names[:1], num_draws).kolmogorov_smirnov()[0] > 0.999
+    truth = rng.standard_normal((300, 5, 1))
+    for shift, width in ((0.5, 1.0), (0.0, 0.4)):
+        draws = shift + width * rng.standard_normal((300, 5, num_draws))
+        wrong = Calibration((draws < truth).sum(-1), names[:5], num_draws)
+        assert wrong.kolmogorov_smirnov().max() < 1e-3
+
+
+def test_equal_ranks_are_spread_over_their_own_width():
+    """Of ranks 0 and 1 in shares 3 : 1 with L = 1, the places are uniform on either half: the gap is 1 / 4."""
+    from scipy.stats import kstwo
+
+    ranks = np.array([0, 1, 0, 0] * 25)[:, None]
+    found = Calibration(ranks, ("a",), 1).kolmogorov_smirnov()[0]
+    assert kstwo.sf(0.26, 100) < found < kstwo.sf(0.25, 100)
+
+
+def test_inference_that_draws_from_the_global_generator_gives_it_back():
+    def infer(data, seed):
+        return {"weights": torch.randn(9, 2, dtype=torch.float64)}
+
+    before = torch.random.get_rng_state()
+    first = simulation_based_calibration(model, infer, ["weights"], num_simulations=4).ranks
+    assert torch.equal(torch.random.get_rng_state(), before)
+    with torch.random.fork_rng(devices=[]):
+        torch.rand(3)
+        assert (simulation_based_calibration(model, infer, ["weights"], num_simulations=4).ranks == first).all()
+
+
 def test_the_same_seed_gives_the_same_ranks():
     first, again, other = (
         simulation_based_calibration(model, exact, ["weights"], num_simulations=5, seed=s).ranks for s in (1, 1, 2)
@@ -122,6 +161,13 @@ def test_the_same_seed_gives_the_same_ranks():
             r"draws of weights.*\(L, 2\)",
         ),
         (lambda: Calibration(np.zeros((3, 1), int), ("a",), 9).chi_square(11), "bins"),
+        (lambda: simulation_based_calibration(model, lambda d, s: {"weight": 0}, ["weights"]), "sites of the draws"),
+        (
+            lambda: simulation_based_calibration(
+                model, lambda d, s: {"weights": torch.full((9, 2), torch.nan)}, ["weights"]
+            ),
+            "draws of weights = 'NaN in simulation 0'",
+        ),
     ],
 )
 def test_bad_input_is_named(call, message):

@@ -28,6 +28,22 @@ def test_densities():
     np.testing.assert_allclose(thickness_log_prior("log_normal", scale, sigma), expected)
 
 
+def test_the_log_normal_bounds_a_likelihood_that_is_unbounded_and_the_half_normal_does_not():
+    """N examples thin in c directions, fitted without residuals: N c ln(1 / sigma) is what the likelihood gains."""
+    gain, median = 20 * 1.0, torch.tensor([0.3]).double()
+    log_sigma = torch.linspace(-60, 3, 6301, dtype=torch.float64)
+
+    def log_posterior(name: str) -> torch.Tensor:
+        return -gain * log_sigma + thickness_log_prior(name, median, log_sigma.exp())
+
+    bounded = log_posterior("log_normal")
+    assert float(log_sigma[bounded.argmax()]) == pytest.approx(math.log(0.3) - gain - 1, abs=0.01)
+    assert bounded[0] < bounded.max() - 100
+    unbounded = log_posterior("half_normal")
+    assert unbounded.argmax() == 0
+    assert (unbounded.diff() < 0).all()
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_the_first_loss_has_the_prior_over_the_examples_added(method):
     task = evp.get_task("circle", thickness=0.1)

@@ -118,7 +118,9 @@ def inference_data(
         "warnings": "; ".join([*scored.warnings, *_of_training(model, members)]),
     }
     predictive = groups.pop("posterior_predictive")
-    container = az.from_dict(**groups, dims=dims, attrs=attributes)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "More chains", UserWarning)  # which is how many short chains look
+        container = az.from_dict(**groups, dims=dims, attrs=attributes)
     container.add_groups(posterior_predictive=predictive, dims={"y": ["input", *dims["y"][1:]]})
     return container
 

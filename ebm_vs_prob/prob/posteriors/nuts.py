@@ -11,6 +11,7 @@ import torch
 from pyro.infer import MCMC, NUTS
 
 from ...seeding import forked
+from ..trust import doubts_asked_for
 from .weight_guides import LatentSpace
 
 
@@ -39,7 +40,8 @@ def nuts_chain(
 ) -> Chain:
     """Run `pyro.infer.NUTS` (Hoffman and Gelman 2014) with a diagonal mass matrix that warm-up adapts.
 
-    Pyro draws from torch's global generator, which is given back as it was.
+    Pyro draws from torch's global generator, which is given back as it was. Partition functions are taken as they are,
+    without a warning.
 
     Args:
         model: the Pyro model, its data and normaliser fixed: the potential must be the same at every call.
@@ -57,13 +59,12 @@ def nuts_chain(
     def record(kernel: NUTS, sample: dict[str, torch.Tensor], stage: str, step: int) -> None:
         nonlocal calls
         if stage == "Sample":
-            # With a gradient, as in the sampler: densities outside of training are checked at length.
-            point = {name: value.detach().requires_grad_() for name, value in sample.items()}
-            potential.append(float(kernel.potential_fn(point).detach()))
+            with torch.no_grad():
+                potential.append(float(kernel.potential_fn(sample)))
             calls -= 1
 
     # A state whose energy overflows is a divergence, which NUTS counts, and no mistake.
-    with forked(seed, start.device), pyro.validation_enabled(False):
+    with forked(seed, start.device), pyro.validation_enabled(False), doubts_asked_for():
         kernel = NUTS(
             counted,
             max_tree_depth=max_tree_depth,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -125,4 +126,4 @@ class FollowedFunctions:
         energy = self._space.at(self._space.named(weights))
         own = energy(self._x.unsqueeze(0), self._y.unsqueeze(0))
         others = energy(self._at.unsqueeze(2).unsqueeze(0), self._samples.unsqueeze(0))
-        return -own - (-others - self._log_density).logsumexp(-1)
+        return -own - (-others - self._log_density).logsumexp(-1) + math.log(_NODES)
