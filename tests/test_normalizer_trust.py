@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ebm_vs_prob as evp
+from ebm_vs_prob.prob.draw_scores import scored_draws
 from ebm_vs_prob.prob.normalizers import AnnealedImportanceSampling, ImportanceSampling, Quadrature
 from ebm_vs_prob.prob.normalizers.pareto import pareto_k, pareto_smoothed
 from ebm_vs_prob.prob.trust import doubts_asked_for
@@ -133,6 +134,21 @@ def test_notes_of_an_evaluation_say_the_same_and_nothing_is_printed() -> None:
     assert "Pareto k above 0.7 at 100% of the 1 inputs checked (replicate 0)" in note
     with pytest.warns(evp.NormalizerWarning, match="Pareto k above 0.7 in 2 of 2"):
         model.gibbs(task.sample(1)[0]).log_partition()
+
+
+def test_what_is_doubted_of_scores_is_told_each_time_and_later_warnings_come_all_the_same() -> None:
+    """A density that is kept and has warned, or was asked for its doubts, still has them."""
+    task = evp.get_task("thin_sphere", thickness=0.003, ambient_dim=3)
+    model = evp.fit("denoising_score_matching", task, [0, 1], gibbs_beta=1e5, budget=evp.Budget(steps=5, examples=50))
+    x, y = task.sample(20, 0, "test")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", evp.NormalizerWarning)
+        for _ in range(2):
+            assert scored_draws(model, x, y, None).warnings == ("Pareto k above 0.7 in 40 of 40 densities",)
+        assert scored_draws(model, x, y, 1).warnings == ("Pareto k above 0.7 in 20 of 20 densities",)
+    with pytest.warns(evp.NormalizerWarning, match="Pareto k above 0.7 in 2 of 2"):
+        model.gibbs(x).log_prob(y.unsqueeze(0))
+    assert scored_draws(model, x, y, None).warnings == ("Pareto k above 0.7 in 40 of 40 densities",)
 
 
 # ---- Pareto smoothing ------------------------------------------------------------------------------------------------

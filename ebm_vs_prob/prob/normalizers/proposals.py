@@ -117,7 +117,6 @@ def _parameters(distribution: Any) -> dict[str, torch.Tensor] | None:
 
 def _transform(transform: Transform, index: tuple[int, ...], ndim: int) -> Transform:
     """The transform at an index of the leading of `ndim` dimensions that its parameters broadcast to."""
-    held = [value for value in vars(transform).values() if isinstance(value, (torch.Tensor, Transform, list))]
     if type(transform) is AffineTransform:
         parts = []
         for value in (transform.loc, transform.scale):
@@ -125,9 +124,9 @@ def _transform(transform: Transform, index: tuple[int, ...], ndim: int) -> Trans
             wide = wide.reshape((1,) * (ndim - wide.ndim) + wide.shape)
             parts.append(wide[tuple(min(i, size - 1) for i, size in zip(index, wide.shape, strict=False))])
         return AffineTransform(parts[0], parts[1], event_dim=transform.event_dim)
-    if held or isinstance(transform, torch.nn.Module):
-        raise invalid("proposal: transform", transform, _INSTEAD)
-    return transform
+    if {*inspect.signature(type(transform)).parameters} <= {"cache_size"}:  # it has no parameters
+        return transform
+    raise invalid("proposal: transform", transform, _INSTEAD)
 
 
 def uniform_on(target: Target) -> Distribution:
