@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 import ebm_vs_prob as evp
 from ebm_vs_prob.errors import NotNormalised
 from ebm_vs_prob.model import ReplicateStatus
-from ebm_vs_prob.prob.draw_scores import scored_draws
 from ebm_vs_prob.prob.methods.mixture_density import MixtureDensity, MixtureDensityModel
 from ebm_vs_prob.prob.posteriors.posterior_diagnostics import PosteriorDiagnostics
 
@@ -333,20 +332,6 @@ def test_what_a_density_warns_of_is_in_the_result_and_not_on_the_screen():
         data = evp.inference_data(models["coarse"], task)
     assert any(line.startswith("coarse: two_step, replicate 0: grid of codes coarser") for line in found.warnings)
     assert "coarser" in data.attrs["warnings"]
-
-
-def test_what_is_doubted_is_told_each_time_and_leaves_later_warnings_be():
-    """Partition functions that are kept, and a density that has warned, are asked for their doubts again."""
-    task = evp.get_task("thin_sphere", thickness=0.003, ambient_dim=3)
-    model = evp.fit("denoising_score_matching", task, [0, 1], gibbs_beta=1e5, budget=evp.Budget(steps=5, examples=50))
-    x, y = task.sample(20, 0, "test")
-    line = "Pareto k above 0.7 in 2 of 2 densities"
-    for _ in range(2):
-        assert line in scored_draws(model, x, y, None).warnings
-    assert line.replace("2 of 2", "1 of 1") in scored_draws(model, x, y, 1).warnings
-    with pytest.warns(evp.NormalizerWarning, match="Pareto k above 0.7 in 2 of 2"):
-        model.gibbs(x).log_prob(y.unsqueeze(0))
-    assert line in scored_draws(model, x, y, None).warnings
 
 
 def test_failed_replicates_are_left_out_and_named():
