@@ -81,7 +81,7 @@ def test_nuts_chains_pass():
         regression,
         lambda data, seed: {"slope": chain_of(data["y"], 18, 15, seed)[1::2]},
         ["slope"],
-        num_simulations=40,
+        num_simulations=30,
     )
     assert found.num_draws == 9
     assert found.chi_square(5).min() > 0.005
