@@ -122,7 +122,7 @@ def test_langevin_has_the_closed_form():
 
 @pytest.mark.slow
 def test_nuts_has_the_closed_form():
-    model = fit_linear("gibbs_nuts", 160, seeds=(1,), draws=120, burn_in=0.25)
+    model = fit_linear("gibbs_nuts", 260, seeds=(1,), draws=190, burn_in=0.25)
     check_moments(model, "exact", 0.3, 0.4)
     found = model.posterior_diagnostics()
     assert found.r_hat.max() < 1.05
