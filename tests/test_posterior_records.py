@@ -9,13 +9,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from study_files import write_study
 from torch import nn
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.metrics.posteriors import chains as measured_chains
 from ebm_vs_prob.prob.posteriors.partition_functions import PartitionFunctions
 from ebm_vs_prob.prob.posteriors.posterior_diagnostics import Chains, PosteriorDiagnostics, kept_states
-from ebm_vs_prob.study import inference_data
+from ebm_vs_prob.study import Store, inference_data
 from ebm_vs_prob.tasks.base import Task
 
 CURVES = evp.get_task("three_curves", thickness=0.1)
@@ -203,3 +204,15 @@ def test_partition_functions_follow_the_dtype():
     module = model.module.double()
     assert module.log_partition(x.double())[0].dtype == torch.float64
     assert isinstance(module.partition_functions(x.double()), PartitionFunctions)
+
+
+def test_a_study_keeps_the_posterior_of_its_first_seed(tmp_path):
+    options = "chains = 2, draws = 2"
+    arms = {"chains": ("gibbs_stochastic_gradient_langevin", options), "mode": ("gibbs_maximum_a_posteriori", "")}
+    path = write_study(tmp_path / "study.toml", arms, seeds=1, thickness="0.3")
+    path.write_text(path.read_text().replace("steps = 3", "steps = 40"), encoding="utf-8")
+    frame = evp.run_study(path, store=tmp_path / "results", engine="serial", device="cpu")
+    kept = Store(tmp_path / "results")
+    for arm, chains in (("chains", 2), ("mode", 1)):
+        key = frame.loc[frame["arm"] == arm, "trial"].iloc[0]
+        assert inference_data.read(kept.inference_data_path(key)).posterior.sizes["chain"] == chains

@@ -12,26 +12,34 @@ from .observed import Observed, as_numpy
 
 #: Beyond this many dimensions of y, Hessians are taken at no more than `FEW_POINTS` held-out answers.
 MANY_DIMS, FEW_POINTS = 8, 64
+#: Energies differentiated twice at once: what an integral over a latent keeps of more is memory fetched anew each time.
+ROWS = 512
 
 
 def largest_curvature(module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Largest signed eigenvalue of the Hessian in y of a replicated energy, (R, n), at x (R, n, dx) and y (R, n,
     dy)."""
-    with torch.enable_grad():
-        point = y.detach().clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(module(x, point).sum(), point, create_graph=True)
-        rows = []
-        for i in range(y.shape[-1]):
-            if gradient.requires_grad:
-                (row,) = torch.autograd.grad(gradient[..., i].sum(), point, retain_graph=True)
-            else:  # an energy linear in y
-                row = torch.zeros_like(y)
-            rows.append(row.detach())
-    hessian = torch.stack(rows, dim=-2)
+    size = max(1, ROWS // len(y))
+    hessian = torch.cat([_hessian(module, *block) for block in zip(x.split(size, 1), y.split(size, 1), strict=True)], 1)
     finite = hessian.isfinite().all(-1).all(-1)
     hessian = (hessian + hessian.mT) / 2
     largest: torch.Tensor = torch.linalg.eigvalsh(hessian.where(finite[..., None, None], 0.0))[..., -1]
     return largest.masked_fill(~finite, torch.nan)
+
+
+@torch.enable_grad()
+def _hessian(module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """(R, n, dy, dy), row by row."""
+    point = y.detach().clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(module(x, point).sum(), point, create_graph=True)
+    rows = []
+    for i in range(y.shape[-1]):
+        if gradient.requires_grad:
+            (row,) = torch.autograd.grad(gradient[..., i].sum(), point, retain_graph=True)
+        else:  # an energy linear in y
+            row = torch.zeros_like(y)
+        rows.append(row.detach())
+    return torch.stack(rows, dim=-2)
 
 
 def sharpness(observed: Observed) -> dict[str, Measured]:

@@ -169,15 +169,18 @@ def _files(observed: Observed, batch: Batch, notes: dict[str, str]) -> list[dict
     from safetensors.numpy import save
 
     from ..metrics.landscapes import landscapes
+    from ..prob.posteriors.posterior import PosteriorModel
     from .inference_data import to_netcdf
 
     try:
         arrays = landscapes(model, list(tasks), observed.evaluation, observed)
+        trace = model.posterior_trace() if isinstance(model, PosteriorModel) else None
         for r in first:
             contiguous = {name: np.ascontiguousarray(value) for name, value in arrays[r].items()}
             attributes = {"trial": trials[r].key, "method": model.method.name, "task": tasks[r].name}
             loss = model.training.loss[r].detach().cpu().numpy()
-            files[r] = {"arrays": save(contiguous), "inference_data": to_netcdf(contiguous, loss, attributes)}
+            followed = None if trace is None else trace[r].cpu().numpy()
+            files[r] = {"arrays": save(contiguous), "inference_data": to_netcdf(contiguous, loss, attributes, followed)}
     except Exception as error:
         notes["arrays"] = f"{type(error).__name__}: {' '.join(str(error).split())}"
         return [{} for _ in trials]
