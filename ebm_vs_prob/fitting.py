@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -80,6 +80,8 @@ def fit(
         ValueError: a bad value, tasks whose spaces differ, or a method that does not apply to the task.
     """
     chosen = get_method(method) if isinstance(method, str) else method
+    if not (isinstance(chosen, type) and issubclass(chosen, Method)):
+        raise invalid("method", method, "a registered name, or a method class")
     setting = prepare(
         chosen,
         task,
@@ -109,11 +111,13 @@ def prepare(
     options: Mapping[str, Any],
 ) -> Setting:
     """Everything a fit needs, checked; arguments and errors are those of `fit`."""
-    if isinstance(seeds, (int, str)):
+    if isinstance(seeds, (int, str)) or not isinstance(seeds, Iterable):
         raise invalid("seeds", seeds, "a sequence of integers")
     seeds = tuple(check_seed(seed, f"seeds[{i}]") for i, seed in enumerate(seeds))
     if not seeds:
         raise invalid("seeds", seeds, "at least one seed")
+    if isinstance(task, str) or not isinstance(task, (Task, Iterable)):
+        raise invalid("task", task, "a task, such as get_task('circle'), or a list of tasks")
     tasks = (task,) * len(seeds) if isinstance(task, Task) else tuple(task)
     if len(tasks) != len(seeds) or not all(isinstance(item, Task) for item in tasks):
         raise invalid("task", task, f"one task, or a list of {len(seeds)}, one for each seed")
@@ -125,6 +129,10 @@ def prepare(
         raise invalid("seeds", seeds, f"one seed: {method.name} trains one replicate at a time")
     if energy is not None and network is not None:
         raise invalid("network", network, "None where an energy is given")
+    if network is not None and not isinstance(network, Network):
+        raise invalid("network", network, "a Network, such as Network(hidden=(32, 32))")
+    if not isinstance(budget, Budget):
+        raise invalid("budget", budget, "a Budget, such as Budget(steps=500)")
     if dtype not in (torch.float32, torch.float64):
         raise invalid("dtype", dtype, "torch.float32 or torch.float64")
     return Setting(

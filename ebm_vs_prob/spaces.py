@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     import torch
 
 
+def check_tensor(field: str, value: object) -> None:
+    """Raise a `ValueError` unless `value` is a tensor."""
+    import torch
+
+    if not isinstance(value, torch.Tensor):
+        raise invalid(field, value, "a torch.Tensor")
+
+
 @dataclass(frozen=True)
 class Box:
     """Real vectors of `dim` entries, each within `bounds` (the same interval for every entry, in the task's units).
@@ -27,7 +35,10 @@ class Box:
     kind: ClassVar[str] = "real vectors"
 
     def __post_init__(self) -> None:
-        low, high = self.bounds
+        try:
+            low, high = (float(bound) for bound in self.bounds)
+        except (TypeError, ValueError):
+            raise invalid("Box.bounds", self.bounds, "two finite numbers, low < high") from None
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise invalid("Box.bounds", self.bounds, "two finite numbers, low < high")
         if not isinstance(self.dim, int) or self.dim < 0:
@@ -45,6 +56,7 @@ class Box:
 
     def check(self, field: str, value: torch.Tensor) -> None:
         """Raise a `ValueError` unless `value` is (..., dim) and finite."""
+        check_tensor(field, value)
         if value.ndim < 1 or value.shape[-1] != self.dim:
             raise invalid(f"{field}.shape", tuple(value.shape), f"(..., {self.dim})")
         if not bool(value.isfinite().all()):
@@ -100,6 +112,7 @@ class Discrete(ABC):
         return variables.reshape(*variables.shape[:-1], *self.event_shape)
 
     def _check_symbols(self, field: str, value: torch.Tensor) -> None:
+        check_tensor(field, value)
         if value.is_floating_point():
             raise invalid(f"{field}.dtype", value.dtype, "an integer type: answers are symbols")
         if not bool(((value >= 0) & (value < self.num_values)).all()):
@@ -160,6 +173,7 @@ class Sequences(Discrete):
 
     def check(self, field: str, value: torch.Tensor, lengths: torch.Tensor | None = None) -> None:
         """Raise a `ValueError` unless `value` is (..., max_length) symbols and `lengths` (...) in 0 .. max_length."""
+        check_tensor(field, value)
         if value.ndim < 1 or value.shape[-1] != self.max_length:
             raise invalid(f"{field}.shape", tuple(value.shape), f"(..., {self.max_length})")
         if lengths is not None and (

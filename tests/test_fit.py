@@ -1,5 +1,6 @@
 """The public fit: what it refuses, what it returns, what is written to disk."""
 
+import numpy as np
 import pytest
 import torch
 from gaussian import Quadratic, gaussian
@@ -172,3 +173,27 @@ def test_streams_follow_from_their_names(seed, axes):
 def test_bad_seeds_are_named(seed):
     with pytest.raises(ValueError, match="seed"):
         check_seed(seed)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"method": None}, "method = None is not valid"),
+        ({"task": None}, r"task = None is not valid: expected a task, such as get_task\('circle'\)"),
+        ({"task": "circle"}, "task = 'circle' is not valid: expected a task"),
+        ({"seeds": None}, "seeds = None is not valid"),
+        ({"budget": 100}, "budget = 100 is not valid: expected a Budget"),
+        ({"network": [4]}, r"network = \[4\] is not valid: expected a Network"),
+    ],
+)
+def test_arguments_of_another_type_are_named(arguments, message):
+    given = {"method": "hinge", "task": evp.get_task("circle"), "budget": TINY, **arguments}
+    with pytest.raises(ValueError, match=message):
+        evp.fit(given.pop("method"), given.pop("task"), **given)
+
+
+@pytest.mark.parametrize("bad", [None, [[0.0, 1.0]], np.zeros((1, 2))])
+def test_points_that_are_no_tensors_are_named(bad):
+    model = evp.fit("hinge", evp.get_task("circle"), budget=TINY)
+    with pytest.raises(ValueError, match=r"^y = .*expected a torch\.Tensor"):
+        model.energy(torch.zeros(1, 0), bad)

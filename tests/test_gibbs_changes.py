@@ -167,20 +167,19 @@ def test_what_has_not_changed_is_not_found_again(monkeypatch: pytest.MonkeyPatch
     assert len(calls) == 2
 
 
-def test_a_change_is_warned_of_anew() -> None:
+def test_a_change_for_the_worse_is_warned_of() -> None:
     energy = Bowl(0.0, 1.0)
     density = GibbsBoltzmann(energy)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         density.log_partition()
-    for _ in range(2):
-        with torch.no_grad():
-            energy.middle.fill_(math.nan)
-        with pytest.warns(evp.NormalizerWarning, match="not finite"):
-            density.log_partition()
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            density.log_partition()
+    with torch.no_grad():
+        energy.middle.fill_(math.nan)
+    with pytest.warns(evp.NormalizerWarning, match="not finite"):
+        density.log_partition()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        density.log_partition()
 
 
 def test_a_snapshot_within_vmap_and_of_inference_tensors() -> None:
@@ -242,3 +241,45 @@ def test_a_forbidden_answer_is_no_reason_to_warn() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert float(density.log_prob(torch.tensor(0))) == -math.inf
+
+
+class Counting(Bowl):
+    """A well that writes its own buffer at every call, as running statistics are written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros((), dtype=torch.float64))
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return super().forward(x, y)
+
+
+@pytest.mark.parametrize("normalizer", [None, ImportanceSampling(num_samples=64)], ids=["quadrature", "importance"])
+def test_what_an_evaluation_writes_is_no_change(normalizer: Any) -> None:
+    energy = Counting()
+    density = GibbsBoltzmann(energy, 1, bounds=(-8.0, 8.0), normalizer=normalizer)
+    y = torch.tensor([-1.9], dtype=torch.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        first = density.log_prob(y)
+        partition = density._partition
+        density.warnings(), density.diagnostics, density.sample((3,), seed=0), density.log_partition()
+        assert density._partition is partition
+        torch.testing.assert_close(density.log_prob(y), first)
+        with torch.no_grad():
+            energy.middle += 1.0
+        assert float(density.log_prob(y)) < float(first)
+
+
+def test_a_reason_is_said_once_however_often_the_energy_changes() -> None:
+    energy = Bowl(precision=1e4)
+    density = GibbsBoltzmann(energy, 1, bounds=(-8.0, 8.0), normalizer=ImportanceSampling(num_samples=64))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(5):
+            density.log_partition()
+            with torch.no_grad():
+                energy.middle += 0.01
+    assert len(caught) == 1
+    assert density.warnings()

@@ -55,8 +55,12 @@ PROPOSALS: dict[str, Any] = {
     "low rank": lambda i: td.LowRankMultivariateNormal(LOC[i], COVARIANCE[i][..., :1], SCALE[i]),
     "angles": lambda i: td.Independent(td.VonMises(LOC[i], SCALE[i]), 1),
     "mixture": mixture,
+    "uniform": lambda i: td.Independent(td.Uniform(LOC[i] - 2, LOC[i] + 2), 1),
     "shifted": shifted,
     "squeezed": squeezed,
+    "in an interval": lambda i: td.TransformedDistribution(
+        td.Independent(td.Normal(LOC[i], SCALE[i]), 1), td.transform_to(td.constraints.interval(-3.0, 3.0))
+    ),
 }
 
 

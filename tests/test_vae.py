@@ -317,7 +317,7 @@ def test_a_grid_coarser_than_the_learned_sigma_is_said():
     y = model.module.decoder.decode(x.expand(2, -1, -1), z).detach()
     (line,) = model.log_prob_warnings(x.expand(2, -1, -1), y)
     assert "replicate 1: latent grid coarser than the learned sigma" in line
-    assert "of 16 pairs checked" in line
+    assert "of 20 pairs checked" in line
     with pytest.warns(NormalizerWarning, match="replicate 1"):
         model.log_prob(x.expand(2, -1, -1), y)
     table = evp.evaluate(model, CIRCLE, evp.Evaluation(test_examples=16, inputs=1, starts=1, samples=8, max_steps=2))
@@ -332,11 +332,15 @@ def test_the_pairs_that_are_checked_are_spread_over_the_batch():
     for count, number in ((1, 0), (16, 7), (16, 15), (31, 30), (31, 16), (1000, 999), (1000, 0)):
         y = torch.zeros(count, 2)
         y[number, 0] = 6.5 * 1.09
-        lines = model.log_prob_warnings(y[:, :0], y)
-        assert len(lines) == 2
-        assert all("border of the latent grid, |z| = 6" in line and "coarser" not in line for line in lines)
-        with pytest.warns(NormalizerWarning, match="border of the latent grid"):
+        with pytest.warns(NormalizerWarning, match="border of the latent grid") as caught:
             model.log_prob(y[:, :0], y)
+        for lines in ([str(each.message) for each in caught], model.log_prob_warnings(y[:, :0], y)):
+            assert len(lines) == 2
+            assert all("border of the latent grid, |z| = 6" in line and "coarser" not in line for line in lines)
+    y[500:] = 0.0
+    y[77, 0] = 6.5 * 1.09  # between those that log_prob checks
+    assert len(model.log_prob_warnings(y[:, :0], y)) == 2
+    y[77] = 0.0
     assert model.log_prob_warnings(y[:, :0], torch.zeros_like(y)) == ()
 
 

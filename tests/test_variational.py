@@ -251,7 +251,6 @@ def test_a_replicates_free_energy_is_what_it_is_alone(name, particles, monkeypat
 @pytest.mark.parametrize(
     ("density", "message"),
     [
-        (lambda: dist.Gamma(torch.ones(2, 5), 1.0), "distribution of site 'z' = 'Gamma'.*made of noise"),
         (lambda: dist.Normal(0.0, 1.0), "inside the replicate plate"),
     ],
 )
@@ -259,6 +258,35 @@ def test_draws_that_no_replicate_can_have_to_itself_are_refused(density, message
     generators = [torch_generator(seed, "test") for seed in range(2)]
     with pytest.raises(ValueError, match=message), ReplicateNoise(generators, torch.zeros(())):
         pyro.sample("z", density())
+
+
+@pytest.mark.parametrize(
+    "density",
+    [
+        lambda rate: dist.Gamma(rate.exp(), rate.exp()),
+        lambda rate: dist.Gamma(2.0, 1.0).expand(rate.shape).mask(True),
+        lambda rate: dist.Normal(rate, 1.0).mask(rate > 0),
+        lambda rate: dist.LowRankMultivariateNormal(
+            rate.unsqueeze(-1).expand(*rate.shape, 2), torch.ones(*rate.shape, 2, 1), torch.ones(*rate.shape, 2)
+        ),
+    ],
+    ids=["gamma", "expanded and masked", "masked normal", "low rank"],
+)
+def test_replicates_draw_alone_what_they_draw_in_company(density):
+    rate = normals(3, 2, 5, seed=4).float()
+
+    def draws(replicates):
+        generators = [torch_generator(seed, "test") for seed in replicates]
+        with ReplicateNoise(generators, torch.zeros(())):
+            return pyro.sample("z", density(rate[:, replicates]))
+
+    before = torch.random.get_rng_state()
+    together = draws([0, 1])
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert together.shape[:3] == (3, 2, 5)
+    assert together.flatten(0, 2).unique(dim=0).shape[0] == 30
+    for r in (0, 1):
+        torch.testing.assert_close(draws([r])[:, 0], together[:, r], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

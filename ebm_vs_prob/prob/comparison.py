@@ -230,7 +230,9 @@ def _elpd(
             said.append(
                 "draws of an approximate posterior, of no chains: its LOO is as good as they resemble the posterior"
             )
-        if bad:
+        if limit <= 0:
+            said.append(f"{draws} draws are too few for LOO: more than 10 are needed for a Pareto k to say anything")
+        elif bad:
             said.append(f"Pareto k above {limit:.2f} at {bad} of {n} pairs: its LOO by {draws} draws cannot be trusted")
         return elpd, {"estimate": "psis_loo", "draws": draws, "pareto_k": float(k.max())}, said
     pointwise = _array(log_likelihood.logsumexp(0) - math.log(draws))

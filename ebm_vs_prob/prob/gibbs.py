@@ -63,8 +63,8 @@ class GibbsBoltzmann(TorchDistribution):
         UnknownName: a normaliser that does not exist.
 
     Warns:
-        NormalizerWarning: a density is evaluated or drawn from whose partition function cannot be trusted (once, and
-            again after its energy has changed; not in training on given importance samples); `warnings()` says why.
+        NormalizerWarning: a density is evaluated or drawn from whose partition function cannot be trusted (once for
+            each reason; evaluations in training on given importance samples are exempt); `warnings()` says why.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {"beta": constraints.positive}
@@ -96,7 +96,8 @@ class GibbsBoltzmann(TorchDistribution):
         self._seen: Snapshot | None = None
         self._partition: Partition | None = None
         self._log_z: tuple[torch.Tensor, torch.Tensor] | None = None
-        self._warned = False
+        self._asked = False
+        self._said: set[str] = set()
         super().__init__(self.beta.shape, torch.Size(self.space.event_shape), validate_args=False)
         self._validate_args = (
             torch.distributions.Distribution._validate_args if validate_args is None else validate_args
@@ -167,18 +168,20 @@ class GibbsBoltzmann(TorchDistribution):
 
     def _warn(self, stacklevel: int) -> None:
         root = self._refreshed()
-        if root._warned or not warns():
+        if root._asked or not warns():
             return
-        root._warned = True
-        for line in root.warnings():
+        root._asked = True
+        found = {reason: where for reason, where in root.doubts().items() if reason not in root._said}
+        for line in told(found):
             warnings.warn(line, NormalizerWarning, stacklevel=stacklevel)
+        root._said |= {reason for reason, where in found.items() if bool(where.any())}
 
     def _refreshed(self) -> GibbsBoltzmann:
         """The density that was expanded, without what it knew of tensors that have been written to since."""
         root = self._root
         if root._seen is None or not root._seen.is_of(root.energy, root.x, root.beta):
             root._seen = Snapshot(root.energy, root.x, root.beta)
-            root._partition, root._log_z, root._warned = None, None, False
+            root._partition, root._log_z, root._asked = None, None, False
         return root
 
     @property
@@ -194,11 +197,11 @@ class GibbsBoltzmann(TorchDistribution):
     def doubts(self) -> dict[str, torch.Tensor]:
         """Reasons not to trust the partition functions, and for which of them each holds: bool, of the batch shape."""
         root = self._refreshed()
-        if root._log_z is None:
+        kept = root._log_z
+        if kept is None:
             with torch.no_grad(), doubts_asked_for():
-                root.log_partition()
-        assert root._log_z is not None
-        found = doubts(root._log_z[0], root.beta, root._density().diagnostics())
+                kept = root.log_partition()
+        found = doubts(kept[0], root.beta, root._density().diagnostics())
         return {reason: where.expand(self.batch_shape) for reason, where in found.items()}
 
     def warnings(self) -> tuple[str, ...]:
@@ -277,6 +280,9 @@ class GibbsBoltzmann(TorchDistribution):
         energy = self.energy(self.x.unsqueeze(-2), y)
         if energy.shape != rows.shape[:-1]:
             raise invalid("energy(x, y).shape", tuple(energy.shape), f"{tuple(rows.shape[:-1])} for y {tuple(y.shape)}")
+        if self._seen is not None and self._seen.has_buffers:
+            # What evaluating an energy writes, such as running statistics, is no change of it from outside.
+            self._seen = Snapshot(self.energy, self.x, self.beta)
         return -self.beta.unsqueeze(-1) * energy
 
     @property

@@ -17,10 +17,15 @@ class Snapshot:
 
     Args:
         energy: any callable. others: further tensors.
+
+    Attributes:
+        has_buffers: whether there are tensors that an evaluation of the energy may write.
     """
 
     def __init__(self, energy: Callable[..., Any] | Any, *others: torch.Tensor) -> None:
         # The tensors are held, so that no new one takes the identity of one that is gone.
+        module = _module(energy)
+        self.has_buffers = module is not None and next(module.buffers(), None) is not None
         self.tensors = [*_tensors(energy), *others]
         self.states = [_state(tensor) for tensor in self.tensors]
 
@@ -34,10 +39,15 @@ class Snapshot:
         )
 
 
-def _tensors(energy: Any) -> list[torch.Tensor]:
+def _module(energy: Any) -> torch.nn.Module | None:
     owner = getattr(energy, "__self__", energy)
     module = owner if isinstance(owner, torch.nn.Module) else getattr(owner, "module", None)
-    return [*module.parameters(), *module.buffers()] if isinstance(module, torch.nn.Module) else []
+    return module if isinstance(module, torch.nn.Module) else None
+
+
+def _tensors(energy: Any) -> list[torch.Tensor]:
+    module = _module(energy)
+    return [] if module is None else [*module.parameters(), *module.buffers()]
 
 
 def _state(tensor: torch.Tensor) -> tuple[int, int] | None:

@@ -61,11 +61,12 @@ def to_netcdf(
 
 
 def _followed(trace: np.ndarray) -> dict[str, Any]:
-    """The variables of functions (C, T, K) followed along chains; R-hat is NaN of one chain or too short ones."""
+    """The variables of functions (C, T, K) followed along chains; of one chain, or fewer than 4 draws, no R-hat."""
     import arviz as az
 
     whole = az.convert_to_dataset({"log_density": trace}, dims={"log_density": ["pair"]})
-    known = {"r_hat": az.rhat(whole), "ess_bulk": az.ess(whole, method="bulk")}
+    agree = len(trace) > 1 and trace.shape[1] > 3
+    known = {"r_hat": az.rhat(whole), "ess_bulk": az.ess(whole, method="bulk")} if agree else {}
     return {
         "log_density": (("chain", "draw", "pair"), trace),
         **{name: (("pair",), found["log_density"].values) for name, found in known.items()},

@@ -6,18 +6,24 @@ random state is left inside the model, which can then be compiled.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from pyro.distributions import Independent, MultivariateNormal, Normal
-from pyro.distributions.torch_distribution import ExpandedDistribution
+from pyro.distributions.torch_distribution import ExpandedDistribution, MaskedDistribution
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.subsample_messenger import _Subsample
 from torch.distributions import Distribution, TransformedDistribution
 from torch.distributions.multivariate_normal import _batch_mv
 
 from ...errors import invalid
+from ...seeding import forked
+from ..normalizers.proposals import element
+
+#: What changes shapes or densities of a distribution and not how it is drawn.
+_WRAPPERS = (Independent, ExpandedDistribution, MaskedDistribution)
 
 
 class SuppliedNoise(Messenger):
@@ -40,7 +46,9 @@ class SuppliedNoise(Messenger):
 
 
 class ReplicateNoise(Messenger):
-    """Draw every latent site by the rules of `SuppliedNoise`, from noise of which each replicate has a stream.
+    """Draw every latent site from streams of its replicates, by the rules of `SuppliedNoise` where they apply.
+
+    Distributions that are not made of noise, such as gammas, are drawn from one replicate after the other.
 
     The sites lie inside `pyro.plate("replicate", R, dim=-2)`. What a replicate draws depends on its own generator and
     on the sites' shapes, not on R nor on the other replicates.
@@ -49,7 +57,8 @@ class ReplicateNoise(Messenger):
         generators: of the R replicates, on the CPU. like: a tensor with the noise's dtype and device.
 
     Raises:
-        ValueError: at a site that is not inside the replicate plate, or whose distribution is not made of noise.
+        ValueError: at a site that is not inside the replicate plate, or whose distribution is neither made of noise nor
+            taken apart by its parameters.
     """
 
     def __init__(self, generators: Sequence[torch.Generator], like: torch.Tensor) -> None:
@@ -62,25 +71,37 @@ class ReplicateNoise(Messenger):
         field, batch, count = f"shape of site {msg['name']!r}", tuple(msg["fn"].batch_shape), len(self.generators)
         if len(batch) < 2 or batch[-2] != count:
             raise invalid(field, batch, f"(..., {count}, n): inside the replicate plate, at dim -2")
-        base, shape = _source(msg["name"], msg["fn"], msg["fn"].shape())
+        msg["value"] = self._drawn(msg["fn"], batch)
+        msg["done"] = True
+
+    def _drawn(self, distribution: Any, batch: tuple[int, ...]) -> torch.Tensor:
+        base, shape = _source(distribution, distribution.shape())
+        if not _is_made_of_normals(base) and type(base).icdf is Distribution.icdf:
+            return self._one_by_one(distribution, batch)
         own = torch.Size((*shape[: len(batch) - 2], *shape[len(batch) - 1 :]))
         draw = torch.randn if _is_made_of_normals(base) else _open_uniforms
         rows = [draw(own, generator=each, dtype=self.like.dtype) for each in self.generators]
-        msg["value"] = drawn(msg["fn"], torch.stack(rows, len(batch) - 2).to(self.like.device))
-        msg["done"] = True
+        return drawn(distribution, torch.stack(rows, len(batch) - 2).to(self.like.device))
+
+    def _one_by_one(self, distribution: Any, batch: tuple[int, ...]) -> torch.Tensor:
+        while isinstance(distribution, (ExpandedDistribution, MaskedDistribution)):
+            distribution = distribution.base_dist.expand(batch)
+        found = []
+        for index in itertools.product(*map(range, batch[:-1])):
+            seed = int(torch.randint(1 << 62, (), generator=self.generators[index[-1]]))
+            with forked(seed, self.like.device):
+                found.append(element(distribution, index).sample())
+        return torch.stack(found).unflatten(0, batch[:-1])
 
 
-def _source(name: str, distribution: Any, shape: torch.Size) -> tuple[Any, torch.Size]:
+def _source(distribution: Any, shape: torch.Size) -> tuple[Any, torch.Size]:
     """The distribution whose noise that of a site is, and the shape of the noise, for values of that shape."""
-    while isinstance(distribution, (Independent, ExpandedDistribution)):
+    while isinstance(distribution, _WRAPPERS):
         distribution = distribution.base_dist
     if isinstance(distribution, TransformedDistribution):
         for transform in reversed(distribution.transforms):
             shape = transform.inverse_shape(shape)
-        return _source(name, distribution.base_dist, shape)
-    if not _is_made_of_normals(distribution) and type(distribution).icdf is Distribution.icdf:
-        kind = type(distribution).__name__
-        raise invalid(f"distribution of site {name!r}", kind, "a normal, or one with an `icdf`: made of noise")
+        return _source(distribution.base_dist, shape)
     return distribution, shape
 
 
@@ -96,7 +117,7 @@ def _open_uniforms(shape: torch.Size, generator: torch.Generator, dtype: torch.d
 
 def drawn(distribution: Any, noise: torch.Tensor) -> torch.Tensor:
     """The value that a distribution makes of noise, by the rules of `SuppliedNoise`."""
-    while isinstance(distribution, (Independent, ExpandedDistribution)):
+    while isinstance(distribution, _WRAPPERS):
         distribution = distribution.base_dist
     if isinstance(distribution, Normal):
         return distribution.loc + distribution.scale * noise

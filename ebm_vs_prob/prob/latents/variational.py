@@ -148,8 +148,7 @@ def variational_free_energy(
     """-1/beta times an objective's estimate of the evidence at each (x, y): F_beta, bounded by a guide.
 
     Args:
-        guide: a Pyro guide of the site `z`, called with (x, y), whose draws are made of noise as `ReplicateNoise` makes
-            them: normals, what has an `icdf`, and transforms of these. Those of `guides` are ready made.
+        guide: a Pyro guide of the site `z`, called with (x, y); those of `guides` are ready made.
         x, y: (R, n, dx) and (R, n, dy).
         objective: `ReplicatedELBO()` by default, else `ReplicatedIWAE` or `ReplicatedRenyi`.
         num_estimates: independent estimates, whose mean and standard error are given.

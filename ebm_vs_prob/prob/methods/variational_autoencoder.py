@@ -154,7 +154,7 @@ class VariationalAutoencoderModel(DensityModel):
                 the n; `log_prob_warnings` says why.
         """
         if warns():
-            for line in self.log_prob_warnings(x, y):
+            for line in self._warnings(x, y, CHECKED):
                 warnings.warn(line, NormalizerWarning, stacklevel=2)
         return -self.energy(x, y)
 
@@ -170,11 +170,13 @@ class VariationalAutoencoderModel(DensityModel):
     def log_prob_warnings(self, x: torch.Tensor, y: torch.Tensor) -> tuple[str, ...]:
         """Why the log-density cannot be trusted, a line a replicate and reason; empty if nothing speaks against it.
 
-        At most 16 pairs are checked, spread evenly over the n and the same for every replicate; one whose training
-        failed is passed over.
+        Every pair is checked, where `log_prob` checks 16. A replicate whose training failed is passed over.
         """
+        return self._warnings(x, y)
+
+    def _warnings(self, x: torch.Tensor, y: torch.Tensor, most: int | None = None) -> tuple[str, ...]:
         x, y = self._whole(x, y)
-        count = min(CHECKED, x.shape[1])
+        count = min(most or x.shape[1], x.shape[1])
         checked = torch.linspace(0, x.shape[1] - 1, count, dtype=torch.float64, device=x.device).round().long()
         _, error, doubts = self.module.log_marginal(x[:, checked], y[:, checked])
         return tuple(

@@ -10,8 +10,10 @@ import torch
 from torch.distributions import (
     AffineTransform,
     Categorical,
+    ComposeTransform,
     Distribution,
     Independent,
+    IndependentTransform,
     MixtureSameFamily,
     Transform,
     TransformedDistribution,
@@ -41,7 +43,8 @@ def drawn(proposal: Any, count: int, seed: int, target: Target) -> tuple[torch.T
     """`count` draws (*batch, M, *event) of a proposal, uniform on the space where it is None, and their log-density.
 
     Every element of the proposal's batch is drawn from alone and under the same seed. So its draws do not depend on the
-    others, those of different elements are dependent, and the global generators are left as they were.
+    others, those of different elements are dependent, and the global generators are left as they were. The time is
+    that of as many calls as there are elements.
 
     Raises:
         ValueError: a proposal of another event shape, or a batched one that cannot be taken apart.
@@ -80,7 +83,10 @@ def element(distribution: Any, index: tuple[int, ...]) -> Distribution:
         return type(distribution)(weights, element(distribution.component_distribution, index))
     parameters = _parameters(distribution)
     if parameters is not None:
-        return type(distribution)(**{name: value[index] for name, value in parameters.items()}, validate_args=False)
+        unchecked = (
+            {"validate_args": False} if "validate_args" in inspect.signature(type(distribution)).parameters else {}
+        )
+        return type(distribution)(**{name: value[index] for name, value in parameters.items()}, **unchecked)
     if isinstance(distribution, TransformedDistribution):
         whole = len(distribution.batch_shape) + len(distribution.event_shape)
         transforms = [_transform(part, index, whole) for part in distribution.transforms]
@@ -93,9 +99,9 @@ def _parameters(distribution: Any) -> dict[str, torch.Tensor] | None:
 
     Of arguments that default to None, such as probabilities or their logarithms, one is enough.
     """
-    known = getattr(type(distribution), "arg_constraints", {})
-    if not isinstance(distribution, Distribution) or not isinstance(known, dict):
+    if not isinstance(distribution, Distribution):
         return None
+    known = distribution.arg_constraints
     taken: dict[str, torch.Tensor] = {}
     alternatives: list[str] = []
     for name, parameter in inspect.signature(type(distribution)).parameters.items():
@@ -118,13 +124,21 @@ def _parameters(distribution: Any) -> dict[str, torch.Tensor] | None:
 def _transform(transform: Transform, index: tuple[int, ...], ndim: int) -> Transform:
     """The transform at an index of the leading of `ndim` dimensions that its parameters broadcast to."""
     if type(transform) is AffineTransform:
-        parts = []
+        parts: list[Any] = []
         for value in (transform.loc, transform.scale):
-            wide = torch.as_tensor(value)
-            wide = wide.reshape((1,) * (ndim - wide.ndim) + wide.shape)
-            parts.append(wide[tuple(min(i, size - 1) for i, size in zip(index, wide.shape, strict=False))])
+            if isinstance(value, torch.Tensor):
+                wide = value.reshape((1,) * (ndim - value.ndim) + value.shape)
+                value = wide[tuple(min(i, size - 1) for i, size in zip(index, wide.shape, strict=False))]
+            parts.append(value)
         return AffineTransform(parts[0], parts[1], event_dim=transform.event_dim)
-    if {*inspect.signature(type(transform)).parameters} <= {"cache_size"}:  # it has no parameters
+    if isinstance(transform, ComposeTransform):
+        return ComposeTransform([_transform(part, index, ndim) for part in transform.parts])
+    if isinstance(transform, IndependentTransform):
+        return IndependentTransform(
+            _transform(transform.base_transform, index, ndim), transform.reinterpreted_batch_ndims
+        )
+    bare = {*inspect.signature(type(transform)).parameters} <= {"cache_size"}  # it has no parameters
+    if bare or isinstance(transform, torch.nn.Module):  # whose parameters all elements share
         return transform
     raise invalid("proposal: transform", transform, _INSTEAD)
 

@@ -54,7 +54,7 @@ def resampled_gap(model: PosteriorModel, posterior: PosteriorLoss) -> torch.Tens
         batch = Batch(x[:, rows], y[:, rows], rows.expand(len(x), -1), noise)
         samples, log_density = _given(posterior.normalizer(batch))
         sampled = _sampled(module, distinct(batch.x), samples, log_density)
-        total += (sampled - (exact if sampled.shape[-1] == 1 else exact[..., rows])).mean(-1)
+        total += (sampled - (exact[..., rows] if exact.shape[-1] == x.shape[1] else exact)).mean(-1)
     return (total / SETS).abs()
 
 
