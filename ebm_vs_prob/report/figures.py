@@ -180,7 +180,7 @@ def _logarithmic(criterion: Verdict, shown: Sequence[float]) -> bool:
 
 def forest_figure(verdicts: Sequence[Verdict], labels: dict[str, str]) -> Figure:
     """Intervals of every comparison of one criterion, a row a thickness, against the bounds it was held to."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     first = verdicts[0]
     rows = [(verdict, cell) for verdict in verdicts for cell in verdict.cells]
@@ -225,6 +225,8 @@ def forest_figure(verdicts: Sequence[Verdict], labels: dict[str, str]) -> Figure
             panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
             panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             panel.xaxis.set_minor_locator(NullLocator())
+        else:  # long row names leave a narrow panel, on which more labels than this run into each other
+            panel.xaxis.set_major_locator(MaxNLocator(6))
         panel.set_yticks(range(len(rows)), names, fontsize=7.5)
         panel.set_ylim(len(rows) - 0.5, -0.5)
         panel.tick_params(axis="y", length=0)
