@@ -20,7 +20,7 @@ PYTEST_WORKERS ?= 2
 export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
-.PHONY: help study report test test-slow check benchmark clean
+.PHONY: help study report test test-slow test-long check benchmark clean
 
 help:
 	@sed -n 's/^#: //p' $(MAKEFILE_LIST)
@@ -46,11 +46,15 @@ report: $(VENV)/.installed
 
 #: make test       the fast test suite
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not slow" -n $(PYTEST_WORKERS)
+	$(BIN)/python -m pytest -m "not slow and not long" -n $(PYTEST_WORKERS)
 
 #: make test-slow  the tests that take minutes
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow -n $(PYTEST_WORKERS)
+
+#: make test-long  the slowest of them, whose shorter kin are among the others
+test-long: $(VENV)/.installed
+	$(BIN)/python -m pytest -m long -n $(PYTEST_WORKERS)
 
 #: make check      lint, format and types
 check: $(VENV)/.installed

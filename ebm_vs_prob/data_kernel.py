@@ -141,8 +141,9 @@ class DataKernel:
         """`num_samples` proposals for each query (R, n, dx), each replicate's from its own seed.
 
         Returns:
-            Draws (R, n, num_samples, dy) and log-densities (R, n, num_samples) in nats.
+            Draws (R, n, num_samples, dy) and log-densities (R, n, num_samples) in nats, in the dtype of x.
         """
+        wanted, x = x.dtype, x.to(self.y)
         centers = self.centers(x, min(self.num_centers, 16)).expand(-1, x.shape[1], -1, -1)
         shape = (x.shape[1], num_samples, self.box.dim)
         normal, uniform = [], []
@@ -151,4 +152,5 @@ class DataKernel:
             normal.append(torch.randn(shape, generator=generator, dtype=x.dtype))
             uniform.append(torch.rand(*shape[:2], 2 + shape[2], generator=generator, dtype=x.dtype))
         noise = torch.stack(normal).to(x.device), torch.stack(uniform).to(x.device)
-        return self.propose(centers, self.widths, *noise)
+        points, log_density = self.propose(centers, self.widths, *noise)
+        return points.to(wanted), log_density.to(wanted)

@@ -17,9 +17,18 @@ TASKS = {
 }
 
 
-@pytest.mark.slow
+#: Their chains take a minute on each; tests/test_conformance.py has them on the circle.
+LONG = ("gibbs_nuts",)
+
+
 @pytest.mark.parametrize("task", [pytest.param(evp.get_task(name, **o), id=name) for name, o in TASKS.items()])
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(method, id=method.name, marks=pytest.mark.long if method.name in LONG else pytest.mark.slow)
+        for method in METHODS
+    ],
+)
 def test_method_keeps_the_rules_on_a_task_or_says_why_not(method, task):
     reason = method.why_not(task)
     if reason is None:

@@ -22,7 +22,7 @@ import ebm_vs_prob as evp
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-TARGETS = {"study", "report", "test", "test-slow", "check", "benchmark", "clean"}
+TARGETS = {"study", "report", "test", "test-slow", "test-long", "check", "benchmark", "clean"}
 
 
 def pins() -> dict[str, Version]:
@@ -122,8 +122,9 @@ def test_make_lists_its_targets_and_each_can_be_made():
     recipes = {target: make("--dry-run", "--assume-new=constraints.txt", target) for target in TARGETS}
     assert "ebm-vs-prob run thin_manifold --scale quick" in recipes["study"]
     assert "ebm-vs-prob report thin_manifold --scale quick" in recipes["study"]
-    assert 'pytest -m "not slow" -n 2' in recipes["test"]
+    assert 'pytest -m "not slow and not long" -n 2' in recipes["test"]
     assert "pytest -m slow" in recipes["test-slow"]
+    assert "pytest -m long" in recipes["test-long"]
     for target in TARGETS - {"clean"}:
         assert "-c constraints.txt" in recipes[target], target
 

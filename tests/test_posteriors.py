@@ -93,8 +93,10 @@ def test_the_mode_is_the_closed_form():
         assert gap.abs().max() < 0.3
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("rank", "variance"), [(0, "mean field"), (2, "exact")])
+@pytest.mark.parametrize(
+    ("rank", "variance"),
+    [pytest.param(0, "mean field", marks=pytest.mark.slow), pytest.param(2, "exact", marks=pytest.mark.long)],
+)
 def test_variational_bayes_has_the_closed_form(rank, variance):
     """A diagonal guide has variances 1 / Λ_ii, half or less of the truth's here; one of full rank has the truth's."""
     model = fit_linear("gibbs_variational_bayes", 1500, rank=rank, draws=2000, learning_rate=0.02, initial_scale=0.1)
@@ -103,7 +105,7 @@ def test_variational_bayes_has_the_closed_form(rank, variance):
     assert (precision.diagonal() * precision.inverse().diagonal()).min() > 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_langevin_has_the_closed_form():
     """The step is bounded by the stiffest direction, whose relative bias is a few hundredths at this rate."""
     model = fit_linear(

@@ -313,8 +313,10 @@ def test_raw_score_matching_of_thin_data_has_no_floor():
     assert float(raw[-20:].mean()) < 5 * float(blurred[-20:].mean()) < 0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(m, marks=pytest.mark.slow if m == "score_matching" else pytest.mark.long) for m in METHODS],
+)
 def test_compiled_training_is_the_eager_one(method):
     task, budget = evp.get_task("circle", thickness=0.1), evp.Budget(steps=20)
     x, y = task.sample(64, seed=9)
