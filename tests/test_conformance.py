@@ -19,7 +19,7 @@ from ebm_vs_prob.tasks.circle import Circle, CircleReference
 from ebm_vs_prob.testing import check_method, check_store, check_task, global_generators_left_alone
 
 #: Their checks take longest; each has kin whose check is quick.
-SLOW = ("gibbs_nuts", "horn", "sparse_coding", "coupling_flow")
+SLOW = ("gibbs_nuts", "horn", "sparse_coding", "coupling_flow", "autoregressive_flow")
 
 
 def registered(entries):

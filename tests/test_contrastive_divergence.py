@@ -157,6 +157,7 @@ def test_langevin_with_a_noise_of_its_own_learns_the_energy_at_the_temperature_o
     assert abs(declared - 1) > 0.5
 
 
+@pytest.mark.slow
 def test_a_clamp_beyond_every_gradient_changes_nothing_and_a_tight_one_steepens():
     loose, free, tight = (
         mean_curvature(gaussian_fit(BOTH[0], 1, kernel="langevin", steps=4, gradient_clamp=clamp), 1).mean()

@@ -106,7 +106,7 @@ def gaussian_tolerance(dim: int) -> float:
     return 4 * (2 / (GAUSSIAN_EXAMPLES * dim * len(GAUSSIAN_SEEDS))) ** 0.5 + 0.01
 
 
-@pytest.mark.parametrize("dim", [1, 2, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dim", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(8, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("method", TRAINED)
 def test_the_optimum_on_a_gaussian_is_the_declared_one(method, dim):
     model = gaussian_fit(method, dim)

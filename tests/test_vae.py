@@ -149,7 +149,14 @@ def test_a_posterior_beyond_the_grid_is_noticed_and_the_border_named(latent_dim,
         assert (error <= 1.01 * off + 1e-5)[:, near].all()
 
 
-@pytest.mark.parametrize("options", [{}, {"guide": "full_rank", "latent_dim": 2}, {"guide": "flow", "latent_dim": 3}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"guide": "full_rank", "latent_dim": 2},
+        pytest.param({"guide": "flow", "latent_dim": 3}, marks=pytest.mark.slow),
+    ],
+)
 def test_importance_sampling_meets_quadrature_or_more_draws(options):
     given = {**SMALL, **options, "marginal": "importance"}
     model = evp.fit("vae", CIRCLE, seeds=[0, 1], **given, importance_samples=2000)
@@ -189,7 +196,7 @@ def assert_bounded(model, x, y):
         assert float(gap) > float(3 * spread + error[r, trusted].mean())
 
 
-@pytest.mark.parametrize("guide", ["mean_field", "full_rank", "flow", "mixture"])
+@pytest.mark.parametrize("guide", ["mean_field", "full_rank", pytest.param("flow", marks=pytest.mark.slow), "mixture"])
 def test_every_guide_and_objective_trains_and_is_bounded_by_the_density(guide):
     x, y = CIRCLE.sample(40, split="test")
     for objective in ("elbo", "iwae", "renyi"):
