@@ -11,13 +11,9 @@ from typing import Any
 
 import torch
 
-from ebm_vs_prob.ebm.chain_negatives import contrastive_divergence_loss
-from ebm_vs_prob.ebm.score_objectives import (
-    gradient_and_products,
-    gradient_and_trace,
-    score_matching_loss,
-    sliced_score_matching_loss,
-)
+from ebm_vs_prob.ebm.objectives.contrastive import contrastive_divergence_loss
+from ebm_vs_prob.ebm.objectives.score import score_matching_loss, sliced_score_matching_loss
+from ebm_vs_prob.energies.derivatives import gradient_and_products, gradient_and_trace
 
 from . import torchebm_peer
 from .timing import Arm, Section

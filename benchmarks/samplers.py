@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from ebm_vs_prob.energies import MLPEnergy, Network
+from ebm_vs_prob.core.seeding import torch_generator
+from ebm_vs_prob.energies.mlp import MLPEnergy, Network
 from ebm_vs_prob.samplers import HMC, ULA, Kernel, gibbs_potential, run
-from ebm_vs_prob.seeding import torch_generator
 
 from . import torchebm_peer
 from .timing import Arm, Section

@@ -47,7 +47,7 @@ def torchebm_loss(energy: Any) -> Any:
 
 def check_same_loss(workload: Workload) -> None:
     """Raise unless package, torch loop and torchebm give the same loss for the same weights, data and noise."""
-    from ebm_vs_prob.ebm.score_objectives import denoising_score_matching_loss
+    from ebm_vs_prob.ebm.objectives.score import denoising_score_matching_loss
 
     energy, network = workload.twins()
     y = workload.data[: workload.batch_size]

@@ -13,11 +13,11 @@ from pyro.infer import SVI, Trace_ELBO
 from pyro.optim import Adam  # type: ignore[attr-defined]
 from torch import nn
 
-from ebm_vs_prob.budget import Budget
-from ebm_vs_prob.energies import Network, ReplicatedMLP
-from ebm_vs_prob.fitting import fit
+from ebm_vs_prob.core.budget import Budget
+from ebm_vs_prob.energies.mlp import Network, ReplicatedMLP
 from ebm_vs_prob.prob.latents.noise import SuppliedNoise
-from ebm_vs_prob.prob.objectives import ReplicatedELBO
+from ebm_vs_prob.prob.objectives.bounds import ReplicatedELBO
+from ebm_vs_prob.training.fitting import fit
 
 from . import numpyro_peer
 from .timing import Arm, Section

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ebm_vs_prob.budget import Budget
-from ebm_vs_prob.energies import MLPEnergy, Network
-from ebm_vs_prob.fitting import get_method, prepare
+from ebm_vs_prob.core.budget import Budget
+from ebm_vs_prob.energies.mlp import MLPEnergy, Network
 from ebm_vs_prob.tasks import get_task
 from ebm_vs_prob.tasks.base import Task
+from ebm_vs_prob.training.fitting import get_method, prepare
 
 LEARNING_RATE = 1e-2
 

@@ -11,46 +11,78 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "tasks": ("Task", "TaskOptions", "Reference", "get_task", "list_tasks", "register_task"),
-    "method": ("Method", "MethodOptions"),
-    "fitting": ("fit", "get_method", "list_methods", "register_method"),
-    "model": ("Model", "Answers"),
-    "persistence": ("load_model",),
-    "budget": ("Budget", "Cost"),
-    "energies": ("Network",),
-    "free_energies": ("free_energy",),
-    "factor_graphs": ("FactorGraph",),
-    "latent_inference": ("infer_latent",),
-    "prob.gibbs": ("GibbsBoltzmann",),
+    "tasks": (
+        "Task",
+        "TaskOptions",
+        "Reference",
+        "get_task",
+        "list_tasks",
+        "register_task",
+    ),
+    "training.method": (
+        "Method",
+        "MethodOptions",
+    ),
+    "training.fitting": (
+        "fit",
+        "get_method",
+        "list_methods",
+        "register_method",
+    ),
+    "models.model": ("Model",),
+    "descent.answers": ("Answers",),
+    "training.loading": ("load_model",),
+    "core.budget": (
+        "Budget",
+        "Cost",
+    ),
+    "energies.mlp": ("Network",),
+    "core.free_energies": ("free_energy",),
+    "core.factor_graphs": ("FactorGraph",),
+    "descent.latent": ("infer_latent",),
+    "gibbs.density": ("GibbsBoltzmann",),
     "prob.posteriors.simulation_based_calibration": ("simulation_based_calibration",),
-    "prob.comparison": ("compare_models", "inference_data"),
-    "errors": ("NormalizerWarning",),
-    "metrics": ("evaluate", "Evaluation"),
-    "study": ("run_study", "load_results", "plan_study", "list_studies"),
-    "spaces": ("Box", "Labels", "Sequences"),
+    "comparison.compare": ("compare_models",),
+    "comparison.containers": ("inference_data",),
+    "core.errors": ("NormalizerWarning",),
+    "metrics.evaluate": ("evaluate",),
+    "metrics": ("Evaluation",),
+    "study": (
+        "run_study",
+        "load_results",
+        "plan_study",
+        "list_studies",
+    ),
+    "core.spaces": (
+        "Box",
+        "Labels",
+        "Sequences",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = ["__version__", *sorted(_HOME_OF)]
 
 if TYPE_CHECKING:
-    from .budget import Budget, Cost
-    from .energies import Network
-    from .errors import NormalizerWarning
-    from .factor_graphs import FactorGraph
-    from .fitting import fit, get_method, list_methods, register_method
-    from .free_energies import free_energy
-    from .latent_inference import infer_latent
-    from .method import Method, MethodOptions
+    from .comparison.compare import compare_models
+    from .comparison.containers import inference_data
+    from .core.budget import Budget, Cost
+    from .core.errors import NormalizerWarning
+    from .core.factor_graphs import FactorGraph
+    from .core.free_energies import free_energy
+    from .core.spaces import Box, Labels, Sequences
+    from .descent.answers import Answers
+    from .descent.latent import infer_latent
+    from .energies.mlp import Network
+    from .gibbs.density import GibbsBoltzmann
     from .metrics import Evaluation, evaluate
-    from .model import Answers, Model
-    from .persistence import load_model
-    from .prob.comparison import compare_models, inference_data
-    from .prob.gibbs import GibbsBoltzmann
+    from .models.model import Model
     from .prob.posteriors.simulation_based_calibration import simulation_based_calibration
-    from .spaces import Box, Labels, Sequences
     from .study import list_studies, load_results, plan_study, run_study
     from .tasks import Reference, Task, TaskOptions, get_task, list_tasks, register_task
+    from .training.fitting import fit, get_method, list_methods, register_method
+    from .training.loading import load_model
+    from .training.method import Method, MethodOptions
 
 
 def __getattr__(name: str) -> Any:

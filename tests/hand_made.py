@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from ebm_vs_prob.budget import Budget, Cost
 from ebm_vs_prob.control.exact import Exact
-from ebm_vs_prob.errors import NotNormalised
-from ebm_vs_prob.fitting import prepare
-from ebm_vs_prob.model import Model, ReplicateStatus, Training
+from ebm_vs_prob.core.budget import Budget, Cost
+from ebm_vs_prob.core.errors import NotNormalised
+from ebm_vs_prob.models.model import Model
+from ebm_vs_prob.models.record import ReplicateStatus, Training
+from ebm_vs_prob.training.fitting import prepare
 
 
 class Energy(nn.Module):

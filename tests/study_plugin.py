@@ -12,9 +12,10 @@ from pydantic import Field
 from torch import nn
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.budget import Cost
-from ebm_vs_prob.model import EnergyModel, ReplicateStatus, Training
-from ebm_vs_prob.options import PER_REPLICATE, ExtendedFloat
+from ebm_vs_prob.core.budget import Cost
+from ebm_vs_prob.core.options import PER_REPLICATE, ExtendedFloat
+from ebm_vs_prob.models.model import EnergyModel
+from ebm_vs_prob.models.record import ReplicateStatus, Training
 
 
 class RingOptions(evp.MethodOptions):

@@ -14,12 +14,12 @@ from scipy import stats
 from scipy.integrate import quad
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.errors import UnknownName
-from ebm_vs_prob.prob.normalizers import AnnealedImportanceSampling, annealing, bidirectional_monte_carlo
-from ebm_vs_prob.prob.normalizers.annealed_path import AnnealedPath
-from ebm_vs_prob.prob.trust import doubts_asked_for
+from ebm_vs_prob.core.errors import UnknownName
+from ebm_vs_prob.core.seeding import torch_generator
+from ebm_vs_prob.gibbs.normalizers import AnnealedImportanceSampling, annealing, bidirectional_monte_carlo
+from ebm_vs_prob.gibbs.normalizers.annealed_path import AnnealedPath
+from ebm_vs_prob.gibbs.trust import doubts_asked_for
 from ebm_vs_prob.samplers import HMC, MALA
-from ebm_vs_prob.seeding import torch_generator
 from ebm_vs_prob.tasks.spheres import RadialEnergy
 
 BOUNDS = (-3.0, 3.0)

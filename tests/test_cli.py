@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ebm_vs_prob import cli
-from ebm_vs_prob.cli import main
+from ebm_vs_prob.cli import commands as cli
+from ebm_vs_prob.cli.commands import main
 
 COMMANDS = ("list", "plan", "run", "status", "report", "cite")
 
@@ -275,7 +275,11 @@ def test_interrupt_ends_with_one_line_and_130(call, monkeypatch):
 
 def command(*arguments, **options):
     return subprocess.run(
-        [sys.executable, "-m", "ebm_vs_prob.cli", *arguments], capture_output=True, text=True, timeout=120, **options
+        [sys.executable, "-m", "ebm_vs_prob.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **options,
     )
 
 

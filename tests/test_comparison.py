@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.errors import NotNormalised
-from ebm_vs_prob.model import ReplicateStatus
+from ebm_vs_prob.core.errors import NotNormalised
+from ebm_vs_prob.models.record import ReplicateStatus
 from ebm_vs_prob.prob.methods.mixture_density import MixtureDensity, MixtureDensityModel
 from ebm_vs_prob.prob.posteriors.posterior_diagnostics import PosteriorDiagnostics
 

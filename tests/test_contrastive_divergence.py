@@ -10,13 +10,9 @@ from gaussian import Quadratic, gaussian, mean_curvature
 from scipy.optimize import brentq
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.ebm.chain_negatives import (
-    ReplayBuffer,
-    chain_ends,
-    contrastive_divergence_loss,
-    random_slots,
-)
 from ebm_vs_prob.ebm.methods import contrastive_divergence
+from ebm_vs_prob.ebm.negatives.chains import ReplayBuffer, chain_ends, random_slots
+from ebm_vs_prob.ebm.objectives.contrastive import contrastive_divergence_loss
 from ebm_vs_prob.samplers import get_kernel
 
 BOTH = ("contrastive_divergence", "persistent_contrastive_divergence")

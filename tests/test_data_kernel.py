@@ -9,9 +9,9 @@ import pytest
 import torch
 from scipy import stats
 
-from ebm_vs_prob.data_kernel import UNIFORM_SHARE, WIDTHS, DataKernel
-from ebm_vs_prob.seeding import torch_generator
-from ebm_vs_prob.spaces import Box
+from ebm_vs_prob.core.seeding import torch_generator
+from ebm_vs_prob.core.spaces import Box
+from ebm_vs_prob.models.data_kernel import UNIFORM_SHARE, WIDTHS, DataKernel
 
 BOX = Box((-3.0, 3.0), 2)
 

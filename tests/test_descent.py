@@ -14,10 +14,10 @@ from scipy.optimize import lsq_linear, minimize
 from torch import nn
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.derivative_free import _resampled
-from ebm_vs_prob.descent import FIXED_RULES, descend
-from ebm_vs_prob.model import StepRule
-from ebm_vs_prob.quasi_newton import MEMORY
+from ebm_vs_prob.descent.answers import StepRule
+from ebm_vs_prob.descent.lbfgs import MEMORY
+from ebm_vs_prob.descent.population import _resampled
+from ebm_vs_prob.descent.search import FIXED_RULES, descend
 
 BOUNDS = (-3.0, 3.0)
 #: Rules that find their own step.

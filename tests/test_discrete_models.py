@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from pyro.infer import TraceEnum_ELBO, infer_discrete
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.factor_graphs import FactorGraph
-from ebm_vs_prob.graph_energies import GraphEnergy
-from ebm_vs_prob.prob.baselines.discrete import DiscreteDensityModel, chain
-from ebm_vs_prob.prob.objectives import no_guide
+from ebm_vs_prob.core.factor_graphs import FactorGraph
+from ebm_vs_prob.energies.graphs import GraphEnergy
+from ebm_vs_prob.prob.densities.discrete import DiscreteDensityModel, chain
+from ebm_vs_prob.prob.objectives.bounds import no_guide
 from ebm_vs_prob.testing.rules import every_answer
 
 TASKS = {

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.cli import main
-from ebm_vs_prob.registry import METHODS, TASKS
+from ebm_vs_prob.cli.commands import main
+from ebm_vs_prob.core.registry import METHODS, TASKS
 from ebm_vs_prob.study import list_studies, load_study, plan_study
 from ebm_vs_prob.study.claims import CLAIMS
 

@@ -6,9 +6,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import ebm_vs_prob as evp
-from ebm_vs_prob import energies
-from ebm_vs_prob.energies import MLPEnergy, ReplicatedMLP, energy_and_gradient, energy_in_blocks, weight_norm
-from ebm_vs_prob.replicated import Replicated
+from ebm_vs_prob.energies import mlp as energies
+from ebm_vs_prob.energies.evaluation import energy_and_gradient, energy_in_blocks, weight_norm
+from ebm_vs_prob.energies.mlp import MLPEnergy, ReplicatedMLP
+from ebm_vs_prob.energies.replicated import Replicated
 
 
 @pytest.fixture(params=["silu", "softplus", "tanh"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.errors import NoExactReference, NotNormalised
+from ebm_vs_prob.core.errors import NoExactReference, NotNormalised
 
 
 def pairs(task, n=20, seed=3):

@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ebm_vs_prob import factor_graphs
-from ebm_vs_prob.factor_graphs import FactorGraph
-from ebm_vs_prob.free_energies import free_energy
+from ebm_vs_prob.core import factor_graphs
+from ebm_vs_prob.core.factor_graphs import FactorGraph
+from ebm_vs_prob.core.free_energies import free_energy
 
 BATCH = (2, 3)
 

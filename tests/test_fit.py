@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.seeding import check_seed, stream
+from ebm_vs_prob.core.seeding import check_seed, stream
 
 TINY = evp.Budget(steps=4, batch_size=8, examples=32)
 METHODS = ("denoising_score_matching", "hinge", "gibbs_maximum_likelihood", "mixture_density", "mean_squared_error")
@@ -137,7 +137,7 @@ def test_a_users_energy_comes_back_with_its_factory(tmp_path):
             evp.load_model(tmp_path / "model")
         back = evp.load_model(tmp_path / "model", energy=Quadratic)
     finally:
-        from ebm_vs_prob.registry import TASKS
+        from ebm_vs_prob.core.registry import TASKS
 
         TASKS.unregister("gaussian")
     x, y = model.tasks[0].sample(5)

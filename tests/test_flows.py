@@ -12,10 +12,10 @@ from pyro.nn import ConditionalAutoRegressiveNN
 from torch import nn
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.errors import NoExactReference
-from ebm_vs_prob.prob.baselines.flow_networks import AutoregressiveHypernetwork
+from ebm_vs_prob.core.errors import NoExactReference
+from ebm_vs_prob.prob.densities.flow_networks import AutoregressiveHypernetwork
 from ebm_vs_prob.study import load_study
-from ebm_vs_prob.training import batches
+from ebm_vs_prob.training.batches import batches
 
 FLOWS = ("coupling_flow", "autoregressive_flow")
 TRANSFORMS = ("affine", "spline")
@@ -222,7 +222,7 @@ def test_one_nan_replicate_leaves_the_others_as_they_were(method, transform, mon
                 batch.y[1] = float("nan")
             yield batch
 
-    monkeypatch.setattr("ebm_vs_prob.training.batches", poisoned)
+    monkeypatch.setattr("ebm_vs_prob.training.loop.batches", poisoned)
     sick = evp.fit(method, task, seeds=[0, 1, 2], **options)
     assert [status.ok for status in sick.status] == [True, False, True]
     x, y = task.sample(32, seed=1)

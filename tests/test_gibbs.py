@@ -15,12 +15,12 @@ from pyro.infer import SVI, Trace_ELBO
 from scipy import stats
 
 from ebm_vs_prob import GibbsBoltzmann
-from ebm_vs_prob.calibration import LIMITS, fit_beta
-from ebm_vs_prob.model import ReplicateStatus
-from ebm_vs_prob.prob.normalizers import ImportanceSampling
-from ebm_vs_prob.prob.normalizers.rejection import envelope
-from ebm_vs_prob.seeding import torch_generator
-from ebm_vs_prob.spaces import Box
+from ebm_vs_prob.core.seeding import torch_generator
+from ebm_vs_prob.core.spaces import Box
+from ebm_vs_prob.gibbs.normalizers import ImportanceSampling
+from ebm_vs_prob.gibbs.normalizers.rejection import envelope
+from ebm_vs_prob.gibbs.temperature import LIMITS, fit_beta
+from ebm_vs_prob.models.record import ReplicateStatus
 
 #: Levels of the KS tests: a right sampler fails one in a thousand seeds, and the seeds are fixed.
 LEVEL = 1e-3
@@ -81,7 +81,7 @@ def test_draws_without_rejection_would_be_seen_to_be_wrong(monkeypatch: pytest.M
     def flat(cells: Any) -> torch.Tensor:
         return cells.log_density - 3.0
 
-    monkeypatch.setattr("ebm_vs_prob.prob.normalizers.rejection.envelope", flat)
+    monkeypatch.setattr("ebm_vs_prob.gibbs.normalizers.rejection.envelope", flat)
     assert draws_of_a_narrow_gaussian() < LEVEL
 
 

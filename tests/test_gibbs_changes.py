@@ -13,9 +13,9 @@ from torch import nn
 
 import ebm_vs_prob as evp
 from ebm_vs_prob import GibbsBoltzmann, Labels, Sequences
-from ebm_vs_prob.factor_graphs import FactorGraph
-from ebm_vs_prob.prob.normalizers import AnnealedImportanceSampling, ImportanceSampling, Quadrature
-from ebm_vs_prob.prob.snapshot import Snapshot
+from ebm_vs_prob.core.factor_graphs import FactorGraph
+from ebm_vs_prob.gibbs.normalizers import AnnealedImportanceSampling, ImportanceSampling, Quadrature
+from ebm_vs_prob.gibbs.snapshot import Snapshot
 
 
 class Bowl(nn.Module):

@@ -15,8 +15,8 @@ from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO, config_enumerate
 from scipy import stats
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.prob.normalizers import Enumeration, ImportanceSampling, Messages
-from ebm_vs_prob.seeding import torch_generator
+from ebm_vs_prob.core.seeding import torch_generator
+from ebm_vs_prob.gibbs.normalizers import Enumeration, ImportanceSampling, Messages
 
 LABELS, WORDS = evp.Labels(5), evp.Sequences(3, 4)
 #: Levels of the chi-square tests: a right sampler fails one in a thousand seeds, and the seeds are fixed.

@@ -11,11 +11,11 @@ from gaussian import gaussian
 from hand_made import HandMade
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.budget import Budget
-from ebm_vs_prob.metrics.evaluation import Evaluation
+from ebm_vs_prob.core.budget import Budget
 from ebm_vs_prob.metrics.likelihood import gibbs_gap, likelihood_gap
-from ebm_vs_prob.metrics.observed import Observed
-from ebm_vs_prob.model import EnergyModel
+from ebm_vs_prob.metrics.observation import Observed
+from ebm_vs_prob.metrics.options import Evaluation
+from ebm_vs_prob.models.model import EnergyModel
 
 LOOK = Evaluation(test_examples=2048, inputs=2, starts=2, samples=8, max_steps=3)
 

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.ebm import losses
-from ebm_vs_prob.ebm.losses import TUTORIAL_LOSSES
-from ebm_vs_prob.errors import NotNormalised
-from ebm_vs_prob.factor_graphs import FactorGraph
-from ebm_vs_prob.graph_energies import GraphEnergy
+from ebm_vs_prob.core.errors import NotNormalised
+from ebm_vs_prob.core.factor_graphs import FactorGraph
+from ebm_vs_prob.ebm.objectives import margin as losses
+from ebm_vs_prob.ebm.objectives.margin import TUTORIAL_LOSSES
+from ebm_vs_prob.energies.graphs import GraphEnergy
 from ebm_vs_prob.testing import check_method
 from ebm_vs_prob.testing.rules import every_answer
 

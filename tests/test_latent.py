@@ -11,13 +11,13 @@ from gaussian import gaussian
 from torch import nn
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.decoders import AngleDecoder, MLPDecoder
+from ebm_vs_prob.descent.latent import infer_latent, latent_nodes
+from ebm_vs_prob.ebm.latents.free_energy import FreeEnergy, JoinedEnergy
 from ebm_vs_prob.ebm.methods.latent_free_energy import _Split
 from ebm_vs_prob.ebm.methods.sparse_coding import SparseCodingEnergy
-from ebm_vs_prob.energies import Network, ReplicatedMLP
-from ebm_vs_prob.latent_energies import FreeEnergy, JoinedEnergy
-from ebm_vs_prob.latent_inference import infer_latent, latent_nodes
-from ebm_vs_prob.replicated import replicated
+from ebm_vs_prob.energies.decoders import AngleDecoder, MLPDecoder
+from ebm_vs_prob.energies.mlp import Network, ReplicatedMLP
+from ebm_vs_prob.models.building import replicated
 from ebm_vs_prob.tasks.ellipse_geometry import distance
 
 INF = float("inf")

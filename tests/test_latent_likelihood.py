@@ -14,17 +14,17 @@ from pyro.infer import TraceEnum_ELBO, config_enumerate
 from scipy import stats
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.decoders import AngleDecoder, MLPDecoder
-from ebm_vs_prob.free_energies import free_energy
-from ebm_vs_prob.latent_inference import latent_nodes
+from ebm_vs_prob.core.free_energies import free_energy
+from ebm_vs_prob.descent.latent import latent_nodes
+from ebm_vs_prob.energies.decoders import AngleDecoder, MLPDecoder
 from ebm_vs_prob.metrics import Evaluation
 from ebm_vs_prob.metrics.latents import decoded
-from ebm_vs_prob.metrics.observed import Observed
+from ebm_vs_prob.metrics.observation import Observed
 from ebm_vs_prob.metrics.traces import gradient, thickness
-from ebm_vs_prob.model import Training
-from ebm_vs_prob.prob.latents import latent
-from ebm_vs_prob.prob.latents.latent import LatentVariableEnergy
-from ebm_vs_prob.training import Traces
+from ebm_vs_prob.models.record import Training
+from ebm_vs_prob.prob.latents import grid as latent
+from ebm_vs_prob.prob.latents.grid import LatentVariableEnergy
+from ebm_vs_prob.training.loop import Traces
 
 SIGMA = torch.tensor([0.3, 0.7], dtype=torch.float64)
 SMALL = Evaluation(test_examples=16, inputs=2, starts=2, samples=16)
@@ -153,7 +153,7 @@ def test_the_gradients_norm_is_that_of_the_loss_before_the_step():
     task, budget = evp.get_task("ellipse"), evp.Budget(steps=1, batch_size=7, examples=20)
     options = {"decoder": "angle", "nodes": 32, "budget": budget, "seeds": [3], "dtype": torch.float64}
     model = evp.fit("latent_free_energy", task, **options)
-    from ebm_vs_prob.training import batches
+    from ebm_vs_prob.training.batches import batches
 
     (batch,) = batches(model.setting, {}, 1)
     axes = torch.ones(1, 2, dtype=torch.float64, requires_grad=True)
@@ -250,7 +250,7 @@ def test_an_angle_decodes_an_ellipse_that_x_decides():
 @pytest.mark.slow
 def test_the_temperature_of_a_thin_ellipse_settles_at_the_noise(monkeypatch):
     """beta = 1 / ε² within the error of 256 validation pairs, in few rounds of refined nodes, not in all of them."""
-    from ebm_vs_prob import calibration
+    from ebm_vs_prob.gibbs import temperature as calibration
 
     rounds = []
     search = calibration._search

@@ -33,21 +33,21 @@ import torch
 from pyro.infer import MCMC, NUTS
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.energies import ReplicatedMLP
-from ebm_vs_prob.metrics.latents import elbo_gap, linear_log_density
-from ebm_vs_prob.metrics.observed import Observed
-from ebm_vs_prob.metrics.sharpness import sharpness
-from ebm_vs_prob.prob.latents.guides import GUIDES
-from ebm_vs_prob.prob.latents.laplace import LaplaceGuide
-from ebm_vs_prob.prob.latents.noise import SuppliedNoise
-from ebm_vs_prob.prob.latents.variational import LatentModel, laplace_free_energy
-from ebm_vs_prob.prob.normalizers import (
+from ebm_vs_prob.energies.mlp import ReplicatedMLP
+from ebm_vs_prob.gibbs.normalizers import (
     AnnealedImportanceSampling,
     ImportanceSampling,
     Quadrature,
     bidirectional_monte_carlo,
 )
-from ebm_vs_prob.prob.objectives import ReplicatedELBO, ReplicatedIWAE
+from ebm_vs_prob.metrics.latents import elbo_gap, linear_log_density
+from ebm_vs_prob.metrics.observation import Observed
+from ebm_vs_prob.metrics.sharpness import sharpness
+from ebm_vs_prob.prob.latents.guides import GUIDES
+from ebm_vs_prob.prob.latents.laplace import LaplaceGuide
+from ebm_vs_prob.prob.latents.noise import SuppliedNoise
+from ebm_vs_prob.prob.latents.variational import LatentModel, laplace_free_energy
+from ebm_vs_prob.prob.objectives.bounds import ReplicatedELBO, ReplicatedIWAE
 from ebm_vs_prob.study import load_study, plan_study
 from ebm_vs_prob.study.statistics import log_slope, mean_estimate
 

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ebm_vs_prob.ebm import losses
-from ebm_vs_prob.ebm.losses import TUTORIAL_LOSSES, split_answers
+from ebm_vs_prob.ebm.objectives import margin as losses
+from ebm_vs_prob.ebm.objectives.margin import TUTORIAL_LOSSES, split_answers
 
 MARGIN = 1.0
 PARAMETERS = {

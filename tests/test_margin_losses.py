@@ -7,9 +7,9 @@ import torch
 from gaussian import Quadratic, gaussian, mean_curvature
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.ebm import losses
-from ebm_vs_prob.ebm.losses import TUTORIAL_LOSSES, distance_scaled_margin
-from ebm_vs_prob.ebm.searching import DistanceScaledMethod, Found
+from ebm_vs_prob.ebm.objectives import margin as losses
+from ebm_vs_prob.ebm.objectives.margin import TUTORIAL_LOSSES, distance_scaled_margin
+from ebm_vs_prob.ebm.search_method import DistanceScaledMethod, Found
 
 #: Losses with a margin > 0 whose methods scale it by distance.
 SCALED = [

@@ -19,8 +19,8 @@ from ebm_vs_prob.metrics import METRICS, Evaluation, describe, evaluate
 from ebm_vs_prob.metrics.angles import kolmogorov_smirnov, kuiper
 from ebm_vs_prob.metrics.held_out_sets import energy_score, held_out_sets, precision_and_recall
 from ebm_vs_prob.metrics.landscapes import GRID, landscapes
-from ebm_vs_prob.metrics.measured import quantile
-from ebm_vs_prob.metrics.observed import Observed
+from ebm_vs_prob.metrics.measurement import quantile
+from ebm_vs_prob.metrics.observation import Observed
 from ebm_vs_prob.metrics.sharpness import largest_curvature
 
 SMALL = Evaluation(test_examples=128, inputs=8, starts=4, samples=128, max_steps=100, fixed_steps=(0.01, 0.1))

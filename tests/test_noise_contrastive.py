@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.ebm.contrastive_objectives import (
+from ebm_vs_prob.ebm.objectives.contrastive import (
     binary_noise_contrastive_loss,
     importance_log_partition,
     importance_sampled_loss,
@@ -19,8 +19,8 @@ from ebm_vs_prob.ebm.contrastive_objectives import (
     ranking_noise_contrastive_loss,
     self_normalised_loss,
 )
-from ebm_vs_prob.proposals import KernelProposal
-from ebm_vs_prob.training import batches
+from ebm_vs_prob.training.batches import batches
+from ebm_vs_prob.training.proposals import KernelProposal
 
 METHODS = (
     "noise_contrastive_estimation",

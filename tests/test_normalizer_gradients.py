@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.prob.normalizers import AnnealedImportanceSampling, ImportanceSampling, Quadrature
-from ebm_vs_prob.prob.normalizers.pareto import pareto_smoothed
-from ebm_vs_prob.prob.normalizers.partition import Normalizer
+from ebm_vs_prob.gibbs.normalizers import AnnealedImportanceSampling, ImportanceSampling, Quadrature
+from ebm_vs_prob.gibbs.normalizers.pareto import pareto_smoothed
+from ebm_vs_prob.gibbs.normalizers.partition import Normalizer
 
 BOUNDS = (-3.0, 3.0)
 #: Parameters (3), x and beta of two densities.

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 import ebm_vs_prob as evp
 from ebm_vs_prob import GibbsBoltzmann, Labels, Sequences
-from ebm_vs_prob.prob.normalizers import AnnealedImportanceSampling, ImportanceSampling, Quadrature
-from ebm_vs_prob.prob.normalizers.proposals import element
-from ebm_vs_prob.prob.normalizers.refinement import _COARSE
-from ebm_vs_prob.prob.trust import doubts_asked_for
+from ebm_vs_prob.gibbs.normalizers import AnnealedImportanceSampling, ImportanceSampling, Quadrature
+from ebm_vs_prob.gibbs.normalizers.proposal_draws import element
+from ebm_vs_prob.gibbs.normalizers.refinement import _COARSE
+from ebm_vs_prob.gibbs.trust import doubts_asked_for
 
 td = torch.distributions
 LOC = torch.tensor([[0.3, -0.2], [1.0, 0.5]], dtype=torch.float64)  # two elements in two dimensions: sizes that tie

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.prob.draw_scores import scored_draws
-from ebm_vs_prob.prob.normalizers import AnnealedImportanceSampling, ImportanceSampling, Quadrature
-from ebm_vs_prob.prob.normalizers.pareto import pareto_k, pareto_smoothed
-from ebm_vs_prob.prob.trust import doubts_asked_for
+from ebm_vs_prob.comparison.draw_scores import scored_draws
+from ebm_vs_prob.gibbs.normalizers import AnnealedImportanceSampling, ImportanceSampling, Quadrature
+from ebm_vs_prob.gibbs.normalizers.pareto import pareto_k, pareto_smoothed
+from ebm_vs_prob.gibbs.trust import doubts_asked_for
 from ebm_vs_prob.tasks.spheres import RadialEnergy
 
 

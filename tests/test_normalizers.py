@@ -11,11 +11,11 @@ import torch
 from scipy.integrate import dblquad, quad, tplquad
 
 from ebm_vs_prob import GibbsBoltzmann
-from ebm_vs_prob.energies import MLPEnergy, Network
-from ebm_vs_prob.errors import NormalizerWarning, UnknownName
-from ebm_vs_prob.prob.normalizers import ImportanceSampling, Quadrature, pareto_k
-from ebm_vs_prob.prob.normalizers.cells import CellRule
-from ebm_vs_prob.seeding import torch_generator
+from ebm_vs_prob.core.errors import NormalizerWarning, UnknownName
+from ebm_vs_prob.core.seeding import torch_generator
+from ebm_vs_prob.energies.mlp import MLPEnergy, Network
+from ebm_vs_prob.gibbs.normalizers import ImportanceSampling, Quadrature, pareto_k
+from ebm_vs_prob.gibbs.normalizers.cells import CellRule
 
 Energy = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 

@@ -2,9 +2,9 @@
 
 import torch
 
-from ebm_vs_prob.ebm.losses import distance_scaled_margin, hinge
-from ebm_vs_prob.ebm.negatives import descended, nearest_distance, noisy_answers
-from ebm_vs_prob.ebm.score_objectives import denoising_score_matching_loss
+from ebm_vs_prob.ebm.negatives.noise import descended, nearest_distance, noisy_answers
+from ebm_vs_prob.ebm.objectives.margin import distance_scaled_margin, hinge
+from ebm_vs_prob.ebm.objectives.score import denoising_score_matching_loss
 
 
 def generator(seed: int) -> torch.Generator:

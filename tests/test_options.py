@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.options import PER_REPLICATE, ExtendedFloat, OptionBatch, Options, validated
+from ebm_vs_prob.core.options import PER_REPLICATE, ExtendedFloat, OptionBatch, Options, validated
 
 
 class Example(Options):

@@ -168,7 +168,7 @@ def test_wheel_carries_the_studies_and_works_outside_the_checkout(tmp_path):
     assert any(name.startswith("ebm_vs_prob/report/templates/") for name in names)
     assert not any(name.startswith(("tests/", "results/")) for name in names)
     script = (
-        "import ebm_vs_prob, pathlib, sys; from ebm_vs_prob.cli import main; "
+        "import ebm_vs_prob, pathlib, sys; from ebm_vs_prob.cli.commands import main; "
         f"assert pathlib.Path(ebm_vs_prob.__file__).is_relative_to({str(site)!r}); "
         "sys.exit(main(['plan', 'thin_manifold', '--json']))"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from study_files import write_study
 
-from ebm_vs_prob.registry import METHODS
+from ebm_vs_prob.core.registry import METHODS
 from ebm_vs_prob.study import plan_study
 from ebm_vs_prob.study.plan import MAX_REPLICATES, replicates_in_cache, resolve_device
 

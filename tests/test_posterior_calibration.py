@@ -12,14 +12,14 @@ import torch
 from scipy.stats import norm
 from torch import nn
 
-from ebm_vs_prob.prob.normalizers import ImportanceSampling
-from ebm_vs_prob.prob.objectives import ReplicatedELBO
+from ebm_vs_prob.gibbs.normalizers import ImportanceSampling
+from ebm_vs_prob.prob.objectives.bounds import ReplicatedELBO
 from ebm_vs_prob.prob.posteriors.nuts import nuts_chain
 from ebm_vs_prob.prob.posteriors.posterior import WeightModel
-from ebm_vs_prob.prob.posteriors.priors import GaussianPrior
 from ebm_vs_prob.prob.posteriors.simulation_based_calibration import Calibration, simulation_based_calibration
 from ebm_vs_prob.prob.posteriors.weight_guides import LatentSpace, NormalGuide
-from ebm_vs_prob.prob.posteriors.weights import WeightSpace
+from ebm_vs_prob.prob.priors import GaussianPrior
+from ebm_vs_prob.prob.weights import WeightSpace
 
 SIGMA, STRENGTH, BOX = 0.5, 2.0, (-8.0, 8.0)
 #: Two inputs that are much alike, so that their weights are correlated given data.

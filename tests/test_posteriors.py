@@ -12,13 +12,13 @@ from scipy import stats
 from torch import nn
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.energies import MLPEnergy, Network
+from ebm_vs_prob.energies.mlp import MLPEnergy, Network
+from ebm_vs_prob.energies.replicated import Replicated
 from ebm_vs_prob.metrics import Evaluation
-from ebm_vs_prob.prob.objectives import ReplicatedELBO
-from ebm_vs_prob.prob.posteriors.priors import PRIORS, weight_prior
+from ebm_vs_prob.prob.objectives.bounds import ReplicatedELBO
 from ebm_vs_prob.prob.posteriors.weight_guides import LatentSpace, NormalGuide
-from ebm_vs_prob.prob.posteriors.weights import WeightSpace
-from ebm_vs_prob.replicated import Replicated
+from ebm_vs_prob.prob.priors import PRIORS, weight_prior
+from ebm_vs_prob.prob.weights import WeightSpace
 from ebm_vs_prob.tasks.base import Task
 from ebm_vs_prob.testing.rules import integral
 

@@ -13,12 +13,13 @@ from torch import nn
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.ebm import regularisers
-from ebm_vs_prob.energies import MLPEnergy, Network, energy_and_gradient
-from ebm_vs_prob.prob.normalizers.importance import ImportanceSampling
+from ebm_vs_prob.energies.evaluation import energy_and_gradient
+from ebm_vs_prob.energies.mlp import MLPEnergy, Network
+from ebm_vs_prob.gibbs.normalizers.importance import ImportanceSampling
 from ebm_vs_prob.prob.posteriors.posterior import WeightModel
-from ebm_vs_prob.prob.posteriors.priors import PRIORS, weight_prior
 from ebm_vs_prob.prob.posteriors.weight_guides import LatentSpace, PointGuide
-from ebm_vs_prob.prob.posteriors.weights import WeightSpace
+from ebm_vs_prob.prob.priors import PRIORS, weight_prior
+from ebm_vs_prob.prob.weights import WeightSpace
 
 BOX, NUM_EXAMPLES, REPLICATES = (-3.0, 3.0), 40, 2
 TWINS = [name for name, prior in PRIORS.items() if prior.twin]

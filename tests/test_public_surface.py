@@ -53,8 +53,8 @@ def test_every_exported_name_exists():
     "code",
     [
         "import ebm_vs_prob",
-        "import ebm_vs_prob.cli",
-        "from ebm_vs_prob.cli import main; main(['--help']); main(['run', '--help'])",
+        "import ebm_vs_prob.cli.commands",
+        "from ebm_vs_prob.cli.commands import main; main(['--help']); main(['run', '--help'])",
         "import ebm_vs_prob.testing",
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ebm_vs_prob.study import load_study
-from ebm_vs_prob.study.verdicts import MIN_SEEDS
+from ebm_vs_prob.study.statistics import MIN_SEEDS
 
 REPORTS = Path(__file__).parents[1] / "reports"
 #: Studies that re-derive a published experiment, and the criteria that it decided.

@@ -9,8 +9,9 @@ from torch import nn
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.ebm import regularisers
-from ebm_vs_prob.energies import MLPEnergy, Network, energy_and_gradient
-from ebm_vs_prob.replicated import Replicated
+from ebm_vs_prob.energies.evaluation import energy_and_gradient
+from ebm_vs_prob.energies.mlp import MLPEnergy, Network
+from ebm_vs_prob.energies.replicated import Replicated
 
 METHOD = "denoising_score_matching"
 CIRCLE = evp.get_task("circle", thickness=0.1)

@@ -15,11 +15,11 @@ import pandas as pd
 import pytest
 from synthetic_results import row, study_arrays, study_results, table
 
-from ebm_vs_prob.registry import METHODS
+from ebm_vs_prob.core.registry import METHODS
 from ebm_vs_prob.report import bibtex, figures, page, pictures, rendering, sources, style, tables
 from ebm_vs_prob.report.inputs import Inputs, flatten
 from ebm_vs_prob.study.comparisons import Cell
-from ebm_vs_prob.study.schema import load_study
+from ebm_vs_prob.study.files import load_study
 from ebm_vs_prob.study.verdicts import Verdict, judge
 
 EVIL = '<script>alert("$x_1$ | 50% & \\textbf{}")</script>'

@@ -19,7 +19,7 @@ import pytest
 from study_files import write_study
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.registry import METHODS
+from ebm_vs_prob.core.registry import METHODS
 from ebm_vs_prob.study import Store, engines, plan_study, study_status
 from ebm_vs_prob.study.table import COLUMNS
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from torch import nn
 
+from ebm_vs_prob.core.spaces import Box
 from ebm_vs_prob.samplers import (
     HMC,
     KERNELS,
@@ -30,7 +31,6 @@ from ebm_vs_prob.samplers import (
 from ebm_vs_prob.samplers import base as kernel_base
 from ebm_vs_prob.samplers.hmc import leapfrog
 from ebm_vs_prob.samplers.ula import reflected
-from ebm_vs_prob.spaces import Box
 
 WIDE = (-5000.0, 5000.0)
 ADJUSTED = [pytest.param(MALA(), id="mala"), pytest.param(HMC(leapfrog_steps=3), id="hmc")]

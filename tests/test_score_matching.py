@@ -11,10 +11,11 @@ from gaussian import Quadratic, gaussian, mean_curvature
 from torch import nn
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.ebm import score_objectives as objectives
 from ebm_vs_prob.ebm.methods import denoising_score_matching, score_matching
-from ebm_vs_prob.energies import MLPEnergy, Network, energy_and_gradient
-from ebm_vs_prob.replicated import Replicated
+from ebm_vs_prob.ebm.objectives import score as objectives
+from ebm_vs_prob.energies.evaluation import energy_and_gradient
+from ebm_vs_prob.energies.mlp import MLPEnergy, Network
+from ebm_vs_prob.energies.replicated import Replicated
 
 METHODS = ("score_matching", "sliced_score_matching", "multiscale_denoising_score_matching")
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.prob.normalizers import ImportanceSampling
-from ebm_vs_prob.replicated import replicated
-from ebm_vs_prob.seeding import forked
+from ebm_vs_prob.core.seeding import forked
+from ebm_vs_prob.gibbs.normalizers import ImportanceSampling
+from ebm_vs_prob.models.building import replicated
 
 
 class Devices:

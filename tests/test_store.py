@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
-from ebm_vs_prob.errors import UnknownName
-from ebm_vs_prob.study import inference_data
+from ebm_vs_prob.comparison import containers as inference_data
+from ebm_vs_prob.core.errors import UnknownName
 from ebm_vs_prob.study.store import DamagedRecord, Store, write_atomically
 
 KEY = "ab" + "0" * 62

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.metrics.evaluation import Evaluation
 from ebm_vs_prob.metrics.likelihood import gibbs_gap
-from ebm_vs_prob.metrics.observed import Observed
+from ebm_vs_prob.metrics.observation import Observed
+from ebm_vs_prob.metrics.options import Evaluation
 from ebm_vs_prob.study import load_study
 
 STUDY = load_study("gustafsson_1d")

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from study_files import CRITERION, write_study
 
-from ebm_vs_prob.errors import UnknownName
+from ebm_vs_prob.core.errors import UnknownName
 from ebm_vs_prob.study import list_studies, load_study
 from ebm_vs_prob.study.keys import canonical, canonical_json, digest
 

@@ -10,7 +10,7 @@ import torch
 from sklearn.datasets import load_digits
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.errors import NoExactReference
+from ebm_vs_prob.core.errors import NoExactReference
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import torch
 from scipy import integrate, stats
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.errors import NoExactReference
+from ebm_vs_prob.core.errors import NoExactReference
 from ebm_vs_prob.tasks.gustafsson_1d import WEIGHTS
 from ebm_vs_prob.testing import check_task
 

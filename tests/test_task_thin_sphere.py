@@ -13,7 +13,7 @@ from scipy import integrate, stats
 from scipy.special import ive
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.errors import NoExactReference
+from ebm_vs_prob.core.errors import NoExactReference
 from ebm_vs_prob.tasks.bessel import log_scaled_bessel
 from ebm_vs_prob.tasks.spheres import RadialEnergy, log_area
 from ebm_vs_prob.testing import check_task

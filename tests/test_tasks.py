@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.errors import NoExactReference
+from ebm_vs_prob.core.errors import NoExactReference
 from ebm_vs_prob.tasks.base import Reference, refined
 
 TASKS = ["circle", "three_curves", "ellipse", "horn", "digits"]

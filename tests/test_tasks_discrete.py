@@ -11,8 +11,8 @@ import scipy.stats
 import torch
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.errors import NoExactReference
-from ebm_vs_prob.factor_graphs import FactorGraph
+from ebm_vs_prob.core.errors import NoExactReference
+from ebm_vs_prob.core.factor_graphs import FactorGraph
 from ebm_vs_prob.tasks.gaussian_classes import GaussianClasses, GaussianClassesReference
 from ebm_vs_prob.tasks.labelled_chain import INITIAL, MEANS, TRANSITION, LabelledChain, LabelledChainReference
 from ebm_vs_prob.testing import check_task

@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.prob.posteriors.thickness_priors import thickness_log_prior
+from ebm_vs_prob.prob.thickness_priors import thickness_log_prior
 
 BUDGET = evp.Budget(steps=300, batch_size=32, examples=20)
 NETWORK = evp.Network(hidden=(8,))

@@ -5,10 +5,11 @@ import torch
 from gaussian import Quadratic, gaussian, mean_curvature
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.ebm.score_objectives import denoising_score_matching_loss
-from ebm_vs_prob.method import Setting
-from ebm_vs_prob.options import OptionBatch
-from ebm_vs_prob.training import ReplicatedAdam, batches, learning_rate_schedule
+from ebm_vs_prob.core.options import OptionBatch
+from ebm_vs_prob.ebm.objectives.score import denoising_score_matching_loss
+from ebm_vs_prob.models.setting import Setting
+from ebm_vs_prob.training.batches import batches
+from ebm_vs_prob.training.optimizers import ReplicatedAdam, learning_rate_schedule
 
 TRAINED = ("denoising_score_matching", "hinge", "gibbs_maximum_likelihood", "mixture_density", "mean_squared_error")
 #: Curvature of the energy where a method's declared optimum is a sign only must still be clearly positive.
@@ -55,7 +56,7 @@ def test_one_nan_replicate_leaves_the_others_as_they_were(method, monkeypatch):
                 batch.y[1] = float("nan")
             yield batch
 
-    monkeypatch.setattr("ebm_vs_prob.training.batches", poisoned)
+    monkeypatch.setattr("ebm_vs_prob.training.loop.batches", poisoned)
     sick = evp.fit(method, task, seeds=[0, 1, 2], budget=budget)
     assert [status.ok for status in sick.status] == [True, False, True]
     assert sick.status[1].step == 7

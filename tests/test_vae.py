@@ -14,15 +14,15 @@ import torch
 from pyro.infer import Trace_ELBO
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.decoders import Decoder, LinearDecoder
-from ebm_vs_prob.errors import NormalizerWarning
+from ebm_vs_prob.core.errors import NormalizerWarning
+from ebm_vs_prob.energies.decoders import Decoder, LinearDecoder
 from ebm_vs_prob.prob.latents.autoencoder import BEYOND, COARSE, HEAVY, VariationalAutoencoderEnergy
 from ebm_vs_prob.prob.latents.guides import amortised_guide
 from ebm_vs_prob.prob.latents.marginal import importance_error, quadrature
 from ebm_vs_prob.prob.latents.noise import SuppliedNoise
-from ebm_vs_prob.prob.latents.tracing import RecordedLoss
-from ebm_vs_prob.prob.objectives import ReplicatedELBO, ReplicatedIWAE
-from ebm_vs_prob.training import Batch
+from ebm_vs_prob.prob.objectives.bounds import ReplicatedELBO, ReplicatedIWAE
+from ebm_vs_prob.prob.objectives.recorded import RecordedLoss
+from ebm_vs_prob.training.batches import Batch
 
 CIRCLE = evp.get_task("circle", thickness=0.1)
 SMALL = {"budget": evp.Budget(steps=60, batch_size=32, examples=200), "network": evp.Network(hidden=(8, 8))}
@@ -297,7 +297,7 @@ def test_a_recorded_loss_is_the_loss_with_its_gradient(guide):
 
 
 def _setting(**options):
-    from ebm_vs_prob.fitting import prepare
+    from ebm_vs_prob.training.fitting import prepare
 
     return prepare(
         evp.get_method("vae"),

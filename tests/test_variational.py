@@ -12,7 +12,9 @@ import torch
 from pyro.infer import TraceEnum_ELBO
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.errors import NormalizerWarning
+from ebm_vs_prob.core.errors import NormalizerWarning
+from ebm_vs_prob.core.seeding import torch_generator
+from ebm_vs_prob.gibbs.normalizers import Quadrature
 from ebm_vs_prob.prob.latents.guides import GUIDES, amortised_guide
 from ebm_vs_prob.prob.latents.laplace import LaplaceGuide
 from ebm_vs_prob.prob.latents.noise import ReplicateNoise
@@ -23,9 +25,7 @@ from ebm_vs_prob.prob.latents.variational import (
     over_particles,
     variational_free_energy,
 )
-from ebm_vs_prob.prob.normalizers import Quadrature
-from ebm_vs_prob.prob.objectives import ReplicatedELBO, ReplicatedIWAE, ReplicatedRenyi, no_guide, of_particles
-from ebm_vs_prob.seeding import torch_generator
+from ebm_vs_prob.prob.objectives.bounds import ReplicatedELBO, ReplicatedIWAE, ReplicatedRenyi, no_guide, of_particles
 
 BETA = torch.tensor([3.0, 40.0], dtype=torch.float64)
 NODES = torch.linspace(-3, 3, 37, dtype=torch.float64)[:, None]

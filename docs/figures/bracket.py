@@ -14,8 +14,6 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import torch
-
-import ebm_vs_prob as evp
 from ebm_vs_prob.prob.normalizers import (
     AnnealedImportanceSampling,
     Bracket,
@@ -23,6 +21,8 @@ from ebm_vs_prob.prob.normalizers import (
     Quadrature,
     bidirectional_monte_carlo,
 )
+
+import ebm_vs_prob as evp
 from ebm_vs_prob.tasks.spheres import RadialEnergy
 
 DIMS, THICKNESS, TEMPERATURES, CHAINS = (2, 8), (0.3, 0.1, 0.03, 0.01), (100, 300, 1000), 500

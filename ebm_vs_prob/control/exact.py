@@ -13,19 +13,20 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from ..budget import Cost
-from ..energies import box_dims
-from ..errors import NoExactReference, NotNormalised, invalid
-from ..factor_graphs import FactorGraph
-from ..graph_energies import GraphEnergy
-from ..graph_model import NormalisedGraphModel
-from ..method import Method, MethodOptions, Setting
-from ..model import Model, ReplicateStatus, Training
-from ..registry import METHODS
-from ..seeding import stream
-from ..spaces import Box, Discrete, Labels, Sequences
+from ..core.budget import Cost
+from ..core.errors import NoExactReference, NotNormalised, invalid
+from ..core.factor_graphs import FactorGraph
+from ..core.registry import METHODS
+from ..core.seeding import stream
+from ..core.spaces import Box, Discrete, Labels, Sequences
+from ..energies.graphs import GraphEnergy
+from ..models.graph_model import NormalisedGraphModel
+from ..models.model import Model
+from ..models.record import ReplicateStatus, Training
+from ..models.setting import Setting, box_dims
 from ..tasks.base import Task
 from ..tasks.discrete import DiscreteReference
+from ..training.method import Method, MethodOptions
 
 Potential = Literal["log_density", "density"]
 

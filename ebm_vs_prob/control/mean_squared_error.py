@@ -5,12 +5,17 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ..energies import ReplicatedMLP, box_dims, build_head, distinct
-from ..errors import NotNormalised
-from ..method import GaussianOptimum, Method, Setting
-from ..model import Model, Training
-from ..registry import METHODS
-from ..training import Batch, train
+from ..core.errors import NotNormalised
+from ..core.registry import METHODS
+from ..energies.evaluation import distinct
+from ..energies.mlp import ReplicatedMLP
+from ..models.building import build_head
+from ..models.model import Model
+from ..models.record import Training
+from ..models.setting import Setting, box_dims
+from ..training.batches import Batch
+from ..training.loop import train
+from ..training.method import GaussianOptimum, Method
 
 
 class RegressionEnergy(nn.Module):

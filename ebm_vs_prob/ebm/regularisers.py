@@ -15,15 +15,15 @@ from pydantic import Field
 from torch import nn
 from torch.nn.functional import normalize
 
-from ..energies import energy_and_gradient, weight_names
-from ..errors import invalid
-from ..method import EnergyOptions
-from ..options import PER_REPLICATE
-from ..seeding import torch_generator
-from ..training import Batch, Loss, Noise
+from ..core.errors import invalid
+from ..core.options import PER_REPLICATE
+from ..core.seeding import torch_generator
+from ..energies.evaluation import energy_and_gradient, weight_names
+from ..training.batches import Batch, Loss, Noise
+from ..training.method import EnergyOptions
 
 if TYPE_CHECKING:
-    from ..model import Model
+    from ..models.model import Model
 
 #: Power iterations before the first step; each step then adds one to what the last one left.
 FIRST_ITERATIONS = 30

@@ -2,6 +2,6 @@
 
 from .catalogue import METRICS, Metric, describe
 from .evaluate import evaluate
-from .evaluation import Evaluation
+from .options import Evaluation
 
 __all__ = ["METRICS", "Evaluation", "Metric", "describe", "evaluate"]

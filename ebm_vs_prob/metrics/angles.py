@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..seeding import numpy_generator
-from .measured import Group, Measured, NotMeasured, named
-from .observed import Observed, as_numpy
+from ..core.errors import NotMeasured
+from ..core.seeding import numpy_generator
+from .measurement import Group, Measured, named
+from .observation import Observed, as_numpy
 
 #: Fewer samples than this within the tube say nothing of their angles.
 MIN_SAMPLES = 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ..errors import unknown
+from ..core.errors import unknown
 
 #: `exact`: the nearer to the value of the exact model, the better; `none`: a cost or a description.
 Better = Literal["lower", "higher", "exact", "none"]

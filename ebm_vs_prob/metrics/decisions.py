@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from .measured import Group, Measured, mean, named, share
-from .observed import Observed, as_numpy
+from .measurement import Group, Measured, mean, named, share
+from .observation import Observed, as_numpy
 
 if TYPE_CHECKING:
-    from ..spaces import Discrete
+    from ..core.spaces import Discrete
     from ..tasks.base import Reference
 
 #: Equal bins of confidence.

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from .measured import Group, Measured, named, quantile, scaled, share
-from .observed import Observed
+from .measurement import Group, Measured, named, quantile, scaled, share
+from .observation import Observed
 
 _QUANTILES = {"median": 0.5, "p95": 0.95}
 

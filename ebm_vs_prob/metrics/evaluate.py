@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import NoExactReference, NotNormalised, invalid
+from ..core.errors import NoExactReference, NotNormalised, invalid
 from .catalogue import describe
-from .evaluation import Evaluation
+from .options import Evaluation
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     import pandas as pd
 
-    from ..model import Model
-    from ..spaces import Space
+    from ..core.spaces import Space
+    from ..models.model import Model
     from ..tasks.base import Task
-    from .measured import Measured
-    from .observed import Observed
+    from .measurement import Measured
+    from .observation import Observed
 
 COLUMNS = ("replicate", "metric", "value", "error", "unit", "n")
 
@@ -50,7 +50,7 @@ def evaluate(
 
     tasks = checked_tasks(model, task)
     if observed is None:
-        from .observed import Observed
+        from .observation import Observed
 
         observed = Observed(model, tasks, evaluation or Evaluation())
     measured, notes = _measure(observed)
@@ -98,7 +98,8 @@ def checked_tasks(model: Model, task: Task | Sequence[Task]) -> tuple[Task, ...]
 def _measure(observed: Observed) -> tuple[dict[str, Measured], dict[str, str]]:
     import numpy as np
 
-    from .measured import Measured, NotMeasured
+    from ..core.errors import NotMeasured
+    from .measurement import Measured
 
     model, evaluation = observed.model, observed.evaluation
     nothing = np.full(model.num_replicates, np.nan)
@@ -119,7 +120,7 @@ def _measure(observed: Observed) -> tuple[dict[str, Measured], dict[str, str]]:
 
 def _homes(space: Space) -> tuple[ModuleType, ...]:
     """The modules whose metrics are of answers in that space."""
-    from ..spaces import Discrete
+    from ..core.spaces import Discrete
     from . import (
         angles,
         decisions,
@@ -130,10 +131,10 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
         likelihood,
         posteriors,
         sharpness,
-        spending,
         sublevel,
         traces,
     )
+    from . import cost as spending
 
     if isinstance(space, Discrete):
         return likelihood, decisions, spending

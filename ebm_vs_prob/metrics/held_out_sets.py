@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from .measured import Group, Measured, NotMeasured, exact, named
-from .observed import Observed
+from ..core.errors import NotMeasured
+from .measurement import Group, Measured, exact, named
+from .observation import Observed
 
 NAMES = ("energy_score", "precision", "recall", "singletons")
 

@@ -7,11 +7,11 @@ import itertools
 import numpy as np
 import torch
 
-from ..descent import descend
-from ..model import Answers
-from .evaluation import Evaluation
-from .measured import Group, Measured, clustered, named
-from .observed import Observed, as_numpy
+from ..descent.answers import Answers
+from ..descent.search import descend
+from .measurement import Group, Measured, clustered, named
+from .observation import Observed, as_numpy
+from .options import Evaluation
 
 NO_SCALE = "thickness = 0 scales every step to nothing"
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..energies import energy_in_blocks
-from ..errors import NoExactReference, NotNormalised
-from ..spaces import Box
+from ..core.errors import NoExactReference, NotNormalised
+from ..core.spaces import Box
+from ..energies.evaluation import energy_in_blocks
 from .evaluate import checked_tasks
-from .evaluation import Evaluation
-from .observed import Observed
+from .observation import Observed
+from .options import Evaluation
 
 if TYPE_CHECKING:
-    from ..model import Model
+    from ..models.model import Model
     from ..tasks.base import Task
 
 #: Nodes along each axis of the energy's grid.

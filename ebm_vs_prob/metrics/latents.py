@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..decoders import LinearDecoder
-from .measured import Group, Measured, NotMeasured, clustered, exact, mean, named, noted
-from .observed import Observed, as_numpy
+from ..core.errors import NotMeasured
+from ..energies.decoders import LinearDecoder
+from .measurement import Group, Measured, clustered, exact, mean, named, noted
+from .observation import Observed, as_numpy
 
 #: Answers compared with decoded points at once.
 BLOCK = 64

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import NoExactReference
-from ..model import EnergyModel
-from .measured import Group, Measured, NotMeasured, mean, named, noted
-from .observed import Observed, as_numpy
+from ..core.errors import NoExactReference, NotMeasured
+from ..models.model import EnergyModel
+from .measurement import Group, Measured, mean, named, noted
+from .observation import Observed, as_numpy
 
 
 def log_score(observed: Observed) -> dict[str, Measured]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .measured import Group, Measured, NotMeasured, exact, named, noted
-from .observed import Observed, as_numpy
+from ..core.errors import NotMeasured
+from .measurement import Group, Measured, exact, named, noted
+from .observation import Observed, as_numpy
 
 
 def chains(observed: Observed) -> dict[str, Measured]:
@@ -17,7 +18,8 @@ def chains(observed: Observed) -> dict[str, Measured]:
     The notes say where R-hat exceeds 1.01, fewer than 400 draws are effective, transitions diverged, or the ln Z of
     training was off.
     """
-    from ..prob.posteriors.posterior_diagnostics import MAX_PARTITION_GAP, MAX_R_HAT, MIN_ESS
+    from ..gibbs.trust import MAX_PARTITION_GAP
+    from ..samplers.diagnostics import MAX_R_HAT, MIN_ESS
 
     model = observed.model
     find = getattr(model, "posterior_diagnostics", None)

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..energies import energy_and_gradient
-from .measured import Group, Measured, named, quantile, scaled
-from .observed import Observed, as_numpy
+from ..energies.evaluation import energy_and_gradient
+from .measurement import Group, Measured, named, quantile, scaled
+from .observation import Observed, as_numpy
 
 #: Beyond this many dimensions of y, Hessians are taken at no more than `FEW_POINTS` held-out answers.
 MANY_DIMS, FEW_POINTS = 8, 64

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..seeding import stream, torch_generator
-from .measured import Group, Measured, mean, named
-from .observed import Observed, as_numpy
+from ..core.seeding import stream, torch_generator
+from .measurement import Group, Measured, mean, named
+from .observation import Observed, as_numpy
 
 #: tau is this quantile of F over held-out answers.
 LEVEL = 0.95

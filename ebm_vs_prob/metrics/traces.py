@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .measured import Group, Measured, NotMeasured, exact, named
-from .observed import Observed, as_numpy
+from ..core.errors import NotMeasured
+from .measurement import Group, Measured, exact, named
+from .observation import Observed, as_numpy
 
 
 def _trace(observed: Observed, name: str) -> np.ndarray:

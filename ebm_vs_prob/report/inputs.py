@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..study.references import PRIMARY_BUDGET
+from ..study.consistency import PRIMARY_BUDGET
 from ..study.verdicts import Verdict, judge
 from .style import Look, looks
 
@@ -87,8 +87,8 @@ def gather(path_or_name: str | Path, scale: str, store: str | Path) -> Inputs:
     Raises:
         UnknownName: no such study or scale, or the store holds no run of it.
     """
+    from ..study.files import load_study
     from ..study.run import load_results
-    from ..study.schema import load_study
     from ..study.store import Store
 
     study = load_study(path_or_name)

@@ -4,7 +4,8 @@
 """
 
 from .base import Info, Kernel, MetropolisState, Potential, State, gibbs_potential
-from .chains import KERNELS, Samples, diagnostics, get_kernel, run, sample_chains, warm_up
+from .chains import KERNELS, Samples, get_kernel, run, sample_chains, warm_up
+from .diagnostics import diagnostics
 from .draws import Draws
 from .dual_averaging import DualAveraging
 from .from_descent import sample_from_descent

@@ -17,8 +17,8 @@ from typing import ClassVar, Generic, TypeVar
 import torch
 from torch import nn
 
-from ..energies import energy_and_gradient
-from ..errors import invalid
+from ..core.errors import invalid
+from ..energies.evaluation import energy_and_gradient
 
 #: y (R, *n, dy) -> U (R, *n) and dU/dy (R, *n, dy).
 Potential = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 import torch
 
-from ..errors import check_count, invalid, unknown
+from ..core.errors import check_count, invalid, unknown
 from .base import Info, Kernel, Potential, State, checked_bounds
+from .diagnostics import MIN_CHAINS, MIN_DRAWS, diagnostics
 from .dual_averaging import DualAveraging
 from .hmc import HMC
 from .mala import MALA
@@ -17,8 +18,6 @@ from .ula import ULA
 
 #: Noise is drawn for this many steps at once.
 NOISE_BLOCK = 16
-#: ArviZ splits each chain in two and ranks the draws, which takes this many.
-MIN_CHAINS, MIN_DRAWS = 2, 4
 
 KERNELS: dict[str, type[Kernel[Any]]] = {kernel.name: kernel for kernel in (ULA, MALA, HMC)}
 
@@ -200,25 +199,3 @@ def sample_chains(
         step_size=state.log_step.exp(),
         **diagnostics(y),
     )
-
-
-def diagnostics(y: torch.Tensor) -> dict[str, torch.Tensor]:
-    """`r_hat`, `ess` (bulk) and `ess_tail` of draws (R, *n, chains, draws, dy), each (R, *n, dy) float64, by ArviZ.
-
-    A replicate with draws that are not finite has NaN.
-    """
-    import warnings
-
-    import arviz
-
-    shape = (*y.shape[:-3], y.shape[-1])
-    quantities = y.detach().cpu().double().flatten(0, -4).movedim(0, 2).numpy()  # (chains, draws, R * n, dy)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "More chains", UserWarning)  # which is how many short chains look
-        data = arviz.convert_to_dataset({"y": quantities})
-    computed = {
-        "r_hat": arviz.rhat(data),
-        "ess": arviz.ess(data, method="bulk"),
-        "ess_tail": arviz.ess(data, method="tail"),
-    }
-    return {name: torch.as_tensor(value["y"].values).reshape(shape) for name, value in computed.items()}

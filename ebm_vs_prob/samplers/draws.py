@@ -7,7 +7,7 @@ from functools import cached_property
 
 import torch
 
-from .chains import diagnostics
+from .diagnostics import diagnostics
 
 
 @dataclass(frozen=True, eq=False)

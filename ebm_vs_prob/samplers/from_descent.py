@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from ..descent import descend
-from ..errors import invalid
-from ..spaces import Box
+from ..core.errors import invalid
+from ..core.spaces import Box
+from ..descent.search import descend
 from .base import gibbs_potential
 from .chains import run, warm_up
 from .draws import Draws

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from ..errors import check_count, invalid
+from ..core.errors import check_count, invalid
 from .base import Info, Kernel, MetropolisState, Potential, init_metropolis, metropolis_test
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import torch
 
-from ..errors import invalid
+from ..core.errors import invalid
 from .base import Info, Kernel, Potential, State, log_steps
 
 

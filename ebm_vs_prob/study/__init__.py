@@ -6,9 +6,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
-    "run": ("run_study", "load_results", "study_status"),
-    "plan": ("Plan", "plan_study"),
-    "schema": ("Study", "list_studies", "load_study"),
+    "run": (
+        "run_study",
+        "load_results",
+        "study_status",
+    ),
+    "plan": (
+        "Plan",
+        "plan_study",
+    ),
+    "schema": ("Study",),
+    "files": (
+        "list_studies",
+        "load_study",
+    ),
     "store": ("Store",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -26,9 +37,10 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from .files import list_studies, load_study
     from .plan import Plan, plan_study
     from .run import load_results, run_study, study_status
-    from .schema import Study, list_studies, load_study
+    from .schema import Study
     from .store import Store
 
 

@@ -8,17 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import invalid, unknown
-from .statistics import (
-    Estimate,
-    Side,
-    log_slope,
-    mean_estimate,
-    mean_p_value,
-    median_estimate,
-    sign_p_value,
-    two_sided,
-)
+from ..core.errors import invalid, unknown
+from .statistics import Estimate, Side, log_slope, mean_estimate, mean_p_value, median_estimate, sign_p_value, two_sided
 
 if TYPE_CHECKING:
     import pandas as pd

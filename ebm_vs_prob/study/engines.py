@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from ..errors import invalid, unknown
+from ..core.errors import invalid, unknown
 from .plan import Batch
 from .worker import pack, run_batch
 
@@ -42,7 +42,7 @@ DASK_SETTINGS = {
 #: Imported once by the process from which local workers are forked.
 PRELOAD = [
     "ebm_vs_prob.study.worker",
-    "ebm_vs_prob.fitting",
+    "ebm_vs_prob.training.fitting",
     "ebm_vs_prob.metrics.landscapes",
     "distributed",
     "torch._dynamo",

@@ -12,19 +12,19 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from ..budget import Budget
-from ..errors import invalid, unknown
-from ..registry import METHODS, TASKS
-from ..spaces import Box
+from ..core.budget import Budget
+from ..core.errors import invalid, unknown
+from ..core.registry import METHODS, TASKS
+from ..core.spaces import Box
+from .consistency import PRIMARY_BUDGET
 from .keys import canonical, canonical_json, digest
-from .references import PRIMARY_BUDGET
 from .schema import Arm, Scale, Study, TaskGrid, from_table
 
 if TYPE_CHECKING:
-    from ..energies import Network
-    from ..method import Method
+    from ..energies.mlp import Network
     from ..metrics import Evaluation
     from ..tasks.base import Task
+    from ..training.method import Method
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def expand(study: Study, scale_name: str) -> tuple[list[Draft], list[dict[str, s
 
 
 def _shared(study: Study, name: str, scale: Scale) -> tuple[Network, Evaluation, dict[str, Budget]]:
-    from ..energies import Network
+    from ..energies.mlp import Network
     from ..metrics import Evaluation
 
     where = f"{study.where}: scales.{name}"

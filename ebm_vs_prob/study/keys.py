@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import invalid
+from ..core.errors import invalid
 
 #: Up to here every integer is a float and the reverse.
 EXACT_INTEGERS = 2.0**53

@@ -11,10 +11,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ..errors import invalid
+from ..core.errors import invalid
+from .files import import_plugins, load_study
 from .grid import Draft, Place, Trial, expand
 from .keys import canonical, digest
-from .schema import Study, import_plugins, load_study
+from .schema import Study
 
 DEVICES = ("auto", "cpu", "cuda")
 

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parent.parent
 DISTRIBUTIONS = ("ebm-vs-prob", "torch", "pyro-ppl", "numpy", "scipy", "pandas", "arviz", "dask", "scikit-learn")
 
 #: Code that plans, tabulates, judges and shows, and cannot change a trial's numbers.
-NOT_IN_DIGEST = ("report/", "studies/", "study/", "cli.py")
+NOT_IN_DIGEST = ("report/", "studies/", "study/", "cli/")
 IN_DIGEST = ("study/worker.py",)
 
 

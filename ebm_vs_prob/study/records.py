@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from ..registry import METHODS, TASKS
+from ..core.registry import METHODS, TASKS
 from .grid import Trial
 from .keys import canonical
 from .provenance import code_digest, provenance

@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ..seeding import random_module_restored
+from ..core.seeding import random_module_restored
 from .engines import Engine, Finished, Job, make_engine
+from .files import load_study
 from .keys import digest
 from .plan import Batch, plan_study
 from .records import Outcome, record
-from .schema import Study, load_study
+from .schema import Study
 from .store import DamagedRecord, Store
 from .table import results_table, write_parquet
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ..errors import invalid
+from ..core.errors import invalid
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UnknownName
+from ..core.errors import UnknownName
 from .keys import canonical_json, digest, file_digest
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from .comparisons import Cell, bounds_of, compare
-from .references import PRIMARY_BUDGET
+from .consistency import PRIMARY_BUDGET
 from .statistics import ALPHA, MIN_SEEDS, holm
 
 if TYPE_CHECKING:

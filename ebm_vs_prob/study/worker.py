@@ -10,20 +10,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..budget import Budget
-from ..registry import METHODS, TASKS
+from ..core.budget import Budget
+from ..core.registry import METHODS, TASKS
+from .files import import_plugins
 from .grid import Trial
 from .keys import canonical
 from .plan import Batch
 from .records import Outcome, record
-from .schema import from_table, import_plugins
+from .schema import from_table
 from .store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..metrics.observed import Observed
-    from ..model import Model
+    from ..metrics.observation import Observed
+    from ..models.model import Model
     from ..tasks.base import Task
 
 
@@ -94,10 +95,10 @@ def _outcomes(batch: Batch, tasks: Mapping[str, Task]) -> Iterator[Outcome]:
 def _measured(batch: Batch, tasks: list[Task]) -> list[Outcome]:
     import torch
 
-    from ..energies import Network
-    from ..fitting import fit
+    from ..energies.mlp import Network
     from ..metrics import Evaluation, evaluate
-    from ..metrics.observed import Observed
+    from ..metrics.observation import Observed
+    from ..training.fitting import fit
 
     trials = batch.trials
     first = trials[0].specification
@@ -168,9 +169,9 @@ def _files(observed: Observed, batch: Batch, notes: dict[str, str]) -> list[dict
     import numpy as np
     from safetensors.numpy import save
 
+    from ..comparison.containers import to_netcdf
     from ..metrics.landscapes import landscapes
     from ..prob.posteriors.posterior import PosteriorModel
-    from .inference_data import to_netcdf
 
     try:
         arrays = landscapes(model, list(tasks), observed.evaluation, observed)

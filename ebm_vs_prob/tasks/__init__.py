@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..registry import TASKS
+from ..core.registry import TASKS
 from .base import Reference, Task, TaskOptions
 
 __all__ = ["Reference", "Task", "TaskOptions", "get_task", "list_tasks", "register_task"]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ..errors import NoExactReference, invalid
-from ..options import PER_REPLICATE, Options, validated
-from ..seeding import numpy_generator
-from ..spaces import Box, Space
+from ..core.errors import NoExactReference, invalid
+from ..core.options import PER_REPLICATE, Options, validated
+from ..core.seeding import numpy_generator
+from ..core.spaces import Box, Space
 
 if TYPE_CHECKING:
     import numpy as np

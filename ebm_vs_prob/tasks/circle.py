@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from ..registry import TASKS
-from ..seeding import check_seed, numpy_generator
-from ..spaces import Box
+from ..core.registry import TASKS
+from ..core.seeding import check_seed, numpy_generator
+from ..core.spaces import Box
 from .base import Reference, Split, Task, TaskOptions, check_inputs, check_pairs, no_density, refined
 
 if TYPE_CHECKING:

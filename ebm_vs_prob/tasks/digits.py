@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import AfterValidator, Field
 
-from ..errors import NoExactReference, invalid
-from ..registry import TASKS
-from ..seeding import numpy_generator, random_module_restored
-from ..spaces import Box
+from ..core.errors import NoExactReference, invalid
+from ..core.registry import TASKS
+from ..core.seeding import numpy_generator, random_module_restored
+from ..core.spaces import Box
 from .base import Reference, Split, Task, TaskOptions, check_inputs, check_pairs
 
 if TYPE_CHECKING:

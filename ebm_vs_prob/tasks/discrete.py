@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from ..errors import invalid
-from ..options import PER_REPLICATE
-from ..seeding import numpy_generator
-from ..spaces import Discrete
+from ..core.errors import invalid
+from ..core.options import PER_REPLICATE
+from ..core.seeding import numpy_generator
+from ..core.spaces import Discrete
 from .base import Reference, Task, TaskOptions, check_inputs
 
 if TYPE_CHECKING:
     import torch
 
-    from ..factor_graphs import FactorGraph
+    from ..core.factor_graphs import FactorGraph
 
 
 class DiscreteOptions(TaskOptions):

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from ..options import PER_REPLICATE
-from ..registry import TASKS
-from ..seeding import numpy_generator
-from ..spaces import Box
+from ..core.options import PER_REPLICATE
+from ..core.registry import TASKS
+from ..core.seeding import numpy_generator
+from ..core.spaces import Box
 from .base import Reference, Split, Task, TaskOptions, check_inputs, check_pairs, no_density
 
 if TYPE_CHECKING:

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from ..registry import TASKS
-from ..spaces import Box, Labels
+from ..core.registry import TASKS
+from ..core.spaces import Box, Labels
 from .base import Split, Task, refined
 from .discrete import DiscreteOptions, DiscreteReference
 
 if TYPE_CHECKING:
     import torch
 
-    from ..factor_graphs import FactorGraph
+    from ..core.factor_graphs import FactorGraph
 
 #: Standard deviations of noise within which quadratures look; what lies beyond weighs less than 1e-22.
 REACH = 10.0
@@ -40,7 +40,7 @@ class GaussianClassesReference(DiscreteReference):
         """-ln w_k + |x - m_k|² / (2 ε²) of each class k, for x (..., 2): a graph of one variable."""
         import torch
 
-        from ..factor_graphs import FactorGraph
+        from ..core.factor_graphs import FactorGraph
 
         means, weights = (torch.from_numpy(part).to(x) for part in (self._means, self._weights))
         squared = (x.unsqueeze(-2) - means).square().sum(-1)

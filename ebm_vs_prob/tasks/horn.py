@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..registry import TASKS
-from ..spaces import Box
+from ..core.registry import TASKS
+from ..core.spaces import Box
 from .base import Split, Task, refined
 from .ellipse import AXES, EllipseOptions, EllipsesReference, blurred
 

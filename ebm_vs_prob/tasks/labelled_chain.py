@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from ..errors import NoExactReference
-from ..registry import TASKS
-from ..spaces import Box, Sequences
+from ..core.errors import NoExactReference
+from ..core.registry import TASKS
+from ..core.spaces import Box, Sequences
 from .base import Split, Task
 from .discrete import DiscreteOptions, DiscreteReference
 
 if TYPE_CHECKING:
     import torch
 
-    from ..factor_graphs import FactorGraph
+    from ..core.factor_graphs import FactorGraph
 
 #: What an entry of x is without noise, by its label.
 MEANS = (-1.5, 0.0, 1.5)
@@ -41,7 +41,7 @@ class LabelledChainReference(DiscreteReference):
         """-ln p(y) + Σ_t (x_t - m(y_t))² / (2 ε²) for x (..., T): a chain of T variables."""
         import torch
 
-        from ..factor_graphs import FactorGraph
+        from ..core.factor_graphs import FactorGraph
 
         means, initial, transition = (
             torch.tensor(part, dtype=x.dtype, device=x.device) for part in (MEANS, INITIAL, TRANSITION)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from ..errors import invalid
-from ..registry import TASKS
-from ..seeding import numpy_generator
-from ..spaces import Box
+from ..core.errors import invalid
+from ..core.registry import TASKS
+from ..core.seeding import numpy_generator
+from ..core.spaces import Box
 from .base import Reference, Split, Task, TaskOptions, check_inputs, check_pairs, no_density
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import check_count, invalid
-from ..seeding import numpy_generator
+from ..core.errors import check_count, invalid
+from ..core.seeding import numpy_generator
 from .base import refined
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..registry import TASKS
-from ..seeding import numpy_generator
-from ..spaces import Box, Labels
+from ..core.registry import TASKS
+from ..core.seeding import numpy_generator
+from ..core.spaces import Box, Labels
 from .base import Reference, Split, Task, check_inputs, check_pairs, no_density, refined
 
 if TYPE_CHECKING:

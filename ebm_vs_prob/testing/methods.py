@@ -7,16 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from ..errors import NotNormalised
-from ..spaces import Discrete
+from ..core.errors import NotNormalised
+from ..core.spaces import Discrete
 from .rules import check_declaration, every_answer, expect, global_generators_left_alone, integral, rule
 
 if TYPE_CHECKING:
     import torch
 
-    from ..method import Method
-    from ..model import Model
+    from ..models.model import Model
     from ..tasks.base import Task
+    from ..training.method import Method
 
 
 def check_method(method: type[Method] | str, task: Task | None = None) -> None:
@@ -41,7 +41,7 @@ def check_method(method: type[Method] | str, task: Task | None = None) -> None:
     Raises:
         AssertionError: a rule is broken.
     """
-    from ..fitting import get_method
+    from ..training.fitting import get_method
 
     chosen = get_method(method) if isinstance(method, str) else method
     who = f"method {getattr(chosen, 'name', chosen.__qualname__)!r}"
@@ -64,7 +64,7 @@ def check_method(method: type[Method] | str, task: Task | None = None) -> None:
 
 
 def _check_method_declaration(method: type[Method], who: str) -> None:
-    from ..method import Family, Principle
+    from ..training.method import Family, Principle
 
     for field, choices in (("family", get_args(Family)), ("principle", get_args(Principle))):
         value = getattr(method, field, None)
@@ -95,9 +95,9 @@ def _applicable(method: type[Method], who: str) -> Task:
 
 
 def _short_fit(method: type[Method], task: Task, seeds: list[int], **options: Any) -> Model:
-    from ..budget import Budget
-    from ..energies import Network
-    from ..fitting import fit
+    from ..core.budget import Budget
+    from ..energies.mlp import Network
+    from ..training.fitting import fit
 
     budget = Budget(steps=25, batch_size=16, examples=64)
     return fit(method, task, seeds=seeds, budget=budget, network=Network(hidden=(8, 8)), **options)
@@ -208,8 +208,8 @@ def _check_probability(model: Model, x: torch.Tensor, y: torch.Tensor, who: str)
 def _check_round_trip(model: Model, x: torch.Tensor, y: torch.Tensor, who: str) -> None:
     import torch
 
-    from ..persistence import load_model
-    from ..registry import METHODS
+    from ..core.registry import METHODS
+    from ..training.loading import load_model
 
     if model.method not in METHODS.entries():
         return  # a file names its method, so only a registered one can be read back

@@ -12,7 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-    from ..spaces import Box, Discrete
+    from ..core.spaces import Box, Discrete
 
 #: Discrete answers that are all asked for, at most.
 MOST_ANSWERS = 20_000
@@ -58,7 +58,7 @@ def expect(kind: type[Exception], who: str, what: str, call: Callable[[], object
 
 def check_declaration(entry: Any, who: str) -> None:
     """What every registered class declares: name, summary, version and a schema of options."""
-    from ..options import Options
+    from ..core.options import Options
 
     name, summary, version = (getattr(entry, field, None) for field in ("name", "summary", "version"))
     rule(isinstance(name, str) and name.isidentifier(), who, f"name must be an identifier, not {name!r}")

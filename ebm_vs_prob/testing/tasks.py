@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..errors import NoExactReference
-from ..spaces import Box, Discrete
+from ..core.errors import NoExactReference
+from ..core.spaces import Box, Discrete
 from .rules import check_declaration, every_answer, expect, global_generators_left_alone, integral, rule
 
 if TYPE_CHECKING:

@@ -8,16 +8,20 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import torch
 from pydantic import Field, model_validator
 
-from ...energies import build_energy
-from ...errors import invalid
-from ...method import GaussianOptimum, Method, MethodOptions, Setting
-from ...model import EnergyModel, Model, Training
-from ...options import PER_REPLICATE
-from ...registry import METHODS
+from ...core.errors import invalid
+from ...core.options import PER_REPLICATE
+from ...core.registry import METHODS
+from ...core.seeding import torch_generator
+from ...models.building import build_energy
+from ...models.model import EnergyModel, Model
+from ...models.record import Training
+from ...models.setting import Setting
 from ...samplers import Kernel, get_kernel
-from ...seeding import torch_generator
-from ...training import Batch, Noise, train
-from ..chain_negatives import ReplayBuffer, chain_ends, contrastive_divergence_loss, random_slots
+from ...training.batches import Batch, Noise
+from ...training.loop import train
+from ...training.method import GaussianOptimum, Method, MethodOptions
+from ..negatives.chains import ReplayBuffer, chain_ends, random_slots
+from ..objectives.contrastive import contrastive_divergence_loss
 from ..regularisers import RegularisedOptions, energy_magnitude
 
 

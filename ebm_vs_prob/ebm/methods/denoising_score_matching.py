@@ -7,15 +7,19 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import Field
 
-from ...energies import build_energy, energy_and_gradient
-from ...method import MethodOptions, Setting
-from ...model import EnergyModel, Model, Training
-from ...options import PER_REPLICATE
-from ...registry import METHODS
-from ...smoothing import Blur, SmoothingMethod, SmoothingOptions
-from ...training import Batch, train
+from ...core.options import PER_REPLICATE
+from ...core.registry import METHODS
+from ...energies.evaluation import energy_and_gradient
+from ...models.building import build_energy
+from ...models.model import EnergyModel, Model
+from ...models.record import Training
+from ...models.setting import Setting
+from ...training.batches import Batch
+from ...training.loop import train
+from ...training.method import MethodOptions
+from ...training.smoothing import Blur, SmoothingMethod, SmoothingOptions
+from ..objectives.score import denoising_score_matching_loss
 from ..regularisers import RegularisedOptions
-from ..score_objectives import denoising_score_matching_loss
 
 
 class DenoisingScoreMatchingOptions(RegularisedOptions, SmoothingOptions):

@@ -8,19 +8,19 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import Field
 
-from ...data_kernel import squared_distances
-from ...method import MethodOptions
-from ...model import Model
-from ...options import PER_REPLICATE
-from ...proposals import KernelProposal
-from ...registry import METHODS
-from ...training import Batch
-from ..contrastive_objectives import (
+from ...core.options import PER_REPLICATE
+from ...core.registry import METHODS
+from ...models.data_kernel import squared_distances
+from ...models.model import Model
+from ...training.batches import Batch
+from ...training.method import MethodOptions
+from ...training.proposals import KernelProposal
+from ..objectives.contrastive import (
     importance_sampled_loss,
     kl_divergence_importance_sampling_loss,
     self_normalised_loss,
 )
-from ..proposing import Drawn, LevelledMethod, ProposalMethod, ProposalOptions
+from ..proposal_method import Drawn, LevelledMethod, ProposalMethod, ProposalOptions
 
 
 @METHODS.register

@@ -8,16 +8,21 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from ...energies import ReplicatedMLP, build_head, distinct
-from ...errors import invalid
-from ...free_energies import free_energy
-from ...latent_inference import LatentAnswers
-from ...method import Method, MethodOptions, Setting
-from ...model import Model, Training
-from ...options import PER_REPLICATE, ExtendedFloat
-from ...registry import METHODS
-from ...training import Batch, train, training_data
-from ..latent_model import JointSearch, LatentVariableModel
+from ...core.errors import invalid
+from ...core.free_energies import free_energy
+from ...core.options import PER_REPLICATE, ExtendedFloat
+from ...core.registry import METHODS
+from ...descent.answers import LatentAnswers
+from ...energies.evaluation import distinct
+from ...energies.mlp import ReplicatedMLP
+from ...models.building import build_head
+from ...models.model import Model
+from ...models.record import Training
+from ...models.setting import Setting, training_data
+from ...training.batches import Batch
+from ...training.loop import train
+from ...training.method import Method, MethodOptions
+from ..latents.joint_search import JointSearch, LatentVariableModel
 from ..regularisers import RegularisedOptions
 
 

@@ -9,18 +9,21 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
-from ...decoders import FULL_TURN, Decoder, DecoderName, build_decoder
-from ...energies import Network, box_dims
-from ...errors import invalid
-from ...latent_energies import FreeEnergy, JoinedEnergy
-from ...latent_inference import latent_nodes
-from ...method import Method, MethodOptions, Setting
-from ...model import Model, Training
-from ...options import PER_REPLICATE, ExtendedFloat
-from ...registry import METHODS
-from ...replicated import replicated
-from ...training import Batch, Noise, Traces, train
-from ..latent_model import JointSearch, LatentVariableModel
+from ...core.errors import invalid
+from ...core.options import PER_REPLICATE, ExtendedFloat
+from ...core.registry import METHODS
+from ...descent.latent import latent_nodes
+from ...energies.decoders import FULL_TURN, Decoder, DecoderName
+from ...energies.mlp import Network
+from ...models.building import build_decoder, replicated
+from ...models.model import Model
+from ...models.record import Training
+from ...models.setting import Setting, box_dims
+from ...training.batches import Batch, Noise
+from ...training.loop import Traces, train
+from ...training.method import Method, MethodOptions
+from ..latents.free_energy import FreeEnergy, JoinedEnergy
+from ..latents.joint_search import JointSearch, LatentVariableModel
 from ..regularisers import RegularisedOptions
 
 #: Values of a continuous z that are decoded to show where it leads.

@@ -16,21 +16,15 @@ from typing import Annotated, ClassVar
 import torch
 from pydantic import Field
 
-from ...method import MethodOptions
-from ...model import Model, Training
-from ...options import PER_REPLICATE
-from ...registry import METHODS
-from ...training import train
-from .. import losses
-from ..searching import (
-    DistanceOptions,
-    DistanceScaledMethod,
-    Found,
-    Objective,
-    OptionColumn,
-    SearchingMethod,
-)
-from ..tutorial import TutorialMethod
+from ...core.options import PER_REPLICATE
+from ...core.registry import METHODS
+from ...models.model import Model
+from ...models.record import Training
+from ...training.loop import train
+from ...training.method import MethodOptions
+from ..margin_method import TutorialMethod
+from ..objectives import margin as losses
+from ..search_method import DistanceOptions, DistanceScaledMethod, Found, Objective, OptionColumn, SearchingMethod
 
 
 class MarginOptions(DistanceOptions):

@@ -8,15 +8,17 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import Field
 
-from ...energies import distinct
-from ...method import GaussianOptimum, MethodOptions
-from ...model import Model, Training
-from ...options import PER_REPLICATE
-from ...registry import METHODS
-from ...training import Batch, Noise, train
-from .. import losses
+from ...core.options import PER_REPLICATE
+from ...core.registry import METHODS
+from ...energies.evaluation import distinct
+from ...models.model import Model
+from ...models.record import Training
+from ...training.batches import Batch, Noise
+from ...training.loop import train
+from ...training.method import GaussianOptimum, MethodOptions
+from ..margin_method import TutorialMethod
+from ..objectives import margin as losses
 from ..regularisers import RegularisedOptions
-from ..tutorial import TutorialMethod
 
 
 class NegativeLogLikelihoodOptions(RegularisedOptions):

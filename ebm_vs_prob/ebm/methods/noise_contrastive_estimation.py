@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from ...model import Model
-from ...proposals import KernelProposal
-from ...registry import METHODS
-from ..contrastive_objectives import binary_noise_contrastive_loss, ranking_noise_contrastive_loss
-from ..proposing import Drawn, LevelledMethod, ProposalMethod
+from ...core.registry import METHODS
+from ...models.model import Model
+from ...training.proposals import KernelProposal
+from ..objectives.contrastive import binary_noise_contrastive_loss, ranking_noise_contrastive_loss
+from ..proposal_method import Drawn, LevelledMethod, ProposalMethod
 
 
 class _NoiseContrast(ProposalMethod):

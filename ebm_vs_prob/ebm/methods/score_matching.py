@@ -8,22 +8,25 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import torch
 from pydantic import Field, model_validator
 
-from ...energies import build_energy, energy_and_gradient
-from ...method import GaussianOptimum, Method, MethodOptions, Setting
-from ...model import EnergyModel, Model, Training
-from ...options import PER_REPLICATE
-from ...registry import METHODS
-from ...smoothing import Blur, SmoothingMethod, SmoothingOptions
-from ...training import Batch, Noise, train
-from ..regularisers import RegularisedOptions
-from ..score_objectives import (
+from ...core.options import PER_REPLICATE
+from ...core.registry import METHODS
+from ...energies.derivatives import gradient_and_products, gradient_and_trace
+from ...energies.evaluation import energy_and_gradient
+from ...models.building import build_energy
+from ...models.model import EnergyModel, Model
+from ...models.record import Training
+from ...models.setting import Setting
+from ...training.batches import Batch, Noise
+from ...training.loop import train
+from ...training.method import GaussianOptimum, Method, MethodOptions
+from ...training.smoothing import Blur, SmoothingMethod, SmoothingOptions
+from ..objectives.score import (
     denoising_score_matching_loss,
-    gradient_and_products,
-    gradient_and_trace,
     score_matching_loss,
     sliced_score_matching_loss,
     stratified_levels,
 )
+from ..regularisers import RegularisedOptions
 
 
 class ScoreMatchingOptions(RegularisedOptions, SmoothingOptions):

@@ -9,15 +9,20 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from ...energies import ReplicatedMLP, build_head, distinct
-from ...latent_inference import LatentAnswers
-from ...method import Method, MethodOptions, Setting
-from ...model import Model, Training
-from ...options import PER_REPLICATE
-from ...registry import METHODS
-from ...seeding import torch_generator
-from ...training import Batch, train
-from ..latent_model import JointSearch, LatentVariableModel
+from ...core.options import PER_REPLICATE
+from ...core.registry import METHODS
+from ...core.seeding import torch_generator
+from ...descent.answers import LatentAnswers
+from ...energies.evaluation import distinct
+from ...energies.mlp import ReplicatedMLP
+from ...models.building import build_head
+from ...models.model import Model
+from ...models.record import Training
+from ...models.setting import Setting
+from ...training.batches import Batch
+from ...training.loop import train
+from ...training.method import Method, MethodOptions
+from ..latents.joint_search import JointSearch, LatentVariableModel
 from ..regularisers import RegularisedOptions
 
 

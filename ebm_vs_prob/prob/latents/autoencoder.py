@@ -10,11 +10,11 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
-from ...decoders import Decoder
-from ...seeding import torch_generator
-from ..trust import MAX_PARETO_K
+from ...core.seeding import torch_generator
+from ...energies.decoders import Decoder
+from ...gibbs.trust import MAX_PARETO_K
+from .grid import Found, in_blocks
 from .guides import AmortisedGuide
-from .latent import Found, in_blocks
 from .marginal import PASSES, REACH, importance_error, importance_weights, quadrature, quadrature_and_beyond
 from .variational import over_particles
 

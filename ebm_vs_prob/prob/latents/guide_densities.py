@@ -10,7 +10,7 @@ from pyro.distributions import TorchDistribution
 from torch.distributions import constraints
 from torch.nn.functional import log_softmax
 
-from ...errors import invalid
+from ...core.errors import invalid
 
 #: Scale, in radians, at which the density of a wrapped normal goes over from its images to its Fourier series.
 WIDE = 2.0

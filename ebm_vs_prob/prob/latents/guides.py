@@ -20,9 +20,9 @@ from pyro.distributions.transforms.householder import ConditionedHouseholder
 from pyro.distributions.transforms.spline import ConditionedSpline
 from torch import nn
 
-from ...energies import ReplicatedMLP
-from ...errors import check_count, invalid, unknown
-from ..objectives import LOG_SHARES
+from ...core.errors import check_count, invalid, unknown
+from ...energies.mlp import ReplicatedMLP
+from ..objectives.bounds import LOG_SHARES
 from .guide_densities import StratifiedMixture, WrappedNormal
 
 GuideName = Literal["mean_field", "full_rank", "flow", "mixture"]
@@ -146,7 +146,7 @@ class FullRankGuide(AmortisedGuide):
 
 class _Spline(ConditionedSpline):
     """Pyro's spline without its indexing by where draws lie outside: the same operations whatever the draws, so that a
-    step can be recorded once (`tracing`)."""
+    step can be recorded once (`objectives.recorded`)."""
 
     def spline_op(self, x: torch.Tensor, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
         inside = x.abs() <= self.bound

@@ -10,9 +10,9 @@ from typing import Any
 import pyro.distributions as dist
 import torch
 
-from ...errors import NormalizerWarning, invalid
-from ...latent_inference import JointEnergy, search_latent
-from ..trust import warns
+from ...core.errors import NormalizerWarning, invalid
+from ...descent.latent import JointEnergy, search_latent
+from ...gibbs.trust import warns
 from .guide_densities import WrappedNormal, wrapped
 from .guides import Guide
 

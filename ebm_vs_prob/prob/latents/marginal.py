@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 
-from ...decoders import Decoder
-from ...energies import distinct
-from ..normalizers.pareto import pareto_k
-from ..objectives import of_particles
+from ...energies.decoders import Decoder
+from ...energies.evaluation import distinct
+from ...gibbs.normalizers.pareto import pareto_k
+from ..objectives.bounds import of_particles
+from .grid import Found, in_blocks
 from .guides import Guide
-from .latent import Found, in_blocks
 from .noise import drawn
 
 #: The quadrature covers this many standard deviations of each entry of z to either side.

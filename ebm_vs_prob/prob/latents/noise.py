@@ -18,9 +18,9 @@ from pyro.poutine.subsample_messenger import _Subsample
 from torch.distributions import Distribution, TransformedDistribution
 from torch.distributions.multivariate_normal import _batch_mv
 
-from ...errors import invalid
-from ...seeding import forked
-from ..normalizers.proposals import element
+from ...core.errors import invalid
+from ...core.seeding import forked
+from ...gibbs.normalizers.proposal_draws import element
 
 #: What changes shapes or densities of a distribution and not how it is drawn.
 _WRAPPERS = (Independent, ExpandedDistribution, MaskedDistribution)

@@ -19,10 +19,10 @@ import torch
 from pyro.infer import TraceEnum_ELBO
 from pyro.ops.indexing import Vindex
 
-from ...errors import check_count, invalid
-from ...latent_inference import JointEnergy
-from ...seeding import torch_generator
-from ..objectives import ReplicatedELBO, no_guide
+from ...core.errors import check_count, invalid
+from ...core.seeding import torch_generator
+from ...descent.latent import JointEnergy
+from ..objectives.bounds import ReplicatedELBO, no_guide
 from .laplace import LaplaceGuide
 from .noise import ReplicateNoise
 

@@ -16,17 +16,18 @@ from pyro.nn import PyroParam
 from torch import nn
 from torch.distributions import constraints
 
-from ...budget import Cost
-from ...energies import Network, box_dims
-from ...errors import check_count, invalid
-from ...method import MethodOptions, Setting
-from ...model import DensityModel, Model, ReplicateStatus, Training
-from ...registry import METHODS
-from ...smoothing import SmoothingMethod, SmoothingOptions
-from ...spaces import Box
+from ...core.budget import Cost
+from ...core.errors import check_count, invalid
+from ...core.registry import METHODS
+from ...core.spaces import Box
+from ...energies.mlp import Network
+from ...models.model import DensityModel, Model
+from ...models.record import ReplicateStatus, Training
+from ...models.setting import Setting, box_dims, training_data
 from ...tasks.base import Task
-from ...training import training_data
-from ..baselines.conditioned import Remembered
+from ...training.method import MethodOptions
+from ...training.smoothing import SmoothingMethod, SmoothingOptions
+from ..densities.conditioned import Remembered
 
 #: Examples beyond which the cube of their number is more than a step may cost.
 MOST_EXAMPLES = 4000

@@ -6,12 +6,14 @@ from typing import Annotated, Any, ClassVar, cast
 
 from pydantic import Field
 
-from ...energies import build_energy
-from ...method import GaussianOptimum, MethodOptions, Setting
-from ...model import Model, Training
-from ...registry import METHODS
-from ...smoothing import SmoothingMethod
-from ...training import train
+from ...core.registry import METHODS
+from ...models.building import build_energy
+from ...models.model import Model
+from ...models.record import Training
+from ...models.setting import Setting
+from ...training.loop import train
+from ...training.method import GaussianOptimum, MethodOptions
+from ...training.smoothing import SmoothingMethod
 from ..posteriors.partition_gap import resampled_gap
 from ..posteriors.posterior import PosteriorModel
 from ..posteriors.weight_guides import PointGuide

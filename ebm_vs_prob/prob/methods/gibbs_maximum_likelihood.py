@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import pyro
 import torch
-from pydantic import Field
 
-from ...energies import build_energy, distinct
-from ...method import MethodOptions, Setting
-from ...model import DensityModel, Model, Training
-from ...proposals import KernelProposal
-from ...registry import METHODS
-from ...smoothing import Blur, SmoothingMethod, SmoothingOptions
-from ...training import Batch, train
-from ..gibbs import GibbsBoltzmann
-from ..normalizers import ImportanceSampling
-from ..objectives import ReplicatedELBO, no_guide
-
-
-class GibbsMaximumLikelihoodOptions(SmoothingOptions):
-    proposals: Annotated[int, Field(ge=2, description="importance samples of log Z an example")] = 8
-    neighbours: Annotated[int, Field(ge=1, description="training answers that centre the proposal's kernels")] = 16
-    widths: Annotated[
-        tuple[Annotated[float, Field(gt=0)], ...] | None,
-        Field(description="the proposal's kernel widths in units of `scale`; learned from the data where not given"),
-    ] = None
+from ...core.registry import METHODS
+from ...energies.evaluation import distinct
+from ...gibbs.density import GibbsBoltzmann
+from ...gibbs.normalizers import ImportanceSampling
+from ...models.building import build_energy
+from ...models.model import DensityModel, Model
+from ...models.record import Training
+from ...models.setting import Setting
+from ...training.batches import Batch
+from ...training.loop import train
+from ...training.method import MethodOptions
+from ...training.proposals import KernelProposal
+from ...training.smoothing import Blur, SmoothingMethod
+from ..objectives.bounds import ReplicatedELBO, no_guide
+from ..proposal_method import GibbsMaximumLikelihoodOptions
 
 
 @METHODS.register

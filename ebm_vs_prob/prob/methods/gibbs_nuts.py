@@ -10,15 +10,17 @@ from typing import Annotated, Any, ClassVar, cast
 import torch
 from pydantic import Field
 
-from ...budget import Cost
-from ...energies import build_energy
-from ...errors import invalid
-from ...method import GaussianOptimum, MethodOptions, Setting
-from ...model import Model, ReplicateStatus, Training
-from ...registry import METHODS
-from ...seeding import stream, torch_generator
-from ...smoothing import SmoothingMethod
-from ...training import Batch, training_data
+from ...core.budget import Cost
+from ...core.errors import invalid
+from ...core.registry import METHODS
+from ...core.seeding import stream, torch_generator
+from ...models.building import build_energy
+from ...models.model import Model
+from ...models.record import ReplicateStatus, Training
+from ...models.setting import Setting, training_data
+from ...training.batches import Batch
+from ...training.method import GaussianOptimum, MethodOptions
+from ...training.smoothing import SmoothingMethod
 from ..posteriors.nuts import Chain, nuts_chain
 from ..posteriors.partition_gap import fixed_gap
 from ..posteriors.posterior import PosteriorModel

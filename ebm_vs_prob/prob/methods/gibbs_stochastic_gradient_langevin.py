@@ -8,12 +8,14 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from ...energies import build_energy
-from ...method import GaussianOptimum, MethodOptions, Setting
-from ...model import Model, Training
-from ...registry import METHODS
-from ...smoothing import SmoothingMethod
-from ...training import train
+from ...core.registry import METHODS
+from ...models.building import build_energy
+from ...models.model import Model
+from ...models.record import Training
+from ...models.setting import Setting
+from ...training.loop import train
+from ...training.method import GaussianOptimum, MethodOptions
+from ...training.smoothing import SmoothingMethod
 from ..posteriors.langevin import StochasticGradientLangevin
 from ..posteriors.partition_gap import resampled_gap
 from ..posteriors.posterior import PosteriorModel

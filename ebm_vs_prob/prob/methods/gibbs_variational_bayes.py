@@ -7,13 +7,16 @@ from typing import Annotated, Any, ClassVar, cast
 import torch
 from pydantic import Field
 
-from ...energies import build_energy
-from ...method import GaussianOptimum, MethodOptions, Setting
-from ...model import Model, Training
-from ...registry import METHODS
-from ...seeding import torch_generator
-from ...smoothing import SmoothingMethod
-from ...training import Noise, train
+from ...core.registry import METHODS
+from ...core.seeding import torch_generator
+from ...models.building import build_energy
+from ...models.model import Model
+from ...models.record import Training
+from ...models.setting import Setting
+from ...training.batches import Noise
+from ...training.loop import train
+from ...training.method import GaussianOptimum, MethodOptions
+from ...training.smoothing import SmoothingMethod
 from ..posteriors.partition_gap import resampled_gap
 from ..posteriors.posterior import PosteriorModel
 from ..posteriors.weight_guides import NormalGuide

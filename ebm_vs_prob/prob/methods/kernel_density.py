@@ -8,17 +8,18 @@ from typing import Annotated, Any, ClassVar, cast
 import torch
 from pydantic import Field
 
-from ...budget import Cost
-from ...energies import Network, box_dims
-from ...errors import check_count, invalid
-from ...method import GaussianOptimum, MethodOptions, Setting
-from ...model import DensityModel, Model, ReplicateStatus, Training
-from ...registry import METHODS
-from ...seeding import torch_generator
-from ...smoothing import SmoothingMethod, SmoothingOptions
-from ...spaces import Box
-from ...training import training_data
-from ..baselines.kernel_density import KernelDensityEnergy, leave_one_out_bandwidths
+from ...core.budget import Cost
+from ...core.errors import check_count, invalid
+from ...core.registry import METHODS
+from ...core.seeding import torch_generator
+from ...core.spaces import Box
+from ...energies.mlp import Network
+from ...models.model import DensityModel, Model
+from ...models.record import ReplicateStatus, Training
+from ...models.setting import Setting, box_dims, training_data
+from ...training.method import GaussianOptimum, MethodOptions
+from ...training.smoothing import SmoothingMethod, SmoothingOptions
+from ..densities.kernel_density import KernelDensityEnergy, leave_one_out_bandwidths
 
 
 class KernelDensityOptions(SmoothingOptions):

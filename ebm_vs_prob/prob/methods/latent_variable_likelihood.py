@@ -7,17 +7,21 @@ from typing import Annotated, ClassVar, Self, cast
 import torch
 from pydantic import Field, model_validator
 
-from ...decoders import FULL_TURN, DecoderName, build_decoder
-from ...errors import check_count
-from ...latent_inference import latent_nodes
-from ...method import Method, MethodOptions, Setting
-from ...model import DensityModel, Model, Training
-from ...options import PER_REPLICATE
-from ...registry import METHODS
-from ...seeding import torch_generator
-from ...training import Batch, Traces, train
-from ..latents.latent import LatentVariableEnergy
-from ..posteriors.thickness_priors import ThicknessPriorOptions
+from ...core.errors import check_count
+from ...core.options import PER_REPLICATE
+from ...core.registry import METHODS
+from ...core.seeding import torch_generator
+from ...descent.latent import latent_nodes
+from ...energies.decoders import FULL_TURN, DecoderName
+from ...models.building import build_decoder
+from ...models.model import DensityModel, Model
+from ...models.record import Training
+from ...models.setting import Setting
+from ...training.batches import Batch
+from ...training.loop import Traces, train
+from ...training.method import Method, MethodOptions
+from ..latents.grid import LatentVariableEnergy
+from ..thickness_priors import ThicknessPriorOptions
 
 
 class LatentVariableLikelihoodOptions(ThicknessPriorOptions):

@@ -11,15 +11,20 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from ...energies import ReplicatedMLP, box_dims, build_head, distinct
-from ...errors import check_count
-from ...method import MethodOptions, Setting
-from ...model import DensityModel, Model, Training
-from ...registry import METHODS
-from ...seeding import torch_generator
-from ...smoothing import Blur, SmoothingMethod, SmoothingOptions
-from ...training import Batch, train
-from ..objectives import ReplicatedELBO, no_guide
+from ...core.errors import check_count
+from ...core.registry import METHODS
+from ...core.seeding import torch_generator
+from ...energies.evaluation import distinct
+from ...energies.mlp import ReplicatedMLP
+from ...models.building import build_head
+from ...models.model import DensityModel, Model
+from ...models.record import Training
+from ...models.setting import Setting, box_dims
+from ...training.batches import Batch
+from ...training.loop import train
+from ...training.method import MethodOptions
+from ...training.smoothing import Blur, SmoothingMethod, SmoothingOptions
+from ..objectives.bounds import ReplicatedELBO, no_guide
 
 
 class MixtureDensityOptions(SmoothingOptions):

@@ -9,17 +9,20 @@ import pyro
 import torch
 from pydantic import Field
 
-from ...energies import Network, box_dims
-from ...errors import invalid
-from ...method import MethodOptions, Setting
-from ...model import Model, Training
-from ...options import PER_REPLICATE
-from ...registry import METHODS
-from ...seeding import stream
-from ...smoothing import Blur, SmoothingMethod, SmoothingOptions
-from ...training import Batch, Traces, train
-from ..baselines.flows import AutoregressiveLayer, CouplingLayer, FlowEnergy, FlowLayer, FlowModel, Transform
-from ..objectives import ReplicatedELBO, no_guide
+from ...core.errors import invalid
+from ...core.options import PER_REPLICATE
+from ...core.registry import METHODS
+from ...core.seeding import stream
+from ...energies.mlp import Network
+from ...models.model import Model
+from ...models.record import Training
+from ...models.setting import Setting, box_dims
+from ...training.batches import Batch
+from ...training.loop import Traces, train
+from ...training.method import MethodOptions
+from ...training.smoothing import Blur, SmoothingMethod, SmoothingOptions
+from ..densities.flows import AutoregressiveLayer, CouplingLayer, FlowEnergy, FlowLayer, FlowModel, Transform
+from ..objectives.bounds import ReplicatedELBO, no_guide
 
 
 class FlowOptions(SmoothingOptions):

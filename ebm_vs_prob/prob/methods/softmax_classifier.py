@@ -8,14 +8,18 @@ import pyro
 import pyro.distributions as dist
 import torch
 
-from ...graph_energies import GraphEnergy, build_graph_energy
-from ...method import Method, Setting
-from ...model import Model, Training
-from ...registry import METHODS
-from ...spaces import Labels
-from ...training import Batch, train
-from ..baselines.discrete import DiscreteDensityModel
-from ..objectives import ReplicatedELBO, no_guide
+from ...core.registry import METHODS
+from ...core.spaces import Labels
+from ...energies.graphs import GraphEnergy
+from ...models.building import build_graph_energy
+from ...models.model import Model
+from ...models.record import Training
+from ...models.setting import Setting
+from ...training.batches import Batch
+from ...training.loop import train
+from ...training.method import Method
+from ..densities.discrete import DiscreteDensityModel
+from ..objectives.bounds import ReplicatedELBO, no_guide
 
 
 @METHODS.register

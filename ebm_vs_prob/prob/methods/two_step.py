@@ -10,19 +10,22 @@ from typing import Annotated, ClassVar, cast
 import torch
 from pydantic import Field
 
-from ...energies import Network, box_dims
-from ...errors import NormalizerWarning, check_count, invalid
-from ...method import GaussianOptimum, MethodOptions, Setting
-from ...model import DensityModel, Model, Training
-from ...registry import METHODS
-from ...seeding import torch_generator
-from ...smoothing import SmoothingMethod, SmoothingOptions
-from ...spaces import Box
+from ...core.errors import NormalizerWarning, check_count, invalid
+from ...core.registry import METHODS
+from ...core.seeding import torch_generator
+from ...core.spaces import Box
+from ...energies.mlp import Network
+from ...gibbs.trust import warns
+from ...models.model import DensityModel, Model
+from ...models.record import Training
+from ...models.setting import Setting, box_dims, training_data
 from ...tasks.base import Task
-from ...training import Batch, train, training_data
-from ..baselines.kernel_density import leave_one_out_bandwidths
-from ..baselines.two_step import TwoStepEnergy
-from ..trust import warns
+from ...training.batches import Batch
+from ...training.loop import train
+from ...training.method import GaussianOptimum, MethodOptions
+from ...training.smoothing import SmoothingMethod, SmoothingOptions
+from ..densities.kernel_density import leave_one_out_bandwidths
+from ..densities.two_step import TwoStepEnergy
 
 #: The grid of codes reaches so many bandwidths beyond the outermost one.
 MARGIN = 4.0

@@ -8,23 +8,26 @@ from typing import Annotated, Any, ClassVar, Literal, Self, cast
 import torch
 from pydantic import Field, model_validator
 
-from ...decoders import build_decoder
-from ...energies import Network, box_dims
-from ...errors import NormalizerWarning, check_count
-from ...method import MethodOptions, Setting
-from ...model import DensityModel, Model, Training
-from ...options import PER_REPLICATE
-from ...registry import METHODS
-from ...seeding import stream, torch_generator
-from ...smoothing import Blur, SmoothingMethod, SmoothingOptions
-from ...training import Batch, Noise, Traces, train
+from ...core.errors import NormalizerWarning, check_count
+from ...core.options import PER_REPLICATE
+from ...core.registry import METHODS
+from ...core.seeding import stream, torch_generator
+from ...energies.mlp import Network
+from ...gibbs.trust import warns
+from ...models.building import build_decoder
+from ...models.model import DensityModel, Model
+from ...models.record import Training
+from ...models.setting import Setting, box_dims
+from ...training.batches import Batch, Noise
+from ...training.loop import Traces, train
+from ...training.method import MethodOptions
+from ...training.smoothing import Blur, SmoothingMethod, SmoothingOptions
 from ..latents.autoencoder import LEAST_NODES, MAX_QUADRATURE_LATENT_DIM, VariationalAutoencoderEnergy
 from ..latents.guides import GuideName, amortised_guide
 from ..latents.noise import SuppliedNoise
-from ..latents.tracing import RecordedLoss
-from ..objectives import ReplicatedELBO, ReplicatedIWAE, ReplicatedRenyi
-from ..posteriors.thickness_priors import ThicknessPriorOptions
-from ..trust import warns
+from ..objectives.bounds import ReplicatedELBO, ReplicatedIWAE, ReplicatedRenyi
+from ..objectives.recorded import RecordedLoss
+from ..thickness_priors import ThicknessPriorOptions
 
 #: Values of z an axis that quadrature takes by default, by latent dimension.
 NODES = {1: 512, 2: 64}

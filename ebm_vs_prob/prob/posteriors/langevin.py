@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from ...seeding import torch_generator
+from ...core.seeding import torch_generator
 
 #: Share of the old in the running mean of squared gradients, and the floor of its root (Li et al. 2016, section 4).
 AVERAGING, FLOOR = 0.99, 1e-5

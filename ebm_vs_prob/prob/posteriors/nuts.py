@@ -10,8 +10,8 @@ import pyro
 import torch
 from pyro.infer import MCMC, NUTS
 
-from ...seeding import forked
-from ..trust import doubts_asked_for
+from ...core.seeding import forked
+from ...gibbs.trust import doubts_asked_for
 from .weight_guides import LatentSpace
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
-from ..gibbs import GibbsBoltzmann
-from ..normalizers.partition import Normalizer, Partition, Target, Uniforms
-from ..trust import MIN_EFFECTIVE_SAMPLES, doubts_asked_for
+from ...gibbs.density import GibbsBoltzmann
+from ...gibbs.normalizers.partition import Normalizer, Partition, Target, Uniforms
+from ...gibbs.trust import MIN_EFFECTIVE_SAMPLES, doubts_asked_for
 
 #: Nats of error beyond which a draw's ln Z is doubted: that of the fewest effective samples that are trusted.
 MAX_ERROR = 1 / math.sqrt(MIN_EFFECTIVE_SAMPLES)

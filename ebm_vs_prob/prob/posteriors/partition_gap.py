@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from ...energies import distinct
-from ...seeding import torch_generator
-from ...training import Batch, training_data
-from ..normalizers import ImportanceSampling
+from ...core.seeding import torch_generator
+from ...energies.evaluation import distinct
+from ...gibbs.normalizers import ImportanceSampling
+from ...models.setting import training_data
+from ...training.batches import Batch
 
 if TYPE_CHECKING:
     from .posterior import PosteriorEnergy, PosteriorModel

@@ -12,18 +12,19 @@ import torch
 from pyro import poutine
 from torch import nn
 
-from ...energies import distinct
-from ...errors import NormalizerWarning, invalid
-from ...model import DensityModel
-from ..gibbs import GibbsBoltzmann
-from ..trust import warns
+from ...core.errors import NormalizerWarning, invalid
+from ...energies.evaluation import distinct
+from ...gibbs.density import GibbsBoltzmann
+from ...gibbs.trust import warns
+from ...models.model import DensityModel
+from ..priors import WeightPrior
+from ..weights import WeightSpace
 from .partition_functions import MixtureNormalizer, PartitionFunctions
 from .posterior_diagnostics import Chains, FollowedFunctions, PosteriorDiagnostics
-from .priors import WeightPrior
-from .weights import WeightSpace
 
 if TYPE_CHECKING:
-    from ...method import Method, Setting
+    from ...models.setting import Setting
+    from ...training.method import Method
 
 #: Partition functions found in one call, and sets of x whose partition functions are kept.
 _PARTITIONS, _KEPT = 1 << 11, 4

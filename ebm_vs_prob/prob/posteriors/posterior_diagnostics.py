@@ -9,20 +9,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from ...energies import distinct
-from ...samplers.chains import diagnostics
-from .weights import WeightSpace
+from ...energies.evaluation import distinct
+from ...samplers.diagnostics import diagnostics
+from ..weights import WeightSpace
 
 if TYPE_CHECKING:
-    from ...method import Setting
-    from ...model import Model
+    from ...models.model import Model
+    from ...models.setting import Setting
 
 #: Training pairs whose log-densities are followed along the chains.
 PROBES = 16
-#: Above this chains do not agree; below this many effective draws R-hat itself says little (Vehtari et al. 2021).
-MAX_R_HAT, MIN_ESS = 1.01, 400
-#: Nats by which the log-partition functions of training may be off before it is said.
-MAX_PARTITION_GAP = 0.1
 #: Importance samples of the log-partition functions in what is followed.
 _NODES = 256
 

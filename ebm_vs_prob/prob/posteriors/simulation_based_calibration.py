@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from pyro import poutine
 
-from ...errors import check_count, invalid
-from ...seeding import forked, stream
+from ...core.errors import check_count, invalid
+from ...core.seeding import forked, stream
 
 #: Draws of each named site, (L, *event).
 Draws = Mapping[str, torch.Tensor]

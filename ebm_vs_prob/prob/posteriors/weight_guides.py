@@ -16,9 +16,9 @@ from pyro import poutine
 from torch import nn
 from torch.distributions import biject_to
 
-from ...errors import invalid
-from .priors import WeightPrior
-from .weights import WeightSpace
+from ...core.errors import invalid
+from ..priors import WeightPrior
+from ..weights import WeightSpace
 
 
 class LatentSpace:

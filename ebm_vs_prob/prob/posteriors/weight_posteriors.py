@@ -10,25 +10,26 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from ...energies import build_energy
-from ...errors import invalid
-from ...method import Method, Setting
-from ...options import PER_REPLICATE
-from ...proposals import KernelProposal
-from ...seeding import stream
-from ...smoothing import Blur
-from ...training import Batch, Loss, Noise
-from ..methods.gibbs_maximum_likelihood import GibbsMaximumLikelihoodOptions
-from ..normalizers import ImportanceSampling
-from ..objectives import ReplicatedELBO
+from ...core.errors import invalid
+from ...core.options import PER_REPLICATE
+from ...core.seeding import stream
+from ...gibbs.normalizers import ImportanceSampling
+from ...models.building import build_energy
+from ...models.setting import Setting
+from ...training.batches import Batch, Loss, Noise
+from ...training.method import Method
+from ...training.proposals import KernelProposal
+from ...training.smoothing import Blur
+from ..objectives.bounds import ReplicatedELBO
+from ..priors import WeightPrior, weight_prior
+from ..proposal_method import GibbsMaximumLikelihoodOptions
+from ..weights import WeightSpace
 from .posterior import PosteriorModel, WeightModel
 from .posterior_diagnostics import kept_states
-from .priors import WeightPrior, weight_prior
 from .weight_guides import LatentSpace
-from .weights import WeightSpace
 
 if TYPE_CHECKING:
-    from ...model import Model
+    from ...models.model import Model
 
 #: Energy evaluations that the gradient in y adds to an example's step, as `gradient_penalty`'s.
 SMOOTHNESS_EVALUATIONS = 9.0

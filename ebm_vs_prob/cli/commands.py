@@ -1,0 +1,270 @@
+"""The command `ebm-vs-prob`: list, plan, run, status, report and cite studies.
+
+Results go to stdout, progress and errors to stderr; an error is one line and a non-zero exit. Only the command that is
+called imports what it needs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .output import json_rows, one_line, print_json, print_table
+
+#: Set to 1 to see where an unexpected error came from.
+TRACEBACK_VARIABLE = "EBM_VS_PROB_TRACEBACK"
+
+INTERRUPTED = 130  # exit code of a process that SIGINT ended: 128 + 2
+
+app = typer.Typer(
+    name="ebm-vs-prob",
+    help="The same tasks twice, energy-based and probabilistic, measured against exact truth.",
+    epilog="Example: ebm-vs-prob run thin_manifold --scale quick",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+class Kind(StrEnum):
+    tasks = "tasks"
+    methods = "methods"
+    studies = "studies"
+
+
+class Engine(StrEnum):
+    local = "local"
+    serial = "serial"
+    dask = "dask"
+
+
+class Device(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A name in studies/ or the path of a TOML file.")]
+ScaleOption = Annotated[str, typer.Option(metavar="quick|full", help="A scale that the study's file defines.")]
+StoreOption = Annotated[Path, typer.Option(metavar="DIR", help="Where results are kept.")]
+DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes a GPU that is there.")]
+EngineOption = Annotated[Engine, typer.Option(help="Workers here, this process, or a dask cluster elsewhere.")]
+WorkersOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="Local workers; one a core if left out.")]
+SchedulerOption = Annotated[str | None, typer.Option(metavar="ADDRESS|FILE", help="A dask scheduler or its file.")]
+OutOption = Annotated[Path, typer.Option(metavar="DIR", help="Gets a folder of the study's name with the report.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
+
+DEFAULT_STORE = Path("results")
+DEFAULT_OUT = Path("reports")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from .. import __version__
+
+        typer.echo(f"ebm-vs-prob {__version__}")
+        raise typer.Exit
+
+
+VersionOption = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(context: typer.Context, version: VersionOption = False) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command("list", epilog="Example: ebm-vs-prob list methods")
+def list_(
+    kind: Annotated[Kind | None, typer.Argument(help="What to list; all three if left out.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the registered tasks and methods, and the studies."""
+    readers: dict[Kind, Callable[[], list[dict[str, Any]]]] = {
+        Kind.tasks: _tasks,
+        Kind.methods: _methods,
+        Kind.studies: _studies,
+    }
+    listing = {each.value: readers[each]() for each in ([kind] if kind else Kind)}
+    if as_json:
+        print_json(listing[kind.value] if kind else listing)
+        return
+    for name, rows in listing.items():
+        print_table(rows, name.capitalize())
+
+
+@app.command(epilog="Example: ebm-vs-prob plan thin_manifold --scale full")
+def plan(
+    study: StudyArgument,
+    scale: ScaleOption = "quick",
+    device: DeviceOption = Device.auto,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the trials, batches and cost of a study. Nothing is run."""
+    from ..study import plan_study
+
+    planned = plan_study(study, scale=scale, device=device.value)
+    summary = planned.summary()
+    if as_json:
+        print_json(summary)
+        return
+    print_table(summary.pop("batches"), "Batches")
+    for field, value in summary.items():
+        typer.echo(f"{field}: {value}")
+
+
+@app.command(epilog="Example: ebm-vs-prob run thin_manifold --scale quick --workers 2")
+def run(
+    study: StudyArgument,
+    scale: ScaleOption = "quick",
+    engine: EngineOption = Engine.local,
+    workers: WorkersOption = None,
+    scheduler: SchedulerOption = None,
+    device: DeviceOption = Device.auto,
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Run the trials of a study that the store lacks. Stopped at any moment, the same command completes it."""
+    from ..study import run_study
+
+    results = run_study(
+        study,
+        scale=scale,
+        engine=engine.value,
+        workers=workers,
+        scheduler=scheduler,
+        device=device.value,
+        store=store,
+        progress=True,
+    )
+    states = results.drop_duplicates("trial")["status"].value_counts()
+    counts = ", ".join(f"{number} {state}" for state, number in states.items())
+    typer.echo(f"{study} at {scale}: {counts}; results in {store}")
+    if states.get("failed", 0):
+        typer.echo(f"why trials failed: ebm-vs-prob status {study} --scale {scale} --store {store}")
+
+
+@app.command(epilog="Example: ebm-vs-prob status thin_manifold --json")
+def status(
+    study: StudyArgument,
+    scale: ScaleOption = "quick",
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the state of every trial, with the reasons of failures."""
+    from ..study import study_status
+
+    trials = study_status(study, scale=scale, store=store)
+    if as_json:
+        print_json(json_rows(trials))
+        return
+    print_table(json_rows(trials), "Trials")
+    counts = trials["status"].value_counts()
+    typer.echo(", ".join(f"{number} {state}" for state, number in counts.items()))
+
+
+@app.command(epilog="Example: ebm-vs-prob report thin_manifold --out reports")
+def report(
+    study: StudyArgument,
+    scale: ScaleOption = "quick",
+    store: StoreOption = DEFAULT_STORE,
+    out: OutOption = DEFAULT_OUT,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a study's report and print its path; with --json, print the verdicts."""
+    from ..report import write_report
+
+    page = Path(write_report(study, scale=scale, store=store, out=out))
+    if as_json:
+        print_json(json.loads((page.parent / "verdicts.json").read_text(encoding="utf-8")))
+        return
+    typer.echo(str(page))
+
+
+@app.command(epilog="Example: ebm-vs-prob cite thin_manifold > references.bib")
+def cite(
+    study: StudyArgument,
+    scale: ScaleOption = "quick",
+    as_json: JsonOption = False,
+) -> None:
+    """Print BibTeX for the package, the study and the papers behind what it compares."""
+    import pandas as pd
+
+    from ..report.citation import bibtex
+    from ..study import plan_study
+
+    plan = plan_study(study, scale, device="cpu")
+    entries = bibtex(plan.study, pd.DataFrame({"task": p.task, "method": p.method} for p in plan.places))
+    if as_json:
+        print_json({"study": study, "scale": scale, "bibtex": entries})
+        return
+    typer.echo(entries)
+
+
+def _tasks() -> list[dict[str, Any]]:
+    from ..tasks import list_tasks
+
+    return [{"name": task.name, "options": _defaults(task.Options), "summary": task.summary} for task in list_tasks()]
+
+
+def _methods() -> list[dict[str, Any]]:
+    from ..training.fitting import list_methods
+
+    return [
+        {
+            "name": method.name,
+            "family": method.family,
+            "principle": method.principle,
+            "normalised": method.normalised,
+            "options": _defaults(method.Options),
+            "summary": method.summary,
+        }
+        for method in list_methods()
+    ]
+
+
+def _studies() -> list[dict[str, Any]]:
+    from ..study import list_studies, load_study
+
+    studies = [load_study(name) for name in list_studies()]
+    return [{"name": study.name, "claims": list(study.claims), "summary": study.title} for study in studies]
+
+
+def _defaults(schema: Any) -> dict[str, Any]:
+    """Every option that has a default, with it, as JSON has it."""
+    defaults: dict[str, Any] = schema.model_construct().model_dump(mode="json")
+    return defaults
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0, 1 for an error, 2 for wrong usage, 130 when interrupted."""
+    try:
+        code = app(args=None if arguments is None else list(arguments), prog_name="ebm-vs-prob", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except BrokenPipeError:  # the reader has gone; without this the interpreter complains when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if os.environ.get(TRACEBACK_VARIABLE) == "1":
+            raise
+        if hasattr(error, "format_message"):  # what typer and click raise for wrong usage
+            return _fail(error.format_message(), 2)
+        if isinstance(error, (ValueError, LookupError, OSError)) and str(error):
+            return _fail(error.args[0] if type(error) is KeyError else error, 1)
+        return _fail(f"{type(error).__name__}: {error} ({TRACEBACK_VARIABLE}=1 shows where)", 1)
+    if code == INTERRUPTED:
+        return _fail("interrupted; the same command continues where it stopped", INTERRUPTED)
+    return int(code or 0)
+
+
+def _fail(message: object, code: int) -> int:
+    typer.echo(f"ebm-vs-prob: error: {one_line(message)}", err=True)
+    return code

@@ -1,0 +1,1 @@
+"""Trained models compared and handed on through ArviZ."""

@@ -1,0 +1,134 @@
+"""Log-densities of data under every draw of a fitted model, with what speaks against them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from ..core.errors import check_count, invalid
+from ..core.seeding import check_seed
+from ..gibbs.trust import MAX_PARTITION_GAP, doubts_asked_for, told
+from ..models.model import DensityModel, EnergyModel, Model
+from ..models.setting import training_data
+from ..prob.posteriors.posterior import PosteriorModel
+from ..samplers.diagnostics import MAX_R_HAT, MIN_ESS
+from ..tasks.base import Task
+
+DataSplit = Literal["test", "train"]
+
+
+@dataclass(frozen=True)
+class DrawScores:
+    """ln q(y | x, draw) of D draws at n pairs, (D, n) nats; the replicate of each draw; what to be warned of."""
+
+    log_likelihood: torch.Tensor
+    replicates: tuple[int, ...]
+    warnings: tuple[str, ...]
+
+
+def scored_draws(model: Model, x: torch.Tensor, y: torch.Tensor, replicate: int | None) -> DrawScores:
+    """The log-densities of pairs x (n, dx), y (n, ...) under every draw of the replicates, or of the one asked for.
+
+    Raises:
+        NotNormalised: a model that stands for no density.
+        ValueError: no replicate whose training did not fail.
+    """
+    said = [
+        f"replicate {r} is left out: its training failed at step {status.step}: {status.reason}"
+        for r, status in enumerate(model.status)
+        if not status.ok and replicate in (None, r)
+    ]
+    members = [r for r, status in enumerate(model.status) if status.ok and replicate in (None, r)]
+    if not members:
+        raise invalid("model", model, f"a replicate whose training did not fail ({'; '.join(said)})")
+    with torch.no_grad(), doubts_asked_for():
+        each, doubtful = _each_draw(model, x, y, members)
+    said += [*doubtful, *chain_warnings(model, members)]
+    owners = tuple(r for r in members for _ in range(each.shape[1]))
+    return DrawScores(each[members].flatten(0, 1).double().cpu(), owners, tuple(said))
+
+
+def _each_draw(
+    model: Model, x: torch.Tensor, y: torch.Tensor, members: list[int]
+) -> tuple[torch.Tensor, tuple[str, ...]]:
+    """ln q(y | x) of each replicate and draw, (R, S, n), and what speaks against those of the members."""
+    posterior = getattr(model, "posterior_log_prob", None)
+    if posterior is not None:
+        ask = getattr(model.module, "partition_functions", None)
+        said = () if ask is None else ask(model._placed("x", x)).mapped(lambda value: value[members]).warnings()
+        return posterior(x, y), said
+    integrates = isinstance(model, EnergyModel) and not model.normalised
+    if integrates or type(model).log_prob is DensityModel.log_prob:
+        density = model.gibbs(x)
+        found = density.log_prob(y.unsqueeze(0)).unsqueeze(1)
+        return found, told({reason: where[members] for reason, where in density.doubts().items()})
+    own = getattr(model, "log_prob_warnings", None)
+    return model.log_prob(x, y).unsqueeze(1), () if own is None else own(x, y)
+
+
+def chain_warnings(model: Model, members: list[int]) -> list[str]:
+    """R-hat, effective sample size and divergences of the chains behind a posterior's draws, where they are bad."""
+    ask = getattr(model, "posterior_diagnostics", None)
+    found = ask() if ask is not None else None
+    if found is None:
+        return []
+    said = []
+    for r in members:
+        r_hat, ess = float(found.r_hat[r].max()), float(found.ess[r].min())
+        if not r_hat <= MAX_R_HAT:
+            said.append(f"replicate {r}: R-hat up to {r_hat:.2f}: its chains do not agree")
+        if not ess >= MIN_ESS:
+            said.append(f"replicate {r}: effective sample size from {ess:.0f}, below {MIN_ESS}")
+        divergences = float(found.divergences[r].nansum())
+        if divergences:
+            said.append(f"replicate {r}: {divergences:.0f} divergent transitions")
+    return said
+
+
+def weight_draws(model: Model, members: list[int]) -> dict[str, torch.Tensor]:
+    """Weights by name, (D, ...): of each draw of each member."""
+    posterior = getattr(model, "posterior_weights", None)
+    if posterior is not None:
+        return {name: value[members].flatten(0, 1) for name, value in posterior().items()}
+    return {name: value[members] for name, value in model.module.named_parameters()}
+
+
+def pairs(
+    model: Model, task: Task, split: DataSplit, replicate: int | None, examples: int, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The pairs x (n, dx) and y (n, ...) that a model is scored on, after checks of everything."""
+    check_count("examples", examples)
+    check_seed(seed)
+    count = model.num_replicates
+    if replicate is not None and (isinstance(replicate, bool) or not isinstance(replicate, int)):
+        raise invalid("replicate", replicate, "an integer, or None for all replicates")
+    if replicate is not None and not 0 <= replicate < count:
+        raise invalid("replicate", replicate, f"in 0 .. {count - 1}")
+    if split not in ("test", "train"):
+        raise invalid("split", split, "'test' or 'train'")
+    own = model.tasks[0]
+    if not isinstance(task, Task) or (task.x_space, task.y_space) != (own.x_space, own.y_space):
+        raise invalid("task", task, f"a task with the spaces of {own!r}, which the model was fitted to")
+    if split == "test":
+        return task.sample(examples, seed, "test")
+    if replicate is None and count > 1:
+        raise invalid("replicate", replicate, f"one of 0 .. {count - 1} on split = 'train': each has its own examples")
+    r = replicate or 0
+    if model.tasks[r].specification() != task.specification():
+        raise invalid("task", task, f"{model.tasks[r]!r} on split = 'train', which the model was fitted to")
+    x, y = training_data(model.setting)
+    return x[r, :examples].cpu(), y[r, :examples].cpu()
+
+
+def _of_training(model: Model, members: list[int]) -> list[str]:
+    """Replicates of a posterior that was trained on an ln Z too far from its draws' own."""
+    if not isinstance(model, PosteriorModel):
+        return []
+    worst = {r: float(model.partition_gap[r].max()) for r in members}
+    return [
+        f"replicate {r}: trained on an ln Z off by up to {gap:.2f} nats"
+        for r, gap in worst.items()
+        if gap > MAX_PARTITION_GAP
+    ]

@@ -1,0 +1,53 @@
+"""The errors users meet: a bad value names field, value and what is valid; an unknown name offers the nearest one."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+
+
+class UnknownName(LookupError, ValueError):
+    """A name that is not known. A `LookupError`; a `ValueError` too, because an unknown option is also a bad input."""
+
+
+class NoExactReference(ValueError):
+    """The task has no exact value for the quantity asked for; the message says why."""
+
+
+class NotNormalised(TypeError, ValueError):
+    """A probability was asked of an unnormalised model; the message says how to normalise it."""
+
+
+class NormalizerWarning(UserWarning):
+    """A partition function, and with it a density, that cannot be trusted; the message says why."""
+
+
+def invalid(field: str, value: object, valid: str) -> ValueError:
+    """The error for a bad value: `raise invalid("thickness", -1, "a finite number >= 0")`."""
+    return ValueError(f"{field} = {value!r} is not valid: expected {valid}")
+
+
+def check_count(field: str, value: object) -> None:
+    """Raise a `ValueError` unless the value is an integer >= 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise invalid(field, value, "an integer >= 1")
+
+
+def check_search(max_steps: object, tolerance: float) -> None:
+    """Raise a `ValueError` unless a search may take a step and stops at a finite tolerance of at least 0."""
+    check_count("max_steps", max_steps)
+    if not (math.isfinite(tolerance) and tolerance >= 0):
+        raise invalid("tolerance", tolerance, "a finite number >= 0")
+
+
+def unknown(kind: str, name: object, choices: Iterable[str]) -> UnknownName:
+    """The error for an unknown name, with the nearest valid one first."""
+    names = sorted(choices)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return UnknownName(f"unknown {kind} {name!r}: {hint}valid: {', '.join(names) or 'none'}")
+
+
+class NotMeasured(ValueError):
+    """A metric that does not apply to this task or model; the message says why."""

@@ -1,0 +1,1 @@
+"""Answers by minimising an energy."""

@@ -1,0 +1,1 @@
+"""Latent variables that are minimised or given a free energy, of limited capacity."""

@@ -1,0 +1,1 @@
+"""Where the energy must be high: noise and the ends of chains."""

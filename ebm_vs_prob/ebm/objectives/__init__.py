@@ -1,0 +1,1 @@
+"""What training an unnormalised energy minimises: margins, contrasts, scores."""

@@ -1,0 +1,142 @@
+"""What the methods share that contrast the data with draws of a kernel proposal: options, training, levels."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Annotated, Any, ClassVar, NamedTuple, cast
+
+import torch
+from pydantic import Field
+
+from ..models.building import build_energy
+from ..models.model import EnergyModel, Model
+from ..models.record import Training
+from ..models.setting import Setting
+from ..training.batches import Batch
+from ..training.loop import train
+from ..training.method import MethodOptions
+from ..training.proposals import Centers, KernelProposal
+from ..training.smoothing import Blur, SmoothingMethod, SmoothingOptions
+from .log_normalizer import LevelledModel, build_levelled
+from .regularisers import RegularisedOptions
+
+
+class ProposalOptions(RegularisedOptions, SmoothingOptions):
+    """Options of every method that draws from a kernel proposal."""
+
+    proposals: Annotated[int, Field(ge=2, description="draws of the proposal an example")] = 8
+    neighbours: Annotated[int, Field(ge=1, description="training answers that centre the proposal's kernels")] = 16
+    widths: Annotated[
+        tuple[Annotated[float, Field(gt=0)], ...] | None,
+        Field(min_length=1, description="the proposal's kernel widths in units of `scale`; learned where not given"),
+    ] = None
+    centers: Annotated[
+        Centers,
+        Field(description="where kernels sit: answers of `neighbours` in x, or each example's own `answer` alone"),
+    ] = "neighbours"
+    common_draws: Annotated[
+        bool,
+        Field(
+            description="with x, displace every example of a minibatch by the same numbers, as Gustafsson et al. 2020 "
+            "did: cheaper, and errors of the estimate that do not average out over the minibatch"
+        ),
+    ] = False
+
+
+class Drawn(NamedTuple):
+    """A minibatch and what its proposal drew.
+
+    Attributes:
+        batch: its y (R, B, dy) are the right answers, blurred where that was asked for.
+        centers: of the proposal's kernels, (R, Q, C, dy).
+        samples: the draws (R, Q, M, dy), Q = B queries or one that all share.
+        log_density: ln q of the draws in nats, (R, Q, M).
+        proposal: what drew them.
+    """
+
+    batch: Batch
+    centers: torch.Tensor
+    samples: torch.Tensor
+    log_density: torch.Tensor
+    proposal: KernelProposal
+
+    def negative_energy(self, model: Model) -> torch.Tensor:
+        """Energies of the draws, (R, Q, M)."""
+        energy: torch.Tensor = model.module(self.proposal.queried(self.batch.x), self.samples)
+        return energy
+
+    def energies(self, model: Model) -> tuple[torch.Tensor, torch.Tensor]:
+        """Energies of the right answers (R, B) and of the draws (R, Q, M)."""
+        return model.module(self.batch.x, self.batch.y), self.negative_energy(model)
+
+    def log_densities(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """ln q at the same points."""
+        return self.proposal.log_density(self.batch.y, self.centers), self.log_density
+
+
+class ProposalMethod(SmoothingMethod):
+    """An unnormalised energy that learns from the data, blurred where asked for, and from draws of a proposal."""
+
+    family = "ebm"
+    normalised = False
+    adds_noise: ClassVar[bool] = True  # False: the objective takes the density of the noise, not draws of it
+    Options: ClassVar[type[MethodOptions]] = ProposalOptions
+
+    @classmethod
+    @abstractmethod
+    def objective(cls, model: Model, drawn: Drawn) -> torch.Tensor:
+        """What one step minimises, (R,)."""
+
+    @classmethod
+    def proposal(cls, model: Model, smoothing: torch.Tensor) -> KernelProposal:
+        """The proposal for data blurred by `smoothing` (R,), units of y."""
+        return KernelProposal(model, model.setting.options, smoothing, model.setting.options.centers)
+
+    @classmethod
+    def centers(cls, proposal: KernelProposal, batch: Batch) -> torch.Tensor:
+        """The centres of a minibatch's kernels, (R, Q, C, dy)."""
+        return proposal.centers(batch)
+
+    @classmethod
+    def energy_evaluations(cls, options: Any) -> float:
+        return 3.0 * (1 + options.proposals)
+
+    @classmethod
+    def build(cls, setting: Setting) -> EnergyModel:
+        return EnergyModel(cls, setting, build_energy(setting))
+
+    @classmethod
+    def train(cls, model: Model) -> Training:
+        blur = Blur(model, cls.adds_noise)
+        proposal = cls.proposal(model, blur.sigma.flatten())
+
+        def loss(batch: Batch) -> torch.Tensor:
+            centers = cls.centers(proposal, batch)
+            samples, log_density = proposal.draw(batch, centers)
+            drawn = Drawn(batch._replace(y=blur(batch)), centers, samples, log_density, proposal)
+            return cls.objective(model, drawn)
+
+        return train(model, loss, {**proposal.noise, **blur.noise})
+
+
+class LevelledMethod(ProposalMethod):
+    """The same with a log-normaliser b(x) learned beside the energy, which `model.log_normalizer(x)` gives."""
+
+    @classmethod
+    def energy_evaluations(cls, options: Any) -> float:
+        # The log-normaliser, a network of the energy's size, once an example.
+        return 3.0 * (2 + options.proposals)
+
+    @classmethod
+    def build(cls, setting: Setting) -> LevelledModel:
+        return LevelledModel(cls, setting, build_levelled(setting))
+
+    @classmethod
+    def train(cls, model: Model) -> Training:
+        cast("LevelledModel", model).start_log_normalizer()
+        return super().train(model)
+
+    @classmethod
+    def level(cls, model: Model, drawn: Drawn) -> torch.Tensor:
+        """b at the x of each example, (R, B), or (R, 1) without x."""
+        return cast("LevelledModel", model).module.log_normalizer(drawn.batch.x)

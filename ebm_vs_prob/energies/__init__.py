@@ -1,0 +1,1 @@
+"""Energies as plain torch modules that know no task."""

@@ -1,0 +1,188 @@
+"""Energy networks written for replicates: R copies with stacked weights, evaluated by batched products.
+
+A *replicated energy* is any `nn.Module` with `num_replicates` and `forward(x, y)` that takes (R or 1, *n, dx) and
+(R or 1, *n, dy), broadcasts the leading dimensions and gives (R, *n). `Network` builds the package's own; `replicated`
+makes one of any other module.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import torch
+from pydantic import BeforeValidator, Field
+from torch import nn
+
+from ..core.options import Options
+from ..core.seeding import torch_generator
+from .activations import ACTIVATIONS, Activation, pull_back, with_derivative, with_derivatives
+
+
+class Network(Options):
+    """The trunk every trained method of a comparison shares: a multilayer perceptron."""
+
+    hidden: Annotated[
+        tuple[Annotated[int, Field(ge=1)], ...],
+        BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
+        Field(min_length=1, description="widths of the hidden layers"),
+    ] = (32, 32)
+    activation: Annotated[Activation, Field(description="smooth, so that energies have Hessians")] = "silu"
+
+
+def _matmul(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """(R or 1, *n, in) times (R, in, out), as one batched product."""
+    flat = value.reshape(value.shape[0], math.prod(value.shape[1:-1]), value.shape[-1])
+    product = torch.bmm(flat, weight) if flat.shape[0] == weight.shape[0] else torch.matmul(flat, weight)
+    return product.reshape(weight.shape[0], *value.shape[1:-1], weight.shape[-1])
+
+
+class ReplicatedMLP(nn.Module):
+    """R multilayer perceptrons side by side: (R or 1, *n, in) -> (R, *n, out).
+
+    Weights are uniform in ±1/sqrt(fan in), torch's own default, each replicate's from its own seed.
+    """
+
+    def __init__(self, seeds: Sequence[int], sizes: Sequence[int], activation: Activation = "silu") -> None:
+        super().__init__()
+        self.num_replicates = len(seeds)
+        self.sizes = tuple(sizes)
+        self.activation: Activation = activation
+        self.weights = nn.ParameterList()
+        self.biases = nn.ParameterList()
+        generators = [torch_generator(seed, "initialisation") for seed in seeds]
+        for fan_in, fan_out in zip(self.sizes[:-1], self.sizes[1:], strict=True):
+            bound = 1 / math.sqrt(max(fan_in, 1))
+            drawn = [torch.empty(fan_in + 1, fan_out).uniform_(-bound, bound, generator=g) for g in generators]
+            stacked = torch.stack(drawn)
+            self.weights.append(nn.Parameter(stacked[:, :-1].clone()))
+            self.biases.append(nn.Parameter(stacked[:, -1:].clone()))
+
+    @property
+    def multiply_adds(self) -> float:
+        """Multiply-adds of one forward pass of one example through one replicate."""
+        return float(sum(a * b for a, b in zip(self.sizes[:-1], self.sizes[1:], strict=True)))
+
+    def bias(self, layer: int, ndim: int) -> torch.Tensor:
+        """The bias of a layer as (R, 1, ..., 1, out) with `ndim` dimensions."""
+        bias = self.biases[layer]
+        return bias.reshape(bias.shape[0], *[1] * (ndim - 2), bias.shape[-1])
+
+    def tail(self, hidden: torch.Tensor) -> torch.Tensor:
+        """From the first layer's pre-activation to the output."""
+        act = ACTIVATIONS[self.activation]
+        for layer in range(1, len(self.weights)):
+            hidden = _matmul(act(hidden), self.weights[layer]) + self.bias(layer, hidden.ndim)
+        return hidden
+
+    def forward(self, u: torch.Tensor) -> torch.Tensor:
+        return self.tail(_matmul(u, self.weights[0]) + self.bias(0, u.ndim))
+
+
+class MLPEnergy(nn.Module):
+    """R scalar energies E(x, y) = MLP([x, y]), with dE/dy in closed form.
+
+    The closed form (one backward sweep written forward) lets a loss on the score be differentiated once, not twice.
+    """
+
+    def __init__(self, seeds: Sequence[int], x_dim: int, y_dim: int, network: Network) -> None:
+        super().__init__()
+        self.x_dim = x_dim
+        self.y_dim = y_dim
+        self.trunk = ReplicatedMLP(seeds, (x_dim + y_dim, *network.hidden, 1), network.activation)
+        self.num_replicates = self.trunk.num_replicates
+
+    @property
+    def multiply_adds(self) -> float:
+        """Multiply-adds of one energy of one example."""
+        return self.trunk.multiply_adds
+
+    def _first(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        # x and y enter by separate products, so that one x serves many y without being repeated.
+        weight = self.trunk.weights[0]
+        hidden = _matmul(y, weight[:, self.x_dim :]) + self.trunk.bias(0, y.ndim)
+        return hidden + _matmul(x, weight[:, : self.x_dim]) if self.x_dim else hidden
+
+    def _whole(self, x: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        # An x of width 0 still sets the leading shape; any other is in `hidden` already.
+        if self.x_dim:
+            return hidden
+        shape = torch.broadcast_shapes(x.shape[1:-1], hidden.shape[1:-1])
+        return hidden.expand(-1, *shape, -1)
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return self.trunk.tail(self._whole(x, self._first(x, y))).squeeze(-1)
+
+    def energy_and_gradient(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """E (R, *n) and dE/dy (R, *n, dy)."""
+        trunk = self.trunk
+        hidden = self._whole(x, self._first(x, y))
+        slopes = []
+        last = len(trunk.weights) - 1
+        for layer in range(1, last + 1):
+            value, slope = with_derivative(trunk.activation, hidden)
+            slopes.append(slope)
+            hidden = _matmul(value, trunk.weights[layer]) + trunk.bias(layer, value.ndim)
+        row = trunk.weights[last].transpose(1, 2)
+        gradient = slopes[-1] * row.reshape(row.shape[0], *[1] * (slopes[-1].ndim - 2), row.shape[-1])
+        for layer in range(last - 1, 0, -1):
+            gradient = _matmul(gradient, trunk.weights[layer].transpose(1, 2)) * slopes[layer - 1]
+        return hidden.squeeze(-1), _matmul(gradient, trunk.weights[0][:, self.x_dim :].transpose(1, 2))
+
+    @torch.no_grad()
+    def given(self, x: torch.Tensor) -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+        """`energy_and_gradient` at one x (R or 1, *n, dx) for many y, what y does not change computed once.
+
+        The weights are those of this moment, and nothing is differentiable in them.
+        """
+        trunk, weights, activation = self.trunk, list(self.trunk.weights), self.trunk.activation
+        entry = weights[0][:, self.x_dim :]
+        offset = trunk.bias(0, x.ndim)
+        if self.x_dim:
+            offset = offset + _matmul(x, weights[0][:, : self.x_dim])
+        exit_row = weights[-1].transpose(1, 2)
+        back = [weight.transpose(1, 2) for weight in (entry, *weights[1:-1])]
+
+        @torch.no_grad()
+        def potential(y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            replicates, n = entry.shape[0], torch.broadcast_shapes(x.shape[1:-1], y.shape[1:-1])
+            start = offset if offset.shape[1:-1].numel() == 1 else offset.expand(-1, *n, -1)
+            flat = y.expand(replicates, *n, -1).reshape(replicates, n.numel(), -1)
+            hidden = torch.baddbmm(start.reshape(replicates, -1, start.shape[-1]), flat, entry)
+            passed = []
+            for weight, bias in zip(weights[1:], list(trunk.biases)[1:], strict=True):
+                value = ACTIVATIONS[activation](hidden)
+                passed.append((hidden, value))
+                hidden = torch.baddbmm(bias, value, weight)
+            gradient = exit_row.expand_as(passed[-1][0])
+            for (before, value), weight in zip(reversed(passed), reversed(back), strict=True):
+                gradient = torch.bmm(pull_back(activation, gradient, before, value), weight)
+            return hidden.reshape(replicates, *n), gradient.reshape(replicates, *n, -1)
+
+        return potential
+
+    def gradient_and_products(
+        self, x: torch.Tensor, y: torch.Tensor, directions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """dE/dy (R, B, dy) and its derivatives along directions (R, M, B, dy): tangents beside both sweeps."""
+        trunk, last = self.trunk, len(self.trunk.weights) - 1
+        entry = trunk.weights[0][:, self.x_dim :]
+        hidden = self._whole(x, self._first(x, y)).unsqueeze(1)
+        tangent = _matmul(directions, entry)
+        slopes, bends = [], []
+        for layer in range(1, last + 1):
+            value, slope, bend = with_derivatives(trunk.activation, hidden)
+            slopes.append(slope)
+            bends.append(bend * tangent)
+            if layer < last:
+                hidden = _matmul(value, trunk.weights[layer]) + trunk.bias(layer, value.ndim)
+                tangent = _matmul(slope * tangent, trunk.weights[layer])
+        row = trunk.weights[last].transpose(1, 2).unsqueeze(1)
+        gradient, products = slopes[-1] * row, bends[-1] * row
+        for layer in range(last - 1, 0, -1):
+            weight = trunk.weights[layer].transpose(1, 2)
+            back = _matmul(gradient, weight)
+            gradient = back * slopes[layer - 1]
+            products = _matmul(products, weight) * slopes[layer - 1] + back * bends[layer - 1]
+        return _matmul(gradient, entry.transpose(1, 2)).squeeze(1), _matmul(products, entry.transpose(1, 2))

@@ -1,0 +1,303 @@
+"""The Gibbs-Boltzmann distribution of any energy, over any space, as a Pyro distribution."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch.distributions import constraints
+
+from ..core.errors import NormalizerWarning, invalid
+from ..core.seeding import torch_generator
+from ..core.spaces import Box, Discrete
+from .arguments import checked_inputs, checked_space
+from .batching import fold, folded_uniforms
+from .normalizers import normalizer_of
+from .normalizers.partition import ExactPartition, Normalizer, Partition, Target
+from .snapshot import Snapshot
+from .trust import doubts, doubts_asked_for, told, warns
+
+Energy = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+#: Answers up to which a discrete density lists its support, for Pyro to sum over.
+_LISTED = 1 << 12
+
+
+class GibbsBoltzmann(TorchDistribution):
+    """p(y | x) = exp(-beta E(x, y)) / Z(x) over real vectors in a box, labels or sequences (LeCun et al. 2006, 1.3).
+
+    The batch shape is that of x's leading dimensions and beta, broadcast; the event shape is that of the space:
+    (y_dim,) in the dtype of the energy, () int64 for labels, (T,) int64 for sequences. Whatever the shapes asked for,
+    the energy is called with x (*batch, 1, dx) and y (*batch, K, *event) and owes (*batch, K): an energy of R
+    replicates finds its leading axis. The partition function is found when first needed and kept, until the parameters
+    or buffers of the energy are written to, or x or beta are: then it is found anew. That is seen of an energy that is
+    a module, or a method of one; a density of another callable, or of tensors written to through `.data`, must be built
+    again when what it computes has changed.
+
+    A discrete density of up to 4096 answers has `enumerate_support`, so that Pyro's `TraceEnum_ELBO` sums it out.
+
+    Args:
+        energy: any callable energy(x, y) that broadcasts its leading dimensions, differentiable by torch or not; for
+            "messages", anything with graph(x (*batch, dx)) -> `FactorGraph` of that batch.
+        y_dim: dimension of real y; 1 by default.
+        x: (*n, dx) what is conditioned on; None for an unconditional energy, which is then called with width 0.
+        beta: inverse temperature(s), in one over the energy's unit; may require gradient.
+        bounds: the box, the same interval for every entry of y, in y's unit, (-8, 8) by default; the density is 0
+            outside.
+        normalizer: a name or a normaliser, such as `Quadrature(rtol=...)` or `ImportanceSampling(proposal)`. Over boxes
+            "quadrature" (up to three dimensions; the default), "importance" (uniform proposals) or "annealed". Over
+            discrete answers "messages" (exact; the default for an energy with a graph), "enumeration" (exact; the
+            default for others) or "importance".
+        validate_args: False skips the check of beta, so that one NaN replicate leaves the others their densities.
+        space: `Box`, `Labels` or `Sequences`, in place of y_dim and bounds.
+
+    The dtype of energies, densities and real y is that of the energy's parameters where it has any, else float64.
+
+    Raises:
+        ValueError: a bad beta, y_dim, x, bounds, space or normaliser; a normaliser that does not fit the space, and
+            quadrature beyond three dimensions (when it is run).
+        UnknownName: a normaliser that does not exist.
+
+    Warns:
+        NormalizerWarning: a density is evaluated or drawn from whose partition function cannot be trusted (once for
+            each reason; evaluations in training on given importance samples are exempt); `warnings()` says why.
+    """
+
+    arg_constraints: ClassVar[dict[str, Any]] = {"beta": constraints.positive}
+    has_rsample = False
+
+    def __init__(
+        self,
+        energy: Energy | Any,
+        y_dim: int | None = None,
+        x: torch.Tensor | None = None,
+        beta: torch.Tensor | float = 1.0,
+        bounds: tuple[float, float] | None = None,
+        normalizer: str | Normalizer | None = None,
+        validate_args: bool | None = None,
+        *,
+        space: Box | Discrete | None = None,
+    ) -> None:
+        has_graph = callable(getattr(energy, "graph", None))
+        if not callable(energy) and not has_graph:
+            raise invalid("energy", energy, "a callable energy(x, y), or an object with graph(x)")
+        self.space = checked_space(space, y_dim, bounds)
+        self.energy = energy
+        if normalizer is None:
+            exact = "messages" if has_graph else "enumeration"
+            normalizer = exact if isinstance(self.space, Discrete) else "quadrature"
+        self.normalizer = normalizer_of(normalizer)
+        self.x, self.beta = checked_inputs(energy, x, beta, check_beta=validate_args is not False)
+        self._root = self
+        self._seen: Snapshot | None = None
+        self._partition: Partition | None = None
+        self._log_z: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._asked = False
+        self._said: set[str] = set()
+        super().__init__(self.beta.shape, torch.Size(self.space.event_shape), validate_args=False)
+        self._validate_args = (
+            torch.distributions.Distribution._validate_args if validate_args is None else validate_args
+        )
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The box's interval; a `ValueError` if the answers are discrete."""
+        if not isinstance(self.space, Box):
+            raise invalid("space", self.space, "a Box: labels and sequences have no bounds")
+        return self.space.bounds
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """The space. A real y outside the box has log-density -inf, under validation too."""
+        low, high = self.space.bounds if isinstance(self.space, Box) else (0, self.space.num_values - 1)
+        one = (
+            constraints.interval(low, high) if isinstance(self.space, Box) else constraints.integer_interval(low, high)
+        )
+        return constraints.independent(one, len(self.event_shape))
+
+    @property
+    def has_enumerate_support(self) -> bool:  # type: ignore[override]
+        """Whether `enumerate_support` lists the answers: discrete ones, up to 4096."""
+        return isinstance(self.space, Discrete) and self.space.num_answers <= _LISTED
+
+    def enumerate_support(self, expand: bool = True) -> torch.Tensor:
+        """Every answer, (M, *batch, *event) int64; with 1 for each batch dimension unless `expand`.
+
+        Raises `NotImplementedError` over real vectors, or more than 4096 answers.
+        """
+        if not isinstance(self.space, Discrete) or not self.has_enumerate_support:
+            raise NotImplementedError(f"GibbsBoltzmann over {self.space!r} does not list its support")
+        answers = self.space.every_answer().to(self.x.device)
+        answers = answers.reshape(len(answers), *[1] * len(self.batch_shape), *self.event_shape)
+        return answers.expand(-1, *self.batch_shape, *self.event_shape) if expand else answers
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> GibbsBoltzmann:
+        """The same densities in a larger batch; they share one partition function."""
+        new = self._get_checked_instance(GibbsBoltzmann, _instance)
+        batch_shape = torch.Size(batch_shape)
+        new.space, new.energy, new.normalizer = self.space, self.energy, self.normalizer
+        new.x, new.beta = self.x.expand(*batch_shape, -1), self.beta.expand(batch_shape)
+        new._root = self._root
+        super(GibbsBoltzmann, new).__init__(batch_shape, self.event_shape, validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+    def log_partition(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """ln Z and its error in nats, both of the batch shape.
+
+        The value is differentiable in the energy's parameters, in x and in beta. The error is an estimate of the
+        absolute error by quadrature, one standard error by importance and annealed importance sampling, and 0 for sums.
+        """
+        return self._checked_log_z(stacklevel=3)
+
+    def _checked_log_z(self, stacklevel: int) -> tuple[torch.Tensor, torch.Tensor]:
+        root = self._refreshed()
+        result = root._log_z
+        if result is None or torch.is_grad_enabled():
+            value, error = root._density().log_z()
+            result = value.to(root.x.dtype), error.detach().to(root.x.dtype)
+            root._log_z = result[0].detach(), result[1]
+        training = result[0].requires_grad and getattr(root.normalizer, "fixed", False)
+        if not training:
+            self._warn(stacklevel + 1)
+        return result[0].expand(self.batch_shape), result[1].expand(self.batch_shape)
+
+    def _warn(self, stacklevel: int) -> None:
+        root = self._refreshed()
+        if root._asked or not warns():
+            return
+        root._asked = True
+        found = {reason: where for reason, where in root.doubts().items() if reason not in root._said}
+        for line in told(found):
+            warnings.warn(line, NormalizerWarning, stacklevel=stacklevel)
+        root._said |= {reason for reason, where in found.items() if bool(where.any())}
+
+    def _refreshed(self) -> GibbsBoltzmann:
+        """The density that was expanded, without what it knew of tensors that have been written to since."""
+        root = self._root
+        if root._seen is None or not root._seen.is_of(root.energy, root.x, root.beta):
+            root._seen = Snapshot(root.energy, root.x, root.beta)
+            root._partition, root._log_z, root._asked = None, None, False
+        return root
+
+    @property
+    def diagnostics(self) -> dict[str, torch.Tensor]:
+        """What the normaliser knows of its own quality, each of the batch shape.
+
+        Quadrature: `unresolved` (stopped by its node cap, or not finite), `evaluations`. Importance: `pareto_k`,
+        `effective_sample_size`, `undrawn` (no k can be fitted, and the draws met few answers). Annealed: these and
+        `acceptance`. Sums over discrete answers are exact and have none.
+        """
+        return {name: value.expand(self.batch_shape) for name, value in self._density().diagnostics().items()}
+
+    def doubts(self) -> dict[str, torch.Tensor]:
+        """Reasons not to trust the partition functions, and for which of them each holds: bool, of the batch shape."""
+        root = self._refreshed()
+        kept = root._log_z
+        if kept is None:
+            with torch.no_grad(), doubts_asked_for():
+                kept = root.log_partition()
+        found = doubts(kept[0], root.beta, root._density().diagnostics())
+        return {reason: where.expand(self.batch_shape) for reason, where in found.items()}
+
+    def warnings(self) -> tuple[str, ...]:
+        """Why the partition functions cannot be trusted, a line for each reason; empty if nothing speaks against."""
+        return told(self.doubts())
+
+    def log_prob(self, value: torch.Tensor) -> torch.Tensor:
+        """-beta E(x, y) - ln Z(x) in nats for y (*sample, *batch, *event): (*sample, *batch).
+
+        -inf outside the box; symbols that do not exist are an error.
+        """
+        if self._validate_args or isinstance(self.space, Discrete):
+            self._validate_sample(value)
+        rows = value.to(self.x) if isinstance(self.space, Box) else self.space.to_variables(value.to(self.x.device))
+        try:
+            shape = torch.broadcast_shapes(rows.shape[:-1], self.batch_shape)
+        except RuntimeError:
+            raise invalid("y.shape", tuple(value.shape), self._valid_shape) from None
+        folded, unfold = fold(rows.expand(*shape, -1), self._root.batch_shape)
+        if isinstance(partition := self._density(), ExactPartition):
+            found = unfold(partition.log_prob(folded).to(self.x.dtype))
+            if not bool(found.isfinite().all()):  # else ln Z is finite, and nothing else speaks against a sum
+                self._warn(stacklevel=3)
+            return found
+        log_density = unfold(self._root._log_density(folded)) - self._checked_log_z(stacklevel=3)[0]
+        return log_density.masked_fill(~self.target.inside(rows) & ~rows.isnan().any(-1), -math.inf)
+
+    def sample(
+        self,
+        sample_shape: Any = torch.Size(),  # noqa: B008
+        seed: int | None = None,
+        generators: Sequence[torch.Generator] | None = None,
+    ) -> torch.Tensor:
+        """Draws of shape (*sample_shape, *batch, *event); NaN (of discrete answers, any) where ln Z is not finite.
+
+        Of discrete answers they are exact by enumeration and messages. By quadrature they are exact but for what the
+        envelope of `rejection` misses; by importance and annealed importance sampling they are resampled proposals.
+
+        Args:
+            seed: draws from a generator of its own; without it, and without generators, torch's global one is moved.
+            generators: one for each entry of the first batch dimension; its draws then do not depend on the others.
+
+        Raises:
+            ValueError: both, a bad seed, or generators that do not fit the batch shape.
+        """
+        sample_shape, batch, root = torch.Size(sample_shape), self.batch_shape, self._root.batch_shape
+        if generators is not None and (seed is not None or not batch or len(generators) != batch[0]):
+            field = "seed, generators" if seed is not None else "generators"
+            valid = f"one of them, generators as many as batch_shape[0] of {tuple(batch)}"
+            raise invalid(field, (seed, len(generators)), valid)
+        source = generators if generators is not None else None if seed is None else torch_generator(seed, "gibbs")
+        _, unfold = fold(self.x.new_empty(0).expand(*sample_shape, *batch, 0), root)
+        uniforms = folded_uniforms(sample_shape, batch, root, source, self.x.device)
+        with torch.no_grad():
+            drawn = self._density().sample(uniforms)
+            self._warn(stacklevel=3)
+        rows = torch.stack([unfold(column.reshape(*root, -1)) for column in drawn.unbind(-1)], -1)
+        return rows.to(self.x) if isinstance(self.space, Box) else self.space.from_variables(rows)
+
+    @property
+    def target(self) -> Target:
+        """The unnormalised density, as normalisers take it."""
+        of_x = getattr(self.energy, "graph", None)
+        graph = None if of_x is None else lambda: of_x(self.x)
+        return Target(self._log_density, self.batch_shape, self.space, self.x.dtype, self.x.device, self.beta, graph)
+
+    def _density(self) -> Partition:
+        root = self._refreshed()
+        if root._partition is None:
+            root._partition = root.normalizer.partition(root.target)
+        return root._partition
+
+    def _log_density(self, rows: torch.Tensor) -> torch.Tensor:
+        """-beta E at rows (*batch, K, dim): (*batch, K)."""
+        y = rows if isinstance(self.space, Box) else self.space.from_variables(rows)
+        energy = self.energy(self.x.unsqueeze(-2), y)
+        if energy.shape != rows.shape[:-1]:
+            raise invalid("energy(x, y).shape", tuple(energy.shape), f"{tuple(rows.shape[:-1])} for y {tuple(y.shape)}")
+        if self._seen is not None and self._seen.has_buffers:
+            # What evaluating an energy writes, such as running statistics, is no change of it from outside.
+            self._seen = Snapshot(self.energy, self.x, self.beta)
+        return -self.beta.unsqueeze(-1) * energy
+
+    @property
+    def _valid_shape(self) -> str:
+        event = ", ".join(["...", *map(str, self.event_shape)])
+        return f"({event}), ... to broadcast with {tuple(self.batch_shape)}"
+
+    def _validate_sample(self, value: torch.Tensor) -> None:
+        width = len(self.event_shape)
+        if value.ndim < width or value.shape[value.ndim - width :] != self.event_shape:
+            raise invalid("y.shape", tuple(value.shape), self._valid_shape)
+        if isinstance(self.space, Discrete):
+            self.space.check("y", value)
+        elif bool(value.isnan().any()):
+            raise invalid("y", "NaN entries", "numbers")
+
+
+__all__ = ["Energy", "GibbsBoltzmann"]

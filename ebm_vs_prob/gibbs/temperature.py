@@ -1,0 +1,165 @@
+"""The inverse temperature at which an unnormalised energy is best read as a probability."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from scipy.optimize import minimize_scalar
+
+from ..energies.evaluation import energy_in_blocks
+from ..models.setting import stacked_pairs
+from .density import GibbsBoltzmann
+from .normalizers.quadrature import Quadrature
+
+if TYPE_CHECKING:
+    from ..models.graph_model import GraphModel
+    from ..models.model import EnergyModel, Model
+
+#: Validation pairs of a replicate; of them, by output dimension, those that get a partition function where x varies:
+#: one costs hundreds of energies in one dimension and up to 1e5 in two.
+PAIRS, QUERIES = 256, {1: 64, 2: 16}
+#: Queries and proposals of importance sampling beyond two dimensions.
+IMPORTANCE_QUERIES, PROPOSALS = 32, 1024
+#: ln beta moves at most this far on one set of nodes, which was refined for another beta.
+REACH = 2.0
+#: beta stays within these, over the range of the energy on a lattice: at the first the density is uniform to .1 %.
+LIMITS = (1e-3, 1e9)
+TOLERANCE, MAX_ROUNDS = 5e-3, 30
+#: Rounds after which ln beta goes half the way to what the last nodes say.
+WHOLE_ROUNDS = 3
+RTOL = 1e-3
+
+
+def inverse_temperature(model: EnergyModel) -> torch.Tensor:
+    """The option `gibbs_beta` where it is given, else what `model.fit_beta` finds: (R,), NaN where it failed."""
+    given: float | None = getattr(model.setting.options, "gibbs_beta", None)
+    if given is None:
+        return model.fit_beta()
+    values = [given if status.ok else math.nan for status in model.status]
+    return torch.tensor(values, dtype=torch.float64, device=model.setting.device)
+
+
+@torch.no_grad()
+def fit_beta(model: Model) -> torch.Tensor:
+    """The beta > 0 that maximises the mean of -beta E(x, y) - ln Z(x; beta) over validation pairs, (R,) float64.
+
+    Temperature scaling (Guo et al. 2017, section 4.2; beta is 1/T) of a density. Up to two output dimensions ln Z is a
+    quadrature whose nodes are refined at one beta, reused to find the next, and refined again until ln beta is stable
+    to 5e-3; beyond, it is importance sampling on fixed proposals of `model.data_kernel`. The objective is convex in
+    beta.
+
+    An energy that is no lower at the data than elsewhere gets the smallest beta, at which the density is all but
+    uniform; NaN for a replicate whose energies are not finite or whose training failed.
+    """
+    x, y = stacked_pairs(model.setting, PAIRS, "validation")
+    if not x.shape[-1]:
+        x = x[:, :1]
+    else:
+        count = QUERIES.get(model.y_box.dim, IMPORTANCE_QUERIES)
+        x, y = x[:, :count], y[:, :count]
+    energy = model.module(x, y).double()
+    sound = _sound(model, energy)
+    if model.y_box.dim not in QUERIES:
+        samples, log_density = model.data_kernel.draw(x, PROPOSALS, model.seeds)
+        nodes = energy_in_blocks(model.module, x.unsqueeze(2), samples).double()
+        guess, limits = _first_guess(energy, nodes, model.y_box.dim)
+        return _search(energy, nodes, -log_density.double(), guess, sound, limits, reach=40.0)
+    low, high = model.y_box.bounds
+    lattice = (low + (high - low) * _lattice(model.y_box.dim)).to(y).expand(model.num_replicates, 1, -1, -1)
+    beta, limits = _first_guess(energy, energy_in_blocks(model.module, x.unsqueeze(2), lattice), model.y_box.dim)
+    for number in range(MAX_ROUNDS):
+        nodes, log_weights = _nodes(model, x, beta)
+        fitted = _search(energy, nodes, log_weights, beta, sound, limits)
+        moved = (fitted / beta).log().abs()  # NaN, and so still, where a replicate failed
+        # Two sets of nodes can each lead to the other's beta: half the way ends the round trip.
+        beta = fitted if number < WHOLE_ROUNDS else (beta * fitted).sqrt()
+        if not bool((moved > TOLERANCE).any()):
+            break
+    return beta
+
+
+@torch.no_grad()
+def fit_graph_beta(model: GraphModel) -> torch.Tensor:
+    """`fit_beta` of discrete answers, whose ln Z is exact: (R,) float64, NaN where training failed."""
+    x, y = stacked_pairs(model.setting, PAIRS, "validation")
+    graph = model.module.graph(x).map(torch.Tensor.double).expand()
+    energy = graph.energy(model.space.to_variables(y))
+    sound = _sound(model, energy)
+    least, greatest = graph.min_sum()[1].amin(1), -graph.map(torch.neg).min_sum()[1].amin(1)
+    limits = torch.tensor(LIMITS).to(energy).unsqueeze(1) / (greatest - least).clamp_min(1e-300)
+
+    def loss(log_beta: float, r: int) -> float:
+        beta, own = math.exp(log_beta), graph.map(lambda factors: factors[r])
+        return beta * float(energy[r].mean() - own.free_energy(beta).mean())
+
+    return _minimisers(loss, sound, limits.log())
+
+
+def _sound(model: Model, energy: torch.Tensor) -> torch.Tensor:
+    """(R,) whose training went well and whose energies (R, n) are finite."""
+    return energy.isfinite().all(1) & torch.tensor([status.ok for status in model.status], device=energy.device)
+
+
+def _lattice(dim: int) -> torch.Tensor:
+    """(K, dim) midpoints of a lattice on the unit cube, some 500 of them."""
+    per_axis = round(512 ** (1 / dim))
+    axis = (torch.arange(per_axis, dtype=torch.float64) + 0.5) / per_axis
+    return torch.cartesian_prod(*[axis] * dim).reshape(-1, dim)
+
+
+def _first_guess(energy: torch.Tensor, elsewhere: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(R,) the beta at which the data's mean energy above the lowest is that of a quadratic well, dim / (2 beta).
+
+    And (2, R) the limits that beta keeps.
+    """
+    seen = torch.cat([energy, elsewhere.flatten(1)], 1)
+    limits = torch.tensor(LIMITS).to(seen).unsqueeze(1) / (seen.amax(1) - seen.amin(1)).clamp_min(1e-300)
+    guess = (dim / 2) / (energy.mean(1) - seen.amin(1)).clamp_min(1e-300)
+    return guess.clamp(*limits), limits
+
+
+def _nodes(model: Model, x: torch.Tensor, beta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Energies and log quadrature weights (R, n, K) at nodes refined for `beta`."""
+    x = x.expand(model.num_replicates, -1, -1)
+    usable = torch.where(beta.isfinite(), beta, 1.0).reshape(-1, 1)
+    density = GibbsBoltzmann(
+        model.module, y_dim=model.y_box.dim, x=x, beta=usable, bounds=model.y_box.bounds, validate_args=False
+    )
+    cells = Quadrature(rtol=RTOL, probes=8).cells(density.target)
+    log_density = cells.log_density.reshape(*density.batch_shape, -1)
+    return -log_density / usable.double().unsqueeze(-1), cells.log_weights().reshape(log_density.shape)
+
+
+def _search(
+    energy: torch.Tensor,
+    nodes: torch.Tensor,
+    log_weights: torch.Tensor,
+    beta: torch.Tensor,
+    sound: torch.Tensor,
+    limits: torch.Tensor,
+    reach: float = REACH,
+) -> torch.Tensor:
+    """(R,) the beta within exp(±reach) of the given one, and the limits, of highest likelihood on nodes (R, n, K)."""
+
+    def loss(log_beta: float, r: int) -> float:
+        beta = math.exp(log_beta)
+        return beta * float(energy[r].mean()) + float(torch.logsumexp(log_weights[r] - beta * nodes[r], -1).mean())
+
+    near = beta.log() + torch.tensor([[-reach], [reach]]).to(beta)
+    within = torch.stack([torch.maximum(near[0], limits[0].log()), torch.minimum(near[1], limits[1].log())])
+    return _minimisers(loss, sound, within)
+
+
+def _minimisers(loss: Callable[[float, int], float], sound: torch.Tensor, within: torch.Tensor) -> torch.Tensor:
+    """(R,) float64 the beta of each replicate r that minimises loss(ln beta, r), ln beta within the bounds (2, R)."""
+    result = []
+    for r, bounds in enumerate(within.T.tolist()):
+        if not bool(sound[r]):
+            result.append(math.nan)
+            continue
+        found = minimize_scalar(loss, args=(r,), bounds=bounds, method="bounded", options={"xatol": 5e-4})
+        result.append(math.exp(found.x) if math.isfinite(found.fun) else math.nan)
+    return torch.tensor(result, dtype=torch.float64, device=within.device)

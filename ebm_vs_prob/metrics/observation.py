@@ -1,0 +1,239 @@
+"""What the metrics of one evaluation share: held-out data, answers, samples and energies, each computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..core.errors import NotMeasured
+from ..core.seeding import stream, torch_generator
+from ..energies.evaluation import energy_in_blocks
+from ..gibbs.trust import doubts_asked_for
+from ..models.model import MAX_QUADRATURE_DIM
+from .options import Evaluation
+
+if TYPE_CHECKING:
+    from ..core.spaces import Box
+    from ..descent.answers import Answers
+    from ..models.model import Model
+    from ..samplers.draws import Draws
+
+#: Held-out answers drawn at each input of a conditional task, for quantiles of the energy.
+ANSWERS_PER_INPUT = 256
+#: Radius of the truth's tube where the thickness is 0, and the share of the truth within it elsewhere.
+TUBE_RADIUS_AT_ZERO, TUBE_SHARE = 0.05, 0.99
+#: Held-out pairs whose density is taken where each x costs an importance sampling, and x whose partition is checked.
+IMPORTANCE_PAIRS, CHECKED_PARTITIONS = 32, 8
+
+
+class Observed:
+    """A model, one task a replicate, and what was seen of them. Tensors lead with R and follow the model's dtype."""
+
+    def __init__(self, model: Model, tasks: Sequence[Any], evaluation: Evaluation) -> None:
+        self.model = model
+        self.tasks = tuple(tasks)
+        self.evaluation = evaluation
+        self.replicates = model.num_replicates
+        self.conditional = tasks[0].x_space.dim > 0
+
+    @property
+    def box(self) -> Box:
+        """The y-box.
+
+        Raises:
+            ValueError: the answers are discrete.
+        """
+        return self.model.y_box
+
+    @property
+    def thickness(self) -> np.ndarray:
+        """(R,) of the tasks."""
+        return np.array([task.thickness for task in self.tasks], dtype=np.float64)
+
+    @cached_property
+    def tube(self) -> np.ndarray:
+        """Radius (R,) round the answer set that holds .99 of the truth: ε times the .99 quantile of chi_{D-d}.
+
+        .05 at thickness 0.
+        """
+        from scipy.stats import chi
+
+        if self.tasks[0].manifold_dim is None:
+            raise NotMeasured(f"{self.tasks[0].name}: the answers lie on no manifold of known thickness")
+        normal_dims = self.box.dim - self.tasks[0].manifold_dim
+        radius = self.thickness * chi.ppf(TUBE_SHARE, normal_dims)
+        return np.where(self.thickness > 0, radius, TUBE_RADIUS_AT_ZERO)
+
+    @cached_property
+    def test(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Held-out x (R, N, dx) and y (R, N, dy), float64."""
+        n = self.evaluation.test_examples
+        pairs = [
+            task.sample(n, seed=seed, split="test") for task, seed in zip(self.tasks, self.model.seeds, strict=True)
+        ]
+        return torch.stack([x for x, _ in pairs]), torch.stack([y for _, y in pairs])
+
+    @cached_property
+    def inputs(self) -> torch.Tensor:
+        """The first held-out x, (R, K, dx) float64."""
+        return self.test[0][:, : self.evaluation.inputs]
+
+    @cached_property
+    def distinct_inputs(self) -> torch.Tensor:
+        """`inputs`, or the one empty x of an unconditional task: (R, K or 1, dx)."""
+        return self.inputs if self.conditional else self.inputs[:, :1]
+
+    @cached_property
+    def answers(self) -> Answers:
+        """What the model's own inference finds by line search, (R, K, starts, ...)."""
+        e = self.evaluation
+        return self.model.infer(self.inputs, e.starts, e.seed, max_steps=e.max_steps, tolerance=e.tolerance)
+
+    @cached_property
+    def decided(self) -> torch.Tensor:
+        """The one answer of least energy at every held-out x of discrete answers, (R, N, ...) int64 on the CPU."""
+        return self.model.infer(self.test[0], 1).y[:, :, 0].cpu()
+
+    @cached_property
+    def answered(self) -> np.ndarray:
+        """Which replicates have a finite energy at one answer at least, (R,) bool; the others were not descended on."""
+        return self.answers.energy.isfinite().flatten(1).any(1).cpu().numpy()
+
+    @cached_property
+    def answer_distance(self) -> np.ndarray:
+        """Distance of `answers` to the answer set, (R, K, starts); NaN for a replicate that was not descended on."""
+        return np.where(self.answered[:, None, None], self.distance(self.inputs, self.answers.y), np.nan)
+
+    @cached_property
+    def draws(self) -> Draws:
+        """Draws of the model at `distinct_inputs`, and what is known of them."""
+        each = max(2, -(-self.evaluation.samples // self.distinct_inputs.shape[1]))
+        return self.model.draw(self.distinct_inputs, each, seed=self.evaluation.seed)
+
+    @property
+    def samples(self) -> torch.Tensor:
+        """Those draws: (R, K or 1, M, dy)."""
+        return self.draws.y
+
+    @cached_property
+    def samples_note(self) -> str:
+        """R-hat and effective sample size of the chains behind `samples` at the first input; "" if there are none."""
+        draws = self.draws
+        if draws.trace is None:
+            return ""
+        found = draws.diagnostics(inputs=1)
+        r_hat, ess = (found[name].flatten(1).numpy() for name in ("r_hat", "ess"))
+        kept = draws.trace.shape[2] * draws.trace.shape[3]
+        return "; ".join(
+            f"{draws.kernel}: R-hat up to {np.nanmax(r_hat[r]):.2f}, "
+            f"effective sample size from {np.nanmin(ess[r]):.0f} of {kept} at the first input (replicate {r})"
+            for r in range(self.replicates)
+            if np.isfinite(r_hat[r]).any()
+        )
+
+    @property
+    def estimates_partitions(self) -> bool:
+        """Whether the model's densities rest on partition functions that are computed, and not known."""
+        return self.model.sampling_kernel not in ("exact", "ancestral", "none")
+
+    @cached_property
+    def log_density(self) -> np.ndarray:
+        """ln q(y | x) of the held-out pairs, (R, N) nats; of the first 32 where each x costs an importance sampling.
+
+        Raises:
+            NotNormalised: the model has none.
+        """
+        dear = self.conditional and self.estimates_partitions and self.box.dim > MAX_QUADRATURE_DIM
+        x, y = (part[:, : IMPORTANCE_PAIRS if dear else None] for part in self.test)
+        with torch.no_grad(), doubts_asked_for():
+            return as_numpy(self.model.log_prob(x, y))
+
+    @cached_property
+    def gibbs_log_density(self) -> np.ndarray:
+        """-beta E - ln Z of the held-out pairs, (R, N) nats; of the first `evaluation.partitions` where each x has a
+        partition function of its own to compute."""
+        own = self.conditional and self.estimates_partitions
+        x, y = (part[:, : self.evaluation.partitions if own else None] for part in self.test)
+        with torch.no_grad(), doubts_asked_for():
+            return as_numpy(self.model.gibbs(x).log_prob(y))
+
+    @cached_property
+    def partition_note(self) -> str:
+        """What is to be known of the integrals behind this model's log-densities; "" if nothing."""
+        if not self.estimates_partitions:
+            own = getattr(self.model, "log_prob_warnings", None)
+            return "" if own is None else "; ".join(own(*self.test))
+        with torch.no_grad():
+            doubts = self.model.gibbs(self.distinct_inputs[:, :CHECKED_PARTITIONS]).doubts()
+        return "; ".join(
+            f"{what} at {share:.0%} of the {where.shape[1]} inputs checked (replicate {r})"
+            for what, where in ((what, as_numpy(where)) for what, where in doubts.items())
+            for r, share in enumerate(where.mean(axis=1))
+            if share > 0 and self.model.status[r].ok
+        )
+
+    @cached_property
+    def true_samples(self) -> torch.Tensor:
+        """Draws of the truth at `distinct_inputs`, on a stream apart from all data: (R, K or 1, Q, dy) float64."""
+        each = ANSWERS_PER_INPUT if self.conditional else self.evaluation.test_examples
+        return self.by_task(
+            lambda r, task: task.reference.sample(
+                self.distinct_inputs[r], each, seed=stream(self.evaluation.seed, "held out", self.model.seeds[r])
+            )
+        )
+
+    def by_task(self, compute: Callable[[int, Any], torch.Tensor]) -> torch.Tensor:
+        """compute(r, task) of every replicate, stacked."""
+        return torch.stack([compute(r, task) for r, task in enumerate(self.tasks)])
+
+    def placed(self, value: torch.Tensor) -> torch.Tensor:
+        """A tensor on the model's device, in its dtype."""
+        return value.to(device=self.model.setting.device, dtype=self.model.setting.dtype)
+
+    def energy(self, y: torch.Tensor) -> np.ndarray:
+        """The model's energy (R, K or 1, m) of y (R, K or 1, m, dy) at `distinct_inputs`, float64.
+
+        Raises:
+            NoExactReference: an exact model of tasks without density.
+        """
+        x = self.placed(self.distinct_inputs.unsqueeze(2))
+        return as_numpy(energy_in_blocks(self.model.module, x, self.placed(y)))
+
+    @cached_property
+    def energy_of_truth(self) -> np.ndarray:
+        """Energies of `true_samples`, (R, K or 1, Q)."""
+        return self.energy(self.true_samples)
+
+    @cached_property
+    def depth(self) -> np.ndarray:
+        """median F(uniform) - median F(data) at each input, and of these the median: (R,), the unit of sharpness.
+
+        Taken at each x, because what an energy adds to all y of one x changes neither answers nor densities.
+        """
+        generators = [torch_generator(self.evaluation.seed, "uniform", seed) for seed in self.model.seeds]
+        shape = self.true_samples.shape[1:3]
+        uniform = self.energy(torch.stack([self.box.uniform(tuple(shape), g) for g in generators]))
+        return np.median(np.median(uniform, axis=2) - np.median(self.energy_of_truth, axis=2), axis=1)
+
+    def distance(self, x: torch.Tensor, y: torch.Tensor) -> np.ndarray:
+        """Distance to the answer set of y (R, k, m, dy) at x (R, k, dx): (R, k, m); NaN where y is not finite."""
+        y = y.detach().cpu().double()
+        known = y.isfinite().all(-1)
+        y = y.where(known.unsqueeze(-1), 0.0)
+
+        def of(r: int, task: Any) -> torch.Tensor:
+            repeated = x[r].unsqueeze(1).expand(-1, y.shape[2], -1)
+            return task.reference.distance(repeated.flatten(0, 1), y[r].flatten(0, 1))
+
+        distance = self.by_task(of).reshape(y.shape[:-1])
+        return as_numpy(distance.masked_fill(~known, torch.nan))
+
+
+def as_numpy(value: torch.Tensor) -> np.ndarray:
+    """A tensor as a float64 array on the CPU."""
+    array: np.ndarray = value.detach().cpu().double().numpy()
+    return array

@@ -1,0 +1,158 @@
+"""From a setting to its replicated energy, head or decoder: the package's own networks, or the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import nn
+
+from ..core.errors import invalid
+from ..core.seeding import forked, stream
+from ..core.spaces import Box, Discrete, Labels
+from ..energies.decoders import AngleDecoder, Decoder, DecoderName, LinearDecoder, MLPDecoder
+from ..energies.graphs import ChainEnergy, EnumeratedEnergy
+from ..energies.mlp import MLPEnergy, Network, ReplicatedMLP
+from ..energies.replicated import Replicated
+from .setting import box_dims
+
+if TYPE_CHECKING:
+    from ..tasks.base import Task
+    from .setting import Setting
+
+
+def build_energy(setting: Setting, level: bool = False) -> nn.Module:
+    """The setting's replicated energy on its device, in its dtype: the package's own network, or the user's.
+
+    The network's last bias, the energy's level, stays 0 unless `level` says that the objective sees it: one that sees
+    only differences leaves it a gradient of rounding errors, which Adam would scale up to a random walk.
+    """
+    if isinstance(setting.network, Network):
+        network = MLPEnergy(setting.seeds, *box_dims(setting), setting.network)
+        if not level:
+            nn.init.zeros_(network.trunk.biases[-1]).requires_grad_(False)
+        energy: nn.Module = network
+    else:
+        energy = replicated(setting.network, setting.tasks, setting.seeds)
+    return energy.to(device=setting.device, dtype=setting.dtype)
+
+
+def build_head(setting: Setting, outputs: int) -> ReplicatedMLP:
+    """The shared trunk on x alone with `outputs` numbers in place of the energy.
+
+    Raises:
+        ValueError: the fit was given an energy of the user's, whose head cannot be replaced.
+    """
+    if not isinstance(setting.network, Network):
+        raise invalid("energy", setting.network, "None: this method replaces the trunk's head, so it needs a Network")
+    dx, _ = box_dims(setting)
+    head = ReplicatedMLP(setting.seeds, (dx, *setting.network.hidden, outputs), setting.network.activation)
+    return head.to(device=setting.device, dtype=setting.dtype)
+
+
+def replicated(
+    factory: Callable[[Task], nn.Module],
+    tasks: Sequence[Task],
+    seeds: Sequence[int],
+    widths: tuple[int, int] | None = None,
+) -> nn.Module:
+    """One replicated energy from a factory called once for each task, each call under its own replicate's seed.
+
+    A module that already says `num_replicates` (a replicate-native one) is taken as it is, from the first call.
+    `widths` are those of what `forward` takes, for counting; those of x and y by default.
+
+    Raises:
+        ValueError: the factory does not give an `nn.Module`, or one of another number of replicates.
+    """
+    modules = []
+    for task, seed in zip(tasks, seeds, strict=True):
+        with forked(stream(seed, "initialisation"), torch.get_default_device()):
+            module = factory(task)
+        if not isinstance(module, nn.Module):
+            raise invalid("energy", module, "a callable that maps a task to an nn.Module")
+        native = getattr(module, "num_replicates", None)
+        if native is not None:
+            if native != len(tasks):
+                raise invalid("energy(task).num_replicates", native, f"{len(tasks)}, the number of seeds")
+            return module
+        modules.append(module)
+    stack = Replicated(modules)
+    first = tasks[0]
+    stack._widths = widths or (getattr(first.x_space, "dim", 0), getattr(first.y_space, "dim", 1))
+    return stack
+
+
+class _OfLabel(nn.Module):
+    """A user's module of labels (n,) as one of vectors (n, 1), which is how modules are replicated."""
+
+    def __init__(self, energy: nn.Module) -> None:
+        super().__init__()
+        self.energy = energy
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return cast("torch.Tensor", self.energy(x, y.squeeze(-1).long()))
+
+
+def build_graph_energy(setting: Setting) -> nn.Module:
+    """The setting's replicated energy of discrete answers, on its device and in its dtype.
+
+    The package's own `ChainEnergy`; or the user's: a module with `num_replicates` and `graph(x)` as it is, and, of
+    labels, any `nn.Module` with forward(x (n, dx), y (n,) int64) -> (n,), asked for every label.
+
+    Raises:
+        ValueError: a module of the user's for sequences that has no `graph`: they are too many to ask for each.
+    """
+    space = setting.tasks[0].y_space
+    assert isinstance(space, Discrete)
+    if isinstance(setting.network, Network):
+        energy: nn.Module = ChainEnergy(setting.seeds, _x_dim(setting), space, setting.network)
+    else:
+        energy = _users(setting, space)
+    return energy.to(device=setting.device, dtype=setting.dtype)
+
+
+def _users(setting: Setting, space: Discrete) -> nn.Module:
+
+    assert not isinstance(setting.network, Network)
+    factory = setting.network
+
+    def made(task: Task) -> nn.Module:
+        module = factory(task)
+        plain = isinstance(module, nn.Module) and not hasattr(module, "num_replicates")
+        return _OfLabel(module) if plain else module
+
+    energy = replicated(made, setting.tasks, setting.seeds, widths=(_x_dim(setting), 1))
+    if hasattr(energy, "graph"):
+        return energy
+    if not isinstance(space, Labels):
+        raise invalid("energy", type(energy).__name__, "a module with num_replicates and graph(x) -> FactorGraph")
+    return EnumeratedEnergy(energy, space)
+
+
+def _x_dim(setting: Setting) -> int:
+    space = setting.tasks[0].x_space
+    if not isinstance(space, Box):
+        raise invalid("task.x_space", space, "a Box: energies read real x")
+    return space.dim
+
+
+def build_decoder(
+    setting: Setting, name: DecoderName, latent_dim: int = 1, cost: torch.Tensor | None = None
+) -> Decoder:
+    """The decoder of that name for a setting whose network is the package's own, in float32 on the CPU.
+
+    Raises:
+        ValueError: spaces that are no boxes, an energy of the user's own, or an angle decoder where y is not in R^2.
+    """
+    x_dim, y_dim = box_dims(setting)
+    if not isinstance(setting.network, Network):
+        raise invalid("energy", setting.network, "None: this decoder is made of a Network")
+    if name == "angle":
+        if y_dim != 2:
+            raise invalid("decoder", name, f"'mlp' on {setting.tasks[0].name}: an angle decodes to two numbers")
+        return AngleDecoder(setting.seeds, x_dim, setting.network)
+    limit = torch.zeros(len(setting.seeds)) if cost is None else cost
+    if name == "linear":
+        return LinearDecoder(setting.seeds, x_dim, y_dim, latent_dim, limit)
+    return MLPDecoder(setting.seeds, x_dim, y_dim, latent_dim, setting.network, limit)

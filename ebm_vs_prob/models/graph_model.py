@@ -1,0 +1,124 @@
+"""Models of discrete answers: the interface of `Model`, every part of it exact, by messages along a factor graph."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..core.errors import check_count
+from ..core.spaces import Discrete
+from ..descent.answers import Answers, StepRule
+from ..descent.search import checked_step
+from .model import EnergyModel
+
+if TYPE_CHECKING:
+    from ..core.factor_graphs import FactorGraph
+    from ..energies.graphs import GraphEnergy
+    from ..gibbs.density import GibbsBoltzmann
+    from ..gibbs.normalizers.partition import Normalizer
+
+
+class GraphModel(EnergyModel):
+    """R unnormalised energies over labels or sequences, whose y is (n,) or (n, T) int64.
+
+    Attributes:
+        module: `module(x, y)` as of every model, and `module.graph(x)`, the energies of all answers.
+    """
+
+    module: GraphEnergy
+
+    @property
+    def space(self) -> Discrete:
+        """The answers' space."""
+        space = self.tasks[0].y_space
+        assert isinstance(space, Discrete)
+        return space
+
+    def graph(self, x: torch.Tensor) -> FactorGraph:
+        """The energies of all answers at x (n, dx) or (R, n, dx): a factor graph of batch (R, n).
+
+        Of labels, `graph(x).unary[..., 0, :]` is the energy of each, (R, n, K).
+        """
+        return self.module.graph(self._placed("x", x))
+
+    def infer(
+        self,
+        x: torch.Tensor,
+        n_starts: int = 16,
+        seed: int = 0,
+        step_rule: StepRule = "line_search",
+        step_size: float | None = None,
+        max_steps: int = 200,
+        tolerance: float = 1e-4,
+    ) -> Answers:
+        """The answer of least energy, by enumeration of labels and by min-sum along sequences: y (R, n, n_starts, ...).
+
+        It is exact, so that all starts agree, none takes a step and all whose energy is finite have converged. What
+        steers a descent is checked and has no effect.
+
+        Raises:
+            ValueError: a bad count, rule, step or tolerance.
+        """
+        check_count("n_starts", n_starts)
+        checked_step(step_rule, step_size, max_steps, tolerance)
+        with torch.no_grad():
+            found, energy = self.graph(x).min_sum()
+        y = self.space.from_variables(found).unsqueeze(2)
+        energy = energy.unsqueeze(2).expand(-1, -1, n_starts)
+        return Answers(
+            y=y.expand(*y.shape[:2], n_starts, *y.shape[3:]),
+            z=None,
+            energy=energy,
+            steps=torch.zeros_like(energy, dtype=torch.int64),
+            converged=energy.isfinite(),
+        )
+
+    def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
+        """Exact draws of y given each x from exp(-beta E) / Z at `beta`: (R, n, num_samples, ...) int64."""
+        check_count("num_samples", num_samples)
+        return self.gibbs(x).sample((num_samples,), generators=self._generators(seed)).movedim(0, 2)
+
+    @property
+    def sampling_kernel(self) -> str:
+        return "exact"
+
+    def gibbs(
+        self, x: torch.Tensor, beta: torch.Tensor | float | None = None, normalizer: str | Normalizer | None = None
+    ) -> GibbsBoltzmann:
+        """The distribution exp(-beta E(x, .)) / Z(x) of every replicate and x: batch (R, n).
+
+        `beta` defaults to `self.beta`, the normaliser to messages, which are exact.
+        """
+        from ..gibbs.density import GibbsBoltzmann
+
+        x = self._placed("x", x).expand(self.num_replicates, -1, -1)
+        return GibbsBoltzmann(
+            self.module,
+            x=x,
+            beta=torch.as_tensor(self.beta if beta is None else beta).reshape(-1, 1),
+            normalizer=normalizer or "messages",
+            validate_args=None if beta is not None else False,  # a replicate that failed has no beta
+            space=self.space,
+        )
+
+    def fit_beta(self) -> torch.Tensor:
+        from ..gibbs.temperature import fit_graph_beta
+
+        return fit_graph_beta(self)
+
+
+class NormalisedGraphModel(GraphModel):
+    """R distributions over labels or sequences: the energy is -ln q up to ln Z(x), which messages give."""
+
+    normalised = True
+
+    @property
+    def beta(self) -> torch.Tensor:
+        """1 for each replicate, (R,) float64."""
+        return torch.ones(self.num_replicates, dtype=torch.float64)
+
+    def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """ln q(y | x) in nats, (R, n), exact."""
+        x, y = self._paired(x, y)
+        return self.gibbs(x).log_prob(y)

@@ -1,0 +1,307 @@
+"""What a fit returns: one interface for both families."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from ..core.errors import NotNormalised, check_count, invalid
+from ..core.seeding import torch_generator
+from ..core.spaces import Box
+from ..descent.answers import Answers, StepRule
+from .record import ReplicateStatus, Training
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+    from torch import nn
+
+    from ..core.budget import Cost
+    from ..gibbs.density import GibbsBoltzmann
+    from ..gibbs.normalizers.partition import Normalizer
+    from ..samplers.draws import Draws
+    from ..training.method import Method
+    from .data_kernel import DataKernel
+    from .setting import Setting
+
+__all__ = ["Answers", "DensityModel", "EnergyModel", "Model", "ReplicateStatus", "StepRule", "Training"]
+
+
+#: Beyond this many output dimensions a normaliser is estimated by importance sampling and samples are drawn by MALA.
+MAX_QUADRATURE_DIM = 2
+IMPORTANCE_SAMPLES = 256
+
+
+class Model:
+    """R replicates of one method. Subclasses say how they answer; metrics and reports see only this interface.
+
+    Attributes:
+        module: the replicated energy: `module(x, y)` takes (R or 1, *n, dx), (R or 1, *n, dy) and gives (R, *n).
+        setting: tasks, seeds, options, network, budget, dtype and device of the fit.
+        training: losses, status and cost.
+    """
+
+    normalised: ClassVar[bool] = False
+
+    training: Training
+
+    def __init__(self, method: type[Method], setting: Setting, module: nn.Module) -> None:
+        self.method = method
+        self.setting = setting
+        self.module = module
+        self._data_kernel: DataKernel | None = None
+        self._density: GibbsBoltzmann | None = None  # of an unconditional task: its nodes serve every call
+
+    def finished(self, training: Training) -> Self:
+        """The model with its training on record and its parameters frozen."""
+        self.training = training
+        self._density = None
+        self.module.requires_grad_(False).eval()
+        return self
+
+    @property
+    def num_replicates(self) -> int:
+        return self.setting.num_replicates
+
+    @property
+    def tasks(self) -> tuple[Any, ...]:
+        return self.setting.tasks
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return self.setting.seeds
+
+    @property
+    def status(self) -> tuple[ReplicateStatus, ...]:
+        return self.training.status
+
+    @property
+    def cost(self) -> tuple[Cost, ...]:
+        return self.training.cost
+
+    @property
+    def beta(self) -> torch.Tensor:
+        """Inverse temperature of each replicate's Gibbs-Boltzmann density, (R,); 1 for normalised models."""
+        import torch
+
+        return torch.ones(self.num_replicates, dtype=torch.float64)
+
+    def energy(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """E(x, y) of every replicate, (R, n), for x and y of (n, d) or (R, n, d); differentiable in y.
+
+        Raises:
+            ValueError: shapes that do not fit the task's spaces, or non-finite values.
+        """
+        result: torch.Tensor = self.module(*self._paired(x, y))
+        return result
+
+    def infer(
+        self,
+        x: torch.Tensor,
+        n_starts: int = 16,
+        seed: int = 0,
+        step_rule: StepRule = "line_search",
+        step_size: float | None = None,
+        max_steps: int = 200,
+        tolerance: float = 1e-4,
+    ) -> Answers:
+        """Answers by minimising E(x, .) from `n_starts` uniform points of the task's y-box, by the rules of `descend`.
+
+        `step_size` is in units of y squared over energy: what `fixed` takes as it is and `scaled` multiplies by the
+        square of the method's `scale` option; the other rules find their own. A start has converged once a step moves
+        it by less than `tolerance` (units of y).
+
+        Raises:
+            ValueError: a bad count, rule, step or tolerance.
+        """
+        from ..descent.search import descend
+
+        x = self._placed("x", x)
+        check_count("n_starts", n_starts)
+        return descend(
+            self.module,
+            x.unsqueeze(2),
+            self.starts(x.shape[1], n_starts, seed).to(x),
+            bounds=self.y_box.bounds,
+            step_rule=step_rule,
+            step_size=step_size,
+            scale=self.setting.options.scale.to(x),
+            max_steps=max_steps,
+            tolerance=tolerance,
+            seed=seed,
+        )
+
+    def starts(self, n: int, n_starts: int, seed: int) -> torch.Tensor:
+        """Where descents begin: uniform in the y-box and the same for every replicate, (1, n, n_starts, dy) float64."""
+        return self.y_box.uniform((1, n, n_starts), torch_generator(seed, "descent"))
+
+    def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
+        """Draws of y given each x from the Gibbs-Boltzmann density at `beta`: (R, n, num_samples, dy).
+
+        Up to two output dimensions the draws are exact up to quadrature; beyond, they end MALA chains
+        (`sampling_kernel` says which, `draw` how good they are).
+        """
+        import torch
+
+        check_count("num_samples", num_samples)
+        if self.y_box.dim > MAX_QUADRATURE_DIM:
+            return self._chains(x, num_samples, seed).y
+        with torch.no_grad():
+            drawn: torch.Tensor = self.gibbs(x).sample(torch.Size((num_samples,)), generators=self._generators(seed))
+        return drawn.movedim(0, 2)
+
+    def draw(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> Draws:
+        """`sample` with what is known of the draws: their kernel and, where they end chains, R-hat and effective sample
+        sizes over the `num_samples` chains of each x, which ArviZ computes when asked for."""
+        from ..samplers.draws import Draws
+        from ..samplers.from_descent import MALA_FROM_DESCENT
+
+        if self.sampling_kernel != MALA_FROM_DESCENT:
+            return Draws(self.sample(x, num_samples, seed), self.sampling_kernel)
+        check_count("num_samples", num_samples)
+        return self._chains(x, num_samples, seed)
+
+    def _chains(self, x: torch.Tensor, num_samples: int, seed: int) -> Draws:
+        from ..samplers import sample_from_descent
+
+        x = self._placed("x", x)
+        generators = self._generators(seed)
+        return sample_from_descent(self.module, x, self.y_box, num_samples, self.beta.to(x), generators)
+
+    def _generators(self, seed: int) -> list[torch.Generator]:
+        return [torch_generator(seed, "sample", replicate_seed) for replicate_seed in self.seeds]
+
+    @property
+    def sampling_kernel(self) -> str:
+        """The kernel behind `sample`, for the record."""
+        from ..samplers.from_descent import MALA_FROM_DESCENT
+
+        return "quadrature" if self.y_box.dim <= MAX_QUADRATURE_DIM else MALA_FROM_DESCENT
+
+    def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """ln q(y | x) in nats, (R, n); normalised models only.
+
+        Raises:
+            NotNormalised: the model is an unnormalised energy.
+        """
+        raise NotNormalised(
+            f"{self.method.name} is an unnormalised energy and has no log_prob: normalise it, with an error bar, "
+            "through model.gibbs(x), whose log_prob(y) and log_partition() are those of exp(-beta E) at the fitted beta"
+        )
+
+    def gibbs(
+        self, x: torch.Tensor, beta: torch.Tensor | float | None = None, normalizer: str | Normalizer | None = None
+    ) -> GibbsBoltzmann:
+        """The density exp(-beta E(x, .)) / Z(x) of every replicate and x: a distribution of batch shape (R, n).
+
+        Args:
+            beta: inverse temperature, in one over the energy's unit; `self.beta` by default.
+            normalizer: as `GibbsBoltzmann` takes it. By default quadrature up to two output dimensions, importance
+                sampling from a kernel density of the training data beyond.
+        """
+        import torch
+
+        from ..energies.evaluation import distinct
+        from ..gibbs.density import GibbsBoltzmann
+
+        x = self._placed("x", x).expand(self.num_replicates, -1, -1)
+        shape = x.shape[:-1]
+        usual = beta is None and normalizer is None
+        if usual and self._density is not None:
+            return self._density.expand(shape)
+        x = distinct(x)  # without x one partition function serves all
+        density = GibbsBoltzmann(
+            self.module,
+            space=self.y_box,
+            x=x,
+            beta=torch.as_tensor(self.beta if beta is None else beta, dtype=x.dtype).to(x).reshape(-1, 1),
+            normalizer=self._usual_normalizer(x) if normalizer is None else normalizer,
+            validate_args=None if beta is not None else False,  # a replicate that failed has no beta
+        )
+        if usual and not x.shape[-1]:
+            self._density = density
+        return density.expand(shape)
+
+    def _usual_normalizer(self, x: torch.Tensor) -> Normalizer:
+        from ..gibbs.normalizers import ImportanceSampling, Quadrature
+
+        if self.y_box.dim <= MAX_QUADRATURE_DIM:
+            return Quadrature()
+        samples, log_density = self.data_kernel.draw(x, IMPORTANCE_SAMPLES, self.seeds)
+        return ImportanceSampling(samples=samples, log_density=log_density)
+
+    @property
+    def data_kernel(self) -> DataKernel:
+        """The kernel density of each replicate's training data: proposal of importance sampling."""
+        if self._data_kernel is None:
+            from .data_kernel import DataKernel
+            from .setting import training_data
+
+            self._data_kernel = DataKernel(*training_data(self.setting), self.y_box)
+        return self._data_kernel
+
+    def save(self, path: str | Path) -> None:
+        """Write parameters and specification to one safetensors file, atomically. `evp.load_model` reads it back."""
+        from .saving import save_model
+
+        save_model(self, path)
+
+    @property
+    def y_box(self) -> Box:
+        space = self.tasks[0].y_space
+        if not isinstance(space, Box):
+            raise invalid("task.y_space", space, "a Box: gradient descent and densities need real y")
+        return space
+
+    def _placed(self, name: str, value: torch.Tensor) -> torch.Tensor:
+        """`value` checked against the task's space, as (R or 1, n, *event) where and as training data are."""
+        space = self.tasks[0].x_space if name == "x" else self.tasks[0].y_space
+        space.check(name, value)
+        event = space.event_shape
+        whole = value.unsqueeze(0) if value.ndim == 1 + len(event) else value
+        if whole.ndim != 2 + len(event) or whole.shape[0] not in (1, self.num_replicates) or not whole.shape[1]:
+            one = "".join(["n", *(f", {size}" for size in event)])
+            raise invalid(f"{name}.shape", tuple(value.shape), f"({one}) or ({self.num_replicates}, {one}), n > 0")
+        return self.setting.placed(whole, space)
+
+    def _paired(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x, y = self._placed("x", x), self._placed("y", y)
+        if x.shape[1] != y.shape[1]:
+            raise invalid("shapes of x, y", (tuple(x.shape), tuple(y.shape)), "one n")
+        return x, y
+
+    def __repr__(self) -> str:
+        failed = sum(not status.ok for status in self.status)
+        return f"{type(self).__name__}({self.method.name}, {self.num_replicates} replicates, {failed} failed)"
+
+
+class EnergyModel(Model):
+    """An unnormalised energy. Its beta is `gibbs_beta`, or fitted to validation data when a density is first wanted."""
+
+    _beta: torch.Tensor | None = None
+
+    @property
+    def beta(self) -> torch.Tensor:
+        """Inverse temperature, (R,) float64: as given, or of highest validation likelihood (Guo et al. 2017: 1/T)."""
+        if self._beta is None:
+            from ..gibbs.temperature import inverse_temperature
+
+            self._beta = inverse_temperature(self)
+        return self._beta
+
+    def fit_beta(self) -> torch.Tensor:
+        """The inverse temperature of highest validation likelihood, (R,) float64, whatever `gibbs_beta` says."""
+        from ..gibbs.temperature import fit_beta
+
+        return fit_beta(self)
+
+
+class DensityModel(Model):
+    """A normalised model whose energy defines its density through a log-partition function."""
+
+    normalised = True
+
+    def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """ln q(y | x) in nats, (R, n). Its error is that of `gibbs(x).log_partition()`."""
+        x, y = self._paired(x, y)
+        return self.gibbs(x).log_prob(y)

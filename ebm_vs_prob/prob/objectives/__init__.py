@@ -1,0 +1,1 @@
+"""What training a normalised model minimises: likelihoods and their bounds."""

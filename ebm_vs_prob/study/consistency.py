@@ -1,0 +1,110 @@
+"""What the parts of a study file say of each other: names that exist, thicknesses on the grid, bounds that can hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import invalid, unknown
+
+if TYPE_CHECKING:
+    from .schema import Criterion, Study
+
+#: The budget arm that verdicts use.
+PRIMARY_BUDGET = "equal_steps"
+
+
+def check_references(study: Study) -> None:
+    """Raise unless every name, thickness and bound that a study's parts give exists, fits and is given once.
+
+    Raises:
+        UnknownName: an arm, task or claim that the study does not have, or a metric that does not exist.
+        ValueError: a name twice, a thickness that is not on the grid, or a criterion without what its kind needs.
+    """
+    from ..metrics.catalogue import METRICS
+
+    where = study.where
+    tasks = _distinct(f"{where}: tasks", [grid.name for grid in study.tasks])
+    arms = _distinct(f"{where}: arms", [arm.name for arm in study.arms])
+    _distinct(f"{where}: criteria", [criterion.id for criterion in study.criteria])
+    for grid in study.tasks:
+        if grid.thickness is not None:
+            _distinct(f"{where}: tasks.{grid.name}.thickness", grid.thickness)
+            if "thickness" in grid.options:
+                raise invalid(
+                    f"{where}: tasks.{grid.name}.options.thickness", grid.options["thickness"], "one of the two"
+                )
+    for scale_name, scale in study.scales.items():
+        if PRIMARY_BUDGET in scale.budgets:
+            raise invalid(
+                f"{where}: scales.{scale_name}.budgets", PRIMARY_BUDGET, "another name: it is that of `budget`"
+            )
+    for arm in study.arms:
+        _known(f"task of {where}: arms.{arm.name}.tasks:", arm.tasks or (), tasks)
+    for criterion in study.criteria:
+        _check_bounds(criterion, f"{where}: criteria.{criterion.id}")
+        place = f"of {where}: criteria.{criterion.id}"
+        if criterion.claim not in study.claims:
+            raise unknown(f"claim {place}.claim:", criterion.claim, study.claims)
+        _known(f"arm {place}.arms:", criterion.arms, arms)
+        _known(f"arm {place}.against:", criterion.against, arms)
+        _known(f"task {place}.tasks:", criterion.tasks, tasks)
+        _known(f"metric {place}.metric:", [criterion.metric.partition("@")[0]], METRICS)
+        for task in criterion.tasks:
+            grid_values = study.thickness_of(task)
+            if grid_values and not criterion.thickness and criterion.kind != "slope":
+                raise ValueError(
+                    f"{where}: criteria.{criterion.id}: thickness is missing: a criterion of kind {criterion.kind} "
+                    f"needs it where tasks.{task} lists {', '.join(map(str, grid_values))}"
+                )
+            chosen = [
+                *criterion.thickness,
+                *([criterion.choose_step_at] if criterion.choose_step_at is not None else []),
+            ]
+            for value in chosen:
+                if not any(math.isclose(value, other, rel_tol=1e-9, abs_tol=0.0) for other in grid_values):
+                    field = f"{where}: criteria.{criterion.id}: thickness"
+                    raise invalid(
+                        field, value, f"one that tasks.{task} lists: {', '.join(map(str, grid_values)) or 'none'}"
+                    )
+
+
+#: What a criterion of each kind needs, and what has no meaning in it.
+_FIELDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "slope": (("range",), ("against", "thickness", "choose_step_at")),
+    "value": ((), ("against", "range")),
+    "difference": (("against",), ("range",)),
+    "ratio": (("against",), ("range",)),
+}
+
+
+def _check_bounds(criterion: Criterion, where: str) -> None:
+    needed, foreign = _FIELDS[criterion.kind]
+    for field in needed:
+        if not getattr(criterion, field):
+            raise ValueError(f"{where}: {field} is missing: a criterion of kind {criterion.kind} needs it")
+    for field in foreign:
+        if getattr(criterion, field):
+            raise invalid(f"{where}: {field}", getattr(criterion, field), f"no {field} at kind {criterion.kind}")
+    if criterion.below is None and criterion.above is None:
+        raise ValueError(f"{where}: below or above is missing: a criterion needs one of them, or both")
+    if criterion.below is not None and criterion.above is not None and criterion.above >= criterion.below:
+        raise invalid(f"{where}: above", criterion.above, f"a number less than below = {criterion.below}")
+    if criterion.range is not None and criterion.range[0] >= criterion.range[1]:
+        raise invalid(f"{where}: range", criterion.range, "two numbers, low < high")
+
+
+def _distinct(field: str, values: Iterable[Any]) -> list[Any]:
+    listed = list(values)
+    for value in listed:
+        if listed.count(value) > 1:
+            raise invalid(field, value, "no value twice")
+    return listed
+
+
+def _known(kind: str, names: Iterable[str], choices: Iterable[str]) -> None:
+    valid = list(choices)
+    for name in names:
+        if name not in valid:
+            raise unknown(kind, name, valid)

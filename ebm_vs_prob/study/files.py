@@ -1,0 +1,71 @@
+"""Study files on disk: finding them, reading them, and loading the plugins they name."""
+
+from __future__ import annotations
+
+import importlib
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..core.errors import invalid, unknown
+from .consistency import check_references
+from .schema import Study, from_table
+
+
+def import_plugins(names: Iterable[str], where: str) -> None:
+    """Import the modules that register a study's further tasks and methods.
+
+    Raises:
+        ValueError: a module that is not there.
+    """
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            raise invalid(f"{where}: plugins", name, f"a module that can be imported here ({error})") from None
+
+
+def study_folders() -> list[Path]:
+    """Where studies are looked up by name: the installed package's own, or the checkout's `studies/`."""
+    package = Path(__file__).resolve().parent.parent
+    return [folder for folder in (package / "studies", package.parent / "studies") if folder.is_dir()]
+
+
+def list_studies() -> list[str]:
+    """Names of the studies that come with the package."""
+    return sorted({path.stem for folder in study_folders() for path in folder.glob("*.toml")})
+
+
+def find_study(path_or_name: str | Path) -> Path:
+    """The file of a study: a path, or a name in `studies/`.
+
+    Raises:
+        UnknownName: neither a file nor a name, with the nearest name.
+    """
+    path = Path(path_or_name)
+    if path.is_file():
+        return path
+    if len(path.parts) == 1:
+        for folder in study_folders():
+            candidate = folder / f"{path.name.removesuffix('.toml')}.toml"
+            if candidate.is_file():
+                return candidate
+    raise unknown("study", str(path_or_name), list_studies())
+
+
+def load_study(path_or_name: str | Path) -> Study:
+    """A study file, validated in itself; options of tasks and methods are checked when it is planned.
+
+    Raises:
+        UnknownName: no such study, or a key or a reference that does not exist.
+        ValueError: a file that is not TOML, or a bad value.
+    """
+    path = find_study(path_or_name)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a TOML file: {' '.join(str(error).split())}") from None
+    study = from_table(Study, table, str(path))
+    study._path = path
+    check_references(study)
+    return study

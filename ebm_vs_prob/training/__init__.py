@@ -1,0 +1,1 @@
+"""The training loop and the contract of a method."""

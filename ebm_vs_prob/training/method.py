@@ -1,0 +1,127 @@
+"""The contract of a method: a named way to turn (task, network, budget) into a Model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from ..core.options import PER_REPLICATE, Options
+from ..core.spaces import Box, Space
+from ..models.setting import Setting
+
+if TYPE_CHECKING:
+    from ..models.model import Model
+    from ..models.record import Training
+    from ..tasks.base import Task
+    from .batches import Loss, Noise
+
+Family = Literal["ebm", "prob", "control"]
+Principle = Literal["likelihood", "score", "contrastive", "margin", "regularised", "regression", "exact"]
+
+
+class MethodOptions(Options):
+    """Options every trained method has."""
+
+    learning_rate: Annotated[float, PER_REPLICATE, Field(gt=0, description="Adam's peak step size")] = 1e-2
+    scale: Annotated[
+        float,
+        PER_REPLICATE,
+        Field(gt=0, description="length unit of the method's widths; the thickness, if aware"),
+    ] = 1.0
+
+    def regulariser_evaluations(self) -> float:
+        """Energy evaluations that the regularisers among these options add to an example's step."""
+        return 0.0
+
+    @classmethod
+    def regularised(cls, model: Model, loss: Loss, noise: Mapping[str, Noise]) -> tuple[Loss, Mapping[str, Noise]]:
+        """The loss with the regularisers that the model's options ask for, and the noise it then needs."""
+        return loss, noise
+
+
+class EnergyOptions(MethodOptions):
+    """Options of a method that trains an unnormalised energy."""
+
+    gibbs_beta: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            description="inverse temperature at which the trained energy is read as a density and drawn from; "
+            "fitted on validation data where not given",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class GaussianOptimum:
+    """What a method declares of its optimum on N(0, I) data: the curvature of its energy, or only its sign (None)."""
+
+    curvature: Callable[[Any], float] | None
+
+
+class Method(ABC):
+    """A way to turn a task into a Model. One file, one decorator: see CONTRIBUTING.md.
+
+    Class attributes declare what the method is, because verdicts contrast those attributes and not the family.
+    """
+
+    name: ClassVar[str]
+    family: ClassVar[Family]
+    principle: ClassVar[Principle]
+    normalised: ClassVar[bool]
+    summary: ClassVar[str]
+    version: ClassVar[int] = 1  # raised when the same options would give another model
+    batchable: ClassVar[bool] = True  # False: one replicate at a time
+    groups_thickness: ClassVar[bool] = True  # False: its quadrature grows as the data thin, so one batch a thickness
+    Options: ClassVar[type[MethodOptions]] = MethodOptions
+    gaussian_optimum: ClassVar[GaussianOptimum | None] = None
+    y_spaces: ClassVar[tuple[type[Space], ...]] = (Box,)  # the kinds of answers that it can give
+
+    @classmethod
+    @abstractmethod
+    def build(cls, setting: Setting) -> Model:
+        """The untrained Model of R replicates, initialised from their seeds."""
+
+    @classmethod
+    @abstractmethod
+    def train(cls, model: Model) -> Training:
+        """Train `model.module` in place within `model.setting.budget`; `training.train` suits most methods."""
+
+    @classmethod
+    def fit(cls, setting: Setting) -> Model:
+        """Build, train and freeze."""
+        model = cls.build(setting)
+        return model.finished(cls.train(model))
+
+    @classmethod
+    def energy_evaluations(cls, options: Any) -> float:
+        """Energy evaluations that one example costs in one training step: a forward pass 1, each backward pass 2."""
+        return 3.0
+
+    @classmethod
+    def evaluations_a_dimension(cls, options: Any) -> float:
+        """What an objective that differentiates along every axis of y adds to `energy_evaluations` for each of them."""
+        return 0.0
+
+    @classmethod
+    def step_evaluations(cls, options: Any, task: Task) -> float:
+        """All that one example costs in one training step on a task, regularisers included."""
+        y_dim = getattr(task.y_space, "dim", 0)
+        own = cls.energy_evaluations(options) + y_dim * cls.evaluations_a_dimension(options)
+        return own + float(options.regulariser_evaluations())
+
+    @classmethod
+    def smoothing(cls, options: Any) -> float:
+        """Standard deviation of the noise the method adds to the data, in the task's units; 0 for raw data."""
+        return 0.0
+
+    @classmethod
+    def why_not(cls, task: Task) -> str | None:
+        """Why the method does not apply to the task, or None where it does. An override asks here first."""
+        if isinstance(task.y_space, cls.y_spaces):
+            return None
+        return f"its answers are {task.y_space.kind}, and {cls.name} gives {' or '.join(s.kind for s in cls.y_spaces)}"
