@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.energies import mlp as energies
+from ebm_vs_prob.energies import evaluation
 from ebm_vs_prob.energies.evaluation import energy_and_gradient, energy_in_blocks, weight_norm
 from ebm_vs_prob.energies.mlp import MLPEnergy, ReplicatedMLP
 from ebm_vs_prob.energies.replicated import Replicated
@@ -135,7 +135,7 @@ def test_the_gradient_does_not_depend_on_the_autograd_mode(mode):
 
 @pytest.mark.parametrize("shared_x", [True, False])
 def test_energies_in_blocks_are_the_energies(shared_x, monkeypatch):
-    monkeypatch.setitem(energies.BLOCK_POINTS, "cpu", 12)
+    monkeypatch.setitem(evaluation.BLOCK_POINTS, "cpu", 12)
     energy = MLPEnergy([0, 1], 1, 2, evp.Network(hidden=(4,)))
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(2, 3, 1 if shared_x else 11, 1, generator=generator)

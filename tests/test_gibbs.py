@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,6 @@ from ebm_vs_prob.core.spaces import Box
 from ebm_vs_prob.gibbs.normalizers import ImportanceSampling
 from ebm_vs_prob.gibbs.normalizers.rejection import envelope
 from ebm_vs_prob.gibbs.temperature import LIMITS, fit_beta
-from ebm_vs_prob.models.record import ReplicateStatus
 
 #: Levels of the KS tests: a right sampler fails one in a thousand seeds, and the seeds are fixed.
 LEVEL = 1e-3
@@ -323,14 +321,13 @@ def calibrated(scales: list[float], task: NormalTask, failed: int | None = None,
 
     count = len(scales)
     module.num_replicates = count  # type: ignore[attr-defined]
-    status = tuple(ReplicateStatus(ok=r != failed) for r in range(count))
-    tasks, seeds = (task,) * count, tuple(range(count))
-    setting = SimpleNamespace(tasks=tasks, seeds=seeds, placed=lambda value, space: value)
-    model: Any = SimpleNamespace(
-        module=module, tasks=tasks, seeds=seeds, status=status, num_replicates=count, y_box=task.y_space,
-        setting=setting,
-    )  # fmt: skip
-    return fit_beta(model)
+    x, y = (torch.stack(part) for part in zip(*(task.sample(256, r, "validation") for r in range(count)), strict=True))
+    trained = torch.tensor([r != failed for r in range(count)])
+
+    def unused(x: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        raise AssertionError("up to two dimensions nothing is proposed")
+
+    return fit_beta(module, x, y, task.y_space.bounds, trained, unused)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from gaussian import gaussian
 from torch import nn
 
 import ebm_vs_prob as evp
+from ebm_vs_prob.descent.angle import nearest_angle
 from ebm_vs_prob.descent.latent import infer_latent, latent_nodes
 from ebm_vs_prob.ebm.latents.free_energy import FreeEnergy, JoinedEnergy
 from ebm_vs_prob.ebm.methods.latent_free_energy import _Split
@@ -205,10 +206,10 @@ def test_a_converged_angle_stays_while_the_others_search():
     y = 2 * torch.randn(1, 60, 2, dtype=torch.float64, generator=generator(12))
     nodes, search = latent_nodes(6, 1, ANGLE_BOUNDS), {"max_steps": 60, "tolerance": 1e-2}
     decoder, x = ellipses([[2.0, 1.5]]), torch.empty(1, 60, 0)
-    together = decoder.nearest(x, y, nodes, **search)
+    together = nearest_angle(decoder, x, y, nodes, **search)
     assert together.converged.all()
     for i in range(60):
-        alone = decoder.nearest(x[:, :1], y[:, i : i + 1], nodes, **search)
+        alone = nearest_angle(decoder, x[:, :1], y[:, i : i + 1], nodes, **search)
         assert torch.equal(alone.z[:, 0], together.z[:, i])
 
 

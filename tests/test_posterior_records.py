@@ -15,8 +15,9 @@ from torch import nn
 import ebm_vs_prob as evp
 from ebm_vs_prob.comparison import containers as inference_data
 from ebm_vs_prob.metrics.posteriors import chains as measured_chains
+from ebm_vs_prob.models.record import PosteriorDiagnostics
 from ebm_vs_prob.prob.posteriors.partition_functions import PartitionFunctions
-from ebm_vs_prob.prob.posteriors.posterior_diagnostics import Chains, PosteriorDiagnostics, kept_states
+from ebm_vs_prob.prob.posteriors.posterior_diagnostics import Chains, kept_states
 from ebm_vs_prob.study import Store
 from ebm_vs_prob.tasks.base import Task
 

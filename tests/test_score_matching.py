@@ -13,6 +13,7 @@ from torch import nn
 import ebm_vs_prob as evp
 from ebm_vs_prob.ebm.methods import denoising_score_matching, score_matching
 from ebm_vs_prob.ebm.objectives import score as objectives
+from ebm_vs_prob.energies.derivatives import gradient_and_products, gradient_and_trace
 from ebm_vs_prob.energies.evaluation import energy_and_gradient
 from ebm_vs_prob.energies.mlp import MLPEnergy, Network
 from ebm_vs_prob.energies.replicated import Replicated
@@ -65,7 +66,7 @@ def test_exact_score_matching_is_the_fisher_divergence_less_its_constant(dim):
     """On N(0, I) the constant ½ E ‖∇ ln p‖² is d / 2; quadrature is exact to 1e-9 for these smooth energies."""
     energy = Bent(dim)
     points, weight = gaussian_nodes(dim)
-    gradient, trace = objectives.gradient_and_trace(energy, no_x(points), points.unsqueeze(0))
+    gradient, trace = gradient_and_trace(energy, no_x(points), points.unsqueeze(0))
     losses = objectives.score_matching_loss(gradient.transpose(0, 1), trace.T)
     assert float((weight @ losses).detach()) == pytest.approx(
         fisher_divergence(energy, points, weight, 1.0) - dim / 2, abs=1e-9
@@ -84,7 +85,7 @@ def test_sliced_score_matching_has_the_same_expectation(dim, projection, varianc
         directions = torch.tensor(list(itertools.product((-1.0, 1.0), repeat=dim)), dtype=torch.float64)
         chance = torch.full((len(directions),), 1 / len(directions), dtype=torch.float64)
     v = directions.unsqueeze(1).expand(-1, len(points), -1).unsqueeze(0).contiguous()
-    gradient, products = objectives.gradient_and_products(energy, no_x(points), points.unsqueeze(0), v)
+    gradient, products = gradient_and_products(energy, no_x(points), points.unsqueeze(0), v)
     gradient, products, v = gradient.transpose(0, 1), products[0], v[0]
     expected = 0.0
     for m, probability in enumerate(chance):
@@ -178,11 +179,11 @@ def test_products_and_traces_are_those_of_the_full_hessian(x_dim, y_dim):
     x, y, v = normals(2, 3, x_dim), normals(2, 3, y_dim, seed=1), normals(2, 5, 3, y_dim, seed=2)
     for energy in energies(x_dim, y_dim):
         full = hessians(energy, x, y)
-        gradient, products = objectives.gradient_and_products(energy, x, y, v)
+        gradient, products = gradient_and_products(energy, x, y, v)
         torch.testing.assert_close(products, torch.einsum("rbij,rmbj->rmbi", full, v), rtol=1e-10, atol=1e-12)
         torch.testing.assert_close(gradient, energy_and_gradient(energy, x, y)[1])
         with torch.no_grad():
-            _, trace = objectives.gradient_and_trace(energy, x, y)
+            _, trace = gradient_and_trace(energy, x, y)
         torch.testing.assert_close(trace, full.diagonal(dim1=-2, dim2=-1).sum(-1), rtol=1e-10, atol=1e-12)
 
 
@@ -190,9 +191,9 @@ def test_forward_mode_gives_the_same_products(monkeypatch):
     """What a compiled loss uses for energies that bring no products of their own."""
     x, y, v = normals(2, 3, 1), normals(2, 3, 2, seed=1), normals(2, 4, 3, 2, seed=2)
     *_, energy = energies(1, 2)
-    reverse = objectives.gradient_and_products(energy, x, y, v)
+    reverse = gradient_and_products(energy, x, y, v)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    torch.testing.assert_close(objectives.gradient_and_products(energy, x, y, v), reverse)
+    torch.testing.assert_close(gradient_and_products(energy, x, y, v), reverse)
 
 
 def test_the_loss_is_differentiable_in_the_parameters():
@@ -202,7 +203,7 @@ def test_the_loss_is_differentiable_in_the_parameters():
     move = normals(*weight.shape, seed=5)
 
     def loss() -> torch.Tensor:
-        return objectives.score_matching_loss(*objectives.gradient_and_trace(energy, x, y)).sum()
+        return objectives.score_matching_loss(*gradient_and_trace(energy, x, y)).sum()
 
     (slope,) = torch.autograd.grad(loss(), weight)
     values = []

@@ -67,7 +67,7 @@ DEFAULT_OUT = Path("reports")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from .. import __version__
+        from ..core.version import __version__
 
         typer.echo(f"ebm-vs-prob {__version__}")
         raise typer.Exit

@@ -12,6 +12,7 @@ import torch
 
 from ..core.errors import invalid
 from ..gibbs.trust import MAX_PARETO_K
+from ..models.capabilities import DiagnosesChains
 from ..models.model import Model
 from ..tasks.base import Task
 from .containers import _array, _arviz, inference_data
@@ -106,8 +107,7 @@ def compare_models(
 
 def _effective(model: Model, replicate: int) -> float | None:
     """How many draws the chains of a replicate are worth, the mean over what is followed; None without chains."""
-    ask = getattr(model, "posterior_diagnostics", None)
-    found = None if ask is None else ask()
+    found = model.posterior_diagnostics() if isinstance(model, DiagnosesChains) else None
     return None if found is None else float(found.ess[replicate].nanmean())
 
 

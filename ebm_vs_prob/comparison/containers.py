@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from ..core.errors import NormalizerWarning, check_count
+from ..models.capabilities import HasChains
 from ..models.model import Model
-from ..prob.posteriors.posterior import PosteriorModel
 from ..tasks.base import Task
 from .draw_scores import DataSplit, _of_training, pairs, scored_draws, weight_draws
 
@@ -138,8 +138,9 @@ def inference_data(
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", NormalizerWarning)  # said with the log-densities
         drawn = model.sample(x[: 1 if not x.shape[-1] else inputs], samples, seed)[members]
-    count = (getattr(model, "num_chains", None) or 0) * len(members) or 1
-    known = model.posterior_statistics() if count > 1 and isinstance(model, PosteriorModel) else {}
+    chains = model.num_chains if isinstance(model, HasChains) else None
+    count = (chains or 0) * len(members) or 1
+    known = model.posterior_statistics() if count > 1 and isinstance(model, HasChains) else {}
 
     def by_chain(value: torch.Tensor) -> Any:
         return _array(value.unflatten(0, (count, -1)))

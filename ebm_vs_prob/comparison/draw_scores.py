@@ -10,9 +10,9 @@ import torch
 from ..core.errors import check_count, invalid
 from ..core.seeding import check_seed
 from ..gibbs.trust import MAX_PARTITION_GAP, doubts_asked_for, told
+from ..models.capabilities import DiagnosesChains, DoubtsDensity, DoubtsPosterior, HasPosterior
 from ..models.model import DensityModel, EnergyModel, Model
 from ..models.setting import training_data
-from ..prob.posteriors.posterior import PosteriorModel
 from ..samplers.diagnostics import MAX_R_HAT, MIN_ESS
 from ..tasks.base import Task
 
@@ -54,24 +54,21 @@ def _each_draw(
     model: Model, x: torch.Tensor, y: torch.Tensor, members: list[int]
 ) -> tuple[torch.Tensor, tuple[str, ...]]:
     """ln q(y | x) of each replicate and draw, (R, S, n), and what speaks against those of the members."""
-    posterior = getattr(model, "posterior_log_prob", None)
-    if posterior is not None:
-        ask = getattr(model.module, "partition_functions", None)
-        said = () if ask is None else ask(model._placed("x", x)).mapped(lambda value: value[members]).warnings()
-        return posterior(x, y), said
+    if isinstance(model, HasPosterior):
+        said = model.posterior_warnings(x, members) if isinstance(model, DoubtsPosterior) else ()
+        return model.posterior_log_prob(x, y), said
     integrates = isinstance(model, EnergyModel) and not model.normalised
     if integrates or type(model).log_prob is DensityModel.log_prob:
         density = model.gibbs(x)
         found = density.log_prob(y.unsqueeze(0)).unsqueeze(1)
         return found, told({reason: where[members] for reason, where in density.doubts().items()})
-    own = getattr(model, "log_prob_warnings", None)
-    return model.log_prob(x, y).unsqueeze(1), () if own is None else own(x, y)
+    said = model.log_prob_warnings(x, y) if isinstance(model, DoubtsDensity) else ()
+    return model.log_prob(x, y).unsqueeze(1), said
 
 
 def chain_warnings(model: Model, members: list[int]) -> list[str]:
     """R-hat, effective sample size and divergences of the chains behind a posterior's draws, where they are bad."""
-    ask = getattr(model, "posterior_diagnostics", None)
-    found = ask() if ask is not None else None
+    found = model.posterior_diagnostics() if isinstance(model, DiagnosesChains) else None
     if found is None:
         return []
     said = []
@@ -89,9 +86,8 @@ def chain_warnings(model: Model, members: list[int]) -> list[str]:
 
 def weight_draws(model: Model, members: list[int]) -> dict[str, torch.Tensor]:
     """Weights by name, (D, ...): of each draw of each member."""
-    posterior = getattr(model, "posterior_weights", None)
-    if posterior is not None:
-        return {name: value[members].flatten(0, 1) for name, value in posterior().items()}
+    if isinstance(model, HasPosterior):
+        return {name: value[members].flatten(0, 1) for name, value in model.posterior_weights().items()}
     return {name: value[members] for name, value in model.module.named_parameters()}
 
 
@@ -124,7 +120,7 @@ def pairs(
 
 def _of_training(model: Model, members: list[int]) -> list[str]:
     """Replicates of a posterior that was trained on an ln Z too far from its draws' own."""
-    if not isinstance(model, PosteriorModel):
+    if not isinstance(model, DoubtsPosterior):
         return []
     worst = {r: float(model.partition_gap[r].max()) for r in members}
     return [

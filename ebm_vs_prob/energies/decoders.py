@@ -10,9 +10,6 @@ from typing import Literal
 import torch
 from torch import nn
 
-from ..core.errors import check_search
-from ..descent.answers import LatentAnswers
-from ..descent.latent import lowest
 from .evaluation import distinct
 from .mlp import Network, ReplicatedMLP
 
@@ -123,46 +120,3 @@ class AngleDecoder(Decoder):
 
     def decode(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         return self.semi_axes(x) * torch.cat([z.cos(), z.sin()], -1)
-
-    @torch.no_grad()
-    def nearest(
-        self, x: torch.Tensor, y: torch.Tensor, nodes: torch.Tensor, max_steps: int, tolerance: float
-    ) -> LatentAnswers:
-        """The angle of lowest energy, within ±π, by Newton's method from the best of nodes (m, 1).
-
-        Shapes are those of `infer_latent`. A step is -E' / |E''|, of two nodes at most; where it does not lower the
-        energy it is halved.
-
-        Raises:
-            ValueError: a bad count or tolerance.
-        """
-        check_search(max_steps, tolerance)
-        axes, longest = self.semi_axes(x), 4 * math.pi / len(nodes)
-        # By coordinates: sums over a dimension of two would take most of the time.
-        (a, b), (p, q) = axes.unbind(-1), y.unbind(-1)
-        grid = nodes.reshape(*[1] * (y.ndim - 1), -1)
-        misfits = p.unsqueeze(-1) - a.unsqueeze(-1) * grid.cos(), q.unsqueeze(-1) - b.unsqueeze(-1) * grid.sin()
-        squares = misfits[0].square() + misfits[1].square()
-        where = lowest(squares)
-        best, z = squares.gather(-1, where.unsqueeze(-1)).squeeze(-1), nodes[where, 0]
-        share, converged = torch.ones_like(best), torch.zeros_like(where, dtype=torch.bool)
-        cosine, sine = z.cos(), z.sin()
-        for _ in range(max_steps):
-            right, up = p - a * cosine, q - b * sine
-            slope = a * sine * right - b * cosine * up
-            bend = a * cosine * right + b * sine * up + (a * sine).square() + (b * cosine).square()
-            step = (slope / bend.abs().clamp_min(torch.finfo(bend.dtype).tiny)).clamp(-longest, longest) * share
-            moved = z - step
-            trial = moved.cos(), moved.sin()
-            energy = (p - a * trial[0]).square() + (q - b * trial[1]).square()
-            # One that has converged stays, so that no point depends on how long the others search.
-            lower = (energy < best) & ~converged
-            z, best = torch.where(lower, moved, z), torch.where(lower, energy, best)
-            cosine, sine = torch.where(lower, trial[0], cosine), torch.where(lower, trial[1], sine)
-            share = torch.where(lower, 1.0, share / 2)
-            converged = converged | (step.abs() < tolerance)
-            if bool(converged.all()):
-                break
-        z = (z + math.pi).remainder(2 * math.pi) - math.pi
-        energy = 0.5 * ((p - a * z.cos()).square() + (q - b * z.sin()).square())
-        return LatentAnswers(z.unsqueeze(-1), energy, converged & energy.isfinite())

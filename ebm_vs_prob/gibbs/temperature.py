@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from scipy.optimize import minimize_scalar
+from torch import nn
 
+from ..core.factor_graphs import FactorGraph
 from ..energies.evaluation import energy_in_blocks
-from ..models.setting import stacked_pairs
 from .density import GibbsBoltzmann
 from .normalizers.quadrature import Quadrature
-
-if TYPE_CHECKING:
-    from ..models.graph_model import GraphModel
-    from ..models.model import EnergyModel, Model
 
 #: Validation pairs of a replicate; of them, by output dimension, those that get a partition function where x varies:
 #: one costs hundreds of energies in one dimension and up to 1e5 in two.
@@ -33,46 +29,51 @@ WHOLE_ROUNDS = 3
 RTOL = 1e-3
 
 
-def inverse_temperature(model: EnergyModel) -> torch.Tensor:
-    """The option `gibbs_beta` where it is given, else what `model.fit_beta` finds: (R,), NaN where it failed."""
-    given: float | None = getattr(model.setting.options, "gibbs_beta", None)
-    if given is None:
-        return model.fit_beta()
-    values = [given if status.ok else math.nan for status in model.status]
-    return torch.tensor(values, dtype=torch.float64, device=model.setting.device)
-
-
 @torch.no_grad()
-def fit_beta(model: Model) -> torch.Tensor:
+def fit_beta(
+    energy: nn.Module,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    bounds: tuple[float, float],
+    trained: torch.Tensor,
+    propose: Callable[[torch.Tensor, int], tuple[torch.Tensor, torch.Tensor]],
+) -> torch.Tensor:
     """The beta > 0 that maximises the mean of -beta E(x, y) - ln Z(x; beta) over validation pairs, (R,) float64.
 
     Temperature scaling (Guo et al. 2017, section 4.2; beta is 1/T) of a density. Up to two output dimensions ln Z is a
     quadrature whose nodes are refined at one beta, reused to find the next, and refined again until ln beta is stable
-    to 5e-3; beyond, it is importance sampling on fixed proposals of `model.data_kernel`. The objective is convex in
-    beta.
+    to 5e-3; beyond, it is importance sampling on fixed proposals. The objective is convex in beta.
 
     An energy that is no lower at the data than elsewhere gets the smallest beta, at which the density is all but
     uniform; NaN for a replicate whose energies are not finite or whose training failed.
+
+    Args:
+        energy: R replicated energies.
+        x, y: the pairs, (R, n, dx) and (R, n, dy); of a varying x the first of them are used, as many as can be paid.
+        bounds: of the y-box.
+        trained: (R,) bool, False where training failed.
+        propose: draws (R, n, K, dy) of a proposal at x (R, n, dx) and their log-densities (R, n, K), of which K is
+            asked for; called beyond two output dimensions only.
     """
-    x, y = stacked_pairs(model.setting, PAIRS, "validation")
+    dim = y.shape[-1]
     if not x.shape[-1]:
         x = x[:, :1]
     else:
-        count = QUERIES.get(model.y_box.dim, IMPORTANCE_QUERIES)
+        count = QUERIES.get(dim, IMPORTANCE_QUERIES)
         x, y = x[:, :count], y[:, :count]
-    energy = model.module(x, y).double()
-    sound = _sound(model, energy)
-    if model.y_box.dim not in QUERIES:
-        samples, log_density = model.data_kernel.draw(x, PROPOSALS, model.seeds)
-        nodes = energy_in_blocks(model.module, x.unsqueeze(2), samples).double()
-        guess, limits = _first_guess(energy, nodes, model.y_box.dim)
-        return _search(energy, nodes, -log_density.double(), guess, sound, limits, reach=40.0)
-    low, high = model.y_box.bounds
-    lattice = (low + (high - low) * _lattice(model.y_box.dim)).to(y).expand(model.num_replicates, 1, -1, -1)
-    beta, limits = _first_guess(energy, energy_in_blocks(model.module, x.unsqueeze(2), lattice), model.y_box.dim)
+    found = energy(x, y).double()
+    sound = found.isfinite().all(1) & trained
+    if dim not in QUERIES:
+        samples, log_density = propose(x, PROPOSALS)
+        nodes = energy_in_blocks(energy, x.unsqueeze(2), samples).double()
+        guess, limits = _first_guess(found, nodes, dim)
+        return _search(found, nodes, -log_density.double(), guess, sound, limits, reach=40.0)
+    low, high = bounds
+    lattice = (low + (high - low) * _lattice(dim)).to(y).expand(len(found), 1, -1, -1)
+    beta, limits = _first_guess(found, energy_in_blocks(energy, x.unsqueeze(2), lattice), dim)
     for number in range(MAX_ROUNDS):
-        nodes, log_weights = _nodes(model, x, beta)
-        fitted = _search(energy, nodes, log_weights, beta, sound, limits)
+        nodes, log_weights = _nodes(energy, x.expand(len(found), -1, -1), beta, dim, bounds)
+        fitted = _search(found, nodes, log_weights, beta, sound, limits)
         moved = (fitted / beta).log().abs()  # NaN, and so still, where a replicate failed
         # Two sets of nodes can each lead to the other's beta: half the way ends the round trip.
         beta = fitted if number < WHOLE_ROUNDS else (beta * fitted).sqrt()
@@ -82,12 +83,17 @@ def fit_beta(model: Model) -> torch.Tensor:
 
 
 @torch.no_grad()
-def fit_graph_beta(model: GraphModel) -> torch.Tensor:
-    """`fit_beta` of discrete answers, whose ln Z is exact: (R,) float64, NaN where training failed."""
-    x, y = stacked_pairs(model.setting, PAIRS, "validation")
-    graph = model.module.graph(x).map(torch.Tensor.double).expand()
-    energy = graph.energy(model.space.to_variables(y))
-    sound = _sound(model, energy)
+def fit_graph_beta(graph: FactorGraph, variables: torch.Tensor, trained: torch.Tensor) -> torch.Tensor:
+    """`fit_beta` of discrete answers, whose ln Z is exact: (R,) float64, NaN where training failed.
+
+    Args:
+        graph: the energies of all answers at the x of the pairs, of batch (R, n).
+        variables: the pairs' answers, (R, n, T) int64.
+        trained: (R,) bool, False where training failed.
+    """
+    graph = graph.map(torch.Tensor.double).expand()
+    energy = graph.energy(variables)
+    sound = energy.isfinite().all(1) & trained
     least, greatest = graph.min_sum()[1].amin(1), -graph.map(torch.neg).min_sum()[1].amin(1)
     limits = torch.tensor(LIMITS).to(energy).unsqueeze(1) / (greatest - least).clamp_min(1e-300)
 
@@ -96,11 +102,6 @@ def fit_graph_beta(model: GraphModel) -> torch.Tensor:
         return beta * float(energy[r].mean() - own.free_energy(beta).mean())
 
     return _minimisers(loss, sound, limits.log())
-
-
-def _sound(model: Model, energy: torch.Tensor) -> torch.Tensor:
-    """(R,) whose training went well and whose energies (R, n) are finite."""
-    return energy.isfinite().all(1) & torch.tensor([status.ok for status in model.status], device=energy.device)
 
 
 def _lattice(dim: int) -> torch.Tensor:
@@ -121,13 +122,12 @@ def _first_guess(energy: torch.Tensor, elsewhere: torch.Tensor, dim: int) -> tup
     return guess.clamp(*limits), limits
 
 
-def _nodes(model: Model, x: torch.Tensor, beta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Energies and log quadrature weights (R, n, K) at nodes refined for `beta`."""
-    x = x.expand(model.num_replicates, -1, -1)
+def _nodes(
+    energy: nn.Module, x: torch.Tensor, beta: torch.Tensor, dim: int, bounds: tuple[float, float]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Energies and log quadrature weights (R, n, K) at nodes refined for `beta`, at x (R, n, dx)."""
     usable = torch.where(beta.isfinite(), beta, 1.0).reshape(-1, 1)
-    density = GibbsBoltzmann(
-        model.module, y_dim=model.y_box.dim, x=x, beta=usable, bounds=model.y_box.bounds, validate_args=False
-    )
+    density = GibbsBoltzmann(energy, y_dim=dim, x=x, beta=usable, bounds=bounds, validate_args=False)
     cells = Quadrature(rtol=RTOL, probes=8).cells(density.target)
     log_density = cells.log_density.reshape(*density.batch_shape, -1)
     return -log_density / usable.double().unsqueeze(-1), cells.log_weights().reshape(log_density.shape)

@@ -9,6 +9,7 @@ import torch
 
 from ..core.errors import NotMeasured
 from ..energies.decoders import LinearDecoder
+from ..models.capabilities import BoundsEvidence, Decodes
 from .measurement import Group, Measured, clustered, exact, mean, named, noted
 from .observation import Observed, as_numpy
 
@@ -23,11 +24,11 @@ def decoded(observed: Observed) -> dict[str, Measured]:
     target radius.
     """
     name = observed.model.method.name
-    decode = getattr(observed.model, "decoded", None)
-    if decode is None:
+    model = observed.model
+    if not isinstance(model, Decodes):
         raise NotMeasured(f"{name}: it decodes no latent variable")
     try:
-        points = decode(observed.distinct_inputs)
+        points = model.decoded(observed.distinct_inputs)
     except ValueError as error:
         raise NotMeasured(f"{name}: {error}") from None
     away = observed.distance(observed.distinct_inputs, points)
@@ -53,13 +54,13 @@ def elbo_gap(observed: Observed) -> dict[str, Measured]:
     the note says where it is not to be trusted. The ELBO is a mean over draws of the guide, so that a gap near 0 may
     come out below it.
     """
-    elbo = getattr(observed.model, "elbo", None)
-    if elbo is None:
+    model = observed.model
+    if not isinstance(model, BoundsEvidence):
         raise NotMeasured(f"{observed.model.method.name}: it has no guide of a latent variable")
     linear = isinstance(getattr(observed.model.module, "decoder", None), LinearDecoder)
     with torch.no_grad():
         log_density = as_numpy(linear_log_density(observed)) if linear else observed.log_density
-        gap = mean(log_density - as_numpy(elbo(*observed.test)))
+        gap = mean(log_density - as_numpy(model.elbo(*observed.test)))
     return noted({"elbo_gap": gap}, "" if linear else observed.partition_note)
 
 

@@ -13,6 +13,7 @@ from ..core.errors import NotMeasured
 from ..core.seeding import stream, torch_generator
 from ..energies.evaluation import energy_in_blocks
 from ..gibbs.trust import doubts_asked_for
+from ..models.capabilities import DoubtsDensity
 from ..models.model import MAX_QUADRATURE_DIM
 from .options import Evaluation
 
@@ -165,8 +166,8 @@ class Observed:
     def partition_note(self) -> str:
         """What is to be known of the integrals behind this model's log-densities; "" if nothing."""
         if not self.estimates_partitions:
-            own = getattr(self.model, "log_prob_warnings", None)
-            return "" if own is None else "; ".join(own(*self.test))
+            model = self.model
+            return "; ".join(model.log_prob_warnings(*self.test)) if isinstance(model, DoubtsDensity) else ""
         with torch.no_grad():
             doubts = self.model.gibbs(self.distinct_inputs[:, :CHECKED_PARTITIONS]).doubts()
         return "; ".join(

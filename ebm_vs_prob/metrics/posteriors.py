@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..core.errors import NotMeasured
+from ..gibbs.trust import MAX_PARTITION_GAP
+from ..models.capabilities import DiagnosesChains
+from ..samplers.diagnostics import MAX_R_HAT, MIN_ESS
 from .measurement import Group, Measured, exact, named, noted
 from .observation import Observed, as_numpy
 
@@ -18,12 +21,8 @@ def chains(observed: Observed) -> dict[str, Measured]:
     The notes say where R-hat exceeds 1.01, fewer than 400 draws are effective, transitions diverged, or the ln Z of
     training was off.
     """
-    from ..gibbs.trust import MAX_PARTITION_GAP
-    from ..samplers.diagnostics import MAX_R_HAT, MIN_ESS
-
     model = observed.model
-    find = getattr(model, "posterior_diagnostics", None)
-    found = None if find is None else find()
+    found = model.posterior_diagnostics() if isinstance(model, DiagnosesChains) else None
     if found is None:
         raise NotMeasured(f"{model.method.name}: no chains of weights stand behind it")
     r_hat, ess = as_numpy(found.r_hat), as_numpy(found.ess)

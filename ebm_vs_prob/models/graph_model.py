@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
 from ..core.errors import check_count
+from ..core.factor_graphs import FactorGraph
 from ..core.spaces import Discrete
 from ..descent.answers import Answers, StepRule
 from ..descent.search import checked_step
+from ..energies.graphs import GraphEnergy
+from ..gibbs.density import GibbsBoltzmann
+from ..gibbs.normalizers.partition import Normalizer
+from ..gibbs.temperature import PAIRS, fit_graph_beta
 from .model import EnergyModel
-
-if TYPE_CHECKING:
-    from ..core.factor_graphs import FactorGraph
-    from ..energies.graphs import GraphEnergy
-    from ..gibbs.density import GibbsBoltzmann
-    from ..gibbs.normalizers.partition import Normalizer
+from .setting import stacked_pairs
 
 
 class GraphModel(EnergyModel):
@@ -90,8 +88,6 @@ class GraphModel(EnergyModel):
 
         `beta` defaults to `self.beta`, the normaliser to messages, which are exact.
         """
-        from ..gibbs.density import GibbsBoltzmann
-
         x = self._placed("x", x).expand(self.num_replicates, -1, -1)
         return GibbsBoltzmann(
             self.module,
@@ -103,9 +99,8 @@ class GraphModel(EnergyModel):
         )
 
     def fit_beta(self) -> torch.Tensor:
-        from ..gibbs.temperature import fit_graph_beta
-
-        return fit_graph_beta(self)
+        x, y = stacked_pairs(self.setting, PAIRS, "validation")
+        return fit_graph_beta(self.module.graph(x), self.space.to_variables(y), self._trained())
 
 
 class NormalisedGraphModel(GraphModel):

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
+import torch
+from torch import nn
+
+from ..core.budget import Cost
 from ..core.errors import NotNormalised, check_count, invalid
 from ..core.seeding import torch_generator
 from ..core.spaces import Box
 from ..descent.answers import Answers, StepRule
+from ..descent.search import descend
+from ..energies.evaluation import distinct
+from ..gibbs.density import GibbsBoltzmann
+from ..gibbs.normalizers import ImportanceSampling, Quadrature
+from ..gibbs.normalizers.partition import Normalizer
+from ..gibbs.temperature import PAIRS, fit_beta
+from ..samplers import sample_from_descent
+from ..samplers.draws import Draws
+from ..samplers.from_descent import MALA_FROM_DESCENT
+from .capabilities import ModelMethod
+from .data_kernel import DataKernel
 from .record import ReplicateStatus, Training
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import torch
-    from torch import nn
-
-    from ..core.budget import Cost
-    from ..gibbs.density import GibbsBoltzmann
-    from ..gibbs.normalizers.partition import Normalizer
-    from ..samplers.draws import Draws
-    from ..training.method import Method
-    from .data_kernel import DataKernel
-    from .setting import Setting
-
-__all__ = ["Answers", "DensityModel", "EnergyModel", "Model", "ReplicateStatus", "StepRule", "Training"]
-
+from .saving import save_model
+from .setting import Setting, stacked_pairs, training_data
 
 #: Beyond this many output dimensions a normaliser is estimated by importance sampling and samples are drawn by MALA.
 MAX_QUADRATURE_DIM = 2
@@ -45,7 +48,7 @@ class Model:
 
     training: Training
 
-    def __init__(self, method: type[Method], setting: Setting, module: nn.Module) -> None:
+    def __init__(self, method: ModelMethod, setting: Setting, module: nn.Module) -> None:
         self.method = method
         self.setting = setting
         self.module = module
@@ -82,8 +85,6 @@ class Model:
     @property
     def beta(self) -> torch.Tensor:
         """Inverse temperature of each replicate's Gibbs-Boltzmann density, (R,); 1 for normalised models."""
-        import torch
-
         return torch.ones(self.num_replicates, dtype=torch.float64)
 
     def energy(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -114,8 +115,6 @@ class Model:
         Raises:
             ValueError: a bad count, rule, step or tolerance.
         """
-        from ..descent.search import descend
-
         x = self._placed("x", x)
         check_count("n_starts", n_starts)
         return descend(
@@ -141,8 +140,6 @@ class Model:
         Up to two output dimensions the draws are exact up to quadrature; beyond, they end MALA chains
         (`sampling_kernel` says which, `draw` how good they are).
         """
-        import torch
-
         check_count("num_samples", num_samples)
         if self.y_box.dim > MAX_QUADRATURE_DIM:
             return self._chains(x, num_samples, seed).y
@@ -153,17 +150,12 @@ class Model:
     def draw(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> Draws:
         """`sample` with what is known of the draws: their kernel and, where they end chains, R-hat and effective sample
         sizes over the `num_samples` chains of each x, which ArviZ computes when asked for."""
-        from ..samplers.draws import Draws
-        from ..samplers.from_descent import MALA_FROM_DESCENT
-
         if self.sampling_kernel != MALA_FROM_DESCENT:
             return Draws(self.sample(x, num_samples, seed), self.sampling_kernel)
         check_count("num_samples", num_samples)
         return self._chains(x, num_samples, seed)
 
     def _chains(self, x: torch.Tensor, num_samples: int, seed: int) -> Draws:
-        from ..samplers import sample_from_descent
-
         x = self._placed("x", x)
         generators = self._generators(seed)
         return sample_from_descent(self.module, x, self.y_box, num_samples, self.beta.to(x), generators)
@@ -174,8 +166,6 @@ class Model:
     @property
     def sampling_kernel(self) -> str:
         """The kernel behind `sample`, for the record."""
-        from ..samplers.from_descent import MALA_FROM_DESCENT
-
         return "quadrature" if self.y_box.dim <= MAX_QUADRATURE_DIM else MALA_FROM_DESCENT
 
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -199,11 +189,6 @@ class Model:
             normalizer: as `GibbsBoltzmann` takes it. By default quadrature up to two output dimensions, importance
                 sampling from a kernel density of the training data beyond.
         """
-        import torch
-
-        from ..energies.evaluation import distinct
-        from ..gibbs.density import GibbsBoltzmann
-
         x = self._placed("x", x).expand(self.num_replicates, -1, -1)
         shape = x.shape[:-1]
         usual = beta is None and normalizer is None
@@ -223,8 +208,6 @@ class Model:
         return density.expand(shape)
 
     def _usual_normalizer(self, x: torch.Tensor) -> Normalizer:
-        from ..gibbs.normalizers import ImportanceSampling, Quadrature
-
         if self.y_box.dim <= MAX_QUADRATURE_DIM:
             return Quadrature()
         samples, log_density = self.data_kernel.draw(x, IMPORTANCE_SAMPLES, self.seeds)
@@ -234,17 +217,19 @@ class Model:
     def data_kernel(self) -> DataKernel:
         """The kernel density of each replicate's training data: proposal of importance sampling."""
         if self._data_kernel is None:
-            from .data_kernel import DataKernel
-            from .setting import training_data
-
             self._data_kernel = DataKernel(*training_data(self.setting), self.y_box)
         return self._data_kernel
 
     def save(self, path: str | Path) -> None:
         """Write parameters and specification to one safetensors file, atomically. `evp.load_model` reads it back."""
-        from .saving import save_model
+        save_model(path, self.method, self.setting, self.training, self.module.state_dict(), self.beside())
 
-        save_model(self, path)
+    def beside(self) -> dict[str, torch.Tensor]:
+        """What the model knows beside its parameters and its training, by name: part of its file."""
+        return {}
+
+    def restore(self, arrays: Mapping[str, torch.Tensor]) -> None:
+        """Take back what `beside` gave, from all arrays of a file."""
 
     @property
     def y_box(self) -> Box:
@@ -270,6 +255,10 @@ class Model:
             raise invalid("shapes of x, y", (tuple(x.shape), tuple(y.shape)), "one n")
         return x, y
 
+    def _trained(self) -> torch.Tensor:
+        """Which replicates' training went well, (R,) bool."""
+        return torch.tensor([status.ok for status in self.status], device=self.setting.device)
+
     def __repr__(self) -> str:
         failed = sum(not status.ok for status in self.status)
         return f"{type(self).__name__}({self.method.name}, {self.num_replicates} replicates, {failed} failed)"
@@ -284,16 +273,28 @@ class EnergyModel(Model):
     def beta(self) -> torch.Tensor:
         """Inverse temperature, (R,) float64: as given, or of highest validation likelihood (Guo et al. 2017: 1/T)."""
         if self._beta is None:
-            from ..gibbs.temperature import inverse_temperature
-
-            self._beta = inverse_temperature(self)
+            given: float | None = getattr(self.setting.options, "gibbs_beta", None)
+            if given is None:
+                self._beta = self.fit_beta()
+            else:
+                values = [given if status.ok else math.nan for status in self.status]
+                self._beta = torch.tensor(values, dtype=torch.float64, device=self.setting.device)
         return self._beta
+
+    def beside(self) -> dict[str, torch.Tensor]:
+        return {} if self._beta is None else {"beta": self._beta}
+
+    def restore(self, arrays: Mapping[str, torch.Tensor]) -> None:
+        self._beta = arrays.get("beta")
 
     def fit_beta(self) -> torch.Tensor:
         """The inverse temperature of highest validation likelihood, (R,) float64, whatever `gibbs_beta` says."""
-        from ..gibbs.temperature import fit_beta
+        x, y = stacked_pairs(self.setting, PAIRS, "validation")
 
-        return fit_beta(self)
+        def propose(x: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+            return self.data_kernel.draw(x, count, self.seeds)
+
+        return fit_beta(self.module, x, y, self.y_box.bounds, self._trained(), propose)
 
 
 class DensityModel(Model):

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 def box_dims(setting: Setting) -> tuple[int, int]:
     """(dx, dy) of a setting whose spaces are boxes."""
-    from ..core.spaces import Box
-
     task = setting.tasks[0]
     if not (isinstance(task.x_space, Box) and isinstance(task.y_space, Box)):
         raise invalid("task", task, "a task with real x and y (Box spaces)")
@@ -48,8 +46,6 @@ class Setting:
 
     def placed(self, value: torch.Tensor, space: Space) -> torch.Tensor:
         """A value of a task's space on the setting's device: real vectors in its dtype, symbols as int64."""
-        import torch
-
         return value.to(device=self.device, dtype=self.dtype if isinstance(space, Box) else torch.int64)
 
 

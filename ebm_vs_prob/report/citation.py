@@ -19,7 +19,7 @@ def bibtex(study: Any, results: pd.DataFrame) -> str:
         study: has `name`, `title` and `claims`.
         results: the tidy table of `load_results`; its `method` and `task` columns choose the entries.
     """
-    from .. import __version__
+    from ..core.version import __version__
 
     package: Entry = (
         "software",

@@ -171,11 +171,11 @@ def _files(observed: Observed, batch: Batch, notes: dict[str, str]) -> list[dict
 
     from ..comparison.containers import to_netcdf
     from ..metrics.landscapes import landscapes
-    from ..prob.posteriors.posterior import PosteriorModel
+    from ..models.capabilities import HasChains
 
     try:
         arrays = landscapes(model, list(tasks), observed.evaluation, observed)
-        trace = model.posterior_trace() if isinstance(model, PosteriorModel) else None
+        trace = model.posterior_trace() if isinstance(model, HasChains) else None
         for r in first:
             contiguous = {name: np.ascontiguousarray(value) for name, value in arrays[r].items()}
             attributes = {"trial": trials[r].key, "method": model.method.name, "task": tasks[r].name}

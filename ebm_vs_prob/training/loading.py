@@ -14,9 +14,9 @@ from torch import nn
 from ..core.budget import Budget, Cost
 from ..core.errors import invalid
 from ..energies.mlp import Network
-from ..models.model import EnergyModel, Model
+from ..models.model import Model
 from ..models.record import ReplicateStatus, Training
-from ..models.saving import _TRACE, FORMAT
+from ..models.saving import FORMAT, MODULE, TRACE
 from ..tasks import get_task
 from .fitting import get_method, prepare
 
@@ -78,14 +78,13 @@ def _rebuilt(
             options={name: column[0] if len(set(map(str, column))) == 1 else column for name, column in given.items()},
         )
     )
-    state = {name.removeprefix("module."): value for name, value in arrays.items() if name.startswith("module.")}
+    state = {name.removeprefix(MODULE): value for name, value in arrays.items() if name.startswith(MODULE)}
     model.module.load_state_dict(state)
     training = Training(
         arrays["training.loss"],
         tuple(ReplicateStatus(*status) for status in header["status"]),
         tuple(Cost(**cost) for cost in header["cost"]),
-        {name.removeprefix(_TRACE): value for name, value in arrays.items() if name.startswith(_TRACE)},
+        {name.removeprefix(TRACE): value for name, value in arrays.items() if name.startswith(TRACE)},
     )
-    if isinstance(model, EnergyModel):
-        model._beta = arrays.get("beta")
+    model.restore(arrays)
     return model.finished(training)

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from ...core.free_energies import free_energy
+from ...descent.angle import nearest_angle
 from ...descent.answers import LatentAnswers
 from ...descent.latent import JointEnergy, search_latent
 from ...energies.decoders import AngleDecoder, Decoder
@@ -98,7 +99,7 @@ class FreeEnergy(nn.Module):
             ValueError: a bad count or tolerance.
         """
         if isinstance(self.energy, AngleDecoder):
-            return self.energy.nearest(x, y, self.nodes, max_steps, tolerance)
+            return nearest_angle(self.energy, x, y, self.nodes, max_steps, tolerance)
         return search_latent(cast("JointEnergy", self.energy), x, y, self.nodes, self.bounds, max_steps, tolerance)
 
     def minimiser(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from types import NoneType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -14,11 +14,8 @@ from ...core.seeding import check_seed, stream, torch_generator
 from ...samplers import Kernel, get_kernel
 from .annealed_path import Annealed, AnnealedPath
 from .importance import ImportancePartition
-from .partition import Target
+from .partition import HasTarget, Target
 from .proposal_draws import check_proposal, drawn
-
-if TYPE_CHECKING:
-    from ..density import GibbsBoltzmann
 
 #: Chains that find the steps and are thrown away.
 _PILOTS = 64
@@ -176,7 +173,7 @@ class Bracket:
 
 
 def bidirectional_monte_carlo(
-    density: GibbsBoltzmann, exact_samples: torch.Tensor, annealing: AnnealedImportanceSampling | None = None
+    density: HasTarget, exact_samples: torch.Tensor, annealing: AnnealedImportanceSampling | None = None
 ) -> Bracket:
     """Bounds of ln Z from both ends of an annealed path (Grosse, Ghahramani and Adams 2015, *Sandwiching*, section 3).
 
@@ -186,7 +183,7 @@ def bidirectional_monte_carlo(
     the start has a share s of its mass outside the box, the upper bound is -ln(1 - s) further up.
 
     Args:
-        density: real y in a box, any batch shape.
+        density: what has a `target`, such as a `GibbsBoltzmann`: real y in a box, any batch shape.
         exact_samples: (C, *batch, y_dim) exact and independent draws, as `density.sample((C,))` gives by quadrature or
             a task's `reference.sample` gives of its truth.
         annealing: chains, temperatures and kernel; steps that are found are found before either direction.

@@ -117,6 +117,15 @@ class ExactPartition(ABC):
         return {}
 
 
+class HasTarget(Protocol):
+    """A density that can be handed to a normaliser."""
+
+    @property
+    def target(self) -> Target:
+        """Its unnormalised density."""
+        ...
+
+
 class Normalizer(Protocol):
     """Anything that can make a `Partition` of a `Target`."""
 

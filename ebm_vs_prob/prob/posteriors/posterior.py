@@ -17,10 +17,11 @@ from ...energies.evaluation import distinct
 from ...gibbs.density import GibbsBoltzmann
 from ...gibbs.trust import warns
 from ...models.model import DensityModel
+from ...models.record import PosteriorDiagnostics
 from ..priors import WeightPrior
 from ..weights import WeightSpace
 from .partition_functions import MixtureNormalizer, PartitionFunctions
-from .posterior_diagnostics import Chains, FollowedFunctions, PosteriorDiagnostics
+from .posterior_diagnostics import Chains, FollowedFunctions
 
 if TYPE_CHECKING:
     from ...models.setting import Setting
@@ -258,6 +259,11 @@ class PosteriorModel(DensityModel):
         """
         self._warn(x)
         return self.module.each(*self._paired(x, y))
+
+    def posterior_warnings(self, x: torch.Tensor, members: list[int]) -> tuple[str, ...]:
+        """Why the log-densities of the replicates `members` at x cannot be trusted, a line for each reason."""
+        found = self.module.partition_functions(self._placed("x", x))
+        return found.mapped(lambda value: value[members]).warnings()
 
     def posterior_weights(self) -> dict[str, torch.Tensor]:
         """The draws by the names of the energy's parameters, (R, S, *shape)."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from ...energies.evaluation import distinct
+from ...models.record import PosteriorDiagnostics
 from ...samplers.diagnostics import diagnostics
 from ..weights import WeightSpace
 
@@ -21,26 +21,6 @@ if TYPE_CHECKING:
 PROBES = 16
 #: Importance samples of the log-partition functions in what is followed.
 _NODES = 256
-
-
-@dataclass(frozen=True)
-class PosteriorDiagnostics:
-    """Of each replicate's chains, float64: `r_hat`, `ess` (bulk), `ess_tail` (R, K); `divergences`, `acceptance` and
-    `partition_gap` (R, C), NaN where the sampler has none.
-
-    `acceptance` is the share of transitions that moved. `partition_gap` is the largest of `PosteriorModel`'s over the
-    chain's draws.
-
-    They are of K functions of the weights, log-densities of training pairs, and not of the weights themselves, among
-    which networks have symmetries that no chain need cross (Izmailov et al. 2021, section 5.1).
-    """
-
-    r_hat: torch.Tensor
-    ess: torch.Tensor
-    ess_tail: torch.Tensor
-    divergences: torch.Tensor
-    acceptance: torch.Tensor
-    partition_gap: torch.Tensor
 
 
 def kept_states(states: int, draws: int) -> tuple[int, ...]:

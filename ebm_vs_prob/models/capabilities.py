@@ -1,0 +1,115 @@
+"""What some models can do beside answering: asked by `isinstance`, so that a model of anyone's has what it defines.
+
+And what a model knows of the method that made it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import torch
+
+    from .record import PosteriorDiagnostics
+
+
+class ModelMethod(Protocol):
+    """What a model and those who look at it ask of its method, a class."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def family(self) -> str: ...
+
+    @property
+    def normalised(self) -> bool: ...
+
+    @property
+    def Options(self) -> Any: ...
+
+    def step_evaluations(self, options: Any, task: Any) -> float: ...
+
+
+@runtime_checkable
+class Decodes(Protocol):
+    """A model with a latent variable whose values lead to answers."""
+
+    def decoded(self, x: torch.Tensor) -> torch.Tensor:
+        """Answers of values of z at x (n, dx) or (R, n, dx): (R, n, m, dy)."""
+        ...
+
+
+@runtime_checkable
+class BoundsEvidence(Protocol):
+    """A model with a guide of its latent variable."""
+
+    def elbo(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """The evidence lower bound of ln q(y | x) in nats, (R, n)."""
+        ...
+
+
+@runtime_checkable
+class DoubtsDensity(Protocol):
+    """A model that knows where its own log-densities cannot be trusted."""
+
+    def log_prob_warnings(self, x: torch.Tensor, y: torch.Tensor) -> tuple[str, ...]:
+        """Why not, a line for each reason; empty if nothing speaks against them."""
+        ...
+
+
+@runtime_checkable
+class HasPosterior(Protocol):
+    """A model that is a mixture over S draws of its weights."""
+
+    def posterior_log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """ln q(y | x, draw) in nats, (R, S, n)."""
+        ...
+
+    def posterior_weights(self) -> dict[str, torch.Tensor]:
+        """The draws by the names of the parameters, (R, S, *shape)."""
+        ...
+
+
+@runtime_checkable
+class DoubtsPosterior(Protocol):
+    """A posterior that knows how well the ln Z of its training and of its draws are known."""
+
+    @property
+    def partition_gap(self) -> torch.Tensor:
+        """(R, S) nats by which the ln Z of training was off; NaN where training failed."""
+        ...
+
+    def posterior_warnings(self, x: torch.Tensor, members: list[int]) -> tuple[str, ...]:
+        """What speaks against the log-densities at x in the replicates `members`, a line for each reason."""
+        ...
+
+
+@runtime_checkable
+class DiagnosesChains(Protocol):
+    """A model that may have chains of weights behind it."""
+
+    def posterior_diagnostics(self) -> PosteriorDiagnostics | None:
+        """What is known of the chains; None where there are none."""
+        ...
+
+
+@runtime_checkable
+class HasChains(Protocol):
+    """A posterior whose draws may be states of chains, in order."""
+
+    @property
+    def num_chains(self) -> int | None:
+        """C, or None where there are none."""
+        ...
+
+    def posterior_statistics(self) -> dict[str, torch.Tensor]:
+        """What is known of each draw, (R, C, D), by ArviZ's names."""
+        ...
+
+    def posterior_trace(self) -> torch.Tensor:
+        """Log-densities of training pairs along the chains, (R, C, T, K) nats."""
+        ...
