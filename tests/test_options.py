@@ -76,3 +76,26 @@ def test_a_schema_that_is_called_answers_as_a_fit_does():
         evp.fit("hinge", evp.get_task("circle"), min_width=2.0)
     with pytest.raises(ValueError, match=r"Budget: steps = -1 is not valid"):
         evp.Budget(steps=-1)
+
+
+class _Inner(Options):
+    size: int = 1
+
+
+class _Outer(Options):
+    inner: _Inner = _Inner()
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: _Inner(size="a"), "_Inner: size = 'a'"),
+        (lambda: validated(_Outer, {"inner": {"size": "a"}}, "outer"), "outer: inner.size = 'a'"),
+        (lambda: _Outer(inner={"size": "a"}), "_Outer: inner.size = 'a'"),
+        (lambda: _Outer(inner={"sise": 2}), "did you mean 'size'"),
+    ],
+)
+def test_a_mistake_is_named_with_its_path_however_the_schema_is_made(call, said):
+    with pytest.raises(ValueError, match=said) as caught:
+        call()
+    assert "\n" not in str(caught.value)

@@ -40,27 +40,19 @@ ExtendedFloat = Annotated[
 ]
 
 
-if TYPE_CHECKING:
-    _Schema = BaseModel
-else:
-
-    class _Described(type(BaseModel)):
-        """`Budget(stepz=1)` is answered as every other mistake is; validation from a mapping does not come by here."""
-
-        def __call__(cls, *args: Any, **given: Any) -> Any:
-            try:
-                return super().__call__(*args, **given)
-            except ValidationError as error:
-                raise describe(error, cls, cls.__name__) from None
-
-    class _Schema(BaseModel, metaclass=_Described):
-        pass
-
-
-class Options(_Schema):
+class Options(BaseModel):
     """Base of every options schema: strict types, unknown keys refused, NaN and infinity refused, immutable."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def __init__(self, /, **given: Any) -> None:
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            raise describe(error, type(self), type(self).__name__) from None
+
+    # Pydantic would otherwise validate a nested schema through `__init__` too, and its mistakes would lose their path.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     @classmethod
     def per_replicate_fields(cls) -> frozenset[str]:

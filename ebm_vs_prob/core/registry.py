@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
@@ -12,12 +13,12 @@ EntryT = TypeVar("EntryT", bound=type)
 
 
 class Registry(Generic[EntryT]):
-    """Classes by their `name`. Built-in modules and entry points load at the first look-up, not at import."""
+    """Classes by their `name`. Modules of the folders and entry points load at the first look-up, not at import."""
 
-    def __init__(self, kind: str, builtin: tuple[str, ...]) -> None:
+    def __init__(self, kind: str, folders: tuple[str, ...]) -> None:
         self.kind = kind
         self.group = f"ebm_vs_prob.{kind}s"
-        self._builtin = builtin
+        self._folders = folders
         self._entries: dict[str, EntryT] = {}
         self._loaded = False
 
@@ -55,57 +56,15 @@ class Registry(Generic[EntryT]):
     def _load(self) -> None:
         if self._loaded:
             return
-        for module in self._builtin:
-            importlib.import_module(module)
+        for folder in self._folders:
+            for module in pkgutil.iter_modules(importlib.import_module(folder).__path__, f"{folder}."):
+                importlib.import_module(module.name)
         for point in entry_points(group=self.group):
             self.register(point.load())
         self._loaded = True
 
 
-TASKS: Registry[Any] = Registry(
-    "task",
-    (
-        "ebm_vs_prob.tasks.circle",
-        "ebm_vs_prob.tasks.three_curves",
-        "ebm_vs_prob.tasks.ellipse",
-        "ebm_vs_prob.tasks.horn",
-        "ebm_vs_prob.tasks.gustafsson_1d",
-        "ebm_vs_prob.tasks.gaussian_classes",
-        "ebm_vs_prob.tasks.labelled_chain",
-        "ebm_vs_prob.tasks.linear_gaussian",
-        "ebm_vs_prob.tasks.thin_sphere",
-        "ebm_vs_prob.tasks.digits",
-    ),
-)
+TASKS: Registry[Any] = Registry("task", ("ebm_vs_prob.tasks",))
 METHODS: Registry[Any] = Registry(
-    "method",
-    (
-        "ebm_vs_prob.ebm.methods.contrastive_divergence",
-        "ebm_vs_prob.ebm.methods.latent_clustering",
-        "ebm_vs_prob.ebm.methods.latent_free_energy",
-        "ebm_vs_prob.ebm.methods.sparse_coding",
-        "ebm_vs_prob.ebm.methods.denoising_score_matching",
-        "ebm_vs_prob.ebm.methods.score_matching",
-        "ebm_vs_prob.ebm.methods.margin_losses",
-        "ebm_vs_prob.ebm.methods.negative_log_likelihood",
-        "ebm_vs_prob.ebm.methods.noise_contrastive_estimation",
-        "ebm_vs_prob.ebm.methods.importance_sampled_likelihood",
-        "ebm_vs_prob.prob.methods.gibbs_ensemble",
-        "ebm_vs_prob.prob.methods.gibbs_maximum_a_posteriori",
-        "ebm_vs_prob.prob.methods.gibbs_maximum_likelihood",
-        "ebm_vs_prob.prob.methods.gibbs_nuts",
-        "ebm_vs_prob.prob.methods.gibbs_stochastic_gradient_langevin",
-        "ebm_vs_prob.prob.methods.gibbs_variational_bayes",
-        "ebm_vs_prob.prob.methods.latent_variable_likelihood",
-        "ebm_vs_prob.prob.methods.mixture_density",
-        "ebm_vs_prob.prob.methods.variational_autoencoder",
-        "ebm_vs_prob.prob.methods.kernel_density",
-        "ebm_vs_prob.prob.methods.two_step",
-        "ebm_vs_prob.prob.methods.gaussian_process",
-        "ebm_vs_prob.prob.methods.softmax_classifier",
-        "ebm_vs_prob.prob.methods.linear_chain_crf",
-        "ebm_vs_prob.prob.methods.normalising_flows",
-        "ebm_vs_prob.control.mean_squared_error",
-        "ebm_vs_prob.control.exact",
-    ),
+    "method", ("ebm_vs_prob.ebm.methods", "ebm_vs_prob.prob.methods", "ebm_vs_prob.control")
 )
