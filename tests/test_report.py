@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 from synthetic_results import row, study_arrays, study_results, table
 
-from ebm_vs_prob.core.registry import METHODS
-from ebm_vs_prob.report import bibtex, figures, page, pictures, rendering, sources, style, tables
+from ebm_vs_prob.metrics import METRICS
+from ebm_vs_prob.report import bibtex, figures, page, pictures, rendering, style, tables
 from ebm_vs_prob.report.inputs import Inputs, flatten
 from ebm_vs_prob.study.comparisons import Cell
 from ebm_vs_prob.study.files import load_study
@@ -226,6 +226,16 @@ def test_steps_are_named_in_the_labels():
     assert style.in_order(names[::-1]) == [names[0], names[2], names[1], names[3]]
 
 
+def test_every_metric_has_a_group_with_a_title_and_a_scale_that_its_unit_allows():
+    for metric in METRICS.values():
+        assert metric.group in style.GROUPS, metric.name
+        assert (metric.scale == "share") == (metric.unit == "share"), metric.name
+        assert metric.label, metric.name
+    assert len({metric.label for metric in METRICS.values()}) == len(METRICS)
+    assert style.in_order(sorted(METRICS)) == list(METRICS)
+    assert style.metric_look("unheard_of").label == "unheard of"
+
+
 def test_landscape_ranks_forget_the_scale_and_keep_the_order():
     energy = np.random.default_rng(0).normal(size=(5, 7))
     ranks = pictures.energy_ranks(energy)
@@ -289,19 +299,6 @@ def test_bibtex_cites_what_was_used_and_nothing_else():
     assert "vincent2011connection" not in keys
     assert r"planted\_one: 50\% \& more" in text
     assert text.count("{") == text.count("}")
-
-
-def test_every_method_that_learns_has_its_sources_and_every_key_one_entry():
-    learned = {method.name for method in METHODS.entries() if method.__module__.startswith("ebm_vs_prob.")}
-    assert learned - {"exact", "mean_squared_error"} <= set(sources.METHODS)
-    rows = [row("digits", "a", 0.1, 0, "m", 1.0, method=name) for name in sorted(learned)]
-    text = bibtex(SimpleNamespace(name="all", title="All", claims=[]), pd.DataFrame(rows))
-    keys = re.findall(r"@\w+\{([^,]+),", text)
-    assert {"hinton2002training", "ma2018noise", "olshausen1997sparse", "juang1997minimum"} <= set(keys)
-    assert len(keys) == len(set(keys))
-    given = [entry for found in (*sources.METHODS.values(), *sources.TASKS.values()) for entry in found]
-    for entry in given:
-        assert all(other[2] == entry[2] for other in given if other[1] == entry[1])
 
 
 def test_a_criterion_of_a_value_is_about_the_metric_itself():

@@ -1,4 +1,4 @@
-"""Every metric by name: unit, the direction in which it is better, and one line of what it is."""
+"""Every metric by name: how it is called and shown, in which direction it is better, and one line of what it is."""
 
 from __future__ import annotations
 
@@ -9,71 +9,129 @@ from ..core.errors import unknown
 
 #: `exact`: the nearer to the value of the exact model, the better; `none`: a cost or a description.
 Better = Literal["lower", "higher", "exact", "none"]
+#: `log`: positive and spanning decades, so summarised by the geometric mean; `share`: between 0 and 1.
+Scale = Literal["linear", "log", "share"]
+Group = Literal["answers", "density", "sharpness", "descent", "decisions", "digits", "cost", "other"]
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric's name, unit, better direction and summary. Definitions and sources: `docs/metrics.md`."""
+    """All that is said of a metric anywhere but its formula, which `docs/metrics.md` has.
+
+    `label` names it in tables and figures, `group` the figure that it stands in, `references` keys of references.bib.
+    """
 
     name: str
+    label: str
     unit: str
+    group: Group
+    scale: Scale
     better: Better
     summary: str
+    references: tuple[str, ...] = ()
 
 
+#: In the order in which reports show them.
 _ALL = (
-    Metric("log_score", "nats", "higher", "mean log-density of held-out data"),
-    Metric("likelihood_gap", "nats", "lower", "mean of log p - log q over held-out data"),
-    Metric("gibbs_gap", "nats", "lower", "the same of exp(-beta E) / Z where the model is an unnormalised energy"),
-    Metric("error_rate", "share", "lower", "discrete answers that are wrong"),
-    Metric("hamming_distance", "share", "lower", "symbols of discrete answers that are wrong"),
-    Metric("excess_error", "share", "lower", "posterior probability that the answers lose against the Bayes answer"),
-    Metric("expected_calibration_error", "share", "exact", "gap of confidence and accuracy, over 15 bins"),
-    Metric("answer_distance_median", "data units", "lower", "distance of answers to the answer set, median"),
-    Metric("answer_distance_p95", "data units", "lower", "distance of answers to the answer set, 95 % quantile"),
-    Metric("answer_distance_median_in_thickness", "thickness", "lower", "the median distance of answers over ε"),
-    Metric("answer_distance_p95_in_thickness", "thickness", "lower", "the 95 % quantile of answer distances over ε"),
-    Metric("sample_distance_median", "data units", "exact", "distance of samples to the answer set, median"),
-    Metric("sample_distance_p95", "data units", "exact", "distance of samples to the answer set, 95 % quantile"),
-    Metric("sample_distance_median_in_thickness", "thickness", "exact", "the median distance of samples over ε"),
-    Metric("sample_distance_p95_in_thickness", "thickness", "exact", "the 95 % quantile of sample distances over ε"),
-    Metric(
-        "decoded_distance_max", "data units", "lower", "distance to the answer set of what a latent decodes to, largest"
-    ),
-    Metric("decoded_coverage", "share", "higher", "answers with something near that a latent decodes to"),
-    Metric("elbo_gap", "nats", "lower", "mean of log q - ELBO over held-out data, of models with a guide"),
-    Metric("tube_mass", "share", "exact", "samples within the truth's 99 % tube"),
-    Metric("sublevel_precision", "share", "higher", "volume of {F <= tau} that lies in the truth's tube"),
-    Metric("sublevel_coverage", "share", "higher", "noise-free answers that lie in {F <= tau}"),
-    Metric("angle_kuiper", "1", "lower", "Kuiper distance of the angles of samples on the manifold from the truth"),
-    Metric("angle_ks", "1", "lower", "Kolmogorov-Smirnov distance of the same, cut at ±π"),
-    Metric("descent_success_line_search", "share", "higher", "starts that end near an answer, by line search"),
-    Metric("descent_steps_line_search", "steps", "lower", "steps that line search takes, mean"),
-    Metric("descent_success_fixed", "share", "higher", "starts that end near an answer, by a fixed step"),
-    Metric("descent_steps_fixed", "steps", "lower", "steps that a fixed step takes, mean"),
-    Metric("descent_success_scaled", "share", "higher", "starts that end near an answer, by a step scaled by ε²"),
-    Metric("descent_steps_scaled", "steps", "lower", "steps that a step scaled by ε² takes, mean"),
-    Metric("sharpness_gradient", "1/unit", "none", "95 % quantile of the gradient norm over the depth of the energy"),
-    Metric("sharpness_curvature", "1/unit^2", "none", "95 % quantile of the largest curvature over the same depth"),
-    Metric("gradient_norm_p95", "1/unit", "exact", "95 % quantile of |∇F| at held-out data, normalised models"),
-    Metric("curvature_p95", "1/unit^2", "exact", "95 % quantile of the largest curvature of F there"),
-    Metric("training_gradient_max", "1", "none", "largest norm of the loss's gradient in training"),
-    Metric("training_gradient_max_scaled", "1", "none", "the same times the square of the thickness learned so far"),
-    Metric("training_gradient_late", "1", "none", "largest norm of that gradient in the last half of training"),
-    Metric("training_gradient_late_scaled", "1", "none", "the same times the square of the thickness learned so far"),
-    Metric("learned_thickness", "data units", "exact", "thickness that the model learned"),
-    Metric("posterior_r_hat_max", "1", "lower", "largest R-hat of functions followed along chains of weights"),
-    Metric("posterior_ess_min", "draws", "higher", "smallest bulk effective sample size of the same"),
-    Metric("weight_norm", "1", "none", "Euclidean norm of all weights"),
-    Metric("energy_evaluations", "count", "none", "energy evaluations spent in training"),
-    Metric("multiply_adds", "count", "none", "multiply-adds spent in training"),
-    Metric("seconds", "s", "none", "wall time of training, shared over the batch"),
-    Metric("energy_score", "data units", "lower", "energy score of samples against held-out answers that share x"),
-    Metric("precision", "share", "higher", "samples as near a held-out answer as that is to its neighbour"),
-    Metric("recall", "share", "higher", "held-out answers with a sample as near as their neighbour"),
-    Metric("consistency", "share", "higher", "samples that reduce to their x"),
-    Metric("singletons", "count", "none", "inputs left out because one held-out answer alone has them"),
-)
+    Metric("answer_distance_median", "Distance of answers, median", "data units", "answers", "log", "lower",
+           "distance of answers to the answer set, median"),
+    Metric("answer_distance_p95", "Distance of answers, 95 %", "data units", "answers", "log", "lower",
+           "distance of answers to the answer set, 95 % quantile"),
+    Metric("sample_distance_median", "Distance of samples, median", "data units", "answers", "log", "exact",
+           "distance of samples to the answer set, median"),
+    Metric("sample_distance_p95", "Distance of samples, 95 %", "data units", "answers", "log", "exact",
+           "distance of samples to the answer set, 95 % quantile"),
+    Metric("answer_distance_median_in_thickness", "Distance of answers in ε, median", "thickness", "answers", "log", "lower",
+           "the median distance of answers over ε"),
+    Metric("answer_distance_p95_in_thickness", "Distance of answers in ε, 95 %", "thickness", "answers", "log", "lower",
+           "the 95 % quantile of answer distances over ε"),
+    Metric("sample_distance_median_in_thickness", "Distance of samples in ε, median", "thickness", "answers", "log", "exact",
+           "the median distance of samples over ε"),
+    Metric("sample_distance_p95_in_thickness", "Distance of samples in ε, 95 %", "thickness", "answers", "log", "exact",
+           "the 95 % quantile of sample distances over ε"),
+    Metric("decoded_distance_max", "Distance of decoded points, largest", "data units", "answers", "log", "lower",
+           "distance to the answer set of what a latent decodes to, largest"),
+    Metric("decoded_coverage", "Answers with a decoded point nearby", "share", "answers", "share", "higher",
+           "answers with something near that a latent decodes to"),
+    Metric("error_rate", "Wrong answers", "share", "decisions", "share", "lower",
+           "discrete answers that are wrong"),
+    Metric("hamming_distance", "Wrong symbols", "share", "decisions", "share", "lower",
+           "symbols of discrete answers that are wrong"),
+    Metric("excess_error", "Lost against the Bayes answer", "share", "decisions", "share", "lower",
+           "posterior probability that the answers lose against the Bayes answer"),
+    Metric("expected_calibration_error", "Calibration error", "share", "decisions", "share", "exact",
+           "gap of confidence and accuracy, over 15 bins", ("guo2017calibration",)),
+    Metric("likelihood_gap", "Likelihood gap to the truth", "nats", "density", "linear", "lower",
+           "mean of log p - log q over held-out data"),
+    Metric("gibbs_gap", "Gibbs density's gap to the truth", "nats", "density", "linear", "lower",
+           "the same of exp(-beta E) / Z where the model is an unnormalised energy", ("guo2017calibration",)),
+    Metric("log_score", "Log score", "nats", "density", "linear", "higher",
+           "mean log-density of held-out data", ("good1952rational",)),
+    Metric("tube_mass", "Samples inside the tube", "share", "density", "share", "exact",
+           "samples within the truth's 99 % tube"),
+    Metric("sublevel_precision", "Precision of the sublevel set", "share", "density", "share", "higher",
+           "volume of {F <= tau} that lies in the truth's tube"),
+    Metric("sublevel_coverage", "Coverage of the sublevel set", "share", "density", "share", "higher",
+           "noise-free answers that lie in {F <= tau}"),
+    Metric("angle_kuiper", "Kuiper distance of angles", "1", "density", "linear", "lower",
+           "Kuiper distance of the angles of samples on the manifold from the truth", ("kuiper1960tests",)),
+    Metric("angle_ks", "KS distance of angles", "1", "density", "linear", "lower",
+           "Kolmogorov-Smirnov distance of the same, cut at ±π"),
+    Metric("curvature_p95", "Raw curvature", "1/unit^2", "sharpness", "log", "exact",
+           "95 % quantile of the largest curvature of F there"),
+    Metric("gradient_norm_p95", "Raw gradient norm", "1/unit", "sharpness", "log", "exact",
+           "95 % quantile of |∇F| at held-out data, normalised models"),
+    Metric("sharpness_curvature", "Scale-free curvature", "1/unit^2", "sharpness", "log", "none",
+           "95 % quantile of the largest curvature over the same depth"),
+    Metric("sharpness_gradient", "Scale-free gradient norm", "1/unit", "sharpness", "log", "none",
+           "95 % quantile of the gradient norm over the depth of the energy"),
+    Metric("training_gradient_max", "Largest gradient in training", "1", "sharpness", "log", "none",
+           "largest norm of the loss's gradient in training"),
+    Metric("training_gradient_max_scaled", "Largest gradient in training times σ²", "1", "sharpness", "log", "none",
+           "the same times the square of the thickness learned so far"),
+    Metric("training_gradient_late", "Largest gradient in late training", "1", "sharpness", "log", "none",
+           "largest norm of that gradient in the last half of training"),
+    Metric("training_gradient_late_scaled", "Largest gradient in late training times σ²", "1", "sharpness", "log", "none",
+           "the same times the square of the thickness learned so far"),
+    Metric("learned_thickness", "Learned thickness", "data units", "sharpness", "log", "exact",
+           "thickness that the model learned"),
+    Metric("weight_norm", "Weight norm", "1", "sharpness", "log", "none",
+           "Euclidean norm of all weights"),
+    Metric("descent_success_line_search", "Success, line search", "share", "descent", "share", "higher",
+           "starts that end near an answer, by line search"),
+    Metric("descent_success_fixed", "Success, fixed step", "share", "descent", "share", "higher",
+           "starts that end near an answer, by a fixed step"),
+    Metric("descent_success_scaled", "Success, step scaled by ε", "share", "descent", "share", "higher",
+           "starts that end near an answer, by a step scaled by ε²"),
+    Metric("descent_steps_line_search", "Steps, line search", "steps", "descent", "linear", "lower",
+           "steps that line search takes, mean"),
+    Metric("descent_steps_fixed", "Steps, fixed step", "steps", "descent", "linear", "lower",
+           "steps that a fixed step takes, mean"),
+    Metric("descent_steps_scaled", "Steps, step scaled by ε", "steps", "descent", "linear", "lower",
+           "steps that a step scaled by ε² takes, mean"),
+    Metric("energy_score", "Energy score", "data units", "digits", "linear", "lower",
+           "energy score of samples against held-out answers that share x", ("gneiting2007strictly",)),
+    Metric("precision", "Precision", "share", "digits", "share", "higher",
+           "samples as near a held-out answer as that is to its neighbour", ("kynkaanniemi2019improved",)),
+    Metric("recall", "Recall", "share", "digits", "share", "higher",
+           "held-out answers with a sample as near as their neighbour", ("naeem2020reliable",)),
+    Metric("consistency", "Consistency with x", "share", "digits", "share", "higher",
+           "samples that reduce to their x"),
+    Metric("singletons", "Singletons left out", "count", "digits", "linear", "none",
+           "inputs left out because one held-out answer alone has them"),
+    Metric("multiply_adds", "Multiply-adds", "count", "cost", "log", "none",
+           "multiply-adds spent in training"),
+    Metric("energy_evaluations", "Energy evaluations", "count", "cost", "log", "none",
+           "energy evaluations spent in training"),
+    Metric("seconds", "Seconds", "s", "cost", "log", "none",
+           "wall time of training, shared over the batch"),
+    Metric("elbo_gap", "ELBO gap to the likelihood", "nats", "other", "linear", "lower",
+           "mean of log q - ELBO over held-out data, of models with a guide"),
+    Metric("posterior_ess_min", "Effective sample size, smallest", "draws", "other", "linear", "higher",
+           "smallest bulk effective sample size of the same", ("vehtari2021rank",)),
+    Metric("posterior_r_hat_max", "R-hat, largest", "1", "other", "linear", "lower",
+           "largest R-hat of functions followed along chains of weights", ("vehtari2021rank",)),
+)  # fmt: skip
 
 #: Metrics by name; those of a step grid without their `@step`.
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}

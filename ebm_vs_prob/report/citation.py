@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .posterior_sources import Entry
-from .sources import ALWAYS, METHODS, TASKS
+from ..core.bibliography import Entry, cited, papers
+from ..core.registry import METHODS, TASKS
 from .tables import to_latex_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
+#: What every study rests on: the question, the libraries, the correction for many comparisons.
+ALWAYS = (
+    "lecun2020energy",
+    "lecun2006tutorial",
+    "paszke2019pytorch",
+    "bingham2019pyro",
+    "kumar2019arviz",
+    "virtanen2020scipy",
+    "holm1979simple",
+)
+
 
 def bibtex(study: Any, results: pd.DataFrame) -> str:
     """BibTeX entries of the package at its version, the study, and the sources of what appears in the results.
+
+    A name in the results that is no longer registered has no entries.
 
     Args:
         study: has `name`, `title` and `claims`.
@@ -21,7 +34,7 @@ def bibtex(study: Any, results: pd.DataFrame) -> str:
     """
     from ..core.version import __version__
 
-    package: Entry = (
+    package = Entry(
         "software",
         "ebm_vs_prob",
         {
@@ -32,14 +45,9 @@ def bibtex(study: Any, results: pd.DataFrame) -> str:
             "note": f"Study {to_latex_text(study.name)}: {to_latex_text(study.title)}",
         },
     )
-    entries = [package, *ALWAYS]
-    for column, sources in (("method", METHODS), ("task", TASKS)):
+    entries = [package, *cited(ALWAYS)]
+    for column, registry in (("method", METHODS), ("task", TASKS)):
         present = set(results[column].dropna())
-        entries += [entry for name, found in sources.items() if name in present for entry in found]
+        entries += [paper for entry in registry.entries() if entry.name in present for paper in papers(entry)]
     # Two methods may rest on one paper.
-    return "\n".join(_entry(*entry) for entry in {key: (kind, key, text) for kind, key, text in entries}.values())
-
-
-def _entry(kind: str, key: str, fields: dict[str, str]) -> str:
-    body = "".join(f"  {name:<13}= {{{value}}},\n" for name, value in fields.items())
-    return f"@{kind}{{{key},\n{body}}}\n"
+    return "\n".join(str(entry) for entry in {entry.key: entry for entry in entries}.values())

@@ -122,7 +122,7 @@ def _value_axis(panel: Axes, rows: Any, name: str) -> None:
     suffix = f" ({unit})" if unit not in ("", "1", "share", "count") else ""
     panel.set_title(drawn_text(look.label + suffix), loc="left")
     values = rows["value"].dropna()
-    if look.log and (values > 0).any():
+    if look.scale == "log" and (values > 0).any():
         # The axis follows the seeds, not the bars, and is cut where round-off takes over (distances of exact answers).
         # What was learned sets its top: the exact density as a landscape is steeper by many decades.
         learned = rows.loc[rows["principle"] != "exact", "value"].dropna()
@@ -135,7 +135,7 @@ def _value_axis(panel: Axes, rows: Any, name: str) -> None:
         panel.yaxis.set_minor_locator(NullLocator())
         if few:
             panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    elif unit == "share":
+    elif look.scale == "share":
         panel.set_ylim(-0.04, 1.04)
     panel.grid(axis="y", color=INK, alpha=0.12, linewidth=0.6)
     panel.set_axisbelow(True)

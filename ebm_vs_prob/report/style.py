@@ -1,13 +1,14 @@
 # ruff: noqa: RUF001
-"""How a report looks: colours and markers of the arms, labels and scales of the metrics, numbers with uncertainties."""
+"""How a report looks: colours and markers of the arms, labels of metrics, numbers with uncertainties."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ..metrics.catalogue import METRICS, Metric
 from ..study.statistics import Estimate, geometric_estimate, mean_estimate
 
 if TYPE_CHECKING:
@@ -51,15 +52,7 @@ def looks(arms: Iterable[Any], results: pd.DataFrame) -> dict[str, Look]:
     return found
 
 
-@dataclass(frozen=True)
-class MetricLook:
-    """How one metric is shown. `log` metrics are summarised by the geometric mean, others by the mean."""
-
-    label: str
-    group: str
-    log: bool = False
-
-
+#: Titles of the groups of metrics, in the order of the page.
 GROUPS = {
     "answers": "Answers and samples",
     "density": "Density and coverage",
@@ -71,70 +64,22 @@ GROUPS = {
     "cost": "Cost",
 }
 
-_METRICS = {
-    "answer_distance_median": MetricLook("Distance of answers, median", "answers", log=True),
-    "answer_distance_p95": MetricLook("Distance of answers, 95 %", "answers", log=True),
-    "sample_distance_median": MetricLook("Distance of samples, median", "answers", log=True),
-    "sample_distance_p95": MetricLook("Distance of samples, 95 %", "answers", log=True),
-    "answer_distance_median_in_thickness": MetricLook("Distance of answers in ε, median", "answers", log=True),
-    "answer_distance_p95_in_thickness": MetricLook("Distance of answers in ε, 95 %", "answers", log=True),
-    "sample_distance_median_in_thickness": MetricLook("Distance of samples in ε, median", "answers", log=True),
-    "sample_distance_p95_in_thickness": MetricLook("Distance of samples in ε, 95 %", "answers", log=True),
-    "decoded_distance_max": MetricLook("Distance of decoded points, largest", "answers", log=True),
-    "decoded_coverage": MetricLook("Answers with a decoded point nearby", "answers"),
-    "error_rate": MetricLook("Wrong answers", "decisions"),
-    "hamming_distance": MetricLook("Wrong symbols", "decisions"),
-    "excess_error": MetricLook("Lost against the Bayes answer", "decisions"),
-    "expected_calibration_error": MetricLook("Calibration error", "decisions"),
-    "likelihood_gap": MetricLook("Likelihood gap to the truth", "density"),
-    "gibbs_gap": MetricLook("Gibbs density's gap to the truth", "density"),
-    "log_score": MetricLook("Log score", "density"),
-    "tube_mass": MetricLook("Samples inside the tube", "density"),
-    "sublevel_precision": MetricLook("Precision of the sublevel set", "density"),
-    "sublevel_coverage": MetricLook("Coverage of the sublevel set", "density"),
-    "angle_kuiper": MetricLook("Kuiper distance of angles", "density"),
-    "angle_ks": MetricLook("KS distance of angles", "density"),
-    "curvature_p95": MetricLook("Raw curvature", "sharpness", log=True),
-    "gradient_norm_p95": MetricLook("Raw gradient norm", "sharpness", log=True),
-    "sharpness_curvature": MetricLook("Scale-free curvature", "sharpness", log=True),
-    "sharpness_gradient": MetricLook("Scale-free gradient norm", "sharpness", log=True),
-    "training_gradient_max": MetricLook("Largest gradient in training", "sharpness", log=True),
-    "training_gradient_max_scaled": MetricLook("Largest gradient in training times σ²", "sharpness", log=True),
-    "training_gradient_late": MetricLook("Largest gradient in late training", "sharpness", log=True),
-    "training_gradient_late_scaled": MetricLook("Largest gradient in late training times σ²", "sharpness", log=True),
-    "learned_thickness": MetricLook("Learned thickness", "sharpness", log=True),
-    "weight_norm": MetricLook("Weight norm", "sharpness", log=True),
-    "descent_success_line_search": MetricLook("Success, line search", "descent"),
-    "descent_success_fixed": MetricLook("Success, fixed step", "descent"),
-    "descent_success_scaled": MetricLook("Success, step scaled by ε", "descent"),
-    "descent_steps_line_search": MetricLook("Steps, line search", "descent"),
-    "descent_steps_fixed": MetricLook("Steps, fixed step", "descent"),
-    "descent_steps_scaled": MetricLook("Steps, step scaled by ε", "descent"),
-    "energy_score": MetricLook("Energy score", "digits"),
-    "precision": MetricLook("Precision", "digits"),
-    "recall": MetricLook("Recall", "digits"),
-    "consistency": MetricLook("Consistency with x", "digits"),
-    "singletons": MetricLook("Singletons left out", "digits"),
-    "multiply_adds": MetricLook("Multiply-adds", "cost", log=True),
-    "energy_evaluations": MetricLook("Energy evaluations", "cost", log=True),
-    "seconds": MetricLook("Seconds", "cost", log=True),
-}
-
 _NAMES = ("Gibbs", "Kuiper", "Hamming")
 
 
-def metric_look(name: str) -> MetricLook:
-    """How a metric is shown; one that is not known is shown under its own name. `metric@step` names its step."""
+def metric_look(name: str) -> Metric:
+    """A metric as it is shown; one that is not known is shown under its own name. `metric@step` names its step."""
     stem, _, step = name.partition("@")
-    look = _METRICS.get(stem, MetricLook(stem.replace("_", " "), "other"))
+    unknown = Metric(stem, stem.replace("_", " "), "", "other", "linear", "none", "")
+    metric = METRICS.get(stem, unknown)
     if not step:
-        return look
+        return metric
     label = (
-        look.label.replace("step scaled by ε", f"step {step} (ε/ε₀)²")
+        metric.label.replace("step scaled by ε", f"step {step} (ε/ε₀)²")
         if stem.endswith("_scaled")
-        else f"{look.label} {step}"
+        else f"{metric.label} {step}"
     )
-    return MetricLook(label, look.group, look.log)
+    return replace(metric, name=name, label=label)
 
 
 def in_words(name: str) -> str:
@@ -151,8 +96,8 @@ def quantity(kind: str, metric: str) -> str:
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Metrics in the order of this module, steps ascending, unknown ones last."""
-    order = list(_METRICS)
+    """Metrics in the order of the catalogue, steps ascending, unknown ones last."""
+    order = list(METRICS)
 
     def place(name: str) -> tuple[int, float, str]:
         stem, _, step = name.partition("@")
@@ -163,7 +108,7 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 def summarise(values: ArrayLike, name: str) -> Estimate:
     """The interval over seeds that is shown for a metric: geometric where the metric is positive and spans decades."""
-    if metric_look(name).log:
+    if metric_look(name).scale == "log":
         estimate = geometric_estimate(values)
         if math.isfinite(estimate.value):
             return estimate

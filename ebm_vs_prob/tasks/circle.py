@@ -156,6 +156,7 @@ class Circle(Task):
 
     name = "circle"
     summary = "von Mises angle on the unit circle in R^D; unconditional"
+    references = ("loaizaganem2022diagnosing",)
     Options = CircleOptions
     options: CircleOptions
     reference: CircleReference

@@ -142,6 +142,7 @@ class Ellipse(Task):
 
     name = "ellipse"
     summary = "uniform angle on an ellipse in the plane; unconditional"
+    references = ("canziani2020practicum",)
     Options = EllipseOptions
     x_space: Box
     y_space: Box

@@ -144,6 +144,7 @@ class Gustafsson1d(Task):
 
     name = "gustafsson_1d"
     summary = "two branches of unequal weight left of 0, skewed noise right of it"
+    references = ("gustafsson2020how",)
     Options = Gustafsson1dOptions
     x_space: Box
     y_space: Box

@@ -214,6 +214,7 @@ class LinearGaussian(Task):
 
     name = "linear_gaussian"
     summary = "a Gaussian on a linear subspace of R^D, blurred: everything in closed form"
+    references = ("tipping1999probabilistic",)
     Options = LinearGaussianOptions
     options: LinearGaussianOptions
 

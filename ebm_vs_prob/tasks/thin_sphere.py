@@ -131,6 +131,7 @@ class ThinSphere(Task):
 
     name = "thin_sphere"
     summary = "uniform on the unit sphere in R^D, blurred; unconditional"
+    references = ("mardia2000directional",)
     Options = ThinSphereOptions
     options: ThinSphereOptions
     reference: ThinSphereReference

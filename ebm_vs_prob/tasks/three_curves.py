@@ -119,6 +119,7 @@ class ThreeCurves(Task):
 
     name = "three_curves"
     summary = "x uniform, y on one of three smooth curves of unequal weight"
+    references = ("lecun2020energy",)
     x_space: Box
     y_space: Box
     reference: ThreeCurvesReference

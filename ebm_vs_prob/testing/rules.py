@@ -57,7 +57,8 @@ def expect(kind: type[Exception], who: str, what: str, call: Callable[[], object
 
 
 def check_declaration(entry: Any, who: str) -> None:
-    """What every registered class declares: name, summary, version and a schema of options."""
+    """What every registered class declares: name, summary, version, papers that exist and a schema of options."""
+    from ..core.bibliography import papers
     from ..core.options import Options
 
     name, summary, version = (getattr(entry, field, None) for field in ("name", "summary", "version"))
@@ -66,6 +67,10 @@ def check_declaration(entry: Any, who: str) -> None:
         isinstance(summary, str) and summary and "\n" not in summary, who, f"summary must be one line, not {summary!r}"
     )
     rule(type(version) is int and version >= 1, who, f"version must be an integer >= 1, not {version!r}")
+    try:
+        papers(entry)
+    except (LookupError, ValueError) as error:
+        raise AssertionError(f"{who}: references must be keys of BibTeX entries: {error}") from error
     schema = getattr(entry, "Options", None)
     rule(isinstance(schema, type) and issubclass(schema, Options), who, f"Options must be a schema, not {schema!r}")
 

@@ -74,6 +74,8 @@ class Method(ABC):
     principle: ClassVar[Principle]
     normalised: ClassVar[bool]
     summary: ClassVar[str]
+    references: ClassVar[tuple[str, ...]] = ()  # papers: keys of references.bib or of `bibliography`
+    bibliography: ClassVar[str] = ""  # BibTeX of papers that references.bib lacks
     version: ClassVar[int] = 1  # raised when the same options would give another model
     batchable: ClassVar[bool] = True  # False: one replicate at a time
     groups_thickness: ClassVar[bool] = True  # False: its quadrature grows as the data thin, so one batch a thickness

@@ -116,6 +116,7 @@ class ContrastiveDivergence(Method):
     principle = "likelihood"
     normalised = False
     summary = "contrastive divergence: negatives by k steps of Langevin, MALA or HMC from the data (Hinton 2002)"
+    references = ("hinton2002training",)
     Options: ClassVar[type[MethodOptions]] = ContrastiveDivergenceOptions
     gaussian_optimum = GaussianOptimum(curvature=gaussian_curvature)
 
@@ -173,6 +174,7 @@ class PersistentContrastiveDivergence(Method):
     principle = "likelihood"
     normalised = False
     summary = "contrastive divergence whose chains persist in a replay buffer (Tieleman 2008; Du and Mordatch 2019)"
+    references = ("hinton2002training", "tieleman2008training", "du2019implicit")
     Options: ClassVar[type[MethodOptions]] = PersistentContrastiveDivergenceOptions
     gaussian_optimum = GaussianOptimum(curvature=persistent_gaussian_curvature)
 

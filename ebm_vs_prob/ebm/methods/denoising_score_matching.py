@@ -37,6 +37,7 @@ class DenoisingScoreMatching(SmoothingMethod):
     principle = "score"
     normalised = False
     summary = "denoising score matching at one noise level (Vincent 2011)"
+    references = ("vincent2011connection",)
     Options: ClassVar[type[MethodOptions]] = DenoisingScoreMatchingOptions
 
     @classmethod

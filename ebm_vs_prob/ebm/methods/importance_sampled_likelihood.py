@@ -34,6 +34,7 @@ class ImportanceSampledLikelihood(ProposalMethod):
     name = "importance_sampled_likelihood"
     principle = "likelihood"
     summary = "maximum likelihood, log Z by importance sampling: ML-IS (Gustafsson et al. 2020)"
+    references = ("gustafsson2020how",)
 
     @classmethod
     def objective(cls, model: Model, drawn: Drawn) -> torch.Tensor:
@@ -50,6 +51,7 @@ class SelfNormalisedLikelihood(LevelledMethod):
     name = "self_normalised_likelihood"
     principle = "likelihood"
     summary = "maximum likelihood with a learned log-normaliser (Senetaire et al. 2025)"
+    references = ("senetaire2025learning",)
 
     @classmethod
     def objective(cls, model: Model, drawn: Drawn) -> torch.Tensor:
@@ -81,6 +83,7 @@ class KLDivergenceImportanceSampling(ProposalMethod):
     name = "kl_divergence_importance_sampling"
     principle = "contrastive"
     summary = "divergence to a Gaussian round each answer, by importance sampling: KLD-IS (Gustafsson et al. 2020)"
+    references = ("gustafsson2020how",)
     adds_noise = False
     Options: ClassVar[type[MethodOptions]] = KLDivergenceOptions
 

@@ -127,6 +127,7 @@ class LatentClustering(Method):
     principle = "regularised"
     normalised = False
     summary = "discrete latent variable: k-means given x (Bottou and Bengio 1995)"
+    references = ("bottou1995convergence",)
     Options: ClassVar[type[MethodOptions]] = LatentClusteringOptions
 
     @classmethod

@@ -131,6 +131,7 @@ class LatentFreeEnergy(Method):
     principle = "regularised"
     normalised = False
     summary = "latent variable minimised or marginalised, its capacity limited (LeCun et al. 2006)"
+    references = ("lecun2006tutorial",)
     Options: ClassVar[type[MethodOptions]] = LatentFreeEnergyOptions
 
     @classmethod

@@ -58,6 +58,7 @@ class EnergyLoss(TutorialMethod):
 
     name = "energy_loss"
     summary = "the energy of the right answer, nothing pulled up: collapses (LeCun et al. 2006)"
+    references = ("lecun2006tutorial",)
     sees_level = True
 
     @classmethod
@@ -76,6 +77,7 @@ class Perceptron(SearchingMethod):
 
     name = "perceptron"
     summary = "energy above the least one found; a constant energy has loss 0 (LeCun et al. 2006)"
+    references = ("collins2002discriminative",)
 
     @classmethod
     def objective(cls, model: Model) -> Objective:
@@ -92,6 +94,7 @@ class Hinge(DistanceScaledMethod):
 
     name = "hinge"
     summary = "hinge loss, distance-scaled margin, negatives by noise and own descent (LeCun et al. 2006)"
+    references = ("taskar2003max",)
     Options: ClassVar[type[MethodOptions]] = MarginOptions
 
     @classmethod
@@ -105,6 +108,7 @@ class LogLoss(DistanceScaledMethod):
 
     name = "log_loss"
     summary = "log loss of pairs, weighted by distance from the answers (LeCun et al. 2006)"
+    references = ("lecun2006tutorial",)
 
     @classmethod
     def terms(cls, found: Found, option: OptionColumn) -> torch.Tensor:
@@ -121,6 +125,7 @@ class LVQ2(DistanceScaledMethod):
 
     name = "lvq2"
     summary = "capped energy excess of pairs; a constant energy has loss 0 (LeCun et al. 2006)"
+    references = ("kohonen1990improved",)
     Options: ClassVar[type[MethodOptions]] = CeilingOptions
     gaussian_optimum = None
 
@@ -135,6 +140,7 @@ class MinimumClassificationError(DistanceScaledMethod):
 
     name = "minimum_classification_error"
     summary = "smooth count of wrongly ordered pairs, weighted by distance (LeCun et al. 2006)"
+    references = ("juang1997minimum",)
 
     @classmethod
     def terms(cls, found: Found, option: OptionColumn) -> torch.Tensor:
@@ -152,6 +158,7 @@ class SquareSquare(DistanceScaledMethod):
 
     name = "square_square"
     summary = "squared energy of the answer, squared shortfall of incorrect ones below m (LeCun et al. 2006)"
+    references = ("lecun2005loss",)
     Options: ClassVar[type[MethodOptions]] = MarginOptions
     sees_level = True
 
@@ -169,6 +176,7 @@ class SquareExponential(DistanceScaledMethod):
 
     name = "square_exponential"
     summary = "squared energy of the answer, exponential push on incorrect ones (LeCun et al. 2006)"
+    references = ("chopra2005learning",)
     Options: ClassVar[type[MethodOptions]] = StrengthOptions
     sees_level = True
 
@@ -188,6 +196,7 @@ class MinimumEmpiricalError(DistanceScaledMethod):
 
     name = "minimum_empirical_error"
     summary = "chance that a Gibbs draw among all the answers found errs (LeCun et al. 2006)"
+    references = ("ljolje1990estimation",)
     Options: ClassVar[type[MethodOptions]] = TemperatureOptions
 
     @classmethod

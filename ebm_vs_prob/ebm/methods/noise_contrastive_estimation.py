@@ -31,6 +31,7 @@ class NoiseContrastiveEstimation(LevelledMethod, _NoiseContrast):
 
     name = "noise_contrastive_estimation"
     summary = "binary noise-contrastive estimation, its normaliser learned (Gutmann and Hyvärinen 2012)"
+    references = ("gutmann2012noise",)
 
     @classmethod
     def objective(cls, model: Model, drawn: Drawn) -> torch.Tensor:
@@ -48,6 +49,7 @@ class RankingNoiseContrastiveEstimation(_NoiseContrast):
 
     name = "ranking_noise_contrastive_estimation"
     summary = "ranking noise-contrastive estimation (Jozefowicz et al. 2016; Ma and Collins 2018)"
+    references = ("jozefowicz2016exploring", "ma2018noise")
 
     @classmethod
     def objective(cls, model: Model, drawn: Drawn) -> torch.Tensor:

@@ -48,6 +48,7 @@ class ScoreMatching(SmoothingMethod):
     principle = "score"
     normalised = False
     summary = "score matching with the exact trace of the Hessian (Hyvärinen 2005)"
+    references = ("hyvarinen2005estimation",)
     Options: ClassVar[type[MethodOptions]] = ScoreMatchingOptions
 
     @classmethod
@@ -97,6 +98,7 @@ class SlicedScoreMatching(SmoothingMethod):
     principle = "score"
     normalised = False
     summary = "score matching along random directions (Song et al. 2019)"
+    references = ("song2019sliced",)
     Options: ClassVar[type[MethodOptions]] = SlicedScoreMatchingOptions
 
     @classmethod
@@ -164,6 +166,7 @@ class MultiscaleDenoisingScoreMatching(Method):
     principle = "score"
     normalised = False
     summary = "denoising score matching at many noise levels (Song and Ermon 2019; Li, Chen and Sommer 2019)"
+    references = ("song2019generative", "li2019learning")
     Options: ClassVar[type[MethodOptions]] = MultiscaleDenoisingScoreMatchingOptions
     gaussian_optimum = GaussianOptimum(curvature=lambda options: 1 / (1 + mixture_smoothing(options) ** 2))
 

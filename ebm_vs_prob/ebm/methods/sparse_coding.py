@@ -171,6 +171,7 @@ class SparseCoding(Method):
     principle = "regularised"
     normalised = False
     summary = "sparse latent vector, L1-limited (Olshausen and Field 1997)"
+    references = ("olshausen1997sparse", "beck2009fast")
     Options: ClassVar[type[MethodOptions]] = SparseCodingOptions
 
     @classmethod

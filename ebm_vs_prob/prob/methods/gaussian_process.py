@@ -185,6 +185,7 @@ class GaussianProcess(SmoothingMethod):
     principle = "likelihood"
     normalised = True
     summary = "Gaussian process regression, hyper-parameters by exact marginal likelihood (Rasmussen and Williams 2006)"
+    references = ("rasmussen2006gaussian",)
     Options: ClassVar[type[MethodOptions]] = GaussianProcessOptions
 
     @classmethod

@@ -44,6 +44,7 @@ class GibbsEnsemble(SmoothingMethod):
     normalised = True
     groups_thickness = False
     summary = "deep ensemble of Gibbs-Boltzmann models (Lakshminarayanan, Pritzel and Blundell 2017)"
+    references = ("lakshminarayanan2017simple", "carvalho2010horseshoe")
     Options: ClassVar[type[MethodOptions]] = GibbsEnsembleOptions
     gaussian_optimum = GaussianOptimum(curvature=None)
 

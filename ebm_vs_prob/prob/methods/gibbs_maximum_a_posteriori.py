@@ -38,6 +38,7 @@ class GibbsMaximumAPosteriori(SmoothingMethod):
     normalised = True
     groups_thickness = False
     summary = "Gibbs-Boltzmann model at the mode of a posterior over its weights (MacKay 1992)"
+    references = ("mackay1992practical", "carvalho2010horseshoe")
     Options: ClassVar[type[MethodOptions]] = PriorOptions
     gaussian_optimum = GaussianOptimum(curvature=None)
 

@@ -38,6 +38,7 @@ class GibbsMaximumLikelihood(SmoothingMethod):
     normalised = True
     groups_thickness = False
     summary = "Gibbs-Boltzmann model by maximum likelihood, log Z by importance sampling (Gustafsson et al. 2020)"
+    references = ("gustafsson2020how",)
     Options: ClassVar[type[MethodOptions]] = GibbsMaximumLikelihoodOptions
 
     @classmethod

@@ -65,6 +65,7 @@ class GibbsNuts(SmoothingMethod):
     groups_thickness = False
     batchable = False
     summary = "Gibbs-Boltzmann model, posterior over weights by NUTS (Hoffman and Gelman 2014)"
+    references = ("hoffman2014no", "carvalho2010horseshoe")
     Options: ClassVar[type[MethodOptions]] = GibbsNutsOptions
     gaussian_optimum = GaussianOptimum(curvature=None)
 

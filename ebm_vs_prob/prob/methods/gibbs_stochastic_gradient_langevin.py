@@ -49,6 +49,7 @@ class GibbsStochasticGradientLangevin(SmoothingMethod):
     normalised = True
     groups_thickness = False
     summary = "Gibbs-Boltzmann model, posterior over weights by stochastic gradient Langevin (Welling and Teh 2011)"
+    references = ("welling2011bayesian", "li2016preconditioned", "carvalho2010horseshoe")
     Options: ClassVar[type[MethodOptions]] = GibbsStochasticGradientLangevinOptions
     gaussian_optimum = GaussianOptimum(curvature=None)
 

@@ -52,6 +52,7 @@ class GibbsVariationalBayes(SmoothingMethod):
     normalised = True
     groups_thickness = False
     summary = "Gibbs-Boltzmann model, variational posterior over its weights (Blundell et al. 2015)"
+    references = ("blundell2015weight", "ong2018gaussian", "carvalho2010horseshoe")
     Options: ClassVar[type[MethodOptions]] = GibbsVariationalBayesOptions
     gaussian_optimum = GaussianOptimum(curvature=None)
 

@@ -63,6 +63,7 @@ class KernelDensity(SmoothingMethod):
     principle = "likelihood"
     normalised = True
     summary = "kernel density, bandwidths by leave-one-out likelihood (Parzen 1962; Holmes, Gray and Isbell 2007)"
+    references = ("parzen1962estimation", "rosenblatt1969conditional", "holmes2007fast")
     Options: ClassVar[type[MethodOptions]] = KernelDensityOptions
     gaussian_optimum = GaussianOptimum(curvature=None)  # its kernels widen whatever number of examples there is
 

@@ -102,6 +102,7 @@ class LatentVariableLikelihood(Method):
     normalised = True
     groups_thickness = False
     summary = "latent variable marginalised over a grid, noise learned (Bishop, Svensén and Williams 1998)"
+    references = ("bishop1998gtm",)
     Options: ClassVar[type[MethodOptions]] = LatentVariableLikelihoodOptions
 
     @classmethod

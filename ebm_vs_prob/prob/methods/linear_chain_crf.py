@@ -33,6 +33,7 @@ class LinearChainCRF(Method):
     principle = "likelihood"
     normalised = True
     summary = "linear-chain conditional random field by maximum likelihood (Lafferty, McCallum and Pereira 2001)"
+    references = ("lafferty2001conditional",)
     y_spaces = (Sequences,)
 
     @classmethod

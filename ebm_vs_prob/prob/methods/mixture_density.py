@@ -124,6 +124,7 @@ class MixtureDensity(SmoothingMethod):
     principle = "likelihood"
     normalised = True
     summary = "mixture density network by maximum likelihood (Bishop 1994)"
+    references = ("bishop1994mixture",)
     Options: ClassVar[type[MethodOptions]] = MixtureDensityOptions
 
     @classmethod

@@ -88,6 +88,7 @@ class AutoregressiveFlow(NormalisingFlow):
 
     name = "autoregressive_flow"
     summary = "masked autoregressive flow by maximum likelihood (Papamakarios, Pavlakou and Murray 2017)"
+    references = ("papamakarios2017masked", "durkan2019neural", "dolatabadi2020invertible")
 
     @classmethod
     def layer(cls, setting: Setting, seeds: list[int], place: int) -> FlowLayer:
@@ -105,6 +106,7 @@ class CouplingFlow(NormalisingFlow):
 
     name = "coupling_flow"
     summary = "coupling flow by maximum likelihood: RealNVP and spline couplings (Dinh et al. 2017, Durkan et al. 2019)"
+    references = ("dinh2017density", "durkan2019neural", "dolatabadi2020invertible")
 
     @classmethod
     def layer(cls, setting: Setting, seeds: list[int], place: int) -> FlowLayer:

@@ -35,6 +35,7 @@ class SoftmaxClassifier(Method):
     principle = "likelihood"
     normalised = True
     summary = "softmax over labels by maximum likelihood (Bridle 1990)"
+    references = ("bridle1990probabilistic",)
     y_spaces = (Labels,)
 
     @classmethod

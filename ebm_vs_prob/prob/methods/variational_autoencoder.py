@@ -243,6 +243,7 @@ class VariationalAutoencoder(SmoothingMethod):
     principle = "likelihood"
     normalised = True
     summary = "variational autoencoder, decoder variance learned (Kingma and Welling 2014; Dai and Wipf 2019)"
+    references = ("kingma2014auto", "sohn2015learning", "dai2019diagnosing", "burda2016importance", "li2016renyi")
     Options: ClassVar[type[MethodOptions]] = VariationalAutoencoderOptions
 
     @classmethod
