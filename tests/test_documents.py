@@ -106,3 +106,8 @@ def test_named_make_targets_exist(text):
 def test_commands_in_the_readme_parse(capsys):
     for command in set(re.findall(r"ebm-vs-prob ([a-z]+)", README)):
         assert main([command, "--help"]) == 0
+
+
+def test_contributing_needs_only_public_names():
+    modules = re.findall(r"^(?:from|import) (ebm_vs_prob\S*)", "\n".join(blocks(CONTRIBUTING, "python")), re.MULTILINE)
+    assert set(modules) == {"ebm_vs_prob", "ebm_vs_prob.testing"}

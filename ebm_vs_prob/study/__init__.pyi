@@ -1,0 +1,9 @@
+from .files import list_studies as list_studies
+from .files import load_study as load_study
+from .plan import Plan as Plan
+from .plan import plan_study as plan_study
+from .run import load_results as load_results
+from .run import run_study as run_study
+from .run import study_status as study_status
+from .schema import Study as Study
+from .store import Store as Store
