@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,14 @@ def test_contributing_examples_run_and_keep_the_rules(tmp_path):
     finally:
         TASKS.unregister("two_points")
         METHODS.unregister("noise_classifier")
+
+
+def test_readme_tables_are_what_is_registered():
+    tables = runpy.run_path(str(ROOT / "docs" / "tables.py"))
+    assert tables["written"](README) == README, "run python docs/tables.py"
+    rows = [line for line in README.splitlines() if line.startswith("| `")]
+    assert not [row for row in rows if set("{}\\") & set(row)]  # no LaTeX is left
+    assert tables["plain"](r"Fran{\c{c}}oise Bak{\i}r, G{\"o}khan Souli{\'e}") == "Françoise Bak\u0131r, Gökhan Soulié"
 
 
 @pytest.mark.parametrize("entry", [*evp.list_tasks(), *evp.list_methods()], ids=lambda entry: entry.name)

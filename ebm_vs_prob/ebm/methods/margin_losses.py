@@ -77,7 +77,7 @@ class Perceptron(SearchingMethod):
 
     name = "perceptron"
     summary = "energy above the least one found; a constant energy has loss 0 (LeCun et al. 2006)"
-    references = ("collins2002discriminative",)
+    references = ("lecun2006tutorial", "collins2002discriminative")
 
     @classmethod
     def objective(cls, model: Model) -> Objective:
@@ -94,7 +94,7 @@ class Hinge(DistanceScaledMethod):
 
     name = "hinge"
     summary = "hinge loss, distance-scaled margin, negatives by noise and own descent (LeCun et al. 2006)"
-    references = ("taskar2003max",)
+    references = ("lecun2006tutorial", "taskar2003max")
     Options: ClassVar[type[MethodOptions]] = MarginOptions
 
     @classmethod
@@ -125,7 +125,7 @@ class LVQ2(DistanceScaledMethod):
 
     name = "lvq2"
     summary = "capped energy excess of pairs; a constant energy has loss 0 (LeCun et al. 2006)"
-    references = ("kohonen1990improved",)
+    references = ("lecun2006tutorial", "kohonen1990improved")
     Options: ClassVar[type[MethodOptions]] = CeilingOptions
     gaussian_optimum = None
 
@@ -140,7 +140,7 @@ class MinimumClassificationError(DistanceScaledMethod):
 
     name = "minimum_classification_error"
     summary = "smooth count of wrongly ordered pairs, weighted by distance (LeCun et al. 2006)"
-    references = ("juang1997minimum",)
+    references = ("lecun2006tutorial", "juang1997minimum")
 
     @classmethod
     def terms(cls, found: Found, option: OptionColumn) -> torch.Tensor:
@@ -158,7 +158,7 @@ class SquareSquare(DistanceScaledMethod):
 
     name = "square_square"
     summary = "squared energy of the answer, squared shortfall of incorrect ones below m (LeCun et al. 2006)"
-    references = ("lecun2005loss",)
+    references = ("lecun2006tutorial", "lecun2005loss")
     Options: ClassVar[type[MethodOptions]] = MarginOptions
     sees_level = True
 
@@ -176,7 +176,7 @@ class SquareExponential(DistanceScaledMethod):
 
     name = "square_exponential"
     summary = "squared energy of the answer, exponential push on incorrect ones (LeCun et al. 2006)"
-    references = ("chopra2005learning",)
+    references = ("lecun2006tutorial", "chopra2005learning")
     Options: ClassVar[type[MethodOptions]] = StrengthOptions
     sees_level = True
 
@@ -196,7 +196,7 @@ class MinimumEmpiricalError(DistanceScaledMethod):
 
     name = "minimum_empirical_error"
     summary = "chance that a Gibbs draw among all the answers found errs (LeCun et al. 2006)"
-    references = ("ljolje1990estimation",)
+    references = ("lecun2006tutorial", "ljolje1990estimation")
     Options: ClassVar[type[MethodOptions]] = TemperatureOptions
 
     @classmethod

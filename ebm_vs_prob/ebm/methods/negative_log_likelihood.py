@@ -40,7 +40,7 @@ class NegativeLogLikelihood(TutorialMethod):
     name = "negative_log_likelihood"
     principle = "likelihood"
     summary = "energy plus log-partition function by importance sampling, right answer included (LeCun et al. 2006)"
-    references = ("ma2018noise",)
+    references = ("lecun2006tutorial", "ma2018noise")
     Options: ClassVar[type[MethodOptions]] = NegativeLogLikelihoodOptions
     gaussian_optimum = GaussianOptimum(curvature=lambda options: 1 / options.beta)
 

@@ -1,0 +1,84 @@
+"""Write the README's tables of tasks and methods from what is registered: `python docs/tables.py`."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from pathlib import Path
+
+from ebm_vs_prob.bibliography import Entry, papers
+from ebm_vs_prob.method import Method
+
+import ebm_vs_prob as evp
+from ebm_vs_prob.tasks.base import Task
+
+README = Path(__file__).parents[1] / "README.md"
+FAMILIES = ("ebm", "prob", "control")
+_ACCENTS = {"'": "\u0301", '"': "\u0308", "`": "\u0300", "c": "\u0327"}
+
+
+def plain(latex: str) -> str:
+    """BibTeX text as Unicode: accents composed, braces gone."""
+
+    def accent(match: re.Match[str]) -> str:
+        return unicodedata.normalize("NFC", match[2].replace("\\i", "i") + _ACCENTS[match[1]])
+
+    text = re.sub(r"\{\\(['\"`]|c(?=\{))\{?(\\?[a-zA-Z])\}?\}", accent, latex.replace("{\\i}", "\u0131"))
+    return text.replace("{", "").replace("}", "").replace("--", "\u2013")
+
+
+def citation(paper: Entry) -> str:
+    """Authors' family names, year and title, which is a link where the entry has a place on the web."""
+    names = [plain(author).split(",")[0] for author in paper.fields["author"].split(" and ")]
+    who = f"{names[0]} et al." if len(names) > 3 or "others" in names else ", ".join(names[:-1])
+    who = who if who.endswith("al.") else f"{who} and {names[-1]}" if who else names[-1]
+    places = {"doi": "https://doi.org/", "url": "", "eprint": "https://arxiv.org/abs/"}
+    link = next((start + paper.fields[name] for name, start in places.items() if name in paper.fields), None)
+    title = f"*{plain(paper.fields['title'])}*"
+    return f"{who} {paper.fields['year']}, {f'[{title}]({link})' if link else title}"
+
+
+def _row(*cells: str) -> str:
+    return "".join(f"| {cell} " for cell in cells).rstrip() + " |"
+
+
+def _papers(entry: type[Task] | type[Method]) -> str:
+    return "; ".join(map(citation, papers(entry)))
+
+
+def _own(entries: list[type]) -> list[type]:
+    """Without what plugins that are installed here register."""
+    return [entry for entry in entries if entry.__module__.startswith("ebm_vs_prob.")]
+
+
+def tasks() -> str:
+    """The table of tasks, by name."""
+    rows = [_row(f"`{task.name}`", task.summary, _papers(task)) for task in _own(evp.list_tasks())]
+    return "\n".join([_row("task", "data", "papers"), "|---|---|---|", *rows])
+
+
+def methods() -> str:
+    """The table of methods, by family, principle and name."""
+    entries = sorted(_own(evp.list_methods()), key=lambda m: (FAMILIES.index(m.family), m.principle, m.name))
+    rows = [
+        _row(f"`{m.name}`", m.family, m.principle, "yes" if m.normalised else "no", m.summary, _papers(m))
+        for m in entries
+    ]
+    head = _row("method", "family", "principle", "normalised", "what it is", "papers")
+    return "\n".join([head, "|---|---|---|---|---|---|", *rows])
+
+
+def written(text: str) -> str:
+    """The text with each table between its markers, `<!-- tasks -->` and `<!-- end of tasks -->`, made anew."""
+    for name, table in (("tasks", tasks()), ("methods", methods())):
+        start, end = f"<!-- {name}: written by docs/tables.py -->", f"<!-- end of {name} -->"
+        before, _, rest = text.partition(start)
+        _, found, after = rest.partition(end)
+        if not found:
+            raise ValueError(f"{start} ... {end} is missing")
+        text = f"{before}{start}\n{table}\n{end}{after}"
+    return text
+
+
+if __name__ == "__main__":
+    README.write_text(written(README.read_text(encoding="utf-8")), encoding="utf-8")
