@@ -234,6 +234,8 @@ def test_every_metric_has_a_group_with_a_title_and_a_scale_that_its_unit_allows(
     assert len({metric.label for metric in METRICS.values()}) == len(METRICS)
     assert style.in_order(sorted(METRICS)) == list(METRICS)
     assert style.metric_look("unheard_of").label == "unheard of"
+    assert style.in_words("posterior_r_hat_max") == "R-hat of chains, largest"
+    assert style.in_words("elbo_gap") == "ELBO gap to the likelihood"
 
 
 def test_landscape_ranks_forget_the_scale_and_keep_the_order():

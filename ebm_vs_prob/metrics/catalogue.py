@@ -134,7 +134,7 @@ _ALL = (
            "other", "linear", "lower", "mean of log q - ELBO over held-out data, of models with a guide"),
     Metric("posterior_ess_min", "Effective sample size, smallest", "draws",
            "other", "linear", "higher", "smallest bulk effective sample size of the same", ("vehtari2021rank",)),
-    Metric("posterior_r_hat_max", "R-hat, largest", "1",
+    Metric("posterior_r_hat_max", "R-hat of chains, largest", "1",
            "other", "linear", "lower", "largest R-hat of functions followed along chains of weights",
            ("vehtari2021rank",)),
 )  # fmt: skip

@@ -64,7 +64,7 @@ GROUPS = {
     "cost": "Cost",
 }
 
-_NAMES = ("Gibbs", "Kuiper", "Hamming")
+_NAMES = ("Gibbs", "Kuiper", "R-hat")
 
 
 def metric_look(name: str) -> Metric:
