@@ -17,12 +17,12 @@ from ..models.setting import Setting
 from ..tasks.base import Task
 from ..training.batches import Batch
 from ..training.loop import train
-from ..training.method import Method, MethodOptions, Principle
+from ..training.method import MethodOptions, Principle
 from .objectives.margin import TUTORIAL_LOSSES, TutorialLoss
-from .regularisers import RegularisedOptions
+from .regularisers import RegularisedMethod, RegularisedOptions
 
 
-class TutorialMethod(Method):
+class TutorialMethod(RegularisedMethod):
     """What the ten losses have in common: an unnormalised energy, its answer the least, and regularisers if wanted.
 
     Labels and sequences are compared with all other answers, by enumeration and by messages: nothing is searched for,

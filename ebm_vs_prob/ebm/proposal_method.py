@@ -18,7 +18,7 @@ from ..training.method import MethodOptions
 from ..training.proposals import Centers, KernelProposal
 from ..training.smoothing import Blur, SmoothingMethod, SmoothingOptions
 from .log_normalizer import LevelledModel, build_levelled
-from .regularisers import RegularisedOptions
+from .regularisers import RegularisedMethod, RegularisedOptions
 
 
 class ProposalOptions(RegularisedOptions, SmoothingOptions):
@@ -74,7 +74,7 @@ class Drawn(NamedTuple):
         return self.proposal.log_density(self.batch.y, self.centers), self.log_density
 
 
-class ProposalMethod(SmoothingMethod):
+class ProposalMethod(RegularisedMethod, SmoothingMethod):
     """An unnormalised energy that learns from the data, blurred where asked for, and from draws of a proposal."""
 
     family = "ebm"

@@ -8,7 +8,7 @@ draws no random numbers. Declared optima (`gaussian_optimum`) are those of the o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -20,7 +20,7 @@ from ..core.options import PER_REPLICATE
 from ..core.seeding import torch_generator
 from ..energies.evaluation import energy_and_gradient, weight_names
 from ..training.batches import Batch, Loss, Noise
-from ..training.method import EnergyOptions
+from ..training.method import EnergyOptions, Method
 
 if TYPE_CHECKING:
     from ..models.model import Model
@@ -30,7 +30,7 @@ FIRST_ITERATIONS = 30
 
 
 class RegularisedOptions(EnergyOptions):
-    """Options of a method whose objective takes additive regularisers; all off by default."""
+    """Options of a `RegularisedMethod`; all regularisers are off by default."""
 
     gradient_penalty: Annotated[
         float, PER_REPLICATE, Field(ge=0, description="weight of ½ E ‖∇_y E‖², in units of y² over energy²")
@@ -57,18 +57,24 @@ class RegularisedOptions(EnergyOptions):
         float, PER_REPLICATE, Field(ge=0, description="largest singular value that costs nothing")
     ] = 0.0
 
-    def regulariser_evaluations(self) -> float:
-        # A gradient costs forward 1 and backward 2, and the loss's backward doubles that again; an energy 1 and 2.
-        magnitude = self.energy_magnitude > 0 and "energy_magnitude" not in self.weighed_by_the_loss()
-        return 9.0 * (self.gradient_penalty > 0) + 6.0 * magnitude
 
-    def weighed_by_the_loss(self) -> frozenset[str]:
+class RegularisedMethod(Method):
+    """A method whose objective takes the additive regularisers of its `RegularisedOptions`."""
+
+    @classmethod
+    def regulariser_evaluations(cls, options: Any) -> float:
+        # A gradient costs forward 1 and backward 2, and the loss's backward doubles that again; an energy 1 and 2.
+        magnitude = options.energy_magnitude > 0 and "energy_magnitude" not in cls.weighed_by_the_loss(options)
+        return 9.0 * (options.gradient_penalty > 0) + 6.0 * magnitude
+
+    @classmethod
+    def weighed_by_the_loss(cls, options: Any) -> frozenset[str]:
         """Terms that the method's own loss takes, at points of its own, and that are not to be added again."""
         return frozenset()
 
     @classmethod
-    def regularised(cls, model: Model, loss: Loss, noise: Mapping[str, Noise]) -> tuple[Loss, Mapping[str, Noise]]:
-        return regularised(model, loss, noise)
+    def regularise(cls, model: Model, loss: Loss, noise: Mapping[str, Noise]) -> tuple[Loss, Mapping[str, Noise]]:
+        return regularised(model, loss, noise, cls.weighed_by_the_loss(model.setting.options))
 
 
 def gradient_penalty(gradient: torch.Tensor) -> torch.Tensor:
@@ -167,10 +173,12 @@ class SpectralNorms:
 Term = Callable[[Batch], torch.Tensor]
 
 
-def regularised(model: Model, loss: Loss, noise: Mapping[str, Noise]) -> tuple[Loss, Mapping[str, Noise]]:
-    """The loss with the regularisers that the model's options weigh above 0, and the noise they ask for.
+def regularised(
+    model: Model, loss: Loss, noise: Mapping[str, Noise], but: frozenset[str] = frozenset()
+) -> tuple[Loss, Mapping[str, Noise]]:
+    """The loss with the regularisers that the model's options weigh above 0, `but` some, and the noise they ask for.
 
-    Where all are 0 both come back as they were given.
+    Where there are none both come back as they were given.
 
     Raises:
         ValueError: a penalty on weights of an energy that has no weight matrix.
@@ -178,10 +186,9 @@ def regularised(model: Model, loss: Loss, noise: Mapping[str, Noise]) -> tuple[L
     setting = model.setting
     weighed = []
     needed: dict[str, Noise] = {}
-    own = cast("RegularisedOptions", setting.options.replicates[0]).weighed_by_the_loss()
     for name, make in _TERMS.items():
         weight: torch.Tensor = getattr(setting.options, name)
-        if name not in own and bool((weight > 0).any()):
+        if name not in but and bool((weight > 0).any()):
             weighed.append((weight.to(device=setting.device, dtype=setting.dtype), make(model, needed)))
     if not weighed:
         return loss, noise

@@ -7,7 +7,7 @@ bounds the posterior, a half-normal does not.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 import pyro.distributions as dist
 import torch
@@ -16,7 +16,7 @@ from pydantic import Field
 from ..core.errors import invalid, unknown
 from ..core.options import PER_REPLICATE
 from ..training.batches import Batch, Loss, Noise
-from ..training.method import MethodOptions
+from ..training.method import Method, MethodOptions
 
 if TYPE_CHECKING:
     from ..models.model import Model
@@ -52,7 +52,7 @@ def thickness_log_prior(name: str, scale: torch.Tensor, sigma: torch.Tensor) -> 
 
 
 class ThicknessPriorOptions(MethodOptions):
-    """Options of a method whose module learns `sigma` (R,): its prior is counted once, its likelihood N times."""
+    """Options of a `ThicknessPriorMethod`."""
 
     thickness_prior: Annotated[
         Literal["flat", "half_normal", "log_normal"], Field(description="prior over the learned sigma")
@@ -63,9 +63,15 @@ class ThicknessPriorOptions(MethodOptions):
         Field(gt=0, description="scale of the half-normal, median of the log-normal, in units of `scale`"),
     ] = 1.0
 
+
+class ThicknessPriorMethod(Method):
+    """A method whose module learns `sigma` (R,): its prior is counted once, its likelihood N times."""
+
+    Options: ClassVar[type[MethodOptions]] = ThicknessPriorOptions
+
     @classmethod
-    def regularised(cls, model: Model, loss: Loss, noise: Mapping[str, Noise]) -> tuple[Loss, Mapping[str, Noise]]:
-        loss, noise = super().regularised(model, loss, noise)
+    def regularise(cls, model: Model, loss: Loss, noise: Mapping[str, Noise]) -> tuple[Loss, Mapping[str, Noise]]:
+        loss, noise = super().regularise(model, loss, noise)
         setting, options = model.setting, model.setting.options
         if options.thickness_prior == "flat":
             return loss, noise

@@ -66,7 +66,7 @@ def train(
         ValueError: replicates whose options cost differently would take different numbers of steps.
     """
     setting, module = model.setting, model.module
-    loss, noise = model.method.Options.regularised(model, loss, noise or {})
+    loss, noise = model.method.regularise(model, loss, noise or {})
     evaluations = _evaluations(model)
     per_evaluation = float(module.multiply_adds)  # type: ignore[arg-type]
     steps = setting.budget.steps_for(evaluations[0] * per_evaluation)

@@ -33,15 +33,6 @@ class MethodOptions(Options):
         Field(gt=0, description="length unit of the method's widths; the thickness, if aware"),
     ] = 1.0
 
-    def regulariser_evaluations(self) -> float:
-        """Energy evaluations that the regularisers among these options add to an example's step."""
-        return 0.0
-
-    @classmethod
-    def regularised(cls, model: Model, loss: Loss, noise: Mapping[str, Noise]) -> tuple[Loss, Mapping[str, Noise]]:
-        """The loss with the regularisers that the model's options ask for, and the noise it then needs."""
-        return loss, noise
-
 
 class EnergyOptions(MethodOptions):
     """Options of a method that trains an unnormalised energy."""
@@ -114,7 +105,17 @@ class Method(ABC):
         """All that one example costs in one training step on a task, regularisers included."""
         y_dim = getattr(task.y_space, "dim", 0)
         own = cls.energy_evaluations(options) + y_dim * cls.evaluations_a_dimension(options)
-        return own + float(options.regulariser_evaluations())
+        return own + cls.regulariser_evaluations(options)
+
+    @classmethod
+    def regulariser_evaluations(cls, options: Any) -> float:
+        """Energy evaluations that the regularisers among the options add to an example's step."""
+        return 0.0
+
+    @classmethod
+    def regularise(cls, model: Model, loss: Loss, noise: Mapping[str, Noise]) -> tuple[Loss, Mapping[str, Noise]]:
+        """The loss with the regularisers that the model's options ask for, and the noise it then needs."""
+        return loss, noise
 
     @classmethod
     def smoothing(cls, options: Any) -> float:

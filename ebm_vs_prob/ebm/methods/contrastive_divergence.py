@@ -19,10 +19,10 @@ from ...models.setting import Setting
 from ...samplers import Kernel, get_kernel
 from ...training.batches import Batch, Noise
 from ...training.loop import train
-from ...training.method import GaussianOptimum, Method, MethodOptions
+from ...training.method import GaussianOptimum, MethodOptions
 from ..negatives.chains import ReplayBuffer, chain_ends, random_slots
 from ..objectives.contrastive import contrastive_divergence_loss
-from ..regularisers import RegularisedOptions, energy_magnitude
+from ..regularisers import RegularisedMethod, RegularisedOptions, energy_magnitude
 
 
 class ContrastiveDivergenceOptions(RegularisedOptions):
@@ -60,9 +60,6 @@ class ContrastiveDivergenceOptions(RegularisedOptions):
         float | None,
         Field(gt=0, description="largest entry of the energy's gradient that moves langevin; all where not given"),
     ] = None
-
-    def weighed_by_the_loss(self) -> frozenset[str]:
-        return frozenset({"energy_magnitude"} if self.energy_magnitude_at == "negatives" else ())
 
     @model_validator(mode="after")
     def _langevin_has_its_own(self) -> Self:
@@ -104,7 +101,7 @@ def gaussian_curvature(options: Any) -> float:
 
 
 @METHODS.register
-class ContrastiveDivergence(Method):
+class ContrastiveDivergence(RegularisedMethod):
     """The energy falls at the data and rises where short chains that begin there go (CD-k: Hinton 2002, eq. 5).
 
     The chains carry no gradient, as in the original, so the loss's gradient is that of the likelihood where the chains
@@ -123,6 +120,10 @@ class ContrastiveDivergence(Method):
     @classmethod
     def energy_evaluations(cls, options: Any) -> float:
         return 3.0 * (2 + chain_kernel(options).potential_evaluations(options.steps))
+
+    @classmethod
+    def weighed_by_the_loss(cls, options: Any) -> frozenset[str]:
+        return frozenset({"energy_magnitude"} if options.energy_magnitude_at == "negatives" else ())
 
     @classmethod
     def build(cls, setting: Setting) -> EnergyModel:
@@ -159,7 +160,7 @@ def persistent_gaussian_curvature(options: Any) -> float:
 
 
 @METHODS.register
-class PersistentContrastiveDivergence(Method):
+class PersistentContrastiveDivergence(ContrastiveDivergence):
     """Contrastive divergence with chains that go on from one training step to the next (Tieleman 2008).
 
     Each training step takes chains from a replay buffer, begins a share of them anew (Du & Mordatch 2019, section 3.1),
@@ -170,21 +171,10 @@ class PersistentContrastiveDivergence(Method):
     """
 
     name = "persistent_contrastive_divergence"
-    family = "ebm"
-    principle = "likelihood"
-    normalised = False
     summary = "contrastive divergence whose chains persist in a replay buffer (Tieleman 2008; Du and Mordatch 2019)"
     references = ("hinton2002training", "tieleman2008training", "du2019implicit")
     Options: ClassVar[type[MethodOptions]] = PersistentContrastiveDivergenceOptions
     gaussian_optimum = GaussianOptimum(curvature=persistent_gaussian_curvature)
-
-    @classmethod
-    def energy_evaluations(cls, options: Any) -> float:
-        return ContrastiveDivergence.energy_evaluations(options)
-
-    @classmethod
-    def build(cls, setting: Setting) -> EnergyModel:
-        return EnergyModel(cls, setting, build_energy(setting))
 
     @classmethod
     def train(cls, model: Model) -> Training:

@@ -19,7 +19,7 @@ from ...training.loop import train
 from ...training.method import MethodOptions
 from ...training.smoothing import Blur, SmoothingMethod, SmoothingOptions
 from ..objectives.score import denoising_score_matching_loss
-from ..regularisers import RegularisedOptions
+from ..regularisers import RegularisedMethod, RegularisedOptions
 
 
 class DenoisingScoreMatchingOptions(RegularisedOptions, SmoothingOptions):
@@ -29,7 +29,7 @@ class DenoisingScoreMatchingOptions(RegularisedOptions, SmoothingOptions):
 
 
 @METHODS.register
-class DenoisingScoreMatching(SmoothingMethod):
+class DenoisingScoreMatching(RegularisedMethod, SmoothingMethod):
     """E learns -ln p_sigma, the log-density of the data blurred by sigma, up to a constant (Vincent 2011, eq. 9)."""
 
     name = "denoising_score_matching"

@@ -21,9 +21,9 @@ from ...models.record import Training
 from ...models.setting import Setting, training_data
 from ...training.batches import Batch
 from ...training.loop import train
-from ...training.method import Method, MethodOptions
+from ...training.method import MethodOptions
 from ..latents.joint_search import JointSearch, LatentVariableModel
-from ..regularisers import RegularisedOptions
+from ..regularisers import RegularisedMethod, RegularisedOptions
 
 
 class LatentClusteringOptions(RegularisedOptions):
@@ -115,7 +115,7 @@ class ClusteringModel(LatentVariableModel):
 
 
 @METHODS.register
-class LatentClustering(Method):
+class LatentClustering(RegularisedMethod):
     """K places that x decides, each y assigned to its nearest: k-means by gradient steps, its z limited to ln K nats.
 
     The free energy min_k |y - c_k(x)|² (LeCun, NYU Deep Learning 2020, week 7: k-means as a latent-variable energy);

@@ -21,10 +21,10 @@ from ...models.record import Training
 from ...models.setting import Setting, box_dims
 from ...training.batches import Batch, Noise
 from ...training.loop import Traces, train
-from ...training.method import Method, MethodOptions
+from ...training.method import MethodOptions
 from ..latents.free_energy import FreeEnergy, JoinedEnergy
 from ..latents.joint_search import JointSearch, LatentVariableModel
-from ..regularisers import RegularisedOptions
+from ..regularisers import RegularisedMethod, RegularisedOptions
 
 #: Values of a continuous z that are decoded to show where it leads.
 DECODED = 512
@@ -117,7 +117,7 @@ class LatentModel(LatentVariableModel):
 
 
 @METHODS.register
-class LatentFreeEnergy(Method):
+class LatentFreeEnergy(RegularisedMethod):
     """Descent on F_beta(x, y) at the data and nothing else: a z of limited capacity is what keeps F up elsewhere.
 
     The energy loss (LeCun et al. 2006, section 2.2.1) on E(x, y, z) = ½ |y - g(x, z)|²; regularised latent variables as

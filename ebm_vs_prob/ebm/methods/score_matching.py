@@ -18,7 +18,7 @@ from ...models.record import Training
 from ...models.setting import Setting
 from ...training.batches import Batch, Noise
 from ...training.loop import train
-from ...training.method import GaussianOptimum, Method, MethodOptions
+from ...training.method import GaussianOptimum, MethodOptions
 from ...training.smoothing import Blur, SmoothingMethod, SmoothingOptions
 from ..objectives.score import (
     denoising_score_matching_loss,
@@ -26,7 +26,7 @@ from ..objectives.score import (
     sliced_score_matching_loss,
     stratified_levels,
 )
-from ..regularisers import RegularisedOptions
+from ..regularisers import RegularisedMethod, RegularisedOptions
 
 
 class ScoreMatchingOptions(RegularisedOptions, SmoothingOptions):
@@ -34,7 +34,7 @@ class ScoreMatchingOptions(RegularisedOptions, SmoothingOptions):
 
 
 @METHODS.register
-class ScoreMatching(SmoothingMethod):
+class ScoreMatching(RegularisedMethod, SmoothingMethod):
     """E learns -ln p up to a constant by ½‖∇E‖² - tr ∇²E, its trace exact (Hyvärinen 2005, eq. 4).
 
     The objective integrates by parts, so it needs data with a smooth density: on data that are thin or discrete it has
@@ -86,7 +86,7 @@ class SlicedScoreMatchingOptions(ScoreMatchingOptions):
 
 
 @METHODS.register
-class SlicedScoreMatching(SmoothingMethod):
+class SlicedScoreMatching(RegularisedMethod, SmoothingMethod):
     """Score matching along random directions: vᵀ∇²E v in place of the trace (Song et al. 2019, sec. 3).
 
     Its expectation is that of `score_matching`, and so are its optimum and what it does on thin data; its cost does not
@@ -150,7 +150,7 @@ def mixture_smoothing(options: Any) -> float:
 
 
 @METHODS.register
-class MultiscaleDenoisingScoreMatching(Method):
+class MultiscaleDenoisingScoreMatching(RegularisedMethod):
     """Denoising at geometric noise levels sigma_k, each weighted by sigma_k² (Song and Ermon 2019, eq. 6).
 
     One energy E(x, y) serves all levels, as in Li, Chen and Sommer 2019; unlike a noise-conditional score network it is

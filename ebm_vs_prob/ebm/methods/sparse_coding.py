@@ -21,9 +21,9 @@ from ...models.record import Training
 from ...models.setting import Setting
 from ...training.batches import Batch
 from ...training.loop import train
-from ...training.method import Method, MethodOptions
+from ...training.method import MethodOptions
 from ..latents.joint_search import JointSearch, LatentVariableModel
-from ..regularisers import RegularisedOptions
+from ..regularisers import RegularisedMethod, RegularisedOptions
 
 
 class SparseCodingOptions(RegularisedOptions):
@@ -159,7 +159,7 @@ class SparseCodingModel(LatentVariableModel):
 
 
 @METHODS.register
-class SparseCoding(Method):
+class SparseCoding(RegularisedMethod):
     """Answers are a place that x decides plus few columns of a dictionary: z is limited by its L1 norm.
 
     Descent on min_z ½ |y - c(x) - D z|² + l1 |z|_1 at the data (Olshausen and Field 1997, eq. 8; LeCun, NYU Deep

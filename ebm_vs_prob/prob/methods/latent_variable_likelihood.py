@@ -19,9 +19,9 @@ from ...models.record import Training
 from ...models.setting import Setting
 from ...training.batches import Batch
 from ...training.loop import Traces, train
-from ...training.method import Method, MethodOptions
+from ...training.method import MethodOptions
 from ..latents.grid import LatentVariableEnergy
-from ..thickness_priors import ThicknessPriorOptions
+from ..thickness_priors import ThicknessPriorMethod, ThicknessPriorOptions
 
 
 class LatentVariableLikelihoodOptions(ThicknessPriorOptions):
@@ -87,7 +87,7 @@ class LatentVariableDensity(DensityModel):
 
 
 @METHODS.register
-class LatentVariableLikelihood(Method):
+class LatentVariableLikelihood(ThicknessPriorMethod):
     """p(y | x) = mean over z of N(y; g(x, z), sigma² I), decoder and sigma by maximum likelihood.
 
     The twin of `latent_free_energy`: the same decoders, z marginalised and not minimised, and a width that is learned.

@@ -27,7 +27,7 @@ from ..latents.guides import GuideName, amortised_guide
 from ..latents.noise import SuppliedNoise
 from ..objectives.bounds import ReplicatedELBO, ReplicatedIWAE, ReplicatedRenyi
 from ..objectives.recorded import RecordedLoss
-from ..thickness_priors import ThicknessPriorOptions
+from ..thickness_priors import ThicknessPriorMethod, ThicknessPriorOptions
 
 #: Values of z an axis that quadrature takes by default, by latent dimension.
 NODES = {1: 512, 2: 64}
@@ -229,7 +229,7 @@ class VariationalAutoencoderModel(DensityModel):
 
 
 @METHODS.register
-class VariationalAutoencoder(SmoothingMethod):
+class VariationalAutoencoder(ThicknessPriorMethod, SmoothingMethod):
     """p(y | x) = ∫ N(z; 0, I) N(y; g(x, z), s² I) dz, decoder and s by a bound on the likelihood, through a guide.
 
     Kingma and Welling 2014, *Auto-encoding variational Bayes*, with the variance of the decoder learned (Dai and Wipf
