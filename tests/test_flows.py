@@ -254,7 +254,7 @@ RECOVERIES = [("autoregressive_flow", 1), *[(method, dim) for method in FLOWS fo
 def test_the_affine_flow_on_a_gaussian_ends_at_the_declared_optimum(method, dim):
     """Density and curvature; the spline's energy has kinks at its knots, one of which lies in the middle."""
     model = gaussian_fit(method, "affine", dim)
-    declared = model.method.gaussian_optimum.curvature(model.setting.options.replicates[0])
+    declared = model.method.gaussian_optimum.of(model.setting.options.replicates[0])
     assert abs(float(mean_curvature(model, dim).mean()) - declared) < 0.04
     assert float(divergence(model, dim).mean()) < 0.005
 
@@ -271,7 +271,7 @@ def test_the_spline_flow_on_a_gaussian_finds_its_density(method, dim):
 def test_a_blurred_gaussian_has_the_declared_variance():
     model = gaussian_fit("autoregressive_flow", "affine", 1, sigma=0.5, scale=2.0)
     assert model.method.smoothing(model.setting.options.replicates[0]) == 1.0
-    declared = model.method.gaussian_optimum.curvature(model.setting.options.replicates[0])
+    declared = model.method.gaussian_optimum.of(model.setting.options.replicates[0])
     assert declared == 0.5
     assert abs(float(mean_curvature(model, 1).mean()) - declared) < 0.03
     assert float(divergence(model, 1, variance=2.0).mean()) < 0.005

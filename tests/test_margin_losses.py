@@ -89,7 +89,7 @@ def likelihood_fit(dim: int, beta: float = 1.0) -> evp.Model:
 
 def likelihood_gap(model: evp.Model, dim: int) -> float:
     """Distance of the mean curvature from the declared one, in units of it."""
-    declared = model.method.gaussian_optimum.curvature(model.setting.options.replicates[0])
+    declared = model.method.gaussian_optimum.of(model.setting.options.replicates[0])
     return abs(float(mean_curvature(model, dim).mean()) / declared - 1)
 
 
@@ -101,7 +101,7 @@ def likelihood_tolerance(dim: int) -> float:
 @pytest.mark.parametrize(("dim", "beta"), [(1, 1.0), (2, 2.0), (8, 1.0)])
 def test_likelihood_recovers_the_gaussian(dim, beta):
     model = likelihood_fit(dim, beta)
-    assert model.method.gaussian_optimum.curvature(model.setting.options.replicates[0]) == 1 / beta
+    assert model.method.gaussian_optimum.of(model.setting.options.replicates[0]) == 1 / beta
     assert likelihood_gap(model, dim) < likelihood_tolerance(dim)
 
 

@@ -175,7 +175,7 @@ def gaussian_fit(method: str, dim: int, **options) -> evp.Model:
 
 
 def gaussian_gap(model: evp.Model, dim: int) -> float:
-    declared = model.method.gaussian_optimum.curvature(model.setting.options.replicates[0])
+    declared = model.method.gaussian_optimum.of(model.setting.options.replicates[0])
     return abs(float(mean_curvature(model, dim).mean()) - declared)
 
 
@@ -208,7 +208,7 @@ def test_the_optimum_on_a_gaussian_is_the_declared_one(method, dim):
 def test_blurred_data_give_the_blurred_curvature(method):
     model = gaussian_fit(method, 2, sigma=0.35, scale=2.0)
     assert model.method.smoothing(model.setting.options.replicates[0]) == pytest.approx(0.7)
-    assert model.method.gaussian_optimum.curvature(model.setting.options.replicates[0]) == pytest.approx(1 / 1.49)
+    assert model.method.gaussian_optimum.of(model.setting.options.replicates[0]) == pytest.approx(1 / 1.49)
     assert gaussian_gap(model, 2) < tolerance(2)
 
 

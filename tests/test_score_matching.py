@@ -237,7 +237,7 @@ def fitted(method: str, dim: int, **options) -> evp.Model:
 
 
 def gap(model: evp.Model, dim: int) -> float:
-    declared = model.method.gaussian_optimum.curvature(model.setting.options.replicates[0])
+    declared = model.method.gaussian_optimum.of(model.setting.options.replicates[0])
     return abs(float(mean_curvature(model, dim).mean()) - declared)
 
 

@@ -94,7 +94,7 @@ def gaussian_fit(method: str, dim: int) -> evp.Model:
 
 
 def gaussian_gap(model: evp.Model, dim: int) -> float:
-    declared = model.method.gaussian_optimum.curvature(model.setting.options.replicates[0])
+    declared = model.method.gaussian_optimum.of(model.setting.options.replicates[0])
     return abs(float(mean_curvature(model, dim).mean()) - declared)
 
 
@@ -112,7 +112,7 @@ def gaussian_tolerance(dim: int) -> float:
 def test_the_optimum_on_a_gaussian_is_the_declared_one(method, dim):
     model = gaussian_fit(method, dim)
     assert all(status.ok for status in model.status)
-    if model.method.gaussian_optimum.curvature is None:
+    if model.method.gaussian_optimum.of(model.setting.options.replicates[0]) is None:
         assert (mean_curvature(model, dim) > SIGN).all()
     else:
         assert gaussian_gap(model, dim) < gaussian_tolerance(dim)

@@ -14,7 +14,7 @@ from ..models.record import Training
 from ..models.setting import Setting
 from ..training.batches import Batch
 from ..training.loop import train
-from ..training.method import MethodOptions
+from ..training.method import GaussianOptimum, MethodOptions
 from ..training.proposals import Centers, KernelProposal
 from ..training.smoothing import Blur, SmoothingMethod, SmoothingOptions
 from .log_normalizer import LevelledModel, build_levelled
@@ -74,6 +74,19 @@ class Drawn(NamedTuple):
         return self.proposal.log_density(self.batch.y, self.centers), self.log_density
 
 
+def gaussian_curvature(options: Any) -> float | None:
+    """The curvature at the optimum on N(0, I), with proposals that do not depend on the answer.
+
+    Without x the draws of a minibatch are pooled, so ln Z^ is biased by one over the batch size times `proposals`.
+    Kernels on each example's own answer make an objective that is not linear in the draws lean to answers near them: by
+    one over `proposals`, as widths, box and dimension have it. With widths .5 and 1.5 on N(0, 1) eight draws give ML-IS
+    1.15 and the ranking contrast 1.10, and two leave ML-IS without a minimum. Only the sign is declared there.
+    """
+    if options.centers == "answer":
+        return None
+    return 1 / (1 + float(options.sigma * options.scale) ** 2)
+
+
 class ProposalMethod(RegularisedMethod, SmoothingMethod):
     """An unnormalised energy that learns from the data, blurred where asked for, and from draws of a proposal."""
 
@@ -81,6 +94,7 @@ class ProposalMethod(RegularisedMethod, SmoothingMethod):
     normalised = False
     adds_noise: ClassVar[bool] = True  # False: the objective takes the density of the noise, not draws of it
     Options: ClassVar[type[MethodOptions]] = ProposalOptions
+    gaussian_optimum = GaussianOptimum(curvature=gaussian_curvature)
 
     @classmethod
     @abstractmethod

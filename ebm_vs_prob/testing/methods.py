@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from ..core.errors import NotNormalised
 from ..core.spaces import Discrete
@@ -36,7 +36,9 @@ def check_method(method: type[Method] | str, task: Task | None = None) -> None:
         6. A normalised model has `log_prob` (R, n), and up to two output dimensions exp(log_prob) integrates to 1
            within 1e-2, as it sums to 1 over discrete answers; any other raises `NotNormalised` and names `model.gibbs`.
         7. `save` and `load_model` give the same energies back.
-        8. Global generators are left alone throughout.
+        8. Every other choice of an option that is a switch or one of several names trains as well, or is refused in a
+           `ValueError`; the declared curvature is > 0 or None, the smoothing and the cost >= 0 at each.
+        9. Global generators are left alone throughout.
 
     Raises:
         AssertionError: a rule is broken.
@@ -61,6 +63,7 @@ def check_method(method: type[Method] | str, task: Task | None = None) -> None:
             _check_least(model, task.y_space, x[:1], who)
         _check_probability(model, x, y, who)
         _check_round_trip(model, x, y, who)
+        _check_choices(chosen, task, who)
 
 
 def _check_method_declaration(method: type[Method], who: str) -> None:
@@ -70,8 +73,39 @@ def _check_method_declaration(method: type[Method], who: str) -> None:
         value = getattr(method, field, None)
         rule(value in choices, who, f"{field} must be one of {', '.join(choices)}, not {value!r}")
     rule(type(getattr(method, "normalised", None)) is bool, who, "normalised must be True or False")
-    smoothing = method.smoothing(method.Options())
+    _check_declared(method, method.Options(), who)
+
+
+def _check_declared(method: type[Method], options: Any, who: str) -> None:
+    """What a method says of itself under some options."""
+    smoothing = method.smoothing(options)
     rule(smoothing >= 0, who, f"smoothing must be >= 0, not {smoothing!r}")
+    evaluations = method.energy_evaluations(options)
+    rule(evaluations >= 0, who, f"energy_evaluations must be >= 0, not {evaluations!r}")
+    curvature = None if method.gaussian_optimum is None else method.gaussian_optimum.of(options)
+    rule(curvature is None or curvature > 0, who, f"the declared curvature must be > 0 or None, not {curvature!r}")
+
+
+def _choices(method: type[Method]) -> list[tuple[str, Any]]:
+    """Every value but the default of the options that are switches or one of several names."""
+    found = []
+    for name, field in method.Options.model_fields.items():
+        values = (True, False) if field.annotation is bool else get_args(field.annotation)
+        if field.annotation is bool or get_origin(field.annotation) is Literal:
+            found += [(name, value) for value in values if value != field.default]
+    return found
+
+
+def _check_choices(method: type[Method], task: Task, who: str) -> None:
+    for name, value in _choices(method):
+        try:
+            model = _short_fit(method, task, [0], **{name: value})
+        except ValueError:
+            continue  # refused with a reason, as some choices ask for another option beside them
+        chosen = f"{who} with {name} = {value!r}"
+        for status in model.status:
+            rule(status.ok, chosen, f"a short training must stay finite: step {status.step}, {status.reason}")
+        _check_declared(method, model.setting.options.replicates[0], chosen)
 
 
 def _applicable(method: type[Method], who: str) -> Task:

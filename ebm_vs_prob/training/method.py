@@ -49,9 +49,17 @@ class EnergyOptions(MethodOptions):
 
 @dataclass(frozen=True)
 class GaussianOptimum:
-    """What a method declares of its optimum on N(0, I) data: the curvature of its energy, or only its sign (None)."""
+    """What a method declares of its optimum on N(0, I) data: the curvature of its energy, or only its sign (None).
 
-    curvature: Callable[[Any], float] | None
+    The curvature is a function of a replicate's options, and None for options under which only the sign is known.
+    Estimates that converge as a minibatch grows, such as log Z by importance sampling, are taken in that limit.
+    """
+
+    curvature: Callable[[Any], float | None] | None
+
+    def of(self, options: Any) -> float | None:
+        """The curvature under the options of a replicate, or None where only its sign is known."""
+        return None if self.curvature is None else self.curvature(options)
 
 
 class Method(ABC):

@@ -82,19 +82,19 @@ def chain_kernel(options: Any) -> Kernel[Any]:
     return get_kernel(options.kernel, **own)
 
 
-def gaussian_curvature(options: Any) -> float:
+def gaussian_curvature(options: Any) -> float | None:
     """The curvature a at which N(0, I) is invariant under the kernel for E = a |y|² / 2: the fixed point of the loss.
 
     Chains that begin with the data then end with the data's law, whatever the number of steps. MALA and HMC leave
     exp(-E) invariant, so a = 1. ULA, y' = y - h a y + s n with s = sqrt(2 h) unless it is given, has the variance
     s² / (1 - (1 - a h)²), which is 1 at a = (1 - sqrt(1 - s²)) / h: about s² / (2 h), the temperature of the chains, so
     that a noise far below sqrt(2 h) leaves hardly any energy. From s = 1 on the variance is above 1 for every a, and a
-    grows without end. A clamped gradient has no such closed form: NaN.
+    grows without end. A clamped gradient has no such closed form: None.
     """
     if options.kernel != "langevin":
         return 1.0
     if options.gradient_clamp is not None:
-        return math.nan
+        return None
     h = (options.step_size * options.scale) ** 2 / 2
     variance = 2 * h if options.langevin_noise is None else (options.langevin_noise * options.scale) ** 2
     return (1 - math.sqrt(1 - variance)) / h if variance <= 1 else math.inf
@@ -151,11 +151,11 @@ class PersistentContrastiveDivergenceOptions(ContrastiveDivergenceOptions):
     ] = "data"
 
 
-def persistent_gaussian_curvature(options: Any) -> float:
-    """`gaussian_curvature` where chains begin at the data, whatever their age; NaN where some begin in the box, whose
+def persistent_gaussian_curvature(options: Any) -> float | None:
+    """`gaussian_curvature` where chains begin at the data, whatever their age; None where some begin in the box, whose
     size and the chains' memory of it move the fixed point."""
     if options.reinitialise_from == "uniform" and options.reinitialise > 0:
-        return math.nan
+        return None
     return gaussian_curvature(options)
 
 

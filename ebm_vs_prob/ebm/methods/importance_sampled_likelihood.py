@@ -15,6 +15,7 @@ from ...models.model import Model
 from ...training.batches import Batch
 from ...training.method import MethodOptions
 from ...training.proposals import KernelProposal
+from ...training.smoothing import SmoothingMethod
 from ..objectives.contrastive import (
     importance_sampled_loss,
     kl_divergence_importance_sampling_loss,
@@ -52,6 +53,8 @@ class SelfNormalisedLikelihood(LevelledMethod):
     principle = "likelihood"
     summary = "maximum likelihood with a learned log-normaliser (Senetaire et al. 2025)"
     references = ("senetaire2025learning",)
+    # Linear in Ẑ, which is unbiased wherever the kernels sit: exact for any number of draws.
+    gaussian_optimum = SmoothingMethod.gaussian_optimum
 
     @classmethod
     def objective(cls, model: Model, drawn: Drawn) -> torch.Tensor:
