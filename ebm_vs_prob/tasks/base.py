@@ -76,6 +76,36 @@ class Reference(ABC):
         """Exact draws of y given each x: (n, num_samples, dy) float64."""
 
 
+class DensityReference(Reference):
+    """What references of real answers have in common: they check their input and hand it on to `_log_prob`.
+
+    Args:
+        task: whose spaces the input must fit.
+    """
+
+    def __init__(self, task: Any) -> None:
+        self._task = task
+        self._thickness = float(task.thickness)
+
+    def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return self._log_prob(*check_pairs(self._task, x, y))
+
+    @abstractmethod
+    def _log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """As `log_prob` for broadcasting (..., dx) and (..., dy), values unchecked; `Reference._log_prob` has more."""
+
+    @property
+    def _noise(self) -> float:
+        """The thickness, where there is any.
+
+        Raises:
+            NoExactReference: at thickness 0.
+        """
+        if self._thickness == 0.0:
+            raise no_density(self._task.name)
+        return self._thickness
+
+
 class Task(ABC):
     """Data and exact truth. Subclasses set the class attributes, the spaces and `_draw`.
 

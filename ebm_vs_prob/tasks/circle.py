@@ -15,7 +15,7 @@ from pydantic import Field
 from ..core.registry import TASKS
 from ..core.seeding import check_seed, numpy_generator
 from ..core.spaces import Box
-from .base import Reference, Split, Task, TaskOptions, check_inputs, check_pairs, no_density, refined
+from .base import DensityReference, Split, Task, TaskOptions, check_inputs, check_pairs, refined
 
 if TYPE_CHECKING:
     import torch
@@ -36,35 +36,24 @@ class CircleOptions(TaskOptions):
     ] = None
 
 
-class CircleReference(Reference):
+class CircleReference(DensityReference):
     """Exact truth of the circle."""
 
     num_answers = 512
 
     def __init__(self, task: Circle) -> None:
-        self._task = task
-        self._thickness = task.options.thickness
+        super().__init__(task)
         self._concentration = task.options.concentration
         self._dim = task.options.ambient_dim
-
-    def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """ln p(y) in nats, (n,) float64, for x (n, 0) and y (n, D).
-
-        Raises:
-            NoExactReference: at thickness 0.
-            ValueError: shapes that do not fit, or non-finite values.
-        """
-        return self._log_prob(*check_pairs(self._task, x, y))
 
     def _log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln p(y) in nats for x (..., 0) and y (..., D), unchecked; smooth in y everywhere, the origin included."""
         import torch
 
-        if self._thickness == 0.0:
-            raise no_density("circle")
+        eps = self._noise
         planar, normal = self._split(y)
-        density = _planar_log_density(planar, self._thickness, self._concentration)
-        density = density - 0.5 * (normal / self._thickness).square().sum(-1) - (self._dim - 2) * self._normal_constant
+        density = _planar_log_density(planar, eps, self._concentration)
+        density = density - 0.5 * (normal / eps).square().sum(-1) - (self._dim - 2) * self._normal_constant
         return density.expand(torch.broadcast_shapes(x.shape[:-1], density.shape))
 
     @property
@@ -95,9 +84,8 @@ class CircleReference(Reference):
         Raises:
             NoExactReference: at thickness 0.
         """
-        if self._thickness == 0.0:
-            raise no_density("circle")
-        plane = refined(lambda num_nodes: _planar_entropy(num_nodes, self._thickness, self._concentration), start=64)
+        eps = self._noise
+        plane = refined(lambda num_nodes: _planar_entropy(num_nodes, eps, self._concentration), start=64)
         return plane + (self._dim - 2) * (self._normal_constant + 0.5)
 
     def sample(self, x: torch.Tensor, num_samples: int, seed: int = 0) -> torch.Tensor:

@@ -17,7 +17,7 @@ from ..core.options import PER_REPLICATE
 from ..core.registry import TASKS
 from ..core.seeding import numpy_generator
 from ..core.spaces import Box
-from .base import Reference, Split, Task, TaskOptions, check_inputs, check_pairs, no_density
+from .base import DensityReference, Split, Task, TaskOptions, check_inputs, check_pairs
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +35,7 @@ class EllipseOptions(TaskOptions):
     ] = PUBLISHED_THICKNESS
 
 
-class EllipsesReference(Reference):
+class EllipsesReference(DensityReference):
     """Exact truth where the answers to each x are an ellipse at whose angles y is uniform.
 
     Args:
@@ -43,9 +43,6 @@ class EllipsesReference(Reference):
     """
 
     num_answers = 512
-
-    def __init__(self, task: Any) -> None:
-        self._task = task
 
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln p(y | x) in nats, (n,) float64, for x (n, dx) and y (n, 2), by quadrature to 1e-8.
@@ -64,13 +61,6 @@ class EllipsesReference(Reference):
         from .ellipse_geometry import log_density
 
         return log_density(self._task.axes(x.double()), y.double(), self._noise)
-
-    @property
-    def _noise(self) -> float:
-        """The thickness, where there is any."""
-        if self._task.thickness == 0.0:
-            raise no_density(self._task.name)
-        return float(self._task.thickness)
 
     def distance(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Distance from y (n, 2) to the ellipse of x (n, dx), (n,) float64, to rounding error."""

@@ -16,7 +16,7 @@ from ..core.options import PER_REPLICATE
 from ..core.registry import TASKS
 from ..core.seeding import numpy_generator
 from ..core.spaces import Box, Labels
-from .base import Reference, Split, Task, TaskOptions, check_inputs, check_pairs, no_density, refined
+from .base import DensityReference, Split, Task, TaskOptions, check_inputs, check_pairs, refined
 
 if TYPE_CHECKING:
     import torch
@@ -37,30 +37,16 @@ class Gustafsson1dOptions(TaskOptions):
     ] = 0.075
 
 
-class Gustafsson1dReference(Reference):
+class Gustafsson1dReference(DensityReference):
     """Exact truth of the toy."""
-
-    def __init__(self, task: Gustafsson1d) -> None:
-        self._task = task
-        self._thickness = task.options.thickness
-
-    def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """ln p(y | x) in nats, (n,) float64, for x (n, 1) and y (n, 1); -inf where x >= 0 and y <= -1.
-
-        Raises:
-            NoExactReference: at thickness 0.
-            ValueError: shapes that do not fit, or non-finite values.
-        """
-        return self._log_prob(*check_pairs(self._task, x, y))
 
     def _log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln p(y | x) in nats for broadcasting x (..., 1) and y (..., 1), unchecked."""
         import torch
 
-        if self._thickness == 0.0:
-            raise no_density("gustafsson_1d")
+        eps = self._noise
+        scale = LOG_SCALE * eps
         x, y = x.double()[..., 0], y.double()[..., 0]
-        eps, scale = self._thickness, LOG_SCALE * self._thickness
         half_log_2pi = 0.5 * math.log(2.0 * math.pi)
         parts = [
             math.log(weight) - 0.5 * ((y - sign * x.sin()) / eps) ** 2
@@ -89,9 +75,7 @@ class Gustafsson1dReference(Reference):
         Raises:
             NoExactReference: at thickness 0.
         """
-        if self._thickness == 0.0:
-            raise no_density("gustafsson_1d")
-        scale = LOG_SCALE * self._thickness
+        scale = LOG_SCALE * self._noise
         skewed = math.log(scale) + 0.5 * math.log(2.0 * math.pi * math.e)
         return 0.5 * skewed + 0.5 * refined(self._branch_entropy, start=16, tolerance=1e-9)
 

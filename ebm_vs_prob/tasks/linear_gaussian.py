@@ -17,7 +17,7 @@ from ..core.errors import invalid
 from ..core.registry import TASKS
 from ..core.seeding import numpy_generator
 from ..core.spaces import Box
-from .base import Reference, Split, Task, TaskOptions, check_inputs, check_pairs, no_density
+from .base import DensityReference, Split, Task, TaskOptions, check_inputs, check_pairs, no_density
 
 if TYPE_CHECKING:
     import torch
@@ -54,22 +54,13 @@ class LinearGaussianOptions(TaskOptions):
         return self
 
 
-class LinearGaussianReference(Reference):
+class LinearGaussianReference(DensityReference):
     """Exact truth, all of it in closed form."""
 
     def __init__(self, task: LinearGaussian) -> None:
-        self._task = task
+        super().__init__(task)
         self._variance = task.thickness**2
         self._singular = task.singular_values
-
-    def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """ln N(y; B x, W Wᵀ + ε² I) in nats, (n,) float64, for x (n, dx) and y (n, D).
-
-        Raises:
-            NoExactReference: at thickness 0.
-            ValueError: shapes that do not fit, or non-finite values.
-        """
-        return self._log_prob(*check_pairs(self._task, x, y))
 
     def _log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         import torch

@@ -15,7 +15,7 @@ from pydantic import Field
 from ..core.registry import TASKS
 from ..core.seeding import numpy_generator
 from ..core.spaces import Box
-from .base import Reference, Split, Task, TaskOptions, check_inputs, check_pairs, no_density, refined
+from .base import DensityReference, Split, Task, TaskOptions, check_inputs, check_pairs, refined
 from .spheres import log_area, radial_nodes
 
 if TYPE_CHECKING:
@@ -28,24 +28,14 @@ class ThinSphereOptions(TaskOptions):
     ambient_dim: Annotated[int, Field(ge=2, le=64, description="dimension D of y")] = 3
 
 
-class ThinSphereReference(Reference):
+class ThinSphereReference(DensityReference):
     """Exact truth of the sphere."""
 
     num_answers = 1024
 
     def __init__(self, task: ThinSphere) -> None:
-        self._task = task
-        self._thickness = task.options.thickness
+        super().__init__(task)
         self._dim = task.options.ambient_dim
-
-    def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """ln p(y) in nats, (n,) float64, for x (n, 0) and y (n, D).
-
-        Raises:
-            NoExactReference: at thickness 0.
-            ValueError: shapes that do not fit, or non-finite values.
-        """
-        return self._log_prob(*check_pairs(self._task, x, y))
 
     def _log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln p(y) in nats for x (..., 0) and y (..., D), unchecked; smooth in y everywhere, the origin included."""
@@ -65,9 +55,7 @@ class ThinSphereReference(Reference):
 
         from .bessel import log_hypergeometric, log_scaled_bessel
 
-        eps = self._thickness
-        if eps == 0.0:
-            raise no_density(self._task.name)
+        eps = self._noise
         order, variance = self._dim / 2 - 1, eps**2
         argument = square / variance**2
         near = argument < 1.0
@@ -104,9 +92,7 @@ class ThinSphereReference(Reference):
         """
         import torch
 
-        dim, eps = self._dim, self._thickness
-        if eps == 0.0:
-            raise no_density(self._task.name)
+        dim, eps = self._dim, self._noise
 
         def quadrature(num_nodes: int) -> float:
             radius, weight = radial_nodes(math.sqrt(1 + (dim - 1) * eps**2), eps, num_nodes)

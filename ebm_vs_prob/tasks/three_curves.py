@@ -14,7 +14,7 @@ import numpy as np
 from ..core.registry import TASKS
 from ..core.seeding import numpy_generator
 from ..core.spaces import Box, Labels
-from .base import Reference, Split, Task, check_inputs, check_pairs, no_density, refined
+from .base import DensityReference, Split, Task, check_inputs, check_pairs, no_density, refined
 
 if TYPE_CHECKING:
     import torch
@@ -37,29 +37,14 @@ def curves(x: torch.Tensor) -> torch.Tensor:
     return torch.cat([high, middle, low], dim=-1)
 
 
-class ThreeCurvesReference(Reference):
+class ThreeCurvesReference(DensityReference):
     """Exact truth of the three curves."""
-
-    def __init__(self, task: ThreeCurves) -> None:
-        self._task = task
-        self._thickness = task.options.thickness
-
-    def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """ln p(y | x) in nats, (n,) float64, for x (n, 1) and y (n, 1).
-
-        Raises:
-            NoExactReference: at thickness 0.
-            ValueError: shapes that do not fit, or non-finite values.
-        """
-        return self._log_prob(*check_pairs(self._task, x, y))
 
     def _log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln p(y | x) in nats for broadcasting x (..., 1) and y (..., 1), unchecked."""
         import torch
 
-        if self._thickness == 0.0:
-            raise no_density("three_curves")
-        standard = (y.double() - curves(x.double())) / self._thickness
+        standard = (y.double() - curves(x.double())) / self._noise
         log_weights = torch.tensor(WEIGHTS, dtype=torch.float64, device=standard.device).log()
         log_normalizer = math.log(self._thickness) + 0.5 * math.log(2.0 * math.pi)
         return torch.logsumexp(log_weights - 0.5 * standard**2, dim=-1) - log_normalizer
