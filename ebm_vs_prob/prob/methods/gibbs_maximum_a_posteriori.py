@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 from ...core.registry import METHODS
 from ...models.building import build_energy
@@ -10,16 +10,15 @@ from ...models.model import Model
 from ...models.record import Training
 from ...models.setting import Setting
 from ...training.loop import train
-from ...training.method import GaussianOptimum, MethodOptions
-from ...training.smoothing import SmoothingMethod
-from ..posteriors.partition_gap import resampled_gap
+from ...training.method import MethodOptions
 from ..posteriors.posterior import PosteriorModel
+from ..posteriors.posterior_method import PosteriorMethod
 from ..posteriors.weight_guides import PointGuide
 from ..posteriors.weight_posteriors import PosteriorLoss, PriorOptions, latent_of, starts
 
 
 @METHODS.register
-class GibbsMaximumAPosteriori(SmoothingMethod):
+class GibbsMaximumAPosteriori(PosteriorMethod):
     """max over theta of p(theta) Π exp(-E_theta(x_i, y_i)) / Z_theta(x_i): `gibbs_maximum_likelihood` with a prior.
 
     In Pyro: the weights are sample sites, the guide is a Delta at each, and log Z is kept. Over the number N of
@@ -33,32 +32,22 @@ class GibbsMaximumAPosteriori(SmoothingMethod):
 
     name = "gibbs_maximum_a_posteriori"
     version = 2
-    family = "prob"
-    principle = "likelihood"
-    normalised = True
-    groups_thickness = False
     summary = "Gibbs-Boltzmann model at the mode of a posterior over its weights (MacKay 1992)"
     references = ("mackay1992practical", "carvalho2010horseshoe")
     Options: ClassVar[type[MethodOptions]] = PriorOptions
-    gaussian_optimum = GaussianOptimum(curvature=None)
-
-    @classmethod
-    def energy_evaluations(cls, options: Any) -> float:
-        return 3.0 * (1 + options.proposals) + float(options.prior_evaluations())
 
     @classmethod
     def build(cls, setting: Setting) -> PosteriorModel:
-        model = PosteriorModel(cls, setting, build_energy(setting), 1)
+        count = cls.trained_together(setting.options)
+        model = PosteriorModel(cls, setting, build_energy(setting), count)
         latent = latent_of(setting, model.module.space)
-        model.module.guide = PointGuide(latent, starts(setting, latent, 1))
+        model.module.guide = PointGuide(latent, starts(setting, latent, count))
         return model
 
     @classmethod
     def train(cls, model: Model) -> Training:
-        module = cast("PosteriorModel", model).module
-        guide = cast("PointGuide", module.guide)
+        guide = cast("PointGuide", cast("PosteriorModel", model).module.guide)
         posterior = PosteriorLoss(model)
-        training = train(model, posterior.of(lambda batch: guide.sample()), posterior.noise)
-        module.set_draws(guide.weights())
-        module.partition_gap.copy_(resampled_gap(cast("PosteriorModel", model), posterior))
+        training = train(model, posterior.of(lambda batch: guide.sample(), guide.loc.shape[1]), posterior.noise)
+        cls.keep(cast("PosteriorModel", model), guide.weights(), posterior)
         return training

@@ -19,12 +19,12 @@ from ...models.model import Model
 from ...models.record import ReplicateStatus, Training
 from ...models.setting import Setting, training_data
 from ...training.batches import Batch
-from ...training.method import GaussianOptimum, MethodOptions
-from ...training.smoothing import SmoothingMethod
+from ...training.method import MethodOptions
 from ..posteriors.nuts import Chain, nuts_chain
 from ..posteriors.partition_gap import fixed_gap
 from ..posteriors.posterior import PosteriorModel
 from ..posteriors.posterior_diagnostics import Chains, FollowedFunctions
+from ..posteriors.posterior_method import PosteriorMethod
 from ..posteriors.weight_posteriors import ChainOptions, PosteriorLoss, chain_plan, latent_of, starts
 
 
@@ -45,7 +45,7 @@ class GibbsNutsOptions(ChainOptions):
 
 
 @METHODS.register
-class GibbsNuts(SmoothingMethod):
+class GibbsNuts(PosteriorMethod):
     """Draws of the weights by the No-U-Turn sampler (Hoffman and Gelman 2014), Pyro's own, for small networks.
 
     The budget's steps are the transitions of each chain; `burn_in` of them warm up. Every gradient is of all training
@@ -59,20 +59,14 @@ class GibbsNuts(SmoothingMethod):
 
     name = "gibbs_nuts"
     version = 2
-    family = "prob"
-    principle = "likelihood"
-    normalised = True
-    groups_thickness = False
     batchable = False
     summary = "Gibbs-Boltzmann model, posterior over weights by NUTS (Hoffman and Gelman 2014)"
     references = ("hoffman2014no", "carvalho2010horseshoe")
     Options: ClassVar[type[MethodOptions]] = GibbsNutsOptions
-    gaussian_optimum = GaussianOptimum(curvature=None)
 
     @classmethod
     def energy_evaluations(cls, options: Any) -> float:
-        once = 3.0 * (1 + options.proposals) + options.prior_evaluations()
-        return float(options.chains * 2**options.max_tree_depth * once)
+        return float(options.chains * 2**options.max_tree_depth * cls.gradient_evaluations(options))
 
     @classmethod
     def build(cls, setting: Setting) -> PosteriorModel:
@@ -149,8 +143,8 @@ def _of_all_examples(model: Model) -> tuple[PosteriorLoss, Batch]:
 
 
 def _training(model: Model, steps: int, chains: list[Chain], status: ReplicateStatus, seconds: float) -> Training:
-    setting, options = model.setting, cast("GibbsNutsOptions", model.setting.options.replicates[0])
-    once = 3.0 * (1 + options.proposals) + options.prior_evaluations()
+    setting = model.setting
+    once = GibbsNuts.gradient_evaluations(setting.options.replicates[0])
     evaluations = once * setting.budget.examples * sum(chain.gradients for chain in chains)
     spent = Cost(
         steps=steps,

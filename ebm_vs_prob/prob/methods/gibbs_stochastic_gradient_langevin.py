@@ -14,12 +14,11 @@ from ...models.model import Model
 from ...models.record import Training
 from ...models.setting import Setting
 from ...training.loop import train
-from ...training.method import GaussianOptimum, MethodOptions
-from ...training.smoothing import SmoothingMethod
+from ...training.method import MethodOptions
 from ..posteriors.langevin import StochasticGradientLangevin
-from ..posteriors.partition_gap import resampled_gap
 from ..posteriors.posterior import PosteriorModel
 from ..posteriors.posterior_diagnostics import Chains, FollowedFunctions
+from ..posteriors.posterior_method import PosteriorMethod
 from ..posteriors.weight_guides import PointGuide
 from ..posteriors.weight_posteriors import ChainOptions, PosteriorLoss, chain_plan, latent_of, starts
 
@@ -33,7 +32,7 @@ class GibbsStochasticGradientLangevinOptions(ChainOptions):
 
 
 @METHODS.register
-class GibbsStochasticGradientLangevin(SmoothingMethod):
+class GibbsStochasticGradientLangevin(PosteriorMethod):
     """Draws of the weights along noisy minibatch gradient steps, at no Metropolis test (Welling and Teh 2011).
 
     `learning_rate` is the first step in units of the mean loss: their ε is 2 learning_rate / N. C chains start from
@@ -44,18 +43,13 @@ class GibbsStochasticGradientLangevin(SmoothingMethod):
 
     name = "gibbs_stochastic_gradient_langevin"
     version = 2
-    family = "prob"
-    principle = "likelihood"
-    normalised = True
-    groups_thickness = False
     summary = "Gibbs-Boltzmann model, posterior over weights by stochastic gradient Langevin (Welling and Teh 2011)"
     references = ("welling2011bayesian", "li2016preconditioned", "carvalho2010horseshoe")
     Options: ClassVar[type[MethodOptions]] = GibbsStochasticGradientLangevinOptions
-    gaussian_optimum = GaussianOptimum(curvature=None)
 
     @classmethod
-    def energy_evaluations(cls, options: Any) -> float:
-        return float(options.chains * (3.0 * (1 + options.proposals) + options.prior_evaluations()))
+    def trained_together(cls, options: Any) -> int:
+        return int(options.chains)
 
     @classmethod
     def build(cls, setting: Setting) -> PosteriorModel:
@@ -103,6 +97,5 @@ class GibbsStochasticGradientLangevin(SmoothingMethod):
         posterior = PosteriorLoss(model)
         loss = posterior.of(lambda batch: guide.sample(), options.chains)
         training = train(model, loss, posterior.noise, make_optimizer=dynamics)
-        module.set_draws(torch.stack(draws, 2).flatten(1, 2))
-        module.partition_gap.copy_(resampled_gap(cast("PosteriorModel", model), posterior))
+        cls.keep(cast("PosteriorModel", model), torch.stack(draws, 2).flatten(1, 2), posterior)
         return training

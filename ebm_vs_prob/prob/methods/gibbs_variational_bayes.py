@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, ClassVar, cast
 
 import torch
 from pydantic import Field
@@ -15,10 +15,9 @@ from ...models.record import Training
 from ...models.setting import Setting
 from ...training.batches import Noise
 from ...training.loop import train
-from ...training.method import GaussianOptimum, MethodOptions
-from ...training.smoothing import SmoothingMethod
-from ..posteriors.partition_gap import resampled_gap
+from ...training.method import MethodOptions
 from ..posteriors.posterior import PosteriorModel
+from ..posteriors.posterior_method import PosteriorMethod
 from ..posteriors.weight_guides import NormalGuide
 from ..posteriors.weight_posteriors import PosteriorLoss, ProperPriorOptions, latent_of
 
@@ -34,7 +33,7 @@ class GibbsVariationalBayesOptions(ProperPriorOptions):
 
 
 @METHODS.register
-class GibbsVariationalBayes(SmoothingMethod):
+class GibbsVariationalBayes(PosteriorMethod):
     """A normal guide over the weights by the ELBO, mean-field or low-rank (Blundell et al. 2015; Ong et al. 2018).
 
     The guides of Pyro's `AutoNormal` and `AutoLowRankMultivariateNormal`, for R replicates at once; one reparameterised
@@ -47,18 +46,9 @@ class GibbsVariationalBayes(SmoothingMethod):
 
     name = "gibbs_variational_bayes"
     version = 2
-    family = "prob"
-    principle = "likelihood"
-    normalised = True
-    groups_thickness = False
     summary = "Gibbs-Boltzmann model, variational posterior over its weights (Blundell et al. 2015)"
     references = ("blundell2015weight", "ong2018gaussian", "carvalho2010horseshoe")
     Options: ClassVar[type[MethodOptions]] = GibbsVariationalBayesOptions
-    gaussian_optimum = GaussianOptimum(curvature=None)
-
-    @classmethod
-    def energy_evaluations(cls, options: Any) -> float:
-        return 3.0 * (1 + options.proposals) + float(options.prior_evaluations())
 
     @classmethod
     def build(cls, setting: Setting) -> PosteriorModel:
@@ -70,13 +60,12 @@ class GibbsVariationalBayes(SmoothingMethod):
 
     @classmethod
     def train(cls, model: Model) -> Training:
-        setting, module = model.setting, cast("PosteriorModel", model).module
-        guide = cast("NormalGuide", module.guide)
+        setting = model.setting
+        guide = cast("NormalGuide", cast("PosteriorModel", model).module.guide)
         posterior = PosteriorLoss(model, {"weights": Noise("normal", (guide.noise_size,))})
         training = train(model, posterior.of(lambda batch: guide.sample(batch.noise["weights"])), posterior.noise)
         shape = (setting.options.draws, guide.noise_size)
         generators = [torch_generator(seed, "posterior draws") for seed in setting.seeds]
         noise = torch.stack([torch.randn(shape, generator=g, dtype=setting.dtype) for g in generators], 1)
-        module.set_draws(guide.weights(noise.to(setting.device)))
-        module.partition_gap.copy_(resampled_gap(cast("PosteriorModel", model), posterior))
+        cls.keep(cast("PosteriorModel", model), guide.weights(noise.to(setting.device)), posterior)
         return training

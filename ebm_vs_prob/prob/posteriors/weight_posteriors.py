@@ -61,10 +61,6 @@ class PriorOptions(GibbsMaximumLikelihoodOptions):
         ),
     ] = None
 
-    def prior_evaluations(self) -> float:
-        """Energy evaluations that the prior adds to an example's step."""
-        return SMOOTHNESS_EVALUATIONS * (self.prior == "smoothness")
-
 
 class ProperPriorOptions(PriorOptions):
     """The same where draws are taken, which needs a prior that is proper.
