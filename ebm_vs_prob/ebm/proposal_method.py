@@ -15,21 +15,15 @@ from ..models.setting import Setting
 from ..training.batches import Batch
 from ..training.loop import train
 from ..training.method import GaussianOptimum, MethodOptions
-from ..training.proposals import Centers, KernelProposal
-from ..training.smoothing import Blur, SmoothingMethod, SmoothingOptions
+from ..training.proposals import Centers, KernelProposal, KernelProposalOptions
+from ..training.smoothing import Blur, SmoothingMethod
 from .log_normalizer import LevelledModel, build_levelled
 from .regularisers import RegularisedMethod, RegularisedOptions
 
 
-class ProposalOptions(RegularisedOptions, SmoothingOptions):
-    """Options of every method that draws from a kernel proposal."""
+class ProposalOptions(RegularisedOptions, KernelProposalOptions):
+    """Options of an unnormalised energy that learns from draws of a kernel proposal."""
 
-    proposals: Annotated[int, Field(ge=2, description="draws of the proposal an example")] = 8
-    neighbours: Annotated[int, Field(ge=1, description="training answers that centre the proposal's kernels")] = 16
-    widths: Annotated[
-        tuple[Annotated[float, Field(gt=0)], ...] | None,
-        Field(min_length=1, description="the proposal's kernel widths in units of `scale`; learned where not given"),
-    ] = None
     centers: Annotated[
         Centers,
         Field(description="where kernels sit: answers of `neighbours` in x, or each example's own `answer` alone"),

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 
 from .batches import Batch, Noise
+from .smoothing import SmoothingOptions
 
 if TYPE_CHECKING:
     from ..models.model import Model
 
 Centers = Literal["neighbours", "answer"]
+
+
+class KernelProposalOptions(SmoothingOptions):
+    """Options of every method that draws from a kernel proposal, of data that it may blur."""
+
+    proposals: Annotated[int, Field(ge=2, description="draws of the proposal an example")] = 8
+    neighbours: Annotated[int, Field(ge=1, description="training answers that centre the proposal's kernels")] = 16
+    widths: Annotated[
+        tuple[Annotated[float, Field(gt=0)], ...] | None,
+        Field(min_length=1, description="the proposal's kernel widths in units of `scale`; learned where not given"),
+    ] = None
 
 
 class KernelProposal:

@@ -18,10 +18,9 @@ from ...models.setting import Setting
 from ...training.batches import Batch
 from ...training.loop import train
 from ...training.method import MethodOptions
-from ...training.proposals import KernelProposal
+from ...training.proposals import KernelProposal, KernelProposalOptions
 from ...training.smoothing import Blur, SmoothingMethod
 from ..objectives.bounds import ReplicatedELBO, no_guide
-from ..proposal_method import GibbsMaximumLikelihoodOptions
 
 
 @METHODS.register
@@ -29,7 +28,8 @@ class GibbsMaximumLikelihood(SmoothingMethod):
     """q(y | x) = exp(-E(x, y)) / Z(x): maximum likelihood with log Z by importance sampling from a data kernel.
 
     The estimate is the ML-IS of Gustafsson et al. 2020: ln Z(x) ≈ ln mean_m exp(-E(x, y_m)) / q(y_m | x), whose
-    gradient is exact as the number of proposals grows. In evaluation log Z is composite quadrature.
+    gradient is exact as the number of proposals grows, for which the optimum is declared. In evaluation log Z is
+    composite quadrature.
     """
 
     name = "gibbs_maximum_likelihood"
@@ -39,7 +39,7 @@ class GibbsMaximumLikelihood(SmoothingMethod):
     groups_thickness = False
     summary = "Gibbs-Boltzmann model by maximum likelihood, log Z by importance sampling (Gustafsson et al. 2020)"
     references = ("gustafsson2020how",)
-    Options: ClassVar[type[MethodOptions]] = GibbsMaximumLikelihoodOptions
+    Options: ClassVar[type[MethodOptions]] = KernelProposalOptions
 
     @classmethod
     def energy_evaluations(cls, options: Any) -> float:

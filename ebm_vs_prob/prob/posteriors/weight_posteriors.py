@@ -18,11 +18,10 @@ from ...models.building import build_energy
 from ...models.setting import Setting
 from ...training.batches import Batch, Loss, Noise
 from ...training.method import Method
-from ...training.proposals import KernelProposal
+from ...training.proposals import KernelProposal, KernelProposalOptions
 from ...training.smoothing import Blur
 from ..objectives.bounds import ReplicatedELBO
 from ..priors import WeightPrior, weight_prior
-from ..proposal_method import GibbsMaximumLikelihoodOptions
 from ..weights import WeightSpace
 from .posterior import PosteriorModel, WeightModel
 from .posterior_diagnostics import kept_states
@@ -37,7 +36,7 @@ SMOOTHNESS_EVALUATIONS = 9.0
 MOST_STATES, LEAST_STATES = 512, 4
 
 
-class PriorOptions(GibbsMaximumLikelihoodOptions):
+class PriorOptions(KernelProposalOptions):
     """Options of a method whose objective is a likelihood times a prior over the weights."""
 
     prior: Annotated[
