@@ -45,6 +45,7 @@ from .tasks import TaskOptions as TaskOptions
 from .tasks import get_task as get_task
 from .tasks import list_tasks as list_tasks
 from .tasks import register_task as register_task
+from .tasks.base import DensityReference as DensityReference
 from .tasks.base import check_inputs as check_inputs
 from .tasks.base import check_pairs as check_pairs
 from .tasks.base import no_density as no_density

@@ -7,13 +7,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from .errors import invalid, unknown
-
-if TYPE_CHECKING:
-    from ..tasks.base import Task
-    from ..training.method import Method
 
 _HEAD = re.compile(r"@(\w+)\{\s*([^\s,{}]+)\s*,\s*")
 _FIELD = re.compile(r"([\w-]+)\s*=\s*\{")
@@ -32,6 +28,19 @@ class Entry:
     def __str__(self) -> str:
         body = "".join(f"  {name:<13}= {{{value}}},\n" for name, value in self.fields.items())
         return f"@{self.kind}{{{self.key},\n{body}}}\n"
+
+
+class Cites(Protocol):
+    """What names papers: a task or a method, a class."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def references(self) -> tuple[str, ...]: ...
+
+    @property
+    def bibliography(self) -> str: ...
 
 
 def parse(text: str, where: str = "bibliography") -> dict[str, Entry]:
@@ -113,7 +122,7 @@ def cited(keys: Iterable[str]) -> list[Entry]:
     return [known[key] for key in keys]
 
 
-def papers(entry: type[Task] | type[Method]) -> list[Entry]:
+def papers(entry: Cites) -> list[Entry]:
     """The papers of a task or a method: its `references`, in its own `bibliography` or else in the package's.
 
     Raises:

@@ -84,25 +84,25 @@ class DensityReference(Reference):
     """
 
     def __init__(self, task: Any) -> None:
-        self._task = task
+        self.task = task
         self._thickness = float(task.thickness)
 
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return self._log_prob(*check_pairs(self._task, x, y))
+        return self._log_prob(*check_pairs(self.task, x, y))
 
     @abstractmethod
     def _log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """As `log_prob` for broadcasting (..., dx) and (..., dy), values unchecked; `Reference._log_prob` has more."""
 
     @property
-    def _noise(self) -> float:
+    def noise(self) -> float:
         """The thickness, where there is any.
 
         Raises:
             NoExactReference: at thickness 0.
         """
         if self._thickness == 0.0:
-            raise no_density(self._task.name)
+            raise no_density(self.task.name)
         return self._thickness
 
 

@@ -50,7 +50,7 @@ class CircleReference(DensityReference):
         """ln p(y) in nats for x (..., 0) and y (..., D), unchecked; smooth in y everywhere, the origin included."""
         import torch
 
-        eps = self._noise
+        eps = self.noise
         planar, normal = self._split(y)
         density = _planar_log_density(planar, eps, self._concentration)
         density = density - 0.5 * (normal / eps).square().sum(-1) - (self._dim - 2) * self._normal_constant
@@ -65,18 +65,18 @@ class CircleReference(DensityReference):
         """Distance from y (n, D) to the circle, (n,) float64."""
         import torch
 
-        planar, normal = self._split(check_pairs(self._task, x, y)[1])
+        planar, normal = self._split(check_pairs(self.task, x, y)[1])
         return torch.hypot(planar.norm(dim=-1) - 1.0, normal.norm(dim=-1))
 
     def answers(self, x: torch.Tensor) -> torch.Tensor:
         """512 points at equal angles, (n, 512, D) float64; one storage serves every x, so do not write to it."""
         import torch
 
-        check_inputs(self._task, x)
+        check_inputs(self.task, x)
         angles = (torch.arange(self.num_answers, dtype=torch.float64) + 0.5) * (
             2 * math.pi / self.num_answers
         ) - math.pi
-        return torch.from_numpy(self._task.embed(angles.numpy())).to(x.device).expand(x.shape[0], -1, -1)
+        return torch.from_numpy(self.task.embed(angles.numpy())).to(x.device).expand(x.shape[0], -1, -1)
 
     def entropy(self) -> float:
         """h(Y) in nats, to 1e-8: quadrature in polar coordinates, and ½ ln(2πe ε²) for each further dimension.
@@ -84,7 +84,7 @@ class CircleReference(DensityReference):
         Raises:
             NoExactReference: at thickness 0.
         """
-        eps = self._noise
+        eps = self.noise
         plane = refined(lambda num_nodes: _planar_entropy(num_nodes, eps, self._concentration), start=64)
         return plane + (self._dim - 2) * (self._normal_constant + 0.5)
 
@@ -92,8 +92,8 @@ class CircleReference(DensityReference):
         """Exact draws of y, (n, num_samples, D) float64, on a stream of their own."""
         import torch
 
-        check_inputs(self._task, x, num_samples)
-        y, _ = self._task.draw(x.shape[0] * num_samples, numpy_generator(seed, "reference", "circle"))
+        check_inputs(self.task, x, num_samples)
+        y, _ = self.task.draw(x.shape[0] * num_samples, numpy_generator(seed, "reference", "circle"))
         return torch.from_numpy(y).reshape(x.shape[0], num_samples, self._dim).to(x.device)
 
     def angle(self, y: torch.Tensor) -> torch.Tensor:
@@ -133,8 +133,8 @@ class CircleReference(DensityReference):
         import torch
 
         y = y.double()
-        if self._task.rotation is not None:
-            y = y @ torch.from_numpy(self._task.rotation).to(y.device)
+        if self.task.rotation is not None:
+            y = y @ torch.from_numpy(self.task.rotation).to(y.device)
         return y[..., :2], y[..., 2:]
 
 

@@ -94,7 +94,7 @@ class DigitsReference(Reference):
     """What is exactly known of the digits: which held-out pictures share a sketch. There is no density."""
 
     def __init__(self, task: Digits) -> None:
-        self._task = task
+        self.task = task
 
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Always raises `NoExactReference`."""
@@ -132,7 +132,7 @@ class DigitsReference(Reference):
         """Distance from y (n, 64) to the nearest of `answers(x)`, (n,) float64; infinite where there is none."""
         import torch
 
-        x, y = check_pairs(self._task, x, y)
+        x, y = check_pairs(self.task, x, y)
         pictures = torch.from_numpy(_parts()["test"].pictures).to(y.device)
         members = self._members(x)
         distance = [
@@ -151,25 +151,25 @@ class DigitsReference(Reference):
         """
         import torch
 
-        check_inputs(self._task, x, num_samples)
+        check_inputs(self.task, x, num_samples)
         rng = numpy_generator(seed, "reference", "digits")
         members = self._members(x)
         if any(len(rows) == 0 for rows in members):
             raise invalid("x", "a sketch of no held-out digit", "sketches of the test split")
         chosen = np.stack([rng.choice(rows, size=num_samples) for rows in members])
-        return torch.from_numpy(self._task.dequantise(_parts()["test"].pictures[chosen], rng)).to(x.device)
+        return torch.from_numpy(self.task.dequantise(_parts()["test"].pictures[chosen], rng)).to(x.device)
 
     def reduce(self, y: torch.Tensor) -> torch.Tensor:
         """The sketch of y: (..., 64) -> (..., 16) float64 of zeros and ones. Undoes dequantisation first."""
         import torch
 
-        self._task.y_space.check("y", y)
+        self.task.y_space.check("y", y)
         sketches = _sketch(y.detach().double().cpu().reshape(-1, 64).numpy())
         return torch.from_numpy(sketches).reshape(*y.shape[:-1], 16).to(y.device)
 
     def _members(self, x: torch.Tensor) -> list[np.ndarray]:
         """For each x, the rows of the held-out pictures with that sketch."""
-        check_inputs(self._task, x)
+        check_inputs(self.task, x)
         if not bool(((x == 0) | (x == 1)).all()):
             raise invalid("x", "entries other than 0 and 1", "sketches of zeros and ones")
         rows = _parts()["test"].rows

@@ -32,7 +32,7 @@ class DiscreteReference(Reference):
 
     def __init__(self, task: Task) -> None:
         assert isinstance(task.y_space, Discrete)
-        self._task = task
+        self.task = task
         self._space = task.y_space
 
     @abstractmethod
@@ -62,22 +62,22 @@ class DiscreteReference(Reference):
 
     def answers(self, x: torch.Tensor) -> torch.Tensor:
         """The Bayes answer, the most probable y of each x (n, dx): (n, 1) labels or (n, 1, T) symbols, int64."""
-        check_inputs(self._task, x)
+        check_inputs(self.task, x)
         return self._space.from_variables(self.graph(x.double()).min_sum()[0]).unsqueeze(1)
 
     def sample(self, x: torch.Tensor, num_samples: int, seed: int = 0) -> torch.Tensor:
         """Exact draws of y given each x (n, dx), on a stream of their own: (n, num_samples, ...) int64."""
         import torch
 
-        check_inputs(self._task, x, num_samples)
-        rng = numpy_generator(seed, "reference", self._task.name)
+        check_inputs(self.task, x, num_samples)
+        rng = numpy_generator(seed, "reference", self.task.name)
         graph = self.graph(x.double())
         uniform = rng.random((num_samples, *graph.batch_shape, graph.num_variables, graph.num_values))
         drawn = graph.sample(1.0, torch.from_numpy(uniform).to(x.device))
         return self._space.from_variables(drawn.movedim(0, 1))
 
     def _check(self, x: torch.Tensor, y: torch.Tensor) -> None:
-        check_inputs(self._task, x)
+        check_inputs(self.task, x)
         self._space.check("y", y)
         if y.shape != (len(x), *self._space.event_shape):
             raise invalid("shapes of x, y", (tuple(x.shape), tuple(y.shape)), "(n, dx) and one answer for each of n")

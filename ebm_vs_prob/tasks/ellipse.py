@@ -53,38 +53,38 @@ class EllipsesReference(DensityReference):
         """
         from .ellipse_geometry import log_density_in_blocks
 
-        x, y = check_pairs(self._task, x, y)
-        return log_density_in_blocks(self._task.axes(x), y, self._noise)
+        x, y = check_pairs(self.task, x, y)
+        return log_density_in_blocks(self.task.axes(x), y, self.noise)
 
     def _log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln p(y | x) in nats for broadcasting x (..., dx) and y (..., 2), unchecked."""
         from .ellipse_geometry import log_density
 
-        return log_density(self._task.axes(x.double()), y.double(), self._noise)
+        return log_density(self.task.axes(x.double()), y.double(), self.noise)
 
     def distance(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Distance from y (n, 2) to the ellipse of x (n, dx), (n,) float64, to rounding error."""
         from .ellipse_geometry import distance
 
-        x, y = check_pairs(self._task, x, y)
-        return distance(self._task.axes(x), y)
+        x, y = check_pairs(self.task, x, y)
+        return distance(self.task.axes(x), y)
 
     def answers(self, x: torch.Tensor) -> torch.Tensor:
         """512 points at equal angles, (n, 512, 2) float64."""
         import torch
 
-        check_inputs(self._task, x)
+        check_inputs(self.task, x)
         step = 2 * math.pi / self.num_answers
         angle = (torch.arange(self.num_answers, dtype=torch.float64, device=x.device) + 0.5) * step - math.pi
-        return self._task.axes(x.double()).unsqueeze(-2) * torch.stack([angle.cos(), angle.sin()], -1)
+        return self.task.axes(x.double()).unsqueeze(-2) * torch.stack([angle.cos(), angle.sin()], -1)
 
     def sample(self, x: torch.Tensor, num_samples: int, seed: int = 0) -> torch.Tensor:
         """Exact draws of y given each x, (n, num_samples, 2) float64, on a stream of their own."""
         import torch
 
-        check_inputs(self._task, x, num_samples)
+        check_inputs(self.task, x, num_samples)
         repeated = x.double().cpu().repeat_interleave(num_samples, dim=0).numpy()
-        y, _ = self._task.draw(repeated, numpy_generator(seed, "reference", self._task.name))
+        y, _ = self.task.draw(repeated, numpy_generator(seed, "reference", self.task.name))
         return torch.from_numpy(y).reshape(x.shape[0], num_samples, 2).to(x.device)
 
 
@@ -99,7 +99,7 @@ class EllipseReference(EllipsesReference):
         """
         from .ellipse_geometry import entropy
 
-        return entropy(*AXES, self._noise)
+        return entropy(*AXES, self.noise)
 
     def angle(self, y: torch.Tensor) -> torch.Tensor:
         """The angle t of (2 cos t, 1.5 sin t) in the direction of y (..., 2): (...) float64 in (-π, π] radians."""
@@ -113,7 +113,7 @@ class EllipseReference(EllipsesReference):
     def _series(self) -> np.ndarray:
         from .ellipse_geometry import direction_series
 
-        return direction_series(*AXES, self._task.thickness)
+        return direction_series(*AXES, self.task.thickness)
 
     def angle_cdf(self, angle: torch.Tensor) -> torch.Tensor:
         """P(angle(Y) <= angle), float64, for angles in [-π, π]: uniform at thickness 0, a Fourier series beyond."""

@@ -44,7 +44,7 @@ class Gustafsson1dReference(DensityReference):
         """ln p(y | x) in nats for broadcasting x (..., 1) and y (..., 1), unchecked."""
         import torch
 
-        eps = self._noise
+        eps = self.noise
         scale = LOG_SCALE * eps
         x, y = x.double()[..., 0], y.double()[..., 0]
         half_log_2pi = 0.5 * math.log(2.0 * math.pi)
@@ -61,12 +61,12 @@ class Gustafsson1dReference(DensityReference):
 
     def distance(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Distance from y (n, 1) to the nearest noise-free answer at x (n, 1), (n,) float64."""
-        x, y = check_pairs(self._task, x, y)
+        x, y = check_pairs(self.task, x, y)
         return (y - _answers(x)).abs().amin(-1)
 
     def answers(self, x: torch.Tensor) -> torch.Tensor:
         """sin x and -sin x where x < 0, and 0, the median, twice where it is not: (n, 2, 1) float64."""
-        check_inputs(self._task, x)
+        check_inputs(self.task, x)
         return _answers(x.double()).unsqueeze(-1)
 
     def entropy(self) -> float:
@@ -75,7 +75,7 @@ class Gustafsson1dReference(DensityReference):
         Raises:
             NoExactReference: at thickness 0.
         """
-        scale = LOG_SCALE * self._noise
+        scale = LOG_SCALE * self.noise
         skewed = math.log(scale) + 0.5 * math.log(2.0 * math.pi * math.e)
         return 0.5 * skewed + 0.5 * refined(self._branch_entropy, start=16, tolerance=1e-9)
 
@@ -103,10 +103,10 @@ class Gustafsson1dReference(DensityReference):
         """Exact draws of y given each x, (n, num_samples, 1) float64, on a stream of their own."""
         import torch
 
-        check_inputs(self._task, x, num_samples)
+        check_inputs(self.task, x, num_samples)
         rng = numpy_generator(seed, "reference", "gustafsson_1d")
         repeated = x.double().cpu().repeat_interleave(num_samples, dim=0)
-        y, _ = self._task.draw(repeated.numpy(), rng)
+        y, _ = self.task.draw(repeated.numpy(), rng)
         return torch.from_numpy(y).reshape(x.shape[0], num_samples, 1).to(x.device)
 
 

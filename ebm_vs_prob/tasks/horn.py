@@ -34,7 +34,7 @@ class HornReference(EllipsesReference):
         """
         from .ellipse_geometry import entropy
 
-        eps = self._noise
+        eps = self.noise
 
         def over_x(nodes: int) -> float:
             node, weight = np.polynomial.legendre.leggauss(nodes)

@@ -46,7 +46,7 @@ class LabelledChainReference(DiscreteReference):
         means, initial, transition = (
             torch.tensor(part, dtype=x.dtype, device=x.device) for part in (MEANS, INITIAL, TRANSITION)
         )
-        seen = 0.5 * ((x.unsqueeze(-1) - means) / self._task.thickness).square()
+        seen = 0.5 * ((x.unsqueeze(-1) - means) / self.task.thickness).square()
         first = torch.cat([-initial.log().unsqueeze(0), seen.new_zeros(x.shape[-1] - 1, len(MEANS))])
         return FactorGraph(seen + first, -transition.log().expand(x.shape[-1] - 1, -1, -1))
 

@@ -66,7 +66,7 @@ class LinearGaussianReference(DensityReference):
         import torch
 
         if self._variance == 0.0:
-            raise no_density(self._task.name)
+            raise no_density(self.task.name)
         along, normal = self._split(x, y)
         spread = torch.from_numpy(self._singular**2 + self._variance).to(along.device)
         square = (along.square() / spread).sum(-1) + normal.square().sum(-1) / self._variance
@@ -76,13 +76,13 @@ class LinearGaussianReference(DensityReference):
     @property
     def _half_log_determinant(self) -> float:
         """½ ln det(W Wᵀ + ε² I)."""
-        options = self._task.options
+        options = self.task.options
         normal = (options.ambient_dim - options.latent_dim) * math.log(self._variance)
         return 0.5 * (float(np.log(self._singular**2 + self._variance).sum()) + normal)
 
     def distance(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Distance from y (n, D) to the subspace B x + span(W), (n,) float64."""
-        return self._split(*check_pairs(self._task, x, y))[1].norm(dim=-1)
+        return self._split(*check_pairs(self.task, x, y))[1].norm(dim=-1)
 
     def answers(self, x: torch.Tensor) -> torch.Tensor:
         """The subspace of each x as far as 4 standard deviations of each principal coordinate, (n, m, D) float64.
@@ -91,8 +91,8 @@ class LinearGaussianReference(DensityReference):
         """
         import torch
 
-        check_inputs(self._task, x)
-        dim = self._task.options.latent_dim
+        check_inputs(self.task, x)
+        dim = self.task.options.latent_dim
         if dim <= 2:
             count = (512, 32)[dim - 1]
             axis = (torch.arange(count, dtype=torch.float64) + 0.5) / count
@@ -100,8 +100,8 @@ class LinearGaussianReference(DensityReference):
         else:
             unit = torch.quasirandom.SobolEngine(dim, scramble=False).draw(1024, dtype=torch.float64) + 0.5 / 1024
         principal = COVERED * (2 * unit - 1) * torch.from_numpy(self._singular)
-        points = (principal @ torch.from_numpy(self._task.axes).T).to(x.device)
-        return points + (x.double() @ torch.from_numpy(self._task.input_map).T.to(x.device)).unsqueeze(1)
+        points = (principal @ torch.from_numpy(self.task.axes).T).to(x.device)
+        return points + (x.double() @ torch.from_numpy(self.task.input_map).T.to(x.device)).unsqueeze(1)
 
     def entropy(self) -> float:
         """h(Y given X) = ½ ln det(2πe (W Wᵀ + ε² I)) in nats.
@@ -110,16 +110,16 @@ class LinearGaussianReference(DensityReference):
             NoExactReference: at thickness 0.
         """
         if self._variance == 0.0:
-            raise no_density(self._task.name)
-        return self._half_log_determinant + 0.5 * self._task.options.ambient_dim * math.log(2 * math.pi * math.e)
+            raise no_density(self.task.name)
+        return self._half_log_determinant + 0.5 * self.task.options.ambient_dim * math.log(2 * math.pi * math.e)
 
     def sample(self, x: torch.Tensor, num_samples: int, seed: int = 0) -> torch.Tensor:
         """Exact draws of y given each x, (n, num_samples, D) float64, on a stream of their own."""
         import torch
 
-        check_inputs(self._task, x, num_samples)
-        rng = numpy_generator(seed, "reference", self._task.name)
-        y, _ = self._task.draw(x.double().cpu().numpy().repeat(num_samples, 0), rng)
+        check_inputs(self.task, x, num_samples)
+        rng = numpy_generator(seed, "reference", self.task.name)
+        y, _ = self.task.draw(x.double().cpu().numpy().repeat(num_samples, 0), rng)
         return torch.from_numpy(y).reshape(x.shape[0], num_samples, -1).to(x.device)
 
     def hessian(self) -> torch.Tensor:
@@ -131,8 +131,8 @@ class LinearGaussianReference(DensityReference):
         import torch
 
         if self._variance == 0.0:
-            raise no_density(self._task.name)
-        axes = self._task.axes
+            raise no_density(self.task.name)
+        axes = self.task.axes
         along = axes * (1 / (self._singular**2 + self._variance) - 1 / self._variance)
         return torch.from_numpy(along @ axes.T + np.eye(len(axes)) / self._variance)
 
@@ -143,9 +143,9 @@ class LinearGaussianReference(DensityReference):
         """
         import torch
 
-        along, _ = self._split(*check_pairs(self._task, x, y))
+        along, _ = self._split(*check_pairs(self.task, x, y))
         spread = self._singular**2 + self._variance
-        turn = torch.from_numpy(self._task.latent_axes).to(along.device)
+        turn = torch.from_numpy(self.task.latent_axes).to(along.device)
         mean = (along * torch.from_numpy(self._singular / spread).to(along.device)) @ turn.T
         return mean, (turn * torch.from_numpy(self._variance / spread).to(along.device)) @ turn.T
 
@@ -162,7 +162,7 @@ class LinearGaussianReference(DensityReference):
         import torch
 
         if self._variance == 0.0:
-            raise no_density(self._task.name)
+            raise no_density(self.task.name)
         center, spread = self.posterior(x, y)
         dim = spread.shape[0]
         if mean.shape != center.shape or covariance.shape[-2:] != spread.shape:
@@ -177,7 +177,7 @@ class LinearGaussianReference(DensityReference):
         Λ = I + WᵀW/ε² is the precision of the posterior; the best such guide has its mean and the variances 1/Λ_ii
         (Bishop 2006, *Pattern recognition and machine learning*, section 10.1.2). The limit as ε → 0 is finite.
         """
-        spread, turn = self._singular**2 + self._variance, self._task.latent_axes
+        spread, turn = self._singular**2 + self._variance, self.task.latent_axes
         return 0.5 * float(np.log((turn**2) @ spread).sum() - np.log(spread).sum())
 
     def _split(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -186,8 +186,8 @@ class LinearGaussianReference(DensityReference):
 
         y = y.double()
         if x.shape[-1]:
-            y = y - x.double() @ torch.from_numpy(self._task.input_map).T.to(y.device)
-        axes = torch.from_numpy(self._task.axes).to(y.device)
+            y = y - x.double() @ torch.from_numpy(self.task.input_map).T.to(y.device)
+        axes = torch.from_numpy(self.task.axes).to(y.device)
         along = y @ axes
         return along, y - along @ axes.T
 

@@ -55,7 +55,7 @@ class ThinSphereReference(DensityReference):
 
         from .bessel import log_hypergeometric, log_scaled_bessel
 
-        eps = self._noise
+        eps = self.noise
         order, variance = self._dim / 2 - 1, eps**2
         argument = square / variance**2
         near = argument < 1.0
@@ -67,7 +67,7 @@ class ThinSphereReference(DensityReference):
 
     def distance(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Distance from y (n, D) to the sphere, (n,) float64."""
-        return (check_pairs(self._task, x, y)[1].norm(dim=-1) - 1).abs()
+        return (check_pairs(self.task, x, y)[1].norm(dim=-1) - 1).abs()
 
     def answers(self, x: torch.Tensor) -> torch.Tensor:
         """1024 points of the sphere, (n, 1024, D) float64: at equal angles in the plane, random but fixed beyond.
@@ -76,12 +76,12 @@ class ThinSphereReference(DensityReference):
         """
         import torch
 
-        check_inputs(self._task, x)
+        check_inputs(self.task, x)
         if self._dim == 2:
             angle = (np.arange(self.num_answers) + 0.5) * (2 * np.pi / self.num_answers)
             points = np.stack([np.cos(angle), np.sin(angle)], -1)
         else:
-            points = _directions(numpy_generator(0, "answers", self._task.name), self.num_answers, self._dim)
+            points = _directions(numpy_generator(0, "answers", self.task.name), self.num_answers, self._dim)
         return torch.from_numpy(points).to(x.device).expand(x.shape[0], -1, -1)
 
     def entropy(self) -> float:
@@ -92,7 +92,7 @@ class ThinSphereReference(DensityReference):
         """
         import torch
 
-        dim, eps = self._dim, self._noise
+        dim, eps = self._dim, self.noise
 
         def quadrature(num_nodes: int) -> float:
             radius, weight = radial_nodes(math.sqrt(1 + (dim - 1) * eps**2), eps, num_nodes)
@@ -106,8 +106,8 @@ class ThinSphereReference(DensityReference):
         """Exact draws of y, (n, num_samples, D) float64, on a stream of their own."""
         import torch
 
-        check_inputs(self._task, x, num_samples)
-        y, _ = self._task.draw(x.shape[0] * num_samples, numpy_generator(seed, "reference", self._task.name))
+        check_inputs(self.task, x, num_samples)
+        y, _ = self.task.draw(x.shape[0] * num_samples, numpy_generator(seed, "reference", self.task.name))
         return torch.from_numpy(y).reshape(x.shape[0], num_samples, self._dim).to(x.device)
 
 

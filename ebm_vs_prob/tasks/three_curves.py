@@ -44,19 +44,19 @@ class ThreeCurvesReference(DensityReference):
         """ln p(y | x) in nats for broadcasting x (..., 1) and y (..., 1), unchecked."""
         import torch
 
-        standard = (y.double() - curves(x.double())) / self._noise
+        standard = (y.double() - curves(x.double())) / self.noise
         log_weights = torch.tensor(WEIGHTS, dtype=torch.float64, device=standard.device).log()
         log_normalizer = math.log(self._thickness) + 0.5 * math.log(2.0 * math.pi)
         return torch.logsumexp(log_weights - 0.5 * standard**2, dim=-1) - log_normalizer
 
     def distance(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Distance from y (n, 1) to the nearest of the three values at x (n, 1), (n,) float64."""
-        x, y = check_pairs(self._task, x, y)
+        x, y = check_pairs(self.task, x, y)
         return (y - curves(x)).abs().amin(-1)
 
     def answers(self, x: torch.Tensor) -> torch.Tensor:
         """The three values at each x: (n, 3, 1) float64, in the order of `WEIGHTS`."""
-        check_inputs(self._task, x)
+        check_inputs(self.task, x)
         return curves(x.double()).unsqueeze(-1)
 
     def entropy(self) -> float:
@@ -91,10 +91,10 @@ class ThreeCurvesReference(DensityReference):
         """Exact draws of y given each x, (n, num_samples, 1) float64, on a stream of their own."""
         import torch
 
-        check_inputs(self._task, x, num_samples)
+        check_inputs(self.task, x, num_samples)
         rng = numpy_generator(seed, "reference", "three_curves")
         repeated = x.double().cpu().repeat_interleave(num_samples, dim=0)
-        y, _ = self._task.draw(repeated, rng)
+        y, _ = self.task.draw(repeated, rng)
         return torch.from_numpy(y).reshape(x.shape[0], num_samples, 1).to(x.device)
 
 

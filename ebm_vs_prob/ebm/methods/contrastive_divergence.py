@@ -113,7 +113,7 @@ class ContrastiveDivergence(RegularisedMethod):
     principle = "likelihood"
     normalised = False
     summary = "contrastive divergence: negatives by k steps of Langevin, MALA or HMC from the data (Hinton 2002)"
-    references = ("hinton2002training",)
+    references: ClassVar[tuple[str, ...]] = ("hinton2002training",)
     Options: ClassVar[type[MethodOptions]] = ContrastiveDivergenceOptions
     gaussian_optimum = GaussianOptimum(curvature=gaussian_curvature)
 
