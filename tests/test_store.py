@@ -191,3 +191,56 @@ def test_samples_and_loss_survive_as_inference_data(tmp_path):
     np.testing.assert_array_equal(read.sample_stats["loss"].values, loss[None])
     np.testing.assert_array_equal(read.log_likelihood["y"].values, arrays["data_log_likelihood"][None, None])
     assert read.attrs["trial"] == KEY
+
+
+FOREIGN_NAMES = st.binary(min_size=1, max_size=40).filter(lambda name: b"/" not in name and b"\0" not in name)
+STORE_LIKE = st.sampled_from(
+    [b".x.tmp", b".a.b.c.tmp", b".x.json.host.1.tmp", b"notes.json", b"README.json", b"0" * 32 + b".json", b".json"]
+)
+
+
+@given(
+    name=(FOREIGN_NAMES | STORE_LIKE).filter(lambda name: name not in (b".", b"..")),
+    content=st.binary(max_size=60) | st.sampled_from([b"[1]", b'{"checksum": NaN, "schema": 1}', b"[" * 5000, None]),
+    folder=st.sampled_from(["", "trials", "trials/ab", "incidents", "damaged", "studies", "studies/s/quick"]),
+)
+def test_names_that_are_not_the_stores_are_left_and_damaged_incidents_set_aside(
+    tmp_path_factory, name, content, folder
+):
+    root = tmp_path_factory.mktemp("foreign")
+    store = Store(root)
+    store.write(KEY, CONTENT, {})
+    store.report("kind", KEY, "detail")
+    store.write_plan({"study": "s", "scale": "quick", "places": [{"trial": KEY}]})
+    place = root / folder
+    place.mkdir(parents=True, exist_ok=True)
+    path = os.path.join(os.fsencode(place), name)
+    if os.path.exists(path):
+        return
+    if content is None:
+        os.mkdir(path)
+    else:
+        with open(path, "wb") as file:
+            file.write(content)
+    store.remove_leftovers()
+    assert [incident["trial"] for incident in store.incidents()] == [KEY]
+    assert store.sound(KEY)
+    assert [record["status"] for _, record, _ in store.records("s", "quick")] == ["done"]
+    set_aside = folder == "incidents" and name == b"0" * 32 + b".json"
+    assert os.path.exists(path) != set_aside
+
+
+@given(content=st.binary(max_size=60) | st.sampled_from([b"[]", b'{"checksum": 1, "schema": NaN}', b"[" * 5000, None]))
+def test_anything_in_a_records_place_is_set_aside(tmp_path_factory, content):
+    store = Store(tmp_path_factory.mktemp("place"))
+    path = store.path(KEY)
+    if content is None:
+        path.mkdir(parents=True)
+    else:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+    assert not store.sound(KEY)
+    store.write(KEY, CONTENT, {})
+    assert store.sound(KEY)
+    assert [incident["trial"] for incident in store.incidents()] == [KEY]
+    assert len(list((store.root / "damaged").iterdir())) == 1

@@ -7,10 +7,10 @@ Layout, readable without this package:
     trials/ab/<key>.nc            samples and training diagnostics as ArviZ InferenceData (netCDF 4), for the first seed
     studies/<study>/<scale>/      plan.json (the grid and its trials), results.parquet (derived, can be rebuilt)
     incidents/                    what went wrong and was mended: damaged records, runs that disagree
-    damaged/                      records set aside
+    damaged/                      what lay in a record's or an incident's place and was not what was written, set aside
 
 The JSON file is written last: a trial without it does not exist. A record's checksum is the SHA-256 of its canonical
-JSON without the checksum; NaN is null and infinity is "inf".
+JSON without the checksum; NaN is null and infinity is "inf". Files and folders of other names are never touched.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import secrets
 import socket
 from collections.abc import Iterator, Mapping
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 FILES = {"arrays": ".safetensors", "inference_data": ".nc"}
+
+#: Names that the store gives to incidents and to files that are being written: name, host, process, random mark.
+INCIDENT = re.compile(r"[0-9a-f]{32}\.json")
+LEFTOVER = re.compile(r"\..+\.(?P<host>[^.]+)\.(?P<pid>[0-9]{1,10})\.[0-9a-f]{16}\.tmp", re.DOTALL)
 
 log = logging.getLogger("ebm_vs_prob.study")
 
@@ -63,9 +68,11 @@ class Store:
             content = self.path(key).read_bytes()
         except FileNotFoundError:
             return None
+        except (IsADirectoryError, NotADirectoryError) as error:
+            raise DamagedRecord(f"record {key} cannot be read: {error}") from None
         record = _checked(content, f"record {key}")
-        if record.get("trial") != key:
-            raise DamagedRecord(f"record {key} is that of another trial")
+        if record.get("trial") != key or not isinstance(record.get("files"), dict):
+            raise DamagedRecord(f"record {key} is that of another trial, or none")
         if verify_files:
             for kind in record["files"]:
                 self._verified(key, record, kind)
@@ -89,14 +96,19 @@ class Store:
 
     def set_aside(self, key: str, why: str) -> None:
         """Move a damaged record and its arrays out of the way and report it."""
-        folder = self.root / "damaged"
-        folder.mkdir(parents=True, exist_ok=True)
         mark = secrets.token_hex(4)
+        shard = self.path(key).parent
+        if shard.exists() and not shard.is_dir():
+            self._move_away(shard, f"{shard.name}.{mark}")
         for suffix in (".json", *FILES.values()):
-            source = self.path(key, suffix)
-            if source.exists():
-                os.replace(source, folder / f"{key}.{mark}{suffix}")
+            self._move_away(self.path(key, suffix), f"{key}.{mark}{suffix}")
         self.report("damaged record", key, why)
+
+    def _move_away(self, source: Path, name: str) -> None:
+        if source.exists():
+            folder = self.root / "damaged"
+            folder.mkdir(parents=True, exist_ok=True)
+            os.replace(source, folder / name)
 
     def load_arrays(self, key: str) -> dict[str, np.ndarray]:
         """The arrays beside a trial's record, by name; empty where it has none (only first seeds have).
@@ -130,11 +142,15 @@ class Store:
         entry = record["files"].get(kind)
         if entry is None:
             return None
+        if kind not in FILES or not isinstance(entry, dict) or entry.get("suffix") != FILES[kind]:
+            raise DamagedRecord(f"record {key} names no file of the store as its {kind}")
         try:
             content = self.path(key, entry["suffix"]).read_bytes()
-        except FileNotFoundError:
+        except OSError as error:
+            if not isinstance(error, (FileNotFoundError, IsADirectoryError)):
+                raise
             raise DamagedRecord(f"record {key} lacks its {kind}") from None
-        if file_digest(content) != entry["sha256"]:
+        if file_digest(content) != entry.get("sha256"):
             raise DamagedRecord(f"the {kind} of record {key} do not match their digest")
         return content
 
@@ -146,7 +162,10 @@ class Store:
 
     def write_plan(self, plan: Mapping[str, Any]) -> None:
         """Keep the plan of a run, in place of an earlier one."""
-        self._write_checked(self.study_folder(plan["study"], plan["scale"]) / "plan.json", {"schema": SCHEMA, **plan})
+        path = self.study_folder(plan["study"], plan["scale"]) / "plan.json"
+        if path.is_dir():
+            self._move_away(path, f"{plan['study']}.{plan['scale']}.{secrets.token_hex(4)}.plan")
+        self._write_checked(path, {"schema": SCHEMA, **plan})
 
     def plan(self, study: str, scale: str) -> dict[str, Any]:
         """The plan of the last run of a study.
@@ -162,6 +181,8 @@ class Store:
                 f"no results of study {study!r} at scale {scale!r} in store {str(self.root)!r}: "
                 f"ebm-vs-prob run {study} --scale {scale} --store {self.root}"
             ) from None
+        except IsADirectoryError:
+            raise DamagedRecord(f"the plan of {study} at {scale} is a folder; the same run writes it again") from None
         return _checked(content, f"plan of {study} at {scale}")
 
     def records(self, study: str, scale: str) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None, str]]:
@@ -205,20 +226,34 @@ class Store:
         """Keep and log something that went wrong."""
         log.warning("%s: trial %s: %s", kind, trial[:12], detail)
         incident = {"schema": SCHEMA, "kind": kind, "trial": trial, "detail": detail}
-        path = self.root / "incidents" / f"{digest(incident)[:32]}.json"
+        path = self.root / "incidents" / _incident_name(incident)
         if not path.exists():
             self._write_checked(path, incident)
 
     def incidents(self) -> list[dict[str, Any]]:
-        """Everything reported so far."""
-        return [_checked(path.read_bytes(), path.name) for path in sorted((self.root / "incidents").glob("*.json"))]
+        """Everything reported so far; an incident that is not what was written is set aside and reported itself."""
+        found = []
+        for path in sorted((self.root / "incidents").glob("*.json")):
+            if not INCIDENT.fullmatch(path.name):
+                continue
+            try:
+                incident = _checked(path.read_bytes(), f"incident {path.name}")
+                if path.name != _incident_name({key: incident[key] for key in incident if key != "checksum"}):
+                    raise DamagedRecord(f"incident {path.name} is that of another name")
+            except (DamagedRecord, IsADirectoryError) as error:
+                self._move_away(path, f"incident.{path.stem}.{secrets.token_hex(4)}.json")
+                log.warning("damaged incident set aside: %s", error)
+                continue
+            found.append(incident)
+        return found
 
     def remove_leftovers(self) -> None:
         """Delete temporary files of processes of this machine that are gone."""
-        for path in self.root.rglob(".*.tmp"):
-            host, pid = path.name.removesuffix(".tmp").rsplit(".", 3)[1:3]
-            if host == _host() and not _alive(int(pid)):
-                path.unlink(missing_ok=True)
+        for folder in ("trials", "studies", "incidents"):
+            for path in (self.root / folder).rglob(".*.tmp"):
+                made = LEFTOVER.fullmatch(path.name)
+                if made and made["host"] == _host() and path.is_file() and not _alive(int(made["pid"])):
+                    path.unlink(missing_ok=True)
 
     def _write_checked(self, path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
         whole = dict(content)
@@ -251,15 +286,19 @@ def write_atomically(path: Path, content: bytes) -> None:
 def _checked(content: bytes, what: str) -> dict[str, Any]:
     try:
         whole = json.loads(content)
-        checksum = whole.pop("checksum")
-        schema = whole["schema"]
-    except (ValueError, KeyError, AttributeError, TypeError, UnicodeDecodeError) as error:
+        checksum, schema = whole.pop("checksum"), whole["schema"]
+        intact = digest(whole) == checksum
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise DamagedRecord(f"{what} cannot be read: {type(error).__name__}: {error}") from None
-    if not isinstance(whole, dict) or digest(whole) != checksum:
+    if not intact:
         raise DamagedRecord(f"{what} does not match its checksum")
     if schema != SCHEMA:
         raise ValueError(f"{what} has schema {schema}: this version reads {SCHEMA}; use the version that wrote it")
     return {**whole, "checksum": checksum}
+
+
+def _incident_name(incident: Mapping[str, Any]) -> str:
+    return f"{digest(incident)[:32]}.json"
 
 
 def _host() -> str:
@@ -269,7 +308,7 @@ def _host() -> str:
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True
