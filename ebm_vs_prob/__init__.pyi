@@ -37,6 +37,7 @@ from .models.setting import Setting as Setting
 from .prob.posteriors.simulation_based_calibration import simulation_based_calibration as simulation_based_calibration
 from .study import list_studies as list_studies
 from .study import load_results as load_results
+from .study import open_model as open_model
 from .study import plan_study as plan_study
 from .study import run_study as run_study
 from .tasks import Reference as Reference

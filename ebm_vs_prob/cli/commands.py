@@ -131,7 +131,10 @@ def run(
     device: DeviceOption = Device.auto,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Run the trials of a study that the store lacks. Stopped at any moment, the same command completes it."""
+    """Run the trials of a study that the store lacks. Stopped at any moment, the same command completes it.
+
+    The exit code is 1 where a trial failed.
+    """
     from ..study import run_study
 
     results = run_study(
@@ -147,8 +150,12 @@ def run(
     states = results.drop_duplicates("trial")["status"].value_counts()
     counts = ", ".join(f"{number} {state}" for state, number in states.items())
     typer.echo(f"{study} at {scale}: {counts}; results in {store}")
-    if states.get("failed", 0):
-        typer.echo(f"why trials failed: ebm-vs-prob status {study} --scale {scale} --store {store}")
+    failed = results[results["status"] == "failed"].drop_duplicates("trial")
+    if len(failed):
+        for (arm, reason), trials in failed.groupby(["arm", "reason"], sort=False):
+            typer.echo(f"{len(trials)} of {arm} failed: {one_line(reason)}", err=True)
+        typer.echo(f"why trials failed: ebm-vs-prob status {study} --scale {scale} --store {store}", err=True)
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: ebm-vs-prob status thin_manifold --json")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..core.errors import NotMeasured
 from ..core.seeding import stream, torch_generator
 from .measurement import Group, Measured, mean, named
 from .observation import Observed, as_numpy
@@ -32,8 +33,13 @@ def sublevel(observed: Observed) -> dict[str, Measured]:
     energy = np.where(np.isfinite(observed.energy_of_truth), observed.energy_of_truth, np.nan)
     half = math.sqrt(LEVEL * (1 - LEVEL) / energy.shape[2])
     below, tau, above = np.quantile(energy, [LEVEL - half, LEVEL, min(LEVEL + half, 1.0)], axis=2)[..., None]
+    try:
+        precision = _precision(observed, tau, radius)
+    except NotMeasured as error:  # coverage needs no other thickness
+        nothing = np.full(observed.replicates, np.nan)
+        precision = Measured(nothing, nothing, np.zeros(observed.replicates, dtype=int), str(error))
     return {
-        "sublevel_precision": _precision(observed, tau, radius),
+        "sublevel_precision": precision,
         "sublevel_coverage": _coverage(observed, tau, below, above),
     }
 
@@ -66,7 +72,10 @@ def _proposal(observed: Observed, r: int, task: Any) -> tuple[torch.Tensor, torc
     scales = [max(task.thickness, THINNEST)]
     while scales[-1] * RATIO <= THICKEST:
         scales.append(scales[-1] * RATIO)
-    references = [task.with_thickness(scale).reference for scale in scales]
+    try:
+        references = [task.with_thickness(scale).reference for scale in scales]
+    except ValueError as error:
+        raise NotMeasured(f"{task.name} is defined at its own thickness only: {' '.join(str(error).split())}") from None
     parts = [reference.sample(x, each, seed=stream(seed, k)) for k, reference in enumerate(references)]
     points = torch.cat([observed.box.uniform((len(x), each), torch_generator(seed, "uniform")), *parts], dim=1)
     flat_x = x.unsqueeze(1).expand(-1, points.shape[1], -1).flatten(0, 1)

@@ -118,6 +118,13 @@ def origin(records: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
     for record in records:
         source = record["provenance"]
         kept = {name: value for name, value in source.items() if name not in ("written", "seconds")}
-        told.append({**kept, "code digest": record["code_digest"], "written": str(source.get("written", ""))[:10]})
+        told.append(
+            {
+                **kept,
+                "code digest": record["code_digest"],
+                "plugins": record.get("plugins", {}),
+                "written": str(source.get("written", ""))[:10],
+            }
+        )
     found = flatten(told)
     return {**found, "written": tuple(sorted(found["written"]))} if "written" in found else found

@@ -1,5 +1,6 @@
 from .files import list_studies as list_studies
 from .files import load_study as load_study
+from .opening import open_model as open_model
 from .plan import Plan as Plan
 from .plan import plan_study as plan_study
 from .run import load_results as load_results

@@ -81,6 +81,7 @@ class Job:
 
     root: str
     plugins: tuple[str, ...]
+    folder: str | None
     time_limit: float
 
 
@@ -103,7 +104,7 @@ class SerialEngine:
     def finished(self) -> Iterator[Finished]:
         while self._queue:
             batch = self._queue.popleft()
-            yield Finished(batch, run_batch(pack(batch, self.job.plugins), self.job.root))
+            yield Finished(batch, run_batch(pack(batch, self.job.plugins, self.job.folder), self.job.root))
 
 
 class DaskEngine:
@@ -152,7 +153,12 @@ class DaskEngine:
         self._submitted += 1
         key = f"batch-{batch.key}-{self._submitted}"
         future = self.client.submit(
-            run_batch, pack(batch, self.job.plugins), self.job.root, key=key, pure=False, priority=-self._submitted
+            run_batch,
+            pack(batch, self.job.plugins, self.job.folder),
+            self.job.root,
+            key=key,
+            pure=False,
+            priority=-self._submitted,
         )
         self._under_way[future] = batch
 

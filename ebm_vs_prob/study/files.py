@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
 from ..core.errors import invalid, unknown
 from .consistency import check_references
-from .schema import Study, from_table
+from .schema import Study, _searched_last, from_table
 
 
-def import_plugins(names: Iterable[str], where: str) -> None:
-    """Import the modules that register a study's further tasks and methods.
+def import_plugins(names: Iterable[str], where: str, folder: str | Path | None = None) -> None:
+    """Import the modules that register a study's further tasks and methods: installed ones, or those in `folder`.
+
+    `folder` is searched last and only during the import, so a plugin imports its helpers at its top.
 
     Raises:
-        ValueError: a module that is not there.
+        ValueError: a module that is not there, or one in `folder` whose name is taken by another module.
     """
     for name in names:
-        try:
-            importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            raise invalid(f"{where}: plugins", name, f"a module that can be imported here ({error})") from None
+        top = name.partition(".")[0]
+        beside = () if folder is None else (Path(folder) / top / "__init__.py", Path(folder) / f"{top}.py")
+        with _searched_last(folder):
+            try:
+                importlib.import_module(name)
+            except ModuleNotFoundError as error:
+                raise invalid(f"{where}: plugins", name, f"a module that can be imported here ({error})") from None
+        found = getattr(sys.modules[top], "__file__", None)
+        for file in beside:
+            if file.is_file() and (found is None or not file.samefile(found)):
+                valid = f"another name: {file} is hidden by {found or 'a module of Python'}"
+                raise invalid(f"{where}: plugins", name, valid)
 
 
 def study_folders() -> list[Path]:

@@ -132,7 +132,7 @@ def plan_study(study: str | Path | Study, scale: str = "quick", device: str = "a
     chosen = study if isinstance(study, Study) else load_study(study)
     settings = chosen.at(scale)
     place = resolve_device(device)
-    import_plugins(chosen.plugins, chosen.where)
+    import_plugins(chosen.plugins, chosen.where, chosen.folder)
     drafts, skipped = expand(chosen, scale)
     batches = _batches(drafts, place, settings.compile, settings.first_seed)
     return Plan(chosen, scale, place, tuple(draft.place for draft in drafts), tuple(batches), tuple(skipped))

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import json
 import os
 import platform
 import subprocess
 import sys
+import sysconfig
+from collections.abc import Iterator
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PACKAGE = Path(__file__).resolve().parent.parent
 DISTRIBUTIONS = ("ebm-vs-prob", "torch", "pyro-ppl", "numpy", "scipy", "pandas", "arviz", "dask", "scikit-learn")
@@ -27,9 +34,14 @@ NOT_IN_DIGEST = (
 )
 IN_DIGEST = ("study/worker.py",)
 
+_INSTALLED = ("purelib", "platlib")
+#: Bases of tasks and methods that come from distributions whose versions are recorded.
+_NEEDED = ("torch", "pyro", "pydantic", "numpy", "abc")
+
 
 @lru_cache(maxsize=1)
-def _package_digest() -> str:
+def code_digest() -> str:
+    """SHA-256 over the package's sources that decide a trial's numbers."""
     total = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
         name = path.relative_to(PACKAGE).as_posix()
@@ -38,16 +50,90 @@ def _package_digest() -> str:
     return total.hexdigest()
 
 
-def code_digest(*classes: type) -> str:
-    """SHA-256 over the package's sources, and over the modules of tasks and methods that come from elsewhere."""
-    total = hashlib.sha256(_package_digest().encode())
+def plugin_digests(*classes: type) -> dict[str, str]:
+    """SHA-256 of each module outside the package that tasks and methods come from, by top-level name.
+
+    Bases count as their subclasses do. Of a package all sources count, imported or not; of a lone module itself, and
+    the modules and packages of its folder that it or they import. Other installed distributions do not count: their
+    versions stand in the provenance where they are this package's own needs.
+    """
+    digests: dict[str, str] = {}
     package = __name__.partition(".")[0]
-    foreign = {kind.__module__ for kind in classes if kind.__module__.partition(".")[0] != package}
-    for name in sorted(foreign):
-        source = getattr(sys.modules.get(name), "__file__", None)
-        total.update(f"{name}\0".encode())
-        total.update(Path(source).read_bytes() if source else b"")
+    for name in sorted({base.__module__ for kind in classes for base in kind.__mro__}):
+        top = name.partition(".")[0]
+        place = _place(sys.modules.get(top))
+        if top == package or place is None or _recorded_by_version(place):
+            continue
+        label = place.stem if top.startswith("__") else top
+        digests[label] = _digest_of_sources(place)
+    return digests
+
+
+def mixture(results: pd.DataFrame) -> str:
+    """Which code of a table's records comes in several versions, or "": the package, or one plugin's module."""
+    seen: dict[str, set[str]] = {"the package": set(results["code_digest"].dropna()) - {""}}
+    for text in results["plugins"].dropna().unique() if "plugins" in results else ():
+        for name, digest in json.loads(text or "{}").items():
+            seen.setdefault(name, set()).add(digest)
+    return ", ".join(f"{len(found)} versions of the code of {name}" for name, found in seen.items() if len(found) > 1)
+
+
+def is_own_source(file: str) -> bool:
+    """Whether a file belongs to the package, or to a plugin that lies outside the installed distributions."""
+    path = Path(file).resolve()
+    paths = sysconfig.get_paths()
+    others = [Path(paths[name]).resolve() for name in ("stdlib", *_INSTALLED)]
+    return path.is_file() and (PACKAGE in path.parents or not any(folder in path.parents for folder in others))
+
+
+def _place(module: Any) -> Path | None:
+    """The file of a lone module or the folder of a package; None for one without sources."""
+    folders = list(getattr(module, "__path__", ()))
+    found = folders[0] if folders else getattr(module, "__file__", None)
+    return Path(found).resolve() if found else None
+
+
+def _recorded_by_version(place: Path) -> bool:
+    paths = sysconfig.get_paths()
+    standard, installed = Path(paths["stdlib"]).resolve(), [Path(paths[name]).resolve() for name in _INSTALLED]
+    needed = place.stem in _NEEDED and place.parent in installed
+    return needed or (standard in place.parents and not any(folder in place.parents for folder in installed))
+
+
+@lru_cache(maxsize=64)
+def _digest_of_sources(place: Path) -> str:
+    installed = [Path(sysconfig.get_paths()[name]).resolve() for name in _INSTALLED]
+    root, waiting, sources = place.parent, [place], set()
+    while waiting:
+        each = waiting.pop()
+        for path in [each] if each.is_file() else each.rglob("*.py"):
+            if path in sources:
+                continue
+            sources.add(path)
+            if root not in installed:
+                waiting.extend(_beside(path, root))
+    total = hashlib.sha256()
+    for path in sorted(sources):
+        name = path.relative_to(root).as_posix()
+        total.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return total.hexdigest()
+
+
+def _beside(path: Path, root: Path) -> Iterator[Path]:
+    """Modules and packages in `root` that a source imports by an absolute name."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):  # a file of a package that nothing imports
+        return
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names = [node.module]
+        for name in names:
+            top = name.partition(".")[0]
+            for found in (root / top, root / f"{top}.py"):
+                if found != PACKAGE and (found.is_file() if found.suffix else found.is_dir()):
+                    yield found
 
 
 @lru_cache(maxsize=1)

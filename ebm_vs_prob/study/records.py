@@ -10,7 +10,7 @@ from typing import Any
 from ..core.registry import METHODS, TASKS
 from .grid import Trial
 from .keys import canonical
-from .provenance import code_digest, provenance
+from .provenance import code_digest, plugin_digests, provenance
 from .store import Store
 
 #: Metrics that differ from run to run.
@@ -37,7 +37,7 @@ def record(store: Store, outcome: Outcome, device: str) -> bool:
     """Write an outcome's record unless there is one; False where there was, after comparing the numbers."""
     key = outcome.trial.key
     specification = outcome.trial.specification
-    digest = code_digest(TASKS.get(specification["task"]["name"]), METHODS.get(specification["method"]["name"]))
+    plugins = plugin_digests(TASKS.get(specification["task"]["name"]), METHODS.get(specification["method"]["name"]))
     content = canonical(
         {
             "batch": outcome.batch,
@@ -53,14 +53,15 @@ def record(store: Store, outcome: Outcome, device: str) -> bool:
                 "written": datetime.now(UTC).isoformat(timespec="seconds"),
                 "seconds": outcome.seconds,
             },
-            "code_digest": digest,
+            "code_digest": code_digest(),
+            "plugins": plugins,
         }
     )
     present = store.read(key) if store.sound(key) else None
     if present is None:
         store.write(key, content, outcome.files)
         return True
-    if (present["batch"], present["code_digest"]) == (content["batch"], content["code_digest"]):
+    if all(present.get(part) == content[part] for part in ("batch", "code_digest", "plugins")):
         _compare(store, key, present, content)
     return False
 

@@ -14,6 +14,7 @@ from .engines import Engine, Finished, Job, make_engine
 from .files import load_study
 from .keys import digest
 from .plan import Batch, plan_study
+from .provenance import mixture
 from .records import Outcome, record
 from .schema import Study
 from .store import DamagedRecord, Store
@@ -64,6 +65,7 @@ def run_study(
     job = Job(
         root=str(kept.root.resolve()),
         plugins=planned.study.plugins,
+        folder=planned.study.folder,
         time_limit=planned.study.at(scale).time_limit,
     )
     chosen = make_engine(engine, job, workers, scheduler)
@@ -146,12 +148,9 @@ def _record_failure(store: Store, finished: Finished) -> None:
 
 
 def _report_mixture(frame: pd.DataFrame) -> None:
-    digests = frame.loc[frame["code_digest"] != "", "code_digest"].nunique()
-    if digests > 1:
-        log.warning(
-            "these results were made by %d versions of the code and get no verdict together: run in a new store",
-            digests,
-        )
+    mixed = mixture(frame)
+    if mixed:
+        log.warning("these results were made by %s and get no verdict together: run in a new store", mixed)
 
 
 class Advance(Protocol):

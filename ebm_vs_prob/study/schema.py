@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -107,7 +109,7 @@ class Study(Options):
     question: str = ""
     plugins: Annotated[
         tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*$")], ...],
-        Field(description="modules that register further tasks and methods; importable wherever workers run"),
+        Field(description="modules that register tasks and methods: beside the file, or importable where workers run"),
     ] = ()
     scales: Annotated[dict[Name, Scale], Field(min_length=1)]
     evaluation: Annotated[dict[str, Any], Field(default_factory=dict)]
@@ -120,6 +122,11 @@ class Study(Options):
     def path(self) -> Path | None:
         """The file the study was read from, or None."""
         return self._path
+
+    @property
+    def folder(self) -> str | None:
+        """Where plugins are looked for beside what is installed: the folder of the study's file, or None."""
+        return str(self._path.resolve().parent) if self._path else None
 
     @property
     def where(self) -> str:
@@ -164,3 +171,18 @@ def from_table(schema: type[SchemaT], table: Mapping[str, Any], where: str) -> S
         return schema.model_validate_json(json.dumps(dict(table), default=str))
     except ValidationError as error:
         raise describe(error, schema, where) from None
+
+
+@contextmanager
+def _searched_last(folder: str | Path | None) -> Iterator[None]:
+    if folder is None:
+        yield
+        return
+    entry = str(folder)
+    sys.path.append(entry)
+    try:
+        yield
+    finally:
+        place = len(sys.path) - 1 - sys.path[::-1].index(entry) if entry in sys.path else None
+        if place is not None:
+            del sys.path[place]

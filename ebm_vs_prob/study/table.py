@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .keys import canonical_json
 from .store import Store, write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Columns and their pandas types. `note` says why a value is NaN; `code_digest` which code made the row.
+#: Columns and their pandas types. `note` says why a value is NaN; `code_digest` and `plugins` (JSON, a digest
+#: a module from outside the package) which code made the row.
 COLUMNS = {
     "trial": "str",
     "batch": "str",
@@ -38,6 +40,7 @@ COLUMNS = {
     "n": "int64",
     "note": "str",
     "code_digest": "str",
+    "plugins": "str",
 }
 
 
@@ -70,7 +73,8 @@ def results_table(store: Store, study: str, scale: str) -> pd.DataFrame:
 
 
 def _rows(common: dict[str, Any], record: Mapping[str, Any] | None, damage: str) -> list[dict[str, Any]]:
-    empty = {"metric": None, "value": None, "error": None, "unit": "", "n": 0, "note": "", "code_digest": ""}
+    empty = {"metric": None, "value": None, "error": None, "unit": "", "n": 0, "note": ""}
+    empty |= {"code_digest": "", "plugins": ""}
     if record is None:
         return [{**common, **empty, "status": "pending", "reason": damage}]
     common = {
@@ -80,6 +84,7 @@ def _rows(common: dict[str, Any], record: Mapping[str, Any] | None, damage: str)
         "reason": record["reason"],
         "steps": common["steps"] if record["steps"] is None else record["steps"],
         "code_digest": record["code_digest"],
+        "plugins": canonical_json(record.get("plugins", {})),
     }
     if record["status"] != "done":
         return [{**empty, **common}]

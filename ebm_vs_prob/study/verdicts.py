@@ -14,6 +14,7 @@ import numpy as np
 
 from .comparisons import Cell, bounds_of, compare
 from .consistency import PRIMARY_BUDGET
+from .provenance import mixture
 from .statistics import ALPHA, MIN_SEEDS, holm
 
 if TYPE_CHECKING:
@@ -114,10 +115,9 @@ def judge(study: Any, results: pd.DataFrame, seeds: range) -> list[Verdict]:
 
 def _why_no_verdict(results: pd.DataFrame) -> str:
     if "code_digest" in results:
-        digests = results["code_digest"].dropna()
-        versions = digests[digests != ""].nunique()
-        if versions > 1:
-            return f"the results come from {versions} versions of the code; run the study again under one"
+        mixed = mixture(results)
+        if mixed:
+            return f"the results come from {mixed}; run the study again under one"
     return ""
 
 

@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.budget import Budget
@@ -16,6 +17,7 @@ from .files import import_plugins
 from .grid import Trial
 from .keys import canonical
 from .plan import Batch
+from .provenance import is_own_source
 from .records import Outcome, record
 from .schema import from_table
 from .store import Store
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from ..tasks.base import Task
 
 
-def pack(batch: Batch, plugins: Sequence[str]) -> str:
+def pack(batch: Batch, plugins: Sequence[str], folder: str | None) -> str:
     """A batch as the JSON text that is sent to a worker."""
     return json.dumps(
         {
@@ -38,6 +40,7 @@ def pack(batch: Batch, plugins: Sequence[str]) -> str:
             "multiply_adds": batch.multiply_adds,
             "first_seed": batch.first_seed,
             "plugins": list(plugins),
+            "folder": folder,
         }
     )
 
@@ -53,10 +56,10 @@ def run_batch(packed: str, root: str) -> dict[str, Any]:
         OSError: the store cannot be written.
     """
     whole = json.loads(packed)
-    import_plugins(whole["plugins"], "the worker")
+    import_plugins(whole["plugins"], "the worker", whole["folder"])
     trials = [Trial.of(specification) for specification in whole["trials"]]
     batch = Batch.of(trials, whole["device"], whole["compile"], whole["multiply_adds"], whole["first_seed"])
-    tasks = {trial.key: _task(trial) for trial in batch.trials}
+    tasks = {trial.key: trial_task(trial) for trial in batch.trials}
     store = Store(root)
     receipt: dict[str, Any] = {"batch": batch.key, "written": 0, "kept": 0, "failed": 0}
     if all(store.sound(trial.key) for trial in trials):  # dask runs a batch again whose receipt was lost
@@ -84,7 +87,7 @@ def _outcomes(batch: Batch, tasks: Mapping[str, Task]) -> Iterator[Outcome]:
                 batch.trials[0],
                 batch.key,
                 "failed",
-                reason=f"{type(error).__name__}: {' '.join(str(error).split())}",
+                reason=f"{type(error).__name__}: {' '.join(str(error).split())} ({_line_at_fault(error)})",
                 traceback=traceback.format_exc(),
                 seconds={"total": time.perf_counter() - started},
             )
@@ -92,29 +95,49 @@ def _outcomes(batch: Batch, tasks: Mapping[str, Task]) -> Iterator[Outcome]:
     yield from outcomes
 
 
-def _measured(batch: Batch, tasks: list[Task]) -> list[Outcome]:
+def _line_at_fault(error: BaseException) -> str:
+    """File and line of the innermost frame of the package or a plugin, else of the innermost of all."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if is_own_source(frame.filename)]
+    frame = (own or frames)[-1]
+    return f"{Path(frame.filename).name}, line {frame.lineno}, in {frame.name}"
+
+
+def train_trials(trials: Sequence[Trial], tasks: Sequence[Task], device: str) -> Model:
+    """The model of trials that may be trained together, as a worker trains it."""
+    with _reproducible(device):
+        return _fit(trials, tasks, device, compile=False)
+
+
+def _fit(trials: Sequence[Trial], tasks: Sequence[Task], device: str, compile: bool) -> Model:
     import torch
 
     from ..energies.mlp import Network
+    from ..training.fitting import fit
+
+    first = trials[0].specification
+    return fit(
+        METHODS.get(first["method"]["name"]),
+        list(tasks),
+        seeds=[trial.seed for trial in trials],
+        network=from_table(Network, first["network"], "network"),
+        budget=from_table(Budget, first["budget"], "budget"),
+        dtype=getattr(torch, first["dtype"]),
+        device=device,
+        compile=compile,
+        **_options(trials),
+    )
+
+
+def _measured(batch: Batch, tasks: list[Task]) -> list[Outcome]:
     from ..metrics import Evaluation, evaluate
     from ..metrics.observation import Observed
-    from ..training.fitting import fit
 
     trials = batch.trials
     first = trials[0].specification
     evaluation = from_table(Evaluation, first["evaluation"], "evaluation")
     clock = _Clock()
-    model = fit(
-        METHODS.get(first["method"]["name"]),
-        tasks,
-        seeds=[trial.seed for trial in trials],
-        network=from_table(Network, first["network"], "network"),
-        budget=from_table(Budget, first["budget"], "budget"),
-        dtype=getattr(torch, first["dtype"]),
-        device=batch.device,
-        compile=batch.compile,
-        **_options(trials),
-    )
+    model = _fit(trials, tasks, batch.device, batch.compile)
     clock.stop("fit")
     observed = Observed(model, tasks, evaluation)
     notes: dict[str, str] = {}
@@ -188,7 +211,7 @@ def _files(observed: Observed, batch: Batch, notes: dict[str, str]) -> list[dict
     return files
 
 
-def _task(trial: Trial) -> Task:
+def trial_task(trial: Trial) -> Task:
     """The task of a trial, after making sure that task and method are those that were planned."""
     method = METHODS.get(trial.specification["method"]["name"])
     if method.version != trial.specification["method"]["version"]:

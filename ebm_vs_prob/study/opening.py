@@ -1,0 +1,49 @@
+"""A trial's model, from its record: trained again, since a trial is a pure function of its specification."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..core.errors import UnknownName, invalid
+from ..core.registry import METHODS
+from .files import import_plugins, load_study
+from .grid import Trial
+from .provenance import code_digest, plugin_digests
+from .schema import Study
+from .store import Store
+from .worker import train_trials, trial_task
+
+if TYPE_CHECKING:
+    from ..models.model import Model
+
+
+def open_model(study: str | Path | Study, trial: str, store: str | Path = "results", device: str = "cpu") -> Model:
+    """The model of one trial of a study, trained again by itself from the specification in its record.
+
+    A store keeps what was measured and not the parameters. The trial is trained without the company it had in its
+    batch, on one thread.
+
+    Args:
+        study: the study the trial belongs to, whose plugins are imported.
+        trial: its key, column `trial` of `load_results`.
+        store: folder of the results.
+        device: where to train.
+
+    Raises:
+        UnknownName: the store holds no such trial.
+        ValueError: the trial failed, or its record was made by other code than the one at hand.
+    """
+    chosen = study if isinstance(study, Study) else load_study(study)
+    import_plugins(chosen.plugins, chosen.where, chosen.folder)
+    record = Store(store).read(trial)
+    if record is None:
+        raise UnknownName(f"unknown trial {trial!r} in {store}")
+    if record["status"] != "done":
+        raise invalid("trial", trial, f"one that is done; this one {record['status']}: {record['reason']}")
+    found = Trial.of(record["specification"])
+    task = trial_task(found)
+    plugins = plugin_digests(type(task), METHODS.get(found.specification["method"]["name"]))
+    if (record["code_digest"], record["plugins"]) != (code_digest(), plugins):
+        raise invalid("trial", trial, "one that the code at hand made: it would train another model")
+    return train_trials([found], [task], device)

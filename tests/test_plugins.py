@@ -1,0 +1,160 @@
+"""Tasks and methods of a user, in modules of their own beside the study's file, from the run to the verdict."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import pytest
+from pydantic import Field
+
+import ebm_vs_prob as evp
+from ebm_vs_prob.cli.commands import main
+from ebm_vs_prob.core.registry import METHODS, TASKS
+from ebm_vs_prob.report import write_report
+from ebm_vs_prob.study import Store, load_study, plan_study
+from ebm_vs_prob.study.provenance import mixture
+from ebm_vs_prob.study.verdicts import judge
+from ebm_vs_prob.tasks.circle import Circle
+
+TASK = """
+import ebm_vs_prob as evp
+from ebm_vs_prob.tasks.circle import Circle
+from own_helper import SUMMARY
+
+@evp.register_task
+class OwnCircle(Circle):
+    name = "own_circle"
+    summary = SUMMARY
+"""
+METHOD = """
+import ebm_vs_prob as evp
+from ebm_vs_prob.registry import METHODS
+
+@evp.register_method
+class {class_name}(METHODS.get("{base}")):
+    name = "{name}"
+    summary = "a method of a user"
+"""
+STUDY = """
+schema = 1
+name = "own"
+title = "Own"
+claims = ["C17"]
+plugins = ["own_task", "own_energy", "own_density"]
+
+[scales.quick]
+seeds = 10
+network = { hidden = [4] }
+budget = { steps = 3, batch_size = 8, examples = 32 }
+evaluation = { test_examples = 16, inputs = 2, starts = 2, samples = 8, max_steps = 3 }
+
+[[tasks]]
+name = "own_circle"
+thickness = [0.1]
+"""
+ARM = '\n[[arms]]\nname = "{0}"\nmethod = "{0}"\n'
+ARMS = ("own_energy", "own_density", "mean_squared_error", "mixture_density")
+CRITERION = """
+[[criteria]]
+id = "own-cheap"
+claim = "C17"
+statement = "It takes less than a day"
+kind = "value"
+metric = "seconds"
+arms = ["own_energy"]
+tasks = ["own_circle"]
+thickness = [0.1]
+below = 86400.0
+"""
+MODULES = ("own_task", "own_helper", "own_energy", "own_density")
+
+
+@pytest.fixture
+def own(tmp_path):
+    (tmp_path / "own_helper.py").write_text('SUMMARY = "a task of a user"\n')
+    (tmp_path / "own_task.py").write_text(TASK)
+    for name, base in (("own_energy", "denoising_score_matching"), ("own_density", "mixture_density")):
+        text = METHOD.format(class_name=name.title().replace("_", ""), base=base, name=name)
+        (tmp_path / f"{name}.py").write_text(text)
+    path = tmp_path / "own.toml"
+    path.write_text(STUDY + "".join(ARM.format(name) for name in ARMS) + CRITERION)
+    before = list(sys.path)
+    yield path
+    assert sys.path == before
+    for name in MODULES:
+        sys.modules.pop(name, None)
+    for registry, names in ((TASKS, ["own_circle"]), (METHODS, ["own_energy", "own_density"])):
+        for name in names:
+            if name in {entry.name for entry in registry.entries()}:
+                registry.unregister(name)
+
+
+@pytest.mark.parametrize("engine", ["serial", "local"])
+def test_a_study_of_own_tasks_and_methods_ends_with_a_verdict(own, tmp_path, engine):
+    store = tmp_path / "results"
+    workers = 1 if engine == "local" else None
+    frame = evp.run_study(own, engine=engine, workers=workers, device="cpu", store=store, progress=False)
+    assert set(frame["status"]) == {"done"}
+    assert frame.groupby("method")["plugins"].first().nunique() == 3
+    assert mixture(frame) == ""
+    verdicts = judge(load_study(own), frame, range(10))
+    assert [verdict.verdict for verdict in verdicts] == ["supported", "supported"]
+    done = frame[(frame["metric"] == "curvature_p95") & (frame["arm"] == "own_energy")].iloc[3]
+    model = evp.open_model(own, done["trial"], store=store)
+    assert (model.num_replicates, model.seeds) == (1, (done["seed"],))
+    page = write_report(own, scale="quick", store=store, out=tmp_path / "reports")
+    assert "own_energy" in page.read_text(encoding="utf-8")
+
+
+def test_a_changed_helper_of_one_task_is_another_version_of_its_code(own, tmp_path):
+    from ebm_vs_prob.study import provenance
+
+    plan_study(own, device="cpu")
+    kind = TASKS.get("own_circle")
+    before = provenance.plugin_digests(kind)
+    (tmp_path / "own_helper.py").write_text('SUMMARY = "another"\n')
+    provenance._digest_of_sources.cache_clear()
+    after = provenance.plugin_digests(kind)
+    assert list(before) == list(after) == ["own_task"]
+    assert before != after
+    assert provenance.plugin_digests(METHODS.get("mixture_density"), TASKS.get("circle")) == {}
+
+
+def test_a_plugin_that_another_module_hides_is_refused(own, tmp_path):
+    (tmp_path / "colorsys.py").write_text("")
+    own.write_text(own.read_text().replace('"own_task"', '"colorsys", "own_task"'))
+    with pytest.raises(ValueError, match=r"colorsys.*is hidden by"):
+        plan_study(own, device="cpu")
+
+
+def test_a_failed_run_says_where_and_exits_with_one(own, tmp_path, capsys):
+    module = tmp_path / "own_energy.py"
+    broken = '\n    @classmethod\n    def train(cls, model):\n        raise RuntimeError("broken here")\n'
+    module.write_text(module.read_text() + broken)
+    line = module.read_text().count("\n")
+    arguments = ["--store", str(tmp_path / "results")]
+    assert main(["run", str(own), "--engine", "serial", "--device", "cpu", *arguments]) == 1
+    expected = f"RuntimeError: broken here (own_energy.py, line {line}, in train)"
+    assert expected in capsys.readouterr().err
+    assert main(["status", str(own), "--json", *arguments]) == 0
+    assert expected in capsys.readouterr().out
+    frame = evp.load_results(own, store=tmp_path / "results")
+    failed = Store(tmp_path / "results").read(frame.loc[frame["status"] == "failed", "trial"].iloc[0])
+    assert f'own_energy.py", line {line}' in failed["traceback"]
+
+
+def test_a_task_whose_thickness_can_only_be_zero_is_evaluated():
+    class SharpCircle(Circle):
+        name = "sharp_circle"
+        summary = "a circle without noise"
+
+        class Options(Circle.Options):
+            thickness: Annotated[float, Field(ge=0, le=0)] = 0.0
+
+    budget = evp.Budget(steps=2, batch_size=8, examples=32)
+    model = evp.fit("mixture_density", SharpCircle(), seeds=[0], budget=budget, network=evp.Network(hidden=(4,)))
+    evaluation = evp.Evaluation(test_examples=16, inputs=2, starts=2, samples=8, max_steps=3)
+    table = evp.evaluate(model, SharpCircle(), evaluation).set_index("metric")
+    assert table.loc["sublevel_precision"].isna()["value"]
+    assert table.loc["sublevel_coverage", "value"] >= 0
