@@ -10,9 +10,41 @@ from torch import nn
 
 Activation = Literal["silu", "softplus", "tanh"]
 
+#: Elements that torch's CPU kernels take at once at most: two vectors of 512 bits, of float32.
+VECTORS = 32
+
+
+def in_whole_vectors(function: Callable[[torch.Tensor], torch.Tensor], a: torch.Tensor) -> torch.Tensor:
+    """An element-wise function whose numbers do not depend on where in the tensor an element lies.
+
+    What is left of a tensor after its last whole vector goes through scalar code, which rounds sigmoid and softplus
+    otherwise than the vectors do: which elements these are would depend on the number of replicates. So there is no
+    rest: a tensor that would leave one is padded.
+    """
+    rest = -a.numel() % VECTORS
+    if not rest and a.is_contiguous():
+        return function(a)
+    return function(nn.functional.pad(a.reshape(-1), (0, rest)))[: a.numel()].reshape(a.shape)
+
+
+def silu(a: torch.Tensor) -> torch.Tensor:
+    """a sigmoid(a), the same in any company."""
+    return in_whole_vectors(nn.functional.silu, a)
+
+
+def softplus(a: torch.Tensor) -> torch.Tensor:
+    """ln(1 + exp(a)), the same in any company."""
+    return in_whole_vectors(nn.functional.softplus, a)
+
+
+def sigmoid(a: torch.Tensor) -> torch.Tensor:
+    """1 / (1 + exp(-a)), the same in any company."""
+    return in_whole_vectors(torch.sigmoid, a)
+
+
 ACTIVATIONS: dict[Activation, Callable[[torch.Tensor], torch.Tensor]] = {
-    "silu": nn.functional.silu,
-    "softplus": nn.functional.softplus,
+    "silu": silu,
+    "softplus": softplus,
     "tanh": torch.tanh,
 }
 
@@ -22,9 +54,9 @@ def with_derivative(activation: Activation, a: torch.Tensor) -> tuple[torch.Tens
     if activation == "tanh":
         value = torch.tanh(a)
         return value, 1 - value * value
-    gate = torch.sigmoid(a)
+    gate = sigmoid(a)
     if activation == "softplus":
-        return nn.functional.softplus(a), gate
+        return softplus(a), gate
     value = a * gate
     return value, torch.addcmul(gate + value, value, gate, value=-1)
 
@@ -34,10 +66,10 @@ def with_derivatives(activation: Activation, a: torch.Tensor) -> tuple[torch.Ten
     if activation == "tanh":
         value, slope = with_derivative("tanh", a)
         return value, slope, -2 * value * slope
-    gate = torch.sigmoid(a)
+    gate = sigmoid(a)
     rest = 1 - gate
     if activation == "softplus":
-        return nn.functional.softplus(a), gate, gate * rest
+        return softplus(a), gate, gate * rest
     value = a * gate
     slope = torch.addcmul(gate, value, rest)
     return value, slope, rest * torch.addcmul(gate + slope, value, gate, value=-1)
@@ -52,4 +84,4 @@ def pull_back(activation: Activation, gradient: torch.Tensor, a: torch.Tensor, v
         return torch.ops.aten.tanh_backward(gradient, value)
     if activation == "silu":
         return torch.ops.aten.silu_backward(gradient, a)
-    return gradient * torch.sigmoid(a)
+    return gradient * sigmoid(a)

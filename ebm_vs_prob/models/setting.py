@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -43,6 +43,11 @@ class Setting:
     @property
     def num_replicates(self) -> int:
         return len(self.tasks)
+
+    def twice(self) -> Setting:
+        """This setting of one replicate with a copy of it."""
+        options = OptionBatch(self.options.replicates * 2, "options")
+        return replace(self, tasks=self.tasks * 2, seeds=self.seeds * 2, options=options)
 
     def placed(self, value: torch.Tensor, space: Space) -> torch.Tensor:
         """A value of a task's space on the setting's device: real vectors in its dtype, symbols as int64."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 
 import torch
-from torch.nn.functional import softplus
+
+from ...energies.activations import softplus
 
 
 def importance_log_partition(negative: torch.Tensor, log_density: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

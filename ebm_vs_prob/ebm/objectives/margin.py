@@ -26,6 +26,7 @@ import torch
 
 from ...core.errors import invalid
 from ...core.factor_graphs import FactorGraph
+from ...energies.activations import sigmoid, softplus
 
 #: The margin column of the tutorial's table 1.
 Margin = Literal["none", "0", "m", "> 0"]
@@ -57,7 +58,7 @@ def hinge(positive: torch.Tensor, negative: torch.Tensor, margin: Parameter) -> 
 
 def log_loss(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
     """ln(1 + e^{E - Ē}), (..., K): a soft hinge without a fixed margin (table 1)."""
-    return torch.nn.functional.softplus(_paired(positive, negative) - negative)
+    return softplus(_paired(positive, negative) - negative)
 
 
 def lvq2(positive: torch.Tensor, negative: torch.Tensor, ceiling: Parameter) -> torch.Tensor:
@@ -71,7 +72,7 @@ def lvq2(positive: torch.Tensor, negative: torch.Tensor, ceiling: Parameter) -> 
 
 def minimum_classification_error(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
     """1 / (1 + e^{-(E - Ē)}), (..., K): a smooth count of the errors (table 1)."""
-    return torch.sigmoid(_paired(positive, negative) - negative)
+    return sigmoid(_paired(positive, negative) - negative)
 
 
 def square_square(positive: torch.Tensor, negative: torch.Tensor, margin: Parameter) -> torch.Tensor:
@@ -215,4 +216,4 @@ def _paired(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
 def _free_energy_gap(positive: torch.Tensor, negative: torch.Tensor, beta: Parameter) -> torch.Tensor:
     """(1/beta) ln Σ e^{-beta E} over all answers, (...): minus their free energy."""
     incorrect = torch.logsumexp(-torch.as_tensor(beta).to(positive).unsqueeze(-1) * negative, -1)
-    return torch.logaddexp(-beta * positive, incorrect) / beta
+    return torch.logsumexp(torch.stack((-beta * positive, incorrect), -1), -1) / beta

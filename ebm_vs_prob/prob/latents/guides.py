@@ -21,6 +21,7 @@ from pyro.distributions.transforms.spline import ConditionedSpline
 from torch import nn
 
 from ...core.errors import check_count, invalid, unknown
+from ...energies.activations import sigmoid, softplus
 from ...energies.mlp import ReplicatedMLP
 from ..objectives.bounds import LOG_SHARES
 from .guide_densities import StratifiedMixture, WrappedNormal
@@ -246,8 +247,8 @@ def _spline(knots: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return (
         widths.softmax(-1),
         heights.softmax(-1),
-        nn.functional.softplus(derivatives + unit),
-        lambdas.sigmoid(),
+        softplus(derivatives + unit),
+        sigmoid(lambdas),
     )
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from ...core.errors import check_count
 from ...core.registry import METHODS
 from ...core.seeding import torch_generator
+from ...energies.activations import softplus
 from ...energies.evaluation import distinct
 from ...energies.mlp import ReplicatedMLP
 from ...models.building import build_head
@@ -60,7 +61,7 @@ class MixtureDensityEnergy(nn.Module):
         )
         shape = (*logits.shape, self.y_dim)
         lead = (-1, *[1] * (logits.ndim - 2), self.components, self.y_dim)
-        scale = nn.functional.softplus(log_scale.reshape(shape)) + self.floor.reshape(-1, *[1] * (len(shape) - 1))
+        scale = softplus(log_scale.reshape(shape)) + self.floor.reshape(-1, *[1] * (len(shape) - 1))
         normal = dist.Normal(self.centers.reshape(lead) + loc.reshape(shape), scale, validate_args=False)
         return dist.MixtureSameFamily(
             dist.Categorical(logits=logits, validate_args=False),
