@@ -8,6 +8,8 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from ..energies.activations import VECTORS
+
 
 class Optimizer(Protocol):
     """What the loop asks of an optimiser over stacked parameters: those it moves, and a step of all replicates."""
@@ -29,13 +31,18 @@ class ReplicatedAdam:
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self.peak = float(rates.max())
         self.ratios = None if bool((rates == rates[0]).all()) else rates / self.peak
-        self.adam = torch.optim.Adam(self.parameters, lr=self.peak, fused=True)
+        # The fused kernel contracts products and sums elsewhere in the rest after whole vectors than within them.
+        whole = [p for p in self.parameters if p[0].numel() % VECTORS == 0]
+        rest = [p for p in self.parameters if p[0].numel() % VECTORS]
+        groups = [{"params": whole, "fused": True}, {"params": rest, "fused": False, "foreach": False}]
+        self.adam = torch.optim.Adam([group for group in groups if group["params"]], lr=self.peak)
 
     def step(self, losses: torch.Tensor, schedule: float) -> None:
         """One step down the sum of `losses` (R,), at `schedule` times the peak rates."""
         self.adam.zero_grad(set_to_none=True)
         losses.sum().backward()
-        self.adam.param_groups[0]["lr"] = self.peak * schedule
+        for group in self.adam.param_groups:
+            group["lr"] = self.peak * schedule
         before = None if self.ratios is None else [p.detach().clone() for p in self.parameters]
         self.adam.step()
         if before is not None and self.ratios is not None:

@@ -216,4 +216,4 @@ def _paired(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
 def _free_energy_gap(positive: torch.Tensor, negative: torch.Tensor, beta: Parameter) -> torch.Tensor:
     """(1/beta) ln Σ e^{-beta E} over all answers, (...): minus their free energy."""
     incorrect = torch.logsumexp(-torch.as_tensor(beta).to(positive).unsqueeze(-1) * negative, -1)
-    return torch.logsumexp(torch.stack((-beta * positive, incorrect), -1), -1) / beta
+    return torch.logsumexp(torch.stack(torch.broadcast_tensors(-beta * positive, incorrect), -1), -1) / beta
