@@ -31,19 +31,6 @@ def setting_of(method: str, dim: int, seeds, budget, **options) -> Setting:
 
 
 @pytest.mark.parametrize("method", TRAINED)
-def test_alone_and_in_company(method):
-    """The same replicate after a full quick training: energies to 1e-4, whatever it was trained beside."""
-    budget = evp.Budget(steps=500)
-    thin, thick = evp.get_task("circle", thickness=0.01), evp.get_task("circle", thickness=0.1)
-    _, y = thin.sample(64, seed=99, split="test")
-    x = torch.zeros(64, 0)
-    alone = evp.fit(method, thin, seeds=[5], budget=budget)
-    company = evp.fit(method, [thick, thin, thick], seeds=[4, 5, 6], budget=budget)
-    assert (alone.energy(x, y)[0] - company.energy(x, y)[1]).abs().max() < 1e-4
-    assert (alone.energy(x, y)[0] - company.energy(x, y)[0]).abs().max() > 1e-2
-
-
-@pytest.mark.parametrize("method", TRAINED)
 def test_one_nan_replicate_leaves_the_others_as_they_were(method, monkeypatch):
     budget = evp.Budget(steps=40)
     task = evp.get_task("circle", thickness=0.1)
