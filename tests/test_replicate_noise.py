@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ebm_vs_prob.replicate_noise import replicate_generators, replicate_noise
+from ebm_vs_prob.core.replicate_noise import replicate_generators, replicate_noise
 
 
 @pytest.mark.parametrize("kind", ["normal", "uniform"])

@@ -33,6 +33,12 @@ class Training:
     cost: tuple[Cost, ...]
     traces: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
+    def first_of_two(self) -> Training:
+        """The record of a replicate that was trained beside a copy of itself; it answers for the seconds of both."""
+        cost = self.cost[0].model_copy(update={"seconds": 2 * self.cost[0].seconds})
+        traces = {name: value[:1] for name, value in self.traces.items()}
+        return Training(self.loss[:1], self.status[:1], (cost,), traces)
+
 
 @dataclass(frozen=True)
 class PosteriorDiagnostics:
@@ -52,8 +58,3 @@ class PosteriorDiagnostics:
     divergences: torch.Tensor
     acceptance: torch.Tensor
     partition_gap: torch.Tensor
-    def first_of_two(self) -> Training:
-        """The record of a replicate that was trained beside a copy of itself; it answers for the seconds of both."""
-        cost = self.cost[0].model_copy(update={"seconds": 2 * self.cost[0].seconds})
-        traces = {name: value[:1] for name, value in self.traces.items()}
-        return Training(self.loss[:1], self.status[:1], (cost,), traces)

@@ -7,8 +7,8 @@ from typing import Literal
 
 import torch
 
-from .core.errors import unknown
-from .core.seeding import torch_generator
+from .errors import unknown
+from .seeding import torch_generator
 
 Kind = Literal["normal", "uniform"]
 DRAWS = {"normal": torch.randn, "uniform": torch.rand}
