@@ -10,7 +10,7 @@ import pytest
 from ebm_vs_prob.study import load_study
 from ebm_vs_prob.study.statistics import MIN_SEEDS
 
-REPORTS = Path(__file__).parents[1] / "reports"
+REPORTS = Path(__file__).parents[2] / "reports"
 #: Studies that re-derive a published experiment, and the criteria that it decided.
 REDERIVED = {
     "nyu_ellipse": ("C7-axes", "C3-bias", "C7-coarse-floor", "C11-energy-gradient", "C11-likelihood-gradient"),

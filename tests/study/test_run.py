@@ -23,7 +23,7 @@ from ebm_vs_prob.core.registry import METHODS
 from ebm_vs_prob.study import Store, engines, plan_study, study_status
 from ebm_vs_prob.study.table import COLUMNS
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
