@@ -7,10 +7,10 @@ import unicodedata
 from pathlib import Path
 
 from ebm_vs_prob.bibliography import Entry, papers
-from ebm_vs_prob.method import Method
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.tasks.base import Task
+from ebm_vs_prob.training.method import Method
 
 README = Path(__file__).parents[1] / "README.md"
 FAMILIES = ("ebm", "prob", "control")

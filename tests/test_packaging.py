@@ -164,7 +164,7 @@ def test_wheel_carries_the_studies_and_works_outside_the_checkout(tmp_path):
         archive.extractall(site)
     for path in sorted((ROOT / "studies").glob("*.toml")):
         assert f"ebm_vs_prob/studies/{path.name}" in names
-    assert {"ebm_vs_prob/py.typed", "ebm_vs_prob/references.bib", "ebm_vs_prob/__init__.pyi"} <= names
+    assert {"ebm_vs_prob/py.typed", "ebm_vs_prob/core/references.bib", "ebm_vs_prob/__init__.pyi"} <= names
     assert any(name.startswith("ebm_vs_prob/report/templates/") for name in names)
     assert not any(name.startswith(("tests/", "results/")) for name in names)
     script = (

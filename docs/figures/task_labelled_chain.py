@@ -12,9 +12,9 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import torch
-from ebm_vs_prob.factor_graphs import FactorGraph
 
 import ebm_vs_prob as evp
+from ebm_vs_prob.core.factor_graphs import FactorGraph
 from ebm_vs_prob.tasks.labelled_chain import MEANS
 
 THICKNESS = (0.2, 0.5, 1.0)

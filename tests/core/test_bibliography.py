@@ -42,7 +42,7 @@ def test_every_entry_is_used_and_has_what_a_reader_needs():
 
 
 def test_the_package_file_is_written_as_it_is_read_and_in_order():
-    text = (PACKAGE / "references.bib").read_text(encoding="utf-8")
+    text = (PACKAGE / "core" / "references.bib").read_text(encoding="utf-8")
     assert text.partition("\n\n")[2] == "\n".join(str(entry) for entry in references().values())
     assert list(references()) == sorted(references())
 

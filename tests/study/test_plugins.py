@@ -29,7 +29,7 @@ class OwnCircle(Circle):
 """
 METHOD = """
 import ebm_vs_prob as evp
-from ebm_vs_prob.registry import METHODS
+from ebm_vs_prob.core.registry import METHODS
 
 @evp.register_method
 class {class_name}(METHODS.get("{base}")):
