@@ -6,9 +6,8 @@ import re
 import unicodedata
 from pathlib import Path
 
-from ebm_vs_prob.bibliography import Entry, papers
-
 import ebm_vs_prob as evp
+from ebm_vs_prob.core.bibliography import Entry, papers
 from ebm_vs_prob.tasks.base import Task
 from ebm_vs_prob.training.method import Method
 

@@ -14,15 +14,15 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import torch
-from ebm_vs_prob.prob.normalizers import (
+
+import ebm_vs_prob as evp
+from ebm_vs_prob.gibbs.normalizers import (
     AnnealedImportanceSampling,
     Bracket,
     ImportanceSampling,
     Quadrature,
     bidirectional_monte_carlo,
 )
-
-import ebm_vs_prob as evp
 from ebm_vs_prob.tasks.spheres import RadialEnergy
 
 DIMS, THICKNESS, TEMPERATURES, CHAINS = (2, 8), (0.3, 0.1, 0.03, 0.01), (100, 300, 1000), 500
