@@ -28,7 +28,7 @@ def main() -> None:
     figure, panels = plt.subplots(1, len(THICKNESS), figsize=(8.2, 2.9), sharey=True, layout="constrained")
     for panel, thickness in zip(panels, THICKNESS, strict=True):
         task = evp.get_task("gustafsson_1d", thickness=thickness)
-        density = task.reference._log_prob(x[:, None, None], y[None, :, None])
+        density = task.reference.log_density(x[:, None, None], y[None, :, None])
         shade = (density - density.max(dim=1, keepdim=True).values).clamp_min(-DEPTH)
         panel.pcolormesh(x, y, shade.T, cmap="Blues", vmin=-DEPTH, vmax=DEPTH / 2, rasterized=True)
         panel.scatter(*(part[:, 0] for part in task.sample(500)), s=1.5, color="#c1440e")

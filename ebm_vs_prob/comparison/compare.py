@@ -15,8 +15,8 @@ from ..gibbs.trust import MAX_PARETO_K
 from ..models.capabilities import DiagnosesChains
 from ..models.model import Model
 from ..tasks.base import Task
-from .containers import _array, _arviz, inference_data
-from .draw_scores import DataSplit, _of_training, pairs, scored_draws
+from .containers import arviz_module, as_numpy_array, inference_data
+from .draw_scores import DataSplit, pairs, scored_draws, training_warnings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +74,7 @@ def compare_models(
     """
     if not isinstance(models, Mapping) or len(models) < 2 or not all(isinstance(m, Model) for m in models.values()):
         raise invalid("models", models, "a mapping of at least two names to fitted models")
-    az = _arviz()
+    az = arviz_module()
     said: list[str] = []
     found: dict[str, Any] = {}
     rows: dict[str, dict[str, Any]] = {}
@@ -86,7 +86,7 @@ def compare_models(
             raise invalid(f"models[{name!r}]", model, "a model fitted to the examples of the first: LOO is paired")
         scored = scored_draws(model, x, y, replicate)
         members = sorted(set(scored.replicates))
-        said += [f"{name}: {line}" for line in [*scored.warnings, *_of_training(model, members)]]
+        said += [f"{name}: {line}" for line in [*scored.warnings, *training_warnings(model, members)]]
         strange = int((~scored.log_likelihood.isfinite()).any(0).sum())
         if strange:
             said.append(f"{name}: left out: its log-density is not finite at {strange} of {len(x)} pairs")
@@ -122,10 +122,10 @@ def _elpd(
     import xarray as xr
     from arviz.stats import ELPDData
 
-    az = _arviz()
+    az = arviz_module()
     draws, n = log_likelihood.shape
     if split == "train" and draws > 1:
-        container = az.from_dict(log_likelihood={"y": _array(log_likelihood)[None]})
+        container = az.from_dict(log_likelihood={"y": as_numpy_array(log_likelihood)[None]})
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")  # Pareto k is looked at below
             elpd = az.loo(container, pointwise=True, reff=_relative(effective, draws), scale="log")
@@ -141,7 +141,7 @@ def _elpd(
         elif bad:
             said.append(f"Pareto k above {limit:.2f} at {bad} of {n} pairs: its LOO by {draws} draws cannot be trusted")
         return elpd, {"estimate": "psis_loo", "draws": draws, "pareto_k": float(k.max())}, said
-    pointwise = _array(log_likelihood.logsumexp(0) - math.log(draws))
+    pointwise = as_numpy_array(log_likelihood.logsumexp(0) - math.log(draws))
     values = {
         "elpd_loo": float(pointwise.sum()), "se": float(np.sqrt(n * pointwise.var())), "p_loo": math.nan,
         "n_samples": draws, "n_data_points": n, "warning": False, "loo_i": xr.DataArray(pointwise, dims="example"),

@@ -15,7 +15,7 @@ from ..core.errors import NormalizerWarning, check_count
 from ..models.capabilities import HasChains
 from ..models.model import Model
 from ..tasks.base import Task
-from .draw_scores import DataSplit, _of_training, pairs, scored_draws, weight_draws
+from .draw_scores import DataSplit, pairs, scored_draws, training_warnings, weight_draws
 
 if TYPE_CHECKING:
     import arviz
@@ -129,7 +129,7 @@ def inference_data(
         NotNormalised: a model that stands for no density.
         ValueError: a bad count, seed, split or replicate, a task that does not fit the model, or no replicate left.
     """
-    az = _arviz()
+    az = arviz_module()
     x, y = pairs(model, task, split, replicate, examples, seed)
     for name, count in (("inputs", inputs), ("samples", samples)):
         check_count(name, count)
@@ -143,19 +143,19 @@ def inference_data(
     known = model.posterior_statistics() if count > 1 and isinstance(model, HasChains) else {}
 
     def by_chain(value: torch.Tensor) -> Any:
-        return _array(value.unflatten(0, (count, -1)))
+        return as_numpy_array(value.unflatten(0, (count, -1)))
 
     groups: dict[str, Any] = {
         "posterior": {name: by_chain(value) for name, value in weight_draws(model, members).items()} or None,
-        "posterior_predictive": {"y": _array(drawn.transpose(1, 2).flatten(0, 1))[None]},
+        "posterior_predictive": {"y": as_numpy_array(drawn.transpose(1, 2).flatten(0, 1))[None]},
         "log_likelihood": {"y": by_chain(scored.log_likelihood)},
         "sample_stats": {
             "replicate": by_chain(torch.tensor(scored.replicates)),
             "log_score": by_chain(scored.log_likelihood.mean(-1)),
-            **{name: _array(value[members].flatten(0, 1)) for name, value in known.items()},
+            **{name: as_numpy_array(value[members].flatten(0, 1)) for name, value in known.items()},
         },
-        "observed_data": {"y": _array(y)},
-        "constant_data": {"x": _array(x)} if x.shape[-1] else None,
+        "observed_data": {"y": as_numpy_array(y)},
+        "constant_data": {"x": as_numpy_array(x)} if x.shape[-1] else None,
     }
     dims = {"y": ["example", *[f"y_dim_{d}" for d in range(y.ndim - 1)]], "x": ["example", "x_dim"]}
     attributes = {
@@ -163,7 +163,7 @@ def inference_data(
         "task": repr(task),
         "split": split,
         "normalised": str(model.normalised),
-        "warnings": "; ".join([*scored.warnings, *_of_training(model, members)]),
+        "warnings": "; ".join([*scored.warnings, *training_warnings(model, members)]),
     }
     predictive = groups.pop("posterior_predictive")
     with warnings.catch_warnings():
@@ -173,11 +173,11 @@ def inference_data(
     return container
 
 
-def _array(value: torch.Tensor) -> Any:
+def as_numpy_array(value: torch.Tensor) -> Any:
     return value.detach().cpu().numpy()
 
 
-def _arviz() -> Any:
+def arviz_module() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         import arviz

@@ -118,7 +118,7 @@ def pairs(
     return x[r, :examples].cpu(), y[r, :examples].cpu()
 
 
-def _of_training(model: Model, members: list[int]) -> list[str]:
+def training_warnings(model: Model, members: list[int]) -> list[str]:
     """Replicates of a posterior that was trained on an ln Z too far from its draws' own."""
     if not isinstance(model, DoubtsPosterior):
         return []

@@ -65,7 +65,7 @@ class ExactEnergy(nn.Module):
         missing: list[NoExactReference] = []
         for reference, members in self._groups:
             try:
-                log_density = reference._log_prob(_rows(x, members), _rows(y, members))
+                log_density = reference.log_density(_rows(x, members), _rows(y, members))
             except NoExactReference as error:
                 missing.append(error)
                 log_density = y.new_full((1, *[1] * (y.ndim - 2)), torch.nan, dtype=torch.float64)

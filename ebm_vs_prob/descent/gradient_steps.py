@@ -9,7 +9,7 @@ from ..energies.evaluation import energy_and_gradient
 from .compaction import Compacted, State
 
 
-def _fixed(module: nn.Module, state: State, bounds: Box, max_steps: int, tolerance: float) -> State:
+def fixed_steps(module: nn.Module, state: State, bounds: Box, max_steps: int, tolerance: float) -> State:
     work = Compacted({**state, "before": state["y"]})
     for iteration in range(max_steps):
         if not work.keep_active(iteration):
@@ -33,7 +33,7 @@ def _fixed(module: nn.Module, state: State, bounds: Box, max_steps: int, toleran
     return {**final, "energy": energy, "converged": final["converged"] & energy.isfinite()}
 
 
-def _line_search(
+def line_search(
     module: nn.Module, state: State, bounds: Box, max_steps: int, tolerance: float, first_move: float
 ) -> State:
     energy, gradient = energy_and_gradient(module, state["x"], state["y"])

@@ -9,7 +9,7 @@ from torch import nn
 
 from ..core.errors import check_search, invalid, unknown
 from .answers import Answers, StepRule
-from .gradient_steps import SUFFICIENT_DECREASE, TRIALS_PER_STEP, _fixed, _line_search
+from .gradient_steps import SUFFICIENT_DECREASE, TRIALS_PER_STEP, fixed_steps, line_search
 from .lbfgs import lbfgs
 from .population import resample_and_shrink
 
@@ -85,7 +85,7 @@ def descend(
     sides = (high - low)[(high - low).isfinite()]
     first_move = FIRST_MOVE * float(sides.min() if sides.numel() else 1.0)
     if step_rule == "line_search":
-        state = _line_search(module, state, box, max_steps, tolerance, first_move)
+        state = line_search(module, state, box, max_steps, tolerance, first_move)
     elif step_rule == "lbfgs":
         settings = (max_steps, tolerance, first_move, SUFFICIENT_DECREASE, TRIALS_PER_STEP)
         state = lbfgs(module, state, box, *settings)
@@ -99,7 +99,7 @@ def descend(
             squared = torch.as_tensor(scale, dtype=y.dtype, device=y.device) ** 2
             length = length * squared.reshape(-1, *[1] * (len(shape) - 1))
         state["length"] = length.expand(shape).reshape(replicates, -1)
-        state = _fixed(module, state, box, max_steps, tolerance)
+        state = fixed_steps(module, state, box, max_steps, tolerance)
     return Answers(
         y=state["y"].reshape(*shape, -1),
         z=None,

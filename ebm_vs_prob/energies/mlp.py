@@ -31,7 +31,7 @@ class Network(Options):
     activation: Annotated[Activation, Field(description="smooth, so that energies have Hessians")] = "silu"
 
 
-def _matmul(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+def batched_matmul(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """(R or 1, *n, in) times (R, in, out), as one batched product."""
     flat = value.reshape(value.shape[0], math.prod(value.shape[1:-1]), value.shape[-1])
     product = torch.bmm(flat, weight) if flat.shape[0] == weight.shape[0] else torch.matmul(flat, weight)
@@ -73,11 +73,11 @@ class ReplicatedMLP(nn.Module):
         """From the first layer's pre-activation to the output."""
         act = ACTIVATIONS[self.activation]
         for layer in range(1, len(self.weights)):
-            hidden = _matmul(act(hidden), self.weights[layer]) + self.bias(layer, hidden.ndim)
+            hidden = batched_matmul(act(hidden), self.weights[layer]) + self.bias(layer, hidden.ndim)
         return hidden
 
     def forward(self, u: torch.Tensor) -> torch.Tensor:
-        return self.tail(_matmul(u, self.weights[0]) + self.bias(0, u.ndim))
+        return self.tail(batched_matmul(u, self.weights[0]) + self.bias(0, u.ndim))
 
 
 class MLPEnergy(nn.Module):
@@ -101,8 +101,8 @@ class MLPEnergy(nn.Module):
     def _first(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         # x and y enter by separate products, so that one x serves many y without being repeated.
         weight = self.trunk.weights[0]
-        hidden = _matmul(y, weight[:, self.x_dim :]) + self.trunk.bias(0, y.ndim)
-        return hidden + _matmul(x, weight[:, : self.x_dim]) if self.x_dim else hidden
+        hidden = batched_matmul(y, weight[:, self.x_dim :]) + self.trunk.bias(0, y.ndim)
+        return hidden + batched_matmul(x, weight[:, : self.x_dim]) if self.x_dim else hidden
 
     def _whole(self, x: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         # An x of width 0 still sets the leading shape; any other is in `hidden` already.
@@ -123,12 +123,12 @@ class MLPEnergy(nn.Module):
         for layer in range(1, last + 1):
             value, slope = with_derivative(trunk.activation, hidden)
             slopes.append(slope)
-            hidden = _matmul(value, trunk.weights[layer]) + trunk.bias(layer, value.ndim)
+            hidden = batched_matmul(value, trunk.weights[layer]) + trunk.bias(layer, value.ndim)
         row = trunk.weights[last].transpose(1, 2)
         gradient = slopes[-1] * row.reshape(row.shape[0], *[1] * (slopes[-1].ndim - 2), row.shape[-1])
         for layer in range(last - 1, 0, -1):
-            gradient = _matmul(gradient, trunk.weights[layer].transpose(1, 2)) * slopes[layer - 1]
-        return hidden.squeeze(-1), _matmul(gradient, trunk.weights[0][:, self.x_dim :].transpose(1, 2))
+            gradient = batched_matmul(gradient, trunk.weights[layer].transpose(1, 2)) * slopes[layer - 1]
+        return hidden.squeeze(-1), batched_matmul(gradient, trunk.weights[0][:, self.x_dim :].transpose(1, 2))
 
     @torch.no_grad()
     def given(self, x: torch.Tensor) -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
@@ -140,7 +140,7 @@ class MLPEnergy(nn.Module):
         entry = weights[0][:, self.x_dim :]
         offset = trunk.bias(0, x.ndim)
         if self.x_dim:
-            offset = offset + _matmul(x, weights[0][:, : self.x_dim])
+            offset = offset + batched_matmul(x, weights[0][:, : self.x_dim])
         exit_row = weights[-1].transpose(1, 2)
         back = [weight.transpose(1, 2) for weight in (entry, *weights[1:-1])]
 
@@ -169,20 +169,22 @@ class MLPEnergy(nn.Module):
         trunk, last = self.trunk, len(self.trunk.weights) - 1
         entry = trunk.weights[0][:, self.x_dim :]
         hidden = self._whole(x, self._first(x, y)).unsqueeze(1)
-        tangent = _matmul(directions, entry)
+        tangent = batched_matmul(directions, entry)
         slopes, bends = [], []
         for layer in range(1, last + 1):
             value, slope, bend = with_derivatives(trunk.activation, hidden)
             slopes.append(slope)
             bends.append(bend * tangent)
             if layer < last:
-                hidden = _matmul(value, trunk.weights[layer]) + trunk.bias(layer, value.ndim)
-                tangent = _matmul(slope * tangent, trunk.weights[layer])
+                hidden = batched_matmul(value, trunk.weights[layer]) + trunk.bias(layer, value.ndim)
+                tangent = batched_matmul(slope * tangent, trunk.weights[layer])
         row = trunk.weights[last].transpose(1, 2).unsqueeze(1)
         gradient, products = slopes[-1] * row, bends[-1] * row
         for layer in range(last - 1, 0, -1):
             weight = trunk.weights[layer].transpose(1, 2)
-            back = _matmul(gradient, weight)
+            back = batched_matmul(gradient, weight)
             gradient = back * slopes[layer - 1]
-            products = _matmul(products, weight) * slopes[layer - 1] + back * bends[layer - 1]
-        return _matmul(gradient, entry.transpose(1, 2)).squeeze(1), _matmul(products, entry.transpose(1, 2))
+            products = batched_matmul(products, weight) * slopes[layer - 1] + back * bends[layer - 1]
+        return batched_matmul(gradient, entry.transpose(1, 2)).squeeze(1), batched_matmul(
+            products, entry.transpose(1, 2)
+        )

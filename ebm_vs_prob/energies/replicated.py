@@ -18,8 +18,9 @@ class Replicated(nn.Module):
     Each module is `forward(x (n, dx), y (n, dy)) -> (n,)`; the stack is a replicated energy.
     """
 
-    def __init__(self, modules: Sequence[nn.Module]) -> None:
+    def __init__(self, modules: Sequence[nn.Module], widths: tuple[int, int] = (0, 1)) -> None:
         super().__init__()
+        self._widths = widths
         self.num_replicates = len(modules)
         parameters, buffers = torch.func.stack_module_state(list(modules))
         self._names = tuple(parameters)
@@ -68,5 +69,3 @@ class Replicated(nn.Module):
                 torch.zeros(1, x_dim, device=device, dtype=dtype), torch.zeros(1, y_dim, device=device, dtype=dtype)
             )
         return counter.get_total_flops() / 2
-
-    _widths: tuple[int, int] = (0, 1)

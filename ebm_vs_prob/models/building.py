@@ -77,10 +77,8 @@ def replicated(
                 raise invalid("energy(task).num_replicates", native, f"{len(tasks)}, the number of seeds")
             return module
         modules.append(module)
-    stack = Replicated(modules)
     first = tasks[0]
-    stack._widths = widths or (getattr(first.x_space, "dim", 0), getattr(first.y_space, "dim", 1))
-    return stack
+    return Replicated(modules, widths or (getattr(first.x_space, "dim", 0), getattr(first.y_space, "dim", 1)))
 
 
 class _OfLabel(nn.Module):

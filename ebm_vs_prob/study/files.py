@@ -5,12 +5,28 @@ from __future__ import annotations
 import importlib
 import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..core.errors import invalid, unknown
 from .consistency import check_references
-from .schema import Study, _searched_last, from_table
+from .schema import Study, from_table
+
+
+@contextmanager
+def _searched_last(folder: str | Path | None) -> Iterator[None]:
+    if folder is None:
+        yield
+        return
+    entry = str(folder)
+    sys.path.append(entry)
+    try:
+        yield
+    finally:
+        place = len(sys.path) - 1 - sys.path[::-1].index(entry) if entry in sys.path else None
+        if place is not None:
+            del sys.path[place]
 
 
 def import_plugins(names: Iterable[str], where: str, folder: str | Path | None = None) -> None:
@@ -76,7 +92,6 @@ def load_study(path_or_name: str | Path) -> Study:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a TOML file: {' '.join(str(error).split())}") from None
-    study = from_table(Study, table, str(path))
-    study._path = path
+    study = from_table(Study, table, str(path)).read_from(path)
     check_references(study)
     return study

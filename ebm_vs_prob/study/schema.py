@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -123,6 +121,12 @@ class Study(Options):
         """The file the study was read from, or None."""
         return self._path
 
+    def read_from(self, path: Path) -> Study:
+        """The same study, which knows its file."""
+        study = self.model_copy()
+        study._path = path
+        return study
+
     @property
     def folder(self) -> str | None:
         """Where plugins are looked for beside what is installed: the folder of the study's file, or None."""
@@ -171,18 +175,3 @@ def from_table(schema: type[SchemaT], table: Mapping[str, Any], where: str) -> S
         return schema.model_validate_json(json.dumps(dict(table), default=str))
     except ValidationError as error:
         raise describe(error, schema, where) from None
-
-
-@contextmanager
-def _searched_last(folder: str | Path | None) -> Iterator[None]:
-    if folder is None:
-        yield
-        return
-    entry = str(folder)
-    sys.path.append(entry)
-    try:
-        yield
-    finally:
-        place = len(sys.path) - 1 - sys.path[::-1].index(entry) if entry in sys.path else None
-        if place is not None:
-            del sys.path[place]

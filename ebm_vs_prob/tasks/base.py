@@ -44,7 +44,7 @@ class Reference(ABC):
             ValueError: shapes that do not fit the task's spaces, or non-finite values.
         """
 
-    def _log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def log_density(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """As `log_prob` for any broadcasting leading dimensions, (..., dx) and (..., dy) -> (...), values unchecked.
 
         References with a closed form override it with pure tensor code, twice differentiable and fit for `torch.func`
@@ -77,7 +77,7 @@ class Reference(ABC):
 
 
 class DensityReference(Reference):
-    """What references of real answers have in common: they check their input and hand it on to `_log_prob`.
+    """What references of real answers have in common: they check their input and hand it on to `log_density`.
 
     Args:
         task: whose spaces the input must fit.
@@ -88,11 +88,11 @@ class DensityReference(Reference):
         self._thickness = float(task.thickness)
 
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return self._log_prob(*check_pairs(self.task, x, y))
+        return self.log_density(*check_pairs(self.task, x, y))
 
     @abstractmethod
-    def _log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """As `log_prob` for broadcasting (..., dx) and (..., dy), values unchecked; `Reference._log_prob` has more."""
+    def log_density(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """As `log_prob` for broadcasting (..., dx) and (..., dy), unchecked; `Reference.log_density` has more."""
 
     @property
     def noise(self) -> float:

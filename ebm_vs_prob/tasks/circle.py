@@ -46,7 +46,7 @@ class CircleReference(DensityReference):
         self._concentration = task.options.concentration
         self._dim = task.options.ambient_dim
 
-    def _log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def log_density(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln p(y) in nats for x (..., 0) and y (..., D), unchecked; smooth in y everywhere, the origin included."""
         import torch
 

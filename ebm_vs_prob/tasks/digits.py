@@ -103,7 +103,7 @@ class DigitsReference(Reference):
             "use reference.answers and reference.distance, or compare samples (energy score, precision, recall)"
         )
 
-    _log_prob = log_prob
+    log_density = log_prob
 
     def entropy(self) -> float:
         """Always raises `NoExactReference`."""

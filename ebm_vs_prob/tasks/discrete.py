@@ -46,9 +46,9 @@ class DiscreteReference(Reference):
             ValueError: shapes that do not fit the task's spaces, non-finite x, or symbols that do not exist.
         """
         self._check(x, y)
-        return self._log_prob(x, y)
+        return self.log_density(x, y)
 
-    def _log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def log_density(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """As `log_prob` for any broadcasting leading dimensions, unchecked."""
         graph = self.graph(x.double())
         log_partition = graph.log_answers - graph.free_energy(1.0)

@@ -56,7 +56,7 @@ class EllipsesReference(DensityReference):
         x, y = check_pairs(self.task, x, y)
         return log_density_in_blocks(self.task.axes(x), y, self.noise)
 
-    def _log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def log_density(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln p(y | x) in nats for broadcasting x (..., dx) and y (..., 2), unchecked."""
         from .ellipse_geometry import log_density
 

@@ -64,7 +64,7 @@ class GaussianClassesReference(DiscreteReference):
         plane = self._thickness * torch.cartesian_prod(noise, noise)
         total = 0.0
         for label, (mean, weight) in enumerate(zip(torch.from_numpy(self._means), self._weights, strict=True)):
-            surprise = -self._log_prob(mean + plane, torch.full((len(plane),), label))
+            surprise = -self.log_density(mean + plane, torch.full((len(plane),), label))
             total += float(weight) * float(mass @ surprise.reshape(len(mass), len(mass)) @ mass)
         return total
 

@@ -40,7 +40,7 @@ class Gustafsson1dOptions(TaskOptions):
 class Gustafsson1dReference(DensityReference):
     """Exact truth of the toy."""
 
-    def _log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def log_density(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln p(y | x) in nats for broadcasting x (..., 1) and y (..., 1), unchecked."""
         import torch
 
@@ -95,7 +95,7 @@ class Gustafsson1dReference(DensityReference):
         noise_weight = noise_weight * torch.exp(-0.5 * noise**2) / math.sqrt(2.0 * math.pi)
         center = _answers(x[:, None])  # (x, branch)
         y = center[:, :, None, None] + self._thickness * noise[:, None]
-        surprise = -self._log_prob(x[:, None, None, None], y)  # (x, branch, noise)
+        surprise = -self.log_density(x[:, None, None, None], y)  # (x, branch, noise)
         mixture = torch.tensor(WEIGHTS, dtype=torch.float64)
         return float(torch.einsum("xkn,x,k,n->", surprise, x_weight / 3.0, mixture, noise_weight))
 

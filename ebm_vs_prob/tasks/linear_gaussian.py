@@ -62,7 +62,7 @@ class LinearGaussianReference(DensityReference):
         self._variance = task.thickness**2
         self._singular = task.singular_values
 
-    def _log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def log_density(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         import torch
 
         if self._variance == 0.0:

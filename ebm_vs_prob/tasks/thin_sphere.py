@@ -37,7 +37,7 @@ class ThinSphereReference(DensityReference):
         super().__init__(task)
         self._dim = task.options.ambient_dim
 
-    def _log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def log_density(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln p(y) in nats for x (..., 0) and y (..., D), unchecked; smooth in y everywhere, the origin included."""
         import torch
 

@@ -40,7 +40,7 @@ def curves(x: torch.Tensor) -> torch.Tensor:
 class ThreeCurvesReference(DensityReference):
     """Exact truth of the three curves."""
 
-    def _log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def log_density(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln p(y | x) in nats for broadcasting x (..., 1) and y (..., 1), unchecked."""
         import torch
 
@@ -83,7 +83,7 @@ class ThreeCurvesReference(DensityReference):
         )
         x = nodes[:, None, None, None]
         y = curves(nodes[:, None])[:, :, None, None] + self._thickness * noise[:, None]
-        surprise = -self._log_prob(x, y)  # (x, curve, noise)
+        surprise = -self.log_density(x, y)  # (x, curve, noise)
         mixture = torch.tensor(WEIGHTS, dtype=torch.float64)
         return float(torch.einsum("xkn,x,k,n->", surprise, weights / 2.0, mixture, noise_weights))
 

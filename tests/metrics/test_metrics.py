@@ -228,7 +228,7 @@ def test_sublevel_sets_and_sharpness_do_not_see_scale_nor_what_x_adds():
     task = evp.get_task("three_curves", thickness=0.1)
 
     def energy(x, y, r):
-        base = -task.reference._log_prob(x, y)
+        base = -task.reference.log_density(x, y)
         return base if r == 0 else 7.0 * base + 50.0 * x.squeeze(-1)
 
     _, values = table_of(HandMade([task, task], energy), [task, task])

@@ -43,8 +43,8 @@ def test_circle_keeps_the_rules_at_other_options(options):
 
 
 class ShiftedDensity(CircleReference):
-    def _log_prob(self, x, y):
-        return super()._log_prob(x, y) + 0.1
+    def log_density(self, x, y):
+        return super().log_density(x, y) + 0.1
 
 
 class ShiftedEntropy(CircleReference):
