@@ -69,10 +69,9 @@ def train_on_graphs(model: GraphModel, loss: TutorialLoss) -> Training:
     """
     options = model.setting.options
     for name in ("gradient_penalty", "energy_magnitude"):
-        if bool((getattr(options, name) > 0).any()):
-            raise invalid(
-                name, getattr(options, name).tolist(), "0 where answers are discrete: it is taken along real y"
-            )
+        weights = getattr(options, name)
+        if bool((weights > 0).any()):
+            raise invalid(name, float(weights.max()), "0 where answers are discrete: it is taken along real y")
 
     an_example = torch.zeros(1, 1, dtype=model.setting.dtype, device=model.setting.device)
     parameters = {name: options.column(name, an_example) for name in loss.parameters}

@@ -141,7 +141,7 @@ from ebm_vs_prob.study.store import write_atomically
 content = [bytes([65 + i]) * 3_000_000 for i in range(2)]
 print("ready", flush=True)
 for turn in range(10**9):
-    write_atomically(Path(sys.argv[1]) / "file", content[turn % 2])
+    write_atomically(Path(sys.argv[1]) / "trials" / "file", content[turn % 2])
 """
 
 
@@ -154,11 +154,11 @@ def test_kill_9_while_writing_leaves_a_whole_file(tmp_path):
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-        content = (tmp_path / "file").read_bytes()
+        content = (tmp_path / "trials" / "file").read_bytes()
         assert len(content) == 3_000_000
         assert len(set(content)) == 1
     store.remove_leftovers()
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert [path.name for path in (tmp_path / "trials").iterdir()] == ["file"]
 
 
 def test_leftovers_of_living_processes_stay(tmp_path):
