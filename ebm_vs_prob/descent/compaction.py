@@ -7,7 +7,7 @@ import torch
 #: What a search knows of its points, each tensor (R, P, ...); `active` (R, P) bool says which still move.
 State = dict[str, torch.Tensor]
 
-#: Finished points leave the arrays at every so many iterations.
+#: Points that have finished are removed from the arrays once in this many iterations.
 COMPACT_EVERY = 8
 
 

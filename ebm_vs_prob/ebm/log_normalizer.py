@@ -66,7 +66,7 @@ class LevelledEnergy(nn.Module):
         return self.offset + self.y_dim * cast("torch.Tensor", learned)
 
 
-class LevelledModel(EnergyModel):
+class LogNormalizerModel(EnergyModel):
     """An energy whose training also estimates its partition function."""
 
     module: LevelledEnergy
@@ -101,6 +101,6 @@ class LevelledModel(EnergyModel):
         return importance_log_partition(self.module(x.unsqueeze(2), samples), log_density)
 
 
-def build_levelled(setting: Setting) -> LevelledEnergy:
+def build_log_normalizer(setting: Setting) -> LevelledEnergy:
     """The setting's energy with a log-normaliser beside it, on its device and in its dtype."""
     return LevelledEnergy(build_energy(setting), setting).to(device=setting.device, dtype=setting.dtype)

@@ -22,7 +22,7 @@ from .objectives.margin import TUTORIAL_LOSSES, TutorialLoss
 from .regularisers import RegularisedMethod, RegularisedOptions
 
 
-class TutorialMethod(RegularisedMethod):
+class MarginMethod(RegularisedMethod):
     """What the ten losses have in common: an unnormalised energy, its answer the least, and regularisers if wanted.
 
     Labels and sequences are compared with all other answers, by enumeration and by messages: nothing is searched for,

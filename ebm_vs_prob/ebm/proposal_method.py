@@ -17,7 +17,7 @@ from ..training.loop import train
 from ..training.method import GaussianOptimum, MethodOptions
 from ..training.proposals import Centers, KernelProposal, KernelProposalOptions
 from ..training.smoothing import Blur, SmoothingMethod
-from .log_normalizer import LevelledModel, build_levelled
+from .log_normalizer import LogNormalizerModel, build_log_normalizer
 from .regularisers import RegularisedMethod, RegularisedOptions
 
 
@@ -37,7 +37,7 @@ class ProposalOptions(RegularisedOptions, KernelProposalOptions):
     ] = False
 
 
-class Drawn(NamedTuple):
+class ProposalDraws(NamedTuple):
     """A minibatch and what its proposal drew.
 
     Attributes:
@@ -92,7 +92,7 @@ class ProposalMethod(RegularisedMethod, SmoothingMethod):
 
     @classmethod
     @abstractmethod
-    def objective(cls, model: Model, drawn: Drawn) -> torch.Tensor:
+    def objective(cls, model: Model, drawn: ProposalDraws) -> torch.Tensor:
         """What one step minimises, (R,)."""
 
     @classmethod
@@ -121,13 +121,13 @@ class ProposalMethod(RegularisedMethod, SmoothingMethod):
         def loss(batch: Batch) -> torch.Tensor:
             centers = cls.centers(proposal, batch)
             samples, log_density = proposal.draw(batch, centers)
-            drawn = Drawn(batch._replace(y=blur(batch)), centers, samples, log_density, proposal)
+            drawn = ProposalDraws(batch._replace(y=blur(batch)), centers, samples, log_density, proposal)
             return cls.objective(model, drawn)
 
         return train(model, loss, {**proposal.noise, **blur.noise})
 
 
-class LevelledMethod(ProposalMethod):
+class LogNormalizerMethod(ProposalMethod):
     """The same with a log-normaliser b(x) learned beside the energy, which `model.log_normalizer(x)` gives."""
 
     @classmethod
@@ -136,15 +136,15 @@ class LevelledMethod(ProposalMethod):
         return 3.0 * (2 + options.proposals)
 
     @classmethod
-    def build(cls, setting: Setting) -> LevelledModel:
-        return LevelledModel(cls, setting, build_levelled(setting))
+    def build(cls, setting: Setting) -> LogNormalizerModel:
+        return LogNormalizerModel(cls, setting, build_log_normalizer(setting))
 
     @classmethod
     def train(cls, model: Model) -> Training:
-        cast("LevelledModel", model).start_log_normalizer()
+        cast("LogNormalizerModel", model).start_log_normalizer()
         return super().train(model)
 
     @classmethod
-    def level(cls, model: Model, drawn: Drawn) -> torch.Tensor:
+    def level(cls, model: Model, drawn: ProposalDraws) -> torch.Tensor:
         """b at the x of each example, (R, B), or (R, 1) without x."""
-        return cast("LevelledModel", model).module.log_normalizer(drawn.batch.x)
+        return cast("LogNormalizerModel", model).module.log_normalizer(drawn.batch.x)

@@ -21,7 +21,7 @@ from ..models.record import Training
 from ..training.batches import Batch, Noise
 from ..training.loop import train
 from ..training.method import GaussianOptimum, MethodOptions
-from .margin_method import TutorialMethod
+from .margin_method import MarginMethod
 from .negatives.noise import descended, nearest_distance, noisy_answers
 from .objectives.margin import distance_scaled_margin
 from .regularisers import RegularisedOptions
@@ -36,7 +36,7 @@ Objective = Callable[[Batch, torch.Tensor, torch.Tensor, torch.Tensor], torch.Te
 OptionColumn = Callable[[str], torch.Tensor]
 
 
-class Found(NamedTuple):
+class ComparedEnergies(NamedTuple):
     """Energies that a loss with a margin compares.
 
     Attributes:
@@ -86,7 +86,7 @@ class DistanceOptions(SearchOptions):
     ] = 64
 
 
-class SearchingMethod(TutorialMethod):
+class SearchMethod(MarginMethod):
     """A loss of the right answer and of incorrect ones found by noise and by the energy's own descent."""
 
     Options: ClassVar[type[MethodOptions]] = SearchOptions
@@ -135,7 +135,7 @@ class SearchingMethod(TutorialMethod):
         return train(model, loss, noise)
 
 
-class DistanceScaledMethod(SearchingMethod):
+class DistanceScaledMethod(SearchMethod):
     """A loss with a margin, of which an incorrect answer is owed the more the farther it is from every answer."""
 
     Options: ClassVar[type[MethodOptions]] = DistanceOptions
@@ -143,7 +143,7 @@ class DistanceScaledMethod(SearchingMethod):
 
     @classmethod
     @abstractmethod
-    def terms(cls, found: Found, option: OptionColumn) -> torch.Tensor:
+    def terms(cls, found: ComparedEnergies, option: OptionColumn) -> torch.Tensor:
         """The loss of each pair (R, B, K), or of each example (R, B)."""
 
     @classmethod
@@ -162,6 +162,6 @@ class DistanceScaledMethod(SearchingMethod):
         def loss(batch: Batch, offending: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
             own = answers if answers.shape[1] == 1 else answers[replicates, batch.rows]
             share = distance_scaled_margin(nearest_distance(offending, own), 1.0, radius)
-            return cls.terms(Found(positive, negative, share), option)
+            return cls.terms(ComparedEnergies(positive, negative, share), option)
 
         return loss

@@ -7,8 +7,8 @@ import torch
 
 from ..core.errors import NotMeasured
 from ..core.seeding import numpy_generator
-from .measurement import Group, Measured, named
-from .observation import Observed, as_numpy
+from .measurement import Group, Measurement, named
+from .observation import Observation, as_numpy
 
 #: Fewer samples than this within the tube say nothing of their angles.
 MIN_SAMPLES = 20
@@ -41,7 +41,7 @@ def kolmogorov_smirnov(uniform: np.ndarray, axis: int = -1) -> np.ndarray:
 _STATISTICS = {"angle_kuiper": kuiper, "angle_ks": kolmogorov_smirnov}
 
 
-def angles(observed: Observed) -> dict[str, Measured]:
+def angles(observed: Observation) -> dict[str, Measurement]:
     """Distances between the law of the angles of samples on the manifold and the truth's.
 
     "On the manifold" is within max(tube, .05) of it (as Horvat and Pfister 2021 restrict the model to the manifold);
@@ -71,7 +71,7 @@ def angles(observed: Observed) -> dict[str, Measured]:
             value[name][r], error[name][r] = statistic(uniform), resampled.standard_error
     few = n < MIN_SAMPLES
     note = f"fewer than {MIN_SAMPLES} samples on the manifold" if few.any() else ""
-    return {name: Measured(value[name], error[name], n, note) for name in _STATISTICS}
+    return {name: Measurement(value[name], error[name], n, note) for name in _STATISTICS}
 
 
 GROUPS = (Group(named("angle_kuiper", "angle_ks"), angles),)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from .measurement import Group, Measured, mean, named, share
-from .observation import Observed, as_numpy
+from .measurement import Group, Measurement, mean, named, share
+from .observation import Observation, as_numpy
 
 if TYPE_CHECKING:
     from ..core.spaces import Discrete
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BINS = 15
 
 
-def decisions(observed: Observed) -> dict[str, Measured]:
+def decisions(observed: Observation) -> dict[str, Measurement]:
     """Answers that are wrong, symbols of them that are, and what is lost against the Bayes answer.
 
     The loss is max_y P(y | x) - P(answer | x) under the exact posterior, so that the noise of the labels does not
@@ -37,7 +37,7 @@ def decisions(observed: Observed) -> dict[str, Measured]:
     }
 
 
-def calibration(observed: Observed) -> dict[str, Measured]:
+def calibration(observed: Observation) -> dict[str, Measurement]:
     """Σ_b (n_b / n) |accuracy_b - confidence_b| over 15 equal bins of confidence (Guo et al. 2017, eq. 3).
 
     Confidence is the probability of the answer of least energy, as a whole, under exp(-beta E) / Z. The error is that
@@ -55,10 +55,10 @@ def calibration(observed: Observed) -> dict[str, Measured]:
         value += weight * np.abs(accuracy - (confidence * inside).sum(1) / count)
         variance += weight**2 * accuracy * (1 - accuracy) / count
     value = np.where(observed.answered, value, np.nan)
-    return {"expected_calibration_error": Measured(value, np.sqrt(variance), np.full(len(value), right.shape[1]))}
+    return {"expected_calibration_error": Measurement(value, np.sqrt(variance), np.full(len(value), right.shape[1]))}
 
 
-def _wrong(observed: Observed) -> torch.Tensor:
+def _wrong(observed: Observation) -> torch.Tensor:
     """Which symbols of the answers are not the held-out ones, (R, N, T) bool."""
     space: Discrete = observed.tasks[0].y_space
     return space.to_variables(observed.decided) != space.to_variables(observed.test[1])

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from .measurement import Group, Measured, named, quantile, scaled, share
-from .observation import Observed
+from .measurement import Group, Measurement, named, quantile, scaled, share
+from .observation import Observation
 
 _QUANTILES = {"median": 0.5, "p95": 0.95}
 
 
-def _quantiles(observed: Observed, stem: str, distance: np.ndarray) -> dict[str, Measured]:
+def _quantiles(observed: Observation, stem: str, distance: np.ndarray) -> dict[str, Measurement]:
     thickness = observed.thickness
     per_thickness = np.divide(1.0, thickness, out=np.full(thickness.shape, np.nan), where=thickness > 0)
     note = "thickness = 0 is no unit of length" if (thickness == 0).any() else ""
@@ -25,23 +25,23 @@ def _quantiles(observed: Observed, stem: str, distance: np.ndarray) -> dict[str,
     return result
 
 
-def _of_chains(observed: Observed, measured: dict[str, Measured]) -> dict[str, Measured]:
+def _of_chains(observed: Observation, measured: dict[str, Measurement]) -> dict[str, Measurement]:
     """The same with the diagnostics of the chains that the samples end."""
     own = observed.samples_note
     return {name: replace(m, note="; ".join(filter(None, (m.note, own)))) for name, m in measured.items()}
 
 
-def answer_distance(observed: Observed) -> dict[str, Measured]:
+def answer_distance(observed: Observation) -> dict[str, Measurement]:
     """Quantiles over inputs and starts of the distance from the answers of line search to the answer set."""
     return _quantiles(observed, "answer_distance", observed.answer_distance)
 
 
-def sample_distance(observed: Observed) -> dict[str, Measured]:
+def sample_distance(observed: Observation) -> dict[str, Measurement]:
     """Quantiles over inputs and draws of the distance from the model's samples to the answer set."""
     return _of_chains(observed, _quantiles(observed, "sample_distance", _of_samples(observed)))
 
 
-def tube_mass(observed: Observed) -> dict[str, Measured]:
+def tube_mass(observed: Observation) -> dict[str, Measurement]:
     """Share of the model's samples within the radius that holds .99 of the truth, .05 at thickness 0."""
     radius = observed.tube[:, None]
     distance = _of_samples(observed).reshape(observed.replicates, -1)
@@ -49,7 +49,7 @@ def tube_mass(observed: Observed) -> dict[str, Measured]:
     return _of_chains(observed, {"tube_mass": share(hits)})
 
 
-def _of_samples(observed: Observed) -> np.ndarray:
+def _of_samples(observed: Observation) -> np.ndarray:
     return observed.distance(observed.distinct_inputs, observed.samples)
 
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ..core.spaces import Space
     from ..models.model import Model
     from ..tasks.base import Task
-    from .measurement import Measured
-    from .observation import Observed
+    from .measurement import Measurement
+    from .observation import Observation
 
 COLUMNS = ("replicate", "metric", "value", "error", "unit", "n")
 
@@ -27,7 +27,7 @@ def evaluate(
     model: Model,
     task: Task | Sequence[Task],
     evaluation: Evaluation | None = None,
-    observed: Observed | None = None,
+    observed: Observation | None = None,
 ) -> pd.DataFrame:
     """Measure a model against the truth of its task: one row for each replicate and metric.
 
@@ -50,9 +50,9 @@ def evaluate(
 
     tasks = checked_tasks(model, task)
     if observed is None:
-        from .observation import Observed
+        from .observation import Observation
 
-        observed = Observed(model, tasks, evaluation or Evaluation())
+        observed = Observation(model, tasks, evaluation or Evaluation())
     measured, notes = _measure(observed)
     failed = np.array([not status.ok for status in model.status])
     failures = "; ".join(
@@ -95,22 +95,24 @@ def checked_tasks(model: Model, task: Task | Sequence[Task]) -> tuple[Task, ...]
     return tasks
 
 
-def _measure(observed: Observed) -> tuple[dict[str, Measured], dict[str, str]]:
+def _measure(observed: Observation) -> tuple[dict[str, Measurement], dict[str, str]]:
     import numpy as np
 
     from ..core.errors import NotMeasured
-    from .measurement import Measured
+    from .measurement import Measurement
 
     model, evaluation = observed.model, observed.evaluation
     nothing = np.full(model.num_replicates, np.nan)
-    measured: dict[str, Measured] = {}
+    measured: dict[str, Measurement] = {}
     notes: dict[str, str] = {}
     for group in (group for home in _homes(observed.tasks[0].y_space) for group in home.GROUPS):
         names = group.names(evaluation)
         try:
             found = group.measure(observed)
         except (NoExactReference, NotNormalised, NotMeasured) as error:
-            found = {name: Measured(nothing, nothing, np.zeros(nothing.shape, dtype=int), str(error)) for name in names}
+            found = {
+                name: Measurement(nothing, nothing, np.zeros(nothing.shape, dtype=int), str(error)) for name in names
+            }
         for name in names:
             measured[name] = found[name]
             if found[name].note:
@@ -123,6 +125,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
     from ..core.spaces import Discrete
     from . import (
         angles,
+        cost,
         decisions,
         distances,
         held_out_sets,
@@ -134,10 +137,9 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
         sublevel,
         traces,
     )
-    from . import cost as spending
 
     if isinstance(space, Discrete):
-        return likelihood, decisions, spending
+        return likelihood, decisions, cost
     return (
         likelihood,
         distances,
@@ -148,12 +150,12 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
         sharpness,
         traces,
         posteriors,
-        spending,
+        cost,
         held_out_sets,
     )
 
 
-def _row(replicate: int, name: str, values: Measured, unit: str, known: bool) -> dict[str, Any]:
+def _row(replicate: int, name: str, values: Measurement, unit: str, known: bool) -> dict[str, Any]:
     return {
         "replicate": replicate,
         "metric": name,

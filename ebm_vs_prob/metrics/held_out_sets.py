@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from ..core.errors import NotMeasured
-from .measurement import Group, Measured, exact, named
-from .observation import Observed
+from .measurement import Group, Measurement, exact, named
+from .observation import Observation
 
 NAMES = ("energy_score", "precision", "recall", "singletons")
 
@@ -40,7 +40,7 @@ def _truth(task: Any, x: torch.Tensor) -> list[torch.Tensor]:
     return [rows[~rows.isnan().any(-1)] for rows in task.reference.answers(x)]
 
 
-def held_out_sets(observed: Observed) -> dict[str, Measured]:
+def held_out_sets(observed: Observation) -> dict[str, Measurement]:
     """Energy score, precision and recall at each input that at least two held-out answers share, meaned over inputs.
 
     Inputs with one held-out answer are left out and counted as `singletons`.
@@ -64,11 +64,11 @@ def held_out_sets(observed: Observed) -> dict[str, Measured]:
         for name, column in zip(("energy_score", "precision", "recall"), np.array(rows).T, strict=True):
             values[name][r] = column.mean()
             errors[name][r] = column.std(ddof=1) / np.sqrt(len(column)) if len(column) > 1 else np.nan
-    measured = {name: Measured(values[name], errors[name], n, observed.samples_note) for name in NAMES[:3]}
+    measured = {name: Measurement(values[name], errors[name], n, observed.samples_note) for name in NAMES[:3]}
     return {**measured, "singletons": exact(values["singletons"])}
 
 
-def consistency(observed: Observed) -> dict[str, Measured]:
+def consistency(observed: Observation) -> dict[str, Measurement]:
     """Share of samples whose reduction is the x they were drawn for: a sanity check, since x is a function of y."""
     _needs_sets(observed)
     if not hasattr(observed.tasks[0].reference, "reduce"):
@@ -80,10 +80,10 @@ def consistency(observed: Observed) -> dict[str, Measured]:
     by_input = equal.mean(-1).numpy()
     count = by_input.shape[1]
     error = by_input.std(axis=1, ddof=1) / np.sqrt(count) if count > 1 else np.full(len(by_input), np.nan)
-    return {"consistency": Measured(by_input.mean(axis=1), error, np.full(len(by_input), equal[0].numel()))}
+    return {"consistency": Measurement(by_input.mean(axis=1), error, np.full(len(by_input), equal[0].numel()))}
 
 
-def _needs_sets(observed: Observed) -> None:
+def _needs_sets(observed: Observation) -> None:
     if observed.tasks[0].manifold_dim is not None:
         raise NotMeasured(f"{observed.tasks[0].name}: its truth is exact, so no held-out sets stand in for it")
 

@@ -9,19 +9,19 @@ import torch
 
 from ..descent.answers import Answers
 from ..descent.search import descend
-from .measurement import Group, Measured, clustered, named
-from .observation import Observed, as_numpy
+from .measurement import Group, Measurement, clustered, named
+from .observation import Observation, as_numpy
 from .options import Evaluation
 
 NO_SCALE = "thickness = 0 scales every step to nothing"
 
 
-def line_search(observed: Observed) -> dict[str, Measured]:
+def line_search(observed: Observation) -> dict[str, Measurement]:
     """Share of starts that the model's own inference by line search takes within the target radius of an answer."""
     return _measured(observed, observed.answers, "line_search")
 
 
-def steps(observed: Observed) -> dict[str, Measured]:
+def steps(observed: Observation) -> dict[str, Measurement]:
     """The same by steps of set sizes, in data units squared over energy.
 
     `fixed` steps are as large at every thickness; `scaled` steps are a size times (thickness / reference thickness)²,
@@ -45,7 +45,7 @@ def steps(observed: Observed) -> dict[str, Measured]:
         tolerance=e.tolerance,
     )
     blank = np.full(observed.replicates, np.nan)
-    result = {name: Measured(blank, blank, np.zeros(blank.shape, dtype=int), NO_SCALE) for name in grid_names(e)}
+    result = {name: Measurement(blank, blank, np.zeros(blank.shape, dtype=int), NO_SCALE) for name in grid_names(e)}
     for k, (rule, size) in enumerate(itertools.product(used, e.fixed_steps)):
         of_size = Answers(found.y[:, :, k], None, found.energy[:, :, k], found.steps[:, :, k], found.converged[:, :, k])
         result |= _measured(observed, of_size, rule, f"@{size:g}", scales[rule] > 0)
@@ -53,15 +53,15 @@ def steps(observed: Observed) -> dict[str, Measured]:
 
 
 def _measured(
-    observed: Observed, answers: Answers, rule: str, suffix: str = "", applies: np.ndarray | bool = True
-) -> dict[str, Measured]:
+    observed: Observation, answers: Answers, rule: str, suffix: str = "", applies: np.ndarray | bool = True
+) -> dict[str, Measurement]:
     # A replicate without a single finite energy was not descended on; one that lost some starts failed at those.
     known = answers.energy.isfinite().flatten(1).any(1).cpu().numpy() & applies
     blank = np.where(known, 0.0, np.nan)[:, None, None]
     near = observed.distance(observed.inputs, answers.y) <= observed.evaluation.target_radius
     note = "" if np.all(applies) else NO_SCALE
     measured = {"success": clustered(near + blank), "steps": clustered(as_numpy(answers.steps) + blank)}
-    return {f"descent_{what}_{rule}{suffix}": Measured(m.value, m.error, m.n, note) for what, m in measured.items()}
+    return {f"descent_{what}_{rule}{suffix}": Measurement(m.value, m.error, m.n, note) for what, m in measured.items()}
 
 
 def grid_names(evaluation: Evaluation) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from ..core.errors import NoExactReference, NotNormalised
 from ..core.spaces import Box
 from ..energies.evaluation import energy_in_blocks
 from .evaluate import checked_tasks
-from .observation import Observed
+from .observation import Observation
 from .options import Evaluation
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def landscapes(
     model: Model,
     tasks: Task | Sequence[Task],
     evaluation: Evaluation | None = None,
-    observed: Observed | None = None,
+    observed: Observation | None = None,
 ) -> list[dict[str, np.ndarray]]:
     """Arrays of each replicate, float32, for a report that never sees a model.
 
@@ -37,7 +37,7 @@ def landscapes(
     drew; absent where it cannot. `data_log_likelihood` (m,) is ln q(y | x) of the data in nats, of a normalised model
     that was evaluated at all of them. `observed` as in `evaluate`.
     """
-    observed = observed or Observed(model, checked_tasks(model, tasks), evaluation or Evaluation())
+    observed = observed or Observation(model, checked_tasks(model, tasks), evaluation or Evaluation())
     arrays: list[dict[str, np.ndarray]] = [{} for _ in range(model.num_replicates)]
     _add(arrays, "data", *observed.test)
     for add in (_add_energy, _add_answers, _add_samples, _add_log_likelihood):
@@ -48,7 +48,7 @@ def landscapes(
     return arrays
 
 
-def _add_energy(observed: Observed, arrays: list[dict[str, np.ndarray]]) -> None:
+def _add_energy(observed: Observation, arrays: list[dict[str, np.ndarray]]) -> None:
     x_box: Any = observed.tasks[0].x_space
     if not isinstance(observed.tasks[0].y_space, Box):
         return
@@ -73,15 +73,15 @@ def _axis(box: Box) -> torch.Tensor:
     return torch.linspace(low, high, GRID, dtype=torch.float64)
 
 
-def _add_answers(observed: Observed, arrays: list[dict[str, np.ndarray]]) -> None:
+def _add_answers(observed: Observation, arrays: list[dict[str, np.ndarray]]) -> None:
     _add_sets(arrays, "answers", observed.inputs, observed.answers.y)
 
 
-def _add_samples(observed: Observed, arrays: list[dict[str, np.ndarray]]) -> None:
+def _add_samples(observed: Observation, arrays: list[dict[str, np.ndarray]]) -> None:
     _add_sets(arrays, "samples", observed.distinct_inputs, observed.samples)
 
 
-def _add_log_likelihood(observed: Observed, arrays: list[dict[str, np.ndarray]]) -> None:
+def _add_log_likelihood(observed: Observation, arrays: list[dict[str, np.ndarray]]) -> None:
     if observed.model.normalised and observed.log_density.shape[1] == observed.test[1].shape[1]:
         for r, row in enumerate(arrays):
             row["data_log_likelihood"] = observed.log_density[r].astype(np.float32)

@@ -10,14 +10,14 @@ import torch
 from ..core.errors import NotMeasured
 from ..energies.decoders import LinearDecoder
 from ..models.capabilities import BoundsEvidence, Decodes
-from .measurement import Group, Measured, clustered, exact, mean, named, noted
-from .observation import Observed, as_numpy
+from .measurement import Group, Measurement, clustered, exact, mean, named, noted
+from .observation import Observation, as_numpy
 
 #: Answers compared with decoded points at once.
 BLOCK = 64
 
 
-def decoded(observed: Observed) -> dict[str, Measured]:
+def decoded(observed: Observation) -> dict[str, Measurement]:
     """Largest distance of a decoded point to the answer set, and the share of the answers with one nearby.
 
     Both at each distinct input, the first the largest of all, the second their mean; near is within the evaluation's
@@ -42,12 +42,12 @@ def decoded(observed: Observed) -> dict[str, Measured]:
     largest = exact(away.max(axis=(1, 2)))
     coverage = clustered(np.where(np.isfinite(away).all(axis=(1, 2))[:, None, None], shares, np.nan))
     return {
-        "decoded_distance_max": Measured(largest.value, largest.error, np.full(len(away), away[0].size)),
-        "decoded_coverage": Measured(coverage.value, coverage.error, exists.sum(axis=(1, 2))),
+        "decoded_distance_max": Measurement(largest.value, largest.error, np.full(len(away), away[0].size)),
+        "decoded_coverage": Measurement(coverage.value, coverage.error, exists.sum(axis=(1, 2))),
     }
 
 
-def elbo_gap(observed: Observed) -> dict[str, Measured]:
+def elbo_gap(observed: Observation) -> dict[str, Measurement]:
     """Mean of ln q(y | x) - ELBO over held-out pairs: the divergence of the guide from the posterior of z, 0 if exact.
 
     ln q is in closed form where the decoder is linear, whatever the dimension of z. Elsewhere it is an estimate, and
@@ -64,7 +64,7 @@ def elbo_gap(observed: Observed) -> dict[str, Measured]:
     return noted({"elbo_gap": gap}, "" if linear else observed.partition_note)
 
 
-def linear_log_density(observed: Observed) -> torch.Tensor:
+def linear_log_density(observed: Observation) -> torch.Tensor:
     """ln N(y; B x + b, W Wᵀ + σ² I) of a model with a linear decoder at the held-out pairs, (R, N) nats, float64.
 
     The marginal of z ~ N(0, I) (Tipping and Bishop 1999, eq. 5 and 6).

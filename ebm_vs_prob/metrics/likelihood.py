@@ -6,17 +6,17 @@ import numpy as np
 
 from ..core.errors import NoExactReference, NotMeasured
 from ..models.model import EnergyModel
-from .measurement import Group, Measured, mean, named, noted
-from .observation import Observed, as_numpy
+from .measurement import Group, Measurement, mean, named, noted
+from .observation import Observation, as_numpy
 
 
-def log_score(observed: Observed) -> dict[str, Measured]:
+def log_score(observed: Observation) -> dict[str, Measurement]:
     """Mean log-density of held-out data (Good 1952), the logarithmic score."""
     score = {"log_score": mean(observed.log_density)}
     return noted(score, observed.partition_note)
 
 
-def likelihood_gap(observed: Observed) -> dict[str, Measured]:
+def likelihood_gap(observed: Observation) -> dict[str, Measurement]:
     """Mean of ln p(y | x) - ln q(y | x) over held-out pairs: an unbiased estimate of KL(p || q), 0 for the truth.
 
     The same pairs under both, so that their scatter cancels where q is near p. NaN at thickness 0.
@@ -24,7 +24,7 @@ def likelihood_gap(observed: Observed) -> dict[str, Measured]:
     return _gap("likelihood_gap", observed, observed.log_density)
 
 
-def gibbs_gap(observed: Observed) -> dict[str, Measured]:
+def gibbs_gap(observed: Observation) -> dict[str, Measurement]:
     """`likelihood_gap` of the density that an energy stands for: exp(-beta E) / Z at the model's own beta.
 
     A normalised model is its own density, so that both families have this number and a criterion can compare them.
@@ -46,7 +46,7 @@ def gibbs_gap(observed: Observed) -> dict[str, Measured]:
     return _gap("gibbs_gap", observed, observed.gibbs_log_density)
 
 
-def _gap(name: str, observed: Observed, ours: np.ndarray) -> dict[str, Measured]:
+def _gap(name: str, observed: Observation, ours: np.ndarray) -> dict[str, Measurement]:
     """The mean of ln p - `ours` over the first held-out pairs of each replicate, for ln q (R, n) of these."""
     gaps = np.full(ours.shape, np.nan)
     reasons = set()
@@ -57,7 +57,7 @@ def _gap(name: str, observed: Observed, ours: np.ndarray) -> dict[str, Measured]
         except NoExactReference as error:
             reasons.add(str(error))
     result = mean(gaps)
-    gap = {name: Measured(result.value, result.error, result.n, "; ".join(sorted(reasons)))}
+    gap = {name: Measurement(result.value, result.error, result.n, "; ".join(sorted(reasons)))}
     return noted(gap, observed.partition_note)
 
 

@@ -31,7 +31,7 @@ TUBE_RADIUS_AT_ZERO, TUBE_SHARE = 0.05, 0.99
 IMPORTANCE_PAIRS, CHECKED_PARTITIONS = 32, 8
 
 
-class Observed:
+class Observation:
     """A model, one task a replicate, and what was seen of them. Tensors lead with R and follow the model's dtype."""
 
     def __init__(self, model: Model, tasks: Sequence[Any], evaluation: Evaluation) -> None:

@@ -8,11 +8,11 @@ from ..core.errors import NotMeasured
 from ..gibbs.trust import MAX_PARTITION_GAP
 from ..models.capabilities import DiagnosesChains
 from ..samplers.diagnostics import MAX_R_HAT, MIN_ESS
-from .measurement import Group, Measured, exact, named, noted
-from .observation import Observed, as_numpy
+from .measurement import Group, Measurement, exact, named, noted
+from .observation import Observation, as_numpy
 
 
-def chains(observed: Observed) -> dict[str, Measured]:
+def chains(observed: Observation) -> dict[str, Measurement]:
     """Largest rank-normalised split R-hat and smallest bulk effective sample size over the followed functions.
 
     They are log-densities of training pairs under the draws (Vehtari et al. 2021, through ArviZ; in function space as

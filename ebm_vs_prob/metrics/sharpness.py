@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from ..energies.evaluation import energy_and_gradient
-from .measurement import Group, Measured, named, quantile, scaled
-from .observation import Observed, as_numpy
+from .measurement import Group, Measurement, named, quantile, scaled
+from .observation import Observation, as_numpy
 
 #: Beyond this many dimensions of y, Hessians are taken at no more than `FEW_POINTS` held-out answers.
 MANY_DIMS, FEW_POINTS = 8, 64
@@ -42,7 +42,7 @@ def _hessian(module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tenso
     return torch.stack(rows, dim=-2)
 
 
-def sharpness(observed: Observed) -> dict[str, Measured]:
+def sharpness(observed: Observation) -> dict[str, Measurement]:
     """95 % quantiles over held-out answers of |dF/dy| and of the largest signed eigenvalue of d²F/dy².
 
     Over the depth of the energy, median F(uniform) - median F(data), so that energies of any scale compare; NaN where

@@ -10,8 +10,8 @@ import torch
 
 from ..core.errors import NotMeasured
 from ..core.seeding import stream, torch_generator
-from .measurement import Group, Measured, mean, named
-from .observation import Observed, as_numpy
+from .measurement import Group, Measurement, mean, named
+from .observation import Observation, as_numpy
 
 #: tau is this quantile of F over held-out answers.
 LEVEL = 0.95
@@ -21,7 +21,7 @@ POINTS_PER_PART = 1024
 THINNEST, THICKEST, RATIO = 1e-3, 0.5, 3.0
 
 
-def sublevel(observed: Observed) -> dict[str, Measured]:
+def sublevel(observed: Observation) -> dict[str, Measurement]:
     """Precision: the share of the volume of {F <= tau} that lies in the truth's tube. Coverage: the share of the
     noise-free answers that lies in {F <= tau}.
 
@@ -37,14 +37,14 @@ def sublevel(observed: Observed) -> dict[str, Measured]:
         precision = _precision(observed, tau, radius)
     except NotMeasured as error:  # coverage needs no other thickness
         nothing = np.full(observed.replicates, np.nan)
-        precision = Measured(nothing, nothing, np.zeros(observed.replicates, dtype=int), str(error))
+        precision = Measurement(nothing, nothing, np.zeros(observed.replicates, dtype=int), str(error))
     return {
         "sublevel_precision": precision,
         "sublevel_coverage": _coverage(observed, tau, below, above),
     }
 
 
-def _precision(observed: Observed, tau: np.ndarray, radius: np.ndarray) -> Measured:
+def _precision(observed: Observation, tau: np.ndarray, radius: np.ndarray) -> Measurement:
     drawn = [_proposal(observed, r, task) for r, task in enumerate(observed.tasks)]
     # Tasks of different thickness have different numbers of parts: the shorter are padded with weight 0.
     most = max(y.shape[1] for y, _ in drawn)
@@ -61,10 +61,10 @@ def _precision(observed: Observed, tau: np.ndarray, radius: np.ndarray) -> Measu
         residual = inside * (in_tube - value[:, None, None])
         error = np.sqrt((residual**2).sum(axis=(1, 2))) / volume
     known = np.isfinite(tau).all(axis=(1, 2)) & (volume > 0)
-    return Measured(np.where(known, value, np.nan), np.where(known, error, np.nan), count)
+    return Measurement(np.where(known, value, np.nan), np.where(known, error, np.nan), count)
 
 
-def _proposal(observed: Observed, r: int, task: Any) -> tuple[torch.Tensor, torch.Tensor]:
+def _proposal(observed: Observation, r: int, task: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Points (k, m, dy) at each distinct input and their weights, 1/density (0 outside the box), (k, m) float64."""
     x = observed.distinct_inputs[r]
     each = -(-POINTS_PER_PART // len(x))
@@ -90,7 +90,7 @@ def _proposal(observed: Observed, r: int, task: Any) -> tuple[torch.Tensor, torc
     return points, weight.reshape(points.shape[:-1])
 
 
-def _coverage(observed: Observed, tau: np.ndarray, below: np.ndarray, above: np.ndarray) -> Measured:
+def _coverage(observed: Observation, tau: np.ndarray, below: np.ndarray, above: np.ndarray) -> Measurement:
     answers = observed.by_task(lambda r, task: task.reference.answers(observed.distinct_inputs[r]))
     exists = as_numpy(answers.isnan().any(-1)) == 0
     energy = observed.energy(answers.nan_to_num())
@@ -103,7 +103,7 @@ def _coverage(observed: Observed, tau: np.ndarray, below: np.ndarray, above: np.
     across = mean(covered(tau))
     of_level = (covered(above) - covered(below)).mean(axis=1) / 2
     across_error = across.error if observed.conditional else np.zeros(observed.replicates)
-    return Measured(across.value, np.hypot(across_error, of_level), count.sum(axis=1))
+    return Measurement(across.value, np.hypot(across_error, of_level), count.sum(axis=1))
 
 
 GROUPS = (Group(named("sublevel_precision", "sublevel_coverage"), sublevel),)

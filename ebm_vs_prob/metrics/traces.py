@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ..core.errors import NotMeasured
-from .measurement import Group, Measured, exact, named
-from .observation import Observed, as_numpy
+from .measurement import Group, Measurement, exact, named
+from .observation import Observation, as_numpy
 
 
-def _trace(observed: Observed, name: str) -> np.ndarray:
+def _trace(observed: Observation, name: str) -> np.ndarray:
     """(R, steps) float64."""
     traces = observed.model.training.traces
     if name not in traces:
@@ -17,7 +17,7 @@ def _trace(observed: Observed, name: str) -> np.ndarray:
     return as_numpy(traces[name])
 
 
-def gradient(observed: Observed) -> dict[str, Measured]:
+def gradient(observed: Observation) -> dict[str, Measurement]:
     """Largest norm of the loss's gradient in the network's parameters, as it is and times sigma².
 
     Over all steps, and over the last half of them: the largest of all is often that of the first steps, far from the
@@ -38,7 +38,7 @@ def gradient(observed: Observed) -> dict[str, Measured]:
     }
 
 
-def thickness(observed: Observed) -> dict[str, Measured]:
+def thickness(observed: Observation) -> dict[str, Measurement]:
     """The standard deviation of the noise that the model had learned before its last step."""
     return {"learned_thickness": exact(_trace(observed, "thickness")[:, -1])}
 

@@ -25,7 +25,7 @@ from .store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..metrics.observation import Observed
+    from ..metrics.observation import Observation
     from ..models.model import Model
     from ..tasks.base import Task
 
@@ -131,7 +131,7 @@ def _fit(trials: Sequence[Trial], tasks: Sequence[Task], device: str, compile: b
 
 def _measured(batch: Batch, tasks: list[Task]) -> list[Outcome]:
     from ..metrics import Evaluation, evaluate
-    from ..metrics.observation import Observed
+    from ..metrics.observation import Observation
 
     trials = batch.trials
     first = trials[0].specification
@@ -139,7 +139,7 @@ def _measured(batch: Batch, tasks: list[Task]) -> list[Outcome]:
     clock = _Clock()
     model = _fit(trials, tasks, batch.device, batch.compile)
     clock.stop("fit")
-    observed = Observed(model, tasks, evaluation)
+    observed = Observation(model, tasks, evaluation)
     notes: dict[str, str] = {}
     table: pd.DataFrame | None = None
     if any(status.ok for status in model.status):
@@ -181,7 +181,7 @@ def _outcome(
     return Outcome(trial, batch.key, "done", steps=steps, metrics=metrics, notes=notes, seconds=seconds, files=files[r])
 
 
-def _files(observed: Observed, batch: Batch, notes: dict[str, str]) -> list[dict[str, bytes]]:
+def _files(observed: Observation, batch: Batch, notes: dict[str, str]) -> list[dict[str, bytes]]:
     """Arrays and netCDF of the first seed, as bytes; what cannot be had is noted and costs no trial its metrics."""
     trials = batch.trials
     files: list[dict[str, bytes]] = [{} for _ in trials]

@@ -37,8 +37,9 @@ class KernelProposal:
         model: its data kernel, options and batch size are used.
         options: with `proposals`, `neighbours`, `widths` and `scale`; and `common_draws`, where it has that.
         smoothing: standard deviation of the blur that q must cover, (R,), units of y.
-        centers: where kernels sit. Kernels on the answer itself (Gustafsson et al. 2020) make q depend on it:
-            importance sampling stays right as K grows, noise contrast is then right only as K grows.
+        centers: where kernels sit. Kernels on the answer itself (Gustafsson et al. 2020) make q depend on it.
+            Importance sampling is consistent as K grows wherever the kernels sit; noise contrastive estimation, which
+            is consistent for any K with other centres, then needs K to grow too.
         leave_out: with x, no example's own answer is among its neighbours, so q does not know it.
         batch_centers: without x, kernels sit on the answers of the minibatch.
 

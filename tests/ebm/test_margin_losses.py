@@ -9,7 +9,7 @@ from gaussian import Quadratic, gaussian, mean_curvature
 import ebm_vs_prob as evp
 from ebm_vs_prob.ebm.objectives import margin as losses
 from ebm_vs_prob.ebm.objectives.margin import TUTORIAL_LOSSES, distance_scaled_margin
-from ebm_vs_prob.ebm.search_method import DistanceScaledMethod, Found
+from ebm_vs_prob.ebm.search_method import ComparedEnergies, DistanceScaledMethod
 
 #: Losses with a margin > 0 whose methods scale it by distance.
 SCALED = [
@@ -139,7 +139,7 @@ def set_valued(count: int = 400) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
 def loss_of(name: str, positive: torch.Tensor, negative: torch.Tensor, share: torch.Tensor) -> float:
     method = evp.get_method(name)
     defaults = method.Options()
-    found = Found(positive, negative, share)
+    found = ComparedEnergies(positive, negative, share)
     terms = method.terms(found, lambda option: torch.full((1, 1, 1), getattr(defaults, option), dtype=share.dtype))
     return float(terms.mean())
 
@@ -170,7 +170,7 @@ def test_an_answer_that_is_right_is_owed_nothing(name):
     (slope,) = torch.autograd.grad(
         evp.get_method(name)
         .terms(
-            Found(torch.zeros(1, 5, dtype=torch.float64), negative, share),
+            ComparedEnergies(torch.zeros(1, 5, dtype=torch.float64), negative, share),
             lambda option: torch.ones(1, 1, 1, dtype=torch.float64),
         )
         .sum(),

@@ -13,7 +13,7 @@ from hand_made import HandMade
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.budget import Budget
 from ebm_vs_prob.metrics.likelihood import gibbs_gap, likelihood_gap
-from ebm_vs_prob.metrics.observation import Observed
+from ebm_vs_prob.metrics.observation import Observation
 from ebm_vs_prob.metrics.options import Evaluation
 from ebm_vs_prob.models.model import EnergyModel
 
@@ -41,7 +41,7 @@ def test_gap_is_the_divergence_of_the_tempered_density(dim):
     tasks = (task,) * 3
     tempered = (1.0, 0.5, 4.0)
     model = HandMadeEnergy(tasks, lambda x, y, r: 1.5 * y.square().sum(-1) + 5.0, [g / 3 for g in tempered])
-    gap = gibbs_gap(Observed(model, tasks, LOOK))["gibbs_gap"]
+    gap = gibbs_gap(Observation(model, tasks, LOOK))["gibbs_gap"]
     for r, g in enumerate(tempered):
         expected = 0.5 * dim * (g - 1 - math.log(g))
         assert gap.value[r] == pytest.approx(expected, abs=4 * gap.error[r] + 1e-5)
@@ -52,7 +52,7 @@ def test_gap_is_the_divergence_of_the_tempered_density(dim):
 def test_a_normalised_model_has_the_gap_of_its_own_density():
     task = evp.get_task("three_curves", thickness=0.1)
     model = evp.fit("mixture_density", task, seeds=[0, 1], budget=Budget(steps=20, batch_size=16, examples=64))
-    observed = Observed(model, (task, task), LOOK)
+    observed = Observation(model, (task, task), LOOK)
     gap, own = gibbs_gap(observed)["gibbs_gap"], likelihood_gap(observed)["likelihood_gap"]
     assert gap.value.tolist() == own.value.tolist()
 

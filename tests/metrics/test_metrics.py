@@ -20,7 +20,7 @@ from ebm_vs_prob.metrics.angles import kolmogorov_smirnov, kuiper
 from ebm_vs_prob.metrics.held_out_sets import energy_score, held_out_sets, precision_and_recall
 from ebm_vs_prob.metrics.landscapes import GRID, landscapes
 from ebm_vs_prob.metrics.measurement import quantile
-from ebm_vs_prob.metrics.observation import Observed
+from ebm_vs_prob.metrics.observation import Observation
 from ebm_vs_prob.metrics.sharpness import largest_curvature
 
 SMALL = Evaluation(test_examples=128, inputs=8, starts=4, samples=128, max_steps=100, fixed_steps=(0.01, 0.1))
@@ -392,7 +392,7 @@ def test_precision_and_recall_of_a_hand_made_set():
 def test_samples_of_digits_say_how_their_chains_agree():
     task = evp.get_task("digits")
     model = evp.fit("denoising_score_matching", task, budget=evp.Budget(steps=5, examples=64))
-    observed = Observed(model, [task], Evaluation(test_examples=16, inputs=1, samples=4))
+    observed = Observation(model, [task], Evaluation(test_examples=16, inputs=1, samples=4))
     assert re.search(r"R-hat up to \d.*of 80 at the first input", observed.samples_note)
     assert held_out_sets(observed)["energy_score"].note == observed.samples_note
 

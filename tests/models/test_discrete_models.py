@@ -15,7 +15,7 @@ from pyro.infer import TraceEnum_ELBO, infer_discrete
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.factor_graphs import FactorGraph
 from ebm_vs_prob.energies.graphs import GraphEnergy
-from ebm_vs_prob.prob.densities.discrete import DiscreteDensityModel, chain
+from ebm_vs_prob.prob.densities.enumerated import DiscreteDensityModel, chain
 from ebm_vs_prob.prob.objectives.bounds import no_guide
 from ebm_vs_prob.testing.rules import every_answer
 

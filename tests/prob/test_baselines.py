@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.prob.densities.kernel_density import leave_one_out_bandwidths
+from ebm_vs_prob.prob.densities.gaussian_kernels import leave_one_out_bandwidths
 
 # ---- the spread mixture --------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from ebm_vs_prob.descent.latent import latent_nodes
 from ebm_vs_prob.energies.decoders import AngleDecoder, MLPDecoder
 from ebm_vs_prob.metrics import Evaluation
 from ebm_vs_prob.metrics.latents import decoded
-from ebm_vs_prob.metrics.observation import Observed
+from ebm_vs_prob.metrics.observation import Observation
 from ebm_vs_prob.metrics.traces import gradient, thickness
 from ebm_vs_prob.models.record import Training
 from ebm_vs_prob.prob.latents import grid as latent
@@ -172,10 +172,10 @@ def test_nothing_is_traced_by_default():
 # ---- metrics -------------------------------------------------------------------------------------------------------
 
 
-def recorded(**traces: torch.Tensor) -> Observed:
+def recorded(**traces: torch.Tensor) -> Observation:
     model = HandMade([evp.get_task("ellipse")] * 2, lambda x, y, r: y.square().sum(-1))
     model.training = Training(model.training.loss, model.status, model.cost, traces)
-    return Observed(model, model.tasks, SMALL)
+    return Observation(model, model.tasks, SMALL)
 
 
 def test_the_steepest_gradient_is_scaled_by_the_thickness_of_its_own_step():
@@ -196,7 +196,7 @@ def test_the_steepest_gradient_is_scaled_by_the_thickness_of_its_own_step():
         np.testing.assert_array_equal(alone[name].value, alone[f"{name}_scaled"].value)
 
 
-def decoding(points: torch.Tensor) -> Observed:
+def decoding(points: torch.Tensor) -> Observation:
     observed = recorded()
     observed.model.decoded = lambda x: points.expand(2, x.shape[1], -1, -1)
     return observed
@@ -250,11 +250,11 @@ def test_an_angle_decodes_an_ellipse_that_x_decides():
 @pytest.mark.slow
 def test_the_temperature_of_a_thin_ellipse_settles_at_the_noise(monkeypatch):
     """beta = 1 / ε² within the error of 256 validation pairs, in few rounds of refined nodes, not in all of them."""
-    from ebm_vs_prob.gibbs import temperature as calibration
+    from ebm_vs_prob.gibbs import temperature
 
     rounds = []
-    search = calibration._search
-    monkeypatch.setattr(calibration, "_search", lambda *args: rounds.append(1) or search(*args))
+    search = temperature._search
+    monkeypatch.setattr(temperature, "_search", lambda *args: rounds.append(1) or search(*args))
     budget = evp.Budget(steps=400, batch_size=24, examples=1000)
     task = evp.get_task("ellipse", thickness=1e-3)
     model = evp.fit("latent_free_energy", task, nodes=16, refine=6, budget=budget, **FIT)
@@ -281,7 +281,7 @@ def test_the_study_of_the_ellipse_comes_out_on_one_seed():
                 arm.method, evp.get_task("ellipse", thickness=eps), seeds=[77], dtype=torch.float64,
                 budget=evp.Budget(**scale.budget), **arm.options,
             )  # fmt: skip
-            observed = Observed(model, model.tasks, Evaluation(target_radius=study.evaluation["target_radius"]))
+            observed = Observation(model, model.tasks, Evaluation(target_radius=study.evaluation["target_radius"]))
             measured = decoded(observed) | traces.gradient(observed)
             if "thickness" in model.training.traces:
                 measured |= traces.thickness(observed)

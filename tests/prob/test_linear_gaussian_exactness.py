@@ -41,7 +41,7 @@ from ebm_vs_prob.gibbs.normalizers import (
     bidirectional_monte_carlo,
 )
 from ebm_vs_prob.metrics.latents import elbo_gap, linear_log_density
-from ebm_vs_prob.metrics.observation import Observed
+from ebm_vs_prob.metrics.observation import Observation
 from ebm_vs_prob.metrics.sharpness import sharpness
 from ebm_vs_prob.prob.latents.guides import GUIDES
 from ebm_vs_prob.prob.latents.laplace import LaplaceGuide
@@ -435,7 +435,7 @@ def test_the_metric_takes_the_density_of_a_linear_decoder_in_closed_form(shape):
     tasks = tasks_of(shape)
 
     def measured(guide, draws):
-        observed = Observed(exact_vae(tasks, guide=guide, importance_samples=draws), tuple(tasks), LOOK)
+        observed = Observation(exact_vae(tasks, guide=guide, importance_samples=draws), tuple(tasks), LOOK)
         return observed, elbo_gap(observed)["elbo_gap"]
 
     observed, gap = measured("full_rank", 2)
@@ -597,7 +597,7 @@ SEEDS = 10
 
 def exponent(model, tasks):
     """The slope of ln curvature in ln ε over the seeds, by the package's metric and its statistics."""
-    curvature = sharpness(Observed(model, tuple(tasks), LOOK))["curvature_p95"].value.reshape(-1, len(THICKNESS))
+    curvature = sharpness(Observation(model, tuple(tasks), LOOK))["curvature_p95"].value.reshape(-1, len(THICKNESS))
     return mean_estimate([log_slope(THICKNESS, seed) for seed in curvature])
 
 

@@ -6,7 +6,7 @@ import pytest
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.metrics.likelihood import gibbs_gap
-from ebm_vs_prob.metrics.observation import Observed
+from ebm_vs_prob.metrics.observation import Observation
 from ebm_vs_prob.metrics.options import Evaluation
 from ebm_vs_prob.study import load_study
 
@@ -38,7 +38,7 @@ def mean_gap(name: str, seeds: range) -> float:
         network=evp.Network(**scale.network),
         **options,
     )
-    observed = Observed(model, (task,) * len(seeds), Evaluation(test_examples=1000))
+    observed = Observation(model, (task,) * len(seeds), Evaluation(test_examples=1000))
     return float(gibbs_gap(observed)["gibbs_gap"].value.mean())
 
 

@@ -21,7 +21,7 @@ from ..objectives.contrastive import (
     kl_divergence_importance_sampling_loss,
     self_normalised_loss,
 )
-from ..proposal_method import Drawn, LevelledMethod, ProposalMethod, ProposalOptions
+from ..proposal_method import LogNormalizerMethod, ProposalDraws, ProposalMethod, ProposalOptions
 
 
 @METHODS.register
@@ -38,12 +38,12 @@ class ImportanceSampledLikelihood(ProposalMethod):
     references = ("gustafsson2020how",)
 
     @classmethod
-    def objective(cls, model: Model, drawn: Drawn) -> torch.Tensor:
+    def objective(cls, model: Model, drawn: ProposalDraws) -> torch.Tensor:
         return importance_sampled_loss(*drawn.energies(model), drawn.log_density)
 
 
 @METHODS.register
-class SelfNormalisedLikelihood(LevelledMethod):
+class SelfNormalisedLikelihood(LogNormalizerMethod):
     """E(x, y) + b(x) + exp(-b(x)) Ẑ(x) - 1, minimised over E and b (Senetaire et al. 2025).
 
     b ends as an estimate of ln Z: `model.log_normalizer(x)` gives it with an error.
@@ -57,7 +57,7 @@ class SelfNormalisedLikelihood(LevelledMethod):
     gaussian_optimum = SmoothingMethod.gaussian_optimum
 
     @classmethod
-    def objective(cls, model: Model, drawn: Drawn) -> torch.Tensor:
+    def objective(cls, model: Model, drawn: ProposalDraws) -> torch.Tensor:
         return self_normalised_loss(*drawn.energies(model), drawn.log_density, cls.level(model, drawn))
 
 
@@ -110,7 +110,7 @@ class KLDivergenceImportanceSampling(ProposalMethod):
         return torch.cat([centers, batch.y.unsqueeze(2).expand_as(centers)], 2)
 
     @classmethod
-    def objective(cls, model: Model, drawn: Drawn) -> torch.Tensor:
+    def objective(cls, model: Model, drawn: ProposalDraws) -> torch.Tensor:
         options, samples = model.setting.options, drawn.samples
         answers = drawn.batch.y.unsqueeze(1 if drawn.proposal.shared else 2)
         sigma = (options.sigma * options.scale).to(samples).reshape(-1, 1, 1)

@@ -85,7 +85,7 @@ class _OfAnswerAndLatent(nn.Module):
         return energy
 
 
-class LatentModel(LatentVariableModel):
+class LatentFreeEnergyModel(LatentVariableModel):
     """An energy whose z is continuous: `infer` finds (y, z), `infer_latent` takes `max_steps` of its descent."""
 
     module: FreeEnergy
@@ -135,7 +135,7 @@ class LatentFreeEnergy(RegularisedMethod):
     Options: ClassVar[type[MethodOptions]] = LatentFreeEnergyOptions
 
     @classmethod
-    def build(cls, setting: Setting) -> LatentModel:
+    def build(cls, setting: Setting) -> LatentFreeEnergyModel:
         options, (x_dim, y_dim) = setting.options, box_dims(setting)
         bounds = FULL_TURN if options.decoder == "angle" else (options.low, options.high)
         energy: nn.Module
@@ -152,7 +152,7 @@ class LatentFreeEnergy(RegularisedMethod):
             energy = JoinedEnergy(stacked)
         nodes = latent_nodes(options.nodes, options.latent_dim, bounds)
         module = FreeEnergy(energy, nodes, options.beta, bounds, options.refine)
-        return LatentModel(cls, setting, module.to(device=setting.device, dtype=setting.dtype))
+        return LatentFreeEnergyModel(cls, setting, module.to(device=setting.device, dtype=setting.dtype))
 
     @classmethod
     def train(cls, model: Model) -> Training:

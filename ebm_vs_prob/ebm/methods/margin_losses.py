@@ -22,9 +22,16 @@ from ...models.model import Model
 from ...models.record import Training
 from ...training.loop import train
 from ...training.method import MethodOptions
-from ..margin_method import TutorialMethod
+from ..margin_method import MarginMethod
 from ..objectives import margin as losses
-from ..search_method import DistanceOptions, DistanceScaledMethod, Found, Objective, OptionColumn, SearchingMethod
+from ..search_method import (
+    ComparedEnergies,
+    DistanceOptions,
+    DistanceScaledMethod,
+    Objective,
+    OptionColumn,
+    SearchMethod,
+)
 
 
 class MarginOptions(DistanceOptions):
@@ -48,7 +55,7 @@ class TemperatureOptions(DistanceOptions):
 
 
 @METHODS.register
-class EnergyLoss(TutorialMethod):
+class EnergyLoss(MarginMethod):
     """E(x, y) alone (LeCun et al. 2006, table 1): margin none.
 
     Collapses: nothing is pulled up, so that a network's energy falls everywhere until training ends, unless a
@@ -68,7 +75,7 @@ class EnergyLoss(TutorialMethod):
 
 
 @METHODS.register
-class Perceptron(SearchingMethod):
+class Perceptron(SearchMethod):
     """E(x, y) less the least energy found, the right answer's included (LeCun et al. 2006, table 1): margin 0.
 
     A constant energy has loss 0, and on continuous answers nothing better has: data that spread never all lie at the
@@ -98,7 +105,7 @@ class Hinge(DistanceScaledMethod):
     Options: ClassVar[type[MethodOptions]] = MarginOptions
 
     @classmethod
-    def terms(cls, found: Found, option: OptionColumn) -> torch.Tensor:
+    def terms(cls, found: ComparedEnergies, option: OptionColumn) -> torch.Tensor:
         return losses.hinge(found.positive, found.negative, option("margin") * found.share)
 
 
@@ -111,7 +118,7 @@ class LogLoss(DistanceScaledMethod):
     references = ("lecun2006tutorial",)
 
     @classmethod
-    def terms(cls, found: Found, option: OptionColumn) -> torch.Tensor:
+    def terms(cls, found: ComparedEnergies, option: OptionColumn) -> torch.Tensor:
         return found.share * losses.log_loss(found.positive, found.negative)
 
 
@@ -130,7 +137,7 @@ class LVQ2(DistanceScaledMethod):
     gaussian_optimum = None
 
     @classmethod
-    def terms(cls, found: Found, option: OptionColumn) -> torch.Tensor:
+    def terms(cls, found: ComparedEnergies, option: OptionColumn) -> torch.Tensor:
         return found.share * losses.lvq2(found.positive, found.negative, option("ceiling"))
 
 
@@ -143,7 +150,7 @@ class MinimumClassificationError(DistanceScaledMethod):
     references = ("lecun2006tutorial", "juang1997minimum")
 
     @classmethod
-    def terms(cls, found: Found, option: OptionColumn) -> torch.Tensor:
+    def terms(cls, found: ComparedEnergies, option: OptionColumn) -> torch.Tensor:
         return found.share * losses.minimum_classification_error(found.positive, found.negative)
 
 
@@ -163,7 +170,7 @@ class SquareSquare(DistanceScaledMethod):
     sees_level = True
 
     @classmethod
-    def terms(cls, found: Found, option: OptionColumn) -> torch.Tensor:
+    def terms(cls, found: ComparedEnergies, option: OptionColumn) -> torch.Tensor:
         return losses.square_square(found.positive, found.negative, option("margin") * found.share)
 
 
@@ -181,7 +188,7 @@ class SquareExponential(DistanceScaledMethod):
     sees_level = True
 
     @classmethod
-    def terms(cls, found: Found, option: OptionColumn) -> torch.Tensor:
+    def terms(cls, found: ComparedEnergies, option: OptionColumn) -> torch.Tensor:
         return losses.square_exponential(found.positive, found.negative, option("strength") * found.share)
 
 
@@ -200,7 +207,7 @@ class MinimumEmpiricalError(DistanceScaledMethod):
     Options: ClassVar[type[MethodOptions]] = TemperatureOptions
 
     @classmethod
-    def terms(cls, found: Found, option: OptionColumn) -> torch.Tensor:
+    def terms(cls, found: ComparedEnergies, option: OptionColumn) -> torch.Tensor:
         beta = option("beta")
         # An answer that counts s times has the energy of s answers, its own less (1/beta) ln s.
         share = found.share.clamp_min(torch.finfo(found.share.dtype).tiny)

@@ -16,7 +16,7 @@ from ...models.record import Training
 from ...training.batches import Batch, Noise
 from ...training.loop import train
 from ...training.method import GaussianOptimum, MethodOptions
-from ..margin_method import TutorialMethod
+from ..margin_method import MarginMethod
 from ..objectives import margin as losses
 from ..regularisers import RegularisedOptions
 
@@ -28,7 +28,7 @@ class NegativeLogLikelihoodOptions(RegularisedOptions):
 
 
 @METHODS.register
-class NegativeLogLikelihood(TutorialMethod):
+class NegativeLogLikelihood(MarginMethod):
     """E(x, y) + (1/beta) ln ∫ e^{-beta E(x, y')} dy' (LeCun et al. 2006, table 1): any margin > 0.
 
     The integral is the mean of e^{-beta E} / q over draws from a proposal q and over the right answer, which is an

@@ -8,7 +8,7 @@ from ...core.registry import METHODS
 from ...models.model import Model
 from ...training.proposals import KernelProposal
 from ..objectives.contrastive import binary_noise_contrastive_loss, ranking_noise_contrastive_loss
-from ..proposal_method import Drawn, LevelledMethod, ProposalMethod
+from ..proposal_method import LogNormalizerMethod, ProposalDraws, ProposalMethod
 
 
 class _NoiseContrast(ProposalMethod):
@@ -23,7 +23,7 @@ class _NoiseContrast(ProposalMethod):
 
 
 @METHODS.register
-class NoiseContrastiveEstimation(LevelledMethod, _NoiseContrast):
+class NoiseContrastiveEstimation(LogNormalizerMethod, _NoiseContrast):
     """Logistic regression of the data against draws of q: at the optimum E + b = -ln p (Gutmann and Hyvärinen 2012).
 
     b is learned beside the energy and estimates its ln Z: `model.log_normalizer(x)` gives it with an error.
@@ -34,7 +34,7 @@ class NoiseContrastiveEstimation(LevelledMethod, _NoiseContrast):
     references = ("gutmann2012noise",)
 
     @classmethod
-    def objective(cls, model: Model, drawn: Drawn) -> torch.Tensor:
+    def objective(cls, model: Model, drawn: ProposalDraws) -> torch.Tensor:
         return binary_noise_contrastive_loss(*drawn.energies(model), *drawn.log_densities(), cls.level(model, drawn))
 
 
@@ -52,5 +52,5 @@ class RankingNoiseContrastiveEstimation(_NoiseContrast):
     references = ("jozefowicz2016exploring", "ma2018noise")
 
     @classmethod
-    def objective(cls, model: Model, drawn: Drawn) -> torch.Tensor:
+    def objective(cls, model: Model, drawn: ProposalDraws) -> torch.Tensor:
         return ranking_noise_contrastive_loss(*drawn.energies(model), *drawn.log_densities())

@@ -19,7 +19,7 @@ from ...models.record import ReplicateStatus, Training
 from ...models.setting import Setting, box_dims, training_data
 from ...training.method import GaussianOptimum, MethodOptions
 from ...training.smoothing import SmoothingMethod, SmoothingOptions
-from ..densities.kernel_density import KernelDensityEnergy, leave_one_out_bandwidths
+from ..densities.gaussian_kernels import KernelDensityEnergy, leave_one_out_bandwidths
 
 
 class KernelDensityOptions(SmoothingOptions):

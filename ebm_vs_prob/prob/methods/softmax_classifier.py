@@ -18,7 +18,7 @@ from ...models.setting import Setting
 from ...training.batches import Batch
 from ...training.loop import train
 from ...training.method import Method
-from ..densities.discrete import DiscreteDensityModel
+from ..densities.enumerated import DiscreteDensityModel
 from ..objectives.bounds import ReplicatedELBO, no_guide
 
 

@@ -24,8 +24,8 @@ from ...training.batches import Batch
 from ...training.loop import train
 from ...training.method import GaussianOptimum, MethodOptions
 from ...training.smoothing import SmoothingMethod, SmoothingOptions
-from ..densities.kernel_density import leave_one_out_bandwidths
-from ..densities.two_step import TwoStepEnergy
+from ..densities.gaussian_kernels import leave_one_out_bandwidths
+from ..densities.latent_kernel_density import TwoStepEnergy
 
 #: The grid of codes reaches so many bandwidths beyond the outermost one.
 MARGIN = 4.0

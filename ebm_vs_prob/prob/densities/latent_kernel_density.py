@@ -16,7 +16,7 @@ from ...energies.mlp import Network, ReplicatedMLP
 from ...models.data_kernel import squared_distances
 from ..latents.grid import in_blocks
 from .conditioned import Remembered
-from .kernel_density import KernelDensityEnergy
+from .gaussian_kernels import KernelDensityEnergy
 
 
 class TwoStepEnergy(nn.Module):
