@@ -27,14 +27,14 @@ def plain(latex: str) -> str:
 
 
 def citation(paper: Entry) -> str:
-    """Authors' family names, year and title, which is a link where the entry has a place on the web."""
+    """Authors' family names and year, a link where the entry has a place on the web; titles are in `references.bib`."""
     names = [plain(author).split(",")[0] for author in paper.fields["author"].split(" and ")]
     who = f"{names[0]} et al." if len(names) > 3 or "others" in names else ", ".join(names[:-1])
     who = who if who.endswith("al.") else f"{who} and {names[-1]}" if who else names[-1]
     places = {"doi": "https://doi.org/", "url": "", "eprint": "https://arxiv.org/abs/"}
     link = next((start + paper.fields[name] for name, start in places.items() if name in paper.fields), None)
-    title = f"*{plain(paper.fields['title'])}*"
-    return f"{who} {paper.fields['year']}, {f'[{title}]({link})' if link else title}"
+    text = f"{who} {paper.fields['year']}"
+    return f"[{text}]({link})" if link else text
 
 
 def _row(*cells: str) -> str:
@@ -43,6 +43,11 @@ def _row(*cells: str) -> str:
 
 def _papers(entry: type[Task] | type[Method]) -> str:
     return "; ".join(map(citation, papers(entry)))
+
+
+def _without_papers(summary: str) -> str:
+    """A summary without the papers in its last brackets, which stand in a column of their own."""
+    return re.sub(r" \((?=[^()]*\d{4})[^()]*\)$", "", summary)
 
 
 def _own(entries: list[type]) -> list[type]:
@@ -60,7 +65,14 @@ def methods() -> str:
     """The table of methods, by family, principle and name."""
     entries = sorted(_own(evp.list_methods()), key=lambda m: (FAMILIES.index(m.family), m.principle, m.name))
     rows = [
-        _row(f"`{m.name}`", m.family, m.principle, "yes" if m.normalised else "no", m.summary, _papers(m))
+        _row(
+            f"`{m.name}`",
+            m.family,
+            m.principle,
+            "yes" if m.normalised else "no",
+            _without_papers(m.summary),
+            _papers(m),
+        )
         for m in entries
     ]
     head = _row("method", "family", "principle", "normalised", "what it is", "papers")
