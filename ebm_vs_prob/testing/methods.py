@@ -50,7 +50,7 @@ def check_method(method: type[Method] | str, task: Task | None = None) -> None:
     with global_generators_left_alone(who):
         check_declaration(chosen, who)
         _check_method_declaration(chosen, who)
-        task = task or _applicable(chosen, who)
+        task = task or applicable_task(chosen)
         expect(LookupError, who, "an unknown option", lambda: _short_fit(chosen, task, [0], no_such_option=1))
         seeds = [0, 1] if chosen.batchable else [1]
         model = _short_fit(chosen, task, seeds)
@@ -108,7 +108,12 @@ def _check_choices(method: type[Method], task: Task, who: str) -> None:
         _check_declared(method, model.setting.options.replicates[0], chosen)
 
 
-def _applicable(method: type[Method], who: str) -> Task:
+def applicable_task(method: type[Method]) -> Task:
+    """The first of the package's plain tasks that a method applies to.
+
+    Raises:
+        AssertionError: it applies to none.
+    """
     from ..tasks import get_task
 
     reasons = []
@@ -124,7 +129,7 @@ def _applicable(method: type[Method], who: str) -> Task:
             return task
         reasons.append(f"{task.name}: {reason}")
     raise AssertionError(
-        f"{who}: applies to none of the package's tasks, so give check_method one ({'; '.join(reasons)})"
+        f"{method.name}: applies to none of the package's tasks, so give check_method one ({'; '.join(reasons)})"
     )
 
 
