@@ -20,7 +20,7 @@ PYTEST_WORKERS ?= 2
 export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
-.PHONY: help study report test test-slow test-long check benchmark clean
+.PHONY: help study report test test-portable test-slow test-long check benchmark clean
 
 help:
 	@sed -n 's/^#: //p' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ report: $(VENV)/.installed
 #: make test       the fast test suite
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -m "not slow and not long" -n $(PYTEST_WORKERS)
+
+#: make test-portable  what is sensitive to rounding, under the arithmetic of other processors
+test-portable: $(VENV)/.installed
+	$(BIN)/python tests/portable.py
 
 #: make test-slow  the tests that take minutes
 test-slow: $(VENV)/.installed

@@ -1,4 +1,4 @@
-"""Rules every test lives under: one thread, derandomised search, and global random generators left alone."""
+"""Rules of every test: one thread unless the environment says more, derandomised search, no global generator moved."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from ebm_vs_prob.testing import global_random_state
 
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 # The same examples on every machine; no deadline, because shared cores make single calls slow at random.
 settings.register_profile(
