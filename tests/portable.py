@@ -97,7 +97,7 @@ def child(setting: dict[str, str], arguments: list[str]) -> int:
     import pytest
     import torch
 
-    code = pytest.main(["-m", "portable", "-p", "no:cacheprovider", "-n", "0", *arguments])
+    code = pytest.main(["-m", "portable and not slow and not long", "-p", "no:cacheprovider", "-n", "0", *arguments])
     wanted = {"threads": int(os.environ["OMP_NUM_THREADS"])}
     found = {"threads": torch.get_num_threads()}
     if "ATEN_CPU_CAPABILITY" in setting:

@@ -9,6 +9,7 @@ from gaussian import Gaussian, gaussian, mean_curvature
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyro.nn import ConditionalAutoRegressiveNN
+from statistical import follows
 from torch import nn
 
 import ebm_vs_prob as evp
@@ -118,9 +119,10 @@ def test_the_density_given_x_integrates_to_one_and_is_another_at_another_x(metho
 @pytest.mark.parametrize("transform", TRANSFORMS)
 @pytest.mark.parametrize("method", FLOWS)
 def test_samples_follow_the_density(method, transform):
-    """The probability integral transform of each coordinate of the base: samples, carried back, are standard normal."""
-    from scipy.stats import kstest
+    """Samples, carried back to the base, are standard normal in each of two coordinates of 2 replicates at 2 inputs.
 
+    A standard deviation off by a quarter, or a mean by a fifth, is seen with power over .9.
+    """
     model = untrained(method, transform, 2, x_dim=1)
     x = torch.tensor([[-1.0], [0.5]], dtype=torch.float64)
     samples = model.sample(x, num_samples=1000, seed=7)
@@ -129,7 +131,7 @@ def test_samples_follow_the_density(method, transform):
     for part in reversed(model.module.conditional(x.expand(2, -1, -1).unsqueeze(2)).transforms):
         value = part.inv(value)
     for coordinate in value.reshape(-1, 1000, 2).movedim(-1, 1).reshape(-1, 1000):
-        assert kstest(coordinate.numpy(), "norm").pvalue > 1e-4
+        assert follows(coordinate, "norm", comparisons=8)
     # Across replicates, inputs and coordinates no draw is shared.
     assert len(set(value.flatten().tolist())) == value.numel()
     alone = untrained(method, transform, 2, x_dim=1, seeds=(1,)).sample(x, num_samples=1000, seed=7)
@@ -231,7 +233,7 @@ def test_one_nan_replicate_leaves_the_others_as_they_were(method, transform, mon
     assert torch.equal(healthy.sample(x[:1], 3)[[0, 2]], sick.sample(x[:1], 3)[[0, 2]])
 
 
-def gaussian_fit(method, transform, dim, steps=600, seeds=range(4), **options):
+def gaussian_fit(method, transform, dim, steps=600, seeds=range(8), **options):
     budget = evp.Budget(steps=steps, batch_size=128, examples=20000)
     network = evp.Network(hidden=(16,))
     options = {"transform": transform, "layers": 2, "learning_rate": 0.01} | options
@@ -245,6 +247,11 @@ def divergence(model, dim, variance=1.0):
     return (exact - model.log_prob(torch.zeros(len(y), 0), y).double()).mean(-1)
 
 
+def divergence_of_scale(dim, variance):
+    """KL of N(0, I) from N(0, variance I), in nats."""
+    return dim * (1 / variance - 1 + math.log(variance)) / 2
+
+
 #: In one dimension the two flows are one.
 RECOVERIES = [("autoregressive_flow", 1), *[(method, dim) for method in FLOWS for dim in (2, 8)]]
 
@@ -252,19 +259,32 @@ RECOVERIES = [("autoregressive_flow", 1), *[(method, dim) for method in FLOWS fo
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "dim"), RECOVERIES)
 def test_the_affine_flow_on_a_gaussian_ends_at_the_declared_optimum(method, dim):
-    """Density and curvature; the spline's energy has kinks at its knots, one of which lies in the middle."""
+    """Density and curvature; the spline's energy has kinks at its knots, one of which lies in the middle.
+
+    Over 12 seeds the curvature was 1 - .005 ± .0164 or better and the divergence .0001 ± .0001, .0008 ± .0007 and
+    .0041 ± .0012 nats in 1, 2 and 8 dimensions: the bounds lie 6 and, with the error of 4000 draws, 5 standard errors of
+    the mean of 8 away. A flow of variance 1.1 is beyond both.
+    """
     model = gaussian_fit(method, "affine", dim)
     declared = model.method.gaussian_optimum.of(model.setting.options.replicates[0])
     assert abs(float(mean_curvature(model, dim).mean()) - declared) < 0.04
-    assert float(divergence(model, dim).mean()) < 0.005
+    assert float(divergence(model, dim).mean()) < divergence_of_scale(dim, 1.1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "dim"), RECOVERIES)
 def test_the_spline_flow_on_a_gaussian_finds_its_density(method, dim):
-    """As many bins as cover the box at unit width leave a few hundredths of a nat in eight dimensions."""
-    model = gaussian_fit(method, "spline", dim, steps=400, seeds=range(2))
-    assert float(divergence(model, dim).mean()) < 0.005 + 0.004 * dim
+    """In its mean over 8 seeds a flow is nearer to N(0, I) than N(0, 1.25 I) is, whose divergence is exact.
+
+    Over 12 seeds the divergence in nats was .0365 ± .0048 (autoregressive) and .0313 ± .0034 (coupling) in 8
+    dimensions, .0086 ± .0027 and .0060 ± .0012 in 2, and .0027 ± .0011 in one: training ends that far from the optimum.
+    The mean of 8 and the 4000 draws, at sqrt(2 KL / 4000), leave the bound more than 6 standard errors above, a rate
+    below 1e-8. What it must refuse is a flow of the wrong scale: against data of variance 1.5 the same flow fails.
+    """
+    model = gaussian_fit(method, "spline", dim, steps=400)
+    bound = divergence_of_scale(dim, 1.25)
+    assert float(divergence(model, dim).mean()) < bound
+    assert float(divergence(model, dim, variance=1.5).mean()) > bound
 
 
 @pytest.mark.slow

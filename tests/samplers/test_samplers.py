@@ -33,9 +33,13 @@ from ebm_vs_prob.samplers import base as kernel_base
 from ebm_vs_prob.samplers.hmc import leapfrog
 from ebm_vs_prob.samplers.ula import reflected
 
+pytestmark = pytest.mark.portable
+
 WIDE = (-5000.0, 5000.0)
 ADJUSTED = [pytest.param(MALA(), id="mala"), pytest.param(HMC(leapfrog_steps=3), id="hmc")]
 JITTERED = pytest.param(HMC(leapfrog_steps=3, step_jitter=0.3), id="hmc jittered")
+#: Without jitter the step that some chain adapts to is near half a period of a Gaussian, and that chain never mixes.
+MIXING = [ADJUSTED[0], JITTERED]
 EVERY = [pytest.param(ULA(), id="langevin"), *ADJUSTED, JITTERED]
 
 
@@ -130,7 +134,7 @@ def check_gaussian(kernel, scales=(1.0, 2.0), potential=gaussian):
     assert int(samples.divergences.sum()) == 0
 
 
-@pytest.mark.parametrize("kernel", [*ADJUSTED, JITTERED])
+@pytest.mark.parametrize("kernel", MIXING)
 @pytest.mark.parametrize("scales", [(0.01, 0.02), (3.0,) * 8])
 def test_a_gaussian_has_its_moments(kernel, scales):
     check_gaussian(kernel, scales)
@@ -176,16 +180,16 @@ def test_the_ends_of_chains_see_hmc_that_accepts_every_trajectory(monkeypatch):
         check_condition_1e4()
 
 
-def test_mala_leaves_a_gaussian_of_condition_number_1e4_as_it_is_and_ula_does_not():
+def test_mala_and_hmc_leave_a_gaussian_of_condition_number_1e4_as_it_is_and_ula_does_not():
     """Chains that begin with exact draws end with exact draws; the slow direction would take 1e4 steps to forget."""
     scale, h, count = torch.tensor([1.0, 100.0], dtype=torch.float64), 0.8, 8000
-    for kernel in (MALA(), ULA()):
+    for kernel in (MALA(), HMC(leapfrog_steps=3), ULA()):
         state = kernel.init(gaussian(1.0, 100.0), scale * normals(1, count, 2), h)
         *_, (state, _) = run(kernel, gaussian(1.0, 100.0), state, 150, WIDE, generators(1))
         standard = state.y[0] / scale
-        variance = torch.tensor([1.0 if kernel.name == "mala" else 1 / (1 - h / 2), 1.0], dtype=torch.float64)
-        check_ends(standard / variance.sqrt())
-        assert kernel.name == "mala" or not variance_agrees(standard[:, 0], mean=0.0)
+        biased = kernel.name == "langevin"
+        check_ends(standard / torch.tensor([(1 - h / 2) ** -0.5 if biased else 1.0, 1.0], dtype=torch.float64))
+        assert variance_agrees(standard[:, 0], mean=0.0) is not biased
 
 
 @pytest.mark.slow
@@ -203,7 +207,7 @@ def test_mala_reaches_a_gaussian_of_condition_number_1e4_from_far():
     assert variance_agrees(standard, comparisons=2)
 
 
-@pytest.mark.parametrize("kernel", ADJUSTED)
+@pytest.mark.parametrize("kernel", MIXING)
 @pytest.mark.parametrize("eps", [0.3, 0.05])
 def test_a_ring_has_its_radial_moments_and_no_preferred_angle(kernel, eps):
     samples = sample_chains(
@@ -235,14 +239,20 @@ def test_a_mixture_of_close_modes_has_its_moments_and_weights(kernel):
 
 
 def test_jitter_frees_hmc_from_the_period_of_its_target():
-    """Fifteen leapfrog steps of .21 are half a period of N(0, 1): y goes to -y and |y| stays (Neal 2011)."""
+    """Fifteen leapfrog steps of .21 are half a period of N(0, 1): y goes to -y and |y| stays (Neal 2011).
+
+    Two hundred such trajectories leave a correlation of .98 with the start, over 64 chains; 6 standard errors of
+    Fisher's z lie between it and .9, as between none and .65.
+    """
     start = normals(1, 64, 1, seed=1)
     options = {"step_size": 0.21**2 / 2, "adapt": False, "warmup": 0}
     resonant, jittered = (
         sample_chains(gaussian(1.0), start, 200, generators(1), kernel=HMC(15, jitter), **options).y[0, ..., 0]
         for jitter in (0.0, 0.4)
     )
-    assert float(arviz.ess(resonant.square().numpy())) < 200
+    kept, forgotten = (np.corrcoef(start[0, :, 0].abs(), draws[:, -1].abs())[0, 1] for draws in (resonant, jittered))
+    assert kept > 0.9
+    assert abs(forgotten) < 0.65
     gated(jittered.square().numpy(), 1.0)
     gated(jittered.numpy() ** 4, 3.0, resolution=0.1)
 
@@ -268,7 +278,7 @@ def test_langevin_with_its_own_noise_has_the_temperature_of_its_noise(h, noise):
     options = {"step_size": h, "adapt": False, "warmup": 100, "bounds": WIDE}
     draws = sample_chains(gaussian(scale), start, 400, generators(1), kernel=ULA(noise=noise), **options).y
     variance = noise**2 / (1 - (1 - h / scale**2) ** 2)
-    assert abs(draws.var().item() / variance - 1) < 0.05
+    gated(draws[0, ..., 0].square() / variance, 1.0)
     assert h > 1 or abs(variance / (noise**2 / (2 * h) * scale**2) - 1) < 0.1
 
 
@@ -298,21 +308,24 @@ def test_ula_has_its_own_variance_on_a_gaussian_and_the_right_one_only_as_its_st
 
 
 def test_the_bias_of_ula_on_a_ring_shrinks_with_its_step():
-    eps, exact = 0.1, radial_moments(0.1)[1]
+    """Near 1 / (1 - h / 2) - 1 for h in units of eps²: .67, .11 and .026.
+
+    With a standard error of .006 at most of each, .06 between the second and twice the third is 4.4 standard errors.
+    """
+    eps, exact, chains = 0.1, radial_moments(0.1)[1], 5000
     bias = []
     for share in (0.8, 0.2, 0.05):
-        samples = sample_chains(
-            ring(eps),
-            around_the_ring(64),
-            600,
-            generators(1),
-            step_size=share * eps**2,
-            kernel="langevin",
-            adapt=False,
-            warmup=100,
-        )
-        bias.append((((samples.y.norm(dim=-1) - 1) / eps) ** 2).mean().item() - exact)
-    assert bias[0] > 2.5 * bias[1] > 5 * bias[2]
+        kernel = ULA()
+        state = kernel.init(ring(eps), around_the_ring(chains), share * eps**2)
+        values = [
+            ((state.y[0].norm(dim=-1) - 1) / eps).square()
+            for state, _ in run(kernel, ring(eps), state, round(60 / share), WIDE, generators(1))
+        ]
+        means = torch.stack(values[len(values) // 3 :]).mean(0)
+        assert means.std() / chains**0.5 < 0.006
+        bias.append(means.mean().item() - exact)
+    assert bias[0] > 2.5 * bias[1]
+    assert bias[1] > 2 * bias[2]
     assert bias[0] > 0.3
 
 

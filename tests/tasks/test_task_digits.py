@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from statistical import within_standard_errors
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.errors import NoExactReference
@@ -91,8 +92,10 @@ def test_dequantisation_is_uniform_centred_and_of_the_stated_width(width, clean)
     _, y = task.sample(1097, seed=2)
     noise = y - clean.sample(1097, seed=2)[1]
     assert float(noise.abs().max()) <= width / 2
-    assert float(noise.std()) == pytest.approx(width / 12**0.5, rel=0.01)
-    assert abs(float(noise.mean())) < 4 * width / 12**0.5 / noise.numel() ** 0.5
+    # The square of a uniform number on width w has the mean w² / 12 and the variance w⁴ / 180.
+    error = width**2 / (180 * noise.numel()) ** 0.5
+    assert within_standard_errors(noise.square().mean(), width**2 / 12, error, comparisons=2)
+    assert within_standard_errors(noise.mean(), 0.0, width / 12**0.5 / noise.numel() ** 0.5, comparisons=2)
     again = task.sample(2 * 1097, seed=2)[1]
     order = clean.sample(2 * 1097, seed=2)[1]
     first, second = again[:1097] - order[:1097], again[1097:] - order[1097:]

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 from scipy.special import ive
+from statistical import follows, standard_errors, variance_agrees, within_standard_errors
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.errors import NoExactReference
@@ -77,15 +78,15 @@ def test_the_density_integrates_to_one_over_the_radius(thickness, dim):
 def test_mean_log_prob_is_minus_the_entropy(thickness, dim):
     task = sphere(thickness, dim)
     values = task.reference.log_prob(*task.sample(20_000, seed=11))
-    assert abs(float(values.mean()) + task.reference.entropy()) < 3.5 * float(values.std()) / math.sqrt(len(values))
+    assert within_standard_errors(values.mean(), -task.reference.entropy(), values.std() / len(values) ** 0.5)
 
 
 @pytest.mark.parametrize("wrong", [0.0105, 0.0095])
 def test_a_wrong_thickness_is_told_from_the_data(wrong):
     right, other = sphere(0.01), sphere(wrong)
-    x, y = right.sample(40_000, seed=11)
+    x, y = right.sample(160_000, seed=11)
     difference = right.reference.log_prob(x, y) - other.reference.log_prob(x, y)
-    assert float(difference.mean()) > 5 * float(difference.std()) / math.sqrt(len(y))
+    assert float(difference.mean()) > 2 * standard_errors() * float(difference.std()) / math.sqrt(len(y))
 
 
 @pytest.mark.parametrize("dim", [2, 3, 8])
@@ -204,9 +205,9 @@ def test_answers_lie_on_the_sphere_and_all_round_it():
 def test_the_latent_is_the_point_that_was_blurred():
     _, y, z = sphere(0.1, 4).sample_with_latent(5000)
     torch.testing.assert_close(z.norm(dim=1), torch.ones(5000, dtype=torch.float64))
-    assert float((y - z).std()) == pytest.approx(0.1, rel=0.03)
+    assert variance_agrees((y - z).flatten(), 0.1**2, mean=0.0, comparisons=2)
     cosine = z[:, 0].numpy()  # of a uniform point on the sphere in R^4: Beta(3/2, 3/2) on [-1, 1]
-    assert stats.kstest((cosine + 1) / 2, stats.beta(1.5, 1.5).cdf).pvalue > 1e-3
+    assert follows((cosine + 1) / 2, stats.beta(1.5, 1.5).cdf, comparisons=2)
 
 
 def test_what_it_refuses():
@@ -261,8 +262,10 @@ def test_samples_of_the_radial_energy_follow_it(thickness, dim):
     density = np.exp((dim - 1) * np.log(radius) - (radius - 1) ** 2 / (2 * thickness**2))
     cumulative = integrate.cumulative_simpson(density, x=radius, initial=0)
     found = y.norm(dim=1).numpy()
-    assert stats.kstest(found, lambda r: np.interp(r, radius, cumulative / cumulative[-1])).pvalue > 1e-3
-    assert abs(float(y.mean(0).norm())) < 5 / math.sqrt(5000)
+    assert follows(found, lambda r: np.interp(r, radius, cumulative / cumulative[-1]), comparisons=1 + dim)
+    # Of mean 0 by symmetry, a coordinate's spread E|y|² / d.
+    spread = (y.square().mean(0) / len(y)).sqrt()
+    assert within_standard_errors(y.mean(0), 0.0, spread, comparisons=2)
     assert torch.equal(y, energy.sample(5000, dim, seed=1))
     assert not torch.equal(y, energy.sample(5000, dim, seed=2))
 

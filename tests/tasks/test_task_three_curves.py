@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import integrate, stats
+from statistical import counts_agree, follows, within_standard_errors
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.tasks.three_curves import EXTENT, MIN_GAP, WEIGHTS, curves
@@ -35,13 +36,14 @@ def test_the_box_leaves_room_for_the_noise(thickness, extent):
 
 def test_inputs_are_uniform_and_labels_have_their_shares():
     x, y, label = task_at(0.01).sample_with_latent(20_000, seed=0)
-    assert stats.kstest(x.squeeze(-1).numpy(), stats.uniform(-1, 2).cdf).pvalue > 1e-3
+    assert follows(x, stats.uniform(-1, 2).cdf, comparisons=4)
     counts = np.bincount(label.numpy(), minlength=3)
-    assert stats.chisquare(counts, 20_000 * np.array(WEIGHTS)).pvalue > 1e-3
+    assert counts_agree(counts, WEIGHTS, comparisons=4)
     assert label.dtype == torch.int64
     noise = (y - curves(x).gather(1, label.unsqueeze(1))) / 0.01
-    assert stats.kstest(noise.squeeze(-1).numpy(), "norm").pvalue > 1e-3
-    assert abs(np.corrcoef(x.squeeze(-1), label)[0, 1]) < 0.03
+    assert follows(noise, "norm", comparisons=4)
+    # The correlation of n independent pairs has standard error 1 / sqrt(n).
+    assert within_standard_errors(np.corrcoef(x.squeeze(-1), label)[0, 1], 0.0, 20_000**-0.5, comparisons=4)
 
 
 def test_the_mean_answer_is_no_answer():
@@ -68,7 +70,7 @@ def test_log_prob_is_the_mixture(thickness):
 def test_mean_log_prob_is_minus_the_entropy(thickness):
     task = task_at(thickness)
     values = task.reference.log_prob(*task.sample(40_000, seed=3))
-    assert abs(float(values.mean()) + task.reference.entropy()) < 3.5 * float(values.std()) / 200.0
+    assert within_standard_errors(values.mean(), -task.reference.entropy(), values.std() / len(values) ** 0.5)
 
 
 @pytest.mark.parametrize("thickness", [0.5, 0.2])

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from statistical import within_standard_errors
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.errors import NoExactReference
@@ -110,8 +111,8 @@ def test_exact_samples_have_the_law_of_the_data(name):
     assert not torch.equal(y[:, 0], y[:, 1])
     for draw in y.unbind(1):
         surprise = -task.reference.log_prob(x, draw)
-        standard_error = float(surprise.std()) / math.sqrt(len(x))
-        assert abs(float(surprise.mean()) - task.reference.entropy()) < 4 * standard_error
+        standard_error = surprise.std() / len(x) ** 0.5
+        assert within_standard_errors(surprise.mean(), task.reference.entropy(), standard_error, comparisons=2)
 
 
 @pytest.mark.parametrize("name", CONTINUOUS)

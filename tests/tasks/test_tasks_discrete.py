@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 
-import numpy as np
 import pytest
 import scipy.stats
 import torch
+from statistical import counts_agree, share_agrees, within_standard_errors
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.errors import NoExactReference
@@ -86,9 +86,9 @@ def test_error_and_entropy_are_those_of_the_data(count, thickness):
     task, n = classes(thickness, count), 40_000
     x, y = task.sample(n, seed=3)
     surprise = -task.reference.log_prob(x, y)
-    assert abs(float(surprise.mean()) - task.reference.entropy()) < 4 * float(surprise.std()) / n**0.5
+    assert within_standard_errors(surprise.mean(), task.reference.entropy(), surprise.std() / n**0.5, comparisons=2)
     error = task.reference.bayes_error()
-    assert abs(float(task.reference.distance(x, y).mean()) - error) < 4 * (error * (1 - error) / n) ** 0.5
+    assert share_agrees(int(task.reference.distance(x, y).sum()), n, error, comparisons=2)
 
 
 def test_error_and_entropy_go_from_nothing_to_those_of_the_weights():
@@ -118,11 +118,11 @@ def test_the_posterior_of_a_chain_is_bayes_rule():
 def test_labels_of_a_chain_follow_its_transitions():
     _, y = chain(6).sample(20_000, seed=5)
     first = torch.bincount(y[:, 0], minlength=3)
-    assert scipy.stats.chisquare(first, 20_000 * np.array(INITIAL)).pvalue > 1e-4
+    assert counts_agree(first, INITIAL, comparisons=16)
     for t in range(5):
         for before in range(3):
             after = torch.bincount(y[y[:, t] == before, t + 1], minlength=3)
-            assert scipy.stats.chisquare(after, int(after.sum()) * np.array(TRANSITION[before])).pvalue > 1e-4
+            assert counts_agree(after, TRANSITION[before], comparisons=16)
 
 
 def test_a_chain_of_one_place_is_a_classification():
