@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from statistical import standard_errors
 from torch import nn
 
 import ebm_vs_prob as evp
@@ -50,3 +51,12 @@ def mean_curvature(model: evp.Model, dim: int) -> torch.Tensor:
     offsets = step * torch.cat([torch.eye(dim), -torch.eye(dim), torch.zeros(1, dim)])
     energy = model.energy(torch.zeros(2 * dim + 1, 0), offsets).double()
     return (energy[:, : 2 * dim].sum(1) - 2 * dim * energy[:, -1]) / (dim * step**2)
+
+
+def curvature_tolerance(dim: int, examples: int, seeds: int, left: float, curvature: float = 1.0) -> float:
+    """How far the mean curvature over the seeds may be from the optimum, at a false-alarm rate of 1e-5.
+
+    The inverse variance of n draws in d dimensions has the relative standard error sqrt(2 / (n d)), and its mean over
+    the seeds that over the square root of their number. `left` is what an optimiser that stops early may leave besides.
+    """
+    return standard_errors() * curvature * (2 / (examples * dim * seeds)) ** 0.5 + left

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from gaussian import Quadratic, gaussian, mean_curvature
+from gaussian import Quadratic, curvature_tolerance, gaussian, mean_curvature
 from proposal_optima import optimum
 
 import ebm_vs_prob as evp
@@ -45,8 +45,8 @@ def trained(method: str, dim: int, draws: int) -> evp.Model:
 
 
 def tolerance(dim: int, curvature: float) -> float:
-    """4.5 standard errors (level 7e-6) of a curvature from the variance of all examples, and .02 for short training."""
-    return 4.5 * curvature * (2 / (EXAMPLES * dim * len(SEEDS))) ** 0.5 + 0.02
+    """.02 is for short training."""
+    return curvature_tolerance(dim, EXAMPLES, len(SEEDS), left=0.02, curvature=curvature)
 
 
 @pytest.mark.parametrize("method", [*LEANING, LINEAR])

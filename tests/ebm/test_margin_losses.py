@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from gaussian import Quadratic, gaussian, mean_curvature
+from gaussian import Quadratic, curvature_tolerance, gaussian, mean_curvature
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.ebm.objectives import margin as losses
@@ -94,8 +94,8 @@ def likelihood_gap(model: evp.Model, dim: int) -> float:
 
 
 def likelihood_tolerance(dim: int) -> float:
-    """4 standard errors of an inverse variance (level 6e-5), and .03 for stopping after 250 steps of few proposals."""
-    return 4 * (2 / (LIKELIHOOD_EXAMPLES * dim * len(LIKELIHOOD_SEEDS))) ** 0.5 + 0.03
+    """.03 is for stopping after 250 steps of few proposals."""
+    return curvature_tolerance(dim, LIKELIHOOD_EXAMPLES, len(LIKELIHOOD_SEEDS), left=0.03)
 
 
 @pytest.mark.parametrize(("dim", "beta"), [(1, 1.0), (2, 2.0), (8, 1.0)])

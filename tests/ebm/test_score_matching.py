@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from gaussian import Quadratic, gaussian, mean_curvature
+from gaussian import Quadratic, curvature_tolerance, gaussian, mean_curvature
 from torch import nn
 
 import ebm_vs_prob as evp
@@ -242,8 +242,8 @@ def gap(model: evp.Model, dim: int) -> float:
 
 
 def tolerance(dim: int) -> float:
-    """4 standard errors of an inverse variance from 8 seeds of 4000 draws, plus .01 for what 300 steps leave."""
-    return 4 * (2 / (EXAMPLES * dim * len(SEEDS))) ** 0.5 + 0.01
+    """.01 is for what 300 steps leave."""
+    return curvature_tolerance(dim, EXAMPLES, len(SEEDS), left=0.01)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import torch
 from hand_made import HandMade, radius
 from hypothesis import given
 from hypothesis import strategies as st
+from statistical import within_standard_errors
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.metrics import METRICS, Evaluation, describe, evaluate
@@ -158,7 +159,7 @@ def test_likelihood_gap_of_a_density_off_by_a_constant():
         assert error == pytest.approx(0.0, abs=1e-12)
         assert n == SMALL.test_examples
         score, score_error, _ = values["log_score", r]
-        assert abs(score + task.reference.entropy() + 0.25 * (r + 1)) < 4 * score_error
+        assert within_standard_errors(score, -task.reference.entropy() - 0.25 * (r + 1), score_error, comparisons=2)
 
 
 def test_distances_and_tube_mass_of_samples_on_known_circles():
@@ -196,7 +197,7 @@ def test_a_constant_energy_covers_everything_with_the_tubes_share_of_the_box():
     precision, error, _ = table_of(model, circle(eps))[1]["sublevel_precision", 0]
     # The ring |r - 1| <= t has area 4 pi t; the box is 6 by 6.
     expected = 4 * math.pi * scipy.stats.norm.ppf(0.995) * eps / 36
-    assert abs(precision - expected) < 4 * error
+    assert within_standard_errors(precision, expected, error)
     assert error < 0.1 * expected
     assert table_of(model, circle(eps))[1]["sublevel_coverage", 0][0] == 1.0
 
@@ -209,7 +210,7 @@ def test_precision_of_a_ring_with_a_disc_in_its_middle():
     precision, error, _ = table_of(model, circle(eps, concentration=0.0), wide)[1]["sublevel_precision", 0]
     area = 4 * math.pi * scipy.stats.norm.ppf(0.975) * eps
     expected = area / (area + math.pi * 0.16)
-    assert abs(precision - expected) < 4 * error + 0.01  # tau is estimated too
+    assert within_standard_errors(precision, expected, error, slack=0.01)  # tau is estimated too
     assert error < 0.03
 
 
@@ -220,7 +221,7 @@ def test_coverage_of_half_the_circle(seed):
     model = HandMade([task], lambda x, y, r: -y[..., 0])
     e = SMALL.model_copy(update={"test_examples": 2000, "seed": seed})
     coverage, error, _ = table_of(model, task, e)[1]["sublevel_coverage", 0]
-    assert abs(coverage - 0.95) < 4 * error
+    assert within_standard_errors(coverage, 0.95, error, comparisons=3)
     assert 0.001 < error < 0.02
 
 
@@ -308,7 +309,8 @@ def test_sharpness_of_a_ring_of_known_curvature():
     _, values = table_of(model, task, e)
     assert values["curvature_p95", 0][0] == pytest.approx(c, rel=1e-6)
     gradient, error, _ = values["gradient_norm_p95", 0]
-    assert abs(gradient - c * 0.05 * scipy.stats.norm.ppf(0.975)) < 4 * error + 0.01 * c * 0.05
+    expected = c * 0.05 * scipy.stats.norm.ppf(0.975)
+    assert within_standard_errors(gradient, expected, error, slack=0.01 * c * 0.05)
     # Uniform on the box of side 6: the median of (|y| - 1)^2 / 2 by brute force.
     side = np.linspace(-3, 3, 1201)
     depth = np.median((np.hypot(*np.meshgrid(side, side)) - 1) ** 2) / 2 * c
@@ -451,7 +453,8 @@ def test_the_exact_model_wins_against_that_of_another_task(task, wrong):
     normal = scipy.stats.chi(truth.y_space.dim - truth.manifold_dim)
     for metric, q in (("median", 0.5), ("p95", 0.95)):
         value, _, n = exact[f"sample_distance_{metric}_in_thickness", 0]
-        assert abs(value - normal.ppf(q)) < 4 * math.sqrt(q * (1 - q) / n) / normal.pdf(normal.ppf(q)) + 0.01
+        error = math.sqrt(q * (1 - q) / n) / normal.pdf(normal.ppf(q))
+        assert within_standard_errors(value, normal.ppf(q), error, comparisons=2, slack=0.01)
     if "thickness" in wrong:
         assert better("sublevel_precision") or other["sublevel_coverage", 0][0] < 0.9
         assert abs(other["tube_mass", 0][0] - 0.99) > 0.1

@@ -262,8 +262,8 @@ def test_the_affine_flow_on_a_gaussian_ends_at_the_declared_optimum(method, dim)
     """Density and curvature; the spline's energy has kinks at its knots, one of which lies in the middle.
 
     Over 12 seeds the curvature was 1 - .005 ± .0164 or better and the divergence .0001 ± .0001, .0008 ± .0007 and
-    .0041 ± .0012 nats in 1, 2 and 8 dimensions: the bounds lie 6 and, with the error of 4000 draws, 5 standard errors of
-    the mean of 8 away. A flow of variance 1.1 is beyond both.
+    .0041 ± .0012 nats in 1, 2 and 8 dimensions: the bounds lie 6 and, with the error of 4000 draws, 5 standard errors
+    of the mean of 8 away. A flow of variance 1.1 is beyond both.
     """
     model = gaussian_fit(method, "affine", dim)
     declared = model.method.gaussian_optimum.of(model.setting.options.replicates[0])

@@ -10,6 +10,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer import TraceEnum_ELBO
+from statistical import follows, standard_errors
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.errors import NormalizerWarning
@@ -121,10 +122,12 @@ def test_bounds_lie_above_the_free_energy_and_fall_with_more_particles(family):
     ]
     for bound in found:
         assert bound.is_upper_bound
-        assert (bound.value - expected > -3 * bound.error - 1e-12).all()
+        reach = standard_errors(comparisons=4 * bound.value.numel()) * bound.error
+        assert (bound.value - expected > -reach - 1e-12).all()
     for loose, tight in itertools.pairwise(found):
         gap = (loose.value - tight.value).mean()
-        assert gap > -3 * (loose.error.square() + tight.error.square()).mean().sqrt() / len(y[0]) ** 0.5
+        error = (loose.error.square() + tight.error.square()).mean().sqrt() / len(y[0]) ** 0.5
+        assert gap > -standard_errors(comparisons=3) * error
     assert (found[0].value - found[-1].value).mean() > 0
 
 
@@ -300,14 +303,16 @@ def test_replicates_draw_alone_what_they_draw_in_company(density):
     ],
 )
 def test_draws_of_noise_follow_their_distribution(density):
+    """By their probability integral transform; a scale off by a fifth is seen with power over .9."""
     fn = density()
     with ReplicateNoise([torch_generator(seed, "test") for seed in range(2)], torch.zeros(())):
         value = pyro.sample("z", fn)
     assert value.shape == fn.shape()
     flat = value.reshape(2, -1)
-    mean, spread = fn.mean.flatten()[0], fn.variance.flatten()[0].sqrt()
-    assert ((flat.mean(1) - mean).abs() < 4 * spread / 2000**0.5).all()
-    torch.testing.assert_close(flat.std(1), spread.expand(2), rtol=0.15, atol=0)
+    first = fn.base_dist if isinstance(fn, dist.Independent) else fn
+    law = type(first)(*(getattr(first, name).flatten()[0] for name in first.arg_constraints))
+    for draws in flat:
+        assert follows(law.cdf(draws), "uniform", comparisons=2)
     assert not torch.isclose(flat[0], flat[1]).any()
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from gaussian import Quadratic, gaussian, mean_curvature
+from gaussian import Quadratic, curvature_tolerance, gaussian, mean_curvature
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.options import OptionBatch
@@ -86,14 +86,11 @@ def gaussian_gap(model: evp.Model, dim: int) -> float:
 
 
 def gaussian_tolerance(dim: int) -> float:
-    """4 standard errors (level 6e-5) plus .01 for an optimiser stopped after 1500 steps.
-
-    The inverse variance of n draws in d dimensions has standard error sqrt(2 / (n d)), its mean over the seeds that
-    over the square root of their number.
-    """
-    return 4 * (2 / (GAUSSIAN_EXAMPLES * dim * len(GAUSSIAN_SEEDS))) ** 0.5 + 0.01
+    """.01 is for an optimiser stopped after 1500 steps."""
+    return curvature_tolerance(dim, GAUSSIAN_EXAMPLES, len(GAUSSIAN_SEEDS), left=0.01)
 
 
+@pytest.mark.portable
 @pytest.mark.parametrize("dim", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(8, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("method", TRAINED)
 def test_the_optimum_on_a_gaussian_is_the_declared_one(method, dim):
