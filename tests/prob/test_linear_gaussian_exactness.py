@@ -51,8 +51,6 @@ from ebm_vs_prob.prob.objectives.bounds import ReplicatedELBO, ReplicatedIWAE
 from ebm_vs_prob.study import load_study, plan_study
 from ebm_vs_prob.study.statistics import log_slope, mean_estimate
 
-pytestmark = pytest.mark.portable
-
 THICKNESS = (0.3, 0.1, 0.03, 0.01, 0.003)
 #: Latent, ambient and input dimensions.
 PLANE, SPACE = (1, 2, 1), (2, 4, 1)
