@@ -150,7 +150,7 @@ def inference_data(
         "posterior_predictive": {"y": as_numpy_array(drawn.transpose(1, 2).flatten(0, 1))[None]},
         "log_likelihood": {"y": by_chain(scored.log_likelihood)},
         "sample_stats": {
-            "replicate": by_chain(torch.tensor(scored.replicates)),
+            "replicate": by_chain(torch.tensor(scored.replicates, dtype=torch.int64, device="cpu")),
             "log_score": by_chain(scored.log_likelihood.mean(-1)),
             **{name: as_numpy_array(value[members].flatten(0, 1)) for name, value in known.items()},
         },

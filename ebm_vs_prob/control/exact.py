@@ -165,7 +165,7 @@ class Exact(Method):
         replicates = model.num_replicates
         nothing = Cost(steps=0, energy_evaluations=0.0, multiply_adds=0.0, seconds=0.0)
         return Training(
-            torch.empty(replicates, 0, dtype=torch.float64),
+            torch.empty(replicates, 0, dtype=torch.float64, device="cpu"),
             (ReplicateStatus(),) * replicates,
             (nothing,) * replicates,
         )

@@ -225,7 +225,9 @@ class FactorGraph:
         if self.parents == tuple(range(len(self.parents))):
             return y.new_zeros(y.shape)
         spans = torch.tensor(
-            [[parent < t < child for t in range(self.num_variables)] for child, parent in enumerate(self.parents, 1)]
+            [[parent < t < child for t in range(self.num_variables)] for child, parent in enumerate(self.parents, 1)],
+            dtype=torch.bool,
+            device="cpu",
         )
         above = y[..., list(self.parents)].unsqueeze(-1)
         sent = torch.stack(messages, -2).expand(*above.shape[:-1], -1).gather(-1, above)

@@ -74,4 +74,4 @@ def free_energy(energies: Any, beta: Any, dim: int, log_weights: Any = None) -> 
 def _floating(value: Any) -> torch.Tensor:
     if isinstance(value, torch.Tensor):
         return value if value.is_floating_point() else value.double()
-    return torch.as_tensor(value, dtype=torch.float64)
+    return torch.as_tensor(value, dtype=torch.float64, device="cpu")

@@ -161,7 +161,9 @@ class OptionBatch:
         if name in type(first).per_replicate_fields():
             import torch
 
-            return torch.tensor([float(getattr(options, name)) for options in self.replicates], dtype=torch.float64)
+            return torch.tensor(
+                [float(getattr(options, name)) for options in self.replicates], dtype=torch.float64, device="cpu"
+            )
         return getattr(first, name)
 
     def column(self, name: str, like: torch.Tensor) -> torch.Tensor:

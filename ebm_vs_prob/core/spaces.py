@@ -96,7 +96,9 @@ class Discrete(ABC):
         """All answers, (num_answers, *event_shape) int64, the last symbol running fastest."""
         import torch
 
-        symbols = torch.cartesian_prod(*[torch.arange(self.num_values)] * self.num_variables)
+        symbols = torch.cartesian_prod(
+            *[torch.arange(self.num_values, dtype=torch.int64, device="cpu")] * self.num_variables
+        )
         return self.from_variables(symbols.reshape(-1, self.num_variables))
 
     @abstractmethod

@@ -111,7 +111,7 @@ def latent_nodes(count: int, dim: int, bounds: tuple[float, float]) -> torch.Ten
     check_count("nodes", count)
     low, high = bounds
     if dim == 1:
-        unit = (torch.arange(count, dtype=torch.float64) + 0.5).unsqueeze(1) / count
+        unit = (torch.arange(count, dtype=torch.float64, device="cpu") + 0.5).unsqueeze(1) / count
     else:
         unit = torch.quasirandom.SobolEngine(dim, scramble=False).draw(count, dtype=torch.float64) + 0.5 / count
     return low + (high - low) * unit

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ..core.errors import check_search, invalid, unknown
+from ..core.tensors import tensor_of
 from .answers import Answers, StepRule
 from .gradient_steps import SUFFICIENT_DECREASE, TRIALS_PER_STEP, fixed_steps, line_search
 from .lbfgs import lbfgs
@@ -72,7 +73,7 @@ def descend(
     """
     steps = checked_step(step_rule, step_size, max_steps, tolerance)
     replicates: int = module.num_replicates  # type: ignore[assignment]
-    step_shape = torch.as_tensor(steps).shape if steps is not None else ()
+    step_shape = tensor_of(steps).shape if steps is not None else ()
     shape = torch.broadcast_shapes((replicates, *y0.shape[1:-1]), (replicates, *x.shape[1:-1]), step_shape)
     low, high = (torch.as_tensor(bound, dtype=y0.dtype, device=y0.device).expand(y0.shape[-1]) for bound in bounds)
     box = (low, high)
@@ -126,7 +127,7 @@ def checked_step(
         return None
     if step_size is None:
         raise invalid("step_size", step_size, f"a number > 0 for the step rule {rule!r}")
-    values = torch.as_tensor(step_size)
+    values = tensor_of(step_size)
     if not bool((values.isfinite() & (values > 0)).all()):
         raise invalid("step_size", step_size, "finite numbers > 0")
     return step_size

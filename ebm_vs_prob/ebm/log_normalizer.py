@@ -37,11 +37,11 @@ class LevelledEnergy(nn.Module):
         x_dim, self.y_dim = box_dims(setting)
         self.num_replicates = setting.num_replicates
         self.energy = energy
-        self.register_buffer("offset", torch.zeros(self.num_replicates, 1))
+        self.register_buffer("offset", torch.zeros(self.num_replicates, 1, dtype=torch.float32, device="cpu"))
         self.constant: nn.Parameter | None = None
         self.network: ReplicatedMLP | None = None
         if x_dim == 0:
-            self.constant = nn.Parameter(torch.zeros(self.num_replicates, 1))
+            self.constant = nn.Parameter(torch.zeros(self.num_replicates, 1, dtype=torch.float32, device="cpu"))
         else:
             shape = setting.network if isinstance(setting.network, Network) else Network()
             self.network = ReplicatedMLP(setting.seeds, (x_dim, *shape.hidden, 1), shape.activation)

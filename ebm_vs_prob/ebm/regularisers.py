@@ -152,7 +152,16 @@ class SpectralNorms:
         self._matrices = matrices
         self._left: list[torch.Tensor] = []
         for number, matrix in enumerate(matrices()):
-            drawn = [torch.randn(matrix.shape[1], 1, generator=torch_generator(s, "spectral", number)) for s in seeds]
+            drawn = [
+                torch.randn(
+                    matrix.shape[1],
+                    1,
+                    generator=torch_generator(s, "spectral", number),
+                    dtype=torch.float32,
+                    device="cpu",
+                )
+                for s in seeds
+            ]
             self._left.append(normalize(torch.stack(drawn).to(matrix), dim=1))
         for _ in range(FIRST_ITERATIONS):
             self()

@@ -151,7 +151,7 @@ class DistanceScaledMethod(SearchMethod):
         options, kernel = model.setting.options, model.data_kernel
         # Without x every training answer is an answer: (R, 1, N, dy); else those nearest in x: (R, N, C, dy).
         answers = kernel.centers(kernel.x, options.answers if kernel.x.shape[-1] else MAX_SHARED_ANSWERS)
-        replicates = torch.arange(len(answers), device=answers.device).unsqueeze(1)
+        replicates = torch.arange(len(answers), device=answers.device, dtype=torch.int64).unsqueeze(1)
 
         def option(name: str) -> torch.Tensor:
             values: torch.Tensor = getattr(options, name)

@@ -98,14 +98,14 @@ class AngleDecoder(Decoder):
     periodic = True
 
     def __init__(self, seeds: Sequence[int], x_dim: int, network: Network) -> None:
-        super().__init__(torch.zeros(len(seeds)))
+        super().__init__(torch.zeros(len(seeds), dtype=torch.float32, device="cpu"))
         self.num_replicates = len(seeds)
         self.axes: nn.Parameter | None = None
         self.trunk: ReplicatedMLP | None = None
         if x_dim:
             self.trunk = ReplicatedMLP(seeds, (x_dim, *network.hidden, 2), network.activation)
         else:
-            self.axes = nn.Parameter(torch.ones(len(seeds), 2))
+            self.axes = nn.Parameter(torch.ones(len(seeds), 2, dtype=torch.float32, device="cpu"))
 
     @property
     def multiply_adds(self) -> float:

@@ -48,7 +48,7 @@ class ChainEnergy(GraphEnergy):
         self.space = space
         self.trunk = ReplicatedMLP(seeds, (x_dim // length, *network.hidden, count), network.activation)
         self.num_replicates = self.trunk.num_replicates
-        coupled = torch.zeros(self.num_replicates, count, count)
+        coupled = torch.zeros(self.num_replicates, count, count, dtype=torch.float32, device="cpu")
         self.transitions = nn.Parameter(coupled) if length > 1 else None
 
     @property
@@ -86,6 +86,6 @@ class EnumeratedEnergy(GraphEnergy):
 
     def graph(self, x: torch.Tensor) -> FactorGraph:
         count = self.space.num_values
-        labels = torch.arange(count, device=x.device).reshape(*[1] * (x.ndim - 1), count, 1)
+        labels = torch.arange(count, device=x.device, dtype=torch.int64).reshape(*[1] * (x.ndim - 1), count, 1)
         energies = self.energy(x.unsqueeze(-2), labels)
         return FactorGraph(energies.unsqueeze(-2), energies.new_zeros(*energies.shape[:-1], 0, count, count))

@@ -54,7 +54,10 @@ class ReplicatedMLP(nn.Module):
         generators = [torch_generator(seed, "initialisation") for seed in seeds]
         for fan_in, fan_out in zip(self.sizes[:-1], self.sizes[1:], strict=True):
             bound = 1 / math.sqrt(max(fan_in, 1))
-            drawn = [torch.empty(fan_in + 1, fan_out).uniform_(-bound, bound, generator=g) for g in generators]
+            drawn = [
+                torch.empty(fan_in + 1, fan_out, dtype=torch.float32, device="cpu").uniform_(-bound, bound, generator=g)
+                for g in generators
+            ]
             stacked = torch.stack(drawn)
             self.weights.append(nn.Parameter(stacked[:, :-1].clone()))
             self.biases.append(nn.Parameter(stacked[:, -1:].clone()))

@@ -95,7 +95,9 @@ def fit_graph_beta(graph: FactorGraph, variables: torch.Tensor, trained: torch.T
     energy = graph.energy(variables)
     sound = energy.isfinite().all(1) & trained
     least, greatest = graph.min_sum()[1].amin(1), -graph.map(torch.neg).min_sum()[1].amin(1)
-    limits = torch.tensor(LIMITS).to(energy).unsqueeze(1) / (greatest - least).clamp_min(1e-300)
+    limits = torch.tensor(LIMITS, dtype=torch.float32, device="cpu").to(energy).unsqueeze(1) / (
+        greatest - least
+    ).clamp_min(1e-300)
 
     def loss(log_beta: float, r: int) -> float:
         beta, own = math.exp(log_beta), graph.map(lambda factors: factors[r])
@@ -107,7 +109,7 @@ def fit_graph_beta(graph: FactorGraph, variables: torch.Tensor, trained: torch.T
 def _lattice(dim: int) -> torch.Tensor:
     """(K, dim) midpoints of a lattice on the unit cube, some 500 of them."""
     per_axis = round(512 ** (1 / dim))
-    axis = (torch.arange(per_axis, dtype=torch.float64) + 0.5) / per_axis
+    axis = (torch.arange(per_axis, dtype=torch.float64, device="cpu") + 0.5) / per_axis
     return torch.cartesian_prod(*[axis] * dim).reshape(-1, dim)
 
 
@@ -117,7 +119,9 @@ def _first_guess(energy: torch.Tensor, elsewhere: torch.Tensor, dim: int) -> tup
     And (2, R) the limits that beta keeps.
     """
     seen = torch.cat([energy, elsewhere.flatten(1)], 1)
-    limits = torch.tensor(LIMITS).to(seen).unsqueeze(1) / (seen.amax(1) - seen.amin(1)).clamp_min(1e-300)
+    limits = torch.tensor(LIMITS, dtype=torch.float32, device="cpu").to(seen).unsqueeze(1) / (
+        seen.amax(1) - seen.amin(1)
+    ).clamp_min(1e-300)
     guess = (dim / 2) / (energy.mean(1) - seen.amin(1)).clamp_min(1e-300)
     return guess.clamp(*limits), limits
 
@@ -148,7 +152,7 @@ def _search(
         beta = math.exp(log_beta)
         return beta * float(energy[r].mean()) + float(torch.logsumexp(log_weights[r] - beta * nodes[r], -1).mean())
 
-    near = beta.log() + torch.tensor([[-reach], [reach]]).to(beta)
+    near = beta.log() + torch.tensor([[-reach], [reach]], dtype=torch.float32, device="cpu").to(beta)
     within = torch.stack([torch.maximum(near[0], limits[0].log()), torch.minimum(near[1], limits[1].log())])
     return _minimisers(loss, sound, within)
 

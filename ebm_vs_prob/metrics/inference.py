@@ -32,7 +32,7 @@ def steps(observed: Observation) -> dict[str, Measurement]:
     scales = {"fixed": np.ones(observed.replicates), "scaled": observed.thickness / e.reference_thickness}
     used = [rule for rule, scale in scales.items() if (scale > 0).any()]
     squared = torch.stack([torch.from_numpy(np.where(scales[rule] > 0, scales[rule], 1.0) ** 2) for rule in used], 1)
-    lengths = (squared.unsqueeze(2) * torch.tensor(e.fixed_steps, dtype=torch.float64)).flatten(1)
+    lengths = (squared.unsqueeze(2) * torch.tensor(e.fixed_steps, dtype=torch.float64, device="cpu")).flatten(1)
     starts = observed.placed(model.starts(observed.inputs.shape[1], e.starts, e.seed))
     found = descend(
         model.module,

@@ -70,7 +70,7 @@ def _add_energy(observed: Observation, arrays: list[dict[str, np.ndarray]]) -> N
 
 def _axis(box: Box) -> torch.Tensor:
     low, high = box.bounds
-    return torch.linspace(low, high, GRID, dtype=torch.float64)
+    return torch.linspace(low, high, GRID, dtype=torch.float64, device="cpu")
 
 
 def _add_answers(observed: Observation, arrays: list[dict[str, np.ndarray]]) -> None:

@@ -150,7 +150,7 @@ def build_decoder(
         if y_dim != 2:
             raise invalid("decoder", name, f"'mlp' on {setting.tasks[0].name}: an angle decodes to two numbers")
         return AngleDecoder(setting.seeds, x_dim, setting.network)
-    limit = torch.zeros(len(setting.seeds)) if cost is None else cost
+    limit = torch.zeros(len(setting.seeds), dtype=torch.float32, device="cpu") if cost is None else cost
     if name == "linear":
         return LinearDecoder(setting.seeds, x_dim, y_dim, latent_dim, limit)
     return MLPDecoder(setting.seeds, x_dim, y_dim, latent_dim, setting.network, limit)

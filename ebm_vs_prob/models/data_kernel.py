@@ -65,7 +65,7 @@ class DataKernel:
         if leave_out:
             squared.diagonal(dim1=1, dim2=2).fill_(math.inf)
         nearest = squared.topk(count, largest=False).indices
-        replicates = torch.arange(self.y.shape[0], device=self.y.device).reshape(-1, 1, 1)
+        replicates = torch.arange(self.y.shape[0], device=self.y.device, dtype=torch.int64).reshape(-1, 1, 1)
         return self.y[replicates, nearest]
 
     @property
@@ -149,8 +149,8 @@ class DataKernel:
         normal, uniform = [], []
         for seed in seeds:
             generator = torch_generator(seed, "proposal")
-            normal.append(torch.randn(shape, generator=generator, dtype=x.dtype))
-            uniform.append(torch.rand(*shape[:2], 2 + shape[2], generator=generator, dtype=x.dtype))
+            normal.append(torch.randn(shape, generator=generator, dtype=x.dtype, device="cpu"))
+            uniform.append(torch.rand(*shape[:2], 2 + shape[2], generator=generator, dtype=x.dtype, device="cpu"))
         noise = torch.stack(normal).to(x.device), torch.stack(uniform).to(x.device)
         points, log_density = self.propose(centers, self.widths, *noise)
         return points.to(wanted), log_density.to(wanted)

@@ -7,6 +7,7 @@ import torch
 from ..core.errors import check_count
 from ..core.factor_graphs import FactorGraph
 from ..core.spaces import Discrete
+from ..core.tensors import tensor_of
 from ..descent.answers import Answers, StepRule
 from ..descent.search import checked_step
 from ..energies.graphs import GraphEnergy
@@ -92,7 +93,7 @@ class GraphModel(EnergyModel):
         return GibbsBoltzmann(
             self.module,
             x=x,
-            beta=torch.as_tensor(self.beta if beta is None else beta).reshape(-1, 1),
+            beta=tensor_of(self.beta if beta is None else beta).reshape(-1, 1),
             normalizer=normalizer or "messages",
             validate_args=None if beta is not None else False,  # a replicate that failed has no beta
             space=self.space,
@@ -111,7 +112,7 @@ class NormalisedGraphModel(GraphModel):
     @property
     def beta(self) -> torch.Tensor:
         """1 for each replicate, (R,) float64."""
-        return torch.ones(self.num_replicates, dtype=torch.float64)
+        return torch.ones(self.num_replicates, dtype=torch.float64, device="cpu")
 
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln q(y | x) in nats, (R, n), exact."""

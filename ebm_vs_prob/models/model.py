@@ -85,7 +85,7 @@ class Model:
     @property
     def beta(self) -> torch.Tensor:
         """Inverse temperature of each replicate's Gibbs-Boltzmann density, (R,); 1 for normalised models."""
-        return torch.ones(self.num_replicates, dtype=torch.float64)
+        return torch.ones(self.num_replicates, dtype=torch.float64, device="cpu")
 
     def energy(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """E(x, y) of every replicate, (R, n), for x and y of (n, d) or (R, n, d); differentiable in y.
@@ -199,7 +199,7 @@ class Model:
             self.module,
             space=self.y_box,
             x=x,
-            beta=torch.as_tensor(self.beta if beta is None else beta, dtype=x.dtype).to(x).reshape(-1, 1),
+            beta=torch.as_tensor(self.beta if beta is None else beta, dtype=x.dtype, device=x.device).reshape(-1, 1),
             normalizer=self._usual_normalizer(x) if normalizer is None else normalizer,
             validate_args=None if beta is not None else False,  # a replicate that failed has no beta
         )
@@ -257,7 +257,7 @@ class Model:
 
     def _trained(self) -> torch.Tensor:
         """Which replicates' training went well, (R,) bool."""
-        return torch.tensor([status.ok for status in self.status], device=self.setting.device)
+        return torch.tensor([status.ok for status in self.status], dtype=torch.bool, device=self.setting.device)
 
     def __repr__(self) -> str:
         failed = sum(not status.ok for status in self.status)

@@ -17,6 +17,7 @@ import torch
 from torch.distributions import constraints
 
 from ..core.errors import invalid, unknown
+from ..core.tensors import tensor_of
 from .weights import WeightedEnergy, WeightSpace
 
 
@@ -37,7 +38,9 @@ class WeightPrior(ABC):
     twin: ClassVar[str | None] = None
 
     def __init__(self, strength: torch.Tensor | float, base_scale: float | None = None) -> None:
-        self.strength = torch.as_tensor(strength, dtype=torch.float64).reshape(-1)
+        self.strength = torch.as_tensor(
+            strength, dtype=torch.float64, device=getattr(strength, "device", "cpu")
+        ).reshape(-1)
         if not bool((self.strength.isfinite() & (self.strength > 0)).all()):
             raise invalid("strength", self.strength.tolist(), "finite numbers > 0")
         if base_scale is not None and not (math.isfinite(base_scale) and base_scale > 0):
@@ -91,7 +94,7 @@ class WeightPrior(ABC):
             flat = dist.ImproperUniform(constraints.real, torch.Size((space.num_replicates, 1)), shape)
             drawn: torch.Tensor = pyro.sample(name, flat)
             return drawn
-        scale = torch.as_tensor(self.base_scale).to(space.energy.get_parameter(name))
+        scale = tensor_of(self.base_scale).to(space.energy.get_parameter(name))
         normal = dist.Normal(torch.zeros_like(scale), scale).expand([space.num_replicates, 1, *shape])
         base: torch.Tensor = pyro.sample(name, normal.to_event(len(shape)))
         return base

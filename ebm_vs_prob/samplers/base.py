@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from ..core.errors import invalid
+from ..core.tensors import tensor_of
 from ..energies.evaluation import energy_and_gradient
 
 #: y (R, *n, dy) -> U (R, *n) and dU/dy (R, *n, dy).
@@ -171,7 +172,7 @@ def gibbs_potential(module: nn.Module, x: torch.Tensor, beta: torch.Tensor | flo
     at_x: Potential = partial(energy_and_gradient, module, x) if given is None else given(x)
     if isinstance(beta, float) and beta == 1.0:
         return at_x
-    inverse_temperature = torch.as_tensor(beta).to(x).reshape(-1, *[1] * (x.ndim - 2))
+    inverse_temperature = tensor_of(beta).to(x).reshape(-1, *[1] * (x.ndim - 2))
 
     def potential(y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         energy, gradient = at_x(y)

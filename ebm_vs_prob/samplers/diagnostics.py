@@ -24,7 +24,10 @@ def diagnostics(y: torch.Tensor) -> dict[str, torch.Tensor]:
         "ess": arviz.ess(data, method="bulk"),
         "ess_tail": arviz.ess(data, method="tail"),
     }
-    return {name: torch.as_tensor(value["y"].values).reshape(shape) for name, value in computed.items()}
+    return {
+        name: torch.as_tensor(value["y"].values, dtype=torch.float64, device="cpu").reshape(shape)
+        for name, value in computed.items()
+    }
 
 
 #: ArviZ splits each chain in two and ranks the draws, which takes this many.

@@ -35,7 +35,10 @@ class Draws:
         """
         shape = (*self.y[:, :inputs, 0].shape,)
         if self.trace is None or self.trace.shape[2] < 2:
-            return {name: torch.full(shape, torch.nan).double() for name in ("r_hat", "ess", "ess_tail")}
+            return {
+                name: torch.full(shape, torch.nan, dtype=torch.float32, device="cpu").double()
+                for name in ("r_hat", "ess", "ess_tail")
+            }
         return diagnostics(self.trace[:, :inputs])
 
     @cached_property

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 
 from ..core.errors import invalid
+from ..core.tensors import tensor_of
 from .base import Info, Kernel, Potential, State, log_steps
 
 
@@ -49,7 +50,7 @@ class ULA(Kernel[LangevinState]):
     gradient_clamp: float | None = None
 
     def __post_init__(self) -> None:
-        noise = torch.as_tensor(0.0 if self.noise is None else self.noise)
+        noise = tensor_of(0.0 if self.noise is None else self.noise)
         if not bool((noise.isfinite() & (noise >= 0)).all()):
             raise invalid("noise", self.noise, "finite numbers >= 0, or None for sqrt(2 h)")
         if self.gradient_clamp is not None and not 0 < self.gradient_clamp < math.inf:
@@ -58,7 +59,7 @@ class ULA(Kernel[LangevinState]):
     def init(self, potential: Potential, y: torch.Tensor, step_size: float | torch.Tensor) -> LangevinState:
         log_step = log_steps(y, step_size)
         h = log_step.exp().unsqueeze(-1)
-        width = (2 * h).sqrt() if self.noise is None else torch.as_tensor(self.noise).to(h).unsqueeze(-1)
+        width = (2 * h).sqrt() if self.noise is None else tensor_of(self.noise).to(h).unsqueeze(-1)
         return LangevinState(y, log_step, h, width)
 
     def step(

@@ -73,7 +73,7 @@ class CircleReference(DensityReference):
         import torch
 
         check_inputs(self.task, x)
-        angles = (torch.arange(self.num_answers, dtype=torch.float64) + 0.5) * (
+        angles = (torch.arange(self.num_answers, dtype=torch.float64, device="cpu") + 0.5) * (
             2 * math.pi / self.num_answers
         ) - math.pi
         return torch.from_numpy(self.task.embed(angles.numpy())).to(x.device).expand(x.shape[0], -1, -1)

@@ -136,7 +136,7 @@ def _arcs(
         math.pi + farthest - nearest,
     ], -1)  # fmt: skip
     least = 0.5 * ((p - a * nearest.cos()) ** 2 + (q - b * nearest.sin()) ** 2)
-    return start, length, torch.tensor([-1.0, 1.0, -1.0, 1.0]).to(p), least
+    return start, length, torch.tensor([-1.0, 1.0, -1.0, 1.0], dtype=torch.float64, device="cpu").to(p), least
 
 
 def entropy(a: float, b: float, eps: float) -> float:
@@ -155,8 +155,8 @@ def _over_the_noise(a: float, b: float, eps: float, resolution: int) -> float:
     node, weight = (torch.from_numpy(part) for part in np.polynomial.hermite_e.hermegauss(resolution))
     noise = eps * torch.cartesian_prod(node, node)
     share = torch.cartesian_prod(weight, weight).prod(-1) / (2 * math.pi * resolution)
-    t = (torch.arange(resolution, dtype=torch.float64) + 0.5) * (0.5 * math.pi / resolution)
-    axes = torch.tensor([a, b], dtype=torch.float64)
+    t = (torch.arange(resolution, dtype=torch.float64, device="cpu") + 0.5) * (0.5 * math.pi / resolution)
+    axes = torch.tensor([a, b], dtype=torch.float64, device="cpu")
     y = (axes * torch.stack([t.cos(), t.sin()], -1)).unsqueeze(1) + noise
     return -float((log_density_in_blocks(axes, y.flatten(0, 1), eps) * share.repeat(resolution)).sum())
 
@@ -164,9 +164,10 @@ def _over_the_noise(a: float, b: float, eps: float, resolution: int) -> float:
 def _over_the_plane(a: float, b: float, eps: float, resolution: int) -> float:
     spacing = eps / resolution
     sides = [
-        (torch.arange(math.ceil((axis + 9 * eps) / spacing), dtype=torch.float64) + 0.5) * spacing for axis in (a, b)
+        (torch.arange(math.ceil((axis + 9 * eps) / spacing), dtype=torch.float64, device="cpu") + 0.5) * spacing
+        for axis in (a, b)
     ]
-    axes = torch.tensor([a, b], dtype=torch.float64)
+    axes = torch.tensor([a, b], dtype=torch.float64, device="cpu")
     log_p = log_density_in_blocks(axes, torch.cartesian_prod(*sides), eps)
     return -4 * spacing**2 * float((log_p.exp() * log_p).sum())
 

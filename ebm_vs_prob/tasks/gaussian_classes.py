@@ -58,13 +58,15 @@ class GaussianClassesReference(DiscreteReference):
 
         nodes, weights = (torch.from_numpy(part) for part in np.polynomial.legendre.leggauss(8))
         half = REACH / resolution
-        edges = torch.linspace(-REACH, REACH, resolution + 1, dtype=torch.float64)[:-1, None]
+        edges = torch.linspace(-REACH, REACH, resolution + 1, dtype=torch.float64, device="cpu")[:-1, None]
         noise = (edges + half * (1.0 + nodes)).flatten()
         mass = (half * weights).repeat(resolution) * torch.exp(-0.5 * noise**2) / math.sqrt(2.0 * math.pi)
         plane = self._thickness * torch.cartesian_prod(noise, noise)
         total = 0.0
         for label, (mean, weight) in enumerate(zip(torch.from_numpy(self._means), self._weights, strict=True)):
-            surprise = -self.log_density(mean + plane, torch.full((len(plane),), label))
+            surprise = -self.log_density(
+                mean + plane, torch.full((len(plane),), label, dtype=torch.int64, device="cpu")
+            )
             total += float(weight) * float(mass @ surprise.reshape(len(mass), len(mass)) @ mass)
         return total
 

@@ -90,13 +90,15 @@ class Gustafsson1dReference(DensityReference):
             return (edges[:-1, None] + half * (1.0 + nodes)).reshape(-1), (half * weights).reshape(-1)
 
         # The branches part within some eps of x = 0: panels narrow towards it.
-        x, x_weight = panels(-3.0 * torch.linspace(1.0, 0.0, resolution + 1, dtype=torch.float64) ** 4)
-        noise, noise_weight = panels(torch.linspace(-10.0, 10.0, resolution // 2 + 1, dtype=torch.float64))
+        x, x_weight = panels(-3.0 * torch.linspace(1.0, 0.0, resolution + 1, dtype=torch.float64, device="cpu") ** 4)
+        noise, noise_weight = panels(
+            torch.linspace(-10.0, 10.0, resolution // 2 + 1, dtype=torch.float64, device="cpu")
+        )
         noise_weight = noise_weight * torch.exp(-0.5 * noise**2) / math.sqrt(2.0 * math.pi)
         center = _answers(x[:, None])  # (x, branch)
         y = center[:, :, None, None] + self._thickness * noise[:, None]
         surprise = -self.log_density(x[:, None, None, None], y)  # (x, branch, noise)
-        mixture = torch.tensor(WEIGHTS, dtype=torch.float64)
+        mixture = torch.tensor(WEIGHTS, dtype=torch.float64, device="cpu")
         return float(torch.einsum("xkn,x,k,n->", surprise, x_weight / 3.0, mixture, noise_weight))
 
     def sample(self, x: torch.Tensor, num_samples: int, seed: int = 0) -> torch.Tensor:

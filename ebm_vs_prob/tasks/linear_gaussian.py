@@ -95,7 +95,7 @@ class LinearGaussianReference(DensityReference):
         dim = self.task.options.latent_dim
         if dim <= 2:
             count = (512, 32)[dim - 1]
-            axis = (torch.arange(count, dtype=torch.float64) + 0.5) / count
+            axis = (torch.arange(count, dtype=torch.float64, device="cpu") + 0.5) / count
             unit = torch.cartesian_prod(*[axis] * dim).reshape(-1, dim)
         else:
             unit = torch.quasirandom.SobolEngine(dim, scramble=False).draw(1024, dtype=torch.float64) + 0.5 / 1024

@@ -75,7 +75,7 @@ class ThreeCurvesReference(DensityReference):
 
         nodes, weights = (torch.from_numpy(part) for part in np.polynomial.legendre.leggauss(resolution))
         inner, inner_weights = (torch.from_numpy(part) for part in np.polynomial.legendre.leggauss(8))
-        edges = torch.linspace(-10.0, 10.0, resolution + 1, dtype=torch.float64)
+        edges = torch.linspace(-10.0, 10.0, resolution + 1, dtype=torch.float64, device="cpu")
         half = 10.0 / resolution
         noise = (edges[:-1, None] + half * (1.0 + inner)).reshape(-1)
         noise_weights = (
@@ -84,7 +84,7 @@ class ThreeCurvesReference(DensityReference):
         x = nodes[:, None, None, None]
         y = curves(nodes[:, None])[:, :, None, None] + self._thickness * noise[:, None]
         surprise = -self.log_density(x, y)  # (x, curve, noise)
-        mixture = torch.tensor(WEIGHTS, dtype=torch.float64)
+        mixture = torch.tensor(WEIGHTS, dtype=torch.float64, device="cpu")
         return float(torch.einsum("xkn,x,k,n->", surprise, weights / 2.0, mixture, noise_weights))
 
     def sample(self, x: torch.Tensor, num_samples: int, seed: int = 0) -> torch.Tensor:

@@ -168,7 +168,9 @@ def _check_gradient(model: Model, x: torch.Tensor, y: torch.Tensor, who: str) ->
 
     module: Any = copy.deepcopy(model.module).double()
     x = x.double().unsqueeze(1).expand(model.num_replicates, -1, -1, -1)
-    y = (y.double().unsqueeze(1) + torch.tensor([[-0.1], [0.0], [0.1]], dtype=torch.float64)).expand(len(x), -1, -1, -1)
+    y = (y.double().unsqueeze(1) + torch.tensor([[-0.1], [0.0], [0.1]], dtype=torch.float64, device="cpu")).expand(
+        len(x), -1, -1, -1
+    )
     point = y.clone().requires_grad_()
     energy = module(x, point)
     (expected,) = torch.autograd.grad(energy.sum(), point)

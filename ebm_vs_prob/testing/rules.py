@@ -88,6 +88,6 @@ def integral(log_density: Callable[[torch.Tensor], torch.Tensor], box: Box, spac
     import torch
 
     low, high = box.bounds
-    axis = torch.linspace(low, high, 1 + int(np.ceil((high - low) / spacing)), dtype=torch.float64)
+    axis = torch.linspace(low, high, 1 + int(np.ceil((high - low) / spacing)), dtype=torch.float64, device="cpu")
     grid = torch.cartesian_prod(*[axis] * box.dim).reshape(-1, box.dim)
     return float(log_density(grid).double().exp().sum()) * float(axis[1] - axis[0]) ** box.dim

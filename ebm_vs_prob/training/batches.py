@@ -45,7 +45,7 @@ def batches(setting: Setting, noise: Mapping[str, Noise], steps: int) -> Iterato
     Minibatches come from a stream that does not know the method: every method at one seed sees the same ones.
     """
     x, y = training_data(setting)
-    replicates = torch.arange(setting.num_replicates, device=setting.device).unsqueeze(1)
+    replicates = torch.arange(setting.num_replicates, device=setting.device, dtype=torch.int64).unsqueeze(1)
     largest = max((math.prod(spec.shape) for spec in noise.values()), default=1)
     length = min(BLOCK, max(1, BLOCK_NUMBERS // largest))
     size = (length, setting.budget.batch_size)
@@ -57,7 +57,10 @@ def batches(setting: Setting, noise: Mapping[str, Noise], steps: int) -> Iterato
         return sampler(length, *spec.shape, generator=generator, dtype=setting.dtype)
 
     for start in range(0, steps, length):
-        rows = torch.stack([torch.randint(setting.budget.examples, size, generator=g) for g in pick], 1).to(x.device)
+        rows = torch.stack(
+            [torch.randint(setting.budget.examples, size, generator=g, dtype=torch.int64, device="cpu") for g in pick],
+            1,
+        ).to(x.device)
         block = {name: torch.stack([draw(noise[name], g) for g in gs], 1).to(x.device) for name, gs in sources.items()}
         for k in range(min(length, steps - start)):
             yield Batch(x[replicates, rows[k]], y[replicates, rows[k]], rows[k], {n: b[k] for n, b in block.items()})

@@ -75,7 +75,7 @@ def train(
         raise invalid("options", [own.model_dump() for own in setting.options.replicates], valid)
     optimizer = make_optimizer(module, setting.options.learning_rate)
     objective: Loss = torch.compile(loss) if setting.compile else loss
-    history = torch.empty(steps, setting.num_replicates)
+    history = torch.empty(steps, setting.num_replicates, dtype=torch.float32, device="cpu")
     recorded: dict[str, list[torch.Tensor]] = {}
     started = time.perf_counter()
     for step, batch in enumerate(batches(setting, noise, steps)):

@@ -63,14 +63,16 @@ class KernelProposal:
         self.queries, self.count = (1, size * options.proposals) if self.shared else (size, options.proposals)
         # Noise with a single query, when it is common, broadcasts.
         self._noise_queries = 1 if getattr(options, "common_draws", False) else self.queries
-        self._replicates = torch.arange(setting.num_replicates, device=kernel.y.device).unsqueeze(1)
+        self._replicates = torch.arange(setting.num_replicates, device=kernel.y.device, dtype=torch.int64).unsqueeze(1)
         self._neighbours: torch.Tensor | None = None
         if centers == "neighbours" and not (self.shared and batch_centers):
             count = kernel.num_centers if self.shared else options.neighbours
             self._neighbours = kernel.centers(kernel.x, count, leave_out and not self.shared)
         widths = kernel.widths
         if options.widths is not None:
-            widths = options.scale.to(kernel.y).reshape(-1, 1) * torch.tensor(options.widths).to(kernel.y)
+            widths = options.scale.to(kernel.y).reshape(-1, 1) * torch.tensor(
+                options.widths, dtype=torch.float32, device="cpu"
+            ).to(kernel.y)
         # The proposal must cover what the model must: the blurred data.
         self.widths = (widths.square() + smoothing.to(kernel.y).reshape(-1, 1).square()).sqrt()
 

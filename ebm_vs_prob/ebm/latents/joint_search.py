@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ...core.errors import check_count, invalid
+from ...core.tensors import tensor_of
 from ...descent.answers import Answers, LatentAnswers, StepRule
 from ...descent.search import Bounds, descend
 from ...models.model import EnergyModel
@@ -87,7 +88,7 @@ class LatentVariableModel(EnergyModel):
             joint = self._joint_search(x, y)
         if step_rule == "derivative_free":
             joint = joint.within or joint
-            if not all(bool(torch.as_tensor(bound).isfinite().all()) for bound in joint.bounds):
+            if not all(bool(tensor_of(bound).isfinite().all()) for bound in joint.bounds):
                 raise invalid(
                     "step_rule", step_rule, "a rule that follows a gradient: no finite box holds every good z"
                 )

@@ -12,6 +12,7 @@ from ...core.errors import invalid
 from ...core.options import PER_REPLICATE
 from ...core.registry import METHODS
 from ...core.seeding import torch_generator
+from ...core.tensors import tensor_of
 from ...models.building import build_energy
 from ...models.model import EnergyModel, Model
 from ...models.record import Training
@@ -77,7 +78,7 @@ def chain_kernel(options: Any) -> Kernel[Any]:
     elif options.kernel == "langevin":
         own = {"gradient_clamp": options.gradient_clamp}
         if options.langevin_noise is not None:
-            noise = torch.as_tensor(options.langevin_noise * options.scale)
+            noise = tensor_of(options.langevin_noise * options.scale)
             own["noise"] = noise.reshape(-1, 1) if noise.ndim else noise
     return get_kernel(options.kernel, **own)
 
@@ -208,7 +209,7 @@ class PersistentContrastiveDivergence(ContrastiveDivergence):
         """The first chains, (R, slots, dy)."""
         data = model.data_kernel.y
         if model.setting.options.reinitialise_from == "data":
-            return data[:, torch.arange(slots, device=data.device) % data.shape[1]].clone()
+            return data[:, torch.arange(slots, device=data.device, dtype=torch.int64) % data.shape[1]].clone()
         generators = [torch_generator(seed, "buffer") for seed in model.seeds]
         return torch.stack([model.y_box.uniform((slots,), g) for g in generators]).to(data)
 

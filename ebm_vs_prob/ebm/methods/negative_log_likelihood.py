@@ -57,7 +57,7 @@ class NegativeLogLikelihood(MarginMethod):
         shared = not kernel.x.shape[-1]
         queries, proposals = (1, size * options.proposals) if shared else (size, options.proposals)
         centers = kernel.centers(kernel.x, kernel.num_centers if shared else options.neighbours)
-        replicates = torch.arange(len(centers), device=centers.device).unsqueeze(1)
+        replicates = torch.arange(len(centers), device=centers.device, dtype=torch.int64).unsqueeze(1)
         beta = options.beta.to(centers).reshape(-1, 1)
 
         def loss(batch: Batch) -> torch.Tensor:

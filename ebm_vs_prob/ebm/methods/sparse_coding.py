@@ -178,7 +178,12 @@ class SparseCoding(RegularisedMethod):
     def build(cls, setting: Setting) -> SparseCodingModel:
         options, y_dim = setting.options, cast("Any", setting.tasks[0].y_space).dim
         generators = [torch_generator(seed, "initialisation", "dictionary") for seed in setting.seeds]
-        dictionary = torch.stack([torch.randn(y_dim, options.atoms, generator=each) for each in generators])
+        dictionary = torch.stack(
+            [
+                torch.randn(y_dim, options.atoms, generator=each, dtype=torch.float32, device="cpu")
+                for each in generators
+            ]
+        )
         energy = SparseCodingEnergy(build_head(setting, y_dim), dictionary, options.l1, options.iterations)
         return SparseCodingModel(cls, setting, energy.to(device=setting.device, dtype=setting.dtype))
 

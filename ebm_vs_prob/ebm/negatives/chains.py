@@ -51,7 +51,7 @@ class ReplayBuffer:
 
     def put(self, slots: torch.Tensor, y: torch.Tensor) -> None:
         """Store chains y (R, B, dy) in their slots (R, B); of two in one slot the later one stays."""
-        position = torch.arange(slots.shape[1], device=slots.device).expand_as(slots)
+        position = torch.arange(slots.shape[1], device=slots.device, dtype=torch.int64).expand_as(slots)
         # Every chain of a slot writes the same value, so the result does not depend on the order of the writes.
         last = torch.zeros(self.y.shape[:2], dtype=torch.int64, device=slots.device)
         last = last.scatter_reduce(1, slots, position, "amax").gather(1, slots).unsqueeze(-1).expand_as(y)
@@ -66,5 +66,5 @@ def random_slots(uniform: torch.Tensor, slots: int) -> torch.Tensor:
     count = uniform.shape[1] - 1
     stride = slots // count
     start = (uniform[:, :1] * slots).long()
-    strata = stride * torch.arange(count, device=uniform.device)
+    strata = stride * torch.arange(count, device=uniform.device, dtype=torch.int64)
     return (start + strata + (uniform[:, 1:] * stride).long()) % slots

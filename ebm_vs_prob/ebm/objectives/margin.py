@@ -26,6 +26,7 @@ import torch
 
 from ...core.errors import invalid
 from ...core.factor_graphs import FactorGraph
+from ...core.tensors import tensor_of
 from ...energies.activations import sigmoid, softplus
 
 #: The margin column of the tutorial's table 1.
@@ -67,7 +68,7 @@ def lvq2(positive: torch.Tensor, negative: torch.Tensor, ceiling: Parameter) -> 
     A constant energy has loss 0: there is no margin, and the loss may collapse.
     """
     excess = torch.relu(_paired(positive, negative) - negative)
-    return torch.minimum(excess, torch.as_tensor(ceiling).to(excess))
+    return torch.minimum(excess, tensor_of(ceiling).to(excess))
 
 
 def minimum_classification_error(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
@@ -147,7 +148,7 @@ class TutorialLoss:
             incorrect = incorrect - graph.log_incorrect / beta
         if not self.pairs:
             return self.function(graph.energy(y), incorrect.unsqueeze(-1), **parameters)
-        columns = {name: torch.as_tensor(value).unsqueeze(-1) for name, value in parameters.items()}
+        columns = {name: tensor_of(value).unsqueeze(-1) for name, value in parameters.items()}
         return self.function(graph.energy(y), incorrect.unsqueeze(-1), **columns).squeeze(-1)
 
     def on_labels(self, energies: torch.Tensor, labels: torch.Tensor, **parameters: Any) -> torch.Tensor:
@@ -197,7 +198,7 @@ def split_answers(energies: torch.Tensor, labels: torch.Tensor) -> tuple[torch.T
     if labels.dtype != torch.int64 or not bool(((labels >= 0) & (labels < count)).all()):
         raise invalid("labels", "entries outside the answers", f"int64 in 0 .. {count - 1}")
     right = labels.unsqueeze(-1)
-    others = torch.arange(count - 1, device=labels.device).expand(*labels.shape, -1)
+    others = torch.arange(count - 1, device=labels.device, dtype=torch.int64).expand(*labels.shape, -1)
     # The incorrect ones in their order: those from the right one on move up by one.
     return energies.gather(-1, right).squeeze(-1), energies.gather(-1, others + (others >= right))
 
@@ -215,5 +216,5 @@ def _paired(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
 
 def _free_energy_gap(positive: torch.Tensor, negative: torch.Tensor, beta: Parameter) -> torch.Tensor:
     """(1/beta) ln Σ e^{-beta E} over all answers, (...): minus their free energy."""
-    incorrect = torch.logsumexp(-torch.as_tensor(beta).to(positive).unsqueeze(-1) * negative, -1)
+    incorrect = torch.logsumexp(-tensor_of(beta).to(positive).unsqueeze(-1) * negative, -1)
     return torch.logsumexp(torch.stack(torch.broadcast_tensors(-beta * positive, incorrect), -1), -1) / beta

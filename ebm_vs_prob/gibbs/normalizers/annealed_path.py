@@ -172,8 +172,12 @@ class AnnealedPath:
         tail = self.kernel.uniform_shape((chains,))
         for begin in range(0, len(self.shares) - 1, _BLOCK):
             count = min(_BLOCK, len(self.shares) - 1 - begin)
-            noise = torch.randn(count, *y.shape[1:], dtype=torch.float64, generator=generator).to(y.device)
-            uniform = torch.rand(count, *(tail or ()), dtype=torch.float64, generator=generator).to(y.device)
+            noise = torch.randn(count, *y.shape[1:], dtype=torch.float64, generator=generator, device="cpu").to(
+                y.device
+            )
+            uniform = torch.rand(count, *(tail or ()), dtype=torch.float64, generator=generator, device="cpu").to(
+                y.device
+            )
             for one, u in zip(noise, uniform, strict=True):
                 yield one.expand(batch, -1, -1), None if tail is None else u.expand(batch, *tail)
 

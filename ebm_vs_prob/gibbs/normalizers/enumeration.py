@@ -45,7 +45,7 @@ class EnumerationPartition(ExactPartition):
     def __init__(self, target: Target, space: Discrete) -> None:
         super().__init__(target)
         self.answers = space.to_variables(space.every_answer()).to(target.device)
-        self._powers = space.num_values ** torch.arange(target.dim - 1, -1, -1, device=target.device)
+        self._powers = space.num_values ** torch.arange(target.dim - 1, -1, -1, device=target.device, dtype=torch.int64)
         self._known: torch.Tensor | None = None
 
     def _log_density(self) -> torch.Tensor:

@@ -32,7 +32,7 @@ def pareto_smoothed(log_weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     given = log_weights.detach().double()
     flat = given.reshape(-1, given.shape[-1]).cpu()
     usable = ~flat.isnan().any(-1) & ~(flat == math.inf).any(-1) & flat.isfinite().any(-1)
-    shape = torch.full((flat.shape[0],), math.nan, dtype=torch.float64)
+    shape = torch.full((flat.shape[0],), math.nan, dtype=torch.float64, device="cpu")
     smoothed = flat.clone()
     if bool(usable.any()):
         rows = flat[usable]
@@ -42,8 +42,8 @@ def pareto_smoothed(log_weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
         # divides by zero, and cannot be told.
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             fitted, k = psislw(below.clamp_min(_NOTHING).numpy(), normalize=False)
-        fitted = torch.as_tensor(fitted, dtype=torch.float64).reshape(below.shape)
-        k = torch.as_tensor(k, dtype=torch.float64).reshape(-1).nan_to_num(math.inf, math.inf, -math.inf)
+        fitted = torch.as_tensor(fitted, dtype=torch.float64, device="cpu").reshape(below.shape)
+        k = torch.as_tensor(k, dtype=torch.float64, device="cpu").reshape(-1).nan_to_num(math.inf, math.inf, -math.inf)
         count = rows.shape[-1]
         shared = (below > -1e-9).sum(-1) > math.ceil(min(count / 5, 3 * math.sqrt(count)))  # ArviZ's length of a tail
         shape[usable] = torch.where(shared, -math.inf, k)

@@ -163,7 +163,7 @@ class Refinement:
         left = (self.rtol - (self.leaf_log_error - log_z).exp()).clamp_min(0.0) / 2
         relative = (log_error - log_z[:, None]).exp().nan_to_num(0.0, posinf=1e300)
         ascending, order = relative.sort(dim=1)
-        rank = torch.arange(relative.shape[1], device=relative.device)
+        rank = torch.arange(relative.shape[1], device=relative.device, dtype=torch.int64)
         total = relative.shape[1]
         affordable = ((self.max_nodes - self.evaluations) // cost).clamp_min(0)
         chosen = (ascending.cumsum(1) > left[:, None]) & (rank >= total - affordable[:, None])
@@ -203,9 +203,9 @@ def _packing(chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     counts = chosen.sum(1)
     width = int(counts.max()) if counts.numel() else 0
     order = (~chosen).to(torch.uint8).argsort(dim=1, stable=True)[:, :width]
-    return torch.arange(width, device=chosen.device) < counts[:, None], order
+    return torch.arange(width, device=chosen.device, dtype=torch.int64) < counts[:, None], order
 
 
 def _take(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     """values (B, C, ...) at index (B, K): (B, K, ...)."""
-    return values[torch.arange(values.shape[0], device=values.device)[:, None], index]
+    return values[torch.arange(values.shape[0], device=values.device, dtype=torch.int64)[:, None], index]

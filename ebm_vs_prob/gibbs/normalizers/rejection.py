@@ -54,16 +54,16 @@ def sample_cells(cells: Cells, target: Target, uniforms: Uniforms) -> torch.Tens
     shares = (log_mass - log_mass.logsumexp(1, keepdim=True)).exp().nan_to_num(0.0)
     cumulative = shares.cumsum(1)
     result: torch.Tensor | None = None
-    done = torch.zeros(())
+    done = torch.zeros((), dtype=torch.float32, device="cpu")
     for _ in range(_ROUNDS):
         u = uniforms(_PROPOSALS, rule.dim + 2)
         shape = u.shape[:3]
         u = u.flatten(1, 2)
         piece = torch.searchsorted(cumulative, u[..., 0].contiguous() * cumulative[:, -1:], right=True)
         piece = piece.clamp_max(cumulative.shape[1] - 1)
-        rows = torch.arange(piece.shape[0], device=piece.device)[:, None]
+        rows = torch.arange(piece.shape[0], device=piece.device, dtype=torch.int64)[:, None]
         cell, node = piece // q, piece % q
-        powers = rule.order ** torch.arange(rule.dim - 1, -1, -1, device=piece.device)
+        powers = rule.order ** torch.arange(rule.dim - 1, -1, -1, device=piece.device, dtype=torch.int64)
         index = node[..., None] // powers % rule.order
         low, high = rule.axis_edges[index], rule.axis_edges[index + 1]
         offset = low + (high - low) * u[..., 1:-1]

@@ -87,7 +87,7 @@ class CouplingLayer(FlowLayer):
         self.lower: Hypernetwork | None = None
         if transform == "spline":
             self.lower = Hypernetwork([stream(seed, "lower") for seed in seeds], x_dim, 0, network, lower)
-        self.register_buffer("order", torch.arange(y_dim - 1, -1, -1))
+        self.register_buffer("order", torch.arange(y_dim - 1, -1, -1, dtype=torch.int64, device="cpu"))
 
     def transforms(self, x: torch.Tensor) -> list[Any]:
         if self.lower is None:
@@ -119,7 +119,7 @@ class AutoregressiveLayer(FlowLayer):
         x_dim, self.y_dim = dims
         self.transform: Transform = transform
         self.bins = bins
-        order = torch.arange(self.y_dim)
+        order = torch.arange(self.y_dim, dtype=torch.int64, device="cpu")
         order = order.flip(0) if turned else order
         self.network = AutoregressiveHypernetwork(seeds, order, x_dim, network, parameters(transform, bins))
 
@@ -186,7 +186,10 @@ class FlowModel(DensityModel):
         check_count("num_samples", num_samples)
         x = self._placed("x", x)
         shape = (x.shape[1], num_samples, self.module.y_dim)
-        noise = [torch.randn(shape, generator=each, dtype=self.setting.dtype) for each in self._generators(seed)]
+        noise = [
+            torch.randn(shape, generator=each, dtype=self.setting.dtype, device="cpu")
+            for each in self._generators(seed)
+        ]
         value = torch.stack(noise).to(x)
         with torch.no_grad():
             for transform in self.module.conditional(x.unsqueeze(2)).transforms:

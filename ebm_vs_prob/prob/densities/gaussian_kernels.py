@@ -89,8 +89,12 @@ class KernelDensityEnergy(nn.Module):
         edges = self.log_weights(x).double().exp().cumsum(-1)
         draws = []
         for r, generator in enumerate(generators):
-            noise = torch.randn(n, num_samples, dim, generator=generator, dtype=self.y.dtype).to(self.y.device)
-            uniform = torch.rand(n, num_samples, generator=generator, dtype=torch.float64).to(self.y.device)
+            noise = torch.randn(n, num_samples, dim, generator=generator, dtype=self.y.dtype, device="cpu").to(
+                self.y.device
+            )
+            uniform = torch.rand(n, num_samples, generator=generator, dtype=torch.float64, device="cpu").to(
+                self.y.device
+            )
             own = edges[r].expand(n, -1).contiguous()
             pick = torch.searchsorted(own, uniform * own[:, -1:]).clamp_max(examples - 1)
             draws.append(self.y[r][pick] + self.width[r] * noise)
@@ -165,7 +169,7 @@ def leave_one_out_bandwidths(
     ranges = [(Y_RANGE, y_extent, Y_STARTS)] + ([(X_RANGE, x_extent, X_STARTS)] if squared_x is not None else [])
     bounds = [tuple(math.log(share * extent) for share in shares) for shares, extent, _ in ranges]
     axes = [
-        torch.linspace(low, high, count, dtype=torch.float64)
+        torch.linspace(low, high, count, dtype=torch.float64, device="cpu")
         for (low, high), (*_, count) in zip(bounds, ranges, strict=True)
     ]
     starts = torch.cartesian_prod(*axes).reshape(-1, len(axes))

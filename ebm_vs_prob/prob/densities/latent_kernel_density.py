@@ -42,13 +42,20 @@ class TwoStepEnergy(nn.Module):
         self.num_replicates, self.latent_dim, self.nodes = len(seeds), latent_dim, nodes
         own = [stream(seed, "encoder") for seed in seeds]
         self.encoder = ReplicatedMLP(own, (x_dim + y_dim, *network.hidden, latent_dim), network.activation)
-        self.decoder = MLPDecoder(seeds, x_dim, y_dim, latent_dim, network, torch.zeros(len(seeds)))
-        one = torch.ones(len(seeds))
+        self.decoder = MLPDecoder(
+            seeds, x_dim, y_dim, latent_dim, network, torch.zeros(len(seeds), dtype=torch.float32, device="cpu")
+        )
+        one = torch.ones(len(seeds), dtype=torch.float32, device="cpu")
         shape = (len(seeds), examples)
-        self.codes = KernelDensityEnergy(torch.zeros(*shape, x_dim), torch.zeros(*shape, latent_dim), one, one.clone())
+        self.codes = KernelDensityEnergy(
+            torch.zeros(*shape, x_dim, dtype=torch.float32, device="cpu"),
+            torch.zeros(*shape, latent_dim, dtype=torch.float32, device="cpu"),
+            one,
+            one.clone(),
+        )
         self.register_buffer("sigma", one.clone())
         for name in ("low", "high"):
-            self.register_buffer(name, torch.zeros(len(seeds), latent_dim))
+            self.register_buffer(name, torch.zeros(len(seeds), latent_dim, dtype=torch.float32, device="cpu"))
         self._given: Remembered[tuple[torch.Tensor, torch.Tensor]] = Remembered(self._components)
         self._kernels: torch.Tensor | None = None
 
@@ -74,7 +81,7 @@ class TwoStepEnergy(nn.Module):
     @property
     def grid(self) -> torch.Tensor:
         """The nodes of z, (R, nodes^dz, dz), in the order of `torch.cartesian_prod`."""
-        unit = (torch.arange(self.nodes, device=self.low.device) + 0.5) / self.nodes
+        unit = (torch.arange(self.nodes, device=self.low.device, dtype=torch.float32) + 0.5) / self.nodes
         each = torch.cartesian_prod(*[unit.to(self.low)] * self.latent_dim).reshape(-1, self.latent_dim)
         return self.low.unsqueeze(1) + (self.high - self.low).unsqueeze(1) * each
 

@@ -63,7 +63,10 @@ class VariationalAutoencoderEnergy(nn.Module):
         self.nodes, self.particles = nodes, particles
         self.log_sigma = nn.Parameter(sigma.log())
         shape = (samples, self.latent_dim)
-        drawn = [torch.randn(shape, generator=torch_generator(seed, "importance")) for seed in seeds]
+        drawn = [
+            torch.randn(shape, generator=torch_generator(seed, "importance"), dtype=torch.float32, device="cpu")
+            for seed in seeds
+        ]
         self.register_buffer("noise", torch.stack(drawn), persistent=False)
 
     @property

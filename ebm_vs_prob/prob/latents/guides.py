@@ -231,7 +231,9 @@ class MixtureGuide(AmortisedGuide):
 def _triangular(diagonal: torch.Tensor, lower: torch.Tensor) -> torch.Tensor:
     """A lower-triangular matrix (..., d, d) of its diagonal (..., d) and what lies below, (..., d(d-1)/2) by rows."""
     matrix = torch.diag_embed(diagonal)
-    rows, columns = torch.tril_indices(matrix.shape[-1], matrix.shape[-1], -1, device=diagonal.device)
+    rows, columns = torch.tril_indices(
+        matrix.shape[-1], matrix.shape[-1], -1, device=diagonal.device, dtype=torch.int64
+    )
     matrix[..., rows, columns] = lower
     return matrix
 

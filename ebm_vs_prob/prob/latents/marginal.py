@@ -94,7 +94,7 @@ def decoded_normals(
     log_shares = torch.cartesian_prod(*[log_prior] * latent_dim).reshape(-1, latent_dim).sum(-1)
     dim = centers.shape[-1]
     constant = 0.5 * log_determinant + (dim - latent_dim) * log_sigma.reshape(lead) + 0.5 * dim * math.log(2 * math.pi)
-    number = torch.arange(side, device=x.device)
+    number = torch.arange(side, device=x.device, dtype=torch.int64)
     within = (number >= margin) & (number < nodes + margin)
     inner = torch.cartesian_prod(*[within] * latent_dim).reshape(-1, latent_dim).all(-1)
     return DecodedNormals(centers, columns, log_shares - constant, variance, inner)

@@ -88,7 +88,9 @@ class ReplicateNoise(Messenger):
             distribution = distribution.base_dist.expand(batch)
         found = []
         for index in itertools.product(*map(range, batch[:-1])):
-            seed = int(torch.randint(1 << 62, (), generator=self.generators[index[-1]]))
+            seed = int(
+                torch.randint(1 << 62, (), generator=self.generators[index[-1]], dtype=torch.int64, device="cpu")
+            )
             with forked(seed, self.like.device):
                 found.append(element(distribution, index).sample())
         return torch.stack(found).unflatten(0, batch[:-1])
@@ -112,7 +114,7 @@ def _is_made_of_normals(base: Any) -> bool:
 def _open_uniforms(shape: torch.Size, generator: torch.Generator, dtype: torch.dtype) -> torch.Tensor:
     """Uniforms on (0, 1), without the ends, where an `icdf` may be infinite."""
     least = torch.finfo(dtype).eps
-    return torch.rand(shape, generator=generator, dtype=dtype).clamp(least, 1 - least)
+    return torch.rand(shape, generator=generator, dtype=dtype, device="cpu").clamp(least, 1 - least)
 
 
 def drawn(distribution: Any, noise: torch.Tensor) -> torch.Tensor:

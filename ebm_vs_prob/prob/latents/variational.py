@@ -21,6 +21,7 @@ from pyro.ops.indexing import Vindex
 
 from ...core.errors import check_count, invalid
 from ...core.seeding import torch_generator
+from ...core.tensors import tensor_of
 from ...descent.latent import JointEnergy
 from ..objectives.bounds import ReplicatedELBO, no_guide
 from .laplace import LaplaceGuide
@@ -98,7 +99,7 @@ class EnumeratedLatentModel:
     ) -> None:
         if nodes.ndim != 2 or not len(nodes):
             raise invalid("nodes.shape", tuple(nodes.shape), "(m, dz) with m >= 1")
-        weights = torch.zeros(len(nodes), dtype=nodes.dtype) if log_weights is None else log_weights
+        weights = torch.zeros(len(nodes), dtype=nodes.dtype, device="cpu") if log_weights is None else log_weights
         if weights.shape != nodes.shape[:1]:
             raise invalid("log_weights.shape", tuple(weights.shape), f"({len(nodes)},)")
         self.energy, self.nodes, self.beta = energy, nodes, _checked_beta(beta)
@@ -207,7 +208,7 @@ def over_particles(
 
 
 def _checked_beta(beta: torch.Tensor | float) -> torch.Tensor:
-    checked = torch.as_tensor(beta)
+    checked = tensor_of(beta)
     if not bool(((checked > 0) & checked.isfinite()).all()):
         raise invalid("beta", beta, "finite numbers > 0")
     return checked if checked.is_floating_point() else checked.double()

@@ -68,7 +68,7 @@ class GaussianProcessEnergy(nn.Module):
     def __init__(self, x: torch.Tensor, y: torch.Tensor, sigma: torch.Tensor) -> None:
         super().__init__()
         self.num_replicates = len(y)
-        one = torch.ones(len(y), dtype=torch.float64)
+        one = torch.ones(len(y), dtype=torch.float64, device="cpu")
         for name, value in (("x", x), ("y", y), ("sigma", sigma)):
             self.register_buffer(name, value)
         for name in HYPER_PARAMETERS:  # in units of x, and of y squared
@@ -161,7 +161,9 @@ class GaussianProcessModel(DensityModel):
         check_count("num_samples", num_samples)
         mean, variance = self.module.predictive(self._placed("x", x))
         shape = (mean.shape[1], num_samples, mean.shape[2])
-        noise = torch.stack([torch.randn(shape, generator=g, dtype=torch.float64) for g in self._generators(seed)])
+        noise = torch.stack(
+            [torch.randn(shape, generator=g, dtype=torch.float64, device="cpu") for g in self._generators(seed)]
+        )
         drawn = mean.unsqueeze(2) + variance.sqrt()[..., None, None] * noise.to(mean)
         return drawn.to(self.setting.dtype)
 
@@ -203,7 +205,10 @@ class GaussianProcess(SmoothingMethod):
         if examples > MOST_EXAMPLES:
             valid = f"at most {MOST_EXAMPLES} with gaussian_process, whose steps cost the cube of their number"
             raise invalid("budget.examples", examples, valid)
-        x, y = (torch.zeros(setting.num_replicates, examples, dim) for dim in box_dims(setting))
+        x, y = (
+            torch.zeros(setting.num_replicates, examples, dim, dtype=torch.float32, device="cpu")
+            for dim in box_dims(setting)
+        )
         energy = GaussianProcessEnergy(x, y, setting.options.sigma * setting.options.scale)
         return GaussianProcessModel(cls, setting, energy.to(device=setting.device, dtype=setting.dtype))
 
@@ -221,7 +226,7 @@ class GaussianProcess(SmoothingMethod):
         for r in range(setting.num_replicates):
             started = time.perf_counter()
             losses, status, steps = maximise_marginal_likelihood(energy, r, iterations)
-            histories.append(torch.tensor(losses) / x.shape[1])
+            histories.append(torch.tensor(losses, dtype=torch.float32, device="cpu") / x.shape[1])
             statuses.append(status)
             each = _marginal_multiply_adds(x.shape[1], x.shape[2], y.shape[2])
             costs.append(

@@ -116,7 +116,7 @@ class GibbsNuts(PosteriorMethod):
         diverged = torch.stack([chain.diverging for chain in chains]).cumsum(1)[:, seen]
         record.divergences[0] = diverged.diff(dim=1, prepend=torch.zeros_like(diverged[:, :1]))
         record.log_posterior[0] = -torch.stack([chain.potential for chain in chains])[:, seen]
-        record.acceptance[0] = torch.tensor([chain.acceptance for chain in chains])
+        record.acceptance[0] = torch.tensor([chain.acceptance for chain in chains], dtype=torch.float32, device="cpu")
         module.set_draws(states[:, list(plan.kept)].flatten(0, 1).unsqueeze(0))
         module.partition_gap.copy_(fixed_gap(module, batch.x, posterior.normalizer(batch)))
         finite = bool(module.draws.isfinite().all())
@@ -138,7 +138,7 @@ def _of_all_examples(model: Model) -> tuple[PosteriorLoss, Batch]:
         generators = [torch_generator(seed, "noise", name) for seed in setting.seeds]
         drawn = torch.stack([sampler(spec.shape, generator=each, dtype=setting.dtype) for each in generators])
         noise[name] = drawn.to(setting.device)
-    rows = torch.arange(count, device=x.device).expand(len(setting.seeds), -1)
+    rows = torch.arange(count, device=x.device, dtype=torch.int64).expand(len(setting.seeds), -1)
     return posterior, Batch(x, y, rows, noise)
 
 
@@ -152,6 +152,6 @@ def _training(model: Model, steps: int, chains: list[Chain], status: ReplicateSt
         multiply_adds=evaluations * cast("PosteriorModel", model).module.multiply_adds,
         seconds=seconds,
     )
-    empty = torch.empty(0, dtype=torch.float64)
+    empty = torch.empty(0, dtype=torch.float64, device="cpu")
     loss = torch.cat([empty, *[chain.potential for chain in chains]]) / setting.budget.examples
     return Training(loss.unsqueeze(0), (status,), (spent,))

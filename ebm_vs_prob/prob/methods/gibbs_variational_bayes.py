@@ -66,6 +66,6 @@ class GibbsVariationalBayes(PosteriorMethod):
         training = train(model, posterior.of(lambda batch: guide.sample(batch.noise["weights"])), posterior.noise)
         shape = (setting.options.draws, guide.noise_size)
         generators = [torch_generator(seed, "posterior draws") for seed in setting.seeds]
-        noise = torch.stack([torch.randn(shape, generator=g, dtype=setting.dtype) for g in generators], 1)
+        noise = torch.stack([torch.randn(shape, generator=g, dtype=setting.dtype, device="cpu") for g in generators], 1)
         cls.keep(cast("PosteriorModel", model), guide.weights(noise.to(setting.device)), posterior)
         return training

@@ -76,8 +76,8 @@ class KernelDensity(SmoothingMethod):
         if not isinstance(setting.network, Network):
             raise invalid("energy", setting.network, "None: a kernel density has no network")
         shape = (setting.num_replicates, setting.budget.examples)
-        x, y = (torch.zeros(*shape, dim) for dim in box_dims(setting))
-        one = torch.ones(setting.num_replicates)
+        x, y = (torch.zeros(*shape, dim, dtype=torch.float32, device="cpu") for dim in box_dims(setting))
+        one = torch.ones(setting.num_replicates, dtype=torch.float32, device="cpu")
         energy = KernelDensityEnergy(x, y, one, one.clone())
         return KernelDensityModel(cls, setting, energy.to(device=setting.device, dtype=setting.dtype))
 
@@ -96,7 +96,9 @@ class KernelDensity(SmoothingMethod):
             blurred = None
             if sigma[r]:
                 generator = torch_generator(seed, "noise", "y")
-                blurred = y[r] + sigma[r] * torch.randn(y[r].shape, generator=generator, dtype=y.dtype).to(y)
+                blurred = y[r] + sigma[r] * torch.randn(
+                    y[r].shape, generator=generator, dtype=y.dtype, device="cpu"
+                ).to(y)
             held_out = setting.options.held_out
             found = leave_one_out_bandwidths(x[r], y[r], y_extent, x_extent, held_out, blurred, sigma[r])
             energy.width[r], energy.x_width[r] = (found.y**2 + sigma[r] ** 2) ** 0.5, found.x
@@ -109,4 +111,8 @@ class KernelDensity(SmoothingMethod):
                     seconds=time.perf_counter() - started,
                 )
             )
-        return Training(torch.tensor(losses).unsqueeze(1), (ReplicateStatus(),) * len(costs), tuple(costs))
+        return Training(
+            torch.tensor(losses, dtype=torch.float32, device="cpu").unsqueeze(1),
+            (ReplicateStatus(),) * len(costs),
+            tuple(costs),
+        )

@@ -76,8 +76,12 @@ class LatentVariableDensity(DensityModel):
         draws = []
         for r, replicate_seed in enumerate(self.seeds):
             generator = torch_generator(seed, "sample", replicate_seed)
-            which = torch.randint(count, (n, num_samples, 1), generator=generator).to(places.device)
-            noise = torch.randn(n, num_samples, y_dim, generator=generator, dtype=self.setting.dtype).to(places.device)
+            which = torch.randint(count, (n, num_samples, 1), generator=generator, dtype=torch.int64, device="cpu").to(
+                places.device
+            )
+            noise = torch.randn(n, num_samples, y_dim, generator=generator, dtype=self.setting.dtype, device="cpu").to(
+                places.device
+            )
             draws.append(places[r].gather(1, which.expand(-1, -1, y_dim)) + self.module.sigma[r] * noise)
         return torch.stack(draws)
 

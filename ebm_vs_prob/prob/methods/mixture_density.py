@@ -100,8 +100,12 @@ class MixtureDensityModel(DensityModel):
         draws = []
         for r, replicate_seed in enumerate(self.seeds):
             generator = torch_generator(seed, "sample", replicate_seed)
-            noise = torch.randn(n, num_samples, y_dim, generator=generator, dtype=self.setting.dtype).to(probs.device)
-            uniform = torch.rand(n, num_samples, generator=generator, dtype=torch.float64).to(probs.device)
+            noise = torch.randn(n, num_samples, y_dim, generator=generator, dtype=self.setting.dtype, device="cpu").to(
+                probs.device
+            )
+            uniform = torch.rand(n, num_samples, generator=generator, dtype=torch.float64, device="cpu").to(
+                probs.device
+            )
             edges = probs[r].double().cumsum(-1)
             pick = torch.searchsorted(edges, uniform * edges[:, -1:]).clamp_max(self.module.components - 1)
             pick = pick.unsqueeze(-1).expand(-1, -1, y_dim)

@@ -75,7 +75,9 @@ class TwoStepModel(DensityModel):
         points = self.decoded(x, num_samples, seed)
         shape, like = points.shape[1:], self.module.sigma
         generators = [torch_generator(seed, "sample", "noise", replicate_seed) for replicate_seed in self.seeds]
-        noise = torch.stack([torch.randn(shape, generator=g, dtype=self.setting.dtype) for g in generators]).to(like)
+        noise = torch.stack(
+            [torch.randn(shape, generator=g, dtype=self.setting.dtype, device="cpu") for g in generators]
+        ).to(like)
         return points + self.module.sigma.reshape(-1, 1, 1, 1) * noise
 
     def decoded(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:

@@ -213,7 +213,9 @@ class VariationalAutoencoderModel(DensityModel):
 
         def normals(dim: int) -> torch.Tensor:
             shape = (x.shape[1], num_samples, dim)
-            return torch.stack([torch.randn(shape, generator=each, dtype=dtype) for each in generators]).to(x.device)
+            return torch.stack(
+                [torch.randn(shape, generator=each, dtype=dtype, device="cpu") for each in generators]
+            ).to(x.device)
 
         with torch.no_grad():
             places = self.module.decoder.decode(x.unsqueeze(2), normals(latent_dim))

@@ -16,6 +16,7 @@ import torch
 from pyro.infer import Trace_ELBO
 
 from ...core.errors import check_count, invalid
+from ...core.tensors import tensor_of
 
 #: Key of a guide site's `infer`: ln of the shares of S strata, (S, R, B), to which particles belong in turn.
 LOG_SHARES = "log_shares"
@@ -57,7 +58,7 @@ class ReplicatedELBO(Trace_ELBO):
             total = total + _by_replicate(site["log_prob"])
         for site in guide_sites.values():
             total = total - _by_replicate(site["log_prob"])
-        total = torch.as_tensor(total)
+        total = tensor_of(total)
         return -(total.mean(0) if self.num_particles > 1 else total)
 
     def example_values(self, model: Callable, guide: Callable, *args: Any) -> torch.Tensor:
@@ -81,7 +82,7 @@ class ReplicatedELBO(Trace_ELBO):
         for site in guide_sites.values():
             log_weights = log_weights - site["log_prob"]
             strata = site["infer"].get(LOG_SHARES, strata)
-        log_weights = torch.as_tensor(log_weights)
+        log_weights = tensor_of(log_weights)
         log_shares = of_particles(strata, self.num_particles, log_weights)
         return self.combine(log_weights if self.num_particles > 1 else log_weights.unsqueeze(0), log_shares)
 

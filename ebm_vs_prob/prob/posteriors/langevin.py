@@ -63,7 +63,9 @@ class StochasticGradientLangevin:
             if slope is None:
                 continue
             size = rate.to(parameter).reshape(-1, *[1] * (parameter.ndim - 1)) * self._preconditioner(number, slope)
-            noise = [torch.randn(slope.shape[1:], generator=g, dtype=slope.dtype) for g in self._generators]
+            noise = [
+                torch.randn(slope.shape[1:], generator=g, dtype=slope.dtype, device="cpu") for g in self._generators
+            ]
             kick = (2 * size / self._num_examples).sqrt() * torch.stack(noise).to(slope.device)
             parameter.add_(kick - size * slope)
         self.steps += 1

@@ -82,11 +82,11 @@ def nuts_chain(
         chain.run()
     found = chain.diagnostics()
     values = {name: value.reshape(draws, 1, *latent.shape(name)) for name, value in chain.get_samples().items()}
-    diverging = torch.zeros(draws, dtype=torch.bool)
+    diverging = torch.zeros(draws, dtype=torch.bool, device="cpu")
     diverging[found["divergences"]["chain 0"]] = True
     return Chain(
         latent.weights_of(values).squeeze(1),
-        torch.tensor(potential, dtype=torch.float64),
+        torch.tensor(potential, dtype=torch.float64, device="cpu"),
         diverging,
         float(found["acceptance rate"]["chain 0"]),
         calls,

@@ -39,7 +39,7 @@ def resampled_gap(model: PosteriorModel, posterior: PosteriorLoss) -> torch.Tens
     """
     setting, module = model.setting, model.module
     x, y = (part[:, :CHECKED] for part in training_data(setting))
-    rows = torch.arange(setting.budget.batch_size, device=x.device) % x.shape[1]
+    rows = torch.arange(setting.budget.batch_size, device=x.device, dtype=torch.int64) % x.shape[1]
     exact = module.log_partition(distinct(x))[0]
     generators = {
         name: [torch_generator(seed, "partition gap", name) for seed in setting.seeds]

@@ -44,10 +44,16 @@ class Chains(nn.Module):
 
     def __init__(self, replicates: int, chains: int, states: int, functions: int) -> None:
         super().__init__()
-        self.register_buffer("trace", torch.zeros(replicates, chains, states, functions))
+        self.register_buffer(
+            "trace", torch.zeros(replicates, chains, states, functions, dtype=torch.float32, device="cpu")
+        )
         for name in ("divergences", "log_posterior"):
-            self.register_buffer(name, torch.full((replicates, chains, states), torch.nan))
-        self.register_buffer("acceptance", torch.full((replicates, chains), torch.nan))
+            self.register_buffer(
+                name, torch.full((replicates, chains, states), torch.nan, dtype=torch.float32, device="cpu")
+            )
+        self.register_buffer(
+            "acceptance", torch.full((replicates, chains), torch.nan, dtype=torch.float32, device="cpu")
+        )
 
     @property
     def count(self) -> int:
@@ -66,7 +72,7 @@ class Chains(nn.Module):
 
         `diverging`: whether a transition since the draw before diverged. `lp`: ln posterior, nats up to a constant.
         """
-        kept = torch.tensor(kept_states(self.trace.shape[2], draws), device=self.trace.device)
+        kept = torch.tensor(kept_states(self.trace.shape[2], draws), dtype=torch.int64, device=self.trace.device)
         found = {}
         if not bool(self.divergences.isnan().any()):
             total = self.divergences.cumsum(-1)[..., kept]

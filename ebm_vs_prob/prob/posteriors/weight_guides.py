@@ -141,7 +141,9 @@ class NormalGuide(nn.Module):
         if self.factor is not None:
             # A factor of zeros is a saddle point: the objective is even in it.
             with torch.no_grad():
-                places, columns = (torch.arange(count, device=start.device) for count in (latent.size, rank))
+                places, columns = (
+                    torch.arange(count, device=start.device, dtype=torch.int64) for count in (latent.size, rank)
+                )
                 self.factor.copy_(0.1 * scale * (places[:, None] % rank == columns).to(start))
         self.rank = rank
         self._latent = latent
