@@ -45,22 +45,22 @@ def check(method, companies, steps, setting):
         assert not differ, (seeds, differ)
 
 
-def marked(names):
-    return [pytest.param(m, id=m.name, marks=[pytest.mark.slow] if m.name in names else []) for m in METHODS]
+def marked(dear, others=None):
+    """Every method, the dear ones under one marker and the others under another."""
+    marks = {True: [dear], False: [others] if others else []}
+    return [pytest.param(m, id=m.name, marks=marks[m.name in SLOW]) for m in METHODS]
 
 
-@pytest.mark.parametrize("method", marked(SLOW))
+@pytest.mark.parametrize("method", marked(pytest.mark.slow))
 def test_a_replicate_has_the_same_bits_alone_and_in_company(method):
     check(method, COMPANIES, 6, ODD)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("method", marked(()))
+@pytest.mark.parametrize("method", marked(pytest.mark.long, pytest.mark.slow))
 def test_the_same_bits_in_double_precision(method):
     check(method, COMPANIES[1:3], 6, EVEN)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("method", marked(()))
+@pytest.mark.parametrize("method", marked(pytest.mark.long, pytest.mark.slow))
 def test_the_bits_are_the_same_after_five_hundred_steps(method):
     check(method, ([4, 6, 5], [*range(32)]), 500, ODD)
