@@ -21,6 +21,7 @@ from ...core.errors import check_count, invalid
 from ...core.registry import METHODS
 from ...core.spaces import Box
 from ...energies.mlp import Network
+from ...gibbs.snapshot import Snapshot
 from ...models.model import DensityModel, Model
 from ...models.record import ReplicateStatus, Training
 from ...models.setting import Setting, box_dims, training_data
@@ -74,6 +75,7 @@ class GaussianProcessEnergy(nn.Module):
         for name in HYPER_PARAMETERS:  # in units of x, and of y squared
             self.register_buffer(name, one.clone())
         self._factors: list[tuple[gp.models.GPRegression, torch.Tensor]] | None = None
+        self._seen: Snapshot | None = None  # the data and hyper-parameters that the factors are of
         self._given: Remembered[tuple[torch.Tensor, torch.Tensor]] = Remembered(self._predictive)
 
     @property
@@ -92,6 +94,9 @@ class GaussianProcessEnergy(nn.Module):
 
     def predictive(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """m(x) (R, *n, dy) and v(x) (R, *n) of x (R or 1, *n, dx), without gradient: float64."""
+        if self._seen is None or not self._seen.is_of(self):
+            self.settled()
+            self._seen = Snapshot(self)
         return self._given(x)
 
     @pyro.settings.context(module_local_params=True)

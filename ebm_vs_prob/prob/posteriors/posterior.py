@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import pyro
@@ -15,6 +16,7 @@ from torch import nn
 from ...core.errors import NormalizerWarning, invalid
 from ...energies.evaluation import distinct
 from ...gibbs.density import GibbsBoltzmann
+from ...gibbs.snapshot import Snapshot
 from ...gibbs.trust import warns
 from ...models.model import DensityModel
 from ...models.record import PosteriorDiagnostics
@@ -109,6 +111,7 @@ class PosteriorEnergy(nn.Module):
         self.num_replicates, self.bounds, self.y_dim = self.space.num_replicates, bounds, y_dim
         self._normalizer = normalizer
         self._known: list[tuple[torch.Tensor, PartitionFunctions]] = []
+        self._seen: Snapshot | None = None  # the draws that these are of
         start = self.space.flat(self.space.current()).unsqueeze(1).repeat(1, num_draws, 1)
         self.draws = nn.Parameter(start, requires_grad=False)
         self.register_buffer("partition_gap", start.new_full(start.shape[:2], torch.nan))
@@ -128,7 +131,6 @@ class PosteriorEnergy(nn.Module):
             raise invalid("draws.shape", tuple(draws.shape), f"{tuple(self.draws.shape)}")
         self.draws.copy_(draws.detach())
         self.partition_gap.fill_(torch.nan)
-        self._known.clear()
 
     def follow(self, chains: Chains) -> None:
         """Keep the record of the chains that the draws will come from."""
@@ -139,14 +141,9 @@ class PosteriorEnergy(nn.Module):
         return self.draws.double().square().sum(-1).mean(-1).sqrt()
 
     def _apply(self, fn: Any, recurse: bool = True) -> PosteriorEnergy:
-        self._known.clear()
         self.space.energy._apply(fn)
         super()._apply(fn, recurse)
         return self
-
-    def _load_from_state_dict(self, *args: Any) -> None:
-        self._known.clear()
-        super()._load_from_state_dict(*args)
 
     def log_partition(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """ln Z_s(x) of every draw and its error in nats, (R, S, *n) each, at x (R or 1, *n, dx)."""
@@ -164,6 +161,9 @@ class PosteriorEnergy(nn.Module):
         return self._partitions(rows).mapped(lambda value: value[..., inverse].unflatten(-1, shape))
 
     def _partitions(self, rows: torch.Tensor) -> PartitionFunctions:
+        if self._seen is None or not self._seen.is_of(self):
+            self._known.clear()
+            self._seen = Snapshot(self)
         for known, found in self._known:
             if known.shape == rows.shape and torch.equal(known, rows):
                 return found
@@ -224,11 +224,8 @@ class PosteriorModel(DensityModel):
 
     def __init__(self, method: type[Method], setting: Setting, energy: nn.Module, num_draws: int) -> None:
         y_box: Any = setting.tasks[0].y_space
-
-        def normalizer(x: torch.Tensor) -> Any:
-            return DensityModel._usual_normalizer(self, x)
-
-        module = PosteriorEnergy(energy, num_draws, normalizer, y_box.bounds, y_box.dim)
+        # A bound method and not a closure, so that a copy of the model normalises with the copy.
+        module = PosteriorEnergy(energy, num_draws, self._normalizer_of_draws, y_box.bounds, y_box.dim)
         super().__init__(method, setting, module.to(device=setting.device, dtype=setting.dtype))
 
     @property
@@ -293,8 +290,11 @@ class PosteriorModel(DensityModel):
         followed = FollowedFunctions(self, self.module.space)
         return followed(self.module.draws.movedim(1, 0)).movedim(0, 1).unsqueeze(1)
 
+    def _normalizer_of_draws(self, x: torch.Tensor) -> Any:
+        return super()._usual_normalizer(x)
+
     def _usual_normalizer(self, x: torch.Tensor) -> MixtureNormalizer:
-        return MixtureNormalizer(super()._usual_normalizer(x), lambda: self.module.partition_functions(x))
+        return MixtureNormalizer(super()._usual_normalizer(x), partial(self.module.partition_functions, x))
 
     def _warn(self, x: torch.Tensor) -> None:
         if warns():
