@@ -21,6 +21,7 @@ class CellRule:
         axis_nodes (order,); axis_edges (order + 1,): by the separation theorem of Chebyshev, Markov and Stieltjes
             the cumulated weights part the nodes, so interval q of the edges holds node q.
         nodes (q, dim), log_weights (q,), q = order^dim.
+        corners (2^dim, dim).
     """
 
     def __init__(self, order: int, dim: int, device: torch.device) -> None:
@@ -52,6 +53,12 @@ class CellRule:
         self._slope = tensor(np.polynomial.legendre.legvander(fine_axis, order - 2) @ derivative @ coefficients)
         self._tail = tensor(transform[degrees >= order - 2])
         self._reach = tensor(np.maximum(fine_axis - edges[:-1], edges[1:] - fine_axis))
+        ends = np.polynomial.legendre.legvander(np.array([-1.0, 1.0]), order - 1) @ coefficients
+        extrapolation: np.ndarray = ends
+        for _ in range(dim - 1):
+            extrapolation = np.kron(extrapolation, ends)
+        self.corners = product(np.array([-1.0, 1.0]))
+        self._at_corners = tensor(extrapolation)
 
     def _interpolated(self, values: torch.Tensor, sloping: int | None) -> torch.Tensor:
         """The interpolant (..., q) -> (..., fine nodes), differentiated along the axis `sloping`."""
@@ -60,6 +67,24 @@ class CellRule:
             matrix = self._slope if axis == sloping else self._value
             result = (result.movedim(axis - self.dim, -1) @ matrix.T).movedim(-1, axis - self.dim)
         return result
+
+    def beyond_nodes(self, log_density: torch.Tensor, at_corners: torch.Tensor, largest: torch.Tensor) -> torch.Tensor:
+        """(N,) bound of the error of the integral over [-1, 1]^dim by a jump between the outer nodes and the faces.
+
+        No node sees such a jump; a corner that the interpolant does not foretell does. The volume between the nodes
+        and the faces, times the largest difference of the density there, bounds what it adds or takes.
+
+        Args:
+            log_density: (N, q) at the nodes; `at_corners`: (N, 2^dim); `largest`: (N,) the largest log-density known.
+        """
+        finite = log_density.isfinite()
+        lowest = log_density.masked_fill(~finite, math.inf).amin(-1, keepdim=True)
+        floor = torch.where(lowest.isfinite(), lowest - FORBIDDEN, -1e30)
+        values = torch.where(finite, log_density, floor) - largest[:, None]
+        foretold = (values @ self._at_corners.T).clamp_max(0.5).exp()
+        found = (at_corners - largest[:, None]).nan_to_num(-math.inf, neginf=-math.inf).clamp_max(0.5).exp()
+        shell = 2.0**self.dim - (2 * float(self.axis_nodes[-1])) ** self.dim
+        return shell * (found - foretold).abs().amax(-1)
 
     def integral_and_error(self, log_density: torch.Tensor, largest: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Integral of exp(log_density - largest) over [-1, 1]^dim and an estimate of its error, (N,) each.

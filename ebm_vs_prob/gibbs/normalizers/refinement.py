@@ -2,7 +2,8 @@
 
 Cells are halved along every axis while their estimated errors (`CellRule.integral_and_error`) exceed the tolerance. The
 estimates are themselves checked: whenever cells are split, the change of their integrals is compared with the errors
-foretold, and later errors are scaled by the ratio. Cells where a descent of the energy ends lower than all their nodes
+foretold, and later errors are scaled by the ratio. A jump between a cell's outer nodes and its faces shows at its
+corners (`CellRule.beyond_nodes`). Cells where a descent of the energy ends lower than all their nodes
 hide a minimum, and are split as well.
 """
 
@@ -50,7 +51,7 @@ class Refinement:
         self.evaluations = torch.zeros(self.batch, dtype=torch.int64, device=target.device)
 
     def run(self) -> Cells:
-        dim, q = self.target.dim, self.rule.log_weights.numel()
+        dim, q = self.target.dim, self._cost
         signs = torch.tensor(
             list(itertools.product((-0.5, 0.5), repeat=dim)), dtype=torch.float64, device=self.mask.device
         )
@@ -58,13 +59,13 @@ class Refinement:
         parents: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
         probes: tuple[torch.Tensor, torch.Tensor] | None = None
         while True:
-            values = self._evaluate()
+            values, at_corners = self._evaluate()
             if probes is None:
                 probes = self._probe(values)
-            log_mass, log_error = self._measure(values)
+            log_mass, log_error, log_beyond = self._measure(values, at_corners)
             if parents is not None:
                 self._calibrate(*parents, log_mass.unflatten(1, (-1, len(signs))).logsumexp(-1))
-            scaled = log_error + self.calibration.log()[:, None]
+            scaled = torch.logaddexp(log_error + self.calibration.log()[:, None], log_beyond)
             scaled = torch.minimum(torch.logaddexp(scaled, self._hidden(values, probes)), scaled.new_tensor(math.inf))
             split = self._choose(log_mass, scaled, len(signs) * q)
             if self.half / 2 < 8 * resolution:
@@ -78,26 +79,37 @@ class Refinement:
             self.mask = keep.repeat_interleave(len(signs), dim=1)
             self.half /= 2
 
-    def _evaluate(self) -> torch.Tensor:
-        """(B, C, q) log-densities at the active cells' nodes."""
-        nodes = self.centers[:, :, None] + self.half * self.rule.nodes
-        self.evaluations += self.mask.sum(1) * self.rule.log_weights.numel()
-        return self.target.at(nodes.flatten(1, 2)).unflatten(1, (nodes.shape[1], -1))
+    @property
+    def _cost(self) -> int:
+        """Energies evaluated in a cell."""
+        return len(self.rule.nodes) + len(self.rule.corners)
 
-    def _measure(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, C) log of each active cell's integral and of its estimated error."""
-        largest = values.masked_fill(~self.mask[..., None], -math.inf).flatten(1).amax(1)
+    def _evaluate(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-densities at the active cells' nodes (B, C, q) and corners (B, C, 2^dim)."""
+        points = self.centers[:, :, None] + self.half * torch.cat([self.rule.nodes, self.rule.corners])
+        self.evaluations += self.mask.sum(1) * self._cost
+        found = self.target.at(points.flatten(1, 2)).unflatten(1, (points.shape[1], -1))
+        values, at_corners = found.split([len(self.rule.nodes), len(self.rule.corners)], dim=-1)
+        return values, at_corners
+
+    def _measure(
+        self, values: torch.Tensor, at_corners: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(B, C) log of each active cell's integral, of its estimated error, and of a jump at its faces."""
+        seen = torch.maximum(values.amax(-1), at_corners.amax(-1))
+        largest = seen.masked_fill(~self.mask, -math.inf).amax(1)
         self.largest = torch.fmax(self.largest, largest.nan_to_num(-math.inf, posinf=-math.inf))
         offset = self.largest.nan_to_num(neginf=0.0)[:, None].expand(self.mask.shape)
         shift = self.target.dim * math.log(self.half) + offset
-        integral, error = torch.zeros_like(offset), torch.zeros_like(offset)
-        cells, heights = values[self.mask], offset[self.mask]
+        integral, error, beyond = (torch.zeros_like(offset) for _ in range(3))
+        cells, heights, corners = values[self.mask], offset[self.mask], at_corners[self.mask]
         size = _CELLS[cells.device.type]
         parts = [
             self.rule.integral_and_error(*part) for part in zip(cells.split(size), heights.split(size), strict=True)
         ]
         integral[self.mask], error[self.mask] = (torch.cat(column) for column in zip(*parts, strict=True))
-        return integral.log() + shift, error.log() + shift
+        beyond[self.mask] = self.rule.beyond_nodes(cells, corners, heights)
+        return integral.log() + shift, error.log() + shift, beyond.log() + shift
 
     def _probe(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Minima of the energy found from the lowest nodes of the coarse cells: positions (B, P, dim), log-density."""

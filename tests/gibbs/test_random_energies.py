@@ -1,0 +1,42 @@
+"""Quadrature on random energies of known ln Z: within three stated errors, or a warning."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from random_energies import random_energies
+
+import ebm_vs_prob as evp
+
+
+@pytest.mark.parametrize("low, high", [(1.99, 2.81), (1.995, 2.75), (-3.001, 0.5)])
+def test_a_wall_between_the_outer_node_and_the_face_of_a_cell(low: float, high: float) -> None:
+    density = evp.GibbsBoltzmann(lambda x, y: torch.where((y > low) & (y < high), 0.0, math.inf).double().sum(-1))
+    value, error = density.log_partition()
+    assert abs(float(value) - math.log(high - low)) <= 3 * float(error) < 1e-3
+    assert density.warnings() == ()
+
+
+@pytest.mark.parametrize("edge", [1.99, 1.999, -0.985])
+def test_a_finite_step_between_the_outer_node_and_the_face_of_a_cell(edge: float) -> None:
+    density = evp.GibbsBoltzmann(lambda x, y: torch.where(y > edge, 0.0, 3.0).double().sum(-1))
+    value, error = density.log_partition()
+    exact = math.log((8 - edge) + math.exp(-3.0) * (edge + 8))
+    assert abs(float(value) - exact) <= 3 * float(error) < 1e-3
+    assert density.warnings() == ()
+
+
+@pytest.mark.parametrize("count", [40, pytest.param(266, marks=pytest.mark.slow)])
+@pytest.mark.filterwarnings("ignore::ebm_vs_prob.NormalizerWarning")
+def test_quadrature_is_within_three_stated_errors_or_warns(count: int) -> None:
+    silent = []
+    for each in random_energies(count, dims=(1, 2, 3)):
+        density = evp.GibbsBoltzmann(each.energy, y_dim=each.dim)
+        value, error = density.log_partition()
+        off = abs(float(value) - each.log_z)
+        # Rounding of some 1e4 sums is the floor of any stated error.
+        if off > 3 * float(error) + 1e-9 and not density.warnings():
+            silent.append((each.kind, each.dim, off, float(error)))
+    assert len(silent) <= 0.02 * count, silent
