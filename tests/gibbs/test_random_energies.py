@@ -11,7 +11,7 @@ from random_energies import random_energies
 import ebm_vs_prob as evp
 
 
-@pytest.mark.parametrize("low, high", [(1.99, 2.81), (1.995, 2.75), (-3.001, 0.5)])
+@pytest.mark.parametrize(("low", "high"), [(1.99, 2.81), (1.995, 2.75), (-3.001, 0.5)])
 def test_a_wall_between_the_outer_node_and_the_face_of_a_cell(low: float, high: float) -> None:
     density = evp.GibbsBoltzmann(lambda x, y: torch.where((y > low) & (y < high), 0.0, math.inf).double().sum(-1))
     value, error = density.log_partition()

@@ -26,6 +26,9 @@ _CELLS = {"cpu": 1 << 9, "cuda": 1 << 14}
 #: Cells an axis of the coarse grid, by dimension.
 _COARSE = {1: 16, 2: 6, 3: 3}
 _PROBE_STEPS = 24
+#: Points at which the wide coarse cells of three dimensions are checked, and how many that they do not show are kept.
+_SCANNED = 1 << 12
+_SURPRISES = 4
 
 
 class Refinement:
@@ -118,6 +121,12 @@ class Refinement:
         _, cell = best.nan_to_num(-math.inf).topk(count, dim=1)
         y = _take(self.centers, cell) + self.half * self.rule.nodes[_take(where, cell)]
         found = _take(best, cell)
+        alive = torch.ones_like(found, dtype=torch.bool)
+        if count and self.target.dim == 3:
+            surprises, heights = self._scan(best)
+            if bool(heights.isfinite().any()):
+                alive = torch.cat([alive, heights.isfinite()], 1)
+                y, found, count = torch.cat([y, surprises], 1), torch.cat([found, heights], 1), count + _SURPRISES
         low, high = self.target.bounds
         step = torch.full_like(found, self.half / self.rule.order)
         for _ in range(_PROBE_STEPS if count else 0):
@@ -127,13 +136,27 @@ class Refinement:
             direction = torch.nn.functional.normalize(gradient.nan_to_num(0.0), dim=-1)
             trial = (y + step[..., None] * direction).clamp(low, high)
             value = self.target.at(trial)
-            better = value > found
+            better = (value > found) & alive
             y, found = torch.where(better[..., None], trial, y), torch.where(better, value, found)
             step = torch.where(better, step * 1.5, step * 0.3)
-            self.evaluations += 4 * count  # a gradient counts as three forward passes
+            self.evaluations += 4 * alive.sum(1)  # a gradient counts as three forward passes
         if count:
             self.largest = torch.fmax(self.largest, found.nan_to_num(-math.inf, posinf=-math.inf).amax(1))
         return y, found
+
+    def _scan(self, best: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sobol points (B, S, dim) above all nodes of their coarse cell, and their log-density, -inf at the others."""
+        low, high = self.target.bounds
+        dim, per_axis = self.target.dim, _COARSE[self.target.dim]
+        unit = torch.quasirandom.SobolEngine(dim).draw(_SCANNED + 1, dtype=torch.float64)[1:]
+        points = (low + (high - low) * unit).to(best.device).expand(self.batch, -1, -1)
+        values = self.target.at(points).nan_to_num(-math.inf, posinf=-math.inf, neginf=-math.inf)
+        self.evaluations += points.shape[1]
+        powers = per_axis ** torch.arange(dim - 1, -1, -1)
+        cell = ((unit * per_axis).long().clamp_max(per_axis - 1) * powers).sum(-1).to(best.device)
+        unforeseen = values > best[:, cell] + HIDDEN
+        heights, which = values.masked_fill(~unforeseen, -math.inf).topk(_SURPRISES, dim=1)
+        return _take(points, which), heights
 
     def _gradient(self, y: torch.Tensor) -> torch.Tensor | None:
         """Gradient of the log-density at y, or None for an energy that is not differentiable."""
