@@ -19,8 +19,6 @@ from ebm_vs_prob.descent.lbfgs import MEMORY
 from ebm_vs_prob.descent.population import _resampled
 from ebm_vs_prob.descent.search import FIXED_RULES, descend
 
-pytestmark = pytest.mark.portable
-
 BOUNDS = (-3.0, 3.0)
 #: Rules that find their own step.
 OWN_STEP = ("line_search", "lbfgs", "derivative_free")

@@ -61,6 +61,7 @@ def test_the_same_bits_in_double_precision(method):
     check(method, COMPANIES[1:3], 6, EVEN)
 
 
-@pytest.mark.parametrize("method", marked(pytest.mark.long, pytest.mark.slow))
+@pytest.mark.long
+@pytest.mark.parametrize("method", [pytest.param(m, id=m.name) for m in METHODS])
 def test_the_bits_are_the_same_after_five_hundred_steps(method):
     check(method, ([4, 6, 5], [*range(32)]), 500, ODD)

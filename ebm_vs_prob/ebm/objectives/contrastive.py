@@ -12,18 +12,12 @@ import math
 import torch
 
 from ...energies.activations import softplus
+from ...gibbs.normalizers.pareto import log_mean_weight
 
 
 def importance_log_partition(negative: torch.Tensor, log_density: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """ln Z ≈ ln 1/M Σ_m exp(-E(y_m)) / q(y_m) and its standard error by the delta method, (R, Q) each, in nats.
-
-    The error has no gradient. It understates itself where q misses mass that the model has.
-    """
-    log_weights = -negative - log_density
-    count = log_weights.shape[-1]
-    share = log_weights.detach().softmax(-1)
-    error = ((share.square().sum(-1) - 1 / count).clamp_min(0.0) * count / (count - 1)).sqrt()
-    return log_weights.logsumexp(-1) - math.log(count), error
+    """ln Z ≈ ln 1/M Σ_m exp(-E(y_m)) / q(y_m) and its standard error, (R, Q) each, in nats: `log_mean_weight`."""
+    return log_mean_weight(-negative - log_density)
 
 
 def binary_noise_contrastive_loss(

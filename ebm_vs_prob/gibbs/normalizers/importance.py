@@ -11,7 +11,7 @@ import torch
 from ...core.errors import check_count, invalid
 from ...core.seeding import check_seed
 from ...core.spaces import Box
-from .pareto import pareto_smoothed
+from .pareto import log_mean_weight, pareto_smoothed
 from .partition import Target, Uniforms
 from .proposal_draws import check_proposal, drawn
 
@@ -128,16 +128,12 @@ class ImportancePartition:
 
     def log_z(self) -> tuple[torch.Tensor, torch.Tensor]:
         log_weights = self.log_weights()
-        count = log_weights.shape[-1]
         if self.smoothed:
             fitted = pareto_smoothed(log_weights)[0].to(log_weights)
             # Zero in value; its gradient makes that of the sum the mean under the smoothed weights.
             change = log_weights - log_weights.detach()
             log_weights = fitted + change.masked_fill(~log_weights.detach().isfinite(), 0.0)
-        value = log_weights.logsumexp(-1) - math.log(count)
-        share = log_weights.detach().softmax(-1)
-        error = ((share.square().sum(-1) - 1 / count).clamp_min(0) * count / (count - 1)).sqrt()
-        return value, error
+        return log_mean_weight(log_weights)
 
     def diagnostics(self) -> dict[str, torch.Tensor]:
         log_weights = self._latest()

@@ -1,4 +1,4 @@
-"""Pareto-smoothed importance weights, through ArviZ."""
+"""Importance weights: ln of their mean with its error, and Pareto smoothing through ArviZ."""
 
 from __future__ import annotations
 
@@ -10,6 +10,18 @@ import torch
 
 #: Log weights this far below the largest are as good as none; ArviZ wants finite numbers.
 _NOTHING = -700.0
+
+
+def log_mean_weight(log_weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """ln (1/M) Σ_m w_m of log weights (..., M) in nats, and one standard error of it by the delta method, (...) each.
+
+    ln Z where the w are importance weights. The error is that of independent draws, has no gradient, and understates
+    itself where the proposal misses mass.
+    """
+    count = log_weights.shape[-1]
+    share = log_weights.detach().softmax(-1)
+    error = ((share.square().sum(-1) - 1 / count).clamp_min(0) * count / (count - 1)).sqrt()
+    return log_weights.logsumexp(-1) - math.log(count), error
 
 
 def pareto_smoothed(log_weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -56,4 +68,4 @@ def pareto_k(log_weights: torch.Tensor) -> torch.Tensor:
     return pareto_smoothed(log_weights)[1]
 
 
-__all__ = ["pareto_k", "pareto_smoothed"]
+__all__ = ["log_mean_weight", "pareto_k", "pareto_smoothed"]

@@ -15,7 +15,7 @@ import torch
 
 from ...energies.decoders import Decoder
 from ...energies.evaluation import distinct
-from ...gibbs.normalizers.pareto import pareto_k
+from ...gibbs.normalizers.pareto import log_mean_weight, pareto_k
 from ..objectives.bounds import of_particles
 from .grid import Found, in_blocks
 from .guides import Guide
@@ -237,7 +237,5 @@ def importance_error(log_weights: torch.Tensor, log_shares: torch.Tensor) -> tup
     The error is the delta method's, of independent draws; strata make the estimate no worse than these.
     """
     terms = (log_weights + log_shares).detach().movedim(0, -1)
-    count = terms.shape[-1]
-    share = terms.softmax(-1)
-    error = ((share.square().sum(-1) - 1 / count).clamp_min(0) * count / (count - 1)).sqrt()
+    error = log_mean_weight(terms)[1]
     return error, pareto_k(terms).to(error)
