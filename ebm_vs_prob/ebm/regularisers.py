@@ -18,6 +18,7 @@ from torch.nn.functional import normalize
 from ..core.errors import invalid
 from ..core.options import PER_REPLICATE
 from ..core.seeding import torch_generator
+from ..core.tensors import inner
 from ..energies.evaluation import energy_and_gradient, weight_names
 from ..training.batches import Batch, Loss, Noise
 from ..training.method import EnergyOptions, Method
@@ -105,7 +106,7 @@ def weight_decay(matrices: Sequence[torch.Tensor]) -> torch.Tensor:
     A term of the objective, whose gradient Adam rescales with the rest; not the decoupled decay of Loshchilov and
     Hutter 2019. What is minimised can then be written down, and its probabilistic twin is the prior N(0, 1 / weight).
     """
-    return 0.5 * torch.stack([matrix.square().sum((1, 2)) for matrix in matrices]).sum(0)
+    return 0.5 * inner(torch.stack([matrix.square().sum((1, 2)) for matrix in matrices])).sum(-1)
 
 
 def l1_penalty(matrices: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -113,7 +114,7 @@ def l1_penalty(matrices: Sequence[torch.Tensor]) -> torch.Tensor:
 
     Its probabilistic twin is the prior Laplace(0, 1 / weight) (section 5 there). At 0 its slope counts as 0.
     """
-    return torch.stack([matrix.abs().sum((1, 2)) for matrix in matrices]).sum(0)
+    return inner(torch.stack([matrix.abs().sum((1, 2)) for matrix in matrices])).sum(-1)
 
 
 def spectral_penalty(norms: torch.Tensor, bound: torch.Tensor) -> torch.Tensor:
@@ -126,7 +127,7 @@ def spectral_penalty(norms: torch.Tensor, bound: torch.Tensor) -> torch.Tensor:
     Args:
         norms: (L, R), of L matrices. bound: (R,).
     """
-    return 0.5 * (norms - bound).clamp_min(0.0).square().sum(0)
+    return 0.5 * inner((norms - bound).clamp_min(0.0).square()).sum(-1)
 
 
 def weight_matrices(energy: nn.Module) -> list[torch.Tensor]:

@@ -16,6 +16,7 @@ from torch import nn
 
 from ..core.budget import Cost
 from ..core.errors import invalid
+from ..core.tensors import inner
 from ..models.model import Model
 from ..models.record import ReplicateStatus, Training
 from .batches import Loss, Noise, batches
@@ -44,7 +45,7 @@ class Traces:
         if not self.gradient_of:
             return {}
         squares = [p.grad.double().flatten(1).square().sum(1) for p in self.gradient_of if p.grad is not None]
-        return {"gradient_norm": torch.stack(squares).sum(0).sqrt()}
+        return {"gradient_norm": inner(torch.stack(squares)).sum(-1).sqrt()}
 
 
 def train(

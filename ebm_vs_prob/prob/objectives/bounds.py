@@ -16,7 +16,7 @@ import torch
 from pyro.infer import Trace_ELBO
 
 from ...core.errors import check_count, invalid
-from ...core.tensors import tensor_of
+from ...core.tensors import inner, tensor_of
 
 #: Key of a guide site's `infer`: ln of the shares of S strata, (S, R, B), to which particles belong in turn.
 LOG_SHARES = "log_shares"
@@ -59,7 +59,7 @@ class ReplicatedELBO(Trace_ELBO):
         for site in guide_sites.values():
             total = total - _by_replicate(site["log_prob"])
         total = tensor_of(total)
-        return -(total.mean(0) if self.num_particles > 1 else total)
+        return -(inner(total).mean(-1) if self.num_particles > 1 else total)
 
     def example_values(self, model: Callable, guide: Callable, *args: Any) -> torch.Tensor:
         """The objective itself, a bound on the log-evidence of each example, (R, B) nats.
@@ -71,7 +71,7 @@ class ReplicatedELBO(Trace_ELBO):
 
     def combine(self, log_weights: torch.Tensor, log_shares: torch.Tensor) -> torch.Tensor:
         """What K log-weights ln p(y, z_k) - ln q(z_k), (K, R, B), of shares that sum to 1 say of ln p(y): (R, B)."""
-        return (log_shares.exp() * log_weights).sum(0)
+        return inner(log_shares.exp() * log_weights).sum(-1)
 
     def _combined(self, model_sites: dict[str, Any], guide_sites: dict[str, Any]) -> torch.Tensor:
         log_weights: torch.Tensor | float = 0.0
@@ -138,10 +138,10 @@ class ReplicatedRenyi(ReplicatedELBO):
         if power == 0:
             return super().combine(log_weights, log_shares)
         if power == 1:
-            return (log_weights + log_shares).logsumexp(0)
+            return inner(log_weights + log_shares).logsumexp(-1)
         # Rounding is divided by the power, and shares that do not quite sum to 1 would be too.
         exact = log_shares.double().expand(log_weights.shape)
-        value = ((power * log_weights.double() + exact).logsumexp(0) - exact.logsumexp(0)) / power
+        value = (inner(power * log_weights.double() + exact).logsumexp(-1) - inner(exact).logsumexp(-1)) / power
         return value.to(log_weights.dtype)
 
 

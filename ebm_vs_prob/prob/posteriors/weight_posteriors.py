@@ -13,6 +13,7 @@ from torch import nn
 from ...core.errors import invalid
 from ...core.options import PER_REPLICATE
 from ...core.seeding import stream
+from ...core.tensors import inner
 from ...gibbs.normalizers import ImportanceSampling
 from ...models.building import build_energy
 from ...models.setting import Setting
@@ -183,6 +184,6 @@ class PosteriorLoss:
 
         def loss(batch: Batch) -> torch.Tensor:
             losses = self._elbo.replicate_losses(self.program(batch, num_draws), lambda: guide(batch))
-            return losses.sum(0) / self._model.num_examples
+            return inner(losses).sum(-1) / self._model.num_examples
 
         return loss
