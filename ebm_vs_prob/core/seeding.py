@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import invalid
+from .process_state import SHARED
 
 if TYPE_CHECKING:
     import torch
@@ -61,7 +62,7 @@ def forked(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
 
     device = torch.device(device)
     on_cuda = device.type == "cuda"
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if on_cuda else [], device_type="cuda"):
+    with SHARED, torch.random.fork_rng(devices=range(torch.cuda.device_count()) if on_cuda else [], device_type="cuda"):
         torch.default_generator.manual_seed(seed)
         if on_cuda:
             with torch.cuda.device(device):

@@ -53,7 +53,7 @@ def line_search(
         s["y"] = torch.where(go.unsqueeze(-1), trial, s["y"])
         s["energy"] = torch.where(go, energy, s["energy"])
         s["gradient"] = torch.where(go.unsqueeze(-1), gradient, s["gradient"])
-        s["length"] = s["length"] * torch.where(go, GROW, SHRINK)
+        s["length"] = torch.where(go, s["length"] * GROW, s["length"] * SHRINK)
         s["steps"] = s["steps"] + go
         arrived = s["active"] & (distance < tolerance)
         s["converged"] = s["converged"] | arrived

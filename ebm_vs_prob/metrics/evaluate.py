@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import NoExactReference, NotNormalised, invalid
+from ..core.process_state import default_state
 from .catalogue import describe
 from .options import Evaluation
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 COLUMNS = ("replicate", "metric", "value", "error", "unit", "n")
 
 
+@default_state()
 def evaluate(
     model: Model,
     task: Task | Sequence[Task],

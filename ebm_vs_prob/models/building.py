@@ -67,7 +67,7 @@ def replicated(
     """
     modules = []
     for task, seed in zip(tasks, seeds, strict=True):
-        with forked(stream(seed, "initialisation"), torch.get_default_device()):
+        with forked(stream(seed, "initialisation")):
             module = factory(task)
         if not isinstance(module, nn.Module):
             raise invalid("energy", module, "a callable that maps a task to an nn.Module")

@@ -6,6 +6,7 @@ import torch
 
 from ..core.errors import check_count
 from ..core.factor_graphs import FactorGraph
+from ..core.process_state import default_state
 from ..core.spaces import Discrete
 from ..core.tensors import tensor_of
 from ..descent.answers import Answers, StepRule
@@ -41,6 +42,7 @@ class GraphModel(EnergyModel):
         """
         return self.module.graph(self._placed("x", x))
 
+    @default_state()
     def infer(
         self,
         x: torch.Tensor,
@@ -73,6 +75,7 @@ class GraphModel(EnergyModel):
             converged=energy.isfinite(),
         )
 
+    @default_state()
     def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
         """Exact draws of y given each x from exp(-beta E) / Z at `beta`: (R, n, num_samples, ...) int64."""
         check_count("num_samples", num_samples)
@@ -82,6 +85,7 @@ class GraphModel(EnergyModel):
     def sampling_kernel(self) -> str:
         return "exact"
 
+    @default_state()
     def gibbs(
         self, x: torch.Tensor, beta: torch.Tensor | float | None = None, normalizer: str | Normalizer | None = None
     ) -> GibbsBoltzmann:

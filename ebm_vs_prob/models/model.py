@@ -12,6 +12,7 @@ from torch import nn
 
 from ..core.budget import Cost
 from ..core.errors import NotNormalised, check_count, invalid
+from ..core.process_state import default_state
 from ..core.seeding import torch_generator
 from ..core.spaces import Box
 from ..descent.answers import Answers, StepRule
@@ -96,6 +97,7 @@ class Model:
         result: torch.Tensor = self.module(*self._paired(x, y))
         return result
 
+    @default_state()
     def infer(
         self,
         x: torch.Tensor,
@@ -134,6 +136,7 @@ class Model:
         """Where descents begin: uniform in the y-box and the same for every replicate, (1, n, n_starts, dy) float64."""
         return self.y_box.uniform((1, n, n_starts), torch_generator(seed, "descent"))
 
+    @default_state()
     def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
         """Draws of y given each x from the Gibbs-Boltzmann density at `beta`: (R, n, num_samples, dy).
 
@@ -179,6 +182,7 @@ class Model:
             "through model.gibbs(x), whose log_prob(y) and log_partition() are those of exp(-beta E) at the fitted beta"
         )
 
+    @default_state()
     def gibbs(
         self, x: torch.Tensor, beta: torch.Tensor | float | None = None, normalizer: str | Normalizer | None = None
     ) -> GibbsBoltzmann:

@@ -51,7 +51,8 @@ class Setting:
 
     def placed(self, value: torch.Tensor, space: Space) -> torch.Tensor:
         """A value of a task's space on the setting's device: real vectors in its dtype, symbols as int64."""
-        return value.to(device=self.device, dtype=self.dtype if isinstance(space, Box) else torch.int64)
+        placed = value.to(device=self.device, dtype=self.dtype if isinstance(space, Box) else torch.int64)
+        return placed.clone() if placed.is_inference() else placed  # no gradient passes what inference mode has made
 
 
 def same_spaces(tasks: Sequence[Task]) -> None:

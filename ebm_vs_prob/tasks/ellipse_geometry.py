@@ -73,7 +73,7 @@ def log_density(axes: torch.Tensor, y: torch.Tensor, eps: float) -> torch.Tensor
     """
     axes, y = torch.broadcast_tensors(axes, y)
     # Not abs(): its second derivative at 0 would be lost.
-    y = y * torch.where(y.detach() < 0, -1.0, 1.0)
+    y = torch.where(y.detach() < 0, -y, y)
     (a, b), (p, q) = axes.unbind(-1), y.unbind(-1)
     swapped = a < b
     a, b, p, q = (torch.where(swapped, *pair) for pair in ((b, a), (a, b), (q, p), (p, q)))

@@ -54,7 +54,7 @@ def batches(setting: Setting, noise: Mapping[str, Noise], steps: int) -> Iterato
 
     def draw(spec: Noise, generator: torch.Generator) -> torch.Tensor:
         sampler = torch.randn if spec.kind == "normal" else torch.rand
-        return sampler(length, *spec.shape, generator=generator, dtype=setting.dtype)
+        return sampler(length, *spec.shape, generator=generator, dtype=setting.dtype, device="cpu")
 
     for start in range(0, steps, length):
         rows = torch.stack(

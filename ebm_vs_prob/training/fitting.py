@@ -10,6 +10,7 @@ import torch
 from ..core.budget import Budget
 from ..core.errors import invalid, unknown
 from ..core.options import OptionBatch
+from ..core.process_state import default_state
 from ..core.registry import METHODS
 from ..core.seeding import check_seed
 from ..energies.mlp import Network
@@ -49,6 +50,7 @@ def register_method(method: type[Method]) -> type[Method]:
     return METHODS.register(method)
 
 
+@default_state(differentiable=True)
 def fit(
     method: str | type[Method],
     task: Task | Sequence[Task],

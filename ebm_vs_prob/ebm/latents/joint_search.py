@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ...core.errors import check_count, invalid
+from ...core.process_state import default_state
 from ...core.tensors import tensor_of
 from ...descent.answers import Answers, LatentAnswers, StepRule
 from ...descent.search import Bounds, descend
@@ -55,6 +56,7 @@ class LatentVariableModel(EnergyModel):
         found: LatentAnswers = self.module.infer_latent(*self._paired(x, y), **search)  # type: ignore[operator]
         return found
 
+    @default_state()
     def infer(
         self,
         x: torch.Tensor,

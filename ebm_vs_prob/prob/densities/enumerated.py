@@ -13,6 +13,7 @@ from pyro.ops.indexing import Vindex
 
 from ...core.errors import check_count, invalid
 from ...core.factor_graphs import FactorGraph
+from ...core.process_state import in_turn
 from ...core.seeding import check_seed, forked, stream
 from ...models.graph_model import NormalisedGraphModel
 
@@ -43,6 +44,7 @@ class DiscreteDensityModel(NormalisedGraphModel):
 
         return program
 
+    @in_turn
     def infer_discrete(
         self, x: torch.Tensor, temperature: Literal[0, 1] = 1, num_samples: int = 1, seed: int = 0
     ) -> torch.Tensor:

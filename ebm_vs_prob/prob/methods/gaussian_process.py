@@ -18,6 +18,7 @@ from torch.distributions import constraints
 
 from ...core.budget import Cost
 from ...core.errors import check_count, invalid
+from ...core.process_state import in_turn
 from ...core.registry import METHODS
 from ...core.spaces import Box
 from ...energies.mlp import Network
@@ -84,6 +85,7 @@ class GaussianProcessEnergy(nn.Module):
         examples, y_dim = self.y.shape[1:]
         return float(examples * (examples // 2 + self.x.shape[2] + y_dim))
 
+    @in_turn
     def process(self, replicate: int) -> gp.models.GPRegression:
         """The Pyro model of a replicate at its hyper-parameters, its y (dy, N) less `mean`: float64, detached."""
         x, y = self.x[replicate].double(), self.y[replicate].double()
@@ -99,6 +101,7 @@ class GaussianProcessEnergy(nn.Module):
             self._seen = Snapshot(self)
         return self._given(x)
 
+    @in_turn
     @pyro.settings.context(module_local_params=True)
     def _predictive(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if self._factors is None:

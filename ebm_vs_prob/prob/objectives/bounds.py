@@ -16,6 +16,7 @@ import torch
 from pyro.infer import Trace_ELBO
 
 from ...core.errors import check_count, invalid
+from ...core.process_state import in_turn
 from ...core.tensors import inner, tensor_of
 
 #: Key of a guide site's `infer`: ln of the shares of S strata, (S, R, B), to which particles belong in turn.
@@ -86,6 +87,7 @@ class ReplicatedELBO(Trace_ELBO):
         log_shares = of_particles(strata, self.num_particles, log_weights)
         return self.combine(log_weights if self.num_particles > 1 else log_weights.unsqueeze(0), log_shares)
 
+    @in_turn
     def _sites(self, model: Callable, guide: Callable, args: tuple[Any, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Sites with a log-probability of the model, and the latent ones of the guide."""
         # Pyro's own checks speak of the sum over replicates; the training loop looks at each.

@@ -161,9 +161,8 @@ class PosteriorEnergy(nn.Module):
         return self._partitions(rows).mapped(lambda value: value[..., inverse].unflatten(-1, shape))
 
     def _partitions(self, rows: torch.Tensor) -> PartitionFunctions:
-        if self._seen is None or not self._seen.is_of(self):
-            self._known.clear()
-            self._seen = Snapshot(self)
+        if self._seen is None or not self._seen.is_of(self, *self.space.energy.parameters()):
+            self._seen, self._known = Snapshot(self, *self.space.energy.parameters()), []
         for known, found in self._known:
             if known.shape == rows.shape and torch.equal(known, rows):
                 return found

@@ -1,0 +1,59 @@
+"""What all code of a process shares, kept out of numbers: torch's defaults and modes, and Pyro's stack of handlers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+#: Held while Pyro's stack of handlers or torch's global generators are in use, which all threads share.
+SHARED = threading.RLock()
+
+
+@contextmanager
+def default_state(differentiable: bool = False) -> Iterator[None]:
+    """Within the block torch has the defaults of a new process and Pyro no handlers; all are given back after.
+
+    Default dtype float32, default device the CPU, no autocast, no inference mode. The package's own tensors say their
+    dtype and device; the block is for those that Pyro and a user's modules make. Threads take turns. The default dtype
+    is the whole process's: where it is another one, other threads see float32 for the time being.
+
+    Args:
+        differentiable: record gradients even where the caller records none; else as the caller does.
+    """
+    import torch
+    from pyro.poutine import runtime
+
+    recorded = differentiable or torch.is_grad_enabled()
+    with SHARED, ExitStack() as given_back:
+        if (dtype := torch.get_default_dtype()) != torch.float32:
+            given_back.callback(torch.set_default_dtype, dtype)
+            torch.set_default_dtype(torch.float32)
+        if torch.get_default_device() != torch.device("cpu"):
+            given_back.enter_context(torch.device("cpu"))
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                given_back.enter_context(torch.autocast(kind, enabled=False))
+        if torch.is_inference_mode_enabled():
+            given_back.enter_context(torch.inference_mode(False))
+        given_back.enter_context(torch.set_grad_enabled(recorded))
+        for shared in (runtime._PYRO_STACK, runtime._DIM_ALLOCATOR._stack):
+            given_back.callback(shared.__setitem__, slice(None), shared[:])
+            shared.clear()
+        yield
+
+
+def in_turn(function: Callable[Given, Result]) -> Callable[Given, Result]:
+    """A function that enters Pyro, called by one thread at a time."""
+
+    @wraps(function)
+    def called(*args: Given.args, **kwargs: Given.kwargs) -> Result:
+        with SHARED:
+            return function(*args, **kwargs)
+
+    return called
