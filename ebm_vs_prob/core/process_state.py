@@ -6,13 +6,23 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 #: Held while Pyro's stack of handlers or torch's global generators are in use, which all threads share.
 SHARED = threading.RLock()
+
+
+@contextmanager
+def _emptied(shared: list[Any]) -> Iterator[None]:
+    held = shared[:]
+    shared.clear()
+    try:
+        yield
+    finally:
+        shared[:] = held
 
 
 @contextmanager
@@ -42,9 +52,9 @@ def default_state(differentiable: bool = False) -> Iterator[None]:
         if torch.is_inference_mode_enabled():
             given_back.enter_context(torch.inference_mode(False))
         given_back.enter_context(torch.set_grad_enabled(recorded))
-        for shared in (runtime._PYRO_STACK, runtime._DIM_ALLOCATOR._stack):
-            given_back.callback(shared.__setitem__, slice(None), shared[:])
-            shared.clear()
+        stacks: tuple[list[Any], ...] = (runtime._PYRO_STACK, runtime._DIM_ALLOCATOR._stack)
+        for shared in stacks:
+            given_back.enter_context(_emptied(shared))
         yield
 
 

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any
@@ -133,21 +134,28 @@ STATES: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def plain() -> dict[str, dict[str, Any]]:
+#: Methods whose shortest training takes seconds.
+DEAR = ("gibbs_nuts", "sparse_coding")
+MARKED = [pytest.param(name, marks=[pytest.mark.slow] if name in DEAR else []) for name in METHODS]
+
+
+@cache
+def plain(name: str) -> dict[str, Any]:
+    """The numbers of a method in the process as it is."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", evp.NormalizerWarning)
-        return {name: numbers(name, False) for name in METHODS}
+        return numbers(name, False)
 
 
 @pytest.mark.filterwarnings("ignore::ebm_vs_prob.NormalizerWarning")
-@pytest.mark.parametrize("name", METHODS)
-def test_no_number_depends_on_all_globals_at_once(name: str, plain: dict[str, dict[str, Any]]) -> None:
+@pytest.mark.parametrize("name", MARKED)
+def test_no_number_depends_on_all_globals_at_once(name: str) -> None:
+    expected = plain(name)
     with ExitStack() as states:
         for state in STATES.values():
             states.enter_context(state())
         found = numbers(name, False)
-    assert differing(plain[name], found) == []
+    assert differing(expected, found) == []
 
 
 @pytest.mark.slow
@@ -167,10 +175,11 @@ PAIRS = ("gibbs_maximum_likelihood", "mixture_density", "vae", "gaussian_process
 
 @pytest.mark.filterwarnings("ignore::ebm_vs_prob.NormalizerWarning")
 @pytest.mark.parametrize("pair", list(combinations_with_replacement(PAIRS, 2)), ids="-".join)
-def test_two_threads_give_what_one_gives(pair: tuple[str, str], plain: dict[str, dict[str, Any]]) -> None:
+def test_two_threads_give_what_one_gives(pair: tuple[str, str]) -> None:
+    expected = [plain(name) for name in pair]
     with ThreadPoolExecutor(2) as pool:
-        for name, found in zip(pair, pool.map(lambda name: numbers(name, False), pair), strict=True):
-            assert differing(plain[name], found) == []
+        for own, found in zip(expected, pool.map(lambda name: numbers(name, False), pair), strict=True):
+            assert differing(own, found) == []
 
 
 def changed(model: Model) -> None:
@@ -181,7 +190,7 @@ def changed(model: Model) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::ebm_vs_prob.NormalizerWarning")
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", MARKED)
 def test_a_copy_is_whole_and_a_model_of_its_own(name: str) -> None:
     model = fitted(name)
     expected = density(model)

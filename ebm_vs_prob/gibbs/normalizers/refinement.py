@@ -152,7 +152,7 @@ class Refinement:
         points = (low + (high - low) * unit).to(best.device).expand(self.batch, -1, -1)
         values = self.target.at(points).nan_to_num(-math.inf, posinf=-math.inf, neginf=-math.inf)
         self.evaluations += points.shape[1]
-        powers = per_axis ** torch.arange(dim - 1, -1, -1)
+        powers = per_axis ** torch.arange(dim - 1, -1, -1, dtype=torch.int64, device="cpu")
         cell = ((unit * per_axis).long().clamp_max(per_axis - 1) * powers).sum(-1).to(best.device)
         unforeseen = values > best[:, cell] + HIDDEN
         heights, which = values.masked_fill(~unforeseen, -math.inf).topk(_SURPRISES, dim=1)
