@@ -19,6 +19,7 @@ from .core.spaces import Labels as Labels
 from .core.spaces import Sequences as Sequences
 from .core.spaces import Space as Space
 from .descent.answers import Answers as Answers
+from .descent.answers import Search as Search
 from .descent.latent import infer_latent as infer_latent
 from .energies.mlp import Network as Network
 from .gibbs.density import GibbsBoltzmann as GibbsBoltzmann

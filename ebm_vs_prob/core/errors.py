@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Iterable
 
 
@@ -32,13 +31,6 @@ def check_count(field: str, value: object) -> None:
     """Raise a `ValueError` unless the value is an integer >= 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise invalid(field, value, "an integer >= 1")
-
-
-def check_search(max_steps: object, tolerance: float) -> None:
-    """Raise a `ValueError` unless a search may take a step and stops at a finite tolerance of at least 0."""
-    check_count("max_steps", max_steps)
-    if not (math.isfinite(tolerance) and tolerance >= 0):
-        raise invalid("tolerance", tolerance, "a finite number >= 0")
 
 
 def unknown(kind: str, name: object, choices: Iterable[str]) -> UnknownName:

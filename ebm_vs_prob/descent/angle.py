@@ -6,25 +6,20 @@ import math
 
 import torch
 
-from ..core.errors import check_search
 from ..energies.decoders import AngleDecoder
-from .answers import LatentAnswers
+from .answers import LatentAnswers, Search
 from .latent import lowest
 
 
 @torch.no_grad()
 def nearest_angle(
-    decoder: AngleDecoder, x: torch.Tensor, y: torch.Tensor, nodes: torch.Tensor, max_steps: int, tolerance: float
+    decoder: AngleDecoder, x: torch.Tensor, y: torch.Tensor, nodes: torch.Tensor, search: Search
 ) -> LatentAnswers:
     """The angle of lowest energy, within ±π, by Newton's method from the best of nodes (m, 1).
 
     Shapes are those of `infer_latent`. A step is -E' / |E''|, of two nodes at most; where it does not lower the
-    energy it is halved.
-
-    Raises:
-        ValueError: a bad count or tolerance.
+    energy it is halved. Of `search` the count and the tolerance are taken.
     """
-    check_search(max_steps, tolerance)
     axes, longest = decoder.semi_axes(x), 4 * math.pi / len(nodes)
     # By coordinates: sums over a dimension of two would take most of the time.
     (a, b), (p, q) = axes.unbind(-1), y.unbind(-1)
@@ -35,7 +30,7 @@ def nearest_angle(
     best, z = squares.gather(-1, where.unsqueeze(-1)).squeeze(-1), nodes[where, 0]
     share, converged = torch.ones_like(best), torch.zeros_like(where, dtype=torch.bool)
     cosine, sine = z.cos(), z.sin()
-    for _ in range(max_steps):
+    for _ in range(search.max_steps):
         right, up = p - a * cosine, q - b * sine
         slope = a * sine * right - b * cosine * up
         bend = a * cosine * right + b * sine * up + (a * sine).square() + (b * cosine).square()
@@ -48,7 +43,7 @@ def nearest_angle(
         z, best = torch.where(lower, moved, z), torch.where(lower, energy, best)
         cosine, sine = torch.where(lower, trial[0], cosine), torch.where(lower, trial[1], sine)
         share = torch.where(lower, 1.0, share / 2)
-        converged = converged | (step.abs() < tolerance)
+        converged = converged | (step.abs() < search.tolerance)
         if bool(converged.all()):
             break
     z = (z + math.pi).remainder(2 * math.pi) - math.pi

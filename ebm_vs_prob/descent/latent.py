@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..core.errors import check_count, invalid
-from .answers import LatentAnswers
+from .answers import LATENT_SEARCH, LatentAnswers, Search
 from .search import descend
 
 #: E(x, y, z) for broadcasting (..., dx), (..., dy), (..., dz) -> (...).
@@ -35,23 +35,22 @@ def infer_latent(
     y: torch.Tensor,
     starts: torch.Tensor,
     bounds: tuple[float, float],
-    max_steps: int = 200,
-    tolerance: float = 1e-6,
+    search: Search = LATENT_SEARCH,
 ) -> LatentAnswers:
-    """argmin over z of E(x, y, z) and F_inf(x, y): the start of lowest energy, refined by line search.
+    """argmin over z of E(x, y, z) and F_inf(x, y): the start of lowest energy, refined by `search`.
 
     Args:
         energy: any callable E(x, y, z) -> (...) that broadcasts (..., dx), (..., dy) and (..., dz).
         x: (R or 1, *n, dx) or (n, dx). y: likewise (R, *n, dy) or (n, dy).
         starts: candidates of z, (m, dz); a fine grid finds the basin, the descent its floor.
         bounds: the interval of every entry of z.
-        max_steps, tolerance: of the descent; `tolerance` in units of z.
+        search: of the descent on z; its tolerance in units of z.
 
     Returns:
         z (R, *n, dz) or (n, dz), F_inf and `converged` of the same leading shape, without gradient.
 
     Raises:
-        ValueError: shapes that do not fit, values that are not finite, bad bounds, or a bad count or tolerance.
+        ValueError: shapes that do not fit, values that are not finite, or bad bounds.
     """
     if starts.ndim != 2 or not starts.shape[0]:
         raise invalid("starts.shape", tuple(starts.shape), "(m, dz) with m >= 1")
@@ -66,7 +65,7 @@ def infer_latent(
             raise invalid(field, f"{int((~value.isfinite()).sum())} of {value.numel()} not finite", "finite numbers")
     single = y.ndim == 2
     x, y = (value.unsqueeze(0) if single else value for value in (x, y))
-    found = search_latent(energy, x, y, starts, bounds, max_steps, tolerance)
+    found = search_latent(energy, x, y, starts, bounds, search)
     answers = (found.z, found.free_energy, found.converged)
     return LatentAnswers(*(value.squeeze(0) if single else value for value in answers))
 
@@ -77,15 +76,11 @@ def search_latent(
     y: torch.Tensor,
     starts: torch.Tensor,
     bounds: tuple[float, float],
-    max_steps: int,
-    tolerance: float,
+    search: Search,
 ) -> LatentAnswers:
     """`infer_latent` of x (R or 1, *n, dx) and y (R or 1, *n, dy), which may hold values that are not finite.
 
     Where no energy is finite F_inf is not either, and the search has not converged.
-
-    Raises:
-        ValueError: a bad count or tolerance.
     """
     with torch.no_grad():
         candidates = starts.to(y).reshape(*[1] * (y.ndim - 1), *starts.shape)
@@ -94,7 +89,7 @@ def search_latent(
         z = starts.to(y)[lowest(energies).expand(shape)]
     given = torch.cat([x.expand(*shape, -1), y.expand(*shape, -1)], -1)
     module = _InLatent(energy, shape[0], x.shape[-1])
-    found = descend(module, given, z, bounds, max_steps=max_steps, tolerance=tolerance)
+    found = descend(module, given, z, bounds, search)
     return LatentAnswers(found.y, found.energy, found.converged & found.energy.isfinite())
 
 

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import torch
 
-from ..descent.answers import Answers
+from ..descent.answers import Answers, Search
 from ..descent.search import descend
 from .measurement import Group, Measurement, clustered, named
 from .observation import Observation, as_numpy
@@ -39,10 +39,7 @@ def steps(observed: Observation) -> dict[str, Measurement]:
         observed.placed(observed.inputs[:, :, None, None]),
         starts.unsqueeze(2),
         bounds=observed.box.bounds,
-        step_rule="fixed",
-        step_size=lengths[:, None, :, None],
-        max_steps=e.max_steps,
-        tolerance=e.tolerance,
+        search=Search("fixed", lengths[:, None, :, None], e.max_steps, e.tolerance),
     )
     blank = np.full(observed.replicates, np.nan)
     result = {name: Measurement(blank, blank, np.zeros(blank.shape, dtype=int), NO_SCALE) for name in grid_names(e)}

@@ -11,6 +11,7 @@ import torch
 
 from ..core.errors import NotMeasured
 from ..core.seeding import stream, torch_generator
+from ..descent.answers import Search
 from ..energies.evaluation import energy_in_blocks
 from ..gibbs.trust import doubts_asked_for
 from ..models.capabilities import DoubtsDensity
@@ -92,7 +93,7 @@ class Observation:
     def answers(self) -> Answers:
         """What the model's own inference finds by line search, (R, K, starts, ...)."""
         e = self.evaluation
-        return self.model.infer(self.inputs, e.starts, e.seed, max_steps=e.max_steps, tolerance=e.tolerance)
+        return self.model.infer(self.inputs, e.starts, e.seed, Search(max_steps=e.max_steps, tolerance=e.tolerance))
 
     @cached_property
     def decided(self) -> torch.Tensor:

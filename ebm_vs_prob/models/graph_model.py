@@ -9,8 +9,7 @@ from ..core.factor_graphs import FactorGraph
 from ..core.process_state import default_state
 from ..core.spaces import Discrete
 from ..core.tensors import tensor_of
-from ..descent.answers import Answers, StepRule
-from ..descent.search import checked_step
+from ..descent.answers import ANSWER_SEARCH, Answers, Search
 from ..energies.graphs import GraphEnergy
 from ..gibbs.density import GibbsBoltzmann
 from ..gibbs.normalizers.partition import Normalizer
@@ -43,26 +42,16 @@ class GraphModel(EnergyModel):
         return self.module.graph(self._placed("x", x))
 
     @default_state()
-    def infer(
-        self,
-        x: torch.Tensor,
-        n_starts: int = 16,
-        seed: int = 0,
-        step_rule: StepRule = "line_search",
-        step_size: float | None = None,
-        max_steps: int = 200,
-        tolerance: float = 1e-4,
-    ) -> Answers:
+    def infer(self, x: torch.Tensor, n_starts: int = 16, seed: int = 0, search: Search = ANSWER_SEARCH) -> Answers:
         """The answer of least energy, by enumeration of labels and by min-sum along sequences: y (R, n, n_starts, ...).
 
-        It is exact, so that all starts agree, none takes a step and all whose energy is finite have converged. What
-        steers a descent is checked and has no effect.
+        It is exact, so that all starts agree, none takes a step and all whose energy is finite have converged. `seed`
+        and `search` have no effect.
 
         Raises:
-            ValueError: a bad count, rule, step or tolerance.
+            ValueError: a bad x or count.
         """
         check_count("n_starts", n_starts)
-        checked_step(step_rule, step_size, max_steps, tolerance)
         with torch.no_grad():
             found, energy = self.graph(x).min_sum()
         y = self.space.from_variables(found).unsqueeze(2)

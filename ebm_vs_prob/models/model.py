@@ -15,7 +15,7 @@ from ..core.errors import NotNormalised, check_count, invalid
 from ..core.process_state import default_state
 from ..core.seeding import torch_generator
 from ..core.spaces import Box
-from ..descent.answers import Answers, StepRule
+from ..descent.answers import ANSWER_SEARCH, Answers, Search
 from ..descent.search import descend
 from ..energies.evaluation import distinct
 from ..gibbs.density import GibbsBoltzmann
@@ -98,24 +98,14 @@ class Model:
         return result
 
     @default_state()
-    def infer(
-        self,
-        x: torch.Tensor,
-        n_starts: int = 16,
-        seed: int = 0,
-        step_rule: StepRule = "line_search",
-        step_size: float | None = None,
-        max_steps: int = 200,
-        tolerance: float = 1e-4,
-    ) -> Answers:
-        """Answers by minimising E(x, .) from `n_starts` uniform points of the task's y-box, by the rules of `descend`.
+    def infer(self, x: torch.Tensor, n_starts: int = 16, seed: int = 0, search: Search = ANSWER_SEARCH) -> Answers:
+        """Answers by minimising E(x, .) from `n_starts` uniform points of the task's y-box, by `search`.
 
-        `step_size` is in units of y squared over energy: what `fixed` takes as it is and `scaled` multiplies by the
-        square of the method's `scale` option; the other rules find their own. A start has converged once a step moves
-        it by less than `tolerance` (units of y).
+        The rule `scaled` multiplies its step by the square of the method's `scale` option. A start has converged once
+        a step moves it by less than the search's tolerance (units of y).
 
         Raises:
-            ValueError: a bad count, rule, step or tolerance.
+            ValueError: a bad x, count or seed.
         """
         x = self._placed("x", x)
         check_count("n_starts", n_starts)
@@ -124,11 +114,8 @@ class Model:
             x.unsqueeze(2),
             self.starts(x.shape[1], n_starts, seed).to(x),
             bounds=self.y_box.bounds,
-            step_rule=step_rule,
-            step_size=step_size,
+            search=search,
             scale=self.setting.options.scale.to(x),
-            max_steps=max_steps,
-            tolerance=tolerance,
             seed=seed,
         )
 

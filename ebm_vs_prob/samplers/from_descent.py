@@ -9,6 +9,7 @@ from torch import nn
 
 from ..core.errors import invalid
 from ..core.spaces import Box
+from ..descent.answers import Search
 from ..descent.search import descend
 from .base import gibbs_potential
 from .chains import run, warm_up
@@ -61,7 +62,7 @@ def sample_from_descent(
     low, high = y_box.bounds
     # MALA's chains start off the box's faces, where half of all proposals would be refused.
     inner = (low + 1e-3 * (high - low), high - 1e-3 * (high - low))
-    start = descend(module, given, starts, bounds=inner, max_steps=descent_steps)
+    start = descend(module, given, starts, inner, Search(max_steps=descent_steps))
     kernel, potential = MALA(), gibbs_potential(module, given, beta)
     with torch.no_grad():
         state = kernel.init(potential, start.y, (1e-2 * (high - low)) ** 2)

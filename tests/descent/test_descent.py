@@ -14,10 +14,10 @@ from scipy.optimize import lsq_linear, minimize
 from torch import nn
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.descent.answers import StepRule
+from ebm_vs_prob.descent.answers import FIXED_RULES, Search, StepRule
 from ebm_vs_prob.descent.lbfgs import MEMORY
 from ebm_vs_prob.descent.population import _resampled
-from ebm_vs_prob.descent.search import FIXED_RULES, descend
+from ebm_vs_prob.descent.search import descend
 
 BOUNDS = (-3.0, 3.0)
 #: Rules that find their own step.
@@ -85,7 +85,7 @@ def starts(*shape, seed=0, dtype=torch.float64):
 def test_finds_the_minimum_of_a_bowl(rule):
     x = starts(1, 5, 1, 2, seed=1)
     size = None if rule in OWN_STEP else 0.3
-    found = descend(Quadratic([1.0, 2.0]), x, starts(1, 5, 7, 2), BOUNDS, rule, size, tolerance=1e-9)
+    found = descend(Quadratic([1.0, 2.0]), x, starts(1, 5, 7, 2), BOUNDS, Search(rule, size, tolerance=1e-9))
     assert found.y.shape == (2, 5, 7, 2)
     assert found.energy.shape == found.steps.shape == found.converged.shape == (2, 5, 7)
     # A population feels the energy down to a temperature of 1 and then finds the best of its last members by luck.
@@ -98,13 +98,13 @@ def test_finds_the_minimum_of_a_bowl(rule):
 def test_the_energy_returned_is_that_of_the_answer():
     module = Ring([0.3, 0.1])
     for rule, size in (("line_search", None), ("fixed", 0.001), ("lbfgs", None), ("derivative_free", None)):
-        found = descend(module, torch.zeros(1, 1, 1, 0), starts(1, 4, 3, 2), BOUNDS, rule, size, max_steps=7)
+        found = descend(module, torch.zeros(1, 1, 1, 0), starts(1, 4, 3, 2), BOUNDS, Search(rule, size, max_steps=7))
         torch.testing.assert_close(found.energy, module(torch.zeros(1, 1, 1, 0), found.y))
 
 
 @pytest.mark.parametrize("rule", OWN_STEP)
 def test_minimum_outside_the_box_ends_on_its_face(rule):
-    found = descend(Quadratic([1.0]), torch.full((1, 1, 1), 9.0), starts(1, 6, 1), BOUNDS, rule)
+    found = descend(Quadratic([1.0]), torch.full((1, 1, 1), 9.0), starts(1, 6, 1), BOUNDS, Search(rule))
     torch.testing.assert_close(found.y, torch.full((1, 6, 1), 3.0, dtype=torch.float64))
     assert found.converged.all()
 
@@ -117,9 +117,7 @@ def test_a_fixed_step_takes_exactly_its_steps():
         torch.zeros(1, 1, 1),
         torch.full((1, 1, 1), y0).double(),
         BOUNDS,
-        "fixed",
-        step,
-        tolerance=tolerance,
+        Search("fixed", step, tolerance=tolerance),
     )
     rate = 1 - step * curvature
     steps = math.floor(math.log(tolerance / (step * curvature * y0)) / math.log(rate)) + 2
@@ -131,7 +129,11 @@ def test_a_fixed_step_beyond_the_stability_limit_does_not_converge():
     # Gradient descent on curvature c is stable below step 2 / c and only there.
     steps = torch.tensor([1.9, 2.1])
     found = descend(
-        Quadratic([1.0]), torch.zeros(1, 1, 1), torch.full((1, 2, 1), 1e-2), BOUNDS, "fixed", steps, max_steps=400
+        Quadratic([1.0]),
+        torch.zeros(1, 1, 1),
+        torch.full((1, 2, 1), 1e-2),
+        BOUNDS,
+        Search("fixed", steps, 400),
     )
     assert found.converged.tolist() == [[True, False]]
     assert found.steps[0, 1] == 400
@@ -141,7 +143,11 @@ def test_a_fixed_step_beyond_the_stability_limit_does_not_converge():
 def test_a_point_that_bounces_between_two_walls_ends_where_the_last_step_puts_it(max_steps):
     # On curvature 1 a step of 5 multiplies y by -4, so that the walls at ±3 stop it from the third step on.
     found = descend(
-        Quadratic([1.0]), torch.zeros(1, 1, 1), torch.full((1, 1, 1), 0.1), BOUNDS, "fixed", 5.0, max_steps=max_steps
+        Quadratic([1.0]),
+        torch.zeros(1, 1, 1),
+        torch.full((1, 1, 1), 0.1),
+        BOUNDS,
+        Search("fixed", 5.0, max_steps),
     )
     assert found.y.item() == (3.0 if max_steps % 2 == 0 else -3.0)
     assert found.steps.item() == max_steps
@@ -150,9 +156,9 @@ def test_a_point_that_bounces_between_two_walls_ends_where_the_last_step_puts_it
 
 def test_scaled_is_fixed_with_the_square_of_the_scale():
     module, y0, none = Ring([0.3, 0.1]), starts(1, 4, 2, 2), torch.zeros(1, 1, 1, 0)
-    scaled = descend(module, none, y0, BOUNDS, "scaled", 0.5, scale=torch.tensor([0.3, 0.1]))
+    scaled = descend(module, none, y0, BOUNDS, Search("scaled", 0.5), scale=torch.tensor([0.3, 0.1]))
     for r, eps in enumerate((0.3, 0.1)):
-        fixed = descend(module, none, y0, BOUNDS, "fixed", 0.5 * eps**2)
+        fixed = descend(module, none, y0, BOUNDS, Search("fixed", 0.5 * eps**2))
         torch.testing.assert_close(scaled.y[r], fixed.y[r])
         assert torch.equal(scaled.steps[r], fixed.steps[r])
 
@@ -160,10 +166,10 @@ def test_scaled_is_fixed_with_the_square_of_the_scale():
 def test_a_grid_of_steps_in_one_call_equals_one_call_a_step():
     module, y0, none = Ring([0.3, 0.1]), starts(1, 4, 3, 2), torch.zeros(1, 1, 1, 0)
     grid = torch.tensor([0.001, 0.003, 0.01, 0.5])
-    together = descend(module, none.unsqueeze(2), y0.unsqueeze(2), BOUNDS, "fixed", grid.unsqueeze(1), max_steps=60)
+    together = descend(module, none.unsqueeze(2), y0.unsqueeze(2), BOUNDS, Search("fixed", grid.unsqueeze(1), 60))
     assert together.y.shape == (2, 4, 4, 3, 2)
     for k, size in enumerate(grid.tolist()):
-        alone = descend(module, none, y0, BOUNDS, "fixed", size, max_steps=60)
+        alone = descend(module, none, y0, BOUNDS, Search("fixed", size, 60))
         torch.testing.assert_close(together.y[:, :, k], alone.y)
         assert torch.equal(together.steps[:, :, k], alone.steps)
         assert torch.equal(together.converged[:, :, k], alone.converged)
@@ -172,7 +178,7 @@ def test_a_grid_of_steps_in_one_call_equals_one_call_a_step():
 @pytest.mark.parametrize("rule", ["line_search", "lbfgs"])
 @pytest.mark.parametrize("thickness", [0.3, 0.03, 0.003, 1e-4])
 def test_a_ring_of_any_thickness_is_reached(thickness, rule):
-    found = descend(Ring([thickness]), torch.zeros(1, 1, 0), starts(1, 40, 2), BOUNDS, rule)
+    found = descend(Ring([thickness]), torch.zeros(1, 1, 0), starts(1, 40, 2), BOUNDS, Search(rule))
     assert found.converged.all()
     assert (found.y.norm(dim=-1) - 1).abs().max() < 1e-3
     assert found.steps.double().mean() < 30
@@ -181,17 +187,17 @@ def test_a_ring_of_any_thickness_is_reached(thickness, rule):
 @pytest.mark.parametrize("rule", ["line_search", "lbfgs"])
 def test_a_search_does_not_depend_on_the_scale_of_the_energy(rule):
     y0, none = starts(1, 10, 2), torch.zeros(1, 1, 0)
-    small, large = (descend(Ring([eps]), none, y0, BOUNDS, rule, max_steps=5) for eps in (1e-3, 1e3))
+    small, large = (descend(Ring([eps]), none, y0, BOUNDS, Search(rule, max_steps=5)) for eps in (1e-3, 1e3))
     torch.testing.assert_close(small.y, large.y)
 
 
 def test_lbfgs_follows_a_bent_valley_where_the_gradient_alone_crawls():
     none, y0 = torch.zeros(1, 1, 0), starts(1, 30, 2)
-    found = descend(Rosenbrock([1.0, 1e-3]), none, y0, (-3.0, 5.0), "lbfgs", tolerance=1e-8)
+    found = descend(Rosenbrock([1.0, 1e-3]), none, y0, (-3.0, 5.0), Search("lbfgs", tolerance=1e-8))
     torch.testing.assert_close(found.y, torch.ones(2, 30, 2, dtype=torch.float64), atol=1e-5, rtol=0)
     assert found.converged.all()
     assert found.steps.double().mean() < 60
-    crawled = descend(Rosenbrock([1.0]), none, y0, (-3.0, 5.0), tolerance=1e-8)
+    crawled = descend(Rosenbrock([1.0]), none, y0, (-3.0, 5.0), Search(tolerance=1e-8))
     assert (crawled.y - 1).norm(dim=-1).median() > 1e-3
 
 
@@ -199,7 +205,7 @@ def test_lbfgs_takes_no_more_steps_than_scipys_on_a_narrow_bowl():
     # Condition number 1e4 in 12 dimensions: steepest descent needs tens of thousands of steps.
     curvature, y0 = torch.logspace(-2, 2, 12, dtype=torch.float64), starts(1, 5, 12)
     bowl = LeastSquares(torch.diag(curvature.sqrt()), curvature.sqrt())
-    found = descend(bowl, torch.zeros(1, 1, 0), y0, BOUNDS, "lbfgs", max_steps=1000, tolerance=1e-7)
+    found = descend(bowl, torch.zeros(1, 1, 0), y0, BOUNDS, Search("lbfgs", max_steps=1000, tolerance=1e-7))
     torch.testing.assert_close(found.y, torch.ones(1, 5, 12, dtype=torch.float64), atol=1e-3, rtol=0)
     assert found.converged.all()
     c = curvature.numpy()
@@ -219,7 +225,7 @@ def test_lbfgs_solves_least_squares_in_a_box(seed):
     exact = torch.from_numpy(lsq_linear(a.numpy(), b.numpy(), (low.numpy(), high.numpy()), tol=1e-14).x)
     assert np.isin(exact.round(decimals=6), torch.cat([low, high]).round(decimals=6)).any()
     y0 = 0.05 * starts(1, 8, 6, seed=seed)
-    found = descend(LeastSquares(a, b), torch.zeros(1, 1, 0), y0, (low, high), "lbfgs", tolerance=1e-10)
+    found = descend(LeastSquares(a, b), torch.zeros(1, 1, 0), y0, (low, high), Search("lbfgs", tolerance=1e-10))
     torch.testing.assert_close(found.y, exact.expand(1, 8, 6), atol=1e-6, rtol=0)
     assert found.converged.all()
 
@@ -234,13 +240,13 @@ def test_a_population_finds_the_lower_of_two_wells_from_the_higher():
     y0 = torch.full((1, 12, 1), -2.0, dtype=torch.float64)
     none = torch.zeros(1, 1, 0)
     assert (descend(Wells(), none, y0, BOUNDS).y < 0).all()
-    assert (descend(Wells(), none, y0, BOUNDS, "derivative_free").y - 2).abs().max() < 0.1
+    assert (descend(Wells(), none, y0, BOUNDS, Search("derivative_free")).y - 2).abs().max() < 0.1
 
 
 def test_a_population_stops_at_its_steps_or_once_its_noise_is_below_the_tolerance():
     y0, none = starts(1, 4, 2), torch.zeros(1, 1, 0)
     early, late = (
-        descend(Ring([0.3]), none, y0, BOUNDS, "derivative_free", max_steps=steps, tolerance=0.06) for steps in (3, 50)
+        descend(Ring([0.3]), none, y0, BOUNDS, Search("derivative_free", None, steps, 0.06)) for steps in (3, 50)
     )
     assert (early.steps == 3).all()
     assert not early.converged.any()
@@ -248,8 +254,7 @@ def test_a_population_stops_at_its_steps_or_once_its_noise_is_below_the_toleranc
     assert (late.steps == 5).all()
     assert late.converged.all()
     again, other = (
-        descend(Ring([0.3]), none, y0, BOUNDS, "derivative_free", max_steps=3, tolerance=0.06, seed=seed)
-        for seed in (0, 1)
+        descend(Ring([0.3]), none, y0, BOUNDS, Search("derivative_free", None, 3, 0.06), seed=seed) for seed in (0, 1)
     )
     assert torch.equal(again.y, early.y)
     assert not torch.equal(other.y, early.y)
@@ -264,7 +269,7 @@ def test_an_energy_of_minus_infinity_is_no_answer(rule):
             return torch.where(y[..., 0] < 0, -math.inf, y[..., 0])
 
     y0 = starts(1, 12, 1).abs() + 0.1
-    found = descend(Pit(), torch.zeros(1, 1, 0), y0, BOUNDS, rule)
+    found = descend(Pit(), torch.zeros(1, 1, 0), y0, BOUNDS, Search(rule))
     assert (found.y >= 0).all()
     torch.testing.assert_close(found.energy, found.y[..., 0])
     assert found.energy.max() < 0.1
@@ -281,8 +286,8 @@ def test_resampling_follows_the_softmax_of_minus_the_energy():
 @pytest.mark.parametrize("rule", OWN_STEP)
 def test_a_replicate_alone_equals_the_same_replicate_in_company(rule):
     y0, none = starts(1, 20, 2), torch.zeros(1, 1, 0)
-    together = descend(Ring([0.3, 0.003, 0.05]), none, y0, BOUNDS, rule)
-    alone = descend(Ring([0.003]), none, y0, BOUNDS, rule)
+    together = descend(Ring([0.3, 0.003, 0.05]), none, y0, BOUNDS, Search(rule))
+    alone = descend(Ring([0.003]), none, y0, BOUNDS, Search(rule))
     torch.testing.assert_close(together.y[1:2], alone.y, rtol=0, atol=1e-9)
     assert torch.equal(together.steps[1:2], alone.steps)
 
@@ -292,8 +297,8 @@ def test_a_replicate_alone_equals_the_same_replicate_in_company(rule):
 )
 def test_a_nan_replicate_leaves_the_others_as_they_were(rule, size):
     y0, none = starts(1, 20, 2), torch.zeros(1, 1, 0)
-    sick = descend(Ring([0.3, math.nan, 0.2]), none, y0, BOUNDS, rule, size)
-    well = descend(Ring([0.3, 0.2]), none, y0, BOUNDS, rule, size)
+    sick = descend(Ring([0.3, math.nan, 0.2]), none, y0, BOUNDS, Search(rule, size))
+    well = descend(Ring([0.3, 0.2]), none, y0, BOUNDS, Search(rule, size))
     torch.testing.assert_close(sick.y[[0, 2]], well.y)
     assert torch.equal(sick.converged[[0, 2]], well.converged)
     assert not sick.converged[1].any()
@@ -303,7 +308,7 @@ def test_a_nan_replicate_leaves_the_others_as_they_were(rule, size):
 @pytest.mark.parametrize("rule", OWN_STEP)
 def test_a_flat_energy_converges_where_it_starts(rule):
     y0 = starts(1, 5, 2)
-    found = descend(Ring([math.inf]), torch.zeros(1, 1, 0), y0, BOUNDS, rule)
+    found = descend(Ring([math.inf]), torch.zeros(1, 1, 0), y0, BOUNDS, Search(rule))
     assert torch.equal(found.y, y0)
     assert found.converged.all()
 
@@ -311,7 +316,7 @@ def test_a_flat_energy_converges_where_it_starts(rule):
 def test_leaves_the_global_generator_alone():
     before = torch.random.get_rng_state()
     for rule in OWN_STEP:
-        descend(Ring([0.1]), torch.zeros(1, 1, 0), starts(1, 5, 2), BOUNDS, rule)
+        descend(Ring([0.1]), torch.zeros(1, 1, 0), starts(1, 5, 2), BOUNDS, Search(rule))
     assert torch.equal(before, torch.random.get_rng_state())
 
 
@@ -324,7 +329,7 @@ def test_leaves_the_global_generator_alone():
 )
 def test_searches_never_climb_and_no_point_leaves_the_box(thickness, max_steps, rule, seed):
     module, none, y0 = Ring(thickness), torch.zeros(1, 1, 0), starts(1, 9, 2, seed=seed)
-    found = descend(module, none, y0, BOUNDS, rule, None if rule in OWN_STEP else 0.2, max_steps=max_steps)
+    found = descend(module, none, y0, BOUNDS, Search(rule, None if rule in OWN_STEP else 0.2, max_steps))
     assert found.y.abs().max() <= 3.0
     assert found.steps.max() <= max_steps
     if rule in OWN_STEP:
@@ -336,7 +341,7 @@ def test_a_model_answers_by_every_rule():
     model = evp.fit("denoising_score_matching", task, seeds=[0, 1], budget=evp.Budget(steps=60, examples=200))
     x, _ = task.sample(5, split="test")
     sizes = dict.fromkeys(FIXED_RULES, 0.01)
-    answers = {rule: model.infer(x, 3, step_rule=rule, step_size=sizes.get(rule)) for rule in get_args(StepRule)}
+    answers = {rule: model.infer(x, 3, search=Search(rule, sizes.get(rule))) for rule in get_args(StepRule)}
     for found in answers.values():
         assert found.y.shape == (2, 5, 3, 1)
         torch.testing.assert_close(
@@ -345,13 +350,13 @@ def test_a_model_answers_by_every_rule():
     # From anywhere a population finds what the other rules find from the best of their starts, in one dimension.
     best = answers["line_search"].energy.amin(-1, keepdim=True)
     assert (answers["derivative_free"].energy <= best + 1e-2).all()
-    assert (answers["lbfgs"].energy <= model.infer(x, 3, max_steps=1).energy + 1e-5).all()
-    other = model.infer(x, 3, seed=1, step_rule="derivative_free")
+    assert (answers["lbfgs"].energy <= model.infer(x, 3, search=Search(max_steps=1)).energy + 1e-5).all()
+    other = model.infer(x, 3, seed=1, search=Search("derivative_free"))
     assert not torch.equal(other.y, answers["derivative_free"].y)
 
 
 @pytest.mark.parametrize(
-    ("options", "field"),
+    ("settings", "field"),
     [
         ({"step_rule": "newton"}, "step_rule"),
         ({"step_rule": "fixed"}, "step_size"),
@@ -360,16 +365,32 @@ def test_a_model_answers_by_every_rule():
         ({"step_rule": "line_search", "step_size": 0.1}, "step_size"),
         ({"step_rule": "lbfgs", "step_size": 0.1}, "step_size"),
         ({"step_rule": "derivative_free", "step_size": 0.1}, "step_size"),
-        ({"step_rule": "derivative_free", "bounds": (-3.0, math.inf)}, "bounds"),
+        ({"step_rule": "fixed", "step_size": "wide"}, "step_size"),
+        ({"step_rule": "fixed", "step_size": True}, "step_size"),
+        ({"step_rule": "fixed", "step_size": torch.tensor([0.1, 0.0])}, "step_size"),
+        ({"max_steps": 0}, "max_steps"),
+        ({"max_steps": 2.5}, "max_steps"),
+        ({"max_steps": True}, "max_steps"),
+        ({"tolerance": -1e-3}, "tolerance"),
+        ({"tolerance": math.inf}, "tolerance"),
+        ({"tolerance": "small"}, "tolerance"),
+    ],
+)
+def test_a_bad_search_names_the_field(settings, field):
+    with pytest.raises(ValueError, match=rf"{field}\b.* valid"):
+        Search(**settings)
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"search": Search("derivative_free"), "bounds": (-3.0, math.inf)}, "bounds"),
         ({"bounds": (2.0, -2.0)}, "low < high"),
         ({"bounds": (torch.tensor([-1.0, 1.0]), torch.tensor([1.0, 1.0]))}, "low < high"),
         ({"bounds": (math.nan, 1.0)}, "low < high"),
-        ({"max_steps": 0}, "max_steps"),
-        ({"max_steps": 2.5}, "max_steps"),
-        ({"tolerance": -1e-3}, "tolerance"),
     ],
 )
-def test_bad_input_names_the_field(options, field):
+def test_bad_bounds_are_named(options, field):
     with pytest.raises(ValueError, match=field):
         descend(Ring([0.1]), torch.zeros(1, 1, 0), starts(1, 5, 2), **{"bounds": BOUNDS, **options})
 
@@ -391,7 +412,7 @@ def test_populations_of_answers_and_latents_find_the_least_energy(method, task, 
     task = evp.get_task(task)
     model = evp.fit(method, task, seeds=[0, 1], budget=BRIEF, dtype=torch.float64, **options)
     x, _ = task.sample(3, split="test")
-    settings = {"n_starts": 4, "step_rule": "derivative_free", "jointly": True}
+    settings = {"n_starts": 4, "search": Search("derivative_free"), "jointly": True}
     found = model.infer(x, **settings)
     assert found.converged.all()
     y0 = model.starts(3, 4, 0).expand(2, -1, -1, -1).flatten(1, 2)
@@ -419,4 +440,4 @@ def test_populations_say_where_nothing_bounds_a_sparse_code():
     x, _ = task.sample(2, split="test")
     assert model.infer(x, 2, jointly=True).z.shape == (1, 2, 2, 2)
     with pytest.raises(ValueError, match="step_rule = 'derivative_free'"):
-        model.infer(x, 2, step_rule="derivative_free", jointly=True)
+        model.infer(x, 2, search=Search("derivative_free"), jointly=True)

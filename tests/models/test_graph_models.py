@@ -166,21 +166,6 @@ def test_beta_is_fitted_to_couplings_without_the_batchs_dimensions():
     torch.testing.assert_close(model.beta, scaled(task, 1.0, 1.0).beta, rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize(
-    ("options", "field"),
-    [
-        ({"step_rule": "bogus"}, "step_rule"),
-        ({"step_rule": "fixed", "step_size": -1.0}, "step_size"),
-        ({"max_steps": 0}, "max_steps"),
-        ({"tolerance": -1.0}, "tolerance"),
-    ],
-)
-def test_exact_inference_refuses_what_a_descent_refuses(options, field):
-    x, _ = classes().sample(2)
-    with pytest.raises(ValueError, match=field):
-        scaled(classes(), 1.0).infer(x, **options)
-
-
 def test_answers_without_a_finite_energy_have_not_converged():
     model = scaled(chain(), 1.0, 1.0)
     with torch.no_grad():

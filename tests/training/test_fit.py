@@ -80,7 +80,7 @@ def test_shapes_of_the_interface():
         model = evp.fit(method, task, seeds=[0, 1, 2], budget=TINY)
         assert model.energy(x, y).shape == (3, 6)
         torch.testing.assert_close(model.energy(x, y), model.energy(x.expand(3, -1, -1), y))
-        answers = model.infer(x, n_starts=5, max_steps=3)
+        answers = model.infer(x, n_starts=5, search=evp.Search(max_steps=3))
         assert answers.y.shape == (3, 6, 5, 1)
         assert answers.energy.shape == answers.steps.shape == answers.converged.shape == (3, 6, 5)
         if model.method.family != "control":

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -18,7 +19,7 @@ from torch import nn
 
 from ...core.free_energies import free_energy
 from ...descent.angle import nearest_angle
-from ...descent.answers import LatentAnswers
+from ...descent.answers import LATENT_SEARCH, LatentAnswers, Search
 from ...descent.latent import JointEnergy, search_latent
 from ...energies.decoders import AngleDecoder, Decoder
 
@@ -90,24 +91,20 @@ class FreeEnergy(nn.Module):
         energy: torch.Tensor = self.energy(x.unsqueeze(-2), y.unsqueeze(-2), nodes)
         return energy
 
-    def infer_latent(
-        self, x: torch.Tensor, y: torch.Tensor, max_steps: int = 200, tolerance: float = 1e-6
-    ) -> LatentAnswers:
-        """The z of lowest energy from the best node on: by descent (`search_latent`), of an angle by Newton's method.
-
-        Raises:
-            ValueError: a bad count or tolerance.
+    def infer_latent(self, x: torch.Tensor, y: torch.Tensor, search: Search = LATENT_SEARCH) -> LatentAnswers:
+        """The z of lowest energy from the best node on: by descent (`search_latent`), of an angle by Newton's method,
+        which takes the count and the tolerance of `search`.
         """
         if isinstance(self.energy, AngleDecoder):
-            return nearest_angle(self.energy, x, y, self.nodes, max_steps, tolerance)
-        return search_latent(cast("JointEnergy", self.energy), x, y, self.nodes, self.bounds, max_steps, tolerance)
+            return nearest_angle(self.energy, x, y, self.nodes, search)
+        return search_latent(cast("JointEnergy", self.energy), x, y, self.nodes, self.bounds, search)
 
     def minimiser(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The z of F_inf, (R, *n, dz), without gradient: the best node, or what descent makes of it."""
         shape = torch.broadcast_shapes((self.num_replicates, *[1] * (y.ndim - 2)), x.shape[:-1], y.shape[:-1])
         given = x.detach().expand(*shape, -1), y.detach().expand(*shape, -1)
         if self.refine:
-            return self.infer_latent(*given, max_steps=self.refine).z
+            return self.infer_latent(*given, replace(LATENT_SEARCH, max_steps=self.refine)).z
         with torch.no_grad():
             return self.nodes[self.energies(*given).argmin(-1)]
 

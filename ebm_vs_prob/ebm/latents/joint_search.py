@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import nn
@@ -13,7 +12,7 @@ from torch import nn
 from ...core.errors import check_count, invalid
 from ...core.process_state import default_state
 from ...core.tensors import tensor_of
-from ...descent.answers import Answers, LatentAnswers, StepRule
+from ...descent.answers import ANSWER_SEARCH, LATENT_SEARCH, Answers, LatentAnswers, Search
 from ...descent.search import Bounds, descend
 from ...models.model import EnergyModel
 
@@ -47,13 +46,15 @@ class LatentVariableModel(EnergyModel):
     def _joint_search(self, x: torch.Tensor, y: torch.Tensor) -> JointSearch:
         """The search over (y, z) from y (R, n, starts, dy) at x (R or 1, n, 1, dx)."""
 
-    def infer_latent(self, x: torch.Tensor, y: torch.Tensor, **search: Any) -> LatentAnswers:
+    def infer_latent(self, x: torch.Tensor, y: torch.Tensor, search: Search = LATENT_SEARCH) -> LatentAnswers:
         """z of lowest energy at each (x, y), F_inf (R, n) and whether its search converged.
+
+        Where z is enumerated or convex it is exact, and `search` has no effect.
 
         Raises:
             ValueError: shapes that do not fit the task's spaces, or non-finite values.
         """
-        found: LatentAnswers = self.module.infer_latent(*self._paired(x, y), **search)  # type: ignore[operator]
+        found: LatentAnswers = self.module.infer_latent(*self._paired(x, y), search)  # type: ignore[operator]
         return found
 
     @default_state()
@@ -62,25 +63,22 @@ class LatentVariableModel(EnergyModel):
         x: torch.Tensor,
         n_starts: int = 16,
         seed: int = 0,
-        step_rule: StepRule = "line_search",
-        step_size: float | None = None,
-        max_steps: int = 200,
-        tolerance: float = 1e-4,
+        search: Search = ANSWER_SEARCH,
         jointly: bool = False,
     ) -> Answers:
         """Answers with their z, from `n_starts` uniform points of the y-box: as `Model.infer`, and
 
         either y by minimising the free energy F(x, .), in which z is minimised or summed out at every step, and the
         best z of that y; or, `jointly`, y and z by minimising E(x, ., .) over both at once from the best z of each
-        start. The energy returned is what was minimised; `tolerance` is then of moves of (y, z). `derivative_free`
+        start. The energy returned is what was minimised; the tolerance is then of moves of (y, z). `derivative_free`
         looks for z inside finite bounds that hold the minimum: one turn of an angle, and of a sparse code, of which
-        `tolerance` is then a share, what no answer better than its start exceeds.
+        the tolerance is then a share, what no answer better than its start exceeds.
 
         Raises:
-            ValueError: a bad count, rule, step or tolerance, or `derivative_free` jointly where nothing bounds z.
+            ValueError: a bad count, or `derivative_free` jointly where nothing bounds z.
         """
         if not jointly:
-            found = super().infer(x, n_starts, seed, step_rule, step_size, max_steps, tolerance)
+            found = super().infer(x, n_starts, seed, search)
             z = self.module.infer_latent(self._placed("x", x).unsqueeze(2), found.y).z  # type: ignore[operator]
             return replace(found, z=z)
         check_count("n_starts", n_starts)
@@ -88,11 +86,11 @@ class LatentVariableModel(EnergyModel):
         y = self.starts(x.shape[1], n_starts, seed).to(x).expand(self.num_replicates, -1, -1, -1)
         with torch.no_grad():
             joint = self._joint_search(x, y)
-        if step_rule == "derivative_free":
+        if search.step_rule == "derivative_free":
             joint = joint.within or joint
             if not all(bool(tensor_of(bound).isfinite().all()) for bound in joint.bounds):
                 raise invalid(
-                    "step_rule", step_rule, "a rule that follows a gradient: no finite box holds every good z"
+                    "step_rule", search.step_rule, "a rule that follows a gradient: no finite box holds every good z"
                 )
         width = y.shape[-1]
         low, high = (
@@ -109,11 +107,8 @@ class LatentVariableModel(EnergyModel):
             joint.given,
             torch.cat([y, joint.start], -1),
             bounds=(low, high),
-            step_rule=step_rule,
-            step_size=step_size,
+            search=search,
             scale=self.setting.options.scale.to(x),
-            max_steps=max_steps,
-            tolerance=tolerance,
             seed=seed,
         )
         return replace(found, y=found.y[..., :width], z=joint.latent(found.y[..., width:]))

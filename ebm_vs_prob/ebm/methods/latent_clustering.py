@@ -12,7 +12,7 @@ from ...core.errors import invalid
 from ...core.free_energies import free_energy
 from ...core.options import PER_REPLICATE, ExtendedFloat
 from ...core.registry import METHODS
-from ...descent.answers import LatentAnswers
+from ...descent.answers import LATENT_SEARCH, LatentAnswers, Search
 from ...energies.evaluation import distinct
 from ...energies.mlp import ReplicatedMLP
 from ...models.building import build_head
@@ -73,7 +73,7 @@ class ClusteringEnergy(nn.Module):
             return energies.amin(-1)
         return free_energy(energies, self.beta.reshape(-1, *[1] * (energies.ndim - 2)), -1)
 
-    def infer_latent(self, x: torch.Tensor, y: torch.Tensor) -> LatentAnswers:
+    def infer_latent(self, x: torch.Tensor, y: torch.Tensor, search: Search = LATENT_SEARCH) -> LatentAnswers:
         """The nearest place k (R, *n) int64 of each y, and F_inf; enumerated, so it always converges."""
         with torch.no_grad():
             lowest, which = self.energies(x, y).min(-1)

@@ -86,7 +86,7 @@ class _OfAnswerAndLatent(nn.Module):
 
 
 class LatentFreeEnergyModel(LatentVariableModel):
-    """An energy whose z is continuous: `infer` finds (y, z), `infer_latent` takes `max_steps` of its descent."""
+    """An energy whose z is continuous: `infer` finds (y, z), `infer_latent` takes the `Search` of its descent."""
 
     module: FreeEnergy
 

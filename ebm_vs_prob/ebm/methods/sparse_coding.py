@@ -12,7 +12,7 @@ from torch import nn
 from ...core.options import PER_REPLICATE
 from ...core.registry import METHODS
 from ...core.seeding import torch_generator
-from ...descent.answers import LatentAnswers
+from ...descent.answers import LATENT_SEARCH, LatentAnswers, Search
 from ...energies.evaluation import distinct
 from ...energies.mlp import ReplicatedMLP
 from ...models.building import build_head
@@ -91,7 +91,7 @@ class SparseCodingEnergy(nn.Module):
         return self.energy_of(residual, self.code(residual)).reshape(shape)
 
     @torch.no_grad()
-    def infer_latent(self, x: torch.Tensor, y: torch.Tensor) -> LatentAnswers:
+    def infer_latent(self, x: torch.Tensor, y: torch.Tensor, search: Search = LATENT_SEARCH) -> LatentAnswers:
         """z (R, *n, K) of lowest energy and F_inf (R, *n); converged where the last entry of the subgradient is met.
 
         The condition is |Dᵀ(r - D z)|_inf <= l1 (1 + 1e-2), which the minimiser meets with equality or less.

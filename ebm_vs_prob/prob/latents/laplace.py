@@ -11,6 +11,7 @@ import pyro.distributions as dist
 import torch
 
 from ...core.errors import NormalizerWarning, invalid
+from ...descent.answers import Search
 from ...descent.latent import JointEnergy, search_latent
 from ...gibbs.trust import warns
 from .guide_densities import WrappedNormal, wrapped
@@ -46,6 +47,10 @@ class LaplaceMinimum:
         return torch.stack(list(self.doubts.values())).any(0)
 
 
+#: The search for the minimum that the normal is placed at.
+LAPLACE_SEARCH = Search(tolerance=1e-8)
+
+
 class LaplaceGuide(Guide):
     """The normal at the minimum over z of a potential U(x, y, z), with the inverse Hessian there for its covariance.
 
@@ -76,8 +81,7 @@ class LaplaceGuide(Guide):
         bounds: tuple[float, float],
         num_replicates: int = 1,
         periodic: bool = False,
-        max_steps: int = 200,
-        tolerance: float = 1e-8,
+        search: Search = LAPLACE_SEARCH,
     ) -> None:
         super().__init__()
         if starts.ndim != 2 or not len(starts):
@@ -88,7 +92,7 @@ class LaplaceGuide(Guide):
         # Half a turn beyond either end, so that a search may cross where the angle jumps.
         self.starts, self.bounds = starts, (bounds[0] - math.pi, bounds[1] + math.pi) if periodic else bounds
         self.num_replicates, self.latent_dim, self.periodic = num_replicates, starts.shape[1], periodic
-        self.max_steps, self.tolerance = max_steps, tolerance
+        self.search = search
 
     def minimum(self, x: torch.Tensor, y: torch.Tensor) -> LaplaceMinimum:
         """Where the search over z ends at each (x, y), and what speaks against it.
@@ -99,9 +103,7 @@ class LaplaceGuide(Guide):
         potential = self._potential[0]
         shape = torch.broadcast_shapes((self.num_replicates, *[1] * (y.ndim - 2)), x.shape[:-1], y.shape[:-1])
         given = x.detach().expand(*shape, -1), y.detach().expand(*shape, -1)
-        found = search_latent(
-            potential, *given, self.starts.to(y), self.bounds, max_steps=self.max_steps, tolerance=self.tolerance
-        )
+        found = search_latent(potential, *given, self.starts.to(y), self.bounds, self.search)
         slope = torch.func.grad(lambda z: potential(*given, z).sum())
         with torch.no_grad():
             steepness = slope(found.z)
