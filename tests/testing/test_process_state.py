@@ -67,7 +67,7 @@ def numbers(name: str, measured: bool) -> dict[str, Any]:
     """All that a short fit gives: tensors, and metrics that are no times."""
     model = fitted(name)
     x, _ = inputs(model)
-    answers = model.infer(x, n_starts=2, seed=1, max_steps=5)
+    answers = model.infer(x, n_starts=2, seed=1, search=evp.Search(max_steps=5))
     found: dict[str, Any] = {**model.module.state_dict(), "density": density(model)}
     found |= {"losses": model.training.loss, "answers": answers.y, "least": answers.energy}
     if model.method.family != "control":
