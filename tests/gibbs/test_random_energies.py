@@ -28,7 +28,7 @@ def test_a_finite_step_between_the_outer_node_and_the_face_of_a_cell(edge: float
     assert density.warnings() == ()
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(266, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [40, pytest.param(266, marks=pytest.mark.long)])
 @pytest.mark.filterwarnings("ignore::ebm_vs_prob.NormalizerWarning")
 def test_quadrature_is_within_three_stated_errors_or_warns(count: int) -> None:
     silent = []

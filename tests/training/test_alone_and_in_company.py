@@ -46,20 +46,17 @@ def check(method, companies, steps, setting):
         assert not differ, (seeds, differ)
 
 
-def marked(dear, others=None):
-    """Every method, the dear ones under one marker and the others under another."""
-    marks = {True: [dear], False: [others] if others else []}
-    return [pytest.param(m, id=m.name, marks=marks[m.name in SLOW]) for m in METHODS]
-
-
-@pytest.mark.parametrize("method", marked(pytest.mark.slow))
+@pytest.mark.parametrize(
+    "method", [pytest.param(m, id=m.name, marks=[pytest.mark.slow] if m.name in SLOW else []) for m in METHODS]
+)
 def test_a_replicate_has_the_same_bits_alone_and_in_company(method):
     check(method, COMPANIES, 6, ODD)
 
 
 # The mode of a posterior differs in its last bits in double precision: docs/reproducibility.md says so.
+@pytest.mark.long
 @pytest.mark.parametrize(
-    "method", [p for p in marked(pytest.mark.long, pytest.mark.slow) if p.id != "gibbs_maximum_a_posteriori"]
+    "method", [pytest.param(m, id=m.name) for m in METHODS if m.name != "gibbs_maximum_a_posteriori"]
 )
 def test_the_same_bits_in_double_precision(method):
     check(method, COMPANIES[1:3], 6, EVEN)
