@@ -18,11 +18,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 SETTINGS: list[dict[str, str]] = [
-    *({"ATEN_CPU_CAPABILITY": value} for value in ("default", "avx2", "avx512")),
-    *({"MKL_CBWR": value} for value in ("COMPATIBLE", "AVX2", "AVX512")),
+    {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE"},
+    {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2"},
+    {"ATEN_CPU_CAPABILITY": "avx512", "MKL_CBWR": "AVX512"},
     {"MKL_ENABLE_INSTRUCTIONS": "AVX2"},
     dict.fromkeys(THREADS, "2"),
-    {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE"} | dict.fromkeys(THREADS, "2"),
 ]
 #: torch's names of x86's instruction sets, each of which includes those before it.
 CAPABILITIES = ("DEFAULT", "AVX2", "AVX512")
