@@ -78,7 +78,7 @@ def test_derivatives_are_those_of_differences(name, eps):
         y = torch.cat([y[:6], torch.tensor([[0.0, 0.3], [0.0, 0.0]], dtype=torch.float64)])
 
     def log_prob(x, y):
-        return task.reference._log_prob(x, y)
+        return task.reference.log_density(x, y)
 
     gradient = torch.func.vmap(torch.func.grad(log_prob, argnums=1))
     slope, hessian = gradient(x, y), torch.func.vmap(torch.func.hessian(log_prob, argnums=1))(x, y)

@@ -41,7 +41,7 @@ def test_log_prob_is_the_published_law(thickness):
     np.testing.assert_allclose(task.reference.log_prob(x, y).exp().numpy(), expected, rtol=1e-9)
     grid = torch.linspace(*task.y_space.bounds, 400_001, dtype=torch.float64).unsqueeze(-1)
     for point in (-2.9, -1.5, -0.02, 0.0, 2.0):
-        density = task.reference._log_prob(torch.tensor([[point]]), grid).exp()
+        density = task.reference.log_density(torch.tensor([[point]]), grid).exp()
         assert float(torch.trapezoid(density, grid[:, 0])) == pytest.approx(1.0, abs=1e-7)
 
 
@@ -103,7 +103,7 @@ def test_derivatives_are_finite_and_right(thickness):
     step = 1e-5 * thickness
 
     def log_prob(x, y):
-        return task.reference._log_prob(x, y)
+        return task.reference.log_density(x, y)
 
     slope = (log_prob(x, y + step) - log_prob(x, y - step)) / (2 * step)
     gradient = torch.func.vmap(torch.func.grad(log_prob, argnums=1))(x, y).squeeze(-1)

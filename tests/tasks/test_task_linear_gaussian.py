@@ -57,7 +57,7 @@ def test_the_largest_curvature_is_one_over_thickness_squared(thickness):
     task = made(2, 4, 1, thickness)
     x, y = task.sample(1)
     point = y[0]
-    hessian = -torch.func.hessian(lambda p: task.reference._log_prob(x[0], p))(point)
+    hessian = -torch.func.hessian(lambda p: task.reference.log_density(x[0], p))(point)
     torch.testing.assert_close(hessian, task.reference.hessian(), rtol=1e-8, atol=1e-6)
     values = torch.linalg.eigvalsh(task.reference.hessian())
     torch.testing.assert_close(values[2:], torch.full((2,), thickness**-2, dtype=torch.float64), rtol=1e-9, atol=0.0)

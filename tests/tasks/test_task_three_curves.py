@@ -61,9 +61,9 @@ def test_log_prob_is_the_mixture(thickness):
     components = stats.norm(curves(x).numpy(), thickness).pdf(y.numpy())
     np.testing.assert_allclose(task.reference.log_prob(x, y).exp().numpy(), components @ np.array(WEIGHTS), rtol=1e-9)
     side = torch.linspace(*task.y_space.bounds, 200_001, dtype=torch.float64).unsqueeze(-1)
-    mass = torch.trapezoid(task.reference._log_prob(x[:1], side).exp(), side.squeeze(-1))
+    mass = torch.trapezoid(task.reference.log_density(x[:1], side).exp(), side.squeeze(-1))
     assert float(mass) == pytest.approx(1.0, abs=1e-8)
-    assert bool(task.reference._log_prob(x[:1], side * 1e3).isfinite().all())
+    assert bool(task.reference.log_density(x[:1], side * 1e3).isfinite().all())
 
 
 @pytest.mark.parametrize("thickness", [0.5, 0.3, 0.1, 0.03, 0.003])
@@ -102,7 +102,7 @@ def test_derivatives_against_finite_differences(thickness):
     step = 1e-4 * thickness
 
     def log_prob(x, y):
-        return task.reference._log_prob(x, y)
+        return task.reference.log_density(x, y)
 
     slope = (log_prob(x, y + step) - log_prob(x, y - step)) / (2 * step)
     bend = (log_prob(x, y + step) - 2 * log_prob(x, y) + log_prob(x, y - step)) / step**2

@@ -94,7 +94,11 @@ def test_thickness_scales_the_noise_and_changes_nothing_else(name):
 def test_at_thickness_zero_there_is_no_density_but_there_are_answers(name):
     task = evp.get_task(name, thickness=0.0)
     x, y = task.sample(5)
-    for ask in (lambda: task.reference.log_prob(x, y), lambda: task.reference._log_prob(x, y), task.reference.entropy):
+    for ask in (
+        lambda: task.reference.log_prob(x, y),
+        lambda: task.reference.log_density(x, y),
+        task.reference.entropy,
+    ):
         with pytest.raises(NoExactReference, match="thickness = 0 leaves y on a set of measure zero"):
             ask()
     assert bool(task.reference.answers(x).isfinite().all())
@@ -131,10 +135,10 @@ def test_unchecked_log_prob_broadcasts_as_the_general_rule_does(name):
     task = evp.get_task(name, thickness=0.2)
     x, y = task.sample(12, seed=0)
     x, y = x.reshape(3, 4, -1)[:, :1], y.reshape(3, 4, -1)
-    values = task.reference._log_prob(x, y)
+    values = task.reference.log_density(x, y)
     assert values.shape == (3, 4)
-    torch.testing.assert_close(values, Reference._log_prob(task.reference, x, y))
-    single = task.reference._log_prob(x.float(), y.float())
+    torch.testing.assert_close(values, Reference.log_density(task.reference, x, y))
+    single = task.reference.log_density(x.float(), y.float())
     assert single.dtype == torch.float64
 
 

@@ -144,7 +144,7 @@ def test_the_distance_counts_the_symbols_that_differ_from_the_bayes_answer():
 def test_unchecked_log_prob_broadcasts_as_the_checked_one():
     for task in (classes(), chain()):
         x, y = task.sample(12, seed=8)
-        values = task.reference._log_prob(x[:, None], y[None])
+        values = task.reference.log_density(x[:, None], y[None])
         assert values.shape == (12, 12)
         torch.testing.assert_close(values.diagonal(), task.reference.log_prob(x, y))
 
@@ -174,8 +174,8 @@ class SecondBest(GaussianClassesReference):
 
 
 class TooSure(GaussianClassesReference):
-    def _log_prob(self, x, y):
-        return super()._log_prob(x, y) + 0.01
+    def log_density(self, x, y):
+        return super().log_density(x, y) + 0.01
 
 
 @pytest.mark.parametrize(
