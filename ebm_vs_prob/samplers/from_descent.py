@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import nn
 
 from ..core.errors import invalid
+from ..core.replicate_noise import Generators
 from ..core.spaces import Box
 from ..descent.answers import Search
 from ..descent.search import descend
@@ -28,7 +27,7 @@ def sample_from_descent(
     y_box: Box,
     num_samples: int,
     beta: torch.Tensor,
-    generators: Sequence[torch.Generator],
+    generators: Generators,
     warmup: int = 150,
     steps: int = 100,
     descent_steps: int = 50,

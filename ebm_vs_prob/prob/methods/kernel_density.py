@@ -40,7 +40,7 @@ class KernelDensityModel(DensityModel):
 
     def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
         check_count("num_samples", num_samples)
-        return self.module.sample(self._placed("x", x), num_samples, self._generators(seed))
+        return self.module.sample(self._placed("x", x), num_samples, self._streams(seed))
 
     @property
     def sampling_kernel(self) -> str:
