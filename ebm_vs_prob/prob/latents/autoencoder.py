@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ...core.seeding import torch_generator
+from ...core.tensors import inner
 from ...energies.decoders import Decoder
 from ...gibbs.trust import MAX_PARETO_K
 from .grid import Found, in_blocks
@@ -122,7 +123,7 @@ class VariationalAutoencoderEnergy(nn.Module):
 
     def _by_importance(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         log_weights, log_shares = self.log_weights(x, y)
-        return (log_weights + log_shares).logsumexp(0), log_weights, log_shares
+        return inner(log_weights + log_shares).logsumexp(-1), log_weights, log_shares
 
     def _checked(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         value, *weights = self._by_importance(x, y)
@@ -145,7 +146,7 @@ class VariationalAutoencoderEnergy(nn.Module):
 
         def mean(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor]:
             log_weights, log_shares = self.log_weights(x, y)
-            return ((log_shares.exp() * log_weights).sum(0),)
+            return (inner(log_shares.exp() * log_weights).sum(-1),)
 
         return self._in_blocks(mean, x, y)[0]
 
