@@ -3,8 +3,8 @@
 The kernels behind a matrix product are chosen by its shape: for few rows, for one output, for a lone replicate. Each
 sums in an order of its own. A model that answers for one x and then for a hundred would so answer differently in the
 last bits, and a descent or a chain makes much of these. `whole_rows` and `affine` keep to the shapes whose kernels
-treat all rows alike: rows a multiple of `ROWS`, products of at least `SMALLEST`, two replicates where there is one
-output, and weights that lie in order.
+treat all rows alike: rows a multiple of `ROWS`, products of at least `SMALLEST`, two replicates where one would take
+another kernel, and weights that lie in order.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def as_they_were(rows: torch.Tensor, shape: torch.Size) -> torch.Tensor:
 
 def affine(bias: torch.Tensor, value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """bias + value weight for whole rows: (R, rows or 1, out), (R, rows, in) and (R, in, out)."""
-    if weight.shape[0] == weight.shape[2] == 1:
+    if weight.shape[0] == 1:  # added to a bias, a lone replicate's product takes another kernel whatever its width
         return torch.baddbmm(*(part.expand(2, -1, -1) for part in (bias, value, weight)))[:1]
     return torch.baddbmm(bias, value, weight)
 
