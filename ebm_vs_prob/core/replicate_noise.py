@@ -10,6 +10,7 @@ import torch
 
 from .errors import unknown
 from .seeding import torch_generator
+from .spaces import Box
 
 Kind = Literal["normal", "uniform"]
 
@@ -77,6 +78,11 @@ def replicate_noise(
     else:
         raise unknown("kind of noise", kind, ("normal", "uniform"))
     return torch.stack(drawn, dim).to(device)
+
+
+def replicate_points(generators: Generators, box: Box, shape: Sequence[int]) -> torch.Tensor:
+    """Uniform points of a box for each generator, (R, *shape, dim) float64, on the generators' device."""
+    return torch.stack([box.uniform(tuple(shape), own) for own in generators])
 
 
 def _normals(shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype) -> torch.Tensor:

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field
 from torch import nn
 
 from ..core.options import Options
-from ..core.seeding import torch_generator
+from ..core.replicate_noise import replicate_generators, replicate_noise
 from .activations import ACTIVATIONS, Activation, pull_back, with_derivative, with_derivatives
 from .products import affine, as_they_were, batched_matmul, row_matmul, whole_rows
 
@@ -46,14 +46,10 @@ class ReplicatedMLP(nn.Module):
         self.activation: Activation = activation
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
-        generators = [torch_generator(seed, "initialisation") for seed in seeds]
+        generators = replicate_generators(seeds, "initialisation")
         for fan_in, fan_out in zip(self.sizes[:-1], self.sizes[1:], strict=True):
             bound = 1 / math.sqrt(max(fan_in, 1))
-            drawn = [
-                torch.empty(fan_in + 1, fan_out, dtype=torch.float32, device="cpu").uniform_(-bound, bound, generator=g)
-                for g in generators
-            ]
-            stacked = torch.stack(drawn)
+            stacked = 2 * bound * replicate_noise(generators, (fan_in + 1, fan_out), "uniform") - bound
             self.weights.append(nn.Parameter(stacked[:, :-1].clone()))
             self.biases.append(nn.Parameter(stacked[:, -1:].clone()))
 

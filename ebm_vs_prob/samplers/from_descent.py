@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ..core.errors import invalid
-from ..core.replicate_noise import Generators
+from ..core.replicate_noise import Generators, replicate_points
 from ..core.spaces import Box
 from ..descent.answers import Search
 from ..descent.search import descend
@@ -56,7 +56,7 @@ def sample_from_descent(
     """
     if num_samples < 1:
         raise invalid("num_samples", num_samples, "an integer >= 1")
-    starts = torch.stack([y_box.uniform((x.shape[1], num_samples), g) for g in generators]).to(x)
+    starts = replicate_points(generators, y_box, (x.shape[1], num_samples)).to(x)
     given = x.unsqueeze(2)
     low, high = y_box.bounds
     # MALA's chains start off the box's faces, where half of all proposals would be refused.

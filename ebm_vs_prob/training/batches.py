@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from ..core.seeding import torch_generator
+from ..core.replicate_noise import Kind, replicate_generators, replicate_noise
 from ..models.setting import training_data
 
 if TYPE_CHECKING:
@@ -32,8 +32,13 @@ class Batch(NamedTuple):
 class Noise:
     """What a loss asks to be drawn at each step, for each replicate: standard normals or uniforms on [0, 1)."""
 
-    kind: Literal["normal", "uniform"]
+    kind: Kind
     shape: tuple[int, ...]
+
+    def drawn(self, generators: Sequence[torch.Generator], setting: Setting, steps: int = 1) -> torch.Tensor:
+        """The noise of so many steps, (steps, R, *shape), where and as training data are."""
+        shape = (steps, *self.shape)
+        return replicate_noise(generators, shape, self.kind, dtype=setting.dtype, device=setting.device, dim=1)
 
 
 Loss = Callable[[Batch], torch.Tensor]
@@ -49,19 +54,15 @@ def batches(setting: Setting, noise: Mapping[str, Noise], steps: int) -> Iterato
     largest = max((math.prod(spec.shape) for spec in noise.values()), default=1)
     length = min(BLOCK, max(1, BLOCK_NUMBERS // largest))
     size = (length, setting.budget.batch_size)
-    pick = [torch_generator(seed, "minibatch") for seed in setting.seeds]
-    sources = {name: [torch_generator(seed, "noise", name) for seed in setting.seeds] for name in noise}
-
-    def draw(spec: Noise, generator: torch.Generator) -> torch.Tensor:
-        sampler = torch.randn if spec.kind == "normal" else torch.rand
-        return sampler(length, *spec.shape, generator=generator, dtype=setting.dtype, device="cpu")
+    pick = replicate_generators(setting.seeds, "minibatch")
+    sources = {name: replicate_generators(setting.seeds, "noise", name) for name in noise}
 
     for start in range(0, steps, length):
         rows = torch.stack(
             [torch.randint(setting.budget.examples, size, generator=g, dtype=torch.int64, device="cpu") for g in pick],
             1,
         ).to(x.device)
-        block = {name: torch.stack([draw(noise[name], g) for g in gs], 1).to(x.device) for name, gs in sources.items()}
+        block = {name: spec.drawn(sources[name], setting, length) for name, spec in noise.items()}
         for k in range(min(length, steps - start)):
             yield Batch(x[replicates, rows[k]], y[replicates, rows[k]], rows[k], {n: b[k] for n, b in block.items()})
 

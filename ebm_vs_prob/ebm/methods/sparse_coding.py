@@ -11,7 +11,7 @@ from torch import nn
 
 from ...core.options import PER_REPLICATE
 from ...core.registry import METHODS
-from ...core.seeding import torch_generator
+from ...core.replicate_noise import replicate_generators, replicate_noise
 from ...descent.answers import LATENT_SEARCH, LatentAnswers, Search
 from ...energies.evaluation import distinct
 from ...energies.mlp import ReplicatedMLP
@@ -185,13 +185,8 @@ class SparseCoding(RegularisedMethod):
     @classmethod
     def build(cls, setting: Setting) -> SparseCodingModel:
         options, y_dim = setting.options, cast("Any", setting.tasks[0].y_space).dim
-        generators = [torch_generator(seed, "initialisation", "dictionary") for seed in setting.seeds]
-        dictionary = torch.stack(
-            [
-                torch.randn(y_dim, options.atoms, generator=each, dtype=torch.float32, device="cpu")
-                for each in generators
-            ]
-        )
+        generators = replicate_generators(setting.seeds, "initialisation", "dictionary")
+        dictionary = replicate_noise(generators, (y_dim, options.atoms))
         energy = SparseCodingEnergy(build_head(setting, y_dim), dictionary, options.l1, options.iterations)
         return SparseCodingModel(cls, setting, energy.to(device=setting.device, dtype=setting.dtype))
 

@@ -10,7 +10,7 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
-from ...core.seeding import torch_generator
+from ...core.replicate_noise import replicate_generators, replicate_noise
 from ...core.tensors import inner
 from ...energies.decoders import Decoder
 from ...gibbs.trust import MAX_PARETO_K
@@ -63,12 +63,8 @@ class VariationalAutoencoderEnergy(nn.Module):
         self.latent_dim = guide.latent_dim
         self.nodes, self.particles = nodes, particles
         self.log_sigma = nn.Parameter(sigma.log())
-        shape = (samples, self.latent_dim)
-        drawn = [
-            torch.randn(shape, generator=torch_generator(seed, "importance"), dtype=torch.float32, device="cpu")
-            for seed in seeds
-        ]
-        self.register_buffer("noise", torch.stack(drawn), persistent=False)
+        noise = replicate_noise(replicate_generators(seeds, "importance"), (samples, self.latent_dim))
+        self.register_buffer("noise", noise, persistent=False)
 
     @property
     def multiply_adds(self) -> float:

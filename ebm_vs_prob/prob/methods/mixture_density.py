@@ -13,8 +13,7 @@ from torch import nn
 
 from ...core.errors import check_count
 from ...core.registry import METHODS
-from ...core.replicate_noise import replicate_noise
-from ...core.seeding import torch_generator
+from ...core.replicate_noise import replicate_generators, replicate_noise, replicate_points
 from ...energies.activations import softplus
 from ...energies.evaluation import distinct
 from ...energies.mlp import ReplicatedMLP
@@ -133,8 +132,8 @@ class MixtureDensity(SmoothingMethod):
         head = build_head(setting, components * (1 + 2 * y_dim))
         # Over the middle half of the box, where a bounded task's answers are.
         middle = 0.5 * sum(box.bounds)
-        generators = [torch_generator(seed, "initialisation", "centers") for seed in setting.seeds]
-        centers = torch.stack([0.5 * (middle + box.uniform((components,), each)) for each in generators])
+        generators = replicate_generators(setting.seeds, "initialisation", "centers")
+        centers = 0.5 * (middle + replicate_points(generators, box, (components,)))
         floor = setting.options.min_scale * setting.options.scale
         energy = MixtureDensityEnergy(head, centers, floor)
         return MixtureDensityModel(cls, setting, energy.to(device=setting.device, dtype=setting.dtype))
