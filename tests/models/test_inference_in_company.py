@@ -90,3 +90,23 @@ def test_every_rule_of_descent_searches_each_point_by_itself(rule):
     for field in dataclasses.fields(whole):
         if (value := getattr(whole, field.name)) is not None:
             assert torch.equal(getattr(part, field.name), value[:, :5]), field.name
+
+
+@pytest.mark.portable
+@pytest.mark.parametrize("ambient_dim", [2, 4])
+def test_chains_and_partition_functions_of_one_x_likewise(ambient_dim):
+    # Quadrature and draws by rejection in two dimensions; importance sampling and chains from descent in four.
+    task = evp.get_task("linear_gaussian", ambient_dim=ambient_dim, latent_dim=1, input_dim=1, thickness=0.2)
+    model = evp.fit("hinge", task, seeds=[1, 2], budget=evp.Budget(steps=6, examples=64), network=NETWORK)
+    x, _ = task.sample(9, seed=1)
+    drawn, (log_z, error) = model.draw(x, 3, seed=4), model.gibbs(x).log_partition()
+    for rows in (1, 4):
+        part = model.draw(x[:rows], 3, seed=4)
+        assert torch.equal(part.y, drawn.y[:, :rows])
+        if drawn.trace is not None:
+            assert torch.equal(part.trace, drawn.trace[:, :rows])
+        assert all(
+            torch.equal(own, whole[:, :rows])
+            for own, whole in zip(model.gibbs(x[:rows]).log_partition(), (log_z, error), strict=True)
+        )
+    assert (drawn.trace is None) == (ambient_dim == 2)
