@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
@@ -39,34 +40,43 @@ class Noise:
 Loss = Callable[[Batch], torch.Tensor]
 
 
+#: Steps of noise drawn at once, fewer where one step of one replicate already asks for many numbers.
+BLOCK, BLOCK_NUMBERS = 64, 2**18
+
+
 def batches(setting: Setting, noise: Mapping[str, Noise], steps: int) -> Iterator[Batch]:
     """The minibatches and noise of `steps` steps; rows are drawn with replacement.
 
-    Minibatches come from a stream that does not know the method: every method at one seed sees the same ones.
+    Minibatches come from a stream that does not know the method: every method at one seed sees the same ones. Each kind
+    of noise comes in blocks whose length depends on its own shape alone, since the numbers that a generator gives
+    depend on how many it is asked for at once: what other replicates have drawn changes nothing.
     """
     x, y = training_data(setting)
     replicates = torch.arange(setting.num_replicates, device=setting.device, dtype=torch.int64).unsqueeze(1)
-    largest = max((math.prod(spec.shape) for spec in noise.values()), default=1)
-    length = min(BLOCK, max(1, BLOCK_NUMBERS // largest))
-    size = (length, setting.budget.batch_size)
-    pick = [torch_generator(seed, "minibatch") for seed in setting.seeds]
-    sources = {name: [torch_generator(seed, "noise", name) for seed in setting.seeds] for name in noise}
+    examples, size = setting.budget.examples, setting.budget.batch_size
+
+    def pick(generator: torch.Generator) -> torch.Tensor:
+        return torch.randint(examples, (BLOCK, size), generator=generator, dtype=torch.int64, device="cpu")
 
     def draw(spec: Noise, generator: torch.Generator) -> torch.Tensor:
+        length = min(BLOCK, max(1, BLOCK_NUMBERS // math.prod(spec.shape)))
         sampler = torch.randn if spec.kind == "normal" else torch.rand
         return sampler(length, *spec.shape, generator=generator, dtype=setting.dtype, device="cpu")
 
-    for start in range(0, steps, length):
-        rows = torch.stack(
-            [torch.randint(setting.budget.examples, size, generator=g, dtype=torch.int64, device="cpu") for g in pick],
-            1,
-        ).to(x.device)
-        block = {name: torch.stack([draw(noise[name], g) for g in gs], 1).to(x.device) for name, gs in sources.items()}
-        for k in range(min(length, steps - start)):
-            yield Batch(x[replicates, rows[k]], y[replicates, rows[k]], rows[k], {n: b[k] for n, b in block.items()})
+    rows = _drawn(pick, [torch_generator(seed, "minibatch") for seed in setting.seeds], x.device)
+    sources = {
+        name: _drawn(partial(draw, spec), [torch_generator(seed, "noise", name) for seed in setting.seeds], x.device)
+        for name, spec in noise.items()
+    }
+    for _ in range(steps):
+        picked = next(rows)
+        drawn = {name: next(source) for name, source in sources.items()}
+        yield Batch(x[replicates, picked], y[replicates, picked], picked, drawn)
 
 
-BLOCK = 64  # steps of noise drawn at once, fewer where one step of one replicate already asks for many numbers
-
-
-BLOCK_NUMBERS = 2**18
+def _drawn(
+    draw: Callable[[torch.Generator], torch.Tensor], generators: Sequence[torch.Generator], device: torch.device
+) -> Iterator[torch.Tensor]:
+    """What is drawn for each step, (R, ...), without end; `draw` gives a block of steps of one replicate."""
+    while True:
+        yield from torch.stack([draw(generator) for generator in generators], 1).to(device)

@@ -21,6 +21,7 @@ from pyro.distributions.transforms.spline import ConditionedSpline
 from torch import nn
 
 from ...core.errors import check_count, invalid, unknown
+from ...core.tensors import angle
 from ...energies.activations import sigmoid, softplus
 from ...energies.mlp import ReplicatedMLP
 from ..objectives.bounds import LOG_SHARES
@@ -110,7 +111,7 @@ class AmortisedGuide(Guide):
         if not self.periodic:
             return given
         up, right = given.chunk(2, -1)
-        return torch.atan2(up, right)
+        return angle(up, right)
 
     @property
     def _center_outputs(self) -> int:

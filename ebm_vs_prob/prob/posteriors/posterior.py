@@ -62,14 +62,17 @@ class WeightModel:
         """
         count, size = y.shape[:2]
         given = distinct(x).expand(num_draws, count, -1, -1)
-        with pyro.plate("draw", num_draws, dim=-3), pyro.plate("replicate", count, dim=-2):
+        draws, replicates = pyro.plate("draw", num_draws, dim=-3), pyro.plate("replicate", count, dim=-2)
+        with draws, replicates:
             weights = {name: value.squeeze(2) for name, value in self.prior.sample(self.space).items()}
             energy = self.space.at(weights)
             density = GibbsBoltzmann(
                 energy, y_dim=y.shape[-1], x=given, bounds=self.bounds, normalizer=normalizer, validate_args=False
             )
-            with poutine.scale(scale=self.num_examples / size), pyro.plate("data", size, dim=-1):
-                pyro.sample("y", density, obs=y)
+        # Outside of the plates, which multiply what is scaled within them by their size and divide it again.
+        with poutine.scale(scale=self.num_examples / size), draws, replicates, pyro.plate("data", size, dim=-1):
+            pyro.sample("y", density, obs=y)
+        with draws, replicates:
             self.prior.factor(energy, x, y if raw is None else raw)
 
 
