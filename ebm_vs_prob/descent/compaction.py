@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from ..energies.products import ROWS
+
 #: What a search knows of its points, each tensor (R, P, ...); `active` (R, P) bool says which still move.
 State = dict[str, torch.Tensor]
 
@@ -24,13 +26,14 @@ class Compacted:
         if iteration % COMPACT_EVERY:
             return True
         active = self.state["active"]
-        width = int(active.sum(1).max()) if active.numel() else 0
+        left = int(active.sum(1).max()) if active.numel() else 0
+        width = -(-left // ROWS) * ROWS  # some that have finished make up what networks would pad
         if 0 < width <= 0.75 * active.shape[1]:
             chosen = active.int().argsort(dim=1, descending=True, stable=True)[:, :width]
             self.whole()
             self._index = chosen if self._index is None else self._index.gather(1, chosen)
             self.state = {name: _take(value, self._index) for name, value in self._all.items()}
-        return width > 0
+        return left > 0
 
     def whole(self) -> State:
         """The state of all points, (R, P, ...)."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import nn
 
-from ..core.seeding import torch_generator
+from ..core.replicate_noise import Kind, ReplicateStreams, replicate_noise
 from ..energies.evaluation import energy_in_blocks
 from .compaction import State
 
@@ -51,10 +49,10 @@ def resample_and_shrink(
     """
     y = state["y"]
     size = max(1, BLOCK_NUMBERS // (POPULATION * y.shape[-1]))
-    found = [
-        _minimise(module, x, start, bounds, max_steps, tolerance, torch_generator(seed, "derivative free", number))
-        for number, (x, start) in enumerate(zip(state["x"].split(size, 1), y.split(size, 1), strict=True))
-    ]
+    found = []
+    for number, (x, start) in enumerate(zip(state["x"].split(size, 1), y.split(size, 1), strict=True)):
+        streams = ReplicateStreams(seed, "derivative free", seeds=(number,))
+        found.append(_minimise(module, x, start, bounds, max_steps, tolerance, streams))
     best, energy, steps, settled = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
     return {**state, "y": best, "energy": energy, "steps": steps, "converged": settled}
 
@@ -66,15 +64,15 @@ def _minimise(
     bounds: tuple[torch.Tensor, torch.Tensor],
     max_steps: int,
     tolerance: float,
-    generator: torch.Generator,
+    streams: ReplicateStreams,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     points, dim = start.shape[1:]
     low, side = bounds[0], bounds[1] - bounds[0]
 
-    def numbers(draw: Callable[..., torch.Tensor], *shape: int) -> torch.Tensor:
-        return draw(*shape, generator=generator, dtype=start.dtype).to(start.device)
+    def numbers(kind: Kind, *shape: int) -> torch.Tensor:
+        return replicate_noise(streams, (points, *shape), kind, dtype=start.dtype, device=start.device)
 
-    drawn = low + side * numbers(torch.rand, 1, points, POPULATION - 1, dim)
+    drawn = low + side * numbers("uniform", POPULATION - 1, dim)
     population = torch.cat([start.unsqueeze(2), drawn.expand(len(start), -1, -1, -1)], 2)
     best, lowest = start, energy_in_blocks(module, x.unsqueeze(2), start.unsqueeze(2)).squeeze(2)
     known = lowest.isfinite()
@@ -91,9 +89,9 @@ def _minimise(
         if noise * longest < tolerance or steps == max_steps:
             break
         steps += 1
-        chosen = _resampled(energies, numbers(torch.rand, 1, points, POPULATION))
+        chosen = _resampled(energies, numbers("uniform", POPULATION))
         population = population.gather(2, chosen.unsqueeze(-1).expand(-1, -1, -1, dim))
-        moved = population + noise * side * numbers(torch.randn, 1, points, POPULATION, dim)
+        moved = population + noise * side * numbers("normal", POPULATION, dim)
         population = torch.clamp(moved, *bounds)
         noise *= SHRINK_NOISE
     settled = known & (noise * longest < tolerance)

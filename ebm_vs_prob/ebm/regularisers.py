@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 
 from ..core.errors import invalid
 from ..core.options import PER_REPLICATE
-from ..core.seeding import torch_generator
+from ..core.replicate_noise import replicate_generators, replicate_noise
 from ..core.tensors import inner
 from ..energies.evaluation import energy_and_gradient, weight_names
 from ..training.batches import Batch, Loss, Noise
@@ -153,17 +153,8 @@ class SpectralNorms:
         self._matrices = matrices
         self._left: list[torch.Tensor] = []
         for number, matrix in enumerate(matrices()):
-            drawn = [
-                torch.randn(
-                    matrix.shape[1],
-                    1,
-                    generator=torch_generator(s, "spectral", number),
-                    dtype=torch.float32,
-                    device="cpu",
-                )
-                for s in seeds
-            ]
-            self._left.append(normalize(torch.stack(drawn).to(matrix), dim=1))
+            drawn = replicate_noise(replicate_generators(seeds, "spectral", number), (matrix.shape[1], 1))
+            self._left.append(normalize(drawn.to(matrix), dim=1))
         for _ in range(FIRST_ITERATIONS):
             self()
 

@@ -8,6 +8,8 @@ from typing import Protocol, cast
 import torch
 from torch import nn
 
+from .products import ROWS
+
 #: Energies evaluated in one call: on a CPU a layer of them stays in a core's cache, on a GPU it fills the device.
 BLOCK_POINTS = {"cpu": 1 << 15, "cuda": 1 << 20}
 
@@ -69,7 +71,7 @@ def energy_in_blocks(energy: nn.Module, x: torch.Tensor, y: torch.Tensor) -> tor
 
 def block_size(device: torch.device, lead: int) -> int:
     """Points a call of an energy that is evaluated for `lead` of them at once."""
-    return max(1, BLOCK_POINTS[device.type] // max(lead, 1))
+    return max(ROWS, BLOCK_POINTS[device.type] // max(lead, 1) // ROWS * ROWS)
 
 
 def distinct(x: torch.Tensor) -> torch.Tensor:

@@ -16,8 +16,9 @@ from pydantic import BeforeValidator, Field
 from torch import nn
 
 from ..core.options import Options
-from ..core.seeding import torch_generator
+from ..core.replicate_noise import replicate_generators, replicate_noise
 from .activations import ACTIVATIONS, Activation, pull_back, with_derivative, with_derivatives
+from .products import affine, as_they_were, batched_matmul, row_matmul, whole_rows
 
 
 class Network(Options):
@@ -31,17 +32,11 @@ class Network(Options):
     activation: Annotated[Activation, Field(description="smooth, so that energies have Hessians")] = "silu"
 
 
-def batched_matmul(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """(R or 1, *n, in) times (R, in, out), as one batched product."""
-    flat = value.reshape(value.shape[0], math.prod(value.shape[1:-1]), value.shape[-1])
-    product = torch.bmm(flat, weight) if flat.shape[0] == weight.shape[0] else torch.matmul(flat, weight)
-    return product.reshape(weight.shape[0], *value.shape[1:-1], weight.shape[-1])
-
-
 class ReplicatedMLP(nn.Module):
     """R multilayer perceptrons side by side: (R or 1, *n, in) -> (R, *n, out).
 
-    Weights are uniform in ±1/sqrt(fan in), torch's own default, each replicate's from its own seed.
+    Weights are uniform in ±1/sqrt(fan in), torch's own default, each replicate's from its own seed. Once trained, in
+    `eval` mode, a row's output has the same bits whatever rows and replicates stand beside it.
     """
 
     def __init__(self, seeds: Sequence[int], sizes: Sequence[int], activation: Activation = "silu") -> None:
@@ -51,14 +46,10 @@ class ReplicatedMLP(nn.Module):
         self.activation: Activation = activation
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
-        generators = [torch_generator(seed, "initialisation") for seed in seeds]
+        generators = replicate_generators(seeds, "initialisation")
         for fan_in, fan_out in zip(self.sizes[:-1], self.sizes[1:], strict=True):
             bound = 1 / math.sqrt(max(fan_in, 1))
-            drawn = [
-                torch.empty(fan_in + 1, fan_out, dtype=torch.float32, device="cpu").uniform_(-bound, bound, generator=g)
-                for g in generators
-            ]
-            stacked = torch.stack(drawn)
+            stacked = 2 * bound * replicate_noise(generators, (fan_in + 1, fan_out), "uniform") - bound
             self.weights.append(nn.Parameter(stacked[:, :-1].clone()))
             self.biases.append(nn.Parameter(stacked[:, -1:].clone()))
 
@@ -72,15 +63,30 @@ class ReplicatedMLP(nn.Module):
         bias = self.biases[layer]
         return bias.reshape(bias.shape[0], *[1] * (ndim - 2), bias.shape[-1])
 
+    def product(self, value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """(R or 1, *n, in) times (R, in, out)."""
+        return batched_matmul(value, weight) if self.training else row_matmul(value, weight)
+
+    def padded(self, hidden: torch.Tensor) -> torch.Tensor:
+        """What the later layers are given of (R, *n, width): in `eval` mode whole rows, (R, rows, width)."""
+        if self.training:
+            return hidden
+        return whole_rows(hidden, min(a * b for a, b in zip(self.sizes[1:-1], self.sizes[2:], strict=True)))
+
+    def unpadded(self, rows: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+        """What the later layers gave of `padded` rows, as (R, *shape, out)."""
+        return rows if self.training else as_they_were(rows, shape)
+
     def tail(self, hidden: torch.Tensor) -> torch.Tensor:
         """From the first layer's pre-activation to the output."""
-        act = ACTIVATIONS[self.activation]
+        act, shape = ACTIVATIONS[self.activation], hidden.shape[1:-1]
+        hidden = self.padded(hidden)
         for layer in range(1, len(self.weights)):
-            hidden = batched_matmul(act(hidden), self.weights[layer]) + self.bias(layer, hidden.ndim)
-        return hidden
+            hidden = self.product(act(hidden), self.weights[layer]) + self.bias(layer, hidden.ndim)
+        return self.unpadded(hidden, shape)
 
     def forward(self, u: torch.Tensor) -> torch.Tensor:
-        return self.tail(batched_matmul(u, self.weights[0]) + self.bias(0, u.ndim))
+        return self.tail(self.product(u, self.weights[0]) + self.bias(0, u.ndim))
 
 
 class MLPEnergy(nn.Module):
@@ -104,8 +110,8 @@ class MLPEnergy(nn.Module):
     def _first(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         # x and y enter by separate products, so that one x serves many y without being repeated.
         weight = self.trunk.weights[0]
-        hidden = batched_matmul(y, weight[:, self.x_dim :]) + self.trunk.bias(0, y.ndim)
-        return hidden + batched_matmul(x, weight[:, : self.x_dim]) if self.x_dim else hidden
+        hidden = self.trunk.product(y, weight[:, self.x_dim :]) + self.trunk.bias(0, y.ndim)
+        return hidden + self.trunk.product(x, weight[:, : self.x_dim]) if self.x_dim else hidden
 
     def _whole(self, x: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         # An x of width 0 still sets the leading shape; any other is in `hidden` already.
@@ -121,17 +127,20 @@ class MLPEnergy(nn.Module):
         """E (R, *n) and dE/dy (R, *n, dy)."""
         trunk = self.trunk
         hidden = self._whole(x, self._first(x, y))
+        shape = hidden.shape[1:-1]
+        hidden = trunk.padded(hidden)
         slopes = []
         last = len(trunk.weights) - 1
         for layer in range(1, last + 1):
             value, slope = with_derivative(trunk.activation, hidden)
             slopes.append(slope)
-            hidden = batched_matmul(value, trunk.weights[layer]) + trunk.bias(layer, value.ndim)
+            hidden = trunk.product(value, trunk.weights[layer]) + trunk.bias(layer, value.ndim)
         row = trunk.weights[last].transpose(1, 2)
         gradient = slopes[-1] * row.reshape(row.shape[0], *[1] * (slopes[-1].ndim - 2), row.shape[-1])
         for layer in range(last - 1, 0, -1):
-            gradient = batched_matmul(gradient, trunk.weights[layer].transpose(1, 2)) * slopes[layer - 1]
-        return hidden.squeeze(-1), batched_matmul(gradient, trunk.weights[0][:, self.x_dim :].transpose(1, 2))
+            gradient = trunk.product(gradient, trunk.weights[layer].transpose(1, 2)) * slopes[layer - 1]
+        gradient = trunk.product(gradient, trunk.weights[0][:, self.x_dim :].transpose(1, 2))
+        return trunk.unpadded(hidden, shape).squeeze(-1), trunk.unpadded(gradient, shape)
 
     @torch.no_grad()
     def given(self, x: torch.Tensor) -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
@@ -143,25 +152,31 @@ class MLPEnergy(nn.Module):
         entry = weights[0][:, self.x_dim :]
         offset = trunk.bias(0, x.ndim)
         if self.x_dim:
-            offset = offset + batched_matmul(x, weights[0][:, : self.x_dim])
+            offset = offset + trunk.product(x, weights[0][:, : self.x_dim])
         exit_row = weights[-1].transpose(1, 2)
-        back = [weight.transpose(1, 2) for weight in (entry, *weights[1:-1])]
+        back = [weight.transpose(1, 2).contiguous() for weight in (entry, *weights[1:-1])]
+        least = min(weight.shape[1] * weight.shape[2] for weight in (entry, *weights[1:]))
 
         @torch.no_grad()
         def potential(y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             replicates, n = entry.shape[0], torch.broadcast_shapes(x.shape[1:-1], y.shape[1:-1])
             start = offset if offset.shape[1:-1].numel() == 1 else offset.expand(-1, *n, -1)
-            flat = y.expand(replicates, *n, -1).reshape(replicates, n.numel(), -1)
-            hidden = torch.baddbmm(start.reshape(replicates, -1, start.shape[-1]), flat, entry)
+            start, flat = start.reshape(replicates, -1, start.shape[-1]), y.expand(replicates, *n, -1)
+            if trunk.training:
+                flat = flat.reshape(replicates, n.numel(), -1)
+            else:
+                flat = whole_rows(flat, least)
+                start = start if start.shape[1] == 1 else whole_rows(start, least)
+            hidden = affine(start, flat, entry)
             passed = []
             for weight, bias in zip(weights[1:], list(trunk.biases)[1:], strict=True):
                 value = ACTIVATIONS[activation](hidden)
                 passed.append((hidden, value))
-                hidden = torch.baddbmm(bias, value, weight)
+                hidden = affine(bias, value, weight)
             gradient = exit_row.expand_as(passed[-1][0])
             for (before, value), weight in zip(reversed(passed), reversed(back), strict=True):
                 gradient = torch.bmm(pull_back(activation, gradient, before, value), weight)
-            return hidden.reshape(replicates, *n), gradient.reshape(replicates, *n, -1)
+            return as_they_were(hidden, n).squeeze(-1), as_they_were(gradient, n)
 
         return potential
 

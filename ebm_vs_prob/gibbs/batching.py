@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 
+from ..core.replicate_noise import Generators, replicate_noise
 from .normalizers.partition import Uniforms
 
 
@@ -30,7 +31,7 @@ def folded_uniforms(
     sample_shape: torch.Size,
     batch: torch.Size,
     root: torch.Size,
-    source: torch.Generator | Sequence[torch.Generator] | None,
+    source: torch.Generator | Generators | None,
     device: torch.device,
 ) -> Uniforms:
     """Uniforms for (*sample_shape, *batch) draws of a density of batch `root`.
@@ -43,7 +44,7 @@ def folded_uniforms(
         if source is None or isinstance(source, torch.Generator):
             drawn = _uniform((*batch, *sample_shape, *tail), source)
         else:
-            drawn = torch.stack([_uniform((*batch[1:], *sample_shape, *tail), each) for each in source])
+            drawn = replicate_noise(source, (*batch[1:], *sample_shape, *tail), "uniform", dtype=torch.float64)
         front = drawn.flatten(len(batch) + len(sample_shape)) if tail else drawn[..., None]
         front = front.movedim(tuple(range(len(batch))), tuple(range(len(sample_shape), len(sample_shape) + len(batch))))
         folded, _ = fold(front.to(device), root)

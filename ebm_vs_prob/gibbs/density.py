@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +12,7 @@ from pyro.distributions import TorchDistribution
 from torch.distributions import constraints
 
 from ..core.errors import NormalizerWarning, invalid
+from ..core.replicate_noise import Generators
 from ..core.seeding import torch_generator
 from ..core.spaces import Box, Discrete
 from .arguments import checked_inputs, checked_space
@@ -233,7 +234,7 @@ class GibbsBoltzmann(TorchDistribution):
         self,
         sample_shape: Any = torch.Size(),  # noqa: B008
         seed: int | None = None,
-        generators: Sequence[torch.Generator] | None = None,
+        generators: Generators | None = None,
     ) -> torch.Tensor:
         """Draws of shape (*sample_shape, *batch, *event); NaN (of discrete answers, any) where ln Z is not finite.
 

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from ..core.errors import NotMeasured
-from ..core.seeding import stream, torch_generator
+from ..core.replicate_noise import ReplicateStreams, replicate_points
+from ..core.seeding import stream
 from ..descent.answers import Search
 from ..energies.evaluation import energy_in_blocks
 from ..gibbs.trust import doubts_asked_for
@@ -216,9 +217,8 @@ class Observation:
 
         Taken at each x, because what an energy adds to all y of one x changes neither answers nor densities.
         """
-        generators = [torch_generator(self.evaluation.seed, "uniform", seed) for seed in self.model.seeds]
-        shape = self.true_samples.shape[1:3]
-        uniform = self.energy(torch.stack([self.box.uniform(tuple(shape), g) for g in generators]))
+        streams = ReplicateStreams(self.evaluation.seed, "uniform", seeds=self.model.seeds)
+        uniform = self.energy(replicate_points(streams, self.box, self.true_samples.shape[1:3]))
         return np.median(np.median(uniform, axis=2) - np.median(self.energy_of_truth, axis=2), axis=1)
 
     def distance(self, x: torch.Tensor, y: torch.Tensor) -> np.ndarray:

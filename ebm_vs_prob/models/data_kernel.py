@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ..core.seeding import torch_generator
+from ..core.replicate_noise import ReplicateStreams, replicate_noise
 from ..core.spaces import Box
 
 #: Kernel widths of the default proposal, in bandwidths: one fits the data, one what the model puts around them.
@@ -145,12 +145,9 @@ class DataKernel:
         """
         wanted, x = x.dtype, x.to(self.y)
         centers = self.centers(x, min(self.num_centers, 16)).expand(-1, x.shape[1], -1, -1)
-        shape = (x.shape[1], num_samples, self.box.dim)
-        normal, uniform = [], []
-        for seed in seeds:
-            generator = torch_generator(seed, "proposal")
-            normal.append(torch.randn(shape, generator=generator, dtype=x.dtype, device="cpu"))
-            uniform.append(torch.rand(*shape[:2], 2 + shape[2], generator=generator, dtype=x.dtype, device="cpu"))
-        noise = torch.stack(normal).to(x.device), torch.stack(uniform).to(x.device)
-        points, log_density = self.propose(centers, self.widths, *noise)
+        streams, dim = ReplicateStreams(0, "proposal", seeds=seeds), self.box.dim
+        count, dtype, device = (x.shape[1], num_samples), x.dtype, x.device
+        normal = replicate_noise(streams, (*count, dim), dtype=dtype, device=device)
+        uniform = replicate_noise(streams, (*count, 2 + dim), "uniform", dtype=dtype, device=device)
+        points, log_density = self.propose(centers, self.widths, normal, uniform)
         return points.to(wanted), log_density.to(wanted)

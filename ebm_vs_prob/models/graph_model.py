@@ -68,7 +68,7 @@ class GraphModel(EnergyModel):
     def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
         """Exact draws of y given each x from exp(-beta E) / Z at `beta`: (R, n, num_samples, ...) int64."""
         check_count("num_samples", num_samples)
-        return self.gibbs(x).sample((num_samples,), generators=self._generators(seed)).movedim(0, 2)
+        return self.gibbs(x).sample((num_samples,), generators=self._streams(seed)).movedim(0, 2)
 
     @property
     def sampling_kernel(self) -> str:

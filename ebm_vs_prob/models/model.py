@@ -13,6 +13,7 @@ from torch import nn
 from ..core.budget import Cost
 from ..core.errors import NotNormalised, check_count, invalid
 from ..core.process_state import default_state
+from ..core.replicate_noise import ReplicateStreams
 from ..core.seeding import torch_generator
 from ..core.spaces import Box
 from ..descent.answers import ANSWER_SEARCH, Answers, Search
@@ -134,7 +135,7 @@ class Model:
         if self.y_box.dim > MAX_QUADRATURE_DIM:
             return self._chains(x, num_samples, seed).y
         with torch.no_grad():
-            drawn: torch.Tensor = self.gibbs(x).sample(torch.Size((num_samples,)), generators=self._generators(seed))
+            drawn: torch.Tensor = self.gibbs(x).sample(torch.Size((num_samples,)), generators=self._streams(seed))
         return drawn.movedim(0, 2)
 
     def draw(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> Draws:
@@ -147,11 +148,10 @@ class Model:
 
     def _chains(self, x: torch.Tensor, num_samples: int, seed: int) -> Draws:
         x = self._placed("x", x)
-        generators = self._generators(seed)
-        return sample_from_descent(self.module, x, self.y_box, num_samples, self.beta.to(x), generators)
+        return sample_from_descent(self.module, x, self.y_box, num_samples, self.beta.to(x), self._streams(seed))
 
-    def _generators(self, seed: int) -> list[torch.Generator]:
-        return [torch_generator(seed, "sample", replicate_seed) for replicate_seed in self.seeds]
+    def _streams(self, seed: int) -> ReplicateStreams:
+        return ReplicateStreams(seed, "sample", seeds=self.seeds)
 
     @property
     def sampling_kernel(self) -> str:

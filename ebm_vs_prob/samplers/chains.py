@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
 
 from ..core.errors import check_count, invalid, unknown
+from ..core.replicate_noise import Generators, replicate_noise
 from .base import Info, Kernel, Potential, State, checked_bounds
 from .diagnostics import MIN_CHAINS, MIN_DRAWS, diagnostics
 from .dual_averaging import DualAveraging
@@ -46,7 +47,7 @@ def run(
     state: StateT,
     num_steps: int,
     bounds: tuple[float, float],
-    generators: Sequence[torch.Generator],
+    generators: Generators,
 ) -> Iterator[tuple[StateT, Info]]:
     """State and info after each of `num_steps` steps, its numbers from one generator a replicate.
 
@@ -66,7 +67,7 @@ def warm_up(
     state: StateT,
     num_steps: int,
     bounds: tuple[float, float],
-    generators: Sequence[torch.Generator],
+    generators: Generators,
 ) -> StateT:
     """The state after `num_steps` steps in which dual averaging takes each chain's acceptance to the kernel's target.
 
@@ -86,26 +87,22 @@ def warm_up(
 
 
 def _noise(
-    kernel: Kernel[Any], state: State, num_steps: int, generators: Sequence[torch.Generator]
+    kernel: Kernel[Any], state: State, num_steps: int, generators: Generators
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
     check_count("num_steps", num_steps)
     if len(generators) != state.y.shape[0]:
         raise invalid("generators", len(generators), f"one for each of {state.y.shape[0]} replicates")
+    (_, first, *rest), dtype, device = state.y.shape, state.y.dtype, state.y.device
     for begin in range(0, num_steps, NOISE_BLOCK):
         block = min(NOISE_BLOCK, num_steps - begin)
-        noise = _draw(torch.randn, (block, *state.y.shape[1:]), generators, state.y)
-        uniforms = kernel.uniform_shape((block, *state.y.shape[1:-1]))
-        if uniforms is None:
-            yield from ((normal, None) for normal in noise)
+        # The axis of the inputs comes first, so that the numbers of one do not depend on how many follow.
+        noise = replicate_noise(generators, (first, block, *rest), dtype=dtype, device=device)
+        shape = kernel.uniform_shape((first, block, *rest[:-1]))
+        if shape is None:
+            yield from ((normal, None) for normal in noise.movedim(2, 0))
         else:
-            yield from zip(noise, _draw(torch.rand, uniforms, generators, state.y), strict=True)
-
-
-def _draw(
-    draw: Callable[..., torch.Tensor], shape: tuple[int, ...], generators: Sequence[torch.Generator], like: torch.Tensor
-) -> torch.Tensor:
-    numbers = [draw(*shape, dtype=like.dtype, device=g.device, generator=g) for g in generators]
-    return torch.stack(numbers, dim=1).to(like.device)
+            uniform = replicate_noise(generators, shape, "uniform", dtype=dtype, device=device)
+            yield from zip(noise.movedim(2, 0), uniform.movedim(2, 0), strict=True)
 
 
 @dataclass(frozen=True)
@@ -135,7 +132,7 @@ def sample_chains(
     potential: Potential,
     start: torch.Tensor,
     num_samples: int,
-    generators: Sequence[torch.Generator],
+    generators: Generators,
     *,
     step_size: float | torch.Tensor,
     kernel: str | Kernel[Any] = "mala",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import nn
 
 from ..core.errors import invalid
+from ..core.replicate_noise import Generators, replicate_points
 from ..core.spaces import Box
 from ..descent.answers import Search
 from ..descent.search import descend
@@ -28,7 +27,7 @@ def sample_from_descent(
     y_box: Box,
     num_samples: int,
     beta: torch.Tensor,
-    generators: Sequence[torch.Generator],
+    generators: Generators,
     warmup: int = 150,
     steps: int = 100,
     descent_steps: int = 50,
@@ -57,7 +56,7 @@ def sample_from_descent(
     """
     if num_samples < 1:
         raise invalid("num_samples", num_samples, "an integer >= 1")
-    starts = torch.stack([y_box.uniform((x.shape[1], num_samples), g) for g in generators]).to(x)
+    starts = replicate_points(generators, y_box, (x.shape[1], num_samples)).to(x)
     given = x.unsqueeze(2)
     low, high = y_box.bounds
     # MALA's chains start off the box's faces, where half of all proposals would be refused.

@@ -94,6 +94,24 @@ class DensityReference(Reference):
     def log_density(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """As `log_prob` for broadcasting (..., dx) and (..., dy), unchecked; `Reference.log_density` has more."""
 
+    def sample(self, x: torch.Tensor, num_samples: int, seed: int = 0) -> torch.Tensor:
+        """Exact draws of y given each x by the task's own `draw`: (n, num_samples, dy) float64.
+
+        Each row of x has a stream of its own, so its draws do not depend on which others are asked.
+
+        Raises:
+            ValueError: x that does not fit the task, a count below 1 or a bad seed.
+        """
+        import numpy as np
+        import torch
+
+        check_inputs(self.task, x, num_samples)
+        drawn = []
+        for row, given in enumerate(x.detach().double().cpu().numpy()):
+            repeated = np.broadcast_to(given, (num_samples, len(given)))
+            drawn.append(self.task.draw(repeated, numpy_generator(seed, "reference", self.task.name, row))[0])
+        return torch.from_numpy(np.stack(drawn)).to(x.device)
+
     @property
     def noise(self) -> float:
         """The thickness, where there is any.

@@ -88,14 +88,6 @@ class CircleReference(DensityReference):
         plane = refined(lambda num_nodes: _planar_entropy(num_nodes, eps, self._concentration), start=64)
         return plane + (self._dim - 2) * (self._normal_constant + 0.5)
 
-    def sample(self, x: torch.Tensor, num_samples: int, seed: int = 0) -> torch.Tensor:
-        """Exact draws of y, (n, num_samples, D) float64, on a stream of their own."""
-        import torch
-
-        check_inputs(self.task, x, num_samples)
-        y, _ = self.task.draw(x.shape[0] * num_samples, numpy_generator(seed, "reference", "circle"))
-        return torch.from_numpy(y).reshape(x.shape[0], num_samples, self._dim).to(x.device)
-
     def angle(self, y: torch.Tensor) -> torch.Tensor:
         """Angle of y (..., D) in the plane of the circle, (...) float64 in (-π, π] radians."""
         import torch
@@ -166,13 +158,14 @@ class Circle(Task):
         return "angle"
 
     def _draw(self, n: int, rng: np.random.Generator, split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        y, angle = self.draw(n, rng)
-        return np.empty((n, 0)), y, angle[:, None]
+        x = np.empty((n, 0))
+        y, angle = self.draw(x, rng)
+        return x, y, angle[:, None]
 
-    def draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """n draws from `rng` alone: y (n, D) and its latent angle (n,), float64."""
-        angle = rng.vonmises(0.0, self.options.concentration, n)
-        noise = rng.standard_normal((n, self.options.ambient_dim))
+    def draw(self, x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """A draw for each x (n, 0) from `rng` alone: y (n, D) and its latent angle (n,), float64."""
+        angle = rng.vonmises(0.0, self.options.concentration, len(x))
+        noise = rng.standard_normal((len(x), self.options.ambient_dim))
         return self.embed(angle) + self.thickness * noise, angle
 
     def embed(self, angle: np.ndarray) -> np.ndarray:

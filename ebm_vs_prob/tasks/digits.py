@@ -152,12 +152,14 @@ class DigitsReference(Reference):
         import torch
 
         check_inputs(self.task, x, num_samples)
-        rng = numpy_generator(seed, "reference", "digits")
         members = self._members(x)
         if any(len(rows) == 0 for rows in members):
             raise invalid("x", "a sketch of no held-out digit", "sketches of the test split")
-        chosen = np.stack([rng.choice(rows, size=num_samples) for rows in members])
-        return torch.from_numpy(self.task.dequantise(_parts()["test"].pictures[chosen], rng)).to(x.device)
+        pictures, drawn = _parts()["test"].pictures, []
+        for row, rows in enumerate(members):
+            rng = numpy_generator(seed, "reference", "digits", row)
+            drawn.append(self.task.dequantise(pictures[rng.choice(rows, size=num_samples)], rng))
+        return torch.from_numpy(np.stack(drawn)).to(x.device)
 
     def reduce(self, y: torch.Tensor) -> torch.Tensor:
         """The sketch of y: (..., 64) -> (..., 16) float64 of zeros and ones. Undoes dequantisation first."""

@@ -72,8 +72,9 @@ class DiscreteReference(Reference):
         check_inputs(self.task, x, num_samples)
         rng = numpy_generator(seed, "reference", self.task.name)
         graph = self.graph(x.double())
-        uniform = rng.random((num_samples, *graph.batch_shape, graph.num_variables, graph.num_values))
-        drawn = graph.sample(1.0, torch.from_numpy(uniform).to(x.device))
+        # The rows of x come first, so that the draws for one do not depend on how many follow.
+        uniform = torch.from_numpy(rng.random((len(x), num_samples, graph.num_variables, graph.num_values)))
+        drawn = graph.sample(1.0, uniform.movedim(0, 1).to(x.device))
         return self._space.from_variables(drawn.movedim(0, 1))
 
     def _check(self, x: torch.Tensor, y: torch.Tensor) -> None:

@@ -15,7 +15,6 @@ from pydantic import Field
 
 from ..core.options import PER_REPLICATE
 from ..core.registry import TASKS
-from ..core.seeding import numpy_generator
 from ..core.spaces import Box
 from .base import DensityReference, Split, Task, TaskOptions, check_inputs, check_pairs
 
@@ -77,15 +76,6 @@ class EllipsesReference(DensityReference):
         step = 2 * math.pi / self.num_answers
         angle = (torch.arange(self.num_answers, dtype=torch.float64, device=x.device) + 0.5) * step - math.pi
         return self.task.axes(x.double()).unsqueeze(-2) * torch.stack([angle.cos(), angle.sin()], -1)
-
-    def sample(self, x: torch.Tensor, num_samples: int, seed: int = 0) -> torch.Tensor:
-        """Exact draws of y given each x, (n, num_samples, 2) float64, on a stream of their own."""
-        import torch
-
-        check_inputs(self.task, x, num_samples)
-        repeated = x.double().cpu().repeat_interleave(num_samples, dim=0).numpy()
-        y, _ = self.task.draw(repeated, numpy_generator(seed, "reference", self.task.name))
-        return torch.from_numpy(y).reshape(x.shape[0], num_samples, 2).to(x.device)
 
 
 class EllipseReference(EllipsesReference):

@@ -14,7 +14,6 @@ from pydantic import Field
 
 from ..core.options import PER_REPLICATE
 from ..core.registry import TASKS
-from ..core.seeding import numpy_generator
 from ..core.spaces import Box, Labels
 from .base import DensityReference, Split, Task, TaskOptions, check_inputs, check_pairs, refined
 
@@ -100,16 +99,6 @@ class Gustafsson1dReference(DensityReference):
         surprise = -self.log_density(x[:, None, None, None], y)  # (x, branch, noise)
         mixture = torch.tensor(WEIGHTS, dtype=torch.float64, device="cpu")
         return float(torch.einsum("xkn,x,k,n->", surprise, x_weight / 3.0, mixture, noise_weight))
-
-    def sample(self, x: torch.Tensor, num_samples: int, seed: int = 0) -> torch.Tensor:
-        """Exact draws of y given each x, (n, num_samples, 1) float64, on a stream of their own."""
-        import torch
-
-        check_inputs(self.task, x, num_samples)
-        rng = numpy_generator(seed, "reference", "gustafsson_1d")
-        repeated = x.double().cpu().repeat_interleave(num_samples, dim=0)
-        y, _ = self.task.draw(repeated.numpy(), rng)
-        return torch.from_numpy(y).reshape(x.shape[0], num_samples, 1).to(x.device)
 
 
 def _answers(x: torch.Tensor) -> torch.Tensor:

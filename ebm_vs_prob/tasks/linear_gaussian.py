@@ -113,15 +113,6 @@ class LinearGaussianReference(DensityReference):
             raise no_density(self.task.name)
         return self._half_log_determinant + 0.5 * self.task.options.ambient_dim * math.log(2 * math.pi * math.e)
 
-    def sample(self, x: torch.Tensor, num_samples: int, seed: int = 0) -> torch.Tensor:
-        """Exact draws of y given each x, (n, num_samples, D) float64, on a stream of their own."""
-        import torch
-
-        check_inputs(self.task, x, num_samples)
-        rng = numpy_generator(seed, "reference", self.task.name)
-        y, _ = self.task.draw(x.double().cpu().numpy().repeat(num_samples, 0), rng)
-        return torch.from_numpy(y).reshape(x.shape[0], num_samples, -1).to(x.device)
-
     def hessian(self) -> torch.Tensor:
         """∂²(-ln p)/∂y² = (W Wᵀ + ε² I)⁻¹, the same at every y: (D, D) float64, largest eigenvalue 1/ε².
 

@@ -102,14 +102,6 @@ class ThinSphereReference(DensityReference):
 
         return refined(quadrature, start=64, tolerance=1e-9)
 
-    def sample(self, x: torch.Tensor, num_samples: int, seed: int = 0) -> torch.Tensor:
-        """Exact draws of y, (n, num_samples, D) float64, on a stream of their own."""
-        import torch
-
-        check_inputs(self.task, x, num_samples)
-        y, _ = self.task.draw(x.shape[0] * num_samples, numpy_generator(seed, "reference", self.task.name))
-        return torch.from_numpy(y).reshape(x.shape[0], num_samples, self._dim).to(x.device)
-
 
 @TASKS.register
 class ThinSphere(Task):
@@ -134,12 +126,12 @@ class ThinSphere(Task):
         self.reference = ThinSphereReference(self)
 
     def _draw(self, n: int, rng: np.random.Generator, split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        y, direction = self.draw(n, rng)
-        return np.empty((n, 0)), y, direction
+        x = np.empty((n, 0))
+        return x, *self.draw(x, rng)
 
-    def draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """n draws from `rng` alone: y (n, D) and its point of the sphere (n, D), float64."""
-        direction = _directions(rng, n, self.options.ambient_dim)
+    def draw(self, x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """A draw for each x (n, 0) from `rng` alone: y (n, D) and its point of the sphere (n, D), float64."""
+        direction = _directions(rng, len(x), self.options.ambient_dim)
         return direction + self.thickness * rng.standard_normal(direction.shape), direction
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.registry import TASKS
-from ..core.seeding import numpy_generator
 from ..core.spaces import Box, Labels
 from .base import DensityReference, Split, Task, check_inputs, check_pairs, no_density, refined
 
@@ -87,16 +86,6 @@ class ThreeCurvesReference(DensityReference):
         mixture = torch.tensor(WEIGHTS, dtype=torch.float64, device="cpu")
         return float(torch.einsum("xkn,x,k,n->", surprise, weights / 2.0, mixture, noise_weights))
 
-    def sample(self, x: torch.Tensor, num_samples: int, seed: int = 0) -> torch.Tensor:
-        """Exact draws of y given each x, (n, num_samples, 1) float64, on a stream of their own."""
-        import torch
-
-        check_inputs(self.task, x, num_samples)
-        rng = numpy_generator(seed, "reference", "three_curves")
-        repeated = x.double().cpu().repeat_interleave(num_samples, dim=0)
-        y, _ = self.task.draw(repeated, rng)
-        return torch.from_numpy(y).reshape(x.shape[0], num_samples, 1).to(x.device)
-
 
 @TASKS.register
 class ThreeCurves(Task):
@@ -119,15 +108,15 @@ class ThreeCurves(Task):
         self.reference = ThreeCurvesReference(self)
 
     def _draw(self, n: int, rng: np.random.Generator, split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        import torch
-
         x = rng.uniform(-1.0, 1.0, (n, 1))
-        y, label = self.draw(torch.from_numpy(x), rng)
+        y, label = self.draw(x, rng)
         return x, y, label
 
-    def draw(self, x: torch.Tensor, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def draw(self, x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """A draw for each x (n, 1) from `rng` alone: y (n, 1) float64 and the curve (n,) int64 it lies on."""
-        label = rng.choice(3, size=x.shape[0], p=WEIGHTS)
+        import torch
+
+        label = rng.choice(3, size=(len(x),), p=WEIGHTS)
         noise = rng.standard_normal(x.shape)
-        chosen = np.take_along_axis(curves(x).numpy(), label[:, None], axis=1)
+        chosen = np.take_along_axis(curves(torch.tensor(x)).numpy(), label[:, None], axis=1)
         return chosen + self.thickness * noise, label

@@ -29,7 +29,8 @@ def check_task(task: Task | type[Task] | str) -> None:
         3. An unknown option is a `LookupError`; a negative thickness, n < 1 and an unknown split are `ValueError`s.
         4. On a manifold, data at one seed are linear in the thickness: y = m(u) + thickness * n.
         5. `reference.answers` are (n, m, ...) of the dtype of y at distance 0; draws of `reference.sample` lie as far
-           from them as fresh data do; distances are (n,) float64 >= 0. A discrete answer is the most probable one.
+           from them as fresh data do, and those of one x do not depend on how many follow; distances are (n,) float64
+           >= 0. A discrete answer is the most probable one.
         6. `reference.log_prob` is (n,) float64, finite on the data, and its mean over the data is that over
            `reference.sample` and minus `entropy()`, within Monte-Carlo error; up to two output dimensions exp(log_prob)
            integrates to 1 within 1e-6, and over discrete answers it sums to 1. Where there is no exact value, and on a
@@ -133,6 +134,9 @@ def _check_answers(task: Task, who: str) -> None:
             off = task.reference.distance(row.expand(len(points), -1), points).max()
             rule(off < 1e-6, who, f"answers must be at distance 0, but one is at {float(off):.2g}")
     drawn = _exact(who, lambda: task.reference.sample(x, 1, seed=9))
+    if drawn is not None:
+        same = torch.equal(task.reference.sample(x[:3], 1, seed=9), drawn[:3])
+        rule(same, who, "reference.sample of an x must not depend on how many others follow")
     if drawn is not None and task.thickness > 0:
         shape = (512, 1, *y.shape[1:])
         rule(drawn.shape == shape, who, f"reference.sample must be (n, k, ...) = {shape}, not {tuple(drawn.shape)}")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from ..core.seeding import torch_generator
+from ..core.replicate_noise import Kind, replicate_generators, replicate_noise
 from ..models.setting import training_data
 
 if TYPE_CHECKING:
@@ -33,8 +32,13 @@ class Batch(NamedTuple):
 class Noise:
     """What a loss asks to be drawn at each step, for each replicate: standard normals or uniforms on [0, 1)."""
 
-    kind: Literal["normal", "uniform"]
+    kind: Kind
     shape: tuple[int, ...]
+
+    def drawn(self, generators: Sequence[torch.Generator], setting: Setting, steps: int = 1) -> torch.Tensor:
+        """The noise of so many steps, (steps, R, *shape), where and as training data are."""
+        shape = (steps, *self.shape)
+        return replicate_noise(generators, shape, self.kind, dtype=setting.dtype, device=setting.device, dim=1)
 
 
 Loss = Callable[[Batch], torch.Tensor]
@@ -53,30 +57,28 @@ def batches(setting: Setting, noise: Mapping[str, Noise], steps: int) -> Iterato
     """
     x, y = training_data(setting)
     replicates = torch.arange(setting.num_replicates, device=setting.device, dtype=torch.int64).unsqueeze(1)
-    examples, size = setting.budget.examples, setting.budget.batch_size
-
-    def pick(generator: torch.Generator) -> torch.Tensor:
-        return torch.randint(examples, (BLOCK, size), generator=generator, dtype=torch.int64, device="cpu")
-
-    def draw(spec: Noise, generator: torch.Generator) -> torch.Tensor:
-        length = min(BLOCK, max(1, BLOCK_NUMBERS // math.prod(spec.shape)))
-        sampler = torch.randn if spec.kind == "normal" else torch.rand
-        return sampler(length, *spec.shape, generator=generator, dtype=setting.dtype, device="cpu")
-
-    rows = _drawn(pick, [torch_generator(seed, "minibatch") for seed in setting.seeds], x.device)
-    sources = {
-        name: _drawn(partial(draw, spec), [torch_generator(seed, "noise", name) for seed in setting.seeds], x.device)
-        for name, spec in noise.items()
-    }
+    rows = _rows(setting)
+    sources = {name: _steps(spec, name, setting) for name, spec in noise.items()}
     for _ in range(steps):
         picked = next(rows)
         drawn = {name: next(source) for name, source in sources.items()}
         yield Batch(x[replicates, picked], y[replicates, picked], picked, drawn)
 
 
-def _drawn(
-    draw: Callable[[torch.Generator], torch.Tensor], generators: Sequence[torch.Generator], device: torch.device
-) -> Iterator[torch.Tensor]:
-    """What is drawn for each step, (R, ...), without end; `draw` gives a block of steps of one replicate."""
+def _rows(setting: Setting) -> Iterator[torch.Tensor]:
+    """Rows of the training data for each step, (R, B), without end."""
+    size, generators = (BLOCK, setting.budget.batch_size), replicate_generators(setting.seeds, "minibatch")
     while True:
-        yield from torch.stack([draw(generator) for generator in generators], 1).to(device)
+        drawn = [
+            torch.randint(setting.budget.examples, size, generator=each, dtype=torch.int64, device="cpu")
+            for each in generators
+        ]
+        yield from torch.stack(drawn, 1).to(setting.device)
+
+
+def _steps(spec: Noise, name: str, setting: Setting) -> Iterator[torch.Tensor]:
+    """The noise of each step, (R, *shape), without end."""
+    generators = replicate_generators(setting.seeds, "noise", name)
+    length = min(BLOCK, max(1, BLOCK_NUMBERS // math.prod(spec.shape)))
+    while True:
+        yield from spec.drawn(generators, setting, length)

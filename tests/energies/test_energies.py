@@ -9,6 +9,7 @@ import ebm_vs_prob as evp
 from ebm_vs_prob.energies import evaluation
 from ebm_vs_prob.energies.evaluation import energy_and_gradient, energy_in_blocks, weight_norm
 from ebm_vs_prob.energies.mlp import MLPEnergy, ReplicatedMLP
+from ebm_vs_prob.energies.products import ROWS
 from ebm_vs_prob.energies.replicated import Replicated
 
 
@@ -135,15 +136,16 @@ def test_the_gradient_does_not_depend_on_the_autograd_mode(mode):
 
 @pytest.mark.parametrize("shared_x", [True, False])
 def test_energies_in_blocks_are_the_energies(shared_x, monkeypatch):
-    monkeypatch.setitem(evaluation.BLOCK_POINTS, "cpu", 12)
+    monkeypatch.setitem(evaluation.BLOCK_POINTS, "cpu", 6 * ROWS)
     energy = MLPEnergy([0, 1], 1, 2, evp.Network(hidden=(4,)))
     generator = torch.Generator().manual_seed(1)
-    x = torch.randn(2, 3, 1 if shared_x else 11, 1, generator=generator)
-    y = torch.randn(1, 3, 11, 2, generator=generator)
+    points = 2 * ROWS + 11
+    x = torch.randn(2, 3, 1 if shared_x else points, 1, generator=generator)
+    y = torch.randn(1, 3, points, 2, generator=generator)
     calls = []
     energy.register_forward_hook(lambda module, given, value: calls.append(value.numel()))
     torch.testing.assert_close(energy_in_blocks(energy, x, y), energy(x, y).detach())
-    assert max(calls[:-1]) <= 12 < calls[-1]
+    assert max(calls[:-1]) <= 6 * ROWS < calls[-1]
 
 
 @pytest.mark.parametrize("activation", ["silu", "softplus", "tanh"])

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from ...core.errors import invalid
 from ...core.options import PER_REPLICATE
 from ...core.registry import METHODS
-from ...core.seeding import torch_generator
+from ...core.replicate_noise import replicate_generators, replicate_points
 from ...core.tensors import tensor_of
 from ...models.building import build_energy
 from ...models.model import EnergyModel, Model
@@ -210,8 +210,7 @@ class PersistentContrastiveDivergence(ContrastiveDivergence):
         data = model.data_kernel.y
         if model.setting.options.reinitialise_from == "data":
             return data[:, torch.arange(slots, device=data.device, dtype=torch.int64) % data.shape[1]].clone()
-        generators = [torch_generator(seed, "buffer") for seed in model.seeds]
-        return torch.stack([model.y_box.uniform((slots,), g) for g in generators]).to(data)
+        return replicate_points(replicate_generators(model.seeds, "buffer"), model.y_box, (slots,)).to(data)
 
 
 def _chains(model: Model) -> tuple[Any, dict[str, Noise]]:

@@ -11,10 +11,11 @@ from torch import nn
 
 from ...core.options import PER_REPLICATE
 from ...core.registry import METHODS
-from ...core.seeding import torch_generator
+from ...core.replicate_noise import replicate_generators, replicate_noise
 from ...descent.answers import LATENT_SEARCH, LatentAnswers, Search
 from ...energies.evaluation import distinct
 from ...energies.mlp import ReplicatedMLP
+from ...energies.products import as_they_were, whole_rows
 from ...models.building import build_head
 from ...models.model import Model
 from ...models.record import Training
@@ -67,12 +68,13 @@ class SparseCodingEnergy(nn.Module):
     def code(self, residual: torch.Tensor) -> torch.Tensor:
         """argmin over z of ½ |r - D z|² + l1 |z|_1 for r (R, n, dy): (R, n, K), by FISTA (Beck and Teboulle 2009)."""
         columns = self.columns()
+        rows = columns.mT.contiguous()
         step = 1 / torch.linalg.matrix_norm(columns.detach(), ord=2).square().reshape(-1, 1, 1)
         cost = step * self.l1.reshape(-1, 1, 1)
         z = residual.new_zeros(*residual.shape[:2], self.atoms)
         ahead, momentum = z, 1.0
         for _ in range(self.iterations):
-            downhill = ahead + step * torch.bmm(residual - torch.bmm(ahead, columns.mT), columns)
+            downhill = ahead + step * torch.bmm(residual - torch.bmm(ahead, rows), columns)
             following = downhill.sign() * (downhill.abs() - cost).clamp_min(0.0)
             grown = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
             ahead = following + (momentum - 1) / grown * (following - z)
@@ -81,14 +83,19 @@ class SparseCodingEnergy(nn.Module):
 
     def energy_of(self, residual: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         """E (R, n) of r (R, n, dy) and z (R, n, K)."""
-        misfit = residual - torch.bmm(z, self.columns().mT)
+        misfit = residual - torch.bmm(z, self.columns().mT.contiguous())
         return 0.5 * misfit.square().sum(-1) + self.l1.reshape(-1, 1) * z.abs().sum(-1)
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         # Differentiated through the search, so that Hessians see how z follows y.
-        residual = self.residual(x, y)
         shape = torch.broadcast_shapes((self.num_replicates, *[1] * (y.ndim - 2)), x.shape[:-1], y.shape[:-1])
-        return self.energy_of(residual, self.code(residual)).reshape(shape)
+        residual = self.padded(self.residual(x, y))
+        energy = self.energy_of(residual, self.code(residual)).unsqueeze(-1)
+        return as_they_were(energy, shape[1:]).squeeze(-1)
+
+    def padded(self, residual: torch.Tensor) -> torch.Tensor:
+        """A residual (R, n, dy), once trained with rows of zeros to fill up the products with the dictionary."""
+        return residual if self.training else whole_rows(residual, self.y_dim * self.atoms)
 
     @torch.no_grad()
     def infer_latent(self, x: torch.Tensor, y: torch.Tensor, search: Search = LATENT_SEARCH) -> LatentAnswers:
@@ -96,13 +103,14 @@ class SparseCodingEnergy(nn.Module):
 
         The condition is |Dᵀ(r - D z)|_inf <= l1 (1 + 1e-2), which the minimiser meets with equality or less.
         """
-        residual = self.residual(x, y)
+        residual = self.padded(self.residual(x, y))
         z = self.code(residual)
-        pull = torch.bmm(residual - torch.bmm(z, self.columns().mT), self.columns()).abs().amax(-1)
+        pull = torch.bmm(residual - torch.bmm(z, self.columns().mT.contiguous()), self.columns()).abs().amax(-1)
         converged = pull <= self.l1.reshape(-1, 1) * 1.01 + 1e-4
         shape = torch.broadcast_shapes((self.num_replicates, *[1] * (y.ndim - 2)), x.shape[:-1], y.shape[:-1])
         energy = self.energy_of(residual, z)
-        return LatentAnswers(z.reshape(*shape, -1), energy.reshape(shape), converged.reshape(shape))
+        z, energy, converged = (as_they_were(v, shape[1:]) for v in (z, energy.unsqueeze(-1), converged.unsqueeze(-1)))
+        return LatentAnswers(z, energy.squeeze(-1), converged.squeeze(-1))
 
 
 class _OfParts(nn.Module):
@@ -177,13 +185,8 @@ class SparseCoding(RegularisedMethod):
     @classmethod
     def build(cls, setting: Setting) -> SparseCodingModel:
         options, y_dim = setting.options, cast("Any", setting.tasks[0].y_space).dim
-        generators = [torch_generator(seed, "initialisation", "dictionary") for seed in setting.seeds]
-        dictionary = torch.stack(
-            [
-                torch.randn(y_dim, options.atoms, generator=each, dtype=torch.float32, device="cpu")
-                for each in generators
-            ]
-        )
+        generators = replicate_generators(setting.seeds, "initialisation", "dictionary")
+        dictionary = replicate_noise(generators, (y_dim, options.atoms))
         energy = SparseCodingEnergy(build_head(setting, y_dim), dictionary, options.l1, options.iterations)
         return SparseCodingModel(cls, setting, energy.to(device=setting.device, dtype=setting.dtype))
 

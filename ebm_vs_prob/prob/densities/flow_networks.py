@@ -10,7 +10,7 @@ from pyro.nn.auto_reg_nn import create_mask
 from torch import nn
 
 from ...energies.activations import ACTIVATIONS, Activation
-from ...energies.mlp import Network, ReplicatedMLP, batched_matmul
+from ...energies.mlp import Network, ReplicatedMLP
 
 
 class MaskedMLP(ReplicatedMLP):
@@ -39,7 +39,7 @@ class MaskedMLP(ReplicatedMLP):
         for layer, weight in enumerate(self.weights):
             if layer:
                 u = ACTIVATIONS[self.activation](u)
-            u = batched_matmul(u, weight * getattr(self, f"mask_{layer}")) + self.bias(layer, u.ndim)
+            u = self.product(u, weight * getattr(self, f"mask_{layer}")) + self.bias(layer, u.ndim)
         return u
 
 

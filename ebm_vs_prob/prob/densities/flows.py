@@ -22,6 +22,7 @@ from pyro.distributions.transforms import (
 from torch import nn
 
 from ...core.errors import check_count
+from ...core.replicate_noise import replicate_noise
 from ...core.seeding import stream
 from ...core.spaces import Box
 from ...energies.evaluation import distinct
@@ -186,11 +187,7 @@ class FlowModel(DensityModel):
         check_count("num_samples", num_samples)
         x = self._placed("x", x)
         shape = (x.shape[1], num_samples, self.module.y_dim)
-        noise = [
-            torch.randn(shape, generator=each, dtype=self.setting.dtype, device="cpu")
-            for each in self._generators(seed)
-        ]
-        value = torch.stack(noise).to(x)
+        value = replicate_noise(self._streams(seed), shape, dtype=self.setting.dtype, device=x.device)
         with torch.no_grad():
             for transform in self.module.conditional(x.unsqueeze(2)).transforms:
                 value = transform(value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,9 @@ import torch
 from scipy.optimize import minimize
 from torch import nn
 
+from ...core.replicate_noise import Generators, replicate_noise
 from ...energies.evaluation import distinct
+from ...energies.products import row_matmul
 from ...models.data_kernel import squared_distances
 from ..latents.grid import in_blocks
 
@@ -77,28 +78,24 @@ class KernelDensityEnergy(nn.Module):
         def both(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             log_parts = self._log_parts(x, y)
             shares = log_parts.softmax(-1)
-            mean = (shares.flatten(1, -2) @ self.y).reshape(*shares.shape[:-1], -1)
+            mean = row_matmul(shares, self.y)
             return -log_parts.logsumexp(-1), (y - mean) / _column(self.width, mean) ** 2
 
         return in_blocks(both, x, y, self.num_replicates, self.y.shape[1])
 
     @torch.no_grad()
-    def sample(self, x: torch.Tensor, num_samples: int, generators: Sequence[torch.Generator]) -> torch.Tensor:
+    def sample(self, x: torch.Tensor, num_samples: int, generators: Generators) -> torch.Tensor:
         """Exact draws given x (R or 1, n, dx), each replicate's from its own generator: (R, n, num_samples, dy)."""
         n, (examples, dim) = x.shape[1], self.y.shape[1:]
         edges = self.log_weights(x).double().exp().cumsum(-1)
-        draws = []
-        for r, generator in enumerate(generators):
-            noise = torch.randn(n, num_samples, dim, generator=generator, dtype=self.y.dtype, device="cpu").to(
-                self.y.device
-            )
-            uniform = torch.rand(n, num_samples, generator=generator, dtype=torch.float64, device="cpu").to(
-                self.y.device
-            )
-            own = edges[r].expand(n, -1).contiguous()
-            pick = torch.searchsorted(own, uniform * own[:, -1:]).clamp_max(examples - 1)
-            draws.append(self.y[r][pick] + self.width[r] * noise)
-        return torch.stack(draws)
+        noise = replicate_noise(generators, (n, num_samples, dim), dtype=self.y.dtype, device=self.y.device)
+        uniform = replicate_noise(generators, (n, num_samples), "uniform", dtype=torch.float64, device=self.y.device)
+        drawn = []
+        # One replicate after the other: all at once would take R times the memory.
+        for own, shares, y in zip(edges, uniform, self.y, strict=True):
+            pick = torch.searchsorted(own.expand(n, -1).contiguous(), shares * own[:, -1:])
+            drawn.append(y[pick.clamp_max(examples - 1)])
+        return torch.stack(drawn) + self.width.reshape(-1, 1, 1, 1) * noise
 
 
 def _column(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,7 @@ from ...core.seeding import stream
 from ...energies.decoders import MLPDecoder
 from ...energies.evaluation import distinct
 from ...energies.mlp import Network, ReplicatedMLP
+from ...energies.products import row_matmul
 from ...models.data_kernel import squared_distances
 from ..latents.grid import in_blocks
 from .conditioned import Remembered
@@ -109,7 +110,7 @@ class TwoStepEnergy(nn.Module):
             squared = squared_distances(self.codes.y, grid) / self.codes.width.reshape(-1, 1, 1) ** 2
             self._kernels = (-0.5 * squared).exp()
         weights = self.codes.log_weights(x).exp()
-        density = (weights.flatten(1, -2) @ self._kernels).reshape(*weights.shape[:-1], -1)
+        density = row_matmul(weights, self._kernels)
         log_weights = density.clamp_min(torch.finfo(density.dtype).tiny).log()
         log_weights = log_weights - log_weights.logsumexp(-1, keepdim=True)
         nodes = grid.reshape(len(grid), *[1] * (x.ndim - 2), *grid.shape[1:])

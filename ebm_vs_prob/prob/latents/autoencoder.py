@@ -10,7 +10,8 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
-from ...core.seeding import torch_generator
+from ...core.replicate_noise import replicate_generators, replicate_noise
+from ...core.tensors import inner
 from ...energies.decoders import Decoder
 from ...gibbs.trust import MAX_PARETO_K
 from .grid import Found, in_blocks
@@ -62,12 +63,8 @@ class VariationalAutoencoderEnergy(nn.Module):
         self.latent_dim = guide.latent_dim
         self.nodes, self.particles = nodes, particles
         self.log_sigma = nn.Parameter(sigma.log())
-        shape = (samples, self.latent_dim)
-        drawn = [
-            torch.randn(shape, generator=torch_generator(seed, "importance"), dtype=torch.float32, device="cpu")
-            for seed in seeds
-        ]
-        self.register_buffer("noise", torch.stack(drawn), persistent=False)
+        noise = replicate_noise(replicate_generators(seeds, "importance"), (samples, self.latent_dim))
+        self.register_buffer("noise", noise, persistent=False)
 
     @property
     def multiply_adds(self) -> float:
@@ -122,7 +119,7 @@ class VariationalAutoencoderEnergy(nn.Module):
 
     def _by_importance(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         log_weights, log_shares = self.log_weights(x, y)
-        return (log_weights + log_shares).logsumexp(0), log_weights, log_shares
+        return inner(log_weights + log_shares).logsumexp(-1), log_weights, log_shares
 
     def _checked(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         value, *weights = self._by_importance(x, y)
@@ -145,7 +142,7 @@ class VariationalAutoencoderEnergy(nn.Module):
 
         def mean(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor]:
             log_weights, log_shares = self.log_weights(x, y)
-            return ((log_shares.exp() * log_weights).sum(0),)
+            return (inner(log_shares.exp() * log_weights).sum(-1),)
 
         return self._in_blocks(mean, x, y)[0]
 

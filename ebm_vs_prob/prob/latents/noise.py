@@ -19,6 +19,7 @@ from torch.distributions import Distribution, TransformedDistribution
 from torch.distributions.multivariate_normal import _batch_mv
 
 from ...core.errors import invalid
+from ...core.replicate_noise import Kind, replicate_noise
 from ...core.seeding import forked
 from ...gibbs.normalizers.proposal_draws import element
 
@@ -79,9 +80,13 @@ class ReplicateNoise(Messenger):
         if not _is_made_of_normals(base) and type(base).icdf is Distribution.icdf:
             return self._one_by_one(distribution, batch)
         own = torch.Size((*shape[: len(batch) - 2], *shape[len(batch) - 1 :]))
-        draw = torch.randn if _is_made_of_normals(base) else _open_uniforms
-        rows = [draw(own, generator=each, dtype=self.like.dtype) for each in self.generators]
-        return drawn(distribution, torch.stack(rows, len(batch) - 2).to(self.like.device))
+        kind: Kind = "normal" if _is_made_of_normals(base) else "uniform"
+        like, dim = self.like, len(batch) - 2
+        noise = replicate_noise(self.generators, own, kind, dtype=like.dtype, device=like.device, dim=dim)
+        if kind == "uniform":
+            least = torch.finfo(like.dtype).eps  # an `icdf` may be infinite at the ends
+            noise = noise.clamp(least, 1 - least)
+        return drawn(distribution, noise)
 
     def _one_by_one(self, distribution: Any, batch: tuple[int, ...]) -> torch.Tensor:
         while isinstance(distribution, (ExpandedDistribution, MaskedDistribution)):
@@ -109,12 +114,6 @@ def _source(distribution: Any, shape: torch.Size) -> tuple[Any, torch.Size]:
 
 def _is_made_of_normals(base: Any) -> bool:
     return isinstance(base, (Normal, MultivariateNormal)) or hasattr(base, "from_noise")
-
-
-def _open_uniforms(shape: torch.Size, generator: torch.Generator, dtype: torch.dtype) -> torch.Tensor:
-    """Uniforms on (0, 1), without the ends, where an `icdf` may be infinite."""
-    least = torch.finfo(dtype).eps
-    return torch.rand(shape, generator=generator, dtype=dtype, device="cpu").clamp(least, 1 - least)
 
 
 def drawn(distribution: Any, noise: torch.Tensor) -> torch.Tensor:

@@ -20,6 +20,7 @@ from ...core.budget import Cost
 from ...core.errors import check_count, invalid
 from ...core.process_state import in_turn
 from ...core.registry import METHODS
+from ...core.replicate_noise import replicate_noise
 from ...core.spaces import Box
 from ...energies.mlp import Network
 from ...gibbs.snapshot import Snapshot
@@ -169,9 +170,7 @@ class GaussianProcessModel(DensityModel):
         check_count("num_samples", num_samples)
         mean, variance = self.module.predictive(self._placed("x", x))
         shape = (mean.shape[1], num_samples, mean.shape[2])
-        noise = torch.stack(
-            [torch.randn(shape, generator=g, dtype=torch.float64, device="cpu") for g in self._generators(seed)]
-        )
+        noise = replicate_noise(self._streams(seed), shape, dtype=torch.float64)
         drawn = mean.unsqueeze(2) + variance.sqrt()[..., None, None] * noise.to(mean)
         return drawn.to(self.setting.dtype)
 

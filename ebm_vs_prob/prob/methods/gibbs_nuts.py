@@ -13,7 +13,8 @@ from pydantic import Field
 from ...core.budget import Cost
 from ...core.errors import invalid
 from ...core.registry import METHODS
-from ...core.seeding import stream, torch_generator
+from ...core.replicate_noise import replicate_generators
+from ...core.seeding import stream
 from ...models.building import build_energy
 from ...models.model import Model
 from ...models.record import ReplicateStatus, Training
@@ -132,12 +133,10 @@ def _of_all_examples(model: Model) -> tuple[PosteriorLoss, Batch]:
     whole.setting = replace(setting, budget=setting.budget.model_copy(update={"batch_size": count}))
     posterior = PosteriorLoss(whole)
     x, y = training_data(setting)
-    noise = {}
-    for name, spec in posterior.noise.items():
-        sampler = torch.randn if spec.kind == "normal" else torch.rand
-        generators = [torch_generator(seed, "noise", name) for seed in setting.seeds]
-        drawn = torch.stack([sampler(spec.shape, generator=each, dtype=setting.dtype) for each in generators])
-        noise[name] = drawn.to(setting.device)
+    noise = {
+        name: spec.drawn(replicate_generators(setting.seeds, "noise", name), setting)[0]
+        for name, spec in posterior.noise.items()
+    }
     rows = torch.arange(count, device=x.device, dtype=torch.int64).expand(len(setting.seeds), -1)
     return posterior, Batch(x, y, rows, noise)
 

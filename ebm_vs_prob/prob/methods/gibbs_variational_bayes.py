@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, cast
 
-import torch
 from pydantic import Field
 
 from ...core.registry import METHODS
-from ...core.seeding import torch_generator
+from ...core.replicate_noise import replicate_generators, replicate_noise
 from ...models.building import build_energy
 from ...models.model import Model
 from ...models.record import Training
@@ -65,7 +64,7 @@ class GibbsVariationalBayes(PosteriorMethod):
         posterior = PosteriorLoss(model, {"weights": Noise("normal", (guide.noise_size,))})
         training = train(model, posterior.of(lambda batch: guide.sample(batch.noise["weights"])), posterior.noise)
         shape = (setting.options.draws, guide.noise_size)
-        generators = [torch_generator(seed, "posterior draws") for seed in setting.seeds]
-        noise = torch.stack([torch.randn(shape, generator=g, dtype=setting.dtype, device="cpu") for g in generators], 1)
-        cls.keep(cast("PosteriorModel", model), guide.weights(noise.to(setting.device)), posterior)
+        generators = replicate_generators(setting.seeds, "posterior draws")
+        noise = replicate_noise(generators, shape, dtype=setting.dtype, device=setting.device, dim=1)
+        cls.keep(cast("PosteriorModel", model), guide.weights(noise), posterior)
         return training

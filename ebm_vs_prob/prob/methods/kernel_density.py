@@ -11,7 +11,7 @@ from pydantic import Field
 from ...core.budget import Cost
 from ...core.errors import check_count, invalid
 from ...core.registry import METHODS
-from ...core.seeding import torch_generator
+from ...core.replicate_noise import replicate_generators, replicate_noise
 from ...core.spaces import Box
 from ...energies.mlp import Network
 from ...models.model import DensityModel, Model
@@ -40,7 +40,7 @@ class KernelDensityModel(DensityModel):
 
     def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
         check_count("num_samples", num_samples)
-        return self.module.sample(self._placed("x", x), num_samples, self._generators(seed))
+        return self.module.sample(self._placed("x", x), num_samples, self._streams(seed))
 
     @property
     def sampling_kernel(self) -> str:
@@ -95,10 +95,9 @@ class KernelDensity(SmoothingMethod):
             started = time.perf_counter()
             blurred = None
             if sigma[r]:
-                generator = torch_generator(seed, "noise", "y")
-                blurred = y[r] + sigma[r] * torch.randn(
-                    y[r].shape, generator=generator, dtype=y.dtype, device="cpu"
-                ).to(y)
+                generators = replicate_generators([seed], "noise", "y")
+                noise = replicate_noise(generators, y[r].shape, dtype=y.dtype, device=y.device)
+                blurred = y[r] + sigma[r] * noise[0]
             held_out = setting.options.held_out
             found = leave_one_out_bandwidths(x[r], y[r], y_extent, x_extent, held_out, blurred, sigma[r])
             energy.width[r], energy.x_width[r] = (found.y**2 + sigma[r] ** 2) ** 0.5, found.x

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from ...core.errors import check_count
 from ...core.options import PER_REPLICATE
 from ...core.registry import METHODS
-from ...core.seeding import torch_generator
+from ...core.replicate_noise import replicate_noise
 from ...descent.latent import latent_nodes
 from ...energies.decoders import FULL_TURN, DecoderName
 from ...models.building import build_decoder
@@ -73,17 +73,11 @@ class LatentVariableDensity(DensityModel):
         check_count("num_samples", num_samples)
         places = self.decoded(x)
         _, n, count, y_dim = places.shape
-        draws = []
-        for r, replicate_seed in enumerate(self.seeds):
-            generator = torch_generator(seed, "sample", replicate_seed)
-            which = torch.randint(count, (n, num_samples, 1), generator=generator, dtype=torch.int64, device="cpu").to(
-                places.device
-            )
-            noise = torch.randn(n, num_samples, y_dim, generator=generator, dtype=self.setting.dtype, device="cpu").to(
-                places.device
-            )
-            draws.append(places[r].gather(1, which.expand(-1, -1, y_dim)) + self.module.sigma[r] * noise)
-        return torch.stack(draws)
+        streams, device = self._streams(seed), places.device
+        noise = replicate_noise(streams, (n, num_samples, y_dim), dtype=self.setting.dtype, device=device)
+        uniform = replicate_noise(streams, (n, num_samples, 1), "uniform", dtype=torch.float64, device=device)
+        which = (uniform * count).long().clamp_max(count - 1)
+        return places.gather(2, which.expand(-1, -1, -1, y_dim)) + self.module.sigma.reshape(-1, 1, 1, 1) * noise
 
     @property
     def sampling_kernel(self) -> str:

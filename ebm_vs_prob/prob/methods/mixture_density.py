@@ -13,7 +13,7 @@ from torch import nn
 
 from ...core.errors import check_count
 from ...core.registry import METHODS
-from ...core.seeding import torch_generator
+from ...core.replicate_noise import replicate_generators, replicate_noise, replicate_points
 from ...energies.activations import softplus
 from ...energies.evaluation import distinct
 from ...energies.mlp import ReplicatedMLP
@@ -96,21 +96,13 @@ class MixtureDensityModel(DensityModel):
         mixture = self.module.conditional(self._placed("x", x))
         probs = mixture.mixture_distribution.probs  # (R, n, K)
         normal = mixture.component_distribution.base_dist  # (R, n, K, dy)
-        n, y_dim = probs.shape[1], self.y_box.dim
-        draws = []
-        for r, replicate_seed in enumerate(self.seeds):
-            generator = torch_generator(seed, "sample", replicate_seed)
-            noise = torch.randn(n, num_samples, y_dim, generator=generator, dtype=self.setting.dtype, device="cpu").to(
-                probs.device
-            )
-            uniform = torch.rand(n, num_samples, generator=generator, dtype=torch.float64, device="cpu").to(
-                probs.device
-            )
-            edges = probs[r].double().cumsum(-1)
-            pick = torch.searchsorted(edges, uniform * edges[:, -1:]).clamp_max(self.module.components - 1)
-            pick = pick.unsqueeze(-1).expand(-1, -1, y_dim)
-            draws.append(normal.loc[r].gather(1, pick) + normal.scale[r].gather(1, pick) * noise)
-        return torch.stack(draws)
+        shape, y_dim, streams = (probs.shape[1], num_samples), self.y_box.dim, self._streams(seed)
+        noise = replicate_noise(streams, (*shape, y_dim), dtype=self.setting.dtype, device=probs.device)
+        uniform = replicate_noise(streams, shape, "uniform", dtype=torch.float64, device=probs.device)
+        edges = probs.double().cumsum(-1)
+        pick = torch.searchsorted(edges, uniform * edges[..., -1:]).clamp_max(self.module.components - 1)
+        pick = pick.unsqueeze(-1).expand(-1, -1, -1, y_dim)
+        return normal.loc.gather(2, pick) + normal.scale.gather(2, pick) * noise
 
     @property
     def sampling_kernel(self) -> str:
@@ -140,8 +132,8 @@ class MixtureDensity(SmoothingMethod):
         head = build_head(setting, components * (1 + 2 * y_dim))
         # Over the middle half of the box, where a bounded task's answers are.
         middle = 0.5 * sum(box.bounds)
-        generators = [torch_generator(seed, "initialisation", "centers") for seed in setting.seeds]
-        centers = torch.stack([0.5 * (middle + box.uniform((components,), each)) for each in generators])
+        generators = replicate_generators(setting.seeds, "initialisation", "centers")
+        centers = 0.5 * (middle + replicate_points(generators, box, (components,)))
         floor = setting.options.min_scale * setting.options.scale
         energy = MixtureDensityEnergy(head, centers, floor)
         return MixtureDensityModel(cls, setting, energy.to(device=setting.device, dtype=setting.dtype))

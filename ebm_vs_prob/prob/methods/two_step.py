@@ -12,7 +12,7 @@ from pydantic import Field
 
 from ...core.errors import NormalizerWarning, check_count, invalid
 from ...core.registry import METHODS
-from ...core.seeding import torch_generator
+from ...core.replicate_noise import ReplicateStreams, replicate_noise
 from ...core.spaces import Box
 from ...energies.mlp import Network
 from ...gibbs.trust import warns
@@ -74,10 +74,8 @@ class TwoStepModel(DensityModel):
         """Draws of y given each x, (R, n, num_samples, dy): a code, decoded, and noise of standard deviation sigma."""
         points = self.decoded(x, num_samples, seed)
         shape, like = points.shape[1:], self.module.sigma
-        generators = [torch_generator(seed, "sample", "noise", replicate_seed) for replicate_seed in self.seeds]
-        noise = torch.stack(
-            [torch.randn(shape, generator=g, dtype=self.setting.dtype, device="cpu") for g in generators]
-        ).to(like)
+        streams = ReplicateStreams(seed, "sample", "noise", seeds=self.seeds)
+        noise = replicate_noise(streams, shape, dtype=self.setting.dtype, device=like.device)
         return points + self.module.sigma.reshape(-1, 1, 1, 1) * noise
 
     def decoded(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
@@ -88,7 +86,7 @@ class TwoStepModel(DensityModel):
         """
         check_count("num_samples", num_samples)
         x = self._placed("x", x)
-        codes = self.module.codes.sample(x, num_samples, self._generators(seed))
+        codes = self.module.codes.sample(x, num_samples, self._streams(seed))
         with torch.no_grad():
             return self.module.decoder.decode(x.unsqueeze(2), codes)
 

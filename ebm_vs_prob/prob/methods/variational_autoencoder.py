@@ -11,7 +11,8 @@ from pydantic import Field, model_validator
 from ...core.errors import NormalizerWarning, check_count
 from ...core.options import PER_REPLICATE
 from ...core.registry import METHODS
-from ...core.seeding import stream, torch_generator
+from ...core.replicate_noise import replicate_noise
+from ...core.seeding import stream
 from ...energies.mlp import Network
 from ...gibbs.trust import warns
 from ...models.building import build_decoder
@@ -208,17 +209,14 @@ class VariationalAutoencoderModel(DensityModel):
     def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
         check_count("num_samples", num_samples)
         x = self._placed("x", x).expand(self.num_replicates, -1, -1)
-        latent_dim, dtype = self.module.latent_dim, self.setting.dtype
-        generators = [torch_generator(seed, "sample", replicate_seed) for replicate_seed in self.seeds]
+        streams = self._streams(seed)
 
         def normals(dim: int) -> torch.Tensor:
             shape = (x.shape[1], num_samples, dim)
-            return torch.stack(
-                [torch.randn(shape, generator=each, dtype=dtype, device="cpu") for each in generators]
-            ).to(x.device)
+            return replicate_noise(streams, shape, dtype=self.setting.dtype, device=x.device)
 
         with torch.no_grad():
-            places = self.module.decoder.decode(x.unsqueeze(2), normals(latent_dim))
+            places = self.module.decoder.decode(x.unsqueeze(2), normals(self.module.latent_dim))
             return places + self.module.sigma.reshape(-1, 1, 1, 1) * normals(self.y_box.dim)
 
     @property

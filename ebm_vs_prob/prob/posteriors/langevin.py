@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from ...core.seeding import torch_generator
+from ...core.replicate_noise import replicate_generators, replicate_noise
 
 #: Share of the old in the running mean of squared gradients, and the floor of its root (Li et al. 2016, section 4).
 AVERAGING, FLOOR = 0.99, 1e-5
@@ -45,7 +45,7 @@ class StochasticGradientLangevin:
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self._rates, self._num_examples = rates, num_examples
         self._decay, self._offset, self._preconditioned = decay, offset, preconditioned
-        self._generators = [torch_generator(seed, "langevin") for seed in seeds]
+        self._generators = replicate_generators(seeds, "langevin")
         self._squares: list[torch.Tensor] = []
         self._after_step = after_step
         self.steps = 0
@@ -63,10 +63,8 @@ class StochasticGradientLangevin:
             if slope is None:
                 continue
             size = rate.to(parameter).reshape(-1, *[1] * (parameter.ndim - 1)) * self._preconditioner(number, slope)
-            noise = [
-                torch.randn(slope.shape[1:], generator=g, dtype=slope.dtype, device="cpu") for g in self._generators
-            ]
-            kick = (2 * size / self._num_examples).sqrt() * torch.stack(noise).to(slope.device)
+            noise = replicate_noise(self._generators, slope.shape[1:], dtype=slope.dtype, device=slope.device)
+            kick = (2 * size / self._num_examples).sqrt() * noise
             parameter.add_(kick - size * slope)
         self.steps += 1
         self._after_step(self.steps)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from ...core.seeding import torch_generator
+from ...core.replicate_noise import replicate_generators
 from ...energies.evaluation import distinct
 from ...gibbs.normalizers import ImportanceSampling
 from ...models.setting import training_data
@@ -41,17 +41,10 @@ def resampled_gap(model: PosteriorModel, posterior: PosteriorLoss) -> torch.Tens
     x, y = (part[:, :CHECKED] for part in training_data(setting))
     rows = torch.arange(setting.budget.batch_size, device=x.device, dtype=torch.int64) % x.shape[1]
     exact = module.log_partition(distinct(x))[0]
-    generators = {
-        name: [torch_generator(seed, "partition gap", name) for seed in setting.seeds]
-        for name in posterior.proposal_noise
-    }
+    generators = {name: replicate_generators(setting.seeds, "partition gap", name) for name in posterior.proposal_noise}
     total = torch.zeros_like(exact[..., 0])
     for _ in range(SETS):
-        noise = {}
-        for name, spec in posterior.proposal_noise.items():
-            draw = torch.randn if spec.kind == "normal" else torch.rand
-            drawn = [draw(spec.shape, generator=each, dtype=setting.dtype) for each in generators[name]]
-            noise[name] = torch.stack(drawn).to(x.device)
+        noise = {name: spec.drawn(generators[name], setting)[0] for name, spec in posterior.proposal_noise.items()}
         batch = Batch(x[:, rows], y[:, rows], rows.expand(len(x), -1), noise)
         samples, log_density = _given(posterior.normalizer(batch))
         sampled = _sampled(module, distinct(batch.x), samples, log_density)

@@ -14,6 +14,7 @@ from pyro import poutine
 from torch import nn
 
 from ...core.errors import NormalizerWarning, invalid
+from ...core.tensors import inner
 from ...energies.evaluation import distinct
 from ...gibbs.density import GibbsBoltzmann
 from ...gibbs.snapshot import Snapshot
@@ -143,6 +144,10 @@ class PosteriorEnergy(nn.Module):
         """Root mean square over the draws of the Euclidean norm of all weights, (R,) float64."""
         return self.draws.double().square().sum(-1).mean(-1).sqrt()
 
+    def train(self, mode: bool = True) -> PosteriorEnergy:
+        self.space.energy.train(mode)
+        return super().train(mode)
+
     def _apply(self, fn: Any, recurse: bool = True) -> PosteriorEnergy:
         self.space.energy._apply(fn)
         super()._apply(fn, recurse)
@@ -198,17 +203,17 @@ class PosteriorEnergy(nn.Module):
         return result
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        each = self.each(x, y)
-        return math.log(each.shape[1]) - each.logsumexp(1)
+        each = inner(self.each(x, y).movedim(1, 0))
+        return math.log(each.shape[-1]) - each.logsumexp(-1)
 
     def energy_and_gradient(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """E (R, *n) and dE/dy (R, *n, dy): the draws' gradients by their shares in the density at y."""
         named = self.space.named(self.draws)
         energy = self.space.at({name: value.movedim(1, 0) for name, value in named.items()})
         value, gradient = energy.energy_and_gradient(x.unsqueeze(0), y.unsqueeze(0))
-        each = -value.movedim(0, 1) - self.log_partition(x)[0]
-        shares = each.softmax(1).unsqueeze(-1)
-        return math.log(each.shape[1]) - each.logsumexp(1), (shares * gradient.movedim(0, 1)).sum(1)
+        each = inner(-value - self.log_partition(x)[0].movedim(1, 0))
+        pulls = each.softmax(-1).unsqueeze(-2) * gradient.movedim(0, -1)
+        return math.log(each.shape[-1]) - each.logsumexp(-1), pulls.contiguous().sum(-1)
 
 
 class PosteriorModel(DensityModel):
