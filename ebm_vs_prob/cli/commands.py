@@ -230,6 +230,7 @@ def _methods() -> list[dict[str, Any]]:
             "family": method.family,
             "principle": method.principle,
             "normalised": method.normalised,
+            "twin": method.twin,
             "options": _defaults(method.Options),
             "summary": method.summary,
         }

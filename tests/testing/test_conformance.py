@@ -37,6 +37,15 @@ def test_registered_method_keeps_the_rules(method):
     check_method(method)
 
 
+def test_twins_are_of_different_families_and_name_each_other():
+    twins = {method.name: method.twin for method in evp.list_methods() if method.twin is not None}
+    assert twins
+    for name, twin in twins.items():
+        own, other = evp.get_method(name), evp.get_method(twin)
+        assert other.twin == name
+        assert {own.family, other.family} == {"ebm", "prob"}
+
+
 @pytest.mark.parametrize("options", [{"ambient_dim": 3, "thickness": 0.1}, {"rotation": 4, "concentration": 0.0}])
 def test_circle_keeps_the_rules_at_other_options(options):
     check_task(evp.get_task("circle", **options))

@@ -33,6 +33,7 @@ class ImportanceSampledLikelihood(ProposalMethod):
     """
 
     name = "importance_sampled_likelihood"
+    twin = "gibbs_maximum_likelihood"
     principle = "likelihood"
     summary = "maximum likelihood, log Z by importance sampling: ML-IS (Gustafsson et al. 2020)"
     references = ("gustafsson2020how",)

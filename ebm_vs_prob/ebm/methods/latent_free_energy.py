@@ -127,6 +127,7 @@ class LatentFreeEnergy(RegularisedMethod):
     """
 
     name = "latent_free_energy"
+    twin = "latent_variable_likelihood"
     family = "ebm"
     principle = "regularised"
     normalised = False

@@ -38,6 +38,7 @@ class NegativeLogLikelihood(MarginMethod):
     """
 
     name = "negative_log_likelihood"
+    twin = "softmax_classifier"
     principle = "likelihood"
     summary = "energy plus log-partition function by importance sampling, right answer included (LeCun et al. 2006)"
     references = ("lecun2006tutorial", "ma2018noise")

@@ -33,6 +33,7 @@ class GibbsMaximumLikelihood(SmoothingMethod):
     """
 
     name = "gibbs_maximum_likelihood"
+    twin = "importance_sampled_likelihood"
     family = "prob"
     principle = "likelihood"
     normalised = True
