@@ -195,7 +195,7 @@ class GibbsBoltzmann(TorchDistribution):
         folded, unfold = fold(rows.expand(*shape, -1), self._memory.batch_shape)
         if isinstance(partition := self._memory.partition(), ExactPartition):
             found = unfold(partition.log_prob(folded).to(self.x.dtype))
-            if not bool(found.isfinite().all()):  # else ln Z is finite, and nothing else speaks against a sum
+            if not bool(found.isfinite().all()):  # a sum is exact wherever it is finite
                 self._warn(stacklevel=3)
             return found
         log_density = unfold(self._memory.log_density(folded)) - self._checked_log_z(stacklevel=3)[0]

@@ -194,7 +194,7 @@ def _check_seeds(method: type[Method], model: Model, task: Task, x: torch.Tensor
     again = _short_fit(method, task, list(model.seeds)).energy(x, y)
     rule(torch.equal(again, model.energy(x, y)), who, "same seeds must give the same model, bit for bit")
     if method.batchable:
-        # Three replicates: one alone is trained beside a copy of itself, in the shapes of two.
+        # The company is of three, because one alone is trained beside a copy of itself, in the shapes of two.
         alone, company = _short_fit(method, task, [1]), _short_fit(method, task, [2, 0, 1])
         _check_company(alone, company, x, y, who)
         own, others = alone.energy(x, y)[0], company.energy(x, y)[:-1]

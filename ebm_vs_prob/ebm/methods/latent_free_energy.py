@@ -128,9 +128,7 @@ class LatentFreeEnergy(RegularisedMethod):
 
     name = "latent_free_energy"
     twin = "latent_variable_likelihood"
-    family = "ebm"
     principle = "regularised"
-    normalised = False
     summary = "latent variable minimised or marginalised, its capacity limited (LeCun et al. 2006)"
     references = ("lecun2006tutorial",)
     Options: ClassVar[type[MethodOptions]] = LatentFreeEnergyOptions

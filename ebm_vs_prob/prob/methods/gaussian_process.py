@@ -245,7 +245,7 @@ class GaussianProcess(SmoothingMethod):
                 )
             )
         energy.settled()
-        # As many numbers whatever the company: the first evaluations, and the last one to the end.
+        # The record has as many numbers whatever the company: the first evaluations, and the last one to the end.
         first = [history[: iterations - 1] for history in histories]
         last = [h[-1:].expand(iterations - len(f)) for h, f in zip(histories, first, strict=True)]
         loss = torch.stack([torch.cat(parts) for parts in zip(first, last, strict=True)])

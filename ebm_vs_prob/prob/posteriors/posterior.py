@@ -70,7 +70,7 @@ class WeightModel:
             density = GibbsBoltzmann(
                 energy, y_dim=y.shape[-1], x=given, bounds=self.bounds, normalizer=normalizer, validate_args=False
             )
-        # Outside of the plates, which multiply what is scaled within them by their size and divide it again.
+        # Plates multiply a scale set within them by their size and divide it again, which rounds; this one is outside.
         with poutine.scale(scale=self.num_examples / size), draws, replicates, pyro.plate("data", size, dim=-1):
             pyro.sample("y", density, obs=y)
         with draws, replicates:
@@ -231,7 +231,7 @@ class PosteriorModel(DensityModel):
 
     def __init__(self, method: type[Method], setting: Setting, energy: nn.Module, num_draws: int) -> None:
         y_box: Any = setting.tasks[0].y_space
-        # A bound method and not a closure, so that a copy of the model normalises with the copy.
+        # The normaliser is a bound method and not a closure, so that a copy of the model normalises with the copy.
         module = PosteriorEnergy(energy, num_draws, self._normalizer_of_draws, y_box.bounds, y_box.dim)
         super().__init__(method, setting, module.to(device=setting.device, dtype=setting.dtype))
 
