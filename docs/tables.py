@@ -70,7 +70,7 @@ def methods() -> str:
             m.family,
             m.principle,
             "yes" if m.normalised else "no",
-            _without_papers(m.summary),
+            _without_papers(m.summary) + (f"; twin of `{m.twin}`" if m.twin else ""),
             _papers(m),
         )
         for m in entries

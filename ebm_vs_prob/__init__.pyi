@@ -18,9 +18,12 @@ from .core.spaces import Box as Box
 from .core.spaces import Labels as Labels
 from .core.spaces import Sequences as Sequences
 from .core.spaces import Space as Space
+from .core.tensors import in_whole_vectors as in_whole_vectors
 from .descent.answers import Answers as Answers
 from .descent.answers import Search as Search
 from .descent.latent import infer_latent as infer_latent
+from .energies.activations import sigmoid as sigmoid
+from .energies.activations import softplus as softplus
 from .energies.mlp import Network as Network
 from .gibbs.density import GibbsBoltzmann as GibbsBoltzmann
 from .metrics import Evaluation as Evaluation

@@ -230,6 +230,7 @@ def _methods() -> list[dict[str, Any]]:
             "family": method.family,
             "principle": method.principle,
             "normalised": method.normalised,
+            "twin": method.twin,
             "options": _defaults(method.Options),
             "summary": method.summary,
         }
@@ -256,7 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = app(args=None if arguments is None else list(arguments), prog_name="ebm-vs-prob", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    except BrokenPipeError:  # the reader has gone; without this the interpreter complains when it flushes at exit
+    except BrokenPipeError:  # the pipe is closed, and the interpreter would raise when it flushes stdout at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:

@@ -39,7 +39,7 @@ def print_table(rows: Sequence[dict[str, Any]], title: str) -> None:
         table.add_column(str(column), overflow="fold")
     for row in rows:
         table.add_row(*[_cell(value) for value in row.values()])
-    # Into a pipe, one row is one line, for grep and its like.
+    # A row is written to a pipe as one line, for grep and its like.
     console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
     console.print(table)
 

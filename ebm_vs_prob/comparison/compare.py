@@ -127,7 +127,7 @@ def _elpd(
     if split == "train" and draws > 1:
         container = az.from_dict(log_likelihood={"y": as_numpy_array(log_likelihood)[None]})
         with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")  # Pareto k is looked at below
+            warnings.simplefilter("ignore")  # the Pareto k that ArviZ warns of is read below
             elpd = az.loo(container, pointwise=True, reff=_relative(effective, draws), scale="log")
         k, limit = elpd["pareto_k"].values, min(MAX_PARETO_K, 1 - 1 / math.log10(draws))
         bad = int((~(k <= limit)).sum())

@@ -136,7 +136,7 @@ def inference_data(
     scored = scored_draws(model, x, y, replicate)
     members = list(dict.fromkeys(scored.replicates))
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", NormalizerWarning)  # said with the log-densities
+        warnings.simplefilter("ignore", NormalizerWarning)  # the log-densities have warned already
         drawn = model.sample(x[: 1 if not x.shape[-1] else inputs], samples, seed)[members]
     chains = model.num_chains if isinstance(model, HasChains) else None
     count = (chains or 0) * len(members) or 1
@@ -167,7 +167,7 @@ def inference_data(
     }
     predictive = groups.pop("posterior_predictive")
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "More chains", UserWarning)  # which is how many short chains look
+        warnings.filterwarnings("ignore", "More chains", UserWarning)  # ArviZ takes many short chains for a mistake
         container = az.from_dict(**groups, dims=dims, attrs=attributes)
     container.add_groups(posterior_predictive=predictive, dims={"y": ["input", *dims["y"][1:]]})
     return container

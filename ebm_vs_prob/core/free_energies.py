@@ -32,7 +32,7 @@ def free_energy(energies: Any, beta: Any, dim: int, log_weights: Any = None) -> 
     """
     e = _floating(energies)
     b = torch.as_tensor(beta, dtype=e.dtype, device=e.device)
-    eager = not torch.compiler.is_compiling()  # a look at values would break a compiled graph
+    eager = not torch.compiler.is_compiling()  # a compiled graph would break where values are read
     if eager and not bool((b >= 0).all()):
         raise invalid("beta", beta, "numbers in [0, inf]")
     log_w = torch.zeros((), dtype=e.dtype, device=e.device) if log_weights is None else _floating(log_weights).to(e)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+from torch.nn.functional import pad
+
+#: Elements that torch's CPU kernels take at once at most: two vectors of 512 bits, of float32.
+VECTORS = 32
 
 
 def tensor_of(value: torch.Tensor | float) -> torch.Tensor:
@@ -19,3 +25,29 @@ def inner(value: torch.Tensor) -> torch.Tensor:
     outer axis depends on how many columns there are beside; along the innermost axis each row is summed by itself.
     """
     return value.movedim(0, -1).contiguous()
+
+
+def in_whole_vectors(function: Callable[..., torch.Tensor], *values: torch.Tensor) -> torch.Tensor:
+    """An element-wise function of tensors, broadcast, whose numbers do not depend on where in them an element lies.
+
+    What is left of a tensor after its last whole vector goes through scalar code. For sigmoid, softplus, silu and its
+    derivative, powers and angles that code rounds otherwise than the vectors do, and which elements are left over
+    depends on the number of replicates. So nothing is left over: tensors that do not fill their vectors are padded.
+    """
+    if len(values) > 1:
+        values = torch.broadcast_tensors(*values)
+    shape, count = values[0].shape, values[0].numel()
+    rest = -count % VECTORS
+    if not rest:
+        return function(*[value.contiguous() for value in values])
+    return function(*[pad(value.reshape(-1), (0, rest)) for value in values])[:count].reshape(shape)
+
+
+def power(base: torch.Tensor, exponent: torch.Tensor) -> torch.Tensor:
+    """base ** exponent, broadcast, the same in any company."""
+    return in_whole_vectors(torch.pow, base, exponent)
+
+
+def angle(up: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """The angle of the vector (right, up) in radians, the same in any company."""
+    return in_whole_vectors(torch.atan2, up, right)

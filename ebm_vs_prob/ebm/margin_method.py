@@ -29,9 +29,7 @@ class MarginMethod(RegularisedMethod):
     and the options of a search have no effect.
     """
 
-    family = "ebm"
     principle: ClassVar[Principle] = "margin"
-    normalised = False
     Options: ClassVar[type[MethodOptions]] = RegularisedOptions
     sees_level: ClassVar[bool] = False  # whether a constant added to every energy changes the loss
     y_spaces = (Box, Labels, Sequences)

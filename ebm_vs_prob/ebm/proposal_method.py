@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated, Any, ClassVar, NamedTuple, cast
+from typing import Annotated, Any, ClassVar, cast
 
 import torch
 from pydantic import Field
 
-from ..models.building import build_energy
-from ..models.model import EnergyModel, Model
+from ..models.model import Model
 from ..models.record import Training
 from ..models.setting import Setting
 from ..training.batches import Batch
 from ..training.loop import train
 from ..training.method import GaussianOptimum, MethodOptions
-from ..training.proposals import Centers, KernelProposal, KernelProposalOptions
+from ..training.proposals import (
+    Centers,
+    KernelProposal,
+    KernelProposalOptions,
+    ProposalDraws,
+    ProposedAnswers,
+    proposal_evaluations,
+)
 from ..training.smoothing import Blur, SmoothingMethod
 from .log_normalizer import LogNormalizerModel, build_log_normalizer
 from .regularisers import RegularisedMethod, RegularisedOptions
@@ -37,37 +43,6 @@ class ProposalOptions(RegularisedOptions, KernelProposalOptions):
     ] = False
 
 
-class ProposalDraws(NamedTuple):
-    """A minibatch and what its proposal drew.
-
-    Attributes:
-        batch: its y (R, B, dy) are the right answers, blurred where that was asked for.
-        centers: of the proposal's kernels, (R, Q, C, dy).
-        samples: the draws (R, Q, M, dy), Q = B queries or one that all share.
-        log_density: ln q of the draws in nats, (R, Q, M).
-        proposal: what drew them.
-    """
-
-    batch: Batch
-    centers: torch.Tensor
-    samples: torch.Tensor
-    log_density: torch.Tensor
-    proposal: KernelProposal
-
-    def negative_energy(self, model: Model) -> torch.Tensor:
-        """Energies of the draws, (R, Q, M)."""
-        energy: torch.Tensor = model.module(self.proposal.queried(self.batch.x), self.samples)
-        return energy
-
-    def energies(self, model: Model) -> tuple[torch.Tensor, torch.Tensor]:
-        """Energies of the right answers (R, B) and of the draws (R, Q, M)."""
-        return model.module(self.batch.x, self.batch.y), self.negative_energy(model)
-
-    def log_densities(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """ln q at the same points."""
-        return self.proposal.log_density(self.batch.y, self.centers), self.log_density
-
-
 def gaussian_curvature(options: Any) -> float | None:
     """The curvature at the optimum on N(0, I), with proposals that do not depend on the answer.
 
@@ -84,8 +59,6 @@ def gaussian_curvature(options: Any) -> float | None:
 class ProposalMethod(RegularisedMethod, SmoothingMethod):
     """An unnormalised energy that learns from the data, blurred where asked for, and from draws of a proposal."""
 
-    family = "ebm"
-    normalised = False
     adds_noise: ClassVar[bool] = True  # False: the objective takes the density of the noise, not draws of it
     Options: ClassVar[type[MethodOptions]] = ProposalOptions
     gaussian_optimum = GaussianOptimum(curvature=gaussian_curvature)
@@ -107,24 +80,13 @@ class ProposalMethod(RegularisedMethod, SmoothingMethod):
 
     @classmethod
     def energy_evaluations(cls, options: Any) -> float:
-        return 3.0 * (1 + options.proposals)
-
-    @classmethod
-    def build(cls, setting: Setting) -> EnergyModel:
-        return EnergyModel(cls, setting, build_energy(setting))
+        return proposal_evaluations(options)
 
     @classmethod
     def train(cls, model: Model) -> Training:
         blur = Blur(model, cls.adds_noise)
-        proposal = cls.proposal(model, blur.sigma.flatten())
-
-        def loss(batch: Batch) -> torch.Tensor:
-            centers = cls.centers(proposal, batch)
-            samples, log_density = proposal.draw(batch, centers)
-            drawn = ProposalDraws(batch._replace(y=blur(batch)), centers, samples, log_density, proposal)
-            return cls.objective(model, drawn)
-
-        return train(model, loss, {**proposal.noise, **blur.noise})
+        answers = ProposedAnswers(blur, cls.proposal(model, blur.sigma.flatten()), cls.centers)
+        return train(model, lambda batch: cls.objective(model, answers(batch)), answers.noise)
 
 
 class LogNormalizerMethod(ProposalMethod):
@@ -133,7 +95,7 @@ class LogNormalizerMethod(ProposalMethod):
     @classmethod
     def energy_evaluations(cls, options: Any) -> float:
         # The log-normaliser, a network of the energy's size, once an example.
-        return 3.0 * (2 + options.proposals)
+        return super().energy_evaluations(options) + 3.0
 
     @classmethod
     def build(cls, setting: Setting) -> LogNormalizerModel:

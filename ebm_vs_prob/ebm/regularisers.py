@@ -8,7 +8,7 @@ draws no random numbers. Declared optima (`gaussian_optimum`) are those of the o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -20,11 +20,11 @@ from ..core.options import PER_REPLICATE
 from ..core.replicate_noise import replicate_generators, replicate_noise
 from ..core.tensors import inner
 from ..energies.evaluation import energy_and_gradient, weight_names
+from ..models.building import build_energy
+from ..models.model import EnergyModel, Model
+from ..models.setting import Setting
 from ..training.batches import Batch, Loss, Noise
 from ..training.method import EnergyOptions, Method
-
-if TYPE_CHECKING:
-    from ..models.model import Model
 
 #: Power iterations before the first step; each step then adds one to what the last one left.
 FIRST_ITERATIONS = 30
@@ -60,7 +60,14 @@ class RegularisedOptions(EnergyOptions):
 
 
 class RegularisedMethod(Method):
-    """A method whose objective takes the additive regularisers of its `RegularisedOptions`."""
+    """An unnormalised energy whose objective takes the additive regularisers of its `RegularisedOptions`."""
+
+    family = "ebm"
+    normalised = False
+
+    @classmethod
+    def build(cls, setting: Setting) -> Model:
+        return EnergyModel(cls, setting, build_energy(setting))
 
     @classmethod
     def regulariser_evaluations(cls, options: Any) -> float:

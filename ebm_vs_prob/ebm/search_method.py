@@ -16,6 +16,7 @@ import torch
 from pydantic import Field, model_validator
 
 from ..core.options import PER_REPLICATE
+from ..core.tensors import power
 from ..models.model import Model
 from ..models.record import Training
 from ..training.batches import Batch, Noise
@@ -116,7 +117,7 @@ class SearchMethod(MarginMethod):
         # From a quarter of the box down to the radius: far starts arrive, and the last moves are as fine as the margin.
         first = 0.25 * (bounds[1] - bounds[0])
         fractions = torch.linspace(0, 1, steps, device=like.device, dtype=like.dtype).reshape(-1, 1, 1, 1, 1)
-        moves = first * (lengths_of(options.radius).unsqueeze(0) / first).clamp_max(1.0) ** fractions
+        moves = first * power((lengths_of(options.radius).unsqueeze(0) / first).clamp_max(1.0), fractions)
 
         def loss(batch: Batch) -> torch.Tensor:
             box = bounds[0] + (bounds[1] - bounds[0]) * batch.noise["box"]

@@ -8,23 +8,9 @@ from typing import Literal
 import torch
 from torch import nn
 
+from ..core.tensors import in_whole_vectors
+
 Activation = Literal["silu", "softplus", "tanh"]
-
-#: Elements that torch's CPU kernels take at once at most: two vectors of 512 bits, of float32.
-VECTORS = 32
-
-
-def in_whole_vectors(function: Callable[[torch.Tensor], torch.Tensor], a: torch.Tensor) -> torch.Tensor:
-    """An element-wise function whose numbers do not depend on where in the tensor an element lies.
-
-    What is left of a tensor after its last whole vector goes through scalar code, which rounds sigmoid and softplus
-    otherwise than the vectors do: which elements these are would depend on the number of replicates. So there is no
-    rest: a tensor that would leave one is padded.
-    """
-    rest = -a.numel() % VECTORS
-    if not rest and a.is_contiguous():
-        return function(a)
-    return function(nn.functional.pad(a.reshape(-1), (0, rest)))[: a.numel()].reshape(a.shape)
 
 
 def silu(a: torch.Tensor) -> torch.Tensor:
@@ -83,5 +69,5 @@ def pull_back(activation: Activation, gradient: torch.Tensor, a: torch.Tensor, v
     if activation == "tanh":
         return torch.ops.aten.tanh_backward(gradient, value)
     if activation == "silu":
-        return torch.ops.aten.silu_backward(gradient, a)
+        return in_whole_vectors(torch.ops.aten.silu_backward, gradient, a)
     return gradient * sigmoid(a)

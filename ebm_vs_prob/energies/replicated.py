@@ -28,7 +28,7 @@ class Replicated(nn.Module):
         self._buffer_names = tuple(buffers)
         for number, value in enumerate(buffers.values()):
             self.register_buffer(f"stacked_{number}", value.clone())
-        # Held outside the module tree: only its structure is used, never its parameters.
+        # A tuple hides it from the module tree, because only its structure is used, never its parameters.
         self._template = (modules[0],)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Replicated:

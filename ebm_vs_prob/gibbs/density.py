@@ -18,9 +18,9 @@ from ..core.spaces import Box, Discrete
 from .arguments import checked_inputs, checked_space
 from .batching import fold, folded_uniforms
 from .normalizers import normalizer_of
-from .normalizers.partition import ExactPartition, Normalizer, Partition, Target
-from .snapshot import Snapshot
-from .trust import doubts, doubts_asked_for, told, warns
+from .normalizers.partition import ExactPartition, Normalizer, Target
+from .partition_memory import PartitionMemory
+from .trust import told, warns
 
 Energy = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -93,12 +93,7 @@ class GibbsBoltzmann(TorchDistribution):
             normalizer = exact if isinstance(self.space, Discrete) else "quadrature"
         self.normalizer = normalizer_of(normalizer)
         self.x, self.beta = checked_inputs(energy, x, beta, check_beta=validate_args is not False)
-        self._root = self
-        self._seen: Snapshot | None = None
-        self._partition: Partition | None = None
-        self._log_z: tuple[torch.Tensor, torch.Tensor] | None = None
-        self._asked = False
-        self._said: set[str] = set()
+        self._memory = PartitionMemory(energy, self.x, self.beta, self.space, self.normalizer)
         super().__init__(self.beta.shape, torch.Size(self.space.event_shape), validate_args=False)
         self._validate_args = (
             torch.distributions.Distribution._validate_args if validate_args is None else validate_args
@@ -142,7 +137,7 @@ class GibbsBoltzmann(TorchDistribution):
         batch_shape = torch.Size(batch_shape)
         new.space, new.energy, new.normalizer = self.space, self.energy, self.normalizer
         new.x, new.beta = self.x.expand(*batch_shape, -1), self.beta.expand(batch_shape)
-        new._root = self._root
+        new._memory = self._memory
         super(GibbsBoltzmann, new).__init__(batch_shape, self.event_shape, validate_args=False)
         new._validate_args = self._validate_args
         return new
@@ -156,34 +151,16 @@ class GibbsBoltzmann(TorchDistribution):
         return self._checked_log_z(stacklevel=3)
 
     def _checked_log_z(self, stacklevel: int) -> tuple[torch.Tensor, torch.Tensor]:
-        root = self._refreshed()
-        result = root._log_z
-        if result is None or torch.is_grad_enabled():
-            value, error = root._density().log_z()
-            result = value.to(root.x.dtype), error.detach().to(root.x.dtype)
-            root._log_z = result[0].detach(), result[1]
-        training = result[0].requires_grad and getattr(root.normalizer, "fixed", False)
+        log_z, error = self._memory.log_z()
+        training = log_z.requires_grad and getattr(self.normalizer, "fixed", False)
         if not training:
             self._warn(stacklevel + 1)
-        return result[0].expand(self.batch_shape), result[1].expand(self.batch_shape)
+        return log_z.expand(self.batch_shape), error.expand(self.batch_shape)
 
     def _warn(self, stacklevel: int) -> None:
-        root = self._refreshed()
-        if root._asked or not warns():
-            return
-        root._asked = True
-        found = {reason: where for reason, where in root.doubts().items() if reason not in root._said}
-        for line in told(found):
-            warnings.warn(line, NormalizerWarning, stacklevel=stacklevel)
-        root._said |= {reason for reason, where in found.items() if bool(where.any())}
-
-    def _refreshed(self) -> GibbsBoltzmann:
-        """The density that was expanded, without what it knew of tensors that have been written to since."""
-        root = self._root
-        if root._seen is None or not root._seen.is_of(root.energy, root.x, root.beta):
-            root._seen = Snapshot(root.energy, root.x, root.beta)
-            root._partition, root._log_z, root._asked = None, None, False
-        return root
+        if warns():
+            for line in self._memory.untold():
+                warnings.warn(line, NormalizerWarning, stacklevel=stacklevel)
 
     @property
     def diagnostics(self) -> dict[str, torch.Tensor]:
@@ -193,17 +170,11 @@ class GibbsBoltzmann(TorchDistribution):
         `effective_sample_size`, `undrawn` (no k can be fitted, and the draws met few answers). Annealed: these and
         `acceptance`. Sums over discrete answers are exact and have none.
         """
-        return {name: value.expand(self.batch_shape) for name, value in self._density().diagnostics().items()}
+        return {name: value.expand(self.batch_shape) for name, value in self._memory.partition().diagnostics().items()}
 
     def doubts(self) -> dict[str, torch.Tensor]:
         """Reasons not to trust the partition functions, and for which of them each holds: bool, of the batch shape."""
-        root = self._refreshed()
-        kept = root._log_z
-        if kept is None:
-            with torch.no_grad(), doubts_asked_for():
-                kept = root.log_partition()
-        found = doubts(kept[0], root.beta, root._density().diagnostics())
-        return {reason: where.expand(self.batch_shape) for reason, where in found.items()}
+        return {reason: where.expand(self.batch_shape) for reason, where in self._memory.doubts().items()}
 
     def warnings(self) -> tuple[str, ...]:
         """Why the partition functions cannot be trusted, a line for each reason; empty if nothing speaks against."""
@@ -221,13 +192,13 @@ class GibbsBoltzmann(TorchDistribution):
             shape = torch.broadcast_shapes(rows.shape[:-1], self.batch_shape)
         except RuntimeError:
             raise invalid("y.shape", tuple(value.shape), self._valid_shape) from None
-        folded, unfold = fold(rows.expand(*shape, -1), self._root.batch_shape)
-        if isinstance(partition := self._density(), ExactPartition):
+        folded, unfold = fold(rows.expand(*shape, -1), self._memory.batch_shape)
+        if isinstance(partition := self._memory.partition(), ExactPartition):
             found = unfold(partition.log_prob(folded).to(self.x.dtype))
-            if not bool(found.isfinite().all()):  # else ln Z is finite, and nothing else speaks against a sum
+            if not bool(found.isfinite().all()):  # a sum is exact wherever it is finite
                 self._warn(stacklevel=3)
             return found
-        log_density = unfold(self._root._log_density(folded)) - self._checked_log_z(stacklevel=3)[0]
+        log_density = unfold(self._memory.log_density(folded)) - self._checked_log_z(stacklevel=3)[0]
         return log_density.masked_fill(~self.target.inside(rows) & ~rows.isnan().any(-1), -math.inf)
 
     def sample(
@@ -248,7 +219,7 @@ class GibbsBoltzmann(TorchDistribution):
         Raises:
             ValueError: both, a bad seed, or generators that do not fit the batch shape.
         """
-        sample_shape, batch, root = torch.Size(sample_shape), self.batch_shape, self._root.batch_shape
+        sample_shape, batch, root = torch.Size(sample_shape), self.batch_shape, self._memory.batch_shape
         if generators is not None and (seed is not None or not batch or len(generators) != batch[0]):
             field = "seed, generators" if seed is not None else "generators"
             valid = f"one of them, generators as many as batch_shape[0] of {tuple(batch)}"
@@ -257,34 +228,15 @@ class GibbsBoltzmann(TorchDistribution):
         _, unfold = fold(self.x.new_empty(0).expand(*sample_shape, *batch, 0), root)
         uniforms = folded_uniforms(sample_shape, batch, root, source, self.x.device)
         with torch.no_grad():
-            drawn = self._density().sample(uniforms)
+            drawn = self._memory.partition().sample(uniforms)
             self._warn(stacklevel=3)
         rows = torch.stack([unfold(column.reshape(*root, -1)) for column in drawn.unbind(-1)], -1)
         return rows.to(self.x) if isinstance(self.space, Box) else self.space.from_variables(rows)
 
     @property
     def target(self) -> Target:
-        """The unnormalised density, as normalisers take it."""
-        of_x = getattr(self.energy, "graph", None)
-        graph = None if of_x is None else lambda: of_x(self.x)
-        return Target(self._log_density, self.batch_shape, self.space, self.x.dtype, self.x.device, self.beta, graph)
-
-    def _density(self) -> Partition:
-        root = self._refreshed()
-        if root._partition is None:
-            root._partition = root.normalizer.partition(root.target)
-        return root._partition
-
-    def _log_density(self, rows: torch.Tensor) -> torch.Tensor:
-        """-beta E at rows (*batch, K, dim): (*batch, K)."""
-        y = rows if isinstance(self.space, Box) else self.space.from_variables(rows)
-        energy = self.energy(self.x.unsqueeze(-2), y)
-        if energy.shape != rows.shape[:-1]:
-            raise invalid("energy(x, y).shape", tuple(energy.shape), f"{tuple(rows.shape[:-1])} for y {tuple(y.shape)}")
-        if self._seen is not None and self._seen.has_buffers:
-            # What evaluating an energy writes, such as running statistics, is no change of it from outside.
-            self._seen = Snapshot(self.energy, self.x, self.beta)
-        return -self.beta.unsqueeze(-1) * energy
+        """The unnormalised density, as normalisers take it, before any expansion."""
+        return self._memory.target
 
     @property
     def _valid_shape(self) -> str:

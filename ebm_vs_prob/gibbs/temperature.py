@@ -74,7 +74,7 @@ def fit_beta(
     for number in range(MAX_ROUNDS):
         nodes, log_weights = _nodes(energy, x.expand(len(found), -1, -1), beta, dim, bounds)
         fitted = _search(found, nodes, log_weights, beta, sound, limits)
-        moved = (fitted / beta).log().abs()  # NaN, and so still, where a replicate failed
+        moved = (fitted / beta).log().abs()  # of a replicate that failed it is NaN, which moves no more
         # Two sets of nodes can each lead to the other's beta: half the way ends the round trip.
         beta = fitted if number < WHOLE_ROUNDS else (beta * fitted).sqrt()
         if not bool((moved > TOLERANCE).any()):

@@ -41,7 +41,7 @@ def gibbs_gap(observed: Observation) -> dict[str, Measurement]:
             task.reference.log_prob(x, y)
         except NoExactReference as error:
             reasons.append(error)
-    if len(reasons) == len(observed.tasks):  # before partition functions are paid for
+    if len(reasons) == len(observed.tasks):  # asked first, because partition functions are dear
         raise reasons[0]
     return _gap("gibbs_gap", observed, observed.gibbs_log_density)
 

@@ -26,7 +26,7 @@ def chains(observed: Observation) -> dict[str, Measurement]:
     if found is None:
         raise NotMeasured(f"{model.method.name}: no chains of weights stand behind it")
     r_hat, ess = as_numpy(found.r_hat), as_numpy(found.ess)
-    lost = np.isnan(ess).any(axis=1)  # a constant function has an effective sample size and no R-hat
+    lost = np.isnan(ess).any(axis=1)  # of a constant function ArviZ gives no R-hat, and an effective sample size
     highest = np.where(lost, np.nan, np.where(np.isnan(r_hat), -np.inf, r_hat).max(axis=1))
     highest = np.where(np.isneginf(highest), np.nan, highest)
     least = np.where(lost, np.nan, ess.min(axis=1))

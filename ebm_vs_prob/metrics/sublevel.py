@@ -35,7 +35,7 @@ def sublevel(observed: Observation) -> dict[str, Measurement]:
     below, tau, above = np.quantile(energy, [LEVEL - half, LEVEL, min(LEVEL + half, 1.0)], axis=2)[..., None]
     try:
         precision = _precision(observed, tau, radius)
-    except NotMeasured as error:  # coverage needs no other thickness
+    except NotMeasured as error:  # the coverage can be measured all the same
         nothing = np.full(observed.replicates, np.nan)
         precision = Measurement(nothing, nothing, np.zeros(observed.replicates, dtype=int), str(error))
     return {

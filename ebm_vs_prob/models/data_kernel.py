@@ -25,7 +25,7 @@ def squared_distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     if dim > 8:
         norms = a.square().sum(-1).unsqueeze(-1) + b.square().sum(-1).unsqueeze(-2)
         return (norms - 2 * a @ b.mT).clamp_min(0.0)
-    # One coordinate after the other: strided columns would be read one number at a time.
+    # Coordinates are taken one after the other, because strided columns would be read one number at a time.
     columns, rows = a.mT.unsqueeze(-1), b.mT.contiguous().unsqueeze(-2)
     difference = columns[..., 0, :, :] - rows[..., 0, :, :]
     squared = difference * difference

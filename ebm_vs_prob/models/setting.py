@@ -52,7 +52,7 @@ class Setting:
     def placed(self, value: torch.Tensor, space: Space) -> torch.Tensor:
         """A value of a task's space on the setting's device: real vectors in its dtype, symbols as int64."""
         placed = value.to(device=self.device, dtype=self.dtype if isinstance(space, Box) else torch.int64)
-        return placed.clone() if placed.is_inference() else placed  # no gradient passes what inference mode has made
+        return placed.clone() if placed.is_inference() else placed  # autograd refuses tensors made in inference mode
 
 
 def same_spaces(tasks: Sequence[Task]) -> None:

@@ -191,7 +191,7 @@ def forest_figure(verdicts: Sequence[Verdict], labels: dict[str, str]) -> Figure
         finite = [v for _, cell in rows for v in (cell.low, cell.high, cell.estimate) if math.isfinite(v)]
         logarithmic = _logarithmic(first, finite)
         if logarithmic:
-            # Before anything is drawn, so that the limits are found on this scale.
+            # The scale is set before anything is drawn, because matplotlib finds the limits on it.
             panel.set_xscale("log")
         for index, (verdict, cell) in enumerate(rows):
             opening = cell is verdict.cells[0]

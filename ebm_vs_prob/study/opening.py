@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def open_model(study: str | Path | Study, trial: str, store: str | Path = "results", device: str = "cpu") -> Model:
     """The model of one trial of a study, trained again by itself from the specification in its record.
 
-    A store keeps what was measured and not the parameters. The trial is trained without the company it had in its
-    batch, on one thread.
+    A store keeps what was measured and not the parameters. The trial is trained alone, on one thread. On a
+    CPU, with the package's own networks and not compiled, it is the model that was measured, bit for bit.
 
     Args:
         study: the study the trial belongs to, whose plugins are imported.

@@ -1,12 +1,13 @@
 """From a study's grid to batches: trials that differ only in numbers train together. Nothing is run.
 
-A batch's key covers its trials, device, dtype and `compile`, so that a resumed run computes the same batches.
+A trial's numbers do not depend on its company (docs/reproducibility.md), so batches follow from cost alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ MAX_REPLICATES = {"cpu": 32, "cuda": 256}
 
 @dataclass(frozen=True)
 class Batch:
-    """Trials that are trained together.
+    """Trials that are trained together; the key names them, the device and `compile`, which their timings depend on.
 
     `multiply_adds` is an estimate for the whole batch; trials at `first_seed`, the study's, keep arrays for pictures.
     """
@@ -41,8 +42,7 @@ class Batch:
     @classmethod
     def of(cls, trials: Sequence[Trial], device: str, compile: bool, multiply_adds: float, first_seed: int) -> Batch:
         """A batch with its key."""
-        dtype = trials[0].specification["dtype"]
-        identity = {"trials": [trial.key for trial in trials], "device": device, "dtype": dtype, "compile": compile}
+        identity = {"trials": [trial.key for trial in trials], "device": device, "compile": compile}
         return cls(digest(identity), tuple(trials), device, compile, multiply_adds, first_seed)
 
     def halves(self) -> tuple[Batch, Batch]:
@@ -64,14 +64,29 @@ class Plan:
     study: Study
     scale: str
     device: str
-    places: tuple[Place, ...]
-    batches: tuple[Batch, ...]
+    drafts: tuple[Draft, ...]
     skipped: tuple[dict[str, str], ...]
 
     @property
+    def places(self) -> tuple[Place, ...]:
+        """The grid."""
+        return tuple(draft.place for draft in self.drafts)
+
+    @cached_property
     def trials(self) -> tuple[Trial, ...]:
         """Every distinct trial."""
-        return tuple(trial for batch in self.batches for trial in batch.trials)
+        return tuple({draft.trial.key: draft.trial for draft in self.drafts}.values())
+
+    @cached_property
+    def batches(self) -> tuple[Batch, ...]:
+        """All trials in batches."""
+        return self.batches_of({trial.key for trial in self.trials})
+
+    def batches_of(self, keys: Collection[str]) -> tuple[Batch, ...]:
+        """The trials of these keys in batches, the longest first so that workers end together."""
+        settings = self.study.at(self.scale)
+        chosen = [draft for draft in self.drafts if draft.trial.key in keys]
+        return tuple(_batches(chosen, self.device, settings.compile, settings.first_seed))
 
     @property
     def multiply_adds(self) -> float:
@@ -117,7 +132,6 @@ class Plan:
             "runs": digest(self.study.runs(self.scale)),
             "file": canonical(self.study.model_dump(mode="json", by_alias=True)),
             "places": [asdict(place) for place in self.places],
-            "batches": {batch.key: [trial.key for trial in batch.trials] for batch in self.batches},
             "skipped": list(self.skipped),
         }
 
@@ -130,12 +144,11 @@ def plan_study(study: str | Path | Study, scale: str = "quick", device: str = "a
         ValueError: a bad value, with file, field and what is valid.
     """
     chosen = study if isinstance(study, Study) else load_study(study)
-    settings = chosen.at(scale)
+    chosen.at(scale)
     place = resolve_device(device)
     import_plugins(chosen.plugins, chosen.where, chosen.folder)
     drafts, skipped = expand(chosen, scale)
-    batches = _batches(drafts, place, settings.compile, settings.first_seed)
-    return Plan(chosen, scale, place, tuple(draft.place for draft in drafts), tuple(batches), tuple(skipped))
+    return Plan(chosen, scale, place, tuple(drafts), tuple(skipped))
 
 
 def resolve_device(device: str) -> str:
@@ -174,16 +187,13 @@ def _most_replicates(draft: Draft, device: str) -> int:
 
 
 def _batches(drafts: Sequence[Draft], device: str, compile: bool, first_seed: int) -> list[Batch]:
-    """Distinct trials, grouped and cut into batches, the longest first so that workers end together.
-
-    Within a group trials are ordered by seed first: a study that is given more seeds keeps its full batches.
-    """
+    """Distinct trials, grouped and cut into batches, the longest first."""
     groups: dict[str, dict[str, Draft]] = {}
     for draft in drafts:
         groups.setdefault(draft.group, {}).setdefault(draft.trial.key, draft)
     batches = []
     for group in groups.values():
-        members = sorted(group.values(), key=lambda draft: draft.trial.seed)
+        members = list(group.values())
         size = _most_replicates(members[0], device)
         for start in range(0, len(members), size):
             part = members[start : start + size]

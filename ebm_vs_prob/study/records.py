@@ -1,8 +1,7 @@
-"""What becomes of a trial, and its record: written once, compared when it is computed again."""
+"""What becomes of a trial, and its record, which is written once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -12,9 +11,6 @@ from .grid import Trial
 from .keys import canonical
 from .provenance import code_digest, plugin_digests, provenance
 from .store import Store
-
-#: Metrics that differ from run to run.
-TIMED = ("seconds",)
 
 
 @dataclass(frozen=True)
@@ -34,8 +30,10 @@ class Outcome:
 
 
 def record(store: Store, outcome: Outcome, device: str) -> bool:
-    """Write an outcome's record unless there is one; False where there was, after comparing the numbers."""
+    """Write an outcome's record unless there is one; False where there was."""
     key = outcome.trial.key
+    if store.sound(key):
+        return False
     specification = outcome.trial.specification
     plugins = plugin_digests(TASKS.get(specification["task"]["name"]), METHODS.get(specification["method"]["name"]))
     content = canonical(
@@ -57,21 +55,5 @@ def record(store: Store, outcome: Outcome, device: str) -> bool:
             "plugins": plugins,
         }
     )
-    present = store.read(key) if store.sound(key) else None
-    if present is None:
-        store.write(key, content, outcome.files)
-        return True
-    if all(present.get(part) == content[part] for part in ("batch", "code_digest", "plugins")):
-        _compare(store, key, present, content)
-    return False
-
-
-def _compare(store: Store, key: str, present: Mapping[str, Any], again: Mapping[str, Any]) -> None:
-    def numbers(content: Mapping[str, Any]) -> dict[str, Any]:
-        rows = {row["metric"]: (row["value"], row["error"], row["n"]) for row in content["metrics"]}
-        return {"status": content["status"], **{name: row for name, row in rows.items() if name not in TIMED}}
-
-    before, after = numbers(present), numbers(again)
-    for name in sorted(before.keys() | after.keys()):
-        if before.get(name) != after.get(name):
-            store.report("disagreement", key, f"{name}: stored {before.get(name)}, computed again {after.get(name)}")
+    store.write(key, content, outcome.files)
+    return True

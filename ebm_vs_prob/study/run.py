@@ -38,7 +38,8 @@ def run_study(
 ) -> pd.DataFrame:
     """Run the trials of a study that the store lacks, and return the table of all of them, failures included.
 
-    Stopped at any moment, also by `kill -9`, the same call completes it with the same numbers. A trial that raises,
+    Stopped at any moment, also by `kill -9`, the same call completes it with the same numbers: what is missing is
+    trained, in whatever company. A trial that raises,
     takes too long or kills its worker is recorded as failed with the reason, and the others of its batch are redone.
     With engine `local` a script needs Python's `if __name__ == "__main__":`, as all that starts processes.
 
@@ -74,12 +75,11 @@ def run_study(
         kept.remove_leftovers()
         kept.write_plan(planned.to_record())
         missing = {trial.key for trial in planned.trials if not kept.sound(trial.key)}
-        pending = [batch for batch in planned.batches if any(trial.key in missing for trial in batch.trials)]
-        if pending:
+        if missing:
             shown = sys.stderr.isatty() if progress is None else progress
             with _progress(f"{name} at {scale}", len(planned.trials), shown) as advance:
-                advance(len(planned.trials) - sum(len(batch.trials) for batch in pending))
-                _run(chosen, kept, pending, advance)
+                advance(len(planned.trials) - len(missing))
+                _run(chosen, kept, planned.batches_of(missing), advance)
         frame = results_table(kept, name, scale)
         write_parquet(kept, frame)
     _report_mixture(frame)

@@ -6,7 +6,7 @@ Layout, readable without this package:
     trials/ab/<key>.safetensors   landscapes, answers and samples, for the first seed
     trials/ab/<key>.nc            samples and training diagnostics as ArviZ InferenceData (netCDF 4), for the first seed
     studies/<study>/<scale>/      plan.json (the grid and its trials), results.parquet (derived, can be rebuilt)
-    incidents/                    what went wrong and was mended: damaged records, runs that disagree
+    incidents/                    what went wrong and was mended: damaged records
     damaged/                      what lay in a record's or an incident's place and was not what was written, set aside
 
 The JSON file is written last: a trial without it does not exist. A record's checksum is the SHA-256 of its canonical

@@ -13,8 +13,8 @@ from .store import Store, write_atomically
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Columns and their pandas types. `note` says why a value is NaN; `code_digest` and `plugins` (JSON, a digest
-#: a module from outside the package) which code made the row.
+#: Columns and their pandas types. `batch` tells who trained together, and shares `seconds` and notes; `note` says why a
+#: value is NaN; `code_digest` and `plugins` (JSON, a digest a module from outside the package) which code made the row.
 COLUMNS = {
     "trial": "str",
     "batch": "str",
@@ -57,10 +57,9 @@ def results_table(store: Store, study: str, scale: str) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     trials = set()
     plan = store.plan(study, scale)
-    batch_of = {trial: batch for batch, members in plan["batches"].items() for trial in members}
     for place, record, damage in store.records(study, scale):
         trials.add(place["trial"])
-        common = {**place, "study": study, "scale": scale, "batch": batch_of[place["trial"]]}
+        common = {**place, "study": study, "scale": scale, "batch": ""}
         rows.extend(_rows(common, record, damage))
     frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
     frame.attrs = {

@@ -46,10 +46,10 @@ def pack(batch: Batch, plugins: Sequence[str], folder: str | None) -> str:
 
 
 def run_batch(packed: str, root: str) -> dict[str, Any]:
-    """Train and measure a batch whole, write the records that the store lacks, and return a receipt.
+    """Train and measure the trials of a batch that the store lacks, write their records, and return a receipt.
 
-    A trial that raises fails alone: the batch is halved until it is found. Records that are already there are left as
-    they are; numbers of the same batch and code that differ from them are reported.
+    A trial that raises fails alone: the batch is halved until it is found. Records that are already there, as when dask
+    runs a batch again whose receipt was lost, are left as they are.
 
     Raises:
         RuntimeError, LookupError, ValueError: the worker's tasks or methods are not those that were planned.
@@ -58,12 +58,13 @@ def run_batch(packed: str, root: str) -> dict[str, Any]:
     whole = json.loads(packed)
     import_plugins(whole["plugins"], "the worker", whole["folder"])
     trials = [Trial.of(specification) for specification in whole["trials"]]
-    batch = Batch.of(trials, whole["device"], whole["compile"], whole["multiply_adds"], whole["first_seed"])
-    tasks = {trial.key: trial_task(trial) for trial in batch.trials}
+    tasks = {trial.key: trial_task(trial) for trial in trials}
     store = Store(root)
-    receipt: dict[str, Any] = {"batch": batch.key, "written": 0, "kept": 0, "failed": 0}
-    if all(store.sound(trial.key) for trial in trials):  # dask runs a batch again whose receipt was lost
-        return {**receipt, "kept": len(trials), "seconds": 0.0}
+    missing = [trial for trial in trials if not store.sound(trial.key)]
+    receipt: dict[str, Any] = {"written": 0, "kept": len(trials) - len(missing), "failed": 0, "seconds": 0.0}
+    if not missing:
+        return receipt
+    batch = Batch.of(missing, whole["device"], whole["compile"], whole["multiply_adds"], whole["first_seed"])
     started = time.perf_counter()
     with _reproducible(batch.device):
         for outcome in _outcomes(batch, tasks):

@@ -44,30 +44,41 @@ class Noise:
 Loss = Callable[[Batch], torch.Tensor]
 
 
+#: Steps of noise drawn at once, fewer where one step of one replicate already asks for many numbers.
+BLOCK, BLOCK_NUMBERS = 64, 2**18
+
+
 def batches(setting: Setting, noise: Mapping[str, Noise], steps: int) -> Iterator[Batch]:
     """The minibatches and noise of `steps` steps; rows are drawn with replacement.
 
-    Minibatches come from a stream that does not know the method: every method at one seed sees the same ones.
+    Minibatches come from a stream that does not know the method: every method at one seed sees the same ones. Each kind
+    of noise comes in blocks whose length depends on its own shape alone, since the numbers that a generator gives
+    depend on how many it is asked for at once: what other replicates have drawn changes nothing.
     """
     x, y = training_data(setting)
     replicates = torch.arange(setting.num_replicates, device=setting.device, dtype=torch.int64).unsqueeze(1)
-    largest = max((math.prod(spec.shape) for spec in noise.values()), default=1)
-    length = min(BLOCK, max(1, BLOCK_NUMBERS // largest))
-    size = (length, setting.budget.batch_size)
-    pick = replicate_generators(setting.seeds, "minibatch")
-    sources = {name: replicate_generators(setting.seeds, "noise", name) for name in noise}
-
-    for start in range(0, steps, length):
-        rows = torch.stack(
-            [torch.randint(setting.budget.examples, size, generator=g, dtype=torch.int64, device="cpu") for g in pick],
-            1,
-        ).to(x.device)
-        block = {name: spec.drawn(sources[name], setting, length) for name, spec in noise.items()}
-        for k in range(min(length, steps - start)):
-            yield Batch(x[replicates, rows[k]], y[replicates, rows[k]], rows[k], {n: b[k] for n, b in block.items()})
+    rows = _rows(setting)
+    sources = {name: _steps(spec, name, setting) for name, spec in noise.items()}
+    for _ in range(steps):
+        picked = next(rows)
+        drawn = {name: next(source) for name, source in sources.items()}
+        yield Batch(x[replicates, picked], y[replicates, picked], picked, drawn)
 
 
-BLOCK = 64  # steps of noise drawn at once, fewer where one step of one replicate already asks for many numbers
+def _rows(setting: Setting) -> Iterator[torch.Tensor]:
+    """Rows of the training data for each step, (R, B), without end."""
+    size, generators = (BLOCK, setting.budget.batch_size), replicate_generators(setting.seeds, "minibatch")
+    while True:
+        drawn = [
+            torch.randint(setting.budget.examples, size, generator=each, dtype=torch.int64, device="cpu")
+            for each in generators
+        ]
+        yield from torch.stack(drawn, 1).to(setting.device)
 
 
-BLOCK_NUMBERS = 2**18
+def _steps(spec: Noise, name: str, setting: Setting) -> Iterator[torch.Tensor]:
+    """The noise of each step, (R, *shape), without end."""
+    generators = replicate_generators(setting.seeds, "noise", name)
+    length = min(BLOCK, max(1, BLOCK_NUMBERS // math.prod(spec.shape)))
+    while True:
+        yield from spec.drawn(generators, setting, length)

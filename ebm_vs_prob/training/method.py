@@ -73,6 +73,7 @@ class Method(ABC):
     principle: ClassVar[Principle]
     normalised: ClassVar[bool]
     summary: ClassVar[str]
+    twin: ClassVar[str | None] = None  # the method of the other family that learns from the same objective, or nearly
     references: ClassVar[tuple[str, ...]] = ()  # papers: keys of references.bib or of `bibliography`
     bibliography: ClassVar[str] = ""  # BibTeX of papers that references.bib lacks
     version: ClassVar[int] = 1  # raised when the same options would give another model

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field
 
 from .batches import Batch, Noise
-from .smoothing import SmoothingOptions
+from .smoothing import Blur, SmoothingOptions
 
 if TYPE_CHECKING:
     from ..models.model import Model
@@ -104,3 +105,71 @@ class KernelProposal:
         """ln q at one point an example, y (R, B, dy): (R, B), in nats."""
         along = 1 if self.shared else 2
         return self.kernel.log_density(y.unsqueeze(along), centers, self.widths).squeeze(along)
+
+
+class ProposalDraws(NamedTuple):
+    """A minibatch and what its proposal drew.
+
+    Attributes:
+        batch: its y (R, B, dy) are the right answers, blurred where that was asked for.
+        centers: of the proposal's kernels, (R, Q, C, dy).
+        samples: the draws (R, Q, M, dy), Q = B queries or one that all share.
+        log_density: ln q of the draws in nats, (R, Q, M).
+        proposal: what drew them.
+    """
+
+    batch: Batch
+    centers: torch.Tensor
+    samples: torch.Tensor
+    log_density: torch.Tensor
+    proposal: KernelProposal
+
+    def negative_energy(self, model: Model) -> torch.Tensor:
+        """Energies of the draws, (R, Q, M)."""
+        energy: torch.Tensor = model.module(self.proposal.queried(self.batch.x), self.samples)
+        return energy
+
+    def energies(self, model: Model) -> tuple[torch.Tensor, torch.Tensor]:
+        """Energies of the right answers (R, B) and of the draws (R, Q, M)."""
+        return model.module(self.batch.x, self.batch.y), self.negative_energy(model)
+
+    def log_densities(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """ln q at the same points."""
+        return self.proposal.log_density(self.batch.y, self.centers), self.log_density
+
+
+class ProposedAnswers:
+    """What the methods of either family read of a minibatch that learn from draws of a kernel proposal.
+
+    Args:
+        blur: of the right answers. proposal: what draws.
+        centers: the centres of a minibatch's kernels, (R, Q, C, dy); the proposal's own by default.
+
+    Attributes:
+        noise: all that has to be drawn at each step.
+    """
+
+    def __init__(
+        self,
+        blur: Blur,
+        proposal: KernelProposal,
+        centers: Callable[[KernelProposal, Batch], torch.Tensor] = KernelProposal.centers,
+    ) -> None:
+        self.blur, self.proposal, self._centers = blur, proposal, centers
+        self.noise = {**proposal.noise, **blur.noise}
+
+    @classmethod
+    def of(cls, model: Model) -> ProposedAnswers:
+        """Those of a model whose options are `KernelProposalOptions` and no more."""
+        blur = Blur(model)
+        return cls(blur, KernelProposal(model, model.setting.options, blur.sigma.flatten()))
+
+    def __call__(self, batch: Batch) -> ProposalDraws:
+        centers = self._centers(self.proposal, batch)
+        samples, log_density = self.proposal.draw(batch, centers)
+        return ProposalDraws(batch._replace(y=self.blur(batch)), centers, samples, log_density, self.proposal)
+
+
+def proposal_evaluations(options: Any) -> float:
+    """Energy evaluations of a step for each example: of its answer and its draws, forward 1 and backward 2 each."""
+    return 3.0 * (1 + options.proposals)

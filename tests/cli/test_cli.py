@@ -113,6 +113,8 @@ def test_list_methods_says_what_they_are(call):
     assert rows["denoising_score_matching"]["family"] == "ebm"
     assert rows["denoising_score_matching"]["options"]["sigma"] == 0.1
     assert rows["mixture_density"]["normalised"] is True
+    assert rows["mixture_density"]["twin"] is None
+    assert rows["gibbs_maximum_likelihood"]["twin"] == "importance_sampled_likelihood"
 
 
 def test_plan_counts_trials_and_runs_nothing(study, call, tmp_path, monkeypatch):

@@ -96,7 +96,7 @@ def draws_of_a_narrow_gaussian() -> float:
 @pytest.mark.parametrize("dim", [1, 2])
 def test_the_envelope_is_above_the_density(dim: int) -> None:
     density = GibbsBoltzmann(lambda x, y: 5 * (y.norm(dim=-1) - 1).square(), y_dim=dim, bounds=(-3.0, 3.0))
-    cells = density._density().cells  # type: ignore[attr-defined]
+    cells = density._memory.partition().cells  # type: ignore[attr-defined]
     top, rule = envelope(cells), cells.rule
     u = torch.rand(50, dim, dtype=torch.float64, generator=torch_generator(0, "test"))
     index = torch.cartesian_prod(*[torch.arange(rule.order)] * dim).reshape(-1, dim)
@@ -157,7 +157,7 @@ def test_an_expanded_density_is_the_same_density() -> None:
     assert draws.shape == (3000, 2, 3, 5, 1)
     torch.testing.assert_close(draws.mean(0).squeeze(-1), loc.expand(2, 3, 5), atol=0.05, rtol=0)
     assert wide.log_partition()[0].shape == wide.diagnostics["unresolved"].shape == (2, 3, 5)
-    assert wide._root is base
+    assert wide._memory is base._memory
 
 
 def test_a_box_may_be_given_as_a_space() -> None:

@@ -119,7 +119,7 @@ def test_pareto_smoothed_gradients_are_means_under_the_smoothed_weights() -> Non
     sampling = fixed(smoothed=True)
     theta, x, beta = AT
     density = evp.GibbsBoltzmann(energy(theta), x=x, beta=beta, bounds=BOUNDS, normalizer=sampling)
-    partition = density._density()
+    partition = density._memory.partition()
     log_weights = partition.log_weights()  # type: ignore[attr-defined]
     share = pareto_smoothed(log_weights)[0].softmax(-1)
     values = energy(theta)(x.unsqueeze(-2), partition.rows)  # type: ignore[attr-defined]

@@ -76,7 +76,7 @@ def test_an_element_of_a_batched_proposal_is_what_it_is_alone(name: str) -> None
         sampling = ImportanceSampling(proposal, 300)
         density = GibbsBoltzmann(well, 2, torch.zeros(len(index), 0), normalizer=sampling, validate_args=False)
         with doubts_asked_for():
-            return density.log_partition()[0], density._density().rows  # type: ignore[attr-defined]
+            return density.log_partition()[0], density._memory.partition().rows  # type: ignore[attr-defined]
 
     value, rows = estimate([0, 1])
     for k in (0, 1):
@@ -104,7 +104,7 @@ def test_a_batch_of_several_dimensions_and_labels() -> None:
         sampling = ImportanceSampling(td.Categorical(logits=logits), 50)
         x = torch.zeros(*logits.shape[:-1], 0)
         density = GibbsBoltzmann(lambda x, y: 0.1 * y.double(), x=x, space=Labels(4), normalizer=sampling)
-        return density._density().rows  # type: ignore[attr-defined]
+        return density._memory.partition().rows  # type: ignore[attr-defined]
 
     together = rows(logits)
     assert together.shape == (2, 3, 50, 1)

@@ -196,7 +196,7 @@ def test_smoothed_weights_serve_draws_and_effective_sample_size() -> None:
 def test_the_effective_sample_size_is_kongs() -> None:
     sampling = ImportanceSampling(gaussian(1.5, 1), 300)
     density = evp.GibbsBoltzmann(quadratic, normalizer=sampling)
-    log_weights = density._density().log_weights()  # type: ignore[attr-defined]
+    log_weights = density._memory.partition().log_weights()  # type: ignore[attr-defined]
     weights = log_weights.exp()
     expected = float(weights.sum() ** 2 / weights.square().sum())
     assert float(density.diagnostics["effective_sample_size"]) == pytest.approx(expected)

@@ -26,6 +26,16 @@ TWINS = [name for name, prior in PRIORS.items() if prior.twin]
 STRENGTH = torch.tensor([0.7, 3.0], dtype=torch.float64)
 
 
+@pytest.mark.parametrize("replicates", [1, 3, 5, 7, 32])
+def test_the_likelihood_is_scaled_alike_in_any_company(replicates):
+    # To the bit: 120 / 17 times 5 over 5 is another number.
+    space = WeightSpace(MLPEnergy(range(replicates), 0, 1, Network(hidden=(3,))))
+    model, y = WeightModel(weight_prior("gaussian", 1.0), space, 120, BOX), torch.zeros(replicates, 17, 1)
+    sites = {name: torch.zeros(1, replicates, 1, *shape) for name, shape in space.shapes.items()}
+    trace = pyro.poutine.trace(pyro.poutine.condition(model, data=sites)).get_trace(y[..., :0], y)
+    assert trace.nodes["y"]["scale"] == 120 / 17
+
+
 def nodes(dim: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Gauss-Legendre nodes of the box (m, dim) and the logarithms of their weights (m,)."""
     axis, weight = (torch.from_numpy(part) for part in leggauss(48 if dim == 1 else 16))

@@ -94,12 +94,14 @@ def test_batches_hold_what_differs_only_in_numbers(tmp_path):
             assert len({trial.thickness for trial in batch.trials}) == 1
 
 
-def test_more_seeds_keep_the_full_batches(tmp_path):
-    size = MAX_REPLICATES["cpu"]
-    few = {batch.key for batch in plan(tmp_path, seeds=size // 2 + 3).batches if len(batch.trials) == size}
-    many = {batch.key for batch in plan(tmp_path, seeds=size + 5).batches}
-    assert few
-    assert few <= many
+def test_what_is_missing_is_put_into_batches_anew(tmp_path):
+    planned = plan(tmp_path, seeds=MAX_REPLICATES["cpu"])
+    assert len(planned.batches) == 2  # one a thickness
+    missing = {batch.trials[k].key for batch in planned.batches for k in (1, 5)}
+    (batch,) = planned.batches_of(missing)
+    assert {trial.key for trial in batch.trials} == missing
+    assert batch.multiply_adds == pytest.approx(planned.multiply_adds * 4 / len(planned.trials))
+    assert planned.batches_of(()) == ()
 
 
 def test_batch_key_covers_device_and_compile(tmp_path):

@@ -21,6 +21,7 @@ from study_files import write_study
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.registry import METHODS
 from ebm_vs_prob.study import Store, engines, plan_study, study_status
+from ebm_vs_prob.study.plan import MAX_REPLICATES
 from ebm_vs_prob.study.table import COLUMNS
 
 HERE = Path(__file__).parents[1]
@@ -42,9 +43,9 @@ def run(path, store, engine="serial", **kwargs):
 
 
 def numbers(frame):
-    """What must be the same in every run of a study; sources may be edited between two runs of one test."""
+    """What must be the same in every run of a study, whatever trains together; sources may be edited within a test."""
     timed = frame["metric"].isin(["seconds"])
-    return frame[~timed].drop(columns=["code_digest", "plugins"]).reset_index(drop=True)
+    return frame[~timed].drop(columns=["batch", "code_digest", "plugins"]).reset_index(drop=True)
 
 
 def stats(store):
@@ -125,7 +126,6 @@ def test_a_partial_batch_writes_only_what_is_missing_with_the_same_numbers(copie
     path, store, frame = copied
     gone = frame.loc[(frame["arm"] == "plain") & (frame["seed"] == 2), "trial"].iloc[0]
     kept = Store(store)
-    old = kept.read(gone)
     kept.path(gone).unlink()
     before = stats(store)
     assert set(study_status(path, store=store).query("trial == @gone")["status"]) == {"pending"}
@@ -133,22 +133,36 @@ def test_a_partial_batch_writes_only_what_is_missing_with_the_same_numbers(copie
     pd.testing.assert_frame_equal(numbers(again), numbers(frame))
     assert again.attrs["incidents"] == []
     assert {path for path, changed in stats(store).items() if before.get(path) != changed} == {kept.path(gone)}
-    assert kept.read(gone)["batch"] == old["batch"]
 
 
-def test_numbers_that_differ_when_computed_again_are_reported(copied):
-    path, store, frame = copied
-    kept = Store(store)
-    altered, gone = (frame.loc[(frame["arm"] == "plain") & (frame["seed"] == s), "trial"].iloc[0] for s in (1, 2))
-    record = kept.read(altered)
-    record["metrics"] = [
-        {**row, "value": 123.0} if row["metric"] == "weight_norm" else row for row in record["metrics"]
-    ]
-    kept.write(altered, {k: v for k, v in record.items() if k not in ("checksum", "files", "schema", "trial")}, {})
-    kept.path(gone).unlink()
-    again = run(path, store)
-    assert [(i["kind"], i["trial"]) for i in again.attrs["incidents"]] == [("disagreement", altered)]
-    assert "weight_norm" in again.attrs["incidents"][0]["detail"]
+TRAINED = {
+    "hinge": ("hinge", ""),
+    "score": ("denoising_score_matching", ""),
+    "sliced": ("sliced_score_matching", "sigma = 0.1"),
+    "likelihood": ("gibbs_maximum_likelihood", ""),
+    "mixture": ("mixture_density", ""),
+}
+
+
+def check_same(found, expected):
+    """To the bit, but for ln Z by quadrature, whose nodes are as many as the neediest replicate asks for, and where a
+    product of matrices rounds by their number. Notes are those of a batch."""
+    found, expected = found.drop(columns="note"), expected.drop(columns="note")
+    rounded = expected["metric"] == "gibbs_gap"
+    assert 0 < rounded.sum() < len(rounded) / 10
+    pd.testing.assert_frame_equal(found[~rounded], expected[~rounded], check_exact=True)
+    pd.testing.assert_frame_equal(found[rounded], expected[rounded], check_exact=False, rtol=0, atol=1e-5)
+
+
+def test_any_grouping_and_a_resume_give_the_same_numbers(tmp_path, monkeypatch):
+    path = write_study(tmp_path / "rings.toml", arms=TRAINED, seeds=5, thickness="0.1")
+    whole, store = numbers(run(path, tmp_path / "whole")), Store(tmp_path / "other")
+    monkeypatch.setitem(MAX_REPLICATES, "cpu", 2)
+    check_same(numbers(run(path, store.root)), whole)
+    monkeypatch.undo()
+    for trial in whole.loc[whole["seed"].isin([0, 2, 3]), "trial"].unique():
+        store.path(trial).unlink()
+    check_same(numbers(run(path, store.root)), whole)
 
 
 @pytest.mark.parametrize("damage", ["record", "arrays"])
@@ -282,7 +296,7 @@ def test_local_workers_give_the_same_numbers_and_find_a_trial_that_kills_them(tm
     assert "its worker process died" in failed["reason"].iloc[0]
     serial = run(write_study(tmp_path / "serial.toml", seeds=2, thickness="0.1"), tmp_path / "serial")
     plain = numbers(frame[frame["arm"] == "plain"])
-    same = ["trial", "batch", "metric", "value", "error", "n"]
+    same = ["trial", "metric", "value", "error", "n"]
     pd.testing.assert_frame_equal(plain[same], numbers(serial)[same])
     again = run(path, tmp_path / "local", engine="local", workers=2)
     pd.testing.assert_frame_equal(again, frame)

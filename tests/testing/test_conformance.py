@@ -37,6 +37,15 @@ def test_registered_method_keeps_the_rules(method):
     check_method(method)
 
 
+def test_twins_are_of_different_families_and_name_each_other():
+    twins = {method.name: method.twin for method in evp.list_methods() if method.twin is not None}
+    assert twins
+    for name, twin in twins.items():
+        own, other = evp.get_method(name), evp.get_method(twin)
+        assert other.twin == name
+        assert {own.family, other.family} == {"ebm", "prob"}
+
+
 @pytest.mark.parametrize("options", [{"ambient_dim": 3, "thickness": 0.1}, {"rotation": 4, "concentration": 0.0}])
 def test_circle_keeps_the_rules_at_other_options(options):
     check_task(evp.get_task("circle", **options))
@@ -166,6 +175,19 @@ class ReplicatesThatMeet(MeanSquaredError):
         return training
 
 
+class RoundedByPlace(MeanSquaredError):
+    """Its last replicate is off by one rounding wherever it has two others beside it."""
+
+    @classmethod
+    def train(cls, model):
+        training = super().train(model)
+        if model.num_replicates > 2:
+            with torch.no_grad():
+                weight = list(model.module.parameters())[-1][-1]
+                weight.copy_(weight.nextafter(torch.tensor(torch.inf)))
+        return training
+
+
 class TurnedGradient(MLPEnergy):
     def energy_and_gradient(self, x, y):
         energy, gradient = super().energy_and_gradient(x, y)
@@ -176,6 +198,16 @@ class WrongGradient(MeanSquaredError):
     @classmethod
     def build(cls, setting):
         return EnergyModel(cls, setting, TurnedGradient(setting.seeds, *box_dims(setting), setting.network))
+
+
+class OfAnotherModule(MLPEnergy):
+    """The package's network as a class of its own, for which roundings are its own affair."""
+
+
+class RoundedByPlaceOfAnotherModule(RoundedByPlace):
+    @classmethod
+    def build(cls, setting):
+        return EnergyModel(cls, setting, OfAnotherModule(setting.seeds, *box_dims(setting), setting.network))
 
 
 class GlobalNoise(MeanSquaredError):
@@ -192,6 +224,7 @@ class GlobalNoise(MeanSquaredError):
         (UnknownPrinciple, "principle must be"),
         (UnseededTraining, "same seeds must give the same model"),
         (ReplicatesThatMeet, "trained alone"),
+        (RoundedByPlace, "bit for bit, and"),
         (WrongGradient, "derivative in y"),
         pytest.param(GlobalNoise, "global random generators", marks=pytest.mark.uses_global_generator),
     ],
@@ -199,6 +232,10 @@ class GlobalNoise(MeanSquaredError):
 def test_check_method_notices_a_broken_rule(method, rule):
     with pytest.raises(AssertionError, match=rule):
         check_method(method)
+
+
+def test_modules_of_ones_own_may_round_otherwise_in_company():
+    check_method(RoundedByPlaceOfAnotherModule)
 
 
 def test_check_method_notices_a_density_of_another_mass(monkeypatch):

@@ -53,11 +53,8 @@ def test_a_replicate_has_the_same_bits_alone_and_in_company(method):
     check(method, COMPANIES, 6, ODD)
 
 
-# The mode of a posterior differs in its last bits in double precision: docs/reproducibility.md says so.
 @pytest.mark.long
-@pytest.mark.parametrize(
-    "method", [pytest.param(m, id=m.name) for m in METHODS if m.name != "gibbs_maximum_a_posteriori"]
-)
+@pytest.mark.parametrize("method", [pytest.param(m, id=m.name) for m in METHODS])
 def test_the_same_bits_in_double_precision(method):
     check(method, COMPANIES[1:3], 6, EVEN)
 

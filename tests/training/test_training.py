@@ -8,7 +8,7 @@ import ebm_vs_prob as evp
 from ebm_vs_prob.core.options import OptionBatch
 from ebm_vs_prob.ebm.objectives.score import denoising_score_matching_loss
 from ebm_vs_prob.models.setting import Setting
-from ebm_vs_prob.training.batches import batches
+from ebm_vs_prob.training.batches import BLOCK, BLOCK_NUMBERS, Noise, batches
 from ebm_vs_prob.training.optimizers import ReplicatedAdam, learning_rate_schedule
 
 TRAINED = ("denoising_score_matching", "hinge", "gibbs_maximum_likelihood", "mixture_density", "mean_squared_error")
@@ -133,6 +133,16 @@ def test_minibatches_do_not_know_the_method():
     assert all(torch.equal(a[1], b[0]) for a, b in zip(first, other, strict=True))
     assert not torch.equal(first[0][0], first[0][1])
     assert not torch.equal(first[0], first[1])
+
+
+def test_noise_does_not_depend_on_what_else_is_drawn():
+    # Beside noise so large that it is drawn for fewer steps at once, over several blocks of either.
+    setting, own = setting_of("hinge", 1, [0, 1], evp.Budget(batch_size=4, examples=50)), Noise("normal", (3, 5))
+    large = Noise("uniform", (2 * BLOCK_NUMBERS // BLOCK,))
+    alone = list(batches(setting, {"own": own}, 2 * BLOCK + 1))
+    beside = list(batches(setting, {"large": large, "own": own}, 2 * BLOCK + 1))
+    assert all(torch.equal(one.rows, other.rows) for one, other in zip(alone, beside, strict=True))
+    assert all(torch.equal(one.noise["own"], other.noise["own"]) for one, other in zip(alone, beside, strict=True))
 
 
 def test_a_budget_of_multiply_adds_buys_more_steps_of_a_cheaper_method():

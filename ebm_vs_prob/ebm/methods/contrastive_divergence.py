@@ -13,10 +13,8 @@ from ...core.options import PER_REPLICATE
 from ...core.registry import METHODS
 from ...core.replicate_noise import replicate_generators, replicate_points
 from ...core.tensors import tensor_of
-from ...models.building import build_energy
-from ...models.model import EnergyModel, Model
+from ...models.model import Model
 from ...models.record import Training
-from ...models.setting import Setting
 from ...samplers import Kernel, get_kernel
 from ...training.batches import Batch, Noise
 from ...training.loop import train
@@ -110,9 +108,7 @@ class ContrastiveDivergence(RegularisedMethod):
     """
 
     name = "contrastive_divergence"
-    family = "ebm"
     principle = "likelihood"
-    normalised = False
     summary = "contrastive divergence: negatives by k steps of Langevin, MALA or HMC from the data (Hinton 2002)"
     references: ClassVar[tuple[str, ...]] = ("hinton2002training",)
     Options: ClassVar[type[MethodOptions]] = ContrastiveDivergenceOptions
@@ -125,10 +121,6 @@ class ContrastiveDivergence(RegularisedMethod):
     @classmethod
     def weighed_by_the_loss(cls, options: Any) -> frozenset[str]:
         return frozenset({"energy_magnitude"} if options.energy_magnitude_at == "negatives" else ())
-
-    @classmethod
-    def build(cls, setting: Setting) -> EnergyModel:
-        return EnergyModel(cls, setting, build_energy(setting))
 
     @classmethod
     def train(cls, model: Model) -> Training:

@@ -10,10 +10,8 @@ from pydantic import Field
 from ...core.options import PER_REPLICATE
 from ...core.registry import METHODS
 from ...energies.evaluation import energy_and_gradient
-from ...models.building import build_energy
-from ...models.model import EnergyModel, Model
+from ...models.model import Model
 from ...models.record import Training
-from ...models.setting import Setting
 from ...training.batches import Batch
 from ...training.loop import train
 from ...training.method import MethodOptions
@@ -33,9 +31,7 @@ class DenoisingScoreMatching(RegularisedMethod, SmoothingMethod):
     """E learns -ln p_sigma, the log-density of the data blurred by sigma, up to a constant (Vincent 2011, eq. 9)."""
 
     name = "denoising_score_matching"
-    family = "ebm"
     principle = "score"
-    normalised = False
     summary = "denoising score matching at one noise level (Vincent 2011)"
     references = ("vincent2011connection",)
     Options: ClassVar[type[MethodOptions]] = DenoisingScoreMatchingOptions
@@ -44,10 +40,6 @@ class DenoisingScoreMatching(RegularisedMethod, SmoothingMethod):
     def energy_evaluations(cls, options: Any) -> float:
         # Forward 1 and its backward to y 2; the backward of the loss goes back through all three.
         return 9.0
-
-    @classmethod
-    def build(cls, setting: Setting) -> EnergyModel:
-        return EnergyModel(cls, setting, build_energy(setting))
 
     @classmethod
     def train(cls, model: Model) -> Training:

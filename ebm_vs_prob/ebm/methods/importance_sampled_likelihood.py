@@ -14,14 +14,14 @@ from ...models.data_kernel import squared_distances
 from ...models.model import Model
 from ...training.batches import Batch
 from ...training.method import MethodOptions
-from ...training.proposals import KernelProposal
+from ...training.proposals import KernelProposal, ProposalDraws
 from ...training.smoothing import SmoothingMethod
 from ..objectives.contrastive import (
     importance_sampled_loss,
     kl_divergence_importance_sampling_loss,
     self_normalised_loss,
 )
-from ..proposal_method import LogNormalizerMethod, ProposalDraws, ProposalMethod, ProposalOptions
+from ..proposal_method import LogNormalizerMethod, ProposalMethod, ProposalOptions
 
 
 @METHODS.register
@@ -33,6 +33,7 @@ class ImportanceSampledLikelihood(ProposalMethod):
     """
 
     name = "importance_sampled_likelihood"
+    twin = "gibbs_maximum_likelihood"
     principle = "likelihood"
     summary = "maximum likelihood, log Z by importance sampling: ML-IS (Gustafsson et al. 2020)"
     references = ("gustafsson2020how",)

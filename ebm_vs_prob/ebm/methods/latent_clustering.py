@@ -123,9 +123,7 @@ class LatentClustering(RegularisedMethod):
     """
 
     name = "latent_clustering"
-    family = "ebm"
     principle = "regularised"
-    normalised = False
     summary = "discrete latent variable: k-means given x (Bottou and Bengio 1995)"
     references = ("bottou1995convergence",)
     Options: ClassVar[type[MethodOptions]] = LatentClusteringOptions

@@ -127,9 +127,8 @@ class LatentFreeEnergy(RegularisedMethod):
     """
 
     name = "latent_free_energy"
-    family = "ebm"
+    twin = "latent_variable_likelihood"
     principle = "regularised"
-    normalised = False
     summary = "latent variable minimised or marginalised, its capacity limited (LeCun et al. 2006)"
     references = ("lecun2006tutorial",)
     Options: ClassVar[type[MethodOptions]] = LatentFreeEnergyOptions

@@ -16,6 +16,7 @@ from ...models.record import Training
 from ...training.batches import Batch, Noise
 from ...training.loop import train
 from ...training.method import GaussianOptimum, MethodOptions
+from ...training.proposals import proposal_evaluations
 from ..margin_method import MarginMethod
 from ..objectives import margin as losses
 from ..regularisers import RegularisedOptions
@@ -38,6 +39,7 @@ class NegativeLogLikelihood(MarginMethod):
     """
 
     name = "negative_log_likelihood"
+    twin = "softmax_classifier"
     principle = "likelihood"
     summary = "energy plus log-partition function by importance sampling, right answer included (LeCun et al. 2006)"
     references = ("lecun2006tutorial", "ma2018noise")
@@ -46,7 +48,7 @@ class NegativeLogLikelihood(MarginMethod):
 
     @classmethod
     def energy_evaluations(cls, options: Any) -> float:
-        return 3.0 * (1 + options.proposals)
+        return proposal_evaluations(options)
 
     @classmethod
     def train_on_vectors(cls, model: Model) -> Training:

@@ -6,9 +6,9 @@ import torch
 
 from ...core.registry import METHODS
 from ...models.model import Model
-from ...training.proposals import KernelProposal
+from ...training.proposals import KernelProposal, ProposalDraws
 from ..objectives.contrastive import binary_noise_contrastive_loss, ranking_noise_contrastive_loss
-from ..proposal_method import LogNormalizerMethod, ProposalDraws, ProposalMethod
+from ..proposal_method import LogNormalizerMethod, ProposalMethod
 
 
 class _NoiseContrast(ProposalMethod):

@@ -12,10 +12,8 @@ from ...core.options import PER_REPLICATE
 from ...core.registry import METHODS
 from ...energies.derivatives import gradient_and_products, gradient_and_trace
 from ...energies.evaluation import energy_and_gradient
-from ...models.building import build_energy
-from ...models.model import EnergyModel, Model
+from ...models.model import Model
 from ...models.record import Training
-from ...models.setting import Setting
 from ...training.batches import Batch, Noise
 from ...training.loop import train
 from ...training.method import GaussianOptimum, MethodOptions
@@ -44,9 +42,7 @@ class ScoreMatching(RegularisedMethod, SmoothingMethod):
     """
 
     name = "score_matching"
-    family = "ebm"
     principle = "score"
-    normalised = False
     summary = "score matching with the exact trace of the Hessian (Hyvärinen 2005)"
     references = ("hyvarinen2005estimation",)
     Options: ClassVar[type[MethodOptions]] = ScoreMatchingOptions
@@ -60,10 +56,6 @@ class ScoreMatching(RegularisedMethod, SmoothingMethod):
     def evaluations_a_dimension(cls, options: Any) -> float:
         # The tangent of those three along one axis, and its backward.
         return 9.0
-
-    @classmethod
-    def build(cls, setting: Setting) -> EnergyModel:
-        return EnergyModel(cls, setting, build_energy(setting))
 
     @classmethod
     def train(cls, model: Model) -> Training:
@@ -94,9 +86,7 @@ class SlicedScoreMatching(RegularisedMethod, SmoothingMethod):
     """
 
     name = "sliced_score_matching"
-    family = "ebm"
     principle = "score"
-    normalised = False
     summary = "score matching along random directions (Song et al. 2019)"
     references = ("song2019sliced",)
     Options: ClassVar[type[MethodOptions]] = SlicedScoreMatchingOptions
@@ -104,10 +94,6 @@ class SlicedScoreMatching(RegularisedMethod, SmoothingMethod):
     @classmethod
     def energy_evaluations(cls, options: Any) -> float:
         return 9.0 * (1 + options.projections)
-
-    @classmethod
-    def build(cls, setting: Setting) -> EnergyModel:
-        return EnergyModel(cls, setting, build_energy(setting))
 
     @classmethod
     def train(cls, model: Model) -> Training:
@@ -162,9 +148,7 @@ class MultiscaleDenoisingScoreMatching(RegularisedMethod):
     """
 
     name = "multiscale_denoising_score_matching"
-    family = "ebm"
     principle = "score"
-    normalised = False
     summary = "denoising score matching at many noise levels (Song and Ermon 2019; Li, Chen and Sommer 2019)"
     references = ("song2019generative", "li2019learning")
     Options: ClassVar[type[MethodOptions]] = MultiscaleDenoisingScoreMatchingOptions
@@ -177,10 +161,6 @@ class MultiscaleDenoisingScoreMatching(RegularisedMethod):
     @classmethod
     def energy_evaluations(cls, options: Any) -> float:
         return 9.0
-
-    @classmethod
-    def build(cls, setting: Setting) -> EnergyModel:
-        return EnergyModel(cls, setting, build_energy(setting))
 
     @classmethod
     def train(cls, model: Model) -> Training:

@@ -175,9 +175,7 @@ class SparseCoding(RegularisedMethod):
     """
 
     name = "sparse_coding"
-    family = "ebm"
     principle = "regularised"
-    normalised = False
     summary = "sparse latent vector, L1-limited (Olshausen and Field 1997)"
     references = ("olshausen1997sparse", "beck2009fast")
     Options: ClassVar[type[MethodOptions]] = SparseCodingOptions
@@ -198,6 +196,7 @@ class SparseCoding(RegularisedMethod):
             residual = energy.residual(batch.x, batch.y)
             with torch.no_grad():
                 z = energy.code(residual)
-            return energy.energy_of(residual, z).mean(-1)  # the envelope theorem: z is where it does not matter
+            # At the minimum over z the loss has no slope in z (the envelope theorem), so z is taken as a constant.
+            return energy.energy_of(residual, z).mean(-1)
 
         return train(model, loss)

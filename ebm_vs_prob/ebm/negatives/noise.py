@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ...core.tensors import power
 from ...energies.evaluation import energy_and_gradient
 from ...models.data_kernel import squared_distances
 
@@ -21,7 +22,7 @@ def noisy_answers(
         widths: smallest and largest width in the units of y, (R, 1, 1, 1) each.
     """
     low, high = widths
-    return y.unsqueeze(2) + low * (high / low) ** uniform * normal
+    return y.unsqueeze(2) + low * power(high / low, uniform) * normal
 
 
 def descended(

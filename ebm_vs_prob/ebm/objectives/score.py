@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import torch
 
+from ...core.tensors import power
+
 
 def score_matching_loss(gradient: torch.Tensor, trace: torch.Tensor) -> torch.Tensor:
     """E [½ ‖∇E‖² - tr ∇²E], (R,): Hyvärinen 2005, eq. 4, with the score -∇E.
@@ -66,4 +68,4 @@ def stratified_levels(low: torch.Tensor, high: torch.Tensor, levels: int, unifor
     size = uniform.shape[1]
     example = torch.arange(size, dtype=uniform.dtype, device=uniform.device).unsqueeze(-1)
     level = (levels * (example + uniform) / size).floor().clamp_max(levels - 1)
-    return low * (high / low) ** (level / (levels - 1))
+    return low * power(high / low, level / (levels - 1))

@@ -91,7 +91,7 @@ class KernelDensityEnergy(nn.Module):
         noise = replicate_noise(generators, (n, num_samples, dim), dtype=self.y.dtype, device=self.y.device)
         uniform = replicate_noise(generators, (n, num_samples), "uniform", dtype=torch.float64, device=self.y.device)
         drawn = []
-        # One replicate after the other: all at once would take R times the memory.
+        # Replicates are taken one after the other, because all at once would take R times the memory.
         for own, shares, y in zip(edges, uniform, self.y, strict=True):
             pick = torch.searchsorted(own.expand(n, -1).contiguous(), shares * own[:, -1:])
             drawn.append(y[pick.clamp_max(examples - 1)])

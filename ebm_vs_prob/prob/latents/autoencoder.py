@@ -105,7 +105,7 @@ class VariationalAutoencoderEnergy(nn.Module):
                 value, error, heavy = self._in_blocks(self._checked, x, y)
                 return value, error, {HEAVY: heavy}
             value, whole = self._and_beyond(x, y, self.nodes)
-            # Both with their margins, so that the border plays no part in what the spacing is blamed for.
+            # Both grids have their margins, so that they differ by their spacing alone and not at the border.
             moved = (whole - self._and_beyond(x, y, self.nodes // 2)[1]).abs()
             beyond = ~(whole - value <= TOLERATED_BEYOND)
             return value, moved + (whole - value), {BEYOND: beyond, COARSE: ~(moved <= TOLERATED) & ~beyond}

@@ -21,6 +21,7 @@ from pyro.distributions.transforms.spline import ConditionedSpline
 from torch import nn
 
 from ...core.errors import check_count, invalid, unknown
+from ...core.tensors import angle
 from ...energies.activations import sigmoid, softplus
 from ...energies.mlp import ReplicatedMLP
 from ..objectives.bounds import LOG_SHARES
@@ -110,7 +111,7 @@ class AmortisedGuide(Guide):
         if not self.periodic:
             return given
         up, right = given.chunk(2, -1)
-        return torch.atan2(up, right)
+        return angle(up, right)
 
     @property
     def _center_outputs(self) -> int:
@@ -186,10 +187,10 @@ class FlowGuide(AmortisedGuide):
         for layer, knot in enumerate(knots):
             parts.append(_Spline(_spline(knot), bound=SPLINE_BOUND, order="linear"))
             if layer < len(mirrors):
-                # Beside the first axis, so that an encoder that gives 0 still names a reflection.
+                # The first axis is added, so that an encoder that gives 0 still names a reflection.
                 axis = mirrors[layer] + torch.eye(dim, dtype=knot.dtype, device=knot.device)[:1]
                 parts.append(ConditionedHouseholder(axis))
-        # Cached, so that the density at a draw finds the way back without inverting the splines.
+        # The cache lets the density at a draw go back without inverting the splines.
         parts.append(AffineTransform(center, log_scale.exp(), event_dim=1, cache_size=1))
         return dist.TransformedDistribution(base, parts, validate_args=False)
 

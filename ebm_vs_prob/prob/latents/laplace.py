@@ -88,8 +88,8 @@ class LaplaceGuide(Guide):
             raise invalid("starts.shape", tuple(starts.shape), "(m, dz) with m >= 1")
         if periodic and starts.shape[1] != 1:
             raise invalid("periodic", periodic, f"False where z has {starts.shape[1]} entries")
-        self._potential = (potential,)  # held outside the module tree: its parameters are not ours
-        # Half a turn beyond either end, so that a search may cross where the angle jumps.
+        self._potential = (potential,)  # a tuple, so that its parameters are not among this module's
+        # The interval goes half a turn beyond either end, so that a search may cross where the angle jumps.
         self.starts, self.bounds = starts, (bounds[0] - math.pi, bounds[1] + math.pi) if periodic else bounds
         self.num_replicates, self.latent_dim, self.periodic = num_replicates, starts.shape[1], periodic
         self.search = search

@@ -186,7 +186,7 @@ def _products(y: torch.Tensor, centers: torch.Tensor, columns: list[torch.Tensor
     if y.shape[-1] > FEW:
         square = y.square().sum(-1, keepdim=True) + centers.square().sum(-1) - 2 * _inner(y, centers)
         return [square, *(_inner(y, column) - (column * centers).sum(-1) for column in columns)]
-    # One coordinate after the other: sums over a dimension of two or three would take most of the time.
+    # Coordinates are added one after the other, because sums over a dimension of two or three take most of the time.
     sums: list[torch.Tensor] = []
     for d in range(y.shape[-1]):
         misfit = y[..., d : d + 1] - centers[..., d]

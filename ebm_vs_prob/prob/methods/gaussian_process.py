@@ -245,9 +245,11 @@ class GaussianProcess(SmoothingMethod):
                 )
             )
         energy.settled()
-        longest = max(len(history) for history in histories)
-        padded = [torch.cat([h, h[-1:].expand(longest - len(h))]) for h in histories]
-        return Training(torch.stack(padded), tuple(statuses), tuple(costs))
+        # The record has as many numbers whatever the company: the first evaluations, and the last one to the end.
+        first = [history[: iterations - 1] for history in histories]
+        last = [h[-1:].expand(iterations - len(f)) for h, f in zip(histories, first, strict=True)]
+        loss = torch.stack([torch.cat(parts) for parts in zip(first, last, strict=True)])
+        return Training(loss, tuple(statuses), tuple(costs))
 
 
 def maximise_marginal_likelihood(

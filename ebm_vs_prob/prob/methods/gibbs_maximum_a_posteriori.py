@@ -27,7 +27,7 @@ class GibbsMaximumAPosteriori(PosteriorMethod):
 
     log Z is importance-sampled as in `gibbs_maximum_likelihood`, so it is the mode of a biased posterior: ln Z^ is too
     low in expectation, with x by tenths of a nat an example at 8 proposals (`PosteriorModel.partition_gap`). More
-    `proposals` lower that in proportion; 8 is the default of the twin, `importance_sampled_likelihood`.
+    `proposals` lower that in proportion; 8 is the default of `importance_sampled_likelihood`.
     """
 
     name = "gibbs_maximum_a_posteriori"

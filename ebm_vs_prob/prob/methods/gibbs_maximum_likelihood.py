@@ -18,8 +18,8 @@ from ...models.setting import Setting
 from ...training.batches import Batch
 from ...training.loop import train
 from ...training.method import MethodOptions
-from ...training.proposals import KernelProposal, KernelProposalOptions
-from ...training.smoothing import Blur, SmoothingMethod
+from ...training.proposals import KernelProposalOptions, ProposedAnswers, proposal_evaluations
+from ...training.smoothing import SmoothingMethod
 from ..objectives.bounds import ReplicatedELBO, no_guide
 
 
@@ -33,6 +33,7 @@ class GibbsMaximumLikelihood(SmoothingMethod):
     """
 
     name = "gibbs_maximum_likelihood"
+    twin = "importance_sampled_likelihood"
     family = "prob"
     principle = "likelihood"
     normalised = True
@@ -43,7 +44,7 @@ class GibbsMaximumLikelihood(SmoothingMethod):
 
     @classmethod
     def energy_evaluations(cls, options: Any) -> float:
-        return 3.0 * (1 + options.proposals)
+        return proposal_evaluations(options)
 
     @classmethod
     def build(cls, setting: Setting) -> DensityModel:
@@ -51,10 +52,8 @@ class GibbsMaximumLikelihood(SmoothingMethod):
 
     @classmethod
     def train(cls, model: Model) -> Training:
-        setting, energy, blur = model.setting, model.module, Blur(model)
-        size, y_dim, bounds = setting.budget.batch_size, model.y_box.dim, model.y_box.bounds
-        proposal = KernelProposal(model, setting.options, blur.sigma.flatten())
-        elbo = ReplicatedELBO()
+        energy, answers, elbo = model.module, ProposedAnswers.of(model), ReplicatedELBO()
+        size, y_dim, bounds = model.setting.budget.batch_size, model.y_box.dim, model.y_box.bounds
 
         def gibbs(x: torch.Tensor, y: torch.Tensor, samples: torch.Tensor, log_density: torch.Tensor) -> None:
             normalizer = ImportanceSampling(samples=samples, log_density=log_density)
@@ -65,7 +64,8 @@ class GibbsMaximumLikelihood(SmoothingMethod):
                 pyro.sample("y", density, obs=y)
 
         def loss(batch: Batch) -> torch.Tensor:
-            samples, log_density = proposal.draw(batch, proposal.centers(batch))
-            return elbo.replicate_losses(gibbs, no_guide, batch.x, blur(batch), samples, log_density) / size
+            drawn = answers(batch)
+            arguments = batch.x, drawn.batch.y, drawn.samples, drawn.log_density
+            return elbo.replicate_losses(gibbs, no_guide, *arguments) / size
 
-        return train(model, loss, {**proposal.noise, **blur.noise})
+        return train(model, loss, answers.noise)

@@ -65,7 +65,7 @@ class KernelDensity(SmoothingMethod):
     summary = "kernel density, bandwidths by leave-one-out likelihood (Parzen 1962; Holmes, Gray and Isbell 2007)"
     references = ("parzen1962estimation", "rosenblatt1969conditional", "holmes2007fast")
     Options: ClassVar[type[MethodOptions]] = KernelDensityOptions
-    gaussian_optimum = GaussianOptimum(curvature=None)  # its kernels widen whatever number of examples there is
+    gaussian_optimum = GaussianOptimum(curvature=None)  # kernels widen the data's law, by how much depends on N
 
     @classmethod
     def energy_evaluations(cls, options: Any) -> float:

@@ -88,13 +88,15 @@ class LatentVariableDensity(DensityModel):
 class LatentVariableLikelihood(ThicknessPriorMethod):
     """p(y | x) = mean over z of N(y; g(x, z), sigma² I), decoder and sigma by maximum likelihood.
 
-    The twin of `latent_free_energy`: the same decoders, z marginalised and not minimised, and a width that is learned.
+    Beside its twin, `latent_free_energy`, it has the same decoders, marginalises z in place of minimising over it, and
+    learns a width.
     The generative topographic mapping of Bishop, Svensén and Williams 1998 (section 2), fitted by gradient steps.
     Recorded in training: `gradient_norm`, that of the mean negative log-likelihood in the decoder's parameters (sigma
     left out), and `thickness`, sigma before each step.
     """
 
     name = "latent_variable_likelihood"
+    twin = "latent_free_energy"
     family = "prob"
     principle = "likelihood"
     normalised = True

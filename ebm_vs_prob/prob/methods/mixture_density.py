@@ -130,7 +130,7 @@ class MixtureDensity(SmoothingMethod):
         box: Any = setting.tasks[0].y_space
         components = setting.options.components
         head = build_head(setting, components * (1 + 2 * y_dim))
-        # Over the middle half of the box, where a bounded task's answers are.
+        # Components start over the middle half of the box, where a bounded task's answers are.
         middle = 0.5 * sum(box.bounds)
         generators = replicate_generators(setting.seeds, "initialisation", "centers")
         centers = 0.5 * (middle + replicate_points(generators, box, (components,)))

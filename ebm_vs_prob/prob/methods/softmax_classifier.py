@@ -31,6 +31,7 @@ class SoftmaxClassifier(Method):
     """
 
     name = "softmax_classifier"
+    twin = "negative_log_likelihood"
     family = "prob"
     principle = "likelihood"
     normalised = True

@@ -126,7 +126,7 @@ class TwoStep(SmoothingMethod):
     summary = "autoencoder, then a kernel density on its codes (Loaiza-Ganem et al. 2022)"
     references = ("loaizaganem2022diagnosing", "dai2019diagnosing")
     Options: ClassVar[type[MethodOptions]] = TwoStepOptions
-    gaussian_optimum = GaussianOptimum(curvature=None)  # all but `latent_dim` directions are the residual's
+    gaussian_optimum = GaussianOptimum(curvature=None)  # the residual has all but `latent_dim` directions
 
     @classmethod
     def why_not(cls, task: Task) -> str | None:

@@ -233,8 +233,8 @@ class VariationalAutoencoder(ThicknessPriorMethod, SmoothingMethod):
     """p(y | x) = ∫ N(z; 0, I) N(y; g(x, z), s² I) dz, decoder and s by a bound on the likelihood, through a guide.
 
     Kingma and Welling 2014, *Auto-encoding variational Bayes*, with the variance of the decoder learned (Dai and Wipf
-    2019); conditional on x as Sohn, Lee and Yan 2015, but for the prior, which does not see x. The twin of
-    `latent_variable_likelihood`, which marginalises over a grid of z. Recorded in training: `gradient_norm`, that of
+    2019); conditional on x as Sohn, Lee and Yan 2015, but for the prior, which does not see x.
+    `latent_variable_likelihood` marginalises over a grid of z instead. Recorded in training: `gradient_norm`, that of
     the mean objective in the decoder's parameters (s left out), and `thickness`, s before each step.
     """
 

@@ -141,7 +141,7 @@ class ReplicatedRenyi(ReplicatedELBO):
             return super().combine(log_weights, log_shares)
         if power == 1:
             return inner(log_weights + log_shares).logsumexp(-1)
-        # Rounding is divided by the power, and shares that do not quite sum to 1 would be too.
+        # Dividing by a small power magnifies rounding, that of the shares' sum too, so the sum is found and taken off.
         exact = log_shares.double().expand(log_weights.shape)
         value = (inner(power * log_weights.double() + exact).logsumexp(-1) - inner(exact).logsumexp(-1)) / power
         return value.to(log_weights.dtype)

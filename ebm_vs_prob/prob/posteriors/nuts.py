@@ -63,7 +63,7 @@ def nuts_chain(
                 potential.append(float(kernel.potential_fn(sample)))
             calls -= 1
 
-    # A state whose energy overflows is a divergence, which NUTS counts, and no mistake.
+    # NUTS counts a state whose energy overflows as a divergence; torch's validation would raise.
     with forked(seed, start.device), pyro.validation_enabled(False), doubts_asked_for():
         kernel = NUTS(
             counted,

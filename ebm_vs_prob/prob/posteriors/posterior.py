@@ -63,14 +63,17 @@ class WeightModel:
         """
         count, size = y.shape[:2]
         given = distinct(x).expand(num_draws, count, -1, -1)
-        with pyro.plate("draw", num_draws, dim=-3), pyro.plate("replicate", count, dim=-2):
+        draws, replicates = pyro.plate("draw", num_draws, dim=-3), pyro.plate("replicate", count, dim=-2)
+        with draws, replicates:
             weights = {name: value.squeeze(2) for name, value in self.prior.sample(self.space).items()}
             energy = self.space.at(weights)
             density = GibbsBoltzmann(
                 energy, y_dim=y.shape[-1], x=given, bounds=self.bounds, normalizer=normalizer, validate_args=False
             )
-            with poutine.scale(scale=self.num_examples / size), pyro.plate("data", size, dim=-1):
-                pyro.sample("y", density, obs=y)
+        # Plates multiply a scale set within them by their size and divide it again, which rounds; this one is outside.
+        with poutine.scale(scale=self.num_examples / size), draws, replicates, pyro.plate("data", size, dim=-1):
+            pyro.sample("y", density, obs=y)
+        with draws, replicates:
             self.prior.factor(energy, x, y if raw is None else raw)
 
 
@@ -228,7 +231,7 @@ class PosteriorModel(DensityModel):
 
     def __init__(self, method: type[Method], setting: Setting, energy: nn.Module, num_draws: int) -> None:
         y_box: Any = setting.tasks[0].y_space
-        # A bound method and not a closure, so that a copy of the model normalises with the copy.
+        # The normaliser is a bound method and not a closure, so that a copy of the model normalises with the copy.
         module = PosteriorEnergy(energy, num_draws, self._normalizer_of_draws, y_box.bounds, y_box.dim)
         super().__init__(method, setting, module.to(device=setting.device, dtype=setting.dtype))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...training.method import GaussianOptimum
+from ...training.proposals import proposal_evaluations
 from ...training.smoothing import SmoothingMethod
 from .partition_gap import resampled_gap
 from .weight_posteriors import SMOOTHNESS_EVALUATIONS
@@ -37,7 +38,7 @@ class PosteriorMethod(SmoothingMethod):
     @classmethod
     def gradient_evaluations(cls, options: Any) -> float:
         """Energy evaluations of one gradient of one energy's loss, an example: its answer, its draws and its prior."""
-        return 3.0 * (1 + options.proposals) + SMOOTHNESS_EVALUATIONS * (options.prior == "smoothness")
+        return proposal_evaluations(options) + SMOOTHNESS_EVALUATIONS * (options.prior == "smoothness")
 
     @classmethod
     def energy_evaluations(cls, options: Any) -> float:

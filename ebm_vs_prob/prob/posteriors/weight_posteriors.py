@@ -19,8 +19,7 @@ from ...models.building import build_energy
 from ...models.setting import Setting
 from ...training.batches import Batch, Loss, Noise
 from ...training.method import Method
-from ...training.proposals import KernelProposal, KernelProposalOptions
-from ...training.smoothing import Blur
+from ...training.proposals import KernelProposalOptions, ProposedAnswers
 from ..objectives.bounds import ReplicatedELBO
 from ..priors import WeightPrior, weight_prior
 from ..weights import WeightSpace
@@ -160,23 +159,23 @@ class PosteriorLoss:
 
     def __init__(self, model: Model, noise: Mapping[str, Noise] | None = None) -> None:
         setting = model.setting
-        self._blur = Blur(model)
-        self._proposal = KernelProposal(model, setting.options, self._blur.sigma.flatten())
+        self._answers = ProposedAnswers.of(model)
         self._elbo = ReplicatedELBO()
         self._elbo.max_plate_nesting = 3  # draws, replicates, data
         space = cast("PosteriorModel", model).module.space
         self._model = WeightModel(prior_of(setting), space, setting.budget.examples, model.y_box.bounds)
-        self.proposal_noise = self._proposal.noise
-        self.noise = {**self.proposal_noise, **self._blur.noise, **(noise or {})}
+        self.proposal_noise = self._answers.proposal.noise
+        self.noise = {**self._answers.noise, **(noise or {})}
 
     def normalizer(self, batch: Batch) -> ImportanceSampling:
         """Importance sampling of log Z from the proposal's draws at a minibatch."""
-        samples, log_density = self._proposal.draw(batch, self._proposal.centers(batch))
+        proposal = self._answers.proposal
+        samples, log_density = proposal.draw(batch, proposal.centers(batch))
         return ImportanceSampling(samples=samples, log_density=log_density)
 
     def program(self, batch: Batch, num_draws: int = 1) -> Callable[[], None]:
         """The Pyro model of a minibatch, of S sets of weights; what is random in the data and log Z is drawn now."""
-        y, normalizer = self._blur(batch), self.normalizer(batch)
+        y, normalizer = self._answers.blur(batch), self.normalizer(batch)
         return lambda: self._model(batch.x, y, normalizer, num_draws, raw=batch.y)
 
     def of(self, guide: Callable[[Batch], Any], num_draws: int = 1) -> Loss:
