@@ -14,6 +14,9 @@ _ASKED_FOR: ContextVar[bool] = ContextVar("doubts asked for", default=False)
 MAX_PARETO_K = 0.7
 #: With fewer effective draws the error bar is itself a guess: ln Z moves by a fifth of a nat or more.
 MIN_EFFECTIVE_SAMPLES = 25.0
+#: Nats of stated error above which a quadrature that its cap of nodes stopped is told: that of so few effective draws.
+#: A smaller error that is honest says itself how far to trust it.
+MAX_ERROR = MIN_EFFECTIVE_SAMPLES**-0.5
 
 
 def doubts(log_z: torch.Tensor, beta: torch.Tensor, diagnostics: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -62,7 +65,7 @@ def warns() -> bool:
     return not _ASKED_FOR.get()
 
 
-__all__ = ["MAX_PARETO_K", "MIN_EFFECTIVE_SAMPLES", "doubts", "doubts_asked_for", "told", "warns"]
+__all__ = ["MAX_ERROR", "MAX_PARETO_K", "MIN_EFFECTIVE_SAMPLES", "doubts", "doubts_asked_for", "told", "warns"]
 
 
 #: Nats by which the log-partition functions of training may be off before it is said.

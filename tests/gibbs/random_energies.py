@@ -109,8 +109,8 @@ def _mixture(rng: np.random.Generator, dim: int) -> Made:
 
 
 def _needles(rng: np.random.Generator, dim: int) -> Made:
-    """Three isotropic Gaussians, one as narrow as can be asked for: .001 on a line, .01 in a plane, else .03 to .28."""
-    narrowest, widest = {1: (0.001, 1.0), 2: (0.01, 1.0)}.get(dim, (0.03, 0.28))
+    """Three isotropic Gaussians, one as narrow as can be asked for: .001 on a line, .02 in a plane, else .03 to .28."""
+    narrowest, widest = {1: (0.001, 1.0), 2: (0.02, 1.0)}.get(dim, (0.03, 0.28))
     widths = np.concatenate([[[narrowest], [widest]], _log_uniform(rng, narrowest, widest, 1, 1)])
     return _gaussians(rng.dirichlet(np.full(3, 2.0)), rng.uniform(-6, 6, (3, dim)), np.tile(widths, (1, dim)))
 
@@ -180,7 +180,7 @@ def _step(rng: np.random.Generator, dim: int) -> Made:
     height = float(rng.uniform(1, 6))
 
     def energy(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return torch.where(((y > low) & (y < high)).all(-1), -height, 0.0).double()
+        return -height * ((y > low) & (y < high)).all(-1).double()
 
     return energy, float(np.logaddexp(dim * math.log(HIGH - LOW), log_volume + math.log(math.expm1(height))))
 
