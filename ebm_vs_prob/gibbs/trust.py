@@ -29,10 +29,13 @@ def doubts(log_z: torch.Tensor, beta: torch.Tensor, diagnostics: dict[str, torch
     if "unresolved" in diagnostics:
         found["quadrature unresolved at its cap of nodes"] = diagnostics["unresolved"] & log_z.isfinite()
     if "pareto_k" in diagnostics:
-        found[f"Pareto k above {MAX_PARETO_K}"] = diagnostics["pareto_k"] > MAX_PARETO_K
+        heavy = diagnostics["pareto_k"] > MAX_PARETO_K
+        found[f"Pareto k above {MAX_PARETO_K}"] = heavy & ~diagnostics.get("confirmed", torch.zeros_like(heavy))
     if "acceptance" in diagnostics:
         few = diagnostics["effective_sample_size"] < MIN_EFFECTIVE_SAMPLES
         found[f"fewer than {MIN_EFFECTIVE_SAMPLES:.0f} effective annealed chains"] = few
+    if "excess" in diagnostics:
+        found["a second estimate of log Z is larger"] = diagnostics["excess"] > MAX_ERROR
     if "undrawn" in diagnostics:
         found["no Pareto k to be fitted and answers undrawn"] = diagnostics["undrawn"] & log_z.isfinite()
     return {reason: where & known for reason, where in found.items()}

@@ -22,10 +22,9 @@ class Quadrature:
             on a line, where it costs little, and 1e-4 for others.
         max_nodes: cap on the energies evaluated for one element of the batch; at the cap the element is `unresolved`.
         order: Gauss-Legendre points an axis in a cell.
-        probes: descents of the energy from the lowest nodes of the coarse grid, each in a cell of its own, against
-            minima between its nodes; by default enough for every coarse cell (16 in one dimension, 36 in two, 27 in
-            three). A well that neither bends the energy at the coarse nodes nor lies on a descent from one leaves no
-            sign, and is missed without a warning.
+        probes: descents of the energy from the highest peaks of a lattice of 1536 points on a line, 64² in a plane and
+            22³ in space, each against a minimum between the nodes; with 0 there is no lattice either. A minimum is
+            found if a lattice point in its basin lies below its neighbours, and missed without a warning if none does.
 
     Raises:
         ValueError: an argument of another type or out of range.

@@ -27,6 +27,8 @@ HIDDEN = 0.5
 _CELLS = {"cpu": 1 << 9, "cuda": 1 << 14}
 #: Cells an axis of the coarse grid, by dimension.
 _COARSE = {1: 16, 2: 6, 3: 3}
+#: Relative differences of log-densities that rounding makes.
+_ROUNDING = 1e-12
 #: Points an axis of the lattice on which minima are looked for.
 _LATTICE = {1: 1536, 2: 64, 3: 22}
 
@@ -50,7 +52,7 @@ class Refinement:
         zeros = torch.zeros(self.batch, dtype=torch.float64, device=target.device)
         self.leaf_log_z, self.leaf_log_error = zeros - math.inf, zeros - math.inf
         self.calibration = zeros + 1.0
-        self.largest = zeros - math.inf
+        self.largest, self.lowest = zeros - math.inf, zeros + math.inf
         self.evaluations = torch.zeros(self.batch, dtype=torch.int64, device=target.device)
 
     def run(self) -> Cells:
@@ -102,6 +104,7 @@ class Refinement:
         seen = torch.maximum(values.amax(-1), at_corners.amax(-1))
         largest = seen.masked_fill(~self.mask, -math.inf).amax(1)
         self.largest = torch.fmax(self.largest, largest.nan_to_num(-math.inf, posinf=-math.inf))
+        self.lowest = torch.fmin(self.lowest, values.amin(-1).masked_fill(~self.mask, math.inf).amin(1))
         offset = self.largest.nan_to_num(neginf=0.0)[:, None].expand(self.mask.shape)
         shift = self.target.dim * math.log(self.half) + offset
         integral, error, beyond = (torch.zeros_like(offset) for _ in range(3))
@@ -183,6 +186,10 @@ class Refinement:
         keep, order = _packing(keep)
         half_width = _take(half_width, order).masked_fill(~keep, 0.0)
         error = (self.leaf_log_error - self.leaf_log_z).exp()
+        # A density that looks constant has shown nothing of what it may hide: what none of N points met has a share of
+        # some 3/N of the box, and adds less than a root of 1/N unless it is a root of N times as high.
+        constant = self.largest - self.lowest <= _ROUNDING * self.largest.abs().clamp_min(1.0)
+        error = torch.where(constant, error.clamp_min(self.evaluations**-0.5), error)
         return Cells(
             centers=_take(centers, order),
             half_width=half_width,
