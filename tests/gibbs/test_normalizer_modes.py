@@ -93,15 +93,15 @@ def test_draws_have_the_density_that_is_stated():
 
 
 def test_the_sum_is_unbiased_and_its_error_covers():
-    """Over 40 seeds, few chains on a short path: mean of Z within four errors, and two errors cover (binomial 3 sigma)."""
+    """Over 30 seeds of few chains on a short path: mean of Z within four errors, cover of two by binomial 3 sigma."""
     found, covered = [], []
-    for seed in range(40):
+    for seed in range(30):
         with doubts_asked_for():
             value, error = annealed(two_modes, chains=40, temperatures=8, seed=seed).log_partition()
         found.append(math.exp(float(value)))
         covered.append(abs(float(value)) < 2 * float(error))
-    assert abs(np.mean(found) - 1) < 4 * np.std(found, ddof=1) / math.sqrt(40)
-    assert np.mean(covered) > 0.84
+    assert abs(np.mean(found) - 1) < 4 * np.std(found, ddof=1) / math.sqrt(30)
+    assert np.mean(covered) > 0.83
 
 
 def test_chains_alone_miss_the_narrow_mode():

@@ -57,13 +57,13 @@ def test_another_tolerance_is_another_cost() -> None:
 def test_narrow_modes_among_wide_ones_are_found(dim: int) -> None:
     """Widths of .001 beside 1 on a line, where .16 nats were missing, and of .02 in a plane, where .39 were.
 
-    A lattice point meets nine in ten of such modes or more: four misses of twenty would be a chance of one in ten.
+    A lattice point meets nine in ten of such modes or more.
     """
     found = 0
-    for seed in range(20):
+    for seed in range(10):
         energy, log_z = MAKERS["needles"](np.random.default_rng([5, seed]), dim)
         found += verdict(RandomEnergy("needles", dim, energy, log_z)).right
-    assert found >= 17
+    assert found >= 9
 
 
 def test_a_cap_that_leaves_a_small_and_honest_error_is_no_doubt() -> None:
@@ -84,6 +84,6 @@ def summed_up(said: list[Verdict]) -> tuple[list[tuple[str, int, float, float]],
 
 
 def test_quadrature_is_within_three_stated_errors_or_warns() -> None:
-    silent, false = summed_up([verdict(each) for each in random_energies(32, seed=3, dims=(1, 2))])
+    silent, false = summed_up([verdict(each) for each in random_energies(16, seed=3, dims=(1, 2))])
     assert silent == []
     assert false == 0
