@@ -45,6 +45,11 @@ def _papers(entry: type[Task] | type[Method]) -> str:
     return "; ".join(map(citation, papers(entry)))
 
 
+def _year(entry: type[Method]) -> str:
+    """Of the first paper that an entry names."""
+    return next((paper.fields["year"] for paper in papers(entry)), "")
+
+
 def _without_papers(summary: str) -> str:
     """A summary without the papers in its last brackets, which stand in a column of their own."""
     return re.sub(r" \((?=[^()]*\d{4})[^()]*\)$", "", summary)
@@ -57,8 +62,8 @@ def _own(entries: list[type]) -> list[type]:
 
 def tasks() -> str:
     """The table of tasks, by name."""
-    rows = [_row(f"`{task.name}`", task.summary, _papers(task)) for task in _own(evp.list_tasks())]
-    return "\n".join([_row("task", "data", "papers"), "|---|---|---|", *rows])
+    rows = [_row(f"`{task.name}`", task.summary, task.truth, _papers(task)) for task in _own(evp.list_tasks())]
+    return "\n".join([_row("task", "data", "exact truth", "papers"), "|---|---|---|---|", *rows])
 
 
 def methods() -> str:
@@ -70,13 +75,15 @@ def methods() -> str:
             m.family,
             m.principle,
             "yes" if m.normalised else "no",
+            ", ".join(space.kind.split()[0] for space in m.y_spaces),
+            _year(m),
             _without_papers(m.summary),
             _papers(m),
         )
         for m in entries
     ]
-    head = _row("method", "family", "principle", "normalised", "what it is", "papers")
-    return "\n".join([head, "|---|---|---|---|---|---|", *rows])
+    head = _row("method", "family", "principle", "normalised", "answers", "year", "what it is", "papers")
+    return "\n".join([head, "|---|---|---|---|---|---|---|---|", *rows])
 
 
 def written(text: str) -> str:
