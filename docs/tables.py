@@ -8,6 +8,7 @@ from pathlib import Path
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.bibliography import Entry, papers
+from ebm_vs_prob.ebm.objectives.margin import TUTORIAL_LOSSES
 from ebm_vs_prob.tasks.base import Task
 from ebm_vs_prob.training.method import Method
 
@@ -55,6 +56,12 @@ def _without_papers(summary: str) -> str:
     return re.sub(r" \((?=[^()]*\d{4})[^()]*\)$", "", summary)
 
 
+def _what(method: type[Method]) -> str:
+    """Its summary and, of the losses of the tutorial, the margin of table 1."""
+    loss = TUTORIAL_LOSSES.get(method.name)
+    return _without_papers(method.summary) + (f"; margin {loss.margin}" if loss else "")
+
+
 def _own(entries: list[type]) -> list[type]:
     """Without what plugins that are installed here register."""
     return [entry for entry in entries if entry.__module__.startswith("ebm_vs_prob.")]
@@ -77,7 +84,7 @@ def methods() -> str:
             "yes" if m.normalised else "no",
             ", ".join(space.kind.split()[0] for space in m.y_spaces),
             _year(m),
-            _without_papers(m.summary),
+            _what(m),
             _papers(m),
         )
         for m in entries

@@ -87,8 +87,8 @@ def test_the_self_normalised_likelihood_has_no_lean_for_any_number_of_draws():
 def test_the_sign_holds_in_more_dimensions_and_more_draws_lean_less(method, dim):
     """In 8 dimensions 8 draws give ML-IS a curvature of 2.4.
 
-    In the plane the curvatures of 8 and of 32 draws are .06 and more apart, with a standard deviation below .008 between
-    the four seeds: chance does not turn them round.
+    In the plane the curvatures of 8 and of 32 draws are .06 and more apart, with a standard deviation below .008
+    between the four seeds: chance does not turn them round.
     """
     few, many = (mean_curvature(trained(method, dim, draws), dim) for draws in (8, 32))
     assert bool((few > 0).all())

@@ -64,7 +64,7 @@ class EnergyLoss(MarginMethod):
     """
 
     name = "energy_loss"
-    summary = "the energy of the right answer, nothing pulled up, margin none: collapses (LeCun et al. 2006)"
+    summary = "the energy of the right answer, nothing pulled up: collapses (LeCun et al. 2006)"
     references = ("lecun2006tutorial",)
     sees_level = True
 
@@ -83,7 +83,7 @@ class Perceptron(SearchMethod):
     """
 
     name = "perceptron"
-    summary = "energy above the least one found, margin 0: a constant energy has loss 0 (LeCun et al. 2006)"
+    summary = "energy above the least one found; a constant energy has loss 0 (LeCun et al. 2006)"
     references = ("lecun2006tutorial", "collins2002discriminative")
 
     @classmethod
@@ -114,7 +114,7 @@ class LogLoss(DistanceScaledMethod):
     """s ln(1 + e^{E(x, y) - E(x, y')}) over incorrect answers y' (LeCun et al. 2006, table 1): any margin > 0."""
 
     name = "log_loss"
-    summary = "log loss of pairs, weighted by distance from the answers: any margin > 0 (LeCun et al. 2006)"
+    summary = "log loss of pairs, weighted by distance from the answers (LeCun et al. 2006)"
     references = ("lecun2006tutorial",)
 
     @classmethod
@@ -131,7 +131,7 @@ class LVQ2(DistanceScaledMethod):
     """
 
     name = "lvq2"
-    summary = "capped energy excess of pairs, margin 0: a constant energy has loss 0 (LeCun et al. 2006)"
+    summary = "capped energy excess of pairs; a constant energy has loss 0 (LeCun et al. 2006)"
     references = ("lecun2006tutorial", "kohonen1990improved")
     Options: ClassVar[type[MethodOptions]] = CeilingOptions
     gaussian_optimum = None
@@ -146,7 +146,7 @@ class MinimumClassificationError(DistanceScaledMethod):
     """s / (1 + e^{E(x, y') - E(x, y)}) over incorrect answers y' (LeCun et al. 2006, table 1): any margin > 0."""
 
     name = "minimum_classification_error"
-    summary = "smooth count of wrongly ordered pairs, weighted by distance: any margin > 0 (LeCun et al. 2006)"
+    summary = "smooth count of wrongly ordered pairs, weighted by distance (LeCun et al. 2006)"
     references = ("lecun2006tutorial", "juang1997minimum")
 
     @classmethod
@@ -164,7 +164,7 @@ class SquareSquare(DistanceScaledMethod):
     """
 
     name = "square_square"
-    summary = "squared energy of the answer, squared shortfall of incorrect ones below margin m (LeCun et al. 2006)"
+    summary = "squared energy of the answer, squared shortfall of incorrect ones below m (LeCun et al. 2006)"
     references = ("lecun2006tutorial", "lecun2005loss")
     Options: ClassVar[type[MethodOptions]] = MarginOptions
     sees_level = True
@@ -182,7 +182,7 @@ class SquareExponential(DistanceScaledMethod):
     """
 
     name = "square_exponential"
-    summary = "squared energy of the answer, exponential push on incorrect ones: any margin > 0 (LeCun et al. 2006)"
+    summary = "squared energy of the answer, exponential push on incorrect ones (LeCun et al. 2006)"
     references = ("lecun2006tutorial", "chopra2005learning")
     Options: ClassVar[type[MethodOptions]] = StrengthOptions
     sees_level = True
@@ -202,7 +202,7 @@ class MinimumEmpiricalError(DistanceScaledMethod):
     """
 
     name = "minimum_empirical_error"
-    summary = "chance that a Gibbs draw among all the answers found errs: any margin > 0 (LeCun et al. 2006)"
+    summary = "chance that a Gibbs draw among all the answers found errs (LeCun et al. 2006)"
     references = ("lecun2006tutorial", "ljolje1990estimation")
     Options: ClassVar[type[MethodOptions]] = TemperatureOptions
 
