@@ -20,6 +20,9 @@ LEANING = (
 )
 LINEAR = "self_normalised_likelihood"
 EXAMPLES, SEEDS = 20_000, range(4)
+#: Of the methods that lean farthest one is enough for every check of a change.
+SLOW = ("ranking_noise_contrastive_estimation", "kl_divergence_importance_sampling")
+MARKED = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in (*LEANING, LINEAR)]
 
 
 def expected(method: str, draws: int) -> float:
@@ -49,7 +52,7 @@ def tolerance(dim: int, curvature: float) -> float:
     return curvature_tolerance(dim, EXAMPLES, len(SEEDS), left=0.02, curvature=curvature)
 
 
-@pytest.mark.parametrize("method", [*LEANING, LINEAR])
+@pytest.mark.parametrize("method", MARKED)
 def test_with_kernels_on_the_answer_a_fit_ends_where_the_expected_objective_is_least(method):
     """Of ML-IS, KLD-IS and the ranking contrast this is farther from the curvature of many draws than the tolerance."""
     model, target = trained(method, 1, 8), expected(method, 8)
@@ -67,7 +70,7 @@ def test_only_the_sign_is_declared_with_kernels_on_the_answer(method):
     assert chosen.gaussian_optimum.of(chosen.Options(sigma=0.7)) == pytest.approx(1 / 1.49)
 
 
-@pytest.mark.parametrize("method", LEANING)
+@pytest.mark.parametrize("method", MARKED[:-1])
 def test_the_lean_falls_as_one_over_the_number_of_draws(method):
     limit = 1 / (1 + (SIGMA if method == "kl_divergence_importance_sampling" else 0.0) ** 2)
     lean = [expected(method, draws) - limit for draws in (32, 64, 128)]
