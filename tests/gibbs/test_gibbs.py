@@ -23,7 +23,7 @@ from ebm_vs_prob.gibbs.normalizers.rejection import envelope
 from ebm_vs_prob.gibbs.temperature import LIMITS, TOLERANCE, fit_beta
 
 #: Largest relative error of Z, and so error of ln Z in nats, at which quadrature stops.
-RTOL = Quadrature().rtol
+RTOL = 1e-4
 
 
 def quadratic(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
