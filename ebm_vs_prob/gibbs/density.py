@@ -12,7 +12,7 @@ from pyro.distributions import TorchDistribution
 from torch.distributions import constraints
 
 from ..core.errors import NormalizerWarning, invalid
-from ..core.replicate_noise import Generators
+from ..core.replicate_noise import Generators, ReplicateStreams
 from ..core.seeding import torch_generator
 from ..core.spaces import Box, Discrete
 from .arguments import checked_inputs, checked_space
@@ -213,7 +213,8 @@ class GibbsBoltzmann(TorchDistribution):
         envelope of `rejection` misses; by importance and annealed importance sampling they are resampled proposals.
 
         Args:
-            seed: draws from a generator of its own; without it, and without generators, torch's global one is moved.
+            seed: of a stream for each entry of the first batch dimension, so that none depends on those after it;
+                without it, and without generators, torch's global generator is moved.
             generators: one for each entry of the first batch dimension; its draws then do not depend on the others.
 
         Raises:
@@ -224,7 +225,10 @@ class GibbsBoltzmann(TorchDistribution):
             field = "seed, generators" if seed is not None else "generators"
             valid = f"one of them, generators as many as batch_shape[0] of {tuple(batch)}"
             raise invalid(field, (seed, len(generators)), valid)
-        source = generators if generators is not None else None if seed is None else torch_generator(seed, "gibbs")
+        source: torch.Generator | Generators | None = generators
+        if seed is not None:
+            alone = torch_generator(seed, "gibbs")
+            source = ReplicateStreams(seed, "gibbs", seeds=range(batch[0])) if batch else alone
         _, unfold = fold(self.x.new_empty(0).expand(*sample_shape, *batch, 0), root)
         uniforms = folded_uniforms(sample_shape, batch, root, source, self.x.device)
         with torch.no_grad():

@@ -20,6 +20,7 @@ from study_files import write_study
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.registry import METHODS
+from ebm_vs_prob.energies.evaluation import weight_norm
 from ebm_vs_prob.study import Store, engines, plan_study, study_status
 from ebm_vs_prob.study.plan import MAX_REPLICATES
 from ebm_vs_prob.study.table import COLUMNS
@@ -163,6 +164,9 @@ def test_any_grouping_and_a_resume_give_the_same_numbers(tmp_path, monkeypatch):
     for trial in whole.loc[whole["seed"].isin([0, 2, 3]), "trial"].unique():
         store.path(trial).unlink()
     check_same(numbers(run(path, store.root)), whole)
+    for row in whole[(whole["metric"] == "weight_norm") & (whole["seed"] == 3)].itertuples():
+        model = evp.open_model(path, row.trial, store=store.root)
+        assert float(weight_norm(model.module)) == row.value
 
 
 @pytest.mark.parametrize("damage", ["record", "arrays"])
