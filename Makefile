@@ -16,6 +16,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 2
 
+# The tests of a file go to one worker (loadfile), so that what they share is made once; slow ones are dealt out singly.
 # One thread a process: workers and test processes are as many as cores, and a thread count changes bits.
 export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
@@ -46,7 +47,7 @@ report: $(VENV)/.installed
 
 #: make test       the fast test suite
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not slow and not long" -n $(PYTEST_WORKERS)
+	$(BIN)/python -m pytest -m "not slow and not long" -n $(PYTEST_WORKERS) --dist loadfile
 
 #: make test-portable  what is sensitive to rounding, under the arithmetic of other processors
 test-portable: $(VENV)/.installed

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.bibliography import Entry, papers
+from ebm_vs_prob.ebm.objectives.margin import TUTORIAL_LOSSES
 from ebm_vs_prob.tasks.base import Task
 from ebm_vs_prob.training.method import Method
 
@@ -45,9 +46,21 @@ def _papers(entry: type[Task] | type[Method]) -> str:
     return "; ".join(map(citation, papers(entry)))
 
 
+def _year(entry: type[Method]) -> str:
+    """Of the first paper that an entry names."""
+    return next((paper.fields["year"] for paper in papers(entry)), "")
+
+
 def _without_papers(summary: str) -> str:
     """A summary without the papers in its last brackets, which stand in a column of their own."""
     return re.sub(r" \((?=[^()]*\d{4})[^()]*\)$", "", summary)
+
+
+def _what(method: type[Method]) -> str:
+    """Its summary, of the losses of the tutorial the margin of table 1, and the twin in the other family."""
+    loss = TUTORIAL_LOSSES.get(method.name)
+    margin, twin = f"; margin {loss.margin}" if loss else "", f"; twin of `{method.twin}`" if method.twin else ""
+    return _without_papers(method.summary) + margin + twin
 
 
 def _own(entries: list[type]) -> list[type]:
@@ -57,8 +70,8 @@ def _own(entries: list[type]) -> list[type]:
 
 def tasks() -> str:
     """The table of tasks, by name."""
-    rows = [_row(f"`{task.name}`", task.summary, _papers(task)) for task in _own(evp.list_tasks())]
-    return "\n".join([_row("task", "data", "papers"), "|---|---|---|", *rows])
+    rows = [_row(f"`{task.name}`", task.summary, task.truth, _papers(task)) for task in _own(evp.list_tasks())]
+    return "\n".join([_row("task", "data", "exact truth", "papers"), "|---|---|---|---|", *rows])
 
 
 def methods() -> str:
@@ -70,13 +83,15 @@ def methods() -> str:
             m.family,
             m.principle,
             "yes" if m.normalised else "no",
-            _without_papers(m.summary) + (f"; twin of `{m.twin}`" if m.twin else ""),
+            ", ".join(space.kind.split()[0] for space in m.y_spaces),
+            _year(m),
+            _what(m),
             _papers(m),
         )
         for m in entries
     ]
-    head = _row("method", "family", "principle", "normalised", "what it is", "papers")
-    return "\n".join([head, "|---|---|---|---|---|---|", *rows])
+    head = _row("method", "family", "principle", "normalised", "answers", "year", "what it is", "papers")
+    return "\n".join([head, "|---|---|---|---|---|---|---|---|", *rows])
 
 
 def written(text: str) -> str:

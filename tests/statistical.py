@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 FALSE_ALARM = 1e-5
+#: Expected counts below which Pearson's statistic has not its law so far out in the tail.
+RARE = 20.0
 
 
 def level(comparisons: int = 1, rate: float = FALSE_ALARM) -> float:
@@ -80,9 +82,15 @@ def share_agrees(
 
 
 def counts_agree(counts: ArrayLike, shares: ArrayLike, comparisons: int = 1, rate: float = FALSE_ALARM) -> bool:
-    """Whether counts of kinds have their multinomial law; Pearson's chi-square, for expected counts far above 5."""
+    """Whether counts of kinds have their multinomial law; Pearson's chi-square.
+
+    Kinds that are expected fewer than `RARE` times are counted as one: its law is that of large counts.
+    """
     counts, shares = np.asarray(counts, dtype=float), np.asarray(shares, dtype=float)
     expected = counts.sum() * shares / shares.sum()
+    rare = expected < RARE
+    if rare.any():
+        counts, expected = (np.append(each[~rare], each[rare].sum()) for each in (counts, expected))
     return bool(stats.chisquare(counts, expected).pvalue > level(comparisons, rate))
 
 

@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
+OWN_TASKS = [kind for kind in evp.list_tasks() if kind.__module__.startswith("ebm_vs_prob.")]
+
 
 def blocks(text: str, language: str) -> list[str]:
     """The fenced blocks of one language, in order."""
@@ -51,7 +53,7 @@ def test_normalizers_page_runs():
 
 
 @pytest.mark.uses_global_generator  # as a Pyro user runs a model
-@pytest.mark.parametrize("page", ["latent_variables", "posteriors"])
+@pytest.mark.parametrize("page", ["latent_variables", pytest.param("posteriors", marks=pytest.mark.slow)])
 def test_pages_on_latents_and_posteriors_run(page):
     execute((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8"), f"{page}.md")
 
@@ -89,6 +91,23 @@ def test_readme_tables_have_every_task_and_method(entry):
     if entry in evp.list_methods():
         cells = [cell.strip() for cell in row.split("|")]
         assert cells[2:4] == [entry.family, entry.principle]
+
+
+@pytest.mark.parametrize("kind", OWN_TASKS, ids=lambda kind: kind.name)
+def test_what_a_task_says_is_exactly_known_is_what_it_answers(kind):
+    task = evp.get_task(kind.name)
+    for quantity, lacking in (
+        (lambda: task.reference.log_prob(*task.sample(2)), {"no density"}),
+        (task.reference.entropy, {"no density", "no entropy"}),
+    ):
+        try:
+            quantity()
+        except evp.NoExactReference:
+            assert any(words in task.truth for words in lacking)
+        else:
+            assert task.truth
+            assert not any(words in task.truth for words in lacking)
+    assert ("angle" in task.truth) == hasattr(task.reference, "angle")
 
 
 @pytest.mark.parametrize("name", list_studies())

@@ -77,3 +77,5 @@ def test_what_is_wrong_is_seen():
     assert not share_agrees(600, 1000, 0.5)
     assert not share_agrees(1, 7, 0.0)
     assert not counts_agree([300, 300, 400], [2, 3, 5])
+    assert counts_agree([500, 499, 1, 0, 0], [1, 1, 1e-9, 1e-3, 1e-3])  # the rare ones are one
+    assert not counts_agree([500, 450, 50, 0, 0], [1, 1, 1e-9, 1e-3, 1e-3])

@@ -145,7 +145,7 @@ class Exact(Method):
     family = "control"
     principle = "exact"
     normalised = True
-    summary = "the task's exact log-density (or density) and sampler"
+    summary = "the task's own density and sampler: a metric that they do not win is broken"
     Options: ClassVar[type[MethodOptions]] = ExactOptions
     groups_thickness = False
     y_spaces = (Box, Labels, Sequences)

@@ -54,7 +54,7 @@ class MeanSquaredError(Method):
     family = "control"
     principle = "regression"
     normalised = False
-    summary = "mean-square regression, y = f(x)"
+    summary = "mean-square regression, y = f(x): what averaging the answers looks like"
     gaussian_optimum = GaussianOptimum(curvature=lambda options: 1.0)
 
     @classmethod

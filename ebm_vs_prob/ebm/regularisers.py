@@ -58,6 +58,14 @@ class RegularisedOptions(EnergyOptions):
         float, PER_REPLICATE, Field(ge=0, description="largest singular value that costs nothing")
     ] = 0.0
 
+    @classmethod
+    def check_method(cls, method: type[Method]) -> None:
+        """Refuse a method that would take the weights of regularisers and add none to its loss."""
+        super().check_method(method)
+        if not issubclass(method, RegularisedMethod):
+            valid = "options without regularisers, or a method that inherits RegularisedMethod"
+            raise invalid(f"{method.__name__}.Options", cls.__name__, valid)
+
 
 class RegularisedMethod(Method):
     """An unnormalised energy whose objective takes the additive regularisers of its `RegularisedOptions`."""

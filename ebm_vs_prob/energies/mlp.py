@@ -69,7 +69,7 @@ class ReplicatedMLP(nn.Module):
 
     def padded(self, hidden: torch.Tensor) -> torch.Tensor:
         """What the later layers are given of (R, *n, width): in `eval` mode whole rows, (R, rows, width)."""
-        if self.training:
+        if self.training or len(self.sizes) < 3:
             return hidden
         return whole_rows(hidden, min(a * b for a, b in zip(self.sizes[1:-1], self.sizes[2:], strict=True)))
 

@@ -14,6 +14,9 @@ _ASKED_FOR: ContextVar[bool] = ContextVar("doubts asked for", default=False)
 MAX_PARETO_K = 0.7
 #: With fewer effective draws the error bar is itself a guess: ln Z moves by a fifth of a nat or more.
 MIN_EFFECTIVE_SAMPLES = 25.0
+#: Nats of stated error above which a quadrature that its cap of nodes stopped is told: that of so few effective draws.
+#: A smaller error that is honest says itself how far to trust it.
+MAX_ERROR = MIN_EFFECTIVE_SAMPLES**-0.5
 
 
 def doubts(log_z: torch.Tensor, beta: torch.Tensor, diagnostics: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -26,10 +29,13 @@ def doubts(log_z: torch.Tensor, beta: torch.Tensor, diagnostics: dict[str, torch
     if "unresolved" in diagnostics:
         found["quadrature unresolved at its cap of nodes"] = diagnostics["unresolved"] & log_z.isfinite()
     if "pareto_k" in diagnostics:
-        found[f"Pareto k above {MAX_PARETO_K}"] = diagnostics["pareto_k"] > MAX_PARETO_K
+        heavy = diagnostics["pareto_k"] > MAX_PARETO_K
+        found[f"Pareto k above {MAX_PARETO_K}"] = heavy & ~diagnostics.get("confirmed", torch.zeros_like(heavy))
     if "acceptance" in diagnostics:
         few = diagnostics["effective_sample_size"] < MIN_EFFECTIVE_SAMPLES
         found[f"fewer than {MIN_EFFECTIVE_SAMPLES:.0f} effective annealed chains"] = few
+    if "excess" in diagnostics:
+        found["a second estimate of log Z is larger"] = diagnostics["excess"] > MAX_ERROR
     if "undrawn" in diagnostics:
         found["no Pareto k to be fitted and answers undrawn"] = diagnostics["undrawn"] & log_z.isfinite()
     return {reason: where & known for reason, where in found.items()}
@@ -62,7 +68,7 @@ def warns() -> bool:
     return not _ASKED_FOR.get()
 
 
-__all__ = ["MAX_PARETO_K", "MIN_EFFECTIVE_SAMPLES", "doubts", "doubts_asked_for", "told", "warns"]
+__all__ = ["MAX_ERROR", "MAX_PARETO_K", "MIN_EFFECTIVE_SAMPLES", "doubts", "doubts_asked_for", "told", "warns"]
 
 
 #: Nats by which the log-partition functions of training may be off before it is said.

@@ -10,6 +10,7 @@ from ..core.registry import METHODS
 from .files import import_plugins, load_study
 from .grid import Trial
 from .provenance import code_digest, plugin_digests
+from .recognition import check_recognised
 from .schema import Study
 from .store import Store
 from .worker import train_trials, trial_task
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 def open_model(study: str | Path | Study, trial: str, store: str | Path = "results", device: str = "cpu") -> Model:
     """The model of one trial of a study, trained again by itself from the specification in its record.
 
-    A store keeps what was measured and not the parameters. The trial is trained alone, on one thread. On a
-    CPU, with the package's own networks and not compiled, it is the model that was measured, bit for bit.
+    A store keeps what was measured and not the parameters. The trial is trained alone, on one thread. On a CPU, with
+    the package's own networks and not compiled, it is the model that was measured, bit for bit. The energies of the
+    model are held against those in the record.
 
     Args:
         study: the study the trial belongs to, whose plugins are imported.
@@ -32,7 +34,8 @@ def open_model(study: str | Path | Study, trial: str, store: str | Path = "resul
 
     Raises:
         UnknownName: the store holds no such trial.
-        ValueError: the trial failed, or its record was made by other code than the one at hand.
+        ValueError: the trial failed, its record was made by other code than the one at hand, or the training ended
+            elsewhere than the record's.
     """
     chosen = study if isinstance(study, Study) else load_study(study)
     import_plugins(chosen.plugins, chosen.where, chosen.folder)
@@ -46,4 +49,6 @@ def open_model(study: str | Path | Study, trial: str, store: str | Path = "resul
     plugins = plugin_digests(type(task), METHODS.get(found.specification["method"]["name"]))
     if (record["code_digest"], record.get("plugins")) != (code_digest(), plugins):
         raise invalid("trial", trial, "one that the code at hand made: it would train another model")
-    return train_trials([found], [task], device)
+    model = train_trials([found], [task], device)
+    check_recognised(trial, record["energies"], model, [task])
+    return model

@@ -24,6 +24,7 @@ class Outcome:
     traceback: str = ""
     steps: int | None = None
     metrics: list[dict[str, Any]] = field(default_factory=list)
+    energies: list[float | None] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
@@ -45,6 +46,7 @@ def record(store: Store, outcome: Outcome, device: str) -> bool:
             "traceback": outcome.traceback,
             "steps": outcome.steps,
             "metrics": outcome.metrics,
+            "energies": outcome.energies,
             "notes": outcome.notes,
             "provenance": {
                 **provenance(device),

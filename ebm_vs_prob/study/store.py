@@ -2,7 +2,7 @@
 
 Layout, readable without this package:
 
-    trials/ab/<key>.json          specification, status, reason, metrics, notes, provenance, digests, checksum
+    trials/ab/<key>.json          specification, status, reason, metrics, energies, notes, provenance, digests, checksum
     trials/ab/<key>.safetensors   landscapes, answers and samples, for the first seed
     trials/ab/<key>.nc            samples and training diagnostics as ArviZ InferenceData (netCDF 4), for the first seed
     studies/<study>/<scale>/      plan.json (the grid and its trials), results.parquet (derived, can be rebuilt)

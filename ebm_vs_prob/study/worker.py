@@ -18,6 +18,7 @@ from .grid import Trial
 from .keys import canonical
 from .plan import Batch
 from .provenance import is_own_source
+from .recognition import energies
 from .records import Outcome, record
 from .schema import from_table
 from .store import Store
@@ -149,7 +150,8 @@ def _measured(batch: Batch, tasks: list[Task]) -> list[Outcome]:
     clock.stop("evaluate")
     files = _files(observed, batch, notes)
     clock.stop("arrays")
-    return [_outcome(batch, r, model, table, notes, clock.seconds, files) for r in range(len(trials))]
+    found = energies(model, tasks)
+    return [_outcome(batch, r, model, table, notes, clock.seconds, files, found) for r in range(len(trials))]
 
 
 def _outcome(
@@ -160,6 +162,7 @@ def _outcome(
     notes: dict[str, str],
     seconds: dict[str, float],
     files: Sequence[dict[str, bytes]],
+    found: Sequence[list[float | None]],
 ) -> Outcome:
     trial, status = batch.trials[r], model.status[r]
     steps = model.cost[r].steps
@@ -179,7 +182,17 @@ def _outcome(
         }
         for row in rows.itertuples(index=False)
     ]
-    return Outcome(trial, batch.key, "done", steps=steps, metrics=metrics, notes=notes, seconds=seconds, files=files[r])
+    return Outcome(
+        trial,
+        batch.key,
+        "done",
+        steps=steps,
+        metrics=metrics,
+        energies=found[r],
+        notes=notes,
+        seconds=seconds,
+        files=files[r],
+    )
 
 
 def _files(observed: Observation, batch: Batch, notes: dict[str, str]) -> list[dict[str, bytes]]:

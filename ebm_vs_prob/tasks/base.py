@@ -134,6 +134,7 @@ class Task(ABC):
     name: ClassVar[str]
     version: ClassVar[int] = 1  # raised when the data or the truth change, so that stored trials are not mistaken
     summary: ClassVar[str]
+    truth: ClassVar[str] = ""  # what is exactly known of it, and how
     references: ClassVar[tuple[str, ...]] = ()  # papers: keys of references.bib or of `bibliography`
     bibliography: ClassVar[str] = ""  # BibTeX of papers that references.bib lacks
     Options: ClassVar[type[TaskOptions]] = TaskOptions

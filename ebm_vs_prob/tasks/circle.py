@@ -136,6 +136,7 @@ class Circle(Task):
 
     name = "circle"
     summary = "von Mises angle on the unit circle in R^D; unconditional"
+    truth = "log-density in closed form, entropy by quadrature, angle and its law"
     references = ("loaizaganem2022diagnosing",)
     Options = CircleOptions
     options: CircleOptions

@@ -122,6 +122,7 @@ class Ellipse(Task):
 
     name = "ellipse"
     summary = "uniform angle on an ellipse in the plane; unconditional"
+    truth = "log-density and entropy by quadrature, angle and its law"
     references = ("canziani2020practicum",)
     Options = EllipseOptions
     x_space: Box

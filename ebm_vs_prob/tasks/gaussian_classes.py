@@ -110,6 +110,7 @@ class GaussianClasses(Task):
 
     name = "gaussian_classes"
     summary = "one of K classes of unequal weight; x is its mean in the plane, blurred"
+    truth = "posterior in closed form, entropy and Bayes error by quadrature"
     Options = GaussianClassesOptions
     options: GaussianClassesOptions
     x_space: Box

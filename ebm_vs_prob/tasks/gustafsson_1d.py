@@ -119,6 +119,7 @@ class Gustafsson1d(Task):
 
     name = "gustafsson_1d"
     summary = "two branches of unequal weight left of 0, skewed noise right of it"
+    truth = "log-density in closed form, entropy by quadrature"
     references = ("gustafsson2020how",)
     Options = Gustafsson1dOptions
     x_space: Box

@@ -57,6 +57,7 @@ class Horn(Task):
 
     name = "horn"
     summary = "x uniform, y at a uniform angle on an ellipse that grows and turns over with x"
+    truth = "log-density and entropy by quadrature"
     references = ("canziani2020practicum",)
     Options = EllipseOptions
     x_space: Box

@@ -64,6 +64,7 @@ class LabelledChain(Task):
 
     name = "labelled_chain"
     summary = "T labels of a Markov chain; each entry of x is one label's mean, blurred"
+    truth = "posterior by the forward algorithm, Bayes answer by Viterbi's; no entropy"
     references = ("rabiner1989tutorial",)
     Options = LabelledChainOptions
     options: LabelledChainOptions

@@ -196,6 +196,7 @@ class LinearGaussian(Task):
 
     name = "linear_gaussian"
     summary = "a Gaussian on a linear subspace of R^D, blurred: everything in closed form"
+    truth = "all in closed form: log-density, entropy, Hessian, posterior of the latent, ELBO of any Gaussian guide"
     references = ("tipping1999probabilistic",)
     Options = LinearGaussianOptions
     options: LinearGaussianOptions

@@ -109,6 +109,7 @@ class ThinSphere(Task):
 
     name = "thin_sphere"
     summary = "uniform on the unit sphere in R^D, blurred; unconditional"
+    truth = "log-density in closed form, entropy by quadrature"
     references = ("mardia2000directional",)
     Options = ThinSphereOptions
     options: ThinSphereOptions

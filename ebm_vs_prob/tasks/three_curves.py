@@ -93,6 +93,7 @@ class ThreeCurves(Task):
 
     name = "three_curves"
     summary = "x uniform, y on one of three smooth curves of unequal weight"
+    truth = "log-density in closed form, entropy by quadrature"
     references = ("lecun2020energy",)
     x_space: Box
     y_space: Box

@@ -22,10 +22,16 @@ def global_random_state() -> dict[str, bytes]:
     """The state of the global generators of torch, NumPy and `random`, as bytes to compare."""
     import torch
 
+    def flat(value: Any) -> Any:  # printing the numbers would take most of the time
+        return value.tobytes() if isinstance(value, np.ndarray) else value
+
+    numpy_state: Any = np.random.get_state(legacy=False)  # noqa: NPY002
+    numpy_state = {**numpy_state, "state": {name: flat(value) for name, value in numpy_state["state"].items()}}
+    version, words, gauss = random.getstate()
     return {
         "torch": torch.get_rng_state().numpy().tobytes(),
-        "numpy": repr(np.random.get_state(legacy=False)).encode(),  # noqa: NPY002
-        "random": repr(random.getstate()).encode(),
+        "numpy": repr(numpy_state).encode(),
+        "random": repr((version, np.array(words, dtype=np.uint64).tobytes(), gauss)).encode(),
     }
 
 

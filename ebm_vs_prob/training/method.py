@@ -33,6 +33,10 @@ class MethodOptions(Options):
         Field(gt=0, description="length unit of the method's widths; the thickness, if aware"),
     ] = 1.0
 
+    @classmethod
+    def check_method(cls, method: type[Method]) -> None:
+        """Raise a `ValueError` where a method that has these options would not heed them; asked as it is defined."""
+
 
 class EnergyOptions(MethodOptions):
     """Options of a method that trains an unnormalised energy."""
@@ -82,6 +86,10 @@ class Method(ABC):
     Options: ClassVar[type[MethodOptions]] = MethodOptions
     gaussian_optimum: ClassVar[GaussianOptimum | None] = None
     y_spaces: ClassVar[tuple[type[Space], ...]] = (Box,)  # the kinds of answers that it can give
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        cls.Options.check_method(cls)
 
     @classmethod
     @abstractmethod

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ebm_vs_prob.cli import commands as cli
@@ -245,6 +245,7 @@ def test_mistake_in_a_study_file_is_answered_with_the_file(before, after, words,
     assert_one_line_error(*call("plan", path, "--device", "cpu"), "small.toml", *words)
 
 
+@settings(max_examples=20)
 @given(st.lists(st.text(min_size=1, max_size=6), min_size=1, max_size=3))
 def test_any_arguments_end_without_a_traceback(arguments):
     process_safe = [argument.replace("\0", "") for argument in arguments]

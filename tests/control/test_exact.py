@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from statistical import counts_agree
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.errors import NoExactReference, NotNormalised
@@ -53,8 +54,8 @@ def test_samples_follow_the_task_and_differ_between_seeds():
     assert torch.equal(draws, model.sample(x, 500))
     assert not torch.equal(draws, model.sample(x, 500, seed=1))
     curve = (draws - task.reference.answers(x).squeeze(-1).unsqueeze(1)).abs().argmin(-1)
-    shares = torch.bincount(curve.flatten(), minlength=3) / curve.numel()
-    torch.testing.assert_close(shares, torch.tensor([0.5, 0.3, 0.2]), atol=0.015, rtol=0)
+    counts = torch.bincount(curve.flatten(), minlength=3)
+    assert counts_agree(counts, [0.5, 0.3, 0.2])  # of 20,000 draws: sees a share off by .025
 
 
 def test_descent_on_it_finds_the_answers():

@@ -185,7 +185,7 @@ def test_restarts_in_the_box_move_the_fixed_point_as_the_ages_of_the_chains_say(
     assert gap(model, 1, expected) < tolerance(1)
 
 
-@pytest.mark.parametrize("method", BOTH)
+@pytest.mark.parametrize("method", [BOTH[0], pytest.param(BOTH[1], marks=pytest.mark.slow)])
 def test_a_flipped_sign_in_the_objective_fails_the_gaussian_test(method, monkeypatch):
     monkeypatch.setattr(
         "ebm_vs_prob.ebm.methods.contrastive_divergence.contrastive_divergence_loss",
@@ -267,7 +267,7 @@ def test_data_come_to_have_less_energy_than_their_surroundings(method, task):
 
 @pytest.mark.parametrize("method", BOTH)
 def test_alone_and_in_company(method):
-    budget = evp.Budget(steps=100)
+    budget = evp.Budget(steps=20)
     thin, thick = evp.get_task("three_curves", thickness=0.03), evp.get_task("three_curves", thickness=0.1)
     x, y = thin.sample(64, seed=9)
     alone = evp.fit(method, thin, seeds=[5], budget=budget)

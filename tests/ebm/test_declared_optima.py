@@ -20,6 +20,9 @@ LEANING = (
 )
 LINEAR = "self_normalised_likelihood"
 EXAMPLES, SEEDS = 20_000, range(4)
+#: Of the methods that lean farthest one is enough for every check of a change.
+SLOW = ("ranking_noise_contrastive_estimation", "kl_divergence_importance_sampling")
+MARKED = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in (*LEANING, LINEAR)]
 
 
 def expected(method: str, draws: int) -> float:
@@ -49,7 +52,7 @@ def tolerance(dim: int, curvature: float) -> float:
     return curvature_tolerance(dim, EXAMPLES, len(SEEDS), left=0.02, curvature=curvature)
 
 
-@pytest.mark.parametrize("method", [*LEANING, LINEAR])
+@pytest.mark.parametrize("method", MARKED)
 def test_with_kernels_on_the_answer_a_fit_ends_where_the_expected_objective_is_least(method):
     """Of ML-IS, KLD-IS and the ranking contrast this is farther from the curvature of many draws than the tolerance."""
     model, target = trained(method, 1, 8), expected(method, 8)
@@ -67,7 +70,7 @@ def test_only_the_sign_is_declared_with_kernels_on_the_answer(method):
     assert chosen.gaussian_optimum.of(chosen.Options(sigma=0.7)) == pytest.approx(1 / 1.49)
 
 
-@pytest.mark.parametrize("method", LEANING)
+@pytest.mark.parametrize("method", MARKED[:-1])
 def test_the_lean_falls_as_one_over_the_number_of_draws(method):
     limit = 1 / (1 + (SIGMA if method == "kl_divergence_importance_sampling" else 0.0) ** 2)
     lean = [expected(method, draws) - limit for draws in (32, 64, 128)]
@@ -82,11 +85,14 @@ def test_the_self_normalised_likelihood_has_no_lean_for_any_number_of_draws():
     assert chosen.gaussian_optimum.of(chosen.Options(centers="answer", sigma=0.7)) == pytest.approx(1 / 1.49)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("dim", [2, 8])
+@pytest.mark.parametrize("dim", [pytest.param(2, marks=pytest.mark.slow), pytest.param(8, marks=pytest.mark.long)])
 @pytest.mark.parametrize("method", LEANING)
 def test_the_sign_holds_in_more_dimensions_and_more_draws_lean_less(method, dim):
-    """In 8 dimensions 8 draws give ML-IS a curvature of 2.4."""
+    """In 8 dimensions 8 draws give ML-IS a curvature of 2.4.
+
+    In the plane the curvatures of 8 and of 32 draws are .06 and more apart, with a standard deviation below .008
+    between the four seeds: chance does not turn them round.
+    """
     few, many = (mean_curvature(trained(method, dim, draws), dim) for draws in (8, 32))
     assert bool((few > 0).all())
     assert bool((many > 0).all())

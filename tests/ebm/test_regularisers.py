@@ -230,3 +230,18 @@ def test_compiled_training_is_the_eager_one():
     options = {"gradient_penalty": 0.1, "energy_magnitude": 0.1, "weight_decay": 0.01, "spectral_penalty": 0.1}
     eager, compiled = (fitted(compile=flag, **options) for flag in (False, True))
     torch.testing.assert_close(eager.energy(x, y), compiled.energy(x, y), rtol=1e-3, atol=1e-4)
+
+
+def test_a_method_that_would_add_no_regulariser_may_not_take_their_weights():
+    class OwnOptions(regularisers.RegularisedOptions):
+        pass
+
+    with pytest.raises(ValueError, match=r"^Forgetful\.Options = 'OwnOptions' .* inherits RegularisedMethod$"):
+
+        class Forgetful(evp.Method):
+            Options = OwnOptions
+
+    class Heeding(regularisers.RegularisedMethod):
+        Options = OwnOptions
+
+    assert Heeding.regulariser_evaluations(OwnOptions(gradient_penalty=1.0)) > 0

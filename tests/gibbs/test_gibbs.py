@@ -11,17 +11,19 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer import SVI, Trace_ELBO
+from rounding import rounding
 from scipy import stats
+from statistical import FALSE_ALARM, follows, variance_agrees, within_standard_errors
 
 from ebm_vs_prob import GibbsBoltzmann
 from ebm_vs_prob.core.seeding import torch_generator
 from ebm_vs_prob.core.spaces import Box
-from ebm_vs_prob.gibbs.normalizers import ImportanceSampling
+from ebm_vs_prob.gibbs.normalizers import ImportanceSampling, Quadrature
 from ebm_vs_prob.gibbs.normalizers.rejection import envelope
-from ebm_vs_prob.gibbs.temperature import LIMITS, fit_beta
+from ebm_vs_prob.gibbs.temperature import LIMITS, TOLERANCE, fit_beta
 
-#: Levels of the KS tests: a right sampler fails one in a thousand seeds, and the seeds are fixed.
-LEVEL = 1e-3
+#: Largest relative error of Z, and so error of ln Z in nats, at which quadrature stops.
+RTOL = 1e-4
 
 
 def quadratic(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -39,28 +41,38 @@ def generators(count: int, seed: int = 0) -> list[torch.Generator]:
 def test_a_quadratic_energy_is_a_gaussian(beta: float, middle: float, dim: int) -> None:
     density = GibbsBoltzmann(quadratic, y_dim=dim, x=torch.tensor([middle]), beta=beta, bounds=(-9.0, 9.0))
     value, error = density.log_partition()
-    assert float(value) == pytest.approx(0.5 * dim * math.log(2 * math.pi / beta), abs=1e-4)
-    assert float(error) < 1e-4
+    assert float(value) == pytest.approx(0.5 * dim * math.log(2 * math.pi / beta), abs=RTOL)
+    assert float(error) < RTOL
     y = torch.linspace(-2, 2, 7, dtype=torch.float64)[:, None].expand(7, dim)
     exact = torch.distributions.Normal(torch.tensor(middle).double(), beta**-0.5).log_prob(y).sum(-1)
-    torch.testing.assert_close(density.log_prob(y), exact, atol=1e-4, rtol=0)
-    draws = density.sample((4000,), seed=1)
-    assert draws.shape == (4000, dim)
-    # Four standard errors of mean and variance.
-    np.testing.assert_allclose(draws.mean(0), middle, atol=4 * beta**-0.5 / math.sqrt(4000))
-    np.testing.assert_allclose(draws.var(0), 1 / beta, rtol=4 * math.sqrt(2 / 4000))
-    for column in draws.T:
-        assert stats.kstest(column.numpy(), stats.norm(middle, beta**-0.5).cdf).pvalue > LEVEL
+    torch.testing.assert_close(density.log_prob(y), exact, atol=RTOL, rtol=0)
 
 
-def test_the_ks_test_sees_a_five_percent_error_of_scale() -> None:
-    draws = GibbsBoltzmann(quadratic, x=torch.zeros(1), beta=1.1).sample((20_000,), seed=1)[:, 0]
-    assert stats.kstest(draws.numpy(), stats.norm(0, 1).cdf).pvalue < LEVEL
-    assert stats.kstest(draws.numpy(), stats.norm(0, 1.1**-0.5).cdf).pvalue > LEVEL
+def moments_and_law_agree(draws: torch.Tensor, middle: float, scale: float) -> bool:
+    """Whether draws (n, d) are of N(middle, scale² I), at the false-alarm rate; the three tests share it."""
+    dim = draws.shape[1]
+    law = stats.norm(middle, scale).cdf
+    return (
+        within_standard_errors(draws.mean(0), middle, scale / math.sqrt(len(draws)), comparisons=3)
+        and variance_agrees(draws, scale**2, mean=middle, comparisons=3)
+        and all(follows(column.numpy(), law, comparisons=3 * dim) for column in draws.T)
+    )
+
+
+@pytest.mark.parametrize(("beta", "middle", "dim"), [(1.0, 0.0, 1), (4.0, 1.5, 1), (0.7, -0.8, 2), (300.0, 0.2, 2)])
+def test_draws_of_a_quadratic_energy_are_normal(beta: float, middle: float, dim: int) -> None:
+    """10,000 draws show a mean off by .08 scales and a scale off by 6 % with power .999."""
+    density = GibbsBoltzmann(quadratic, y_dim=dim, x=torch.tensor([middle]), beta=beta, bounds=(-9.0, 9.0))
+    draws = density.sample((10_000,), seed=1)
+    assert draws.shape == (10_000, dim)
+    assert moments_and_law_agree(draws, middle, beta**-0.5)
+    assert not moments_and_law_agree(draws + 0.08 * beta**-0.5, middle, beta**-0.5)
+    assert not moments_and_law_agree(draws, middle, 1.06 * beta**-0.5)
 
 
 @pytest.mark.parametrize("thickness", [0.3, 0.1, 0.003])
 def test_draws_from_a_ring_have_its_radius_and_uniform_angles(thickness: float) -> None:
+    """10,000 draws show a distribution function that is off by .04 anywhere: Kolmogorov's 1e-5 quantile is .025."""
     density = GibbsBoltzmann(
         lambda x, y: (y.norm(dim=-1) - 1).square() / (2 * thickness**2), y_dim=2, bounds=(-3.0, 3.0)
     )
@@ -68,9 +80,9 @@ def test_draws_from_a_ring_have_its_radius_and_uniform_angles(thickness: float) 
     radii = np.linspace(max(0.0, 1 - 6 * thickness), 1 + 6 * thickness, 8001)
     cumulative = np.cumsum(radii * np.exp(-((radii - 1) ** 2) / (2 * thickness**2)))
     cumulative /= cumulative[-1]
-    assert stats.kstest(draws.norm(dim=-1).numpy(), lambda r: np.interp(r, radii, cumulative)).pvalue > LEVEL
-    angle = torch.atan2(draws[:, 1], draws[:, 0]).numpy()
-    assert stats.kstest(angle, stats.uniform(-math.pi, 2 * math.pi).cdf).pvalue > LEVEL
+    assert follows(draws.norm(dim=-1), lambda r: np.interp(r, radii, cumulative), comparisons=2)
+    angle = torch.atan2(draws[:, 1], draws[:, 0])
+    assert follows(angle, stats.uniform(-math.pi, 2 * math.pi).cdf, comparisons=2)
 
 
 def test_draws_without_rejection_would_be_seen_to_be_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,16 +92,17 @@ def test_draws_without_rejection_would_be_seen_to_be_wrong(monkeypatch: pytest.M
         return cells.log_density - 3.0
 
     monkeypatch.setattr("ebm_vs_prob.gibbs.normalizers.rejection.envelope", flat)
-    assert draws_of_a_narrow_gaussian() < LEVEL
+    assert draws_of_a_narrow_gaussian() < FALSE_ALARM
 
 
 def test_draws_with_rejection_are_right_where_cells_are_coarse() -> None:
-    assert draws_of_a_narrow_gaussian() > LEVEL
+    assert draws_of_a_narrow_gaussian() > FALSE_ALARM
 
 
 def draws_of_a_narrow_gaussian() -> float:
-    """The KS level of draws from a Gaussian that four coarse nodes resolve."""
-    draws = GibbsBoltzmann(quadratic, x=torch.tensor([0.3]), beta=16.0).sample((50_000,), seed=3)[:, 0]
+    """The KS level of draws from a Gaussian that four coarse nodes resolve; of a quarter as many the fault has 1e-5."""
+    density = GibbsBoltzmann(quadratic, x=torch.tensor([0.3]), beta=16.0, normalizer=Quadrature(rtol=1e-4))
+    draws = density.sample((200_000,), seed=3)[:, 0]
     return float(stats.kstest(draws.numpy(), stats.norm(0.3, 0.25).cdf).pvalue)
 
 
@@ -119,10 +132,10 @@ def test_batch_shapes_broadcast() -> None:
     assert density.event_shape == (1,)
     value, error = density.log_partition()
     assert value.shape == error.shape == (3, 4)
-    torch.testing.assert_close(value, (0.5 * (2 * math.pi / beta.double()).log()).expand(3, 4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(value, (0.5 * (2 * math.pi / beta.double()).log()).expand(3, 4), atol=RTOL, rtol=0)
     y = torch.randn(5, 3, 4, 1, dtype=torch.float64, generator=torch_generator(0, "test"))
     exact = torch.distributions.Normal(x.double().squeeze(-1), beta.double().rsqrt()).log_prob(y.squeeze(-1))
-    torch.testing.assert_close(density.log_prob(y), exact, atol=1e-4, rtol=0)
+    torch.testing.assert_close(density.log_prob(y), exact, atol=RTOL, rtol=0)
     torch.testing.assert_close(density.log_prob(y[0, 0, 0]), density.log_prob(y[0, 0, 0].expand(3, 4, 1)))
     draws = density.sample((2, 6), seed=0)
     assert draws.shape == (2, 6, 3, 4, 1)
@@ -152,10 +165,11 @@ def test_an_expanded_density_is_the_same_density() -> None:
     y = torch.randn(4, 2, 3, 5, 1, dtype=torch.float64, generator=torch_generator(0, "test"))
     loc = x.double().squeeze(-1).expand(3, 5)
     exact = torch.distributions.Normal(loc, 0.5).log_prob(y.squeeze(-1))
-    torch.testing.assert_close(wide.log_prob(y), exact, atol=1e-4, rtol=0)
+    torch.testing.assert_close(wide.log_prob(y), exact, atol=RTOL, rtol=0)
     draws = wide.sample((3000,), seed=4)
     assert draws.shape == (3000, 2, 3, 5, 1)
-    torch.testing.assert_close(draws.mean(0).squeeze(-1), loc.expand(2, 3, 5), atol=0.05, rtol=0)
+    # A tenth of a standard deviation would be seen; the means of x are four apart.
+    assert within_standard_errors(draws.mean(0).squeeze(-1), loc.expand(2, 3, 5), 0.5 / math.sqrt(3000))
     assert wide.log_partition()[0].shape == wide.diagnostics["unresolved"].shape == (2, 3, 5)
     assert wide._memory is base._memory
 
@@ -173,10 +187,10 @@ def test_outside_the_box_there_is_no_mass() -> None:
     mass = stats.norm.cdf(2) - 0.5
     y = torch.tensor([[-0.1], [0.5], [2.1]])
     expected = torch.tensor([-math.inf, stats.norm.logpdf(0.5) - math.log(mass), -math.inf], dtype=torch.float64)
-    torch.testing.assert_close(density.log_prob(y), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(density.log_prob(y), expected, atol=RTOL, rtol=0)
     draws = density.sample((2000,), seed=5)
     assert bool(((draws >= 0) & (draws <= 2)).all())
-    assert stats.kstest(draws[:, 0].numpy(), stats.truncnorm(0, 2).cdf).pvalue > LEVEL
+    assert follows(draws, stats.truncnorm(0, 2).cdf)  # sees a distribution function that is off by .08
 
 
 def test_the_dtype_is_the_energys() -> None:
@@ -205,7 +219,9 @@ def test_a_replicates_draws_do_not_depend_on_its_company() -> None:
     for r in range(3):
         alone = GibbsBoltzmann(quadratic, x=x[r : r + 1], beta=beta[r : r + 1])
         draws = alone.sample((100,), generators=generators(3)[r : r + 1])
-        torch.testing.assert_close(draws[:, 0], together[:, r], atol=1e-9, rtol=0)
+        # A cell is found by the sum of at most 1000 masses; of 1200 draws the rarest cell has a mass of some 1e-5.
+        reach = rounding(1000, scale=16.0, condition=1e5)
+        torch.testing.assert_close(draws[:, 0], together[:, r], atol=reach, rtol=0)
     other = GibbsBoltzmann(quadratic, x=x, beta=beta).sample((100,), generators=generators(3, seed=1))
     assert not torch.equal(other, together)
     assert not torch.equal(together[:, 0], together[:, 1])
@@ -290,7 +306,7 @@ def test_it_samples_as_a_latent_site_and_in_a_trace() -> None:
     z = trace.nodes["z"]["value"]
     assert z.shape == (1500, 1)
     assert trace.nodes["z"]["log_prob"].shape == (1500,)
-    assert stats.kstest(z[:, 0].numpy(), stats.norm(1, 1).cdf).pvalue > LEVEL
+    assert follows(z, stats.norm(1, 1).cdf)  # sees a mean off by a fifth
     assert not trace.nodes["z"]["fn"].has_rsample
 
 
@@ -342,19 +358,20 @@ def test_the_fitted_beta_undoes_the_scale_of_the_energy(task: NormalTask) -> Non
         x, y = task.sample(256, r, split="validation")
         used = slice(None, 64) if task.x_space.dim else slice(None)
         second = (y - x.sum(-1, keepdim=True))[used].square().mean()
-        assert float(beta[r] * scale) == pytest.approx(1 / float(second), rel=5e-3)
-        assert float(beta[r] * scale) == pytest.approx(1.0, abs=0.6 if task.x_space.dim else 0.3)
+        assert float(beta[r] * scale) == pytest.approx(1 / float(second), rel=TOLERANCE)
 
 
 def test_failed_replicates_get_nan_and_harm_nobody() -> None:
     beta = calibrated([2.0, math.nan, 3.0], NormalTask(), failed=0)
     assert beta.isnan().tolist() == [True, True, False]
-    assert float(beta[2]) == pytest.approx(float(calibrated([1.0, 1.0, 3.0], NormalTask())[2]), rel=1e-6)
+    # Rounding may end the search at another of the points that it takes for the same, 5e-4 in ln beta apart.
+    assert float(beta[2]) == pytest.approx(float(calibrated([1.0, 1.0, 3.0], NormalTask())[2]), rel=1e-3)
 
 
 def test_an_upside_down_energy_gets_the_smallest_beta() -> None:
     beta = calibrated([1.0], NormalTask(), sign=-1.0)
-    assert float(beta) == pytest.approx(LIMITS[0] / 32.0, rel=0.05)
+    # The range of the energy, 32, is seen at midpoints of 512 cells, and the search stays 5e-4 from its ends.
+    assert float(beta) == pytest.approx(LIMITS[0] / 32.0, rel=0.01)
 
 
 # ---- what it refuses -------------------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ def test_doubts_are_of_the_elements_that_have_them() -> None:
         return (y.norm(dim=-1) - 1).square() / (2 * thickness**2)
 
     density = evp.GibbsBoltzmann(
-        energy, y_dim=2, x=torch.zeros(2, 0), bounds=(-3.0, 3.0), normalizer=Quadrature(max_nodes=20_000)
+        energy, y_dim=2, x=torch.zeros(2, 0), bounds=(-3.0, 3.0), normalizer=Quadrature(max_nodes=12_000)
     )
     assert density.expand((3, 2)).doubts()["quadrature unresolved at its cap of nodes"].tolist() == [[False, True]] * 3
     assert density.warnings() == ("quadrature unresolved at its cap of nodes in 1 of 2 densities",)

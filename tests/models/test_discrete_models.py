@@ -6,11 +6,11 @@ import functools
 
 import pyro
 import pytest
-import scipy.stats
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pyro.infer import TraceEnum_ELBO, infer_discrete
+from statistical import counts_agree, standard_errors, within_standard_errors
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.factor_graphs import FactorGraph
@@ -90,12 +90,8 @@ def test_temperature_1_draws_from_the_exact_law(name):
     answers, log_prob = log_probabilities(model, x)
     for r in range(2):
         counts = (drawn[r].unsqueeze(1) == answers).reshape(n, len(answers), -1).all(-1).sum(0)
-        expected = n * log_prob[r, 0].exp()
-        often = expected > 5
-        seen, due = counts[often].tolist(), expected[often].tolist()
-        if not bool(often.all()):
-            seen, due = [*seen, n - sum(seen)], [*due, n - sum(due)]
-        assert scipy.stats.chisquare(seen, due).pvalue > 1e-3
+        assert counts_agree(counts, log_prob[r, 0].exp(), comparisons=2)  # sees the other replicate's law
+        assert not counts_agree(counts, log_prob[1 - r, 0].exp(), comparisons=2)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -216,7 +212,9 @@ def test_the_classifiers_error_is_the_bayes_error():
     x, y = task.sample(20_000, seed=9, split="test")
     error = float((model.infer(x, 1).y[:, :, 0] != y).double().mean())
     bayes = task.reference.bayes_error()
-    assert bayes - 4 * (bayes / len(y)) ** 0.5 < error < bayes + 0.01
+    se = (bayes * (1 - bayes) / len(y)) ** 0.5
+    assert within_standard_errors(error, bayes, se, slack=0.01)
+    assert error > bayes - standard_errors() * se
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -25,7 +25,9 @@ CURVES = evp.get_task("three_curves", thickness=0.1)
 NETWORK = evp.Network(hidden=(4,))
 
 
-@pytest.mark.parametrize("method", ["gibbs_nuts", "gibbs_stochastic_gradient_langevin"])
+@pytest.mark.parametrize(
+    "method", [pytest.param("gibbs_nuts", marks=pytest.mark.slow), "gibbs_stochastic_gradient_langevin"]
+)
 def test_chains_spend_no_more_than_their_budget_and_record_what_they_did(method):
     own = {"gibbs_nuts": {"max_tree_depth": 2}}.get(method, {})
     budget = evp.Budget(steps=2000, batch_size=4, examples=50, multiply_adds=1.2e7 if own else 1e6)

@@ -175,13 +175,15 @@ def test_importance_sampling_meets_quadrature_or_more_draws(options):
         spread = torch.hypot(error, other)
     trusted = ~doubts[HEAVY]
     assert float(trusted.double().mean()) > 0.5
-    assert ((value - twin).abs() < 5 * spread + 0.01)[trusted].all()
+    # Weights with tails up to k = .7 lean by some hundredths of a nat more than their error says.
+    assert within_standard_errors(value[trusted], twin[trusted], spread[trusted], slack=0.01)
     assert (model.elbo(x, y).mean(1) < twin.mean(1)).all()
 
 
 def assert_bounded(model, x, y):
     """Over the pairs at which the density is trusted the ELBO lies below it, by more than the error that it states and
-    three standard errors of the draws, which all pairs share: guides as little trained as these have large gaps."""
+    what the draws leave open, which all pairs share: guides as little trained as these have gaps of 13 standard
+    errors and more."""
     given = [part.float().expand(model.num_replicates, -1, -1) for part in (x, y)]
     density, error, doubts = model.module.log_marginal(*given)
     with torch.no_grad():
@@ -194,10 +196,12 @@ def assert_bounded(model, x, y):
         draws = terms[:, r, trusted].mean(-1)
         spread = draws.reshape(-1, strata).var(0).mean().sqrt() / count**0.5
         gap = (density[r] - model.elbo(x, y)[r])[trusted].mean()
-        assert float(gap) > float(3 * spread + error[r, trusted].mean())
+        assert float(gap) > float(standard_errors() * spread + error[r, trusted].mean())
 
 
-@pytest.mark.parametrize("guide", ["mean_field", "full_rank", pytest.param("flow", marks=pytest.mark.slow), "mixture"])
+@pytest.mark.parametrize(
+    "guide", ["mean_field", *(pytest.param(g, marks=pytest.mark.slow) for g in ("full_rank", "flow")), "mixture"]
+)
 def test_every_guide_and_objective_trains_and_is_bounded_by_the_density(guide):
     x, y = CIRCLE.sample(40, split="test")
     for objective in ("elbo", "iwae", "renyi"):
@@ -219,9 +223,10 @@ def test_the_mixture_guide_is_drawn_from_by_its_shares():
     log_weights, log_shares = model.module.log_weights(x[None].float(), y[None].float())
     torch.testing.assert_close(log_shares.exp().sum(0), torch.ones(1, 40), rtol=1e-5, atol=1e-5)
     error, k = importance_error(log_weights, log_shares)
-    off = ((log_weights + log_shares).logsumexp(0) - model.log_prob(x, y)).abs()
-    assert float((k < 0.7).double().mean()) > 0.3
-    assert (off < 5 * error + 0.01)[k < 0.7].all()
+    light = k < 0.7
+    assert int(light.sum()) >= 3  # of 40 pairs; how many depends on the guide that training happens to leave
+    found, density = (log_weights + log_shares).logsumexp(0), model.log_prob(x, y)
+    assert within_standard_errors(found[light], density[light], error[light], slack=0.01)
 
 
 @pytest.mark.parametrize("name", ["circle", "three_curves", "linear_gaussian"])
@@ -361,14 +366,22 @@ def test_a_trusted_log_density_warns_of_nothing():
 
 
 def test_samples_are_those_of_the_density():
+    """Their mean surprise is the entropy, within .08 nats; the latent grid's doubts are where there is no mass."""
     model = evp.fit("vae", CIRCLE, seeds=[3], **SMALL)
     drawn = model.sample(torch.zeros(1, 0), 4000, seed=1)[0, 0]
-    entropy = -model.log_prob(torch.zeros(4000, 0), drawn)[0]
+    assert model.log_prob_warnings(torch.zeros(4000, 0), drawn) == ()
+    surprise = -model.log_prob(torch.zeros(4000, 0), drawn)[0]
     axis = torch.linspace(-4, 4, 161)
-    grid = torch.cartesian_prod(axis, axis)
-    log_density = model.log_prob(torch.zeros(len(grid), 0), grid)[0].double()
-    exact = -(log_density.exp() * log_density).sum() * 0.05**2
-    assert within_standard_errors(entropy.mean(), exact, entropy.std() / 4000**0.5, slack=1e-3)
+    grid = torch.cartesian_prod(axis, axis).unsqueeze(0)
+    log_density, _, doubts = model.module.log_marginal(grid[..., :0], grid)
+    mass = log_density[0].double().exp() * 0.05**2
+    doubted = torch.stack([where[0] for where in doubts.values()]).any(0)
+    assert float(mass[doubted].sum()) < 1e-6
+    assert float(mass[~doubted].sum()) == pytest.approx(1.0, abs=1e-5)
+    exact = -(mass * log_density[0])[~doubted].sum()
+    error = surprise.std() / 4000**0.5
+    assert within_standard_errors(surprise.mean(), exact, error, slack=1e-5)
+    assert float(error) < 0.08 / standard_errors()
 
 
 def test_blurred_data_give_a_blurred_density():

@@ -20,7 +20,10 @@ from ebm_vs_prob.tasks.circle import Circle, CircleReference
 from ebm_vs_prob.testing import check_method, check_store, check_task, global_generators_left_alone
 
 #: Their checks take longest; each has kin whose check is quick.
-SLOW = ("gibbs_nuts", "horn", "sparse_coding", "coupling_flow", "autoregressive_flow")
+SLOW = (
+    *("gibbs_nuts", "horn", "sparse_coding", "coupling_flow", "autoregressive_flow", "vae"),
+    *("gibbs_stochastic_gradient_langevin", "gibbs_variational_bayes", "gibbs_ensemble"),
+)
 
 
 def registered(entries):

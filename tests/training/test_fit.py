@@ -6,6 +6,7 @@ import torch
 from gaussian import Quadratic, gaussian
 from hypothesis import given
 from hypothesis import strategies as st
+from statistical import within_standard_errors
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.seeding import check_seed, stream
@@ -68,7 +69,9 @@ def test_a_normaliser_of_the_users_choice_is_taken_and_not_kept_for_others():
     exact, _ = model.gibbs(x).log_partition()
     assert (error > 0).all()
     assert (proposed != exact).all()
-    assert ((proposed - exact).abs() < 5 * error).all()
+    # Errors of 256 weights are themselves estimates; one of .5 nats would be seen, an exact log Z of another beta too.
+    assert within_standard_errors(proposed, exact, error, degrees=255)
+    assert (error < 0.1).all()
     with pytest.raises(ValueError, match="unknown normalizer"):
         model.gibbs(x, normalizer="guess")
 

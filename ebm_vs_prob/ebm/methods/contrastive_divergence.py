@@ -165,7 +165,7 @@ class PersistentContrastiveDivergence(ContrastiveDivergence):
 
     name = "persistent_contrastive_divergence"
     summary = "contrastive divergence whose chains persist in a replay buffer (Tieleman 2008; Du and Mordatch 2019)"
-    references = ("hinton2002training", "tieleman2008training", "du2019implicit")
+    references = ("tieleman2008training", "hinton2002training", "du2019implicit")
     Options: ClassVar[type[MethodOptions]] = PersistentContrastiveDivergenceOptions
     gaussian_optimum = GaussianOptimum(curvature=persistent_gaussian_curvature)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from ...samplers import Kernel, MetropolisState
-from .partition import Target
+from .partition import Target, value_and_slope
 
 #: Steps whose noise is drawn at once.
 _BLOCK = 16
@@ -125,7 +125,7 @@ class AnnealedPath:
 
     def ends(self, y: torch.Tensor) -> Ends:
         """Both ends of the path at y (B, C, dim); outside the box, where p0 may begin, f is 0."""
-        target, target_slope = _value_and_slope(self.target.at, y)
+        target, target_slope = value_and_slope(self.target.at, y)
         target = target.masked_fill(~self.target.inside(y) & ~y.isnan().any(-1), -math.inf)
         if self.initial is None:
             return Ends(torch.full_like(target, -self.box.log_volume), target, torch.zeros_like(y), target_slope)
@@ -136,7 +136,7 @@ class AnnealedPath:
             value: torch.Tensor = self.initial.log_prob(by_chain)
             return value.expand(by_chain.shape[:-1]).movedim(0, -1).reshape(point.shape[:-1]).double()
 
-        initial, initial_slope = _value_and_slope(log_initial, y)
+        initial, initial_slope = value_and_slope(log_initial, y)
         return Ends(initial, target, initial_slope, target_slope)
 
     def _increment(self, k: int, ends: Ends) -> torch.Tensor:
@@ -180,16 +180,3 @@ class AnnealedPath:
             )
             for one, u in zip(noise, uniform, strict=True):
                 yield one.expand(batch, -1, -1), None if tail is None else u.expand(batch, *tail)
-
-
-def _value_and_slope(
-    log_density: Callable[[torch.Tensor], torch.Tensor], y: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """A log-density and its gradient in y, which is 0 where torch cannot differentiate it: the step is then blind."""
-    with torch.enable_grad():
-        point = y.detach().requires_grad_()
-        value = log_density(point)
-        if not value.requires_grad:
-            return value, torch.zeros_like(y)
-        (slope,) = torch.autograd.grad(value.sum(), point, materialize_grads=True)
-    return value.detach(), slope

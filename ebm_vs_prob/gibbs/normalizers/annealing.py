@@ -12,8 +12,9 @@ import torch
 from ...core.errors import check_count, invalid
 from ...core.seeding import check_seed, stream, torch_generator
 from ...samplers import Kernel, get_kernel
+from .annealed_partition import AnnealedPartition
 from .annealed_path import Annealed, AnnealedPath
-from .importance import ImportancePartition
+from .modes import scanned
 from .partition import HasTarget, Target
 from .proposal_draws import check_proposal, drawn
 
@@ -87,7 +88,16 @@ class AnnealedImportanceSampling:
         """
         path, steps = self._path(target)
         with torch.no_grad():
-            return AnnealedPartition(target, self._forward(path, steps))
+            forward = self._forward(path, steps)
+            if not self._scanned:
+                return AnnealedPartition(target, forward)
+            scan = scanned(target, self._scanned, stream(self.seed, "annealing", "scan"))
+            return AnnealedPartition(target, forward, scan, stream(self.seed, "annealing", "modes"))
+
+    @property
+    def _scanned(self) -> int:
+        """Points at which modes are looked for: four for five of the chains' steps, none where the start is given."""
+        return 0 if self.initial is not None else self.num_chains * self.num_temperatures * 4 // 5
 
     @torch.no_grad()
     def bracket(self, target: Target, exact: torch.Tensor) -> Bracket:
@@ -130,23 +140,6 @@ class AnnealedImportanceSampling:
         far = torch.full((*batch, target.dim), 1e30, dtype=target.dtype, device=target.device)
         if not bool((self.initial.support.check(far) & self.initial.support.check(-far)).all()):
             raise invalid("initial.support", self.initial.support, "all of R^dim; None is uniform on the box")
-
-
-class AnnealedPartition(ImportancePartition):
-    """The partition function on the ends of annealed chains, whose weights stand for a proposal's.
-
-    Diagnostics: those of importance sampling, and `acceptance`, the mean over chains and temperatures.
-    """
-
-    def __init__(self, target: Target, found: Annealed) -> None:
-        shape = (*target.batch_shape, found.y.shape[1])
-        log_weights = found.log_weights
-        proposal = torch.where(log_weights == -math.inf, math.inf, found.ends.target - log_weights)
-        super().__init__(target, found.y.to(target.dtype).reshape(*shape, target.dim), proposal.reshape(shape))
-        self._acceptance = found.acceptance.reshape(target.batch_shape)
-
-    def diagnostics(self) -> dict[str, torch.Tensor]:
-        return {**super().diagnostics(), "acceptance": self._acceptance}
 
 
 @dataclass(frozen=True)

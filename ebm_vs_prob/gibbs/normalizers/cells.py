@@ -43,7 +43,7 @@ class CellRule:
         def product(parts: np.ndarray) -> torch.Tensor:
             return tensor(np.stack(np.meshgrid(*[parts] * dim, indexing="ij"), -1).reshape(-1, dim))
 
-        self.axis_nodes = tensor(axis)
+        self.axis_nodes, self.axis_weights = tensor(axis), tensor(weights)
         self.axis_edges = tensor(np.concatenate([[-1.0], np.cumsum(weights) - 1.0]))
         self.axis_edges[-1] = 1.0
         self.nodes = product(axis)
@@ -52,12 +52,19 @@ class CellRule:
         self._value = tensor(np.polynomial.legendre.legvander(fine_axis, order - 1) @ coefficients)
         self._slope = tensor(np.polynomial.legendre.legvander(fine_axis, order - 2) @ derivative @ coefficients)
         self._tail = tensor(transform[degrees >= order - 2])
+        weight_edges = np.concatenate([[-1.0], np.cumsum(weights) - 1.0])
+        self._discrepancy = float(np.maximum(axis - weight_edges[:-1], weight_edges[1:] - axis).max())
         self._reach = tensor(np.maximum(fine_axis - edges[:-1], edges[1:] - fine_axis))
         ends = np.polynomial.legendre.legvander(np.array([-1.0, 1.0]), order - 1) @ coefficients
         extrapolation: np.ndarray = ends
         for _ in range(dim - 1):
             extrapolation = np.kron(extrapolation, ends)
         self.corners = product(np.array([-1.0, 1.0]))
+        outer = torch.tensor([0, order - 1], dtype=torch.int64, device=device)
+        grid = torch.arange(order**dim, dtype=torch.int64, device=device).reshape([order] * dim)
+        for along in range(dim):
+            grid = grid.index_select(along, outer)
+        self._outermost = grid.flatten()
         self._at_corners = tensor(extrapolation)
 
     def _interpolated(self, values: torch.Tensor, sloping: int | None) -> torch.Tensor:
@@ -67,6 +74,21 @@ class CellRule:
             matrix = self._slope if axis == sloping else self._value
             result = (result.movedim(axis - self.dim, -1) @ matrix.T).movedim(-1, axis - self.dim)
         return result
+
+    def _by_variation(self, density: torch.Tensor) -> torch.Tensor:
+        """(N,) bound of the rule's error for a density (N, q) that is level but for jumps, from its variation.
+
+        By Koksma's inequality along each axis: the discrepancy of the nodes times the variation along the lines of
+        that axis, averaged over the lines.
+        """
+        grid = density.unflatten(-1, [self.order] * self.dim)
+        found = torch.zeros_like(density[:, 0])
+        for axis in range(self.dim):
+            variation = grid.movedim(axis + 1, -1).diff(dim=-1).abs().sum(-1)
+            for _ in range(self.dim - 1):
+                variation = variation @ self.axis_weights
+            found = found + self._discrepancy * variation
+        return found
 
     def beyond_nodes(self, log_density: torch.Tensor, at_corners: torch.Tensor, largest: torch.Tensor) -> torch.Tensor:
         """(N,) bound of the error of the integral over [-1, 1]^dim by a jump between the outer nodes and the faces.
@@ -82,6 +104,8 @@ class CellRule:
         floor = torch.where(lowest.isfinite(), lowest - FORBIDDEN, -1e30)
         values = torch.where(finite, log_density, floor) - largest[:, None]
         foretold = (values @ self._at_corners.T).clamp_max(0.5).exp()
+        outermost = (log_density[:, self._outermost] - largest[:, None]).exp()
+        foretold = torch.where(_walled(log_density)[:, None], outermost, foretold)
         found = (at_corners - largest[:, None]).nan_to_num(-math.inf, neginf=-math.inf).clamp_max(0.5).exp()
         shell = 2.0**self.dim - (2 * float(self.axis_nodes[-1])) ** self.dim
         return shell * (found - foretold).abs().amax(-1)
@@ -107,6 +131,11 @@ class CellRule:
         fine = interpolant.clamp_max(0.5).exp().flatten(1) @ self._fine_weights
         tail = (values @ self._tail.T).abs().amax(-1).clamp_max(1.0)
         error = (fine - integral).abs() + 0.5 * tail * torch.maximum(fine, integral)
+        level = torch.where(finite, log_density, lowest).amax(-1) - lowest.squeeze(-1) < UNSEEN
+        walled = ~finite.all(-1) & finite.any(-1) & level
+        error = torch.where(
+            walled, torch.minimum(error, self._by_variation((log_density - largest[:, None]).exp())), error
+        )
         reach = interpolant
         for axis in range(self.dim):
             extent = self._reach.reshape([-1 if other == axis else 1 for other in range(self.dim)])
@@ -114,6 +143,14 @@ class CellRule:
         highest = reach.clamp_max(0.0).flatten(1)
         unseen = highest > values.amax(-1, keepdim=True) + UNSEEN
         return integral, error + (highest.exp() * self._fine_weights).masked_fill(~unseen, 0.0).amax(-1)
+
+
+def _walled(log_density: torch.Tensor) -> torch.Tensor:
+    """(N,) whether a wall, and nothing else of note, stands in a cell: level nodes (N, q) beside forbidden ones."""
+    finite = log_density.isfinite()
+    highest = log_density.masked_fill(~finite, -math.inf).amax(-1)
+    lowest = log_density.masked_fill(~finite, math.inf).amin(-1)
+    return ~finite.all(-1) & (highest - lowest < UNSEEN) & finite.any(-1)
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,12 @@ from .proposal_draws import check_proposal, drawn
 class ImportanceSampling:
     """ln Z = ln mean_m exp(-beta E(y_m)) / q(y_m) for draws y_m of a proposal q.
 
-    The error is the delta method's, std(w) / (mean(w) sqrt(M)), and understates itself where the proposal misses mass:
-    the Pareto k of the weights tells (Vehtari et al. 2024; above .7 the estimate is not to be trusted). Where more
-    draws than a tail holds share the largest weight, k is -inf and tells nothing: of real vectors that is doubted only
-    if all draws are one point, of discrete answers if some were never drawn. Draws of the density resample the
-    proposal's draws by weight (Rubin 1987), so they repeat, and are approximate.
+    The error is the delta method's, std(w) / (mean(w) sqrt(M)), and no less than 1/M, the share of one draw: equal
+    weights know no better. It understates itself where the proposal misses mass: the Pareto k of the weights tells
+    (Vehtari et al. 2024; above .7 the estimate is not to be trusted). Where more draws than a tail holds share the
+    largest weight, k is -inf and tells nothing: of real vectors that is doubted only if all draws are one point, of
+    discrete answers if some were never drawn. Draws of the density resample the proposal's draws by weight (Rubin
+    1987), so they repeat, and are approximate.
 
     Args:
         proposal: a distribution with `sample((M,))` and `log_prob`, whose event shape is the answers' and whose batch
@@ -133,7 +134,8 @@ class ImportancePartition:
             # Zero in value; its gradient makes that of the sum the mean under the smoothed weights.
             change = log_weights - log_weights.detach()
             log_weights = fitted + change.masked_fill(~log_weights.detach().isfinite(), 0.0)
-        return log_mean_weight(log_weights)
+        value, error = log_mean_weight(log_weights)
+        return value, error.clamp_min(1 / log_weights.shape[-1])
 
     def diagnostics(self) -> dict[str, torch.Tensor]:
         log_weights = self._latest()

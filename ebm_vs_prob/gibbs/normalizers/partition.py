@@ -84,6 +84,19 @@ class Target:
         return torch.cat(parts, dim=-1).double().reshape(self.batch_shape.numel(), -1)
 
 
+def value_and_slope(
+    log_density: Callable[[torch.Tensor], torch.Tensor], y: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A log-density and its gradient in y, which is 0 where torch cannot differentiate it: the step is then blind."""
+    with torch.enable_grad():
+        point = y.detach().requires_grad_()
+        value = log_density(point)
+        if not value.requires_grad:
+            return value, torch.zeros_like(y)
+        (slope,) = torch.autograd.grad(value.sum(), point, materialize_grads=True)
+    return value.detach(), slope
+
+
 class Partition(Protocol):
     """One partition function: its value and error, what is known of their quality, and draws from the density."""
 

@@ -14,7 +14,9 @@ import math
 
 import torch
 
+from ..trust import MAX_ERROR
 from .cells import CellRule, Cells
+from .minima import descended, lattice_peaks
 from .partition import Target
 
 #: Smallest and largest ratio of measured to foretold error that a split may teach.
@@ -25,10 +27,10 @@ HIDDEN = 0.5
 _CELLS = {"cpu": 1 << 9, "cuda": 1 << 14}
 #: Cells an axis of the coarse grid, by dimension.
 _COARSE = {1: 16, 2: 6, 3: 3}
-_PROBE_STEPS = 24
-#: Points at which the wide coarse cells of three dimensions are checked, and how many that they do not show are kept.
-_SCANNED = 1 << 12
-_SURPRISES = 4
+#: Relative differences of log-densities that rounding makes.
+_ROUNDING = 1e-12
+#: Points an axis of the lattice on which minima are looked for.
+_LATTICE = {1: 1536, 2: 64, 3: 22}
 
 
 class Refinement:
@@ -50,7 +52,7 @@ class Refinement:
         zeros = torch.zeros(self.batch, dtype=torch.float64, device=target.device)
         self.leaf_log_z, self.leaf_log_error = zeros - math.inf, zeros - math.inf
         self.calibration = zeros + 1.0
-        self.largest = zeros - math.inf
+        self.largest, self.lowest = zeros - math.inf, zeros + math.inf
         self.evaluations = torch.zeros(self.batch, dtype=torch.int64, device=target.device)
 
     def run(self) -> Cells:
@@ -64,7 +66,7 @@ class Refinement:
         while True:
             values, at_corners = self._evaluate()
             if probes is None:
-                probes = self._probe(values)
+                probes = self._probe()
             log_mass, log_error, log_beyond = self._measure(values, at_corners)
             if parents is not None:
                 self._calibrate(*parents, log_mass.unflatten(1, (-1, len(signs))).logsumexp(-1))
@@ -102,6 +104,7 @@ class Refinement:
         seen = torch.maximum(values.amax(-1), at_corners.amax(-1))
         largest = seen.masked_fill(~self.mask, -math.inf).amax(1)
         self.largest = torch.fmax(self.largest, largest.nan_to_num(-math.inf, posinf=-math.inf))
+        self.lowest = torch.fmin(self.lowest, values.amin(-1).masked_fill(~self.mask, math.inf).amin(1))
         offset = self.largest.nan_to_num(neginf=0.0)[:, None].expand(self.mask.shape)
         shift = self.target.dim * math.log(self.half) + offset
         integral, error, beyond = (torch.zeros_like(offset) for _ in range(3))
@@ -114,59 +117,21 @@ class Refinement:
         beyond[self.mask] = self.rule.beyond_nodes(cells, corners, heights)
         return integral.log() + shift, error.log() + shift, beyond.log() + shift
 
-    def _probe(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Minima of the energy found from the lowest nodes of the coarse cells: positions (B, P, dim), log-density."""
-        best, where = values.max(-1)
-        count = min(self.probes, best.shape[1])
-        _, cell = best.nan_to_num(-math.inf).topk(count, dim=1)
-        y = _take(self.centers, cell) + self.half * self.rule.nodes[_take(where, cell)]
-        found = _take(best, cell)
-        alive = torch.ones_like(found, dtype=torch.bool)
-        if count and self.target.dim == 3:
-            surprises, heights = self._scan(best)
-            if bool(heights.isfinite().any()):
-                alive = torch.cat([alive, heights.isfinite()], 1)
-                y, found, count = torch.cat([y, surprises], 1), torch.cat([found, heights], 1), count + _SURPRISES
+    def _probe(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Minima of the energy descended to from the peaks of a lattice: positions (B, P, dim), log-density (B, P)."""
+        per_axis = _LATTICE[self.target.dim] if self.probes else 0
+        if not per_axis:
+            return self.centers[:, :0], self.largest[:, None][:, :0]
+        y, heights = lattice_peaks(self.target, per_axis, self.probes)
+        self.evaluations += per_axis**self.target.dim
+        if not heights.shape[1]:
+            return y, heights
         low, high = self.target.bounds
-        step = torch.full_like(found, self.half / self.rule.order)
-        for _ in range(_PROBE_STEPS if count else 0):
-            gradient = self._gradient(y)
-            if gradient is None:
-                break
-            direction = torch.nn.functional.normalize(gradient.nan_to_num(0.0), dim=-1)
-            trial = (y + step[..., None] * direction).clamp(low, high)
-            value = self.target.at(trial)
-            better = (value > found) & alive
-            y, found = torch.where(better[..., None], trial, y), torch.where(better, value, found)
-            step = torch.where(better, step * 1.5, step * 0.3)
-            self.evaluations += 4 * alive.sum(1)  # a gradient counts as three forward passes
-        if count:
-            self.largest = torch.fmax(self.largest, found.nan_to_num(-math.inf, posinf=-math.inf).amax(1))
+        y, found, cost = descended(self.target, y, (high - low) / per_axis / 2)
+        found = found.masked_fill(heights == -math.inf, -math.inf).nan_to_num(-math.inf, -math.inf, -math.inf)
+        self.evaluations += cost.masked_fill(heights == -math.inf, 0).sum(1)
+        self.largest = torch.fmax(self.largest, found.amax(1))
         return y, found
-
-    def _scan(self, best: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Sobol points (B, S, dim) above all nodes of their coarse cell, and their log-density, -inf at the others."""
-        low, high = self.target.bounds
-        dim, per_axis = self.target.dim, _COARSE[self.target.dim]
-        unit = torch.quasirandom.SobolEngine(dim).draw(_SCANNED + 1, dtype=torch.float64)[1:]
-        points = (low + (high - low) * unit).to(best.device).expand(self.batch, -1, -1)
-        values = self.target.at(points).nan_to_num(-math.inf, posinf=-math.inf, neginf=-math.inf)
-        self.evaluations += points.shape[1]
-        powers = per_axis ** torch.arange(dim - 1, -1, -1, dtype=torch.int64, device="cpu")
-        cell = ((unit * per_axis).long().clamp_max(per_axis - 1) * powers).sum(-1).to(best.device)
-        unforeseen = values > best[:, cell] + HIDDEN
-        heights, which = values.masked_fill(~unforeseen, -math.inf).topk(_SURPRISES, dim=1)
-        return _take(points, which), heights
-
-    def _gradient(self, y: torch.Tensor) -> torch.Tensor | None:
-        """Gradient of the log-density at y, or None for an energy that is not differentiable."""
-        with torch.enable_grad():
-            y = y.detach().clone().requires_grad_(True)
-            value = self.target.at(y)
-            if not value.requires_grad:
-                return None
-            (gradient,) = torch.autograd.grad(value.sum(), y, allow_unused=True)
-        return gradient
 
     def _hidden(self, values: torch.Tensor, probes: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         """(B, C) log of the mass a cell may hide: its volume times the density at a minimum its nodes do not show."""
@@ -221,13 +186,17 @@ class Refinement:
         keep, order = _packing(keep)
         half_width = _take(half_width, order).masked_fill(~keep, 0.0)
         error = (self.leaf_log_error - self.leaf_log_z).exp()
+        # A density that looks constant has shown nothing of what it may hide: what none of N points met has a share of
+        # some 3/N of the box, and adds less than a root of 1/N unless it is a root of N times as high.
+        constant = self.largest - self.lowest <= _ROUNDING * self.largest.abs().clamp_min(1.0)
+        error = torch.where(constant, error.clamp_min(self.evaluations**-0.5), error)
         return Cells(
             centers=_take(centers, order),
             half_width=half_width,
             log_density=_take(values, order),
             log_z=self.leaf_log_z,
             error=error,
-            unresolved=~(error <= self.rtol),
+            unresolved=~(error <= max(self.rtol, MAX_ERROR)),
             evaluations=self.evaluations,
             rule=self.rule,
         )

@@ -193,7 +193,7 @@ class GaussianProcess(SmoothingMethod):
     family = "prob"
     principle = "likelihood"
     normalised = True
-    summary = "Gaussian process regression, hyper-parameters by exact marginal likelihood (Rasmussen and Williams 2006)"
+    summary = "Gaussian process, one answer an x, exact marginal likelihood (Rasmussen and Williams 2006)"
     references = ("rasmussen2006gaussian",)
     Options: ClassVar[type[MethodOptions]] = GaussianProcessOptions
 

@@ -61,7 +61,7 @@ class GibbsNuts(PosteriorMethod):
     name = "gibbs_nuts"
     version = 2
     batchable = False
-    summary = "Gibbs-Boltzmann model, posterior over weights by NUTS (Hoffman and Gelman 2014)"
+    summary = "Gibbs-Boltzmann model, posterior over weights by NUTS, for small networks (Hoffman and Gelman 2014)"
     references = ("hoffman2014no", "carvalho2010horseshoe")
     Options: ClassVar[type[MethodOptions]] = GibbsNutsOptions
 
