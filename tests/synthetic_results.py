@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -195,10 +196,15 @@ def study_arrays(study: Any, side: int = 64) -> dict[tuple[str, str, float], dic
     return found
 
 
-def _digit_arrays(rng: np.random.Generator) -> dict[str, np.ndarray]:
+@cache
+def _digits() -> np.ndarray:
     from sklearn.datasets import load_digits
 
-    y = load_digits().data[:40] / 16.0
+    return load_digits().data[:40] / 16.0
+
+
+def _digit_arrays(rng: np.random.Generator) -> dict[str, np.ndarray]:
+    y = _digits()
     x = (y.reshape(-1, 4, 2, 4, 2).mean((2, 4)) > 0.4).reshape(-1, 16).astype(float)
     noisy = {f"{what}_y": y + 0.1 * rng.standard_normal(y.shape) for what in ("answers", "samples")}
     return {"data_x": x, "data_y": y, "answers_x": x, "samples_x": x, **noisy}

@@ -36,7 +36,7 @@ def test_every_loss_of_the_table_is_a_method():
         assert (evp.get_method(name).gaussian_optimum is None) == (loss.margin in ("none", "0"))
 
 
-@pytest.mark.parametrize("dim", [1, 2, 8])
+@pytest.mark.parametrize("dim", [1, pytest.param(2, marks=pytest.mark.long), 8])
 @pytest.mark.parametrize("name", SCALED)
 def test_margin_losses_find_the_sign_of_a_gaussians_curvature(name, dim):
     model = gaussian_fit(name, dim)

@@ -196,7 +196,7 @@ def tolerance(dim: int) -> float:
     return curvature_tolerance(dim, EXAMPLES, len(SEEDS), left=0.03)
 
 
-@pytest.mark.parametrize("dim", [1, 2, 8])
+@pytest.mark.parametrize("dim", [1, pytest.param(2, marks=pytest.mark.long), 8])
 @pytest.mark.parametrize("method", METHODS)
 def test_the_optimum_on_a_gaussian_is_the_declared_one(method, dim):
     model = gaussian_fit(method, dim)

@@ -249,7 +249,8 @@ def tolerance(dim: int) -> float:
 @pytest.mark.parametrize(
     ("method", "options", "dim"),
     [
-        *((method, {}, dim) for method in METHODS for dim in (1, 2, 8)),
+        *((method, {}, dim) for method in METHODS for dim in (1, 8)),
+        *(pytest.param(method, {}, 2, marks=pytest.mark.long) for method in METHODS),
         ("score_matching", {"sigma": 0.5}, 2),
         ("sliced_score_matching", {"variance_reduced": False, "projection": "normal", "projections": 4}, 2),
         ("multiscale_denoising_score_matching", {"sigma_max": 1.0}, 2),

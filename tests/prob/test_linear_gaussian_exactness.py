@@ -394,7 +394,7 @@ def test_every_guide_has_no_gap_where_its_family_holds_the_posterior(guide):
     torch.testing.assert_close(exact_vae(tasks, guide=guide).elbo(x, y), exact, rtol=1e-7, atol=GAP[guide])
 
 
-@pytest.mark.parametrize("guide", ["full_rank", "flow"])
+@pytest.mark.parametrize("guide", ["full_rank", pytest.param("flow", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("shape", [SPACE, (3, 5, 0)])
 def test_guides_with_correlations_have_no_gap_in_more_dimensions(guide, shape):
     tasks = tasks_of(shape)
@@ -518,8 +518,9 @@ def test_nuts_draws_the_posterior():
 VAE_TASKS = [task.name for task in evp.list_tasks() if evp.get_method("vae").why_not(task()) is None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VAE_TASKS)
-@pytest.mark.parametrize("guide", ["mean_field", pytest.param("full_rank", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("guide", ["mean_field", pytest.param("full_rank", marks=pytest.mark.long)])
 def test_importance_weighted_bounds_are_ordered_in_the_number_of_particles_on_every_task(name, guide):
     """In expectation, for a decoder that is hardly trained and a guide that is off: the order is a theorem for any."""
     task = evp.get_task(name)
