@@ -66,6 +66,24 @@ def test_narrow_modes_among_wide_ones_are_found(dim: int) -> None:
     assert found >= 9
 
 
+def test_more_probes_see_narrower_modes() -> None:
+    """Of width .008 beside 1 in a plane: a ball of .06 round it, which 64² points miss and 16 times as many meet.
+
+    The narrow one lies on an edge between cells, half of it in a cell whose nodes are far from it.
+    """
+    at, widths = torch.tensor([[-3.0, 2.0], [2.0, -1.01]]).double(), torch.tensor([1.0, 0.008]).double()
+
+    def energy(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        squares = (y.unsqueeze(-2) - at).square().sum(-1) / widths.square()
+        return -(-squares / 2 - 2 * widths.log()).logsumexp(-1) + math.log(4 * math.pi)
+
+    def log_z(probes: int) -> float:
+        return float(evp.GibbsBoltzmann(energy, 2, normalizer=Quadrature(probes=probes)).log_partition()[0])
+
+    assert log_z(36) == pytest.approx(-math.log(2), abs=1e-3)
+    assert log_z(576) == pytest.approx(0.0, abs=1e-3)
+
+
 def test_a_cap_that_leaves_a_small_and_honest_error_is_no_doubt() -> None:
     def energy(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return torch.where((y > -1.234).all(-1) & (y < 1.618).all(-1), 0.0, math.inf).double()
@@ -87,3 +105,19 @@ def test_quadrature_is_within_three_stated_errors_or_warns() -> None:
     silent, false = summed_up([verdict(each) for each in random_energies(16, seed=3, dims=(1, 2))])
     assert silent == []
     assert false == 0
+
+
+@pytest.mark.long
+def test_four_hundred_energies() -> None:
+    """99 % within three stated errors or warned of, and 95 % of what is right without a warning.
+
+    But for narrow modes among wide ones beyond a line: there what no point of a search meets leaves no sign. Of these
+    three in four.
+    """
+    said = [verdict(each) for each in random_energies(400)]
+    silent, false = summed_up(said)
+    blind = [(kind, dim) for kind, dim, _, _ in silent if kind in ("mixture", "needles") and dim > 1]
+    hard = sum(v.each.kind in ("mixture", "needles") and v.each.dim > 1 for v in said)
+    assert len(silent) - len(blind) <= 0.01 * len(said), silent
+    assert len(blind) <= hard / 4, silent
+    assert false <= 0.05

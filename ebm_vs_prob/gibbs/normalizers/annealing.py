@@ -30,15 +30,19 @@ class AnnealedImportanceSampling:
     k are those of importance sampling. The chains end in points that, so weighted, represent the density: the gradient
     of ln Z is the mean of -beta dE under these weights, and draws of the density resample them.
 
+    From a uniform start narrow modes among wide ones are met by no chain. So the box is searched for isolated modes
+    (`modes.scanned`), at four points for every five steps of the chains; what lies within them is sampled by itself,
+    and two more estimates check the sum (`AnnealedPartition`).
+
     Every element of a batch sees the same random numbers, its starts under a batched `initial` too: none depends on the
     others, and their errors are correlated.
 
     Args:
         num_chains: C.
         num_temperatures: K, the steps of each chain; b_k = (k/K)^power, k = 0 .. K.
-        initial: where the path begins, a distribution on all of R^dim with `sample`, a differentiable `log_prob` and
-            event shape (dim,), whose batch shape broadcasts to the density's; uniform on the box by default. A batched
-            one is drawn from one element at a time, as by `ImportanceSampling`.
+        initial: where the path begins, without a search beside it: a distribution on all of R^dim with `sample`, a
+            differentiable `log_prob` and event shape (dim,), whose batch shape broadcasts to the density's; uniform on
+            the box by default. A batched one is drawn from one element at a time, as by `ImportanceSampling`.
         power: of the schedule; 4 spends half of the temperatures below b = 1/16.
         kernel: "mala" or "hmc", or a kernel with a Metropolis test; one step at each temperature.
         step_size: length of the step at b = 1 in units of y (the standard deviation of MALA's noise, a leapfrog step of

@@ -162,7 +162,7 @@ class Cells:
         half_width: (B, C); -inf-weighted padding has half-width 0.
         log_density: (B, C, q), -beta E at the nodes.
         log_z: (B,) nats; `error`: (B,) its estimated error, nats.
-        unresolved: (B,) whether the node cap stopped the refinement before the tolerance was met.
+        unresolved: (B,) whether the node cap left an error above `trust.MAX_ERROR`, or ln Z is not finite.
         evaluations: (B,) energies evaluated for each element's own cells (padding not counted).
         rule: the cell rule.
     """

@@ -20,11 +20,13 @@ class Quadrature:
     Args:
         rtol: largest estimated relative error of Z at which the refinement stops; by default 1e-8 for float64 energies
             on a line, where it costs little, and 1e-4 for others.
-        max_nodes: cap on the energies evaluated for one element of the batch; at the cap the element is `unresolved`.
+        max_nodes: cap on the energies evaluated for one element of the batch; an element that it stops with a stated
+            error of more than .2 nats is `unresolved`.
         order: Gauss-Legendre points an axis in a cell.
-        probes: descents of the energy from the highest peaks of a lattice of 1536 points on a line, 64² in a plane and
-            22³ in space, each against a minimum between the nodes; with 0 there is no lattice either. A minimum is
-            found if a lattice point in its basin lies below its neighbours, and missed without a warning if none does.
+        probes: descents of the energy from the highest peaks of a lattice, each against a minimum between the nodes.
+            The lattice has 1536 points on a line, 64² in a plane and 22³ in space for the default, others in
+            proportion. A minimum is found if a lattice point in its basin lies below its neighbours, and missed without
+            a warning if none does.
 
     Raises:
         ValueError: an argument of another type or out of range.
@@ -69,8 +71,8 @@ class Quadrature:
 class QuadraturePartition:
     """The partition function on the nodes of an adaptive quadrature, which are found without gradient.
 
-    Diagnostics: `unresolved`, whether the node cap stopped the refinement; `evaluations`, energies evaluated (a
-    gradient counts three).
+    Diagnostics: `unresolved`, whether the node cap left an error of more than .2 nats; `evaluations`, energies
+    evaluated (a gradient counts three).
     """
 
     target: Target

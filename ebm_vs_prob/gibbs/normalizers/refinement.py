@@ -3,8 +3,8 @@
 Cells are halved along every axis while their estimated errors (`CellRule.integral_and_error`) exceed the tolerance. The
 estimates are themselves checked: whenever cells are split, the change of their integrals is compared with the errors
 foretold, and later errors are scaled by the ratio. A jump between a cell's outer nodes and its faces shows at its
-corners (`CellRule.beyond_nodes`). Cells where a descent of the energy ends lower than all their nodes
-hide a minimum, and are split as well.
+corners (`CellRule.beyond_nodes`). Minima are looked for on a lattice; cells where a descent from there ends lower than
+all their nodes hide a minimum, and are split as well.
 """
 
 from __future__ import annotations
@@ -23,13 +23,16 @@ from .partition import Target
 CALIBRATION = (0.5, 1e3)
 #: Nats by which a probe must lie above its cell's nodes to show a minimum they do not.
 HIDDEN = 0.5
+#: A minimum may hide mass in cells whose half-width, so many times, reaches it: a well on an edge lies in both.
+_REACH = 1.25
 #: Cells measured in one call: on a CPU few enough that their finer nodes stay in cache.
 _CELLS = {"cpu": 1 << 9, "cuda": 1 << 14}
 #: Cells an axis of the coarse grid, by dimension.
 _COARSE = {1: 16, 2: 6, 3: 3}
 #: Relative differences of log-densities that rounding makes.
 _ROUNDING = 1e-12
-#: Points an axis of the lattice on which minima are looked for.
+#: Points an axis of the lattice on which minima are looked for with so many descents.
+_PROBES = 36
 _LATTICE = {1: 1536, 2: 64, 3: 22}
 
 
@@ -119,7 +122,7 @@ class Refinement:
 
     def _probe(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Minima of the energy descended to from the peaks of a lattice: positions (B, P, dim), log-density (B, P)."""
-        per_axis = _LATTICE[self.target.dim] if self.probes else 0
+        per_axis = round(_LATTICE[self.target.dim] * (self.probes / _PROBES) ** (1 / self.target.dim))
         if not per_axis:
             return self.centers[:, :0], self.largest[:, None][:, :0]
         y, heights = lattice_peaks(self.target, per_axis, self.probes)
@@ -134,13 +137,16 @@ class Refinement:
         return y, found
 
     def _hidden(self, values: torch.Tensor, probes: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        """(B, C) log of the mass a cell may hide: its volume times the density at a minimum its nodes do not show."""
+        """(B, C) log of the mass a cell may hide: its volume times the density at a minimum that its nodes do not show.
+
+        A minimum just outside counts too: half of a narrow well beside an edge lies in the neighbour.
+        """
         y, found = probes
         hidden = torch.full_like(values[..., 0], -math.inf)
         log_volume = self.target.dim * math.log(2 * self.half)
         seen = values.amax(-1)
         for p in range(y.shape[1]):
-            inside = ((self.centers - y[:, p, None]).abs() <= self.half).all(-1) & self.mask
+            inside = ((self.centers - y[:, p, None]).abs() <= _REACH * self.half).all(-1) & self.mask
             unseen = inside & (found[:, p, None] > seen + HIDDEN)
             hidden = torch.where(unseen, torch.maximum(hidden, found[:, p, None] + log_volume), hidden)
         return hidden
