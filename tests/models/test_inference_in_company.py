@@ -105,8 +105,7 @@ def test_chains_and_partition_functions_of_one_x_likewise(ambient_dim):
         assert torch.equal(part.y, drawn.y[:, :rows])
         if drawn.trace is not None:
             assert torch.equal(part.trace, drawn.trace[:, :rows])
-        assert all(
-            torch.equal(own, whole[:, :rows])
-            for own, whole in zip(model.gibbs(x[:rows]).log_partition(), (log_z, error), strict=True)
-        )
+        # The quadrature of a batch has as many cells as the neediest x asks for, so sums end in another last digit.
+        for own, whole in zip(model.gibbs(x[:rows]).log_partition(), (log_z, error), strict=True):
+            torch.testing.assert_close(own, whole[:, :rows], rtol=4 * torch.finfo(torch.float32).eps, atol=1e-6)
     assert (drawn.trace is None) == (ambient_dim == 2)

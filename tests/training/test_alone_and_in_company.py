@@ -37,7 +37,8 @@ def record(method, seeds, steps, network, dtype):
     # Measured after training against ln Z by quadrature, on as many nodes as the neediest replicate asks for.
     kept.pop("partition_gap", None)
     kept |= {"loss": model.training.loss, **model.training.traces}
-    return {name: value[place].detach().clone().view(torch.uint8) for name, value in kept.items() if value[place].ndim}
+    own = {name: value[place].detach().clone().contiguous() for name, value in kept.items() if value[place].ndim}
+    return {name: value.view(torch.uint8) for name, value in own.items()}
 
 
 def check(method, companies, steps, setting):
