@@ -166,9 +166,10 @@ class GibbsBoltzmann(TorchDistribution):
     def diagnostics(self) -> dict[str, torch.Tensor]:
         """What the normaliser knows of its own quality, each of the batch shape.
 
-        Quadrature: `unresolved` (stopped by its node cap, or not finite), `evaluations`. Importance: `pareto_k`,
-        `effective_sample_size`, `undrawn` (no k can be fitted, and the draws met few answers). Annealed: these and
-        `acceptance`. Sums over discrete answers are exact and have none.
+        Quadrature: `unresolved` (its node cap left a large error, or ln Z is not finite), `evaluations`. Importance:
+        `pareto_k`, `effective_sample_size`, `undrawn` (no k can be fitted, and the draws met few answers). Annealed:
+        these and `acceptance`, and where the box was searched `excess` (nats by which a second estimate is larger) and
+        `confirmed` (it agrees). Sums over discrete answers are exact and have none.
         """
         return {name: value.expand(self.batch_shape) for name, value in self._memory.partition().diagnostics().items()}
 

@@ -14,7 +14,7 @@ _ASKED_FOR: ContextVar[bool] = ContextVar("doubts asked for", default=False)
 MAX_PARETO_K = 0.7
 #: With fewer effective draws the error bar is itself a guess: ln Z moves by a fifth of a nat or more.
 MIN_EFFECTIVE_SAMPLES = 25.0
-#: Nats of stated error above which a quadrature that its cap of nodes stopped is told: that of so few effective draws.
+#: Nats of stated error, that of so few effective draws, above which a log-partition function is doubted.
 #: A smaller error that is honest says itself how far to trust it.
 MAX_ERROR = MIN_EFFECTIVE_SAMPLES**-0.5
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,10 +9,8 @@ import torch
 
 from ...gibbs.density import GibbsBoltzmann
 from ...gibbs.normalizers.partition import Normalizer, Partition, Target, Uniforms
-from ...gibbs.trust import MIN_EFFECTIVE_SAMPLES, doubts_asked_for
+from ...gibbs.trust import MAX_ERROR, doubts_asked_for
 
-#: Nats of error beyond which a draw's ln Z is doubted: that of the fewest effective samples that are trusted.
-MAX_ERROR = 1 / math.sqrt(MIN_EFFECTIVE_SAMPLES)
 #: How a diagnostic of S draws becomes that of the worst of them.
 _WORST: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "unresolved": lambda each: each.any(1),
