@@ -17,6 +17,9 @@ _WORST: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "pareto_k": lambda each: each.amax(1),
     "effective_sample_size": lambda each: each.amin(1),
     "acceptance": lambda each: each.amin(1),
+    "undrawn": lambda each: each.any(1),
+    "excess": lambda each: each.amax(1),
+    "confirmed": lambda each: each.all(1),
 }
 
 
