@@ -18,7 +18,7 @@ from torch import nn
 from ..core.options import Options
 from ..core.replicate_noise import replicate_generators, replicate_noise
 from .activations import ACTIVATIONS, Activation, pull_back, with_derivative, with_derivatives
-from .products import affine, as_they_were, batched_matmul, row_matmul, whole_rows
+from .products import affine, batched_matmul, product, row_matmul, whole_rows, without_padding
 
 
 class Network(Options):
@@ -75,7 +75,7 @@ class ReplicatedMLP(nn.Module):
 
     def unpadded(self, rows: torch.Tensor, shape: torch.Size) -> torch.Tensor:
         """What the later layers gave of `padded` rows, as (R, *shape, out)."""
-        return rows if self.training else as_they_were(rows, shape)
+        return rows if self.training else without_padding(rows, shape)
 
     def tail(self, hidden: torch.Tensor) -> torch.Tensor:
         """From the first layer's pre-activation to the output."""
@@ -175,8 +175,9 @@ class MLPEnergy(nn.Module):
                 hidden = affine(bias, value, weight)
             gradient = exit_row.expand_as(passed[-1][0])
             for (before, value), weight in zip(reversed(passed), reversed(back), strict=True):
-                gradient = torch.bmm(pull_back(activation, gradient, before, value), weight)
-            return as_they_were(hidden, n).squeeze(-1), as_they_were(gradient, n)
+                pulled = pull_back(activation, gradient, before, value)
+                gradient = torch.bmm(pulled, weight) if trunk.training else product(pulled, weight)
+            return without_padding(hidden, n).squeeze(-1), without_padding(gradient, n)
 
         return potential
 

@@ -56,10 +56,11 @@ class PartitionMemory:
     def log_density(self, rows: torch.Tensor) -> torch.Tensor:
         """-beta E at rows (*batch, K, dim): (*batch, K)."""
         y = rows if isinstance(self.space, Box) else self.space.from_variables(rows)
+        unchanged = self._seen is not None and self._seen.has_buffers and self._holds()
         energy = self.energy(self.x.unsqueeze(-2), y)
         if energy.shape != rows.shape[:-1]:
             raise invalid("energy(x, y).shape", tuple(energy.shape), f"{tuple(rows.shape[:-1])} for y {tuple(y.shape)}")
-        if self._seen is not None and self._seen.has_buffers:
+        if unchanged:
             # What evaluating an energy writes, such as running statistics, is no change of it from outside.
             self._seen = Snapshot(self.energy, self.x, self.beta)
         return -self.beta.unsqueeze(-1) * energy
@@ -100,8 +101,11 @@ class PartitionMemory:
         self._told |= {reason for reason, where in found.items() if bool(where.any())}
         return told(found)
 
+    def _holds(self) -> bool:
+        return self._seen is not None and self._seen.is_of(self.energy, self.x, self.beta)
+
     def _forget_if_changed(self) -> None:
-        if self._seen is None or not self._seen.is_of(self.energy, self.x, self.beta):
+        if not self._holds():
             self._seen = Snapshot(self.energy, self.x, self.beta)
             self._partition, self._log_z, self._looked_at = None, None, False
 

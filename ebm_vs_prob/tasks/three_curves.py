@@ -119,5 +119,6 @@ class ThreeCurves(Task):
 
         label = rng.choice(3, size=(len(x),), p=WEIGHTS)
         noise = rng.standard_normal(x.shape)
-        chosen = np.take_along_axis(curves(torch.tensor(x)).numpy(), label[:, None], axis=1)
+        places = curves(torch.tensor(x, dtype=torch.float64, device="cpu")).numpy()
+        chosen = np.take_along_axis(places, label[:, None], axis=1)
         return chosen + self.thickness * noise, label

@@ -13,6 +13,7 @@ from torch import nn
 
 from ..core.budget import Budget, Cost
 from ..core.errors import invalid
+from ..core.process_state import default_state
 from ..energies.mlp import Network
 from ..models.model import Model
 from ..models.record import ReplicateStatus, Training
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
+@default_state()
 def load_model(path: str | Path, energy: Callable[[Task], nn.Module] | None = None, device: str = "cpu") -> Model:
     """Read a model that `model.save` wrote.
 

@@ -298,7 +298,7 @@ def test_a_replicate_alone_equals_the_same_replicate_in_company(rule):
 @pytest.mark.parametrize(
     ("rule", "size"), [("line_search", None), ("fixed", 0.05), ("lbfgs", None), ("derivative_free", None)]
 )
-def test_a_nan_replicate_leaves_the_others_as_they_were(rule, size):
+def test_a_nan_replicate_leaves_the_others_without_padding(rule, size):
     y0, none = starts(1, 20, 2), torch.zeros(1, 1, 0)
     sick = descend(Ring([0.3, math.nan, 0.2]), none, y0, BOUNDS, Search(rule, size))
     well = descend(Ring([0.3, 0.2]), none, y0, BOUNDS, Search(rule, size))

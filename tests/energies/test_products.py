@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ebm_vs_prob.energies.mlp import MLPEnergy, Network, ReplicatedMLP
-from ebm_vs_prob.energies.products import ROWS, affine, as_they_were, batched_matmul, row_matmul, whole_rows
+from ebm_vs_prob.energies.products import ROWS, affine, batched_matmul, row_matmul, whole_rows, without_padding
 
 pytestmark = pytest.mark.portable
 
@@ -47,7 +47,7 @@ def test_an_affine_map_of_whole_rows_likewise(dtype):
             def mapped(rows, replicates, value=value, weight=weight, bias=bias):
                 padded = whole_rows(value[:replicates, :rows], weight[0].numel())
                 found = affine(bias[:replicates], padded, weight[:replicates])
-                return as_they_were(found, torch.Size([rows]))
+                return without_padding(found, torch.Size([rows]))
 
             whole = mapped(max(COUNTS), 4)
             for rows in COUNTS:
@@ -64,26 +64,46 @@ def test_padding_changes_a_product_by_rounding_alone():
         reach = inputs * torch.finfo(torch.float64).eps * (value[:, :17].abs() @ weight.abs())
         assert ((found - plain).abs() <= 2 * reach).all()
         assert whole_rows(value[:, :17], 10**6).shape[1] == ROWS
-        assert torch.equal(as_they_were(whole_rows(value[:, :17], 10**6), torch.Size([17])), value[:, :17])
+        assert torch.equal(without_padding(whole_rows(value[:, :17], 10**6), torch.Size([17])), value[:, :17])
 
 
 @pytest.mark.parametrize("x_dim", [0, 1, 3])
+@pytest.mark.parametrize("y_dim", [1, 2])
 @pytest.mark.parametrize("activation", ["silu", "softplus", "tanh"])
-def test_a_trained_energy_is_the_same_in_any_company(x_dim, activation):
-    energy = MLPEnergy([1, 2], x_dim, 2, Network(hidden=(7, 5), activation=activation)).eval()
+@pytest.mark.parametrize("hidden", [(7, 5), (32, 32), (1,)])
+def test_a_trained_energy_is_the_same_in_any_company(x_dim, y_dim, activation, hidden):
+    network = Network(hidden=hidden, activation=activation)
+    energy, alone = (MLPEnergy(seeds, x_dim, y_dim, network).eval() for seeds in ([1, 2], [2]))
     draw = torch.Generator().manual_seed(0)
-    x, y = torch.randn(1, 90, 1, x_dim, generator=draw), torch.randn(1, 90, 3, 2, generator=draw)
+    x, y = torch.randn(1, 90, 1, x_dim, generator=draw), torch.randn(1, 90, 3, y_dim, generator=draw)
 
-    def found(rows):
+    def found(of, rows=90):
         own = x[:, :rows], y[:, :rows]
+        moved = own[1].clone().requires_grad_()
+        pulled = torch.autograd.grad(of(own[0], moved.expand(of.num_replicates, -1, -1, -1)).sum(), moved)
         with torch.no_grad():
-            return [energy(*own), *energy.energy_and_gradient(*own), *energy.given(own[0])(own[1])]
+            values = [of(*own), *of.energy_and_gradient(*own), *of.given(own[0])(own[1])]
+        return values, pulled
 
-    whole = found(90)
+    (whole, _), (lone, pulled) = found(energy), found(alone)
+    for value, of_all in zip(lone, whole, strict=True):
+        assert torch.equal(value[0], of_all[1])
+    assert torch.equal(lone[2], pulled[0]) or torch.allclose(lone[2], pulled[0], rtol=1e-4, atol=1e-5)
     for rows in (1, 2, 13, 64):
-        for part, of_all in zip(found(rows), whole, strict=True):
+        for part, of_all in zip(found(energy, rows)[0], whole, strict=True):
             assert torch.equal(part, of_all[:, :rows])
     assert torch.allclose(whole[0], energy.train()(x, y), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("inputs", [1, 3])
+def test_the_gradient_through_a_product_is_the_same_alone(inputs):
+    value, weight, _ = operands(inputs, 5, torch.float32)
+
+    def gradient(replicates):
+        moved = value[:replicates, :17].clone().requires_grad_()
+        return torch.autograd.grad(row_matmul(moved, weight[:replicates]).square().sum(), moved)[0]
+
+    assert torch.equal(gradient(1), gradient(4)[:1])
 
 
 def test_gradients_in_y_and_weights_pass_through_the_padding():

@@ -272,6 +272,18 @@ def test_what_an_evaluation_writes_is_no_change(normalizer: Any) -> None:
         assert float(density.log_prob(y)) < float(first)
 
 
+def test_a_change_that_is_seen_by_an_evaluation_first_is_a_change_all_the_same() -> None:
+    energy = Counting()
+    density = GibbsBoltzmann(energy, 1, bounds=(-8.0, 8.0))
+    with torch.no_grad():
+        before = density.log_partition()[0]
+        energy.middle += 8.0 - energy.middle  # half of the well is beyond the box
+        density.target.log_density(torch.zeros(1, 1, dtype=torch.float64))
+        assert float(density.log_partition()[0]) != float(before)
+        fresh = GibbsBoltzmann(energy, 1, bounds=(-8.0, 8.0)).log_partition()[0]
+        torch.testing.assert_close(density.log_partition()[0], fresh)
+
+
 def test_a_reason_is_said_once_however_often_the_energy_changes() -> None:
     energy = Bowl(precision=1e4)
     density = GibbsBoltzmann(energy, 1, bounds=(-8.0, 8.0), normalizer=ImportanceSampling(num_samples=64))

@@ -313,3 +313,20 @@ def test_bad_normalisers_are_named() -> None:
     wrong = ImportanceSampling(samples=torch.zeros(5, 3, 1), log_density=torch.zeros(5, 3))
     with pytest.raises(ValueError, match=r"samples\.shape"):
         GibbsBoltzmann(energy, x=torch.zeros(2, 1), normalizer=wrong).log_partition()
+
+
+@pytest.mark.parametrize("low", [-3.3, 0.1, 1.2345])
+@pytest.mark.parametrize("depth", [8.0, 10.0])
+def test_what_a_node_saw_is_not_forgotten_when_its_cell_is_split(low, depth):
+    # A level trench of .004 in a box of 16, which one node of a coarse cell meets and none of its halves.
+    width = 0.004
+
+    def trench(x, y):
+        inside = (y[..., 0] > low) & (y[..., 0] < low + width)
+        return torch.where(inside, -depth, 0.0).double()
+
+    density = GibbsBoltzmann(trench, x=torch.zeros(1, dtype=torch.float64), y_dim=1, bounds=(-8.0, 8.0))
+    value, error = density.log_partition()
+    truth = math.log(16 + width * math.expm1(depth))
+    assert abs(float(value) - truth) <= 3 * float(error)
+    assert float(error) < 1e-6

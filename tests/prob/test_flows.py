@@ -212,7 +212,7 @@ def test_alone_and_in_company(method, transform):
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
 @pytest.mark.parametrize("method", FLOWS)
-def test_one_nan_replicate_leaves_the_others_as_they_were(method, transform, monkeypatch):
+def test_one_nan_replicate_leaves_the_others_without_padding(method, transform, monkeypatch):
     task = evp.get_task("circle", thickness=0.1)
     options = {"budget": evp.Budget(steps=6, batch_size=16), "transform": transform, "layers": 2}
     healthy = evp.fit(method, task, seeds=[0, 1, 2], **options)

@@ -155,8 +155,10 @@ def check_same(found, expected):
     pd.testing.assert_frame_equal(found[rounded], expected[rounded], check_exact=False, rtol=0, atol=1e-5)
 
 
-def test_any_grouping_and_a_resume_give_the_same_numbers(tmp_path, monkeypatch):
+@pytest.mark.parametrize("task", ["circle", pytest.param("three_curves", marks=pytest.mark.slow)])
+def test_any_grouping_and_a_resume_give_the_same_numbers(task, tmp_path, monkeypatch):
     path = write_study(tmp_path / "rings.toml", arms=TRAINED, seeds=5, thickness="0.1")
+    path.write_text(path.read_text().replace('[[tasks]]\nname = "circle"', f'[[tasks]]\nname = "{task}"'))
     whole, store = numbers(run(path, tmp_path / "whole")), Store(tmp_path / "other")
     monkeypatch.setitem(MAX_REPLICATES, "cpu", 2)
     check_same(numbers(run(path, store.root)), whole)

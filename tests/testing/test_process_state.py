@@ -6,6 +6,7 @@ import ast
 import copy
 import multiprocessing
 import pickle
+import tempfile
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -63,6 +64,13 @@ def inputs(model: Model) -> tuple[torch.Tensor, torch.Tensor]:
     return model.tasks[0].sample(3, seed=3, split="test")
 
 
+def reloaded(model: Model) -> Model:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.safetensors"
+        model.save(path)
+        return evp.load_model(path)
+
+
 def density(model: Model) -> torch.Tensor:
     x, y = inputs(model)
     return model.log_prob(x, y) if model.normalised else model.energy(x, y)
@@ -77,6 +85,7 @@ def numbers(name: str, measured: bool) -> dict[str, Any]:
     found |= {"losses": model.training.loss, "answers": answers.y, "least": answers.energy}
     if model.method.family != "control":
         found["sample"] = model.sample(x, num_samples=2, seed=1)
+    found["loaded"] = reloaded(model).infer(x, n_starts=1, seed=1, search=evp.Search(max_steps=2)).y
     if measured:
         table = evp.evaluate(model, model.tasks[0], LITTLE)
         table = table[~table.metric.str.contains("second")]

@@ -31,7 +31,7 @@ def setting_of(method: str, dim: int, seeds, budget, **options) -> Setting:
 
 
 @pytest.mark.parametrize("method", TRAINED)
-def test_one_nan_replicate_leaves_the_others_as_they_were(method, monkeypatch):
+def test_one_nan_replicate_leaves_the_others_without_padding(method, monkeypatch):
     budget = evp.Budget(steps=40)
     task = evp.get_task("circle", thickness=0.1)
     healthy = evp.fit(method, task, seeds=[0, 1, 2], budget=budget)

@@ -15,7 +15,7 @@ from ...core.replicate_noise import replicate_generators, replicate_noise
 from ...descent.answers import LATENT_SEARCH, LatentAnswers, Search
 from ...energies.evaluation import distinct
 from ...energies.mlp import ReplicatedMLP
-from ...energies.products import as_they_were, whole_rows
+from ...energies.products import whole_rows, without_padding
 from ...models.building import build_head
 from ...models.model import Model
 from ...models.record import Training
@@ -91,7 +91,7 @@ class SparseCodingEnergy(nn.Module):
         shape = torch.broadcast_shapes((self.num_replicates, *[1] * (y.ndim - 2)), x.shape[:-1], y.shape[:-1])
         residual = self.padded(self.residual(x, y))
         energy = self.energy_of(residual, self.code(residual)).unsqueeze(-1)
-        return as_they_were(energy, shape[1:]).squeeze(-1)
+        return without_padding(energy, shape[1:]).squeeze(-1)
 
     def padded(self, residual: torch.Tensor) -> torch.Tensor:
         """A residual (R, n, dy), once trained with rows of zeros to fill up the products with the dictionary."""
@@ -109,7 +109,8 @@ class SparseCodingEnergy(nn.Module):
         converged = pull <= self.l1.reshape(-1, 1) * 1.01 + 1e-4
         shape = torch.broadcast_shapes((self.num_replicates, *[1] * (y.ndim - 2)), x.shape[:-1], y.shape[:-1])
         energy = self.energy_of(residual, z)
-        z, energy, converged = (as_they_were(v, shape[1:]) for v in (z, energy.unsqueeze(-1), converged.unsqueeze(-1)))
+        found = (z, energy.unsqueeze(-1), converged.unsqueeze(-1))
+        z, energy, converged = (without_padding(value, shape[1:]) for value in found)
         return LatentAnswers(z, energy.squeeze(-1), converged.squeeze(-1))
 
 

@@ -82,7 +82,7 @@ class Modes:
         generator = torch_generator(seed, "modes")
         uniform = torch.rand((), dtype=torch.float64, generator=generator, device="cpu")
         normal = torch.randn(count, dim + _FREEDOM, dtype=torch.float64, generator=generator, device="cpu")
-        normal = normal[torch.randperm(count, generator=generator, device="cpu")].to(self.y.device)
+        normal = normal[torch.randperm(count, generator=generator, dtype=torch.int64, device="cpu")].to(self.y.device)
         there = (self.height > -math.inf).double()
         shares = (self.log_mass.softmax(1) + there / there.sum(1, keepdim=True)) / 2
         ladder = (torch.arange(count, dtype=torch.float64, device=self.y.device) + uniform.to(self.y.device)) / count

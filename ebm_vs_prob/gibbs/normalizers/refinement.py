@@ -4,7 +4,8 @@ Cells are halved along every axis while their estimated errors (`CellRule.integr
 estimates are themselves checked: whenever cells are split, the change of their integrals is compared with the errors
 foretold, and later errors are scaled by the ratio. A jump between a cell's outer nodes and its faces shows at its
 corners (`CellRule.beyond_nodes`). Minima are looked for on a lattice; cells where a descent from there ends lower than
-all their nodes hide a minimum, and are split as well.
+all their nodes hide a minimum, and are split as well. So are cells in which a node of a larger cell that they were part
+of saw more than their own nodes do.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ class Refinement:
         resolution = torch.finfo(self.target.dtype).eps * max(abs(bound) for bound in self.target.bounds)
         parents: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
         probes: tuple[torch.Tensor, torch.Tensor] | None = None
+        seen = self.centers, torch.full_like(self.centers[..., 0], -math.inf)
         while True:
             values, at_corners = self._evaluate()
             if probes is None:
@@ -74,7 +76,8 @@ class Refinement:
             if parents is not None:
                 self._calibrate(*parents, log_mass.unflatten(1, (-1, len(signs))).logsumexp(-1))
             scaled = torch.logaddexp(log_error + self.calibration.log()[:, None], log_beyond)
-            scaled = torch.minimum(torch.logaddexp(scaled, self._hidden(values, probes)), scaled.new_tensor(math.inf))
+            hidden = self._hidden(values, probes, seen)
+            scaled = torch.minimum(torch.logaddexp(scaled, hidden), scaled.new_tensor(math.inf))
             split = self._choose(log_mass, scaled, len(signs) * q)
             if self.half / 2 < 8 * resolution:
                 split = torch.zeros_like(split)
@@ -83,6 +86,11 @@ class Refinement:
                 return self._finish()
             keep, order = _packing(split)
             parents = (_take(log_mass, order), _take(log_error, order), keep)
+            place, known = self._highest(values, at_corners, seen)
+            seen = (
+                _take(place, order).repeat_interleave(len(signs), dim=1),
+                _take(known, order).repeat_interleave(len(signs), dim=1),
+            )
             self.centers = (_take(self.centers, order)[:, :, None] + self.half * signs).flatten(1, 2)
             self.mask = keep.repeat_interleave(len(signs), dim=1)
             self.half /= 2
@@ -136,19 +144,32 @@ class Refinement:
         self.largest = torch.fmax(self.largest, found.amax(1))
         return y, found
 
-    def _hidden(self, values: torch.Tensor, probes: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        """(B, C) log of the mass a cell may hide: its volume times the density at a minimum that its nodes do not show.
+    def _highest(
+        self, values: torch.Tensor, at_corners: torch.Tensor, seen: tuple[torch.Tensor, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where each active cell's log-density is highest of all that is known of it, (B, C, dim), and how high."""
+        y, known = seen
+        found, which = torch.cat([values, at_corners], -1).nan_to_num(-math.inf, -math.inf, -math.inf).max(-1)
+        places = self.centers + self.half * torch.cat([self.rule.nodes, self.rule.corners])[which]
+        within = ((self.centers - y).abs() <= self.half).all(-1) & (known > found)
+        return torch.where(within.unsqueeze(-1), y, places), torch.where(within, known, found)
 
-        A minimum just outside counts too: half of a narrow well beside an edge lies in the neighbour.
+    def _hidden(
+        self, values: torch.Tensor, probes: tuple[torch.Tensor, torch.Tensor], seen: tuple[torch.Tensor, torch.Tensor]
+    ) -> torch.Tensor:
+        """(B, C) log of the mass a cell may hide: its volume times a density known in it that its nodes do not show.
+
+        Known are minima descended to, and the highest point `seen` in the cell that each was split from. One just
+        outside counts too: half of a narrow well beside an edge lies in the neighbour.
         """
-        y, found = probes
         hidden = torch.full_like(values[..., 0], -math.inf)
         log_volume = self.target.dim * math.log(2 * self.half)
-        seen = values.amax(-1)
-        for p in range(y.shape[1]):
-            inside = ((self.centers - y[:, p, None]).abs() <= _REACH * self.half).all(-1) & self.mask
-            unseen = inside & (found[:, p, None] > seen + HIDDEN)
-            hidden = torch.where(unseen, torch.maximum(hidden, found[:, p, None] + log_volume), hidden)
+        shown = values.amax(-1)
+        points = [(probes[0][:, p, None], probes[1][:, p, None]) for p in range(probes[0].shape[1])]
+        for y, known in [*points, seen]:
+            inside = ((self.centers - y).abs() <= _REACH * self.half).all(-1) & self.mask
+            unseen = inside & (known > shown + HIDDEN)
+            hidden = torch.where(unseen, torch.maximum(hidden, known + log_volume), hidden)
         return hidden
 
     def _calibrate(
