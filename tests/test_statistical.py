@@ -42,6 +42,7 @@ def test_standard_errors_are_the_quantiles_of_their_laws(comparisons):
     assert comparisons * stats.chi2(50).sf(50 * high) == pytest.approx(0.5e-5, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_the_rates_are_those_asked_for():
     """Bonferroni's share for 4 independent comparisons loses a tenth of it at most."""
     assert is_the_rate(alarms(lambda rng: within_standard_errors(rng.normal(size=4), 0.0, 1.0, rate=RATE)))

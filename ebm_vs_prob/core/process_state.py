@@ -29,9 +29,10 @@ def _emptied(shared: list[Any]) -> Iterator[None]:
 def default_state(differentiable: bool = False) -> Iterator[None]:
     """Within the block torch has the defaults of a new process and Pyro no handlers; all are given back after.
 
-    Default dtype float32, default device the CPU, no autocast, no inference mode. The package's own tensors say their
-    dtype and device; the block is for those that Pyro and a user's modules make. Threads take turns. The default dtype
-    is the whole process's: where it is another one, other threads see float32 for the time being.
+    Default dtype float32, default device the CPU, products in full precision, no autocast, no inference mode. The
+    package's own tensors say their dtype and device; the block is for those that Pyro and a user's modules make.
+    Threads take turns. The default dtype is the whole process's: where it is another one, other threads see float32
+    for the time being.
 
     Args:
         differentiable: record gradients even where the caller records none; else as the caller does.
@@ -49,6 +50,9 @@ def default_state(differentiable: bool = False) -> Iterator[None]:
         for kind in ("cpu", "cuda"):
             if torch.is_autocast_enabled(kind):
                 given_back.enter_context(torch.autocast(kind, enabled=False))
+        if (precision := torch.get_float32_matmul_precision()) != "highest":
+            given_back.callback(torch.set_float32_matmul_precision, precision)
+            torch.set_float32_matmul_precision("highest")
         if torch.is_inference_mode_enabled():
             given_back.enter_context(torch.inference_mode(False))
         given_back.enter_context(torch.set_grad_enabled(recorded))

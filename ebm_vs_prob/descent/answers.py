@@ -57,6 +57,17 @@ class Search:
             raise invalid("step_size", self.step_size, "finite numbers > 0")
 
 
+def checked_search(search: object) -> Search:
+    """`search` if it is one.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(search, Search):
+        raise invalid("search", search, "a Search, as evp.Search('lbfgs')")
+    return search
+
+
 #: How answers are searched, and how a latent given an answer, unless a call says otherwise.
 ANSWER_SEARCH, LATENT_SEARCH = Search(), Search(tolerance=1e-6)
 

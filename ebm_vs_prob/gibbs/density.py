@@ -214,6 +214,7 @@ class GibbsBoltzmann(TorchDistribution):
         envelope of `rejection` misses; by importance and annealed importance sampling they are resampled proposals.
 
         Args:
+            sample_shape: a shape, or a number of draws.
             seed: of a stream for each entry of the first batch dimension, so that none depends on those after it;
                 without it, and without generators, torch's global generator is moved.
             generators: one for each entry of the first batch dimension; its draws then do not depend on the others.
@@ -221,7 +222,8 @@ class GibbsBoltzmann(TorchDistribution):
         Raises:
             ValueError: both, a bad seed, or generators that do not fit the batch shape.
         """
-        sample_shape, batch, root = torch.Size(sample_shape), self.batch_shape, self._memory.batch_shape
+        sample_shape = torch.Size([sample_shape] if isinstance(sample_shape, int) else sample_shape)
+        batch, root = self.batch_shape, self._memory.batch_shape
         if generators is not None and (seed is not None or not batch or len(generators) != batch[0]):
             field = "seed, generators" if seed is not None else "generators"
             valid = f"one of them, generators as many as batch_shape[0] of {tuple(batch)}"

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 
 from ..core.errors import invalid
+from ..core.process_state import default_state
 from ..core.spaces import Box, Discrete
 from .normalizers.partition import Normalizer, Partition, Target
 from .snapshot import Snapshot
 from .trust import doubts, told
+
+
+def _numbers_of_its_own() -> AbstractContextManager[None]:
+    """What is kept must serve later calls too, whatever modes torch is in now; a compiler traces no such change."""
+    return nullcontext() if torch.compiler.is_compiling() else default_state()
 
 
 class PartitionMemory:
@@ -69,7 +76,8 @@ class PartitionMemory:
         """The partition functions as the normaliser left them."""
         self._forget_if_changed()
         if self._partition is None:
-            self._partition = self.normalizer.partition(self.target)
+            with _numbers_of_its_own():
+                self._partition = self.normalizer.partition(self.target)
         return self._partition
 
     def log_z(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -77,7 +85,9 @@ class PartitionMemory:
         self._forget_if_changed()
         if self._log_z is not None and not torch.is_grad_enabled():
             return self._log_z
-        value, error = self.partition().log_z()
+        partition = self.partition()
+        with _numbers_of_its_own():
+            value, error = partition.log_z()
         result = value.to(self.x.dtype), error.detach().to(self.x.dtype)
         self._log_z = result[0].detach(), result[1]
         return result

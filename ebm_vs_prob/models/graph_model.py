@@ -9,7 +9,7 @@ from ..core.factor_graphs import FactorGraph
 from ..core.process_state import default_state
 from ..core.spaces import Discrete
 from ..core.tensors import tensor_of
-from ..descent.answers import ANSWER_SEARCH, Answers, Search
+from ..descent.answers import ANSWER_SEARCH, Answers, Search, checked_search
 from ..energies.graphs import GraphEnergy
 from ..gibbs.density import GibbsBoltzmann
 from ..gibbs.normalizers.partition import Normalizer
@@ -49,9 +49,10 @@ class GraphModel(EnergyModel):
         and `search` have no effect.
 
         Raises:
-            ValueError: a bad x or count.
+            ValueError: a bad x, count or search.
         """
         check_count("n_starts", n_starts)
+        checked_search(search)
         with torch.no_grad():
             found, energy = self.graph(x).min_sum()
         y = self.space.from_variables(found).unsqueeze(2)

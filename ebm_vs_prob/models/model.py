@@ -16,7 +16,7 @@ from ..core.process_state import default_state
 from ..core.replicate_noise import ReplicateStreams
 from ..core.seeding import torch_generator
 from ..core.spaces import Box
-from ..descent.answers import ANSWER_SEARCH, Answers, Search
+from ..descent.answers import ANSWER_SEARCH, Answers, Search, checked_search
 from ..descent.search import descend
 from ..energies.evaluation import distinct
 from ..gibbs.density import GibbsBoltzmann
@@ -89,6 +89,7 @@ class Model:
         """Inverse temperature of each replicate's Gibbs-Boltzmann density, (R,); 1 for normalised models."""
         return torch.ones(self.num_replicates, dtype=torch.float64, device="cpu")
 
+    @default_state()
     def energy(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """E(x, y) of every replicate, (R, n), for x and y of (n, d) or (R, n, d); differentiable in y.
 
@@ -106,7 +107,7 @@ class Model:
         a step moves it by less than the search's tolerance (units of y).
 
         Raises:
-            ValueError: a bad x, count or seed.
+            ValueError: a bad x, count, seed or search.
         """
         x = self._placed("x", x)
         check_count("n_starts", n_starts)
@@ -115,7 +116,7 @@ class Model:
             x.unsqueeze(2),
             self.starts(x.shape[1], n_starts, seed).to(x),
             bounds=self.y_box.bounds,
-            search=search,
+            search=checked_search(search),
             scale=self.setting.options.scale.to(x),
             seed=seed,
         )

@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from ..core.process_state import in_turn
 from ..energies.evaluation import BLOCK_POINTS, energy_and_gradient, weight_names
 from ..energies.mlp import MLPEnergy
 
@@ -93,6 +94,7 @@ class WeightedEnergy(nn.Module):
             value, gradient = self._mapped(energy_and_gradient, x, y)
         return (value, gradient) if wanted else (value.detach(), gradient.detach())
 
+    @in_turn  # a functional call puts its parameters into the module, which all threads share, and takes them out again
     def _mapped(self, function: Callable[..., Any], x: torch.Tensor, y: torch.Tensor) -> Any:
         call = _Call(self.energy, function)
         if self.num_draws == 1:

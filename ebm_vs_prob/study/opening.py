@@ -41,7 +41,10 @@ def open_model(study: str | Path | Study, trial: str, store: str | Path = "resul
     import_plugins(chosen.plugins, chosen.where, chosen.folder)
     record = Store(store).read(trial)
     if record is None:
-        raise UnknownName(f"unknown trial {trial!r} in {store}")
+        raise UnknownName(
+            f"unknown trial {trial!r} in the store {str(store)!r}: trials are named whole in the column 'trial' of "
+            "load_results and of `ebm-vs-prob status`, and `store` says where they are"
+        )
     if record["status"] != "done":
         raise invalid("trial", trial, f"one that is done; this one {record['status']}: {record['reason']}")
     found = Trial.of(record["specification"])

@@ -128,6 +128,7 @@ def test_pareto_smoothed_gradients_are_means_under_the_smoothed_weights() -> Non
     torch.testing.assert_close(in_beta, torch.diag(-mean_energy), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dim", [1, 3])
 def test_annealed_importance_sampling_against_differences_on_its_chains(dim: int) -> None:
     """On chains that were annealed once ln Z is a differentiable function of everything, as by importance sampling."""

@@ -330,3 +330,40 @@ def test_what_a_node_saw_is_not_forgotten_when_its_cell_is_split(low, depth):
     truth = math.log(16 + width * math.expm1(depth))
     assert abs(float(value) - truth) <= 3 * float(error)
     assert float(error) < 1e-6
+
+
+@pytest.mark.parametrize("width", [0.02, 1e-3, 1e-4])
+def test_a_lone_gaussian_is_found_however_narrow(width):
+    # Eight places in the box: one that meets a node by chance says nothing of the others.
+    for place in (-7.3, -4.71, -1.2, -0.01, 0.3, 2.77, 5.005, 7.6):
+
+        def well(x, y, place=place):
+            return 0.5 * ((y[..., 0] - place) / width) ** 2
+
+        density = GibbsBoltzmann(well, x=torch.zeros(1, dtype=torch.float64), y_dim=1, bounds=(-8.0, 8.0))
+        value, error = density.log_partition()
+        truth = math.log(width * math.sqrt(2 * math.pi))
+        assert abs(float(value) - truth) < 1e-8, place
+        assert float(error) < 1e-7, place
+
+
+@pytest.mark.parametrize("normalizer", ["quadrature", "importance", "annealed"])
+def test_what_was_found_in_another_mode_of_torch_serves_later(normalizer):
+    x = torch.zeros(1, 1, dtype=torch.float64, requires_grad=True)
+
+    def well(x, y):
+        return y[..., 0] ** 2 + x[..., 0] * y[..., 0]
+
+    def asked():
+        return GibbsBoltzmann(well, x=x, y_dim=1, bounds=(-8.0, 8.0), normalizer=normalizer)
+
+    with torch.no_grad():
+        expected = asked().log_partition()[0]
+    for mode in (torch.inference_mode, lambda: torch.autocast("cpu")):
+        density = asked()
+        with mode():
+            density.log_partition()
+        value = density.log_partition()[0]
+        torch.testing.assert_close(value.detach(), expected, rtol=0, atol=0)
+        (slope,) = torch.autograd.grad(value.sum(), x)
+        assert bool(slope.isfinite().all())

@@ -90,7 +90,7 @@ def own(tmp_path):
                 registry.unregister(name)
 
 
-@pytest.mark.parametrize("engine", ["serial", "local"])
+@pytest.mark.parametrize("engine", ["serial", pytest.param("local", marks=pytest.mark.slow)])
 def test_a_study_of_own_tasks_and_methods_ends_with_a_verdict(own, tmp_path, engine):
     store = tmp_path / "results"
     workers = 1 if engine == "local" else None

@@ -155,7 +155,8 @@ def check_same(found, expected):
     pd.testing.assert_frame_equal(found[rounded], expected[rounded], check_exact=False, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("task", ["circle", pytest.param("three_curves", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["circle", "three_curves"])
 def test_any_grouping_and_a_resume_give_the_same_numbers(task, tmp_path, monkeypatch):
     path = write_study(tmp_path / "rings.toml", arms=TRAINED, seeds=5, thickness="0.1")
     path.write_text(path.read_text().replace('[[tasks]]\nname = "circle"', f'[[tasks]]\nname = "{task}"'))

@@ -305,6 +305,7 @@ def test_several_thicknesses_are_tested_by_the_worst_of_them():
     assert judged(table(plant, "m", ("a", "b")), only)[0][0].verdict == "supported"
 
 
+@pytest.mark.slow
 def test_false_decisions_stay_below_the_level():
     """At the threshold itself any decision is false: 100 studies of 4 comparisons, at most .05 + 4 standard errors."""
     rng = np.random.default_rng(3)

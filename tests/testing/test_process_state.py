@@ -196,6 +196,28 @@ def test_two_threads_give_what_one_gives(pair: tuple[str, str]) -> None:
             assert differing(own, found) == []
 
 
+#: Models that put weights into a shared module, or remember what they computed of the last x.
+SHARING = ("gibbs_ensemble", "gibbs_maximum_a_posteriori", "gaussian_process", "two_step", "kernel_density")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ebm_vs_prob.NormalizerWarning")
+@pytest.mark.parametrize("name", SHARING)
+def test_one_model_answers_many_threads(name: str) -> None:
+    model = fitted(name)
+    x, y = inputs(model)
+    jobs = [
+        lambda: model.energy(x, y),
+        lambda: model.log_prob(x[:2], y[:2]),
+        lambda: model.sample(x[1:], 2, seed=1),
+        lambda: model.infer(x, n_starts=1, seed=1, search=evp.Search(max_steps=2)).y,
+    ]
+    expected = [job() for job in jobs]
+    with ThreadPoolExecutor(4) as pool:
+        found = [(number, pool.submit(jobs[number])) for number in [*range(len(jobs))] * 10]
+        assert all(torch.equal(result.result(), expected[number]) for number, result in found)
+
+
 def changed(model: Model) -> None:
     with torch.no_grad():
         for tensor in model.module.state_dict().values():

@@ -12,7 +12,7 @@ from torch import nn
 from ...core.errors import check_count, invalid
 from ...core.process_state import default_state
 from ...core.tensors import tensor_of
-from ...descent.answers import ANSWER_SEARCH, LATENT_SEARCH, Answers, LatentAnswers, Search
+from ...descent.answers import ANSWER_SEARCH, LATENT_SEARCH, Answers, LatentAnswers, Search, checked_search
 from ...descent.search import Bounds, descend
 from ...models.model import EnergyModel
 
@@ -82,6 +82,7 @@ class LatentVariableModel(EnergyModel):
             z = self.module.infer_latent(self._placed("x", x).unsqueeze(2), found.y).z  # type: ignore[operator]
             return replace(found, z=z)
         check_count("n_starts", n_starts)
+        checked_search(search)
         x = self._placed("x", x).unsqueeze(2)
         y = self.starts(x.shape[1], n_starts, seed).to(x).expand(self.num_replicates, -1, -1, -1)
         with torch.no_grad():

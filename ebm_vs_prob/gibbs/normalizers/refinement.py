@@ -187,6 +187,8 @@ class Refinement:
     def _choose(self, log_mass: torch.Tensor, log_error: torch.Tensor, cost: int) -> torch.Tensor:
         """(B, C) the fewest cells to split such that the others' errors spend at most half of what is left to spend."""
         log_z = torch.logaddexp(self.leaf_log_z, log_mass.logsumexp(1))
+        # Where no node has any mass, what may be hidden is all that errors can be held against.
+        log_z = torch.where(log_z == -math.inf, log_error.amax(1), log_z).nan_to_num(0.0, 0.0, 0.0)
         left = (self.rtol - (self.leaf_log_error - log_z).exp()).clamp_min(0.0) / 2
         relative = (log_error - log_z[:, None]).exp().nan_to_num(0.0, posinf=1e300)
         ascending, order = relative.sort(dim=1)

@@ -23,9 +23,10 @@ class Remembered(Generic[Given]):
 
     @torch.no_grad()
     def __call__(self, x: torch.Tensor) -> Given:
-        if self._last is None or self._last[0].shape != x.shape or not torch.equal(self._last[0], x):
-            self._last = x.clone(), self._compute(x)
-        return self._last[1]
+        last = self._last  # another thread may ask at another x meanwhile
+        if last is None or last[0].shape != x.shape or not torch.equal(last[0], x):
+            self._last = last = x.clone(), self._compute(x)
+        return last[1]
 
     def forget(self) -> None:
         """Compute anew at the next call, as after a change of parameters."""
