@@ -9,7 +9,7 @@ import torch
 
 from ..core.errors import check_count, invalid
 from ..core.seeding import check_seed
-from ..gibbs.trust import MAX_PARTITION_GAP, doubts_asked_for, told
+from ..gibbs.trust import MAX_PARTITION_GAP, doubts_asked_for, lines_of
 from ..models.capabilities import DiagnosesChains, DoubtsDensity, DoubtsPosterior, HasPosterior
 from ..models.model import DensityModel, EnergyModel, Model
 from ..models.setting import training_data
@@ -61,7 +61,7 @@ def _each_draw(
     if integrates or type(model).log_prob is DensityModel.log_prob:
         density = model.gibbs(x)
         found = density.log_prob(y.unsqueeze(0)).unsqueeze(1)
-        return found, told({reason: where[members] for reason, where in density.doubts().items()})
+        return found, lines_of({reason: where[members] for reason, where in density.doubts().items()})
     said = model.log_prob_warnings(x, y) if isinstance(model, DoubtsDensity) else ()
     return model.log_prob(x, y).unsqueeze(1), said
 

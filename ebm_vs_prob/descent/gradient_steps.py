@@ -8,6 +8,16 @@ from torch import nn
 from ..energies.evaluation import energy_and_gradient
 from .compaction import Compacted, State
 
+#: Armijo's constant: the share of the decrease promised by the gradient that a step must deliver.
+SUFFICIENT_DECREASE = 1e-4
+#: A refused step is shortened, a step that was taken is lengthened for the next one, by these factors.
+SHRINK, GROW = 0.5, 1.5
+#: A line search may evaluate the energy this many times for each step that it may take.
+TRIALS_PER_STEP = 4
+
+#: Low and high of every entry of y, (dy,) each.
+Box = tuple[torch.Tensor, torch.Tensor]
+
 
 def fixed_steps(module: nn.Module, state: State, bounds: Box, max_steps: int, tolerance: float) -> State:
     work = Compacted({**state, "before": state["y"]})
@@ -59,18 +69,3 @@ def line_search(
         s["converged"] = s["converged"] | arrived
         s["active"] = s["active"] & ~arrived & (s["steps"] < max_steps)
     return work.whole()
-
-
-#: Armijo's constant: the share of the decrease promised by the gradient that a step must deliver.
-SUFFICIENT_DECREASE = 1e-4
-
-
-#: A refused step is shortened, a step that was taken is lengthened for the next one, by these factors.
-SHRINK, GROW = 0.5, 1.5
-
-
-#: A line search may evaluate the energy this many times for each step that it may take.
-TRIALS_PER_STEP = 4
-
-
-Box = tuple[torch.Tensor, torch.Tensor]

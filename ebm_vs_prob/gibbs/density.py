@@ -20,7 +20,7 @@ from .batching import fold, folded_uniforms
 from .normalizers import normalizer_of
 from .normalizers.partition import ExactPartition, Normalizer, Target
 from .partition_memory import PartitionMemory
-from .trust import told, warns
+from .trust import lines_of, warns
 
 Energy = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -159,7 +159,7 @@ class GibbsBoltzmann(TorchDistribution):
 
     def _warn(self, stacklevel: int) -> None:
         if warns():
-            for line in self._memory.untold():
+            for line in self._memory.new_doubts():
                 warnings.warn(line, NormalizerWarning, stacklevel=stacklevel)
 
     @property
@@ -179,7 +179,7 @@ class GibbsBoltzmann(TorchDistribution):
 
     def warnings(self) -> tuple[str, ...]:
         """Why the partition functions cannot be trusted, a line for each reason; empty if nothing speaks against."""
-        return told(self.doubts())
+        return lines_of(self.doubts())
 
     def log_prob(self, value: torch.Tensor) -> torch.Tensor:
         """-beta E(x, y) - ln Z(x) in nats for y (*sample, *batch, *event): (*sample, *batch).

@@ -13,7 +13,7 @@ from ..core.process_state import default_state
 from ..core.spaces import Box, Discrete
 from .normalizers.partition import Normalizer, Partition, Target
 from .snapshot import Snapshot
-from .trust import doubts, told
+from .trust import doubts, lines_of
 
 
 def _numbers_of_its_own() -> AbstractContextManager[None]:
@@ -26,7 +26,7 @@ class PartitionMemory:
 
     What was found is forgotten when the parameters or buffers of the energy are written to, or x or beta are. A density
     and its expansions share one memory. A copy finds everything anew, for its tensors are others, and knows only which
-    doubts have been told.
+    doubts have been warned of.
 
     Args:
         energy: takes x (*batch, 1, dx) and y (*batch, K, *event) and gives (*batch, K). x: (*batch, dx).
@@ -46,7 +46,7 @@ class PartitionMemory:
         self._partition: Partition | None = None
         self._log_z: tuple[torch.Tensor, torch.Tensor] | None = None
         self._looked_at = False
-        self._told: set[str] = set()
+        self._warned_of: set[str] = set()
 
     @property
     def batch_shape(self) -> torch.Size:
@@ -101,15 +101,15 @@ class PartitionMemory:
         assert self._log_z is not None
         return doubts(self._log_z[0], self.beta, self.partition().diagnostics())
 
-    def untold(self) -> tuple[str, ...]:
-        """A line for each doubt that has not been told before; then it has."""
+    def new_doubts(self) -> tuple[str, ...]:
+        """A line for each doubt that has not been warned of before; then it has."""
         self._forget_if_changed()
         if self._looked_at:
             return ()
         self._looked_at = True
-        found = {reason: where for reason, where in self.doubts().items() if reason not in self._told}
-        self._told |= {reason for reason, where in found.items() if bool(where.any())}
-        return told(found)
+        found = {reason: where for reason, where in self.doubts().items() if reason not in self._warned_of}
+        self._warned_of |= {reason for reason, where in found.items() if bool(where.any())}
+        return lines_of(found)
 
     def _holds(self) -> bool:
         return self._seen is not None and self._seen.is_of(self.energy, self.x, self.beta)

@@ -17,6 +17,8 @@ MIN_EFFECTIVE_SAMPLES = 25.0
 #: Nats of stated error, that of so few effective draws, above which a log-partition function is doubted.
 #: A smaller error that is honest says itself how far to trust it.
 MAX_ERROR = MIN_EFFECTIVE_SAMPLES**-0.5
+#: Nats by which the log-partition functions of training may be off before it is said.
+MAX_PARTITION_GAP = 0.1
 
 
 def doubts(log_z: torch.Tensor, beta: torch.Tensor, diagnostics: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -41,7 +43,7 @@ def doubts(log_z: torch.Tensor, beta: torch.Tensor, diagnostics: dict[str, torch
     return {reason: where & known for reason, where in found.items()}
 
 
-def told(found: dict[str, torch.Tensor]) -> tuple[str, ...]:
+def lines_of(found: dict[str, torch.Tensor]) -> tuple[str, ...]:
     """A line for each reason that holds somewhere, which says in how many densities."""
     return tuple(
         f"{reason} in {int(where.sum())} of {where.numel()} densities"
@@ -68,8 +70,13 @@ def warns() -> bool:
     return not _ASKED_FOR.get()
 
 
-__all__ = ["MAX_ERROR", "MAX_PARETO_K", "MIN_EFFECTIVE_SAMPLES", "doubts", "doubts_asked_for", "told", "warns"]
-
-
-#: Nats by which the log-partition functions of training may be off before it is said.
-MAX_PARTITION_GAP = 0.1
+__all__ = [
+    "MAX_ERROR",
+    "MAX_PARETO_K",
+    "MAX_PARTITION_GAP",
+    "MIN_EFFECTIVE_SAMPLES",
+    "doubts",
+    "doubts_asked_for",
+    "lines_of",
+    "warns",
+]

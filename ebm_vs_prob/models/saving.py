@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors.torch import save
 
+from ..core.atomic_files import write_atomically
 from ..energies.mlp import Network
 from .capabilities import ModelMethod
 from .record import Training
@@ -51,7 +51,4 @@ def save_model(
     arrays["training.loss"] = training.loss.contiguous()
     arrays |= {f"{TRACE}{name}": value.contiguous() for name, value in training.traces.items()}
     arrays |= {name: value.contiguous() for name, value in beside.items()}
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(save(arrays, metadata={"ebm_vs_prob": json.dumps(header)}))
-    os.replace(temporary, target)
+    write_atomically(Path(path), save(arrays, metadata={"ebm_vs_prob": json.dumps(header)}))

@@ -15,7 +15,6 @@ from .style import INK
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
 _RC: dict[Any, Any] = {
     "svg.fonttype": "none",

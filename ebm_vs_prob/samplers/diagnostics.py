@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import torch
 
+#: ArviZ splits each chain in two and ranks the draws, which takes this many.
+MIN_CHAINS, MIN_DRAWS = 2, 4
+#: Above this chains do not agree; below this many effective draws R-hat itself says little (Vehtari et al. 2021).
+MAX_R_HAT, MIN_ESS = 1.01, 400
+
 
 def diagnostics(y: torch.Tensor) -> dict[str, torch.Tensor]:
     """`r_hat`, `ess` (bulk) and `ess_tail` of draws (R, *n, chains, draws, dy), each (R, *n, dy) float64, by ArviZ.
@@ -28,11 +33,3 @@ def diagnostics(y: torch.Tensor) -> dict[str, torch.Tensor]:
         name: torch.as_tensor(value["y"].values, dtype=torch.float64, device="cpu").reshape(shape)
         for name, value in computed.items()
     }
-
-
-#: ArviZ splits each chain in two and ranks the draws, which takes this many.
-MIN_CHAINS, MIN_DRAWS = 2, 4
-
-
-#: Above this chains do not agree; below this many effective draws R-hat itself says little (Vehtari et al. 2021).
-MAX_R_HAT, MIN_ESS = 1.01, 400

@@ -20,12 +20,12 @@ import logging
 import os
 import re
 import secrets
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.atomic_files import host, write_atomically
 from ..core.errors import UnknownName
 from .keys import canonical_json, digest, file_digest
 
@@ -123,7 +123,7 @@ class Store:
         return dict(load(content)) if content is not None else {}
 
     def inference_data_path(self, key: str) -> Path | None:
-        """The netCDF file beside a trial's record, verified, or None; `inference_data.read` opens it.
+        """The netCDF file beside a trial's record, verified, or None; `comparison.containers.read` opens it.
 
         Raises:
             UnknownName: no such trial.
@@ -252,7 +252,7 @@ class Store:
         for folder in ("trials", "studies", "incidents"):
             for path in (self.root / folder).rglob(".*.tmp"):
                 made = LEFTOVER.fullmatch(path.name)
-                if made and made["host"] == _host() and path.is_file() and not _alive(int(made["pid"])):
+                if made and made["host"] == host() and path.is_file() and not _alive(int(made["pid"])):
                     path.unlink(missing_ok=True)
 
     def _write_checked(self, path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -260,27 +260,6 @@ class Store:
         whole["checksum"] = digest(whole)
         write_atomically(path, (canonical_json(whole) + "\n").encode())
         return whole
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that at any moment it is whole or not there, also after a loss of power."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{_host()}.{os.getpid()}.{secrets.token_hex(8)}.tmp"
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _checked(content: bytes, what: str) -> dict[str, Any]:
@@ -299,10 +278,6 @@ def _checked(content: bytes, what: str) -> dict[str, Any]:
 
 def _incident_name(incident: Mapping[str, Any]) -> str:
     return f"{digest(incident)[:32]}.json"
-
-
-def _host() -> str:
-    return socket.gethostname().replace(".", "-")
 
 
 def _alive(pid: int) -> bool:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.atomic_files import write_atomically
 from .keys import canonical_json
-from .store import Store, write_atomically
+from .store import Store
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from statistical import level
 
 from ebm_vs_prob.core.replicate_noise import ReplicateStreams, replicate_generators, replicate_noise
-from tests.statistical import level
 
 KINDS = ["normal", "uniform"]
 

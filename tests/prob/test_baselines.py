@@ -13,7 +13,7 @@ import torch
 from gaussian import Quadratic, gaussian, mean_curvature
 from hypothesis import given
 from hypothesis import strategies as st
-from statistical import within_standard_errors
+from statistical import level, within_standard_errors
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.prob.densities.gaussian_kernels import leave_one_out_bandwidths
@@ -133,7 +133,8 @@ def test_kernel_draws_follow_the_density():
     weights = model.module.log_weights(x.unsqueeze(0)).exp()[0, 0]
     normal = torch.distributions.Normal(model.module.y[0, :, 0], model.module.width[0])
     uniform = (normal.cdf(drawn) * weights).sum(-1)
-    assert scipy.stats.kstest(uniform.numpy(), "uniform").pvalue > 1e-3
+    # Of 2,000 draws Kolmogorov's test finds a distribution function that is off by a tenth.
+    assert scipy.stats.kstest(uniform.numpy(), "uniform").pvalue > level()
 
 
 def test_more_examples_bring_a_kernel_density_closer_and_it_says_what_it_cost():

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
 from ebm_vs_prob.comparison import containers as inference_data
+from ebm_vs_prob.core.atomic_files import write_atomically
 from ebm_vs_prob.core.errors import UnknownName
-from ebm_vs_prob.study.store import DamagedRecord, Store, write_atomically
+from ebm_vs_prob.study.store import DamagedRecord, Store
 
 KEY = "ab" + "0" * 62
 CONTENT = {"status": "done", "metrics": [{"metric": "kl", "value": 0.1, "error": None}], "notes": {"kl": "ε → 0"}}
@@ -137,7 +138,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
 WRITER = """
 import sys
 from pathlib import Path
-from ebm_vs_prob.study.store import write_atomically
+from ebm_vs_prob.core.atomic_files import write_atomically
 content = [bytes([65 + i]) * 3_000_000 for i in range(2)]
 print("ready", flush=True)
 for turn in range(10**9):

@@ -16,7 +16,7 @@ from .partition import Target
 #: Draws of the modes for each chain: an energy each, where a chain takes a gradient at every temperature.
 _DRAWS = 8
 #: A part with a smaller share of Z is not asked for its Pareto k.
-_MINOR = 0.02
+_SMALL_SHARE = 0.02
 
 
 class AnnealedPartition(ImportancePartition):
@@ -93,7 +93,7 @@ class AnnealedPartition(ImportancePartition):
         shares = [part.sum(-1) for part in self._parts(log_weights.double().softmax(-1))]
         shapes = [pareto_k(part) for part in self._parts(log_weights)]
         if len(shapes) > 1:
-            counts = (torch.where(share > _MINOR, k, -math.inf) for share, k in zip(shares, shapes, strict=True))
+            counts = (torch.where(share > _SMALL_SHARE, k, -math.inf) for share, k in zip(shares, shapes, strict=True))
             found["pareto_k"] = torch.where(log_weights.isnan().any(-1), math.nan, torch.stack(list(counts)).amax(0))
         found["acceptance"] = self._acceptance
         if self._scan is not None:

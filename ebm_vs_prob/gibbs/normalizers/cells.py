@@ -93,7 +93,7 @@ class CellRule:
     def beyond_nodes(self, log_density: torch.Tensor, at_corners: torch.Tensor, largest: torch.Tensor) -> torch.Tensor:
         """(N,) bound of the error of the integral over [-1, 1]^dim by a jump between the outer nodes and the faces.
 
-        No node sees such a jump; a corner that the interpolant does not foretell does. The volume between the nodes
+        No node sees such a jump; a corner that the interpolant does not predict does. The volume between the nodes
         and the faces, times the largest difference of the density there, bounds what it adds or takes.
 
         Args:
@@ -103,12 +103,12 @@ class CellRule:
         lowest = log_density.masked_fill(~finite, math.inf).amin(-1, keepdim=True)
         floor = torch.where(lowest.isfinite(), lowest - FORBIDDEN, -1e30)
         values = torch.where(finite, log_density, floor) - largest[:, None]
-        foretold = (values @ self._at_corners.T).clamp_max(0.5).exp()
+        predicted = (values @ self._at_corners.T).clamp_max(0.5).exp()
         outermost = (log_density[:, self._outermost] - largest[:, None]).exp()
-        foretold = torch.where(_walled(log_density)[:, None], outermost, foretold)
+        predicted = torch.where(_walled(log_density)[:, None], outermost, predicted)
         found = (at_corners - largest[:, None]).nan_to_num(-math.inf, neginf=-math.inf).clamp_max(0.5).exp()
         shell = 2.0**self.dim - (2 * float(self.axis_nodes[-1])) ** self.dim
-        return shell * (found - foretold).abs().amax(-1)
+        return shell * (found - predicted).abs().amax(-1)
 
     def integral_and_error(self, log_density: torch.Tensor, largest: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Integral of exp(log_density - largest) over [-1, 1]^dim and an estimate of its error, (N,) each.

@@ -3,7 +3,7 @@
 A mode is isolated where the energy's curvature along every direction is that of a well much narrower than the box.
 Chains that begin anywhere find wide modes; the ball round a narrow one from which a path leads into it may be too small
 for any of them, while among many more points of a scan some lie in it. What points tell is read by what the modes
-known so far foretell: a Gaussian of their height and curvature. Descents begin where the density is higher than that.
+known so far predict: a Gaussian of their height and curvature. Descents begin where the density is higher than that.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from .partition import Target, value_and_slope
 _ROUNDS, _STARTS, _POINTS_A_START = 8, 48, 2500
 #: Most modes that are kept, those of largest mass by Laplace's approximation, down to this many nats below the largest.
 _MODES, _NEGLIGIBLE = 64, 14.0
-#: Nats above what known modes foretell from which a point is a start.
-_UNFORESEEN = 1.0
+#: Nats above what known modes predict from which a point is a start.
+_UNEXPLAINED = 1.0
 #: An isolated mode is narrower than this share of the box.
 _NARROW = 0.25
 #: Steps of differences of gradients, as shares of the box.
 _DIFFERENCE = {torch.float64: 1e-6, torch.float32: 1e-4}
 #: Minima nearer to each other than this many standard deviations are one.
-_ONE = 0.5
+_SAME_MODE = 0.5
 #: Degrees of freedom of the proposals, whose tails are heavier than a Gaussian mode's.
-_FREEDOM = 4
+_DEGREES_OF_FREEDOM = 4
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Modes:
         away = (y - self.y[:, k, None]) @ self.factor[:, k]
         return away.square().sum(-1).masked_fill((self.height[:, k] == -math.inf)[:, None], math.inf)
 
-    def foretold(self, y: torch.Tensor) -> torch.Tensor:
+    def predicted(self, y: torch.Tensor) -> torch.Tensor:
         """(B, N) the highest of the modes' quadratics at points (B, N, dim)."""
         found = torch.full(y.shape[:2], -math.inf, dtype=torch.float64, device=y.device).expand(len(self.y), -1)
         for k in range(self.y.shape[1]):
@@ -81,25 +81,26 @@ class Modes:
         batch, modes, dim = self.y.shape
         generator = torch_generator(seed, "modes")
         uniform = torch.rand((), dtype=torch.float64, generator=generator, device="cpu")
-        normal = torch.randn(count, dim + _FREEDOM, dtype=torch.float64, generator=generator, device="cpu")
+        normal = torch.randn(count, dim + _DEGREES_OF_FREEDOM, dtype=torch.float64, generator=generator, device="cpu")
         normal = normal[torch.randperm(count, generator=generator, dtype=torch.int64, device="cpu")].to(self.y.device)
         there = (self.height > -math.inf).double()
         shares = (self.log_mass.softmax(1) + there / there.sum(1, keepdim=True)) / 2
         ladder = (torch.arange(count, dtype=torch.float64, device=self.y.device) + uniform.to(self.y.device)) / count
         cumulative = shares.cumsum(1)
         which = torch.searchsorted(cumulative, (ladder * cumulative[:, -1:]).contiguous()).clamp_max(modes - 1)
-        standard = normal[:, :dim] * (_FREEDOM / normal[:, dim:].square().sum(1, keepdim=True)).sqrt()
+        standard = normal[:, :dim] * (_DEGREES_OF_FREEDOM / normal[:, dim:].square().sum(1, keepdim=True)).sqrt()
         rows = torch.arange(batch, device=self.y.device, dtype=torch.int64)[:, None]
         away = torch.linalg.solve_triangular(
             self.factor[rows, which].transpose(-1, -2), standard.expand(batch, -1, -1).unsqueeze(-1), upper=True
         )
         y = self.y[rows, which] + away.squeeze(-1)
         log_density = torch.full((batch, count), -math.inf, dtype=torch.float64, device=y.device)
-        half = (_FREEDOM + dim) / 2
-        constant = math.lgamma(half) - math.lgamma(_FREEDOM / 2) - dim / 2 * math.log(_FREEDOM * math.pi)
+        freedom = _DEGREES_OF_FREEDOM
+        half = (freedom + dim) / 2
+        constant = math.lgamma(half) - math.lgamma(freedom / 2) - dim / 2 * math.log(freedom * math.pi)
         for k in range(modes):
             scale = self.factor[:, k].diagonal(dim1=-2, dim2=-1).log().sum(-1, keepdim=True)
-            each = constant + scale - half * torch.log1p(self.squares(y, k) / _FREEDOM)
+            each = constant + scale - half * torch.log1p(self.squares(y, k) / freedom)
             log_density = torch.logaddexp(log_density, shares[:, k, None].log() + each)
         return y, log_density
 
@@ -119,7 +120,7 @@ class Modes:
         every = Modes(y, height, factor, log_mass)
         kept = log_mass > log_mass[:, :1] - _NEGLIGIBLE
         for k in range(y.shape[1] - 1):
-            same = every.squares(y[:, k + 1 :], k) < _ONE**2
+            same = every.squares(y[:, k + 1 :], k) < _SAME_MODE**2
             kept[:, k + 1 :] &= ~(same & kept[:, k, None])
         order = (~kept).to(torch.uint8).argsort(dim=1, stable=True)[:, : min(_MODES, int(kept.sum(1).amax()))]
         gone = ~kept[rows, order]
@@ -138,7 +139,7 @@ class Scan:
 
 
 def scanned(target: Target, count: int, seed: int) -> Scan:
-    """Look for isolated modes at `count` scrambled Sobol points and by descents from those that are unforeseen."""
+    """Look for isolated modes at `count` scrambled Sobol points and by descents from those that are unexplained."""
     (low, high), dim, batch = target.bounds, target.dim, target.batch_shape.numel()
     sobol = torch.quasirandom.SobolEngine(dim, scramble=True, seed=stream(seed, "scan") % (1 << 31))
     first_move = (high - low) / max(count, 1) ** (1 / dim) / 4
@@ -150,10 +151,10 @@ def scanned(target: Target, count: int, seed: int) -> Scan:
         wide = points.to(target.dtype).expand(batch, -1, -1)
         values = target.at(wide).nan_to_num(-math.inf, math.inf, -math.inf)
         log_sums.append(torch.stack([values.logsumexp(1), (2 * values).logsumexp(1)]))
-        unforeseen = (values > -math.inf) & (values < math.inf)
+        unexplained = (values > -math.inf) & (values < math.inf)
         if modes is not None:
-            unforeseen &= values > modes.foretold(points[None]) + _UNFORESEEN
-        starts, sound = _starts(points, values.masked_fill(~unforeseen, -math.inf), num_starts)
+            unexplained &= values > modes.predicted(points[None]) + _UNEXPLAINED
+        starts, sound = _starts(points, values.masked_fill(~unexplained, -math.inf), num_starts)
         if not starts.shape[1]:
             continue
         y, height, _ = descended(target, starts, first_move)

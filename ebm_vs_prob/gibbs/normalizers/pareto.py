@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 #: Log weights this far below the largest are as good as none; ArviZ wants finite numbers.
-_NOTHING = -700.0
+_NEGLIGIBLE = -700.0
 
 
 def log_mean_weight(log_weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -53,13 +53,13 @@ def pareto_smoothed(log_weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
         # A heavy tail's largest fitted weights overflow inside, and its k stays right; a tail of next to nothing
         # divides by zero, and cannot be told.
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-            fitted, k = psislw(below.clamp_min(_NOTHING).numpy(), normalize=False)
+            fitted, k = psislw(below.clamp_min(_NEGLIGIBLE).numpy(), normalize=False)
         fitted = torch.as_tensor(fitted, dtype=torch.float64, device="cpu").reshape(below.shape)
         k = torch.as_tensor(k, dtype=torch.float64, device="cpu").reshape(-1).nan_to_num(math.inf, math.inf, -math.inf)
         count = rows.shape[-1]
         shared = (below > -1e-9).sum(-1) > math.ceil(min(count / 5, 3 * math.sqrt(count)))  # ArviZ's length of a tail
         shape[usable] = torch.where(shared, -math.inf, k)
-        smoothed[usable] = torch.where(shared.unsqueeze(-1) | (below < _NOTHING), below, fitted) + top
+        smoothed[usable] = torch.where(shared.unsqueeze(-1) | (below < _NEGLIGIBLE), below, fitted) + top
     return smoothed.reshape(given.shape).to(given.device), shape.reshape(given.shape[:-1]).to(given.device)
 
 

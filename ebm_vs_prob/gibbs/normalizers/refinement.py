@@ -2,7 +2,7 @@
 
 Cells are halved along every axis while their estimated errors (`CellRule.integral_and_error`) exceed the tolerance. The
 estimates are themselves checked: whenever cells are split, the change of their integrals is compared with the errors
-foretold, and later errors are scaled by the ratio. A jump between a cell's outer nodes and its faces shows at its
+predicted, and later errors are scaled by the ratio. A jump between a cell's outer nodes and its faces shows at its
 corners (`CellRule.beyond_nodes`). Minima are looked for on a lattice; cells where a descent from there ends lower than
 all their nodes hide a minimum, and are split as well. So are cells in which a node of a larger cell that they were part
 of saw more than their own nodes do.
@@ -20,7 +20,7 @@ from .cells import CellRule, Cells
 from .minima import descended, lattice_peaks
 from .partition import Target
 
-#: Smallest and largest ratio of measured to foretold error that a split may teach.
+#: Smallest and largest ratio of measured to predicted error that a split may teach.
 CALIBRATION = (0.5, 1e3)
 #: Nats by which a probe must lie above its cell's nodes to show a minimum they do not.
 HIDDEN = 0.5
@@ -175,13 +175,13 @@ class Refinement:
     def _calibrate(
         self, log_mass: torch.Tensor, log_error: torch.Tensor, keep: torch.Tensor, children: torch.Tensor
     ) -> None:
-        """Scale later errors by the ratio of the changes that the split made to the errors foretold."""
+        """Scale later errors by the ratio of the changes that the split made to the errors predicted."""
         offset = (
             torch.maximum(log_mass, children).masked_fill(~keep, -math.inf).amax(1, keepdim=True).nan_to_num(0, 0, 0)
         )
         change = ((children - offset).exp() - (log_mass - offset).exp()).abs().masked_fill(~keep, 0).sum(1)
-        foretold = (log_error - offset).exp().masked_fill(~keep, 0).sum(1)
-        ratio = (change / foretold.clamp_min(1e-300)).nan_to_num(1.0).clamp(*CALIBRATION)
+        predicted = (log_error - offset).exp().masked_fill(~keep, 0).sum(1)
+        ratio = (change / predicted.clamp_min(1e-300)).nan_to_num(1.0).clamp(*CALIBRATION)
         self.calibration = torch.where(keep.any(1), ratio, self.calibration)
 
     def _choose(self, log_mass: torch.Tensor, log_error: torch.Tensor, cost: int) -> torch.Tensor:
