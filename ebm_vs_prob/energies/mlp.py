@@ -18,7 +18,7 @@ from torch import nn
 from ..core.options import Options
 from ..core.replicate_noise import replicate_generators, replicate_noise
 from .activations import ACTIVATIONS, Activation, pull_back, with_derivative, with_derivatives
-from .products import affine, batched_matmul, product, row_matmul, whole_rows, without_padding
+from .products import affine, batched_matmul, in_order, product, row_matmul, whole_rows, without_padding
 
 
 class Network(Options):
@@ -154,7 +154,7 @@ class MLPEnergy(nn.Module):
         if self.x_dim:
             offset = offset + trunk.product(x, weights[0][:, : self.x_dim])
         exit_row = weights[-1].transpose(1, 2)
-        back = [weight.transpose(1, 2).contiguous() for weight in (entry, *weights[1:-1])]
+        back = [in_order(weight.transpose(1, 2)) for weight in (entry, *weights[1:-1])]
         least = min(weight.shape[1] * weight.shape[2] for weight in (entry, *weights[1:]))
 
         @torch.no_grad()

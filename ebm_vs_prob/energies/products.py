@@ -30,15 +30,26 @@ def batched_matmul(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 def row_matmul(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """`batched_matmul` whose rows depend neither on how many there are nor on other replicates."""
-    rows, weight = math.prod(value.shape[1:-1]), weight.contiguous()
+    rows, weight = math.prod(value.shape[1:-1]), in_order(weight)
     found = product(whole_rows(value, weight.shape[1] * weight.shape[2]), weight)
     return found[:, :rows].reshape(weight.shape[0], *value.shape[1:-1], weight.shape[-1])
+
+
+def in_order(matrices: torch.Tensor) -> torch.Tensor:
+    """Matrices (R, rows, columns) whose numbers lie row by row, one matrix after the other.
+
+    `contiguous` leaves the strides of axes of one entry as they are, and a kernel is chosen by strides.
+    """
+    _, rows, columns = matrices.shape
+    if matrices.stride() == (rows * columns, columns, 1):
+        return matrices
+    return matrices.clone(memory_format=torch.contiguous_format)
 
 
 def whole_rows(value: torch.Tensor, narrowest: int) -> torch.Tensor:
     """(R, *n, in) as (R, rows, in) with rows of zeros after the last, for products of which the smallest has
     in times out of `narrowest`."""
-    flat = _flat(value)
+    flat = in_order(_flat(value))
     least = math.ceil(SMALLEST / max(narrowest, 1))
     wanted = -(-max(flat.shape[1], least) // ROWS) * ROWS
     return flat if wanted == flat.shape[1] else nn.functional.pad(flat, (0, 0, 0, wanted - flat.shape[1]))
