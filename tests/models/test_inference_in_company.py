@@ -70,14 +70,24 @@ def test_one_x_has_the_same_draws_and_answers_in_any_company(method):
     check(method, applicable_task(method))
 
 
-@pytest.mark.slow
+CURVES = evp.get_task("three_curves", thickness=0.1)
+#: Those that take most of a minute each.
+DEAR = (
+    *("autoregressive_flow", "coupling_flow", "sparse_coding", "two_step", "vae", "exact"),
+    *("gibbs_nuts", "gibbs_ensemble", "gibbs_stochastic_gradient_langevin", "gibbs_variational_bayes"),
+)
+
+
 @pytest.mark.parametrize(
-    "method", [pytest.param(m, id=m.name) for m in METHODS if m.name not in ("exact", "gibbs_nuts")]
+    "method",
+    [
+        pytest.param(m, id=m.name, marks=pytest.mark.long if m.name in DEAR else pytest.mark.slow)
+        for m in METHODS
+        if m.why_not(CURVES) is None
+    ],
 )
 def test_the_same_given_an_x(method):
-    task = evp.get_task("three_curves", thickness=0.1)
-    if method.why_not(task) is None:
-        check(method, task)
+    check(method, CURVES)
 
 
 @pytest.mark.parametrize("rule", ["line_search", "lbfgs", "derivative_free", "fixed", "scaled"])
