@@ -88,7 +88,8 @@ def test_a_trained_energy_is_the_same_in_any_company(x_dim, y_dim, activation, h
     (whole, _), (lone, pulled) = found(energy), found(alone)
     for value, of_all in zip(lone, whole, strict=True):
         assert torch.equal(value[0], of_all[1])
-    assert torch.equal(lone[2], pulled[0]) or torch.allclose(lone[2], pulled[0], rtol=1e-4, atol=1e-5)
+    # Autograd takes the same derivative by other operations, some twenty roundings of numbers below one.
+    assert torch.allclose(lone[2], pulled[0], rtol=0, atol=20 * torch.finfo(torch.float32).eps)
     for rows in (1, 2, 13, 64):
         for part, of_all in zip(found(energy, rows)[0], whole, strict=True):
             assert torch.equal(part, of_all[:, :rows])
