@@ -16,7 +16,9 @@ REDERIVED = {
     "nyu_ellipse": ("C7-axes", "C3-bias", "C7-coarse-floor", "C11-energy-gradient", "C11-likelihood-gradient"),
     "flow_on_circle": (
         *(f"C11-gap-{thickness}" for thickness in (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)),
-        *(f"C11-gap-grows-to-{thickness}" for thickness in (0.1, 0.03, 0.01, 0.003, 0.001)),
+        # Below .003 the flow's training amplifies rounding: the last step of the order came out in one run of the same
+        # seeds and stayed undecided in another.
+        *(f"C11-gap-grows-to-{thickness}" for thickness in (0.1, 0.03, 0.01, 0.003)),
     ),
     "von_mises_collapse": ("C10-collapse", "C10-support", "C10-density"),
 }
