@@ -228,7 +228,7 @@ def _card(claim: Verdict, verdicts: list[Verdict], labels: dict[str, str], album
 
 
 def claim_in_words(claim: str, parts: list[Verdict]) -> str:
-    """The lecture's words for a claim of its own, and for any other the statements of its comparisons; "" of neither."""
+    """The lecture's words for a claim of its own, and for any other its criteria's statements; "" of neither."""
     return CLAIMS.get(claim) or "; ".join(dict.fromkeys(part.statement for part in parts if part.statement.strip()))
 
 

@@ -30,7 +30,7 @@ class RecordedLoss:
         self.loss, self.compiled = loss, compiled
         self._graph: Any = None
         self._names: tuple[str, ...] = ()
-        # Whoever compiles the whole must not look in here. To say so loads the compiler, a second that others are spared.
+        # Who compiles the whole must not look in here. To say so loads the compiler, which takes others a second.
         self._play: Loss = torch.compiler.disable(self._replay, recursive=False) if compiled else self._replay
 
     def __call__(self, batch: Batch) -> torch.Tensor:
