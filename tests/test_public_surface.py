@@ -66,6 +66,11 @@ def test_the_light_import_test_sees_a_heavy_one():
     assert "torch" in modules_after("import ebm_vs_prob; ebm_vs_prob.get_task('circle').sample(2)")
 
 
+def test_methods_are_found_without_torchs_compiler():
+    """It takes a second to load, and brings sympy with it."""
+    assert "sympy" not in modules_after("import ebm_vs_prob as evp; evp.list_methods()")
+
+
 def test_the_package_says_that_it_is_typed():
     from importlib.resources import files
 

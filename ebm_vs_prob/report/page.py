@@ -215,7 +215,7 @@ def _card(claim: Verdict, verdicts: list[Verdict], labels: dict[str, str], album
         )
     return {
         "id": claim.claim,
-        "text": CLAIMS.get(claim.claim, ""),
+        "text": claim_in_words(claim.claim, parts),
         "verdict": claim.verdict,
         "number": plain(claim.estimate) if math.isfinite(claim.estimate) else "",
         "interval": interval(claim.low, claim.high),
@@ -225,6 +225,11 @@ def _card(claim: Verdict, verdicts: list[Verdict], labels: dict[str, str], album
         "fails_in": [_named(name, labels) for name in claim.fails_in],
         "criteria": groups,
     }
+
+
+def claim_in_words(claim: str, parts: list[Verdict]) -> str:
+    """The lecture's words for a claim of its own, and for any other its criteria's statements; "" of neither."""
+    return CLAIMS.get(claim) or "; ".join(dict.fromkeys(part.statement for part in parts if part.statement.strip()))
 
 
 def _named(text: str, labels: dict[str, str]) -> str:

@@ -123,5 +123,6 @@ def test_answers_are_the_curves_in_the_order_of_the_labels():
     assert answers.shape == (50, 3, 1)
     torch.testing.assert_close(answers[torch.arange(50), label], y)
     samples = task.reference.sample(x, 400, seed=1)
-    share = ((samples - answers[:, :1]).abs() < 1e-9).double().mean()
-    assert abs(float(share) - WEIGHTS[0]) < 0.015
+    # Of 20,000 draws Pearson's statistic sees a share that is off by .025 with a power of .999.
+    chosen = (samples - answers.movedim(1, 2)).abs().argmin(-1)
+    assert counts_agree(torch.bincount(chosen.flatten(), minlength=3), WEIGHTS)

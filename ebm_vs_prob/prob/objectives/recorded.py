@@ -30,9 +30,13 @@ class RecordedLoss:
         self.loss, self.compiled = loss, compiled
         self._graph: Any = None
         self._names: tuple[str, ...] = ()
+        # Who compiles the whole must not look in here. To say so loads the compiler, which takes others a second.
+        self._play: Loss = torch.compiler.disable(self._replay, recursive=False) if compiled else self._replay
 
-    @torch.compiler.disable(recursive=False)
     def __call__(self, batch: Batch) -> torch.Tensor:
+        return self._play(batch)
+
+    def _replay(self, batch: Batch) -> torch.Tensor:
         if self._graph is None:
             self._record(batch)
         result: torch.Tensor = self._graph(*batch[:3], *(batch.noise[name] for name in self._names))
