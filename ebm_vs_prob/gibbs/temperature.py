@@ -71,13 +71,17 @@ def fit_beta(
     low, high = bounds
     lattice = (low + (high - low) * _lattice(dim)).to(y).expand(len(found), 1, -1, -1)
     beta, limits = _first_guess(found, energy_in_blocks(energy, x.unsqueeze(2), lattice), dim)
+    settled = torch.zeros_like(sound)
     for number in range(MAX_ROUNDS):
         nodes, log_weights = _nodes(energy, x.expand(len(found), -1, -1), beta, dim, bounds)
         fitted = _search(found, nodes, log_weights, beta, sound, limits)
         moved = (fitted / beta).log().abs()  # of a replicate that failed it is NaN, which moves no more
         # Two sets of nodes can each lead to the other's beta: half the way ends the round trip.
-        beta = fitted if number < WHOLE_ROUNDS else (beta * fitted).sqrt()
-        if not bool((moved > TOLERANCE).any()):
+        step = fitted if number < WHOLE_ROUNDS else (beta * fitted).sqrt()
+        # What has settled stays, or it would depend on how long others of its batch take.
+        beta = torch.where(settled, beta, step)
+        settled |= ~(moved > TOLERANCE)
+        if bool(settled.all()):
             break
     return beta
 
@@ -147,10 +151,13 @@ def _search(
     reach: float = REACH,
 ) -> torch.Tensor:
     """(R,) the beta within exp(±reach) of the given one, and the limits, of highest likelihood on nodes (R, n, K)."""
+    # Nodes without weight pad a replicate to the neediest of its batch; summed along, they would change its last bits.
+    used = [(weights > -math.inf).any(0) for weights in log_weights]
+    own = [(nodes[r][:, use], log_weights[r][:, use]) for r, use in enumerate(used)]
 
     def loss(log_beta: float, r: int) -> float:
-        beta = math.exp(log_beta)
-        return beta * float(energy[r].mean()) + float(torch.logsumexp(log_weights[r] - beta * nodes[r], -1).mean())
+        beta, (at, weights) = math.exp(log_beta), own[r]
+        return beta * float(energy[r].mean()) + float(torch.logsumexp(weights - beta * at, -1).mean())
 
     near = beta.log() + torch.tensor([[-reach], [reach]], dtype=torch.float32, device="cpu").to(beta)
     within = torch.stack([torch.maximum(near[0], limits[0].log()), torch.minimum(near[1], limits[1].log())])

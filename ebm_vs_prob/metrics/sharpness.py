@@ -12,15 +12,15 @@ from .observation import Observation, as_numpy
 
 #: Beyond this many dimensions of y, Hessians are taken at no more than `FEW_POINTS` held-out answers.
 MANY_DIMS, FEW_POINTS = 8, 64
-#: Energies differentiated twice at once: what an integral over a latent keeps of more is memory fetched anew each time.
-ROWS = 512
+#: Answers of a replicate at which the energy is differentiated twice at once: what an integral over a latent keeps of
+#: more is memory fetched anew each time. Not fewer where there are more replicates: no number may depend on these.
+ROWS = 64
 
 
 def largest_curvature(module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Largest signed eigenvalue of the Hessian in y of a replicated energy, (R, n), at x (R, n, dx) and y (R, n,
     dy)."""
-    size = max(1, ROWS // len(y))
-    hessian = torch.cat([_hessian(module, *block) for block in zip(x.split(size, 1), y.split(size, 1), strict=True)], 1)
+    hessian = torch.cat([_hessian(module, *block) for block in zip(x.split(ROWS, 1), y.split(ROWS, 1), strict=True)], 1)
     finite = hessian.isfinite().all(-1).all(-1)
     hessian = (hessian + hessian.mT) / 2
     largest: torch.Tensor = torch.linalg.eigvalsh(hessian.where(finite[..., None, None], 0.0))[..., -1]

@@ -368,6 +368,33 @@ def test_failed_replicates_get_nan_and_harm_nobody() -> None:
     assert float(beta[2]) == pytest.approx(float(calibrated([1.0, 1.0, 3.0], NormalTask())[2]), rel=1e-3)
 
 
+def test_a_fitted_beta_is_the_same_bits_whatever_is_fitted_beside_it() -> None:
+    """The second energy's deep hole beside the data takes ten rounds and the most nodes; the others have settled by then."""
+    task = NormalTask()
+    pairs = [task.sample(256, r, "validation") for r in range(3)]
+    energies = [
+        lambda y: y.abs() ** 1.8,
+        lambda y: y.square() - 1e4 * (-((y - 7.77) / 0.05).square()).exp(),
+        lambda y: y.square() ** 8,
+    ]
+
+    def unused(x: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        raise AssertionError("up to two dimensions nothing is proposed")
+
+    def fitted(*chosen: int) -> torch.Tensor:
+        def module(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return torch.stack([energies[c](y[r, ..., 0]) for r, c in enumerate(chosen)])
+
+        module.num_replicates = len(chosen)  # type: ignore[attr-defined]
+        x, y = (torch.stack([pairs[c][part] for c in chosen]) for part in (0, 1))
+        trained = torch.ones(len(chosen), dtype=torch.bool)
+        return fit_beta(module, x, y, task.y_space.bounds, trained, unused)
+
+    together = fitted(0, 1, 2)
+    for one in range(3):
+        assert torch.equal(together[one : one + 1], fitted(one))
+
+
 def test_an_upside_down_energy_gets_the_smallest_beta() -> None:
     beta = calibrated([1.0], NormalTask(), sign=-1.0)
     # The range of the energy, 32, is seen at midpoints of 512 cells, and the search stays 5e-4 from its ends.
