@@ -77,6 +77,21 @@ class WeightModel:
             self.prior.factor(energy, x, y if raw is None else raw)
 
 
+class _Shared(torch.autograd.Function):
+    """One y for S draws, (S, ...), whose gradient is summed over the draws along the innermost axis.
+
+    torch's own sum over an outer axis depends on how many numbers stand beside, and so on the other replicates.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, y: torch.Tensor, num_draws: int) -> torch.Tensor:  # type: ignore[override]
+        return y.expand(num_draws, *y.shape)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+        return inner(gradient).sum(-1), None
+
+
 class PosteriorEnergy(nn.Module):
     """E(x, y) = -ln (1/S) Σ_s exp(-E_s(x, y)) / Z_s(x) of R replicates: (R or 1, *n, dx), (R or 1, *n, dy) -> (R, *n).
 
@@ -199,7 +214,8 @@ class PosteriorEnergy(nn.Module):
     def _energies(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         named = self.space.named(self.draws)
         energy = self.space.at({name: value.movedim(1, 0) for name, value in named.items()})
-        result: torch.Tensor = energy(x.unsqueeze(0), y.unsqueeze(0)).movedim(0, 1)
+        shared = cast("torch.Tensor", _Shared.apply(y, self.draws.shape[1]))
+        result: torch.Tensor = energy(x.unsqueeze(0), shared).movedim(0, 1)
         return result
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
