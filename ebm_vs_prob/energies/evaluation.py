@@ -93,4 +93,4 @@ def weight_norm(module: nn.Module) -> torch.Tensor:
     if own is not None:
         return cast("torch.Tensor", own())
     squares = [p.detach().double().reshape(p.shape[0], -1).square().sum(1) for p in module.parameters()]
-    return torch.stack(squares).sum(0).sqrt()
+    return torch.stack(squares, -1).sum(-1).sqrt()

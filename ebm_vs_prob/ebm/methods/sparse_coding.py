@@ -15,7 +15,7 @@ from ...core.replicate_noise import replicate_generators, replicate_noise
 from ...descent.answers import LATENT_SEARCH, LatentAnswers, Search
 from ...energies.evaluation import distinct
 from ...energies.mlp import ReplicatedMLP
-from ...energies.products import in_order, whole_rows, without_padding
+from ...energies.products import in_order, product, whole_rows, without_padding
 from ...models.building import build_head
 from ...models.model import Model
 from ...models.record import Training
@@ -74,7 +74,7 @@ class SparseCodingEnergy(nn.Module):
         z = residual.new_zeros(*residual.shape[:2], self.atoms)
         ahead, momentum = z, 1.0
         for _ in range(self.iterations):
-            downhill = ahead + step * torch.bmm(residual - torch.bmm(ahead, rows), columns)
+            downhill = ahead + step * product(residual - product(ahead, rows), columns)
             following = downhill.sign() * (downhill.abs() - cost).clamp_min(0.0)
             grown = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
             ahead = following + (momentum - 1) / grown * (following - z)
@@ -83,7 +83,7 @@ class SparseCodingEnergy(nn.Module):
 
     def energy_of(self, residual: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         """E (R, n) of r (R, n, dy) and z (R, n, K)."""
-        misfit = residual - torch.bmm(z, in_order(self.columns().mT))
+        misfit = residual - product(z, in_order(self.columns().mT))
         return 0.5 * misfit.square().sum(-1) + self.l1.reshape(-1, 1) * z.abs().sum(-1)
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -105,7 +105,7 @@ class SparseCodingEnergy(nn.Module):
         """
         residual = self.padded(self.residual(x, y))
         z = self.code(residual)
-        pull = torch.bmm(residual - torch.bmm(z, in_order(self.columns().mT)), self.columns()).abs().amax(-1)
+        pull = product(residual - product(z, in_order(self.columns().mT)), self.columns()).abs().amax(-1)
         converged = pull <= self.l1.reshape(-1, 1) * 1.01 + 1e-4
         shape = torch.broadcast_shapes((self.num_replicates, *[1] * (y.ndim - 2)), x.shape[:-1], y.shape[:-1])
         energy = self.energy_of(residual, z)
