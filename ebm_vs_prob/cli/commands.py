@@ -208,7 +208,9 @@ def cite(
     from ..study import plan_study
 
     plan = plan_study(study, scale, device="cpu")
-    entries = bibtex(plan.study, pd.DataFrame({"task": p.task, "method": p.method} for p in plan.places))
+    entries = bibtex(
+        plan.study, pd.DataFrame({"task": c.labels.task, "method": c.labels.method} for c in plan.conditions)
+    )
     if as_json:
         print_json({"study": study, "scale": scale, "bibtex": entries})
         return

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.atomic_files import host, write_atomically
 from ..core.errors import UnknownName
 from .keys import canonical_json, digest, file_digest
+from .plan import places
 
 if TYPE_CHECKING:
     import numpy as np
@@ -191,7 +192,7 @@ class Store:
         Raises:
             UnknownName: the store holds no run of the study.
         """
-        for place in self.plan(study, scale)["places"]:
+        for place in places(self.plan(study, scale)):
             try:
                 yield place, self.read(place["trial"]), ""
             except DamagedRecord as error:
