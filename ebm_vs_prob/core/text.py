@@ -54,6 +54,19 @@ def printable(text: object, limit: int = LIMIT, lines: bool = False) -> str:
     return "".join([*head, _left_out(len(given) - len(head) - len(tail)), *tail])
 
 
+def shown(value: object, limit: int = 300) -> str:
+    """`repr(value)` as `printable` text: how an error shows what was given."""
+    try:
+        return printable(repr(value), limit)
+    except ValueError:  # an integer of more digits than Python writes
+        return f"<{type(value).__name__} that cannot be written>"
+
+
+def hidden_character(text: str) -> str | None:
+    """The first hidden character that is not plain white space, by name, or None."""
+    return next((character_name(c) for c in text if c not in "\n\t" and is_hidden(c)), None)
+
+
 def _left_out(count: int) -> str:
     return f"[... {count} characters left out ...]"
 

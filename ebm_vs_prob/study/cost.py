@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from ..tasks.base import Task
     from ..training.method import Method
 
-#: Multiply-adds that a core trains in a second, and the seconds it measures a trial for: medians over the methods of the
-#: headline study on two cores of an AMD EPYC, in batches. A method may be five times faster or slower.
+#: Multiply-adds that a core trains in a second, and the seconds it measures a trial for: medians over the methods of
+#: the headline study on two cores of an AMD EPYC, in batches. A method may be five times faster or slower.
 MULTIPLY_ADDS_A_SECOND = 2e9
 SECONDS_TO_MEASURE = 0.2
 

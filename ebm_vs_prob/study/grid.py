@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.budget import Budget
 from ..core.errors import invalid, unknown
 from ..core.registry import METHODS, TASKS
+from ..core.text import printable
 from . import cost
 from .consistency import PRIMARY_BUDGET
 from .keys import canonical, canonical_json, digest
@@ -124,7 +126,8 @@ def expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[st
     for arm, grid in _combinations(study):
         method = _look_up(METHODS, arm.method, f"{study.where}: arms.{arm.name}.method")
         tasks = tasks_of[grid.name]
-        reason = method.why_not(tasks[0])
+        with _blamed(f"{study.where}: arms.{arm.name}"):
+            reason = method.why_not(tasks[0])
         if reason is not None:
             if arm.tasks is not None:
                 raise invalid(f"{study.where}: arms.{arm.name}.tasks", grid.name, f"a task it applies to: {reason}")
@@ -132,7 +135,9 @@ def expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[st
             continue
         for task in tasks:
             options = _options(study, arm, method, task)
-            layers, evaluations = cost.widths(task, network), method.step_evaluations(options, task)
+            layers = cost.widths(task, network)
+            with _blamed(f"{study.where}: arms.{arm.name}"):
+                evaluations = method.step_evaluations(options, task)
             for name, budget in budgets.items():
                 specification = canonical(
                     {
@@ -153,7 +158,7 @@ def expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[st
                 cost.check_affordable(where, layers, evaluations, work, budget, evaluation)
                 conditions.append(
                     Condition(
-                        labels=_labels(arm, method, options, task, name, budget),
+                        labels=_labels(study.where, arm, method, options, task, name, budget),
                         specification=specification,
                         seeds=scale.all_seeds,
                         group=_group(task, method, specification, evaluations),
@@ -203,8 +208,19 @@ def _look_up(registry: Any, name: str, where: str) -> Any:
 def _tasks(study: Study, grid: TaskGrid) -> list[Task]:
     kind = _look_up(TASKS, grid.name, f"{study.where}: tasks.name")
     options = from_table(kind.Options, grid.options, f"{study.where}: tasks.{grid.name}.options").model_dump()
-    task: Task = kind(**options)
-    return [task] if grid.thickness is None else [task.with_thickness(value) for value in grid.thickness]
+    with _blamed(f"{study.where}: tasks.{grid.name}"):
+        task: Task = kind(**options)
+        return [task] if grid.thickness is None else [task.with_thickness(value) for value in grid.thickness]
+
+
+@contextmanager
+def _blamed(where: str) -> Iterator[None]:
+    """Says whose code it is that fails while it is planned."""
+    try:
+        yield
+    except Exception as error:
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise ValueError(f"{where}: {kind}{printable(error)}") from error
 
 
 def _options(study: Study, arm: Arm, method: type[Method], task: Task) -> Any:
@@ -217,7 +233,11 @@ def _options(study: Study, arm: Arm, method: type[Method], task: Task) -> Any:
     return from_table(method.Options, table, f"{study.where}: arms.{arm.name}.options")
 
 
-def _labels(arm: Arm, method: type[Method], options: Any, task: Task, budget_name: str, budget: Budget) -> Labels:
+def _labels(
+    where: str, arm: Arm, method: type[Method], options: Any, task: Task, budget_name: str, budget: Budget
+) -> Labels:
+    with _blamed(f"{where}: arms.{arm.name}"):
+        smoothing = method.smoothing(options)
     return Labels(
         task=task.name,
         arm=arm.name,
@@ -225,7 +245,7 @@ def _labels(arm: Arm, method: type[Method], options: Any, task: Task, budget_nam
         family=method.family,
         principle=method.principle,
         normalised=method.normalised,
-        smoothing=method.smoothing(options),
+        smoothing=smoothing,
         thickness=task.thickness,
         budget=budget_name,
         steps=budget.steps,

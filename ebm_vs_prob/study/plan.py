@@ -14,9 +14,10 @@ from typing import Any
 
 from ..core.errors import invalid
 from .cost import core_seconds, stored_bytes
-from .files import import_plugins, load_study
+from .files import load_study
 from .grid import Condition, Trial, expand
 from .keys import canonical, digest
+from .plugins import import_plugins
 from .schema import Study
 
 DEVICES = ("auto", "cpu", "cuda")

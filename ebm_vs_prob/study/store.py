@@ -20,6 +20,7 @@ import logging
 import os
 import re
 import secrets
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -180,7 +181,7 @@ class Store:
         except FileNotFoundError:
             raise UnknownName(
                 f"no results of study {study!r} at scale {scale!r} in store {str(self.root)!r}: "
-                f"ebm-vs-prob run {study} --scale {scale} --store {self.root}"
+                f"ebm-vs-prob run {study} --scale {scale} --store {shlex.quote(str(self.root))}"
             ) from None
         except IsADirectoryError:
             raise DamagedRecord(f"the plan of {study} at {scale} is a folder; the same run writes it again") from None
