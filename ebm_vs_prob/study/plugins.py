@@ -106,7 +106,8 @@ def _raised_by_code(error: BaseException) -> bool:
 def _reason(error: BaseException) -> str:
     """What an import failed with, and in which line of which file."""
     if isinstance(error, SyntaxError):
-        return printable(f"{type(error).__name__}: {error.msg} in {error.filename}, line {error.lineno}")
+        place = f" in {error.filename}, line {error.lineno}" if error.filename else ""
+        return printable(f"{type(error).__name__}: {error.msg}{place}")
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
     place = f" in {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
     kind = "" if isinstance(error, ModuleNotFoundError) else f"{type(error).__name__}: "
