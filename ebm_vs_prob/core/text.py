@@ -45,6 +45,8 @@ def printable(text: object, limit: int = LIMIT, lines: bool = False) -> str:
         given = "\n".join(re.sub(r"[^\S ]", " ", line.expandtabs(4)).rstrip() for line in given.splitlines())
     else:
         given = " ".join(given.split())
+    if len(given) <= limit and given.isascii() and given.isprintable():
+        return given
     whole = _within(given, limit)
     if len(whole) == len(given):
         return "".join(whole)

@@ -21,10 +21,18 @@ MOST_LEVELS = 16
 Name = Annotated[
     str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64, description="lower-case letters, digits, _ and -")
 ]
-Line = Annotated[str, Field(max_length=500), AfterValidator(lambda text: " ".join(text.split()))]
+Line = Annotated[str, Field(max_length=500), AfterValidator(lambda text: " ".join(_shown(text).split()))]
 Short = Annotated[Line, Field(max_length=64)]
+Id = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=64, description="letters, digits, _, - and dots")]
 Thickness = Annotated[float, Field(ge=0.0, le=1e6)]
 SchemaT = TypeVar("SchemaT", bound=BaseModel)
+
+
+def _shown(text: str) -> str:
+    hidden = hidden_character(text)
+    if hidden:
+        raise ValueError(f"text without control and bidirectional characters: it has {hidden}")
+    return text
 
 
 class Scale(Options):
@@ -91,8 +99,8 @@ class Criterion(Options):
     `below` and `above` bound the interval of the effect; `law` is the value that theory predicts.
     """
 
-    id: Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=64)]
-    claim: Short
+    id: Id
+    claim: Id
     statement: Line
     kind: Literal["slope", "value", "difference", "ratio"]
     metric: Short
@@ -113,8 +121,8 @@ class Study(Options):
     schema_number: Annotated[Literal[1], Field(alias="schema")]
     name: Name
     title: Line
-    claims: Annotated[tuple[Short, ...], Field(min_length=1)]
-    question: Annotated[str, Field(max_length=10_000)] = ""
+    claims: Annotated[tuple[Id, ...], Field(min_length=1)]
+    question: Annotated[str, Field(max_length=10_000), AfterValidator(lambda text: _shown(text))] = ""
     plugins: Annotated[
         tuple[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.\w+)*$", max_length=200)], ...],
         Field(description="modules that register tasks and methods: beside the file, or importable where workers run"),
