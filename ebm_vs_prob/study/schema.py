@@ -22,7 +22,7 @@ Name = Annotated[
     str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64, description="lower-case letters, digits, _ and -")
 ]
 Line = Annotated[str, Field(max_length=500), AfterValidator(lambda text: " ".join(_shown(text).split()))]
-Short = Annotated[Line, Field(max_length=64)]
+Short = Annotated[str, Field(max_length=64), AfterValidator(lambda text: _shown(text))]
 Id = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=64, description="letters, digits, _, - and dots")]
 Thickness = Annotated[float, Field(ge=0.0, le=1e6)]
 SchemaT = TypeVar("SchemaT", bound=BaseModel)
@@ -74,7 +74,7 @@ class Arm(Options):
     """A method with its options: what verdicts contrast."""
 
     name: Name
-    label: Annotated[Line, Field(max_length=200)] = ""
+    label: Line = ""
     method: Short
     options: Annotated[dict[str, Any], Field(default_factory=dict)]
     scale: Annotated[
