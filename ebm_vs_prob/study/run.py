@@ -13,7 +13,7 @@ from ..core.seeding import random_module_restored
 from .engines import Engine, Finished, Job, make_engine
 from .files import load_study
 from .keys import digest
-from .plan import Batch, plan_study
+from .plan import Batch, places, plan_study
 from .provenance import mixture
 from .records import Outcome, record
 from .schema import Study
@@ -115,7 +115,7 @@ def study_status(study: str | Path | Study, scale: str = "quick", store: str | P
     columns = ["trial", "task", "arm", "thickness", "seed", "budget", "status", "reason"]
     planned = plan_study(chosen, scale, "cpu").to_record()
     rows = []
-    for place in planned["places"]:
+    for place in places(planned):
         try:
             found = kept.read(place["trial"])
             state = (found["status"], found["reason"]) if found else ("pending", "")

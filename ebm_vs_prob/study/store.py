@@ -20,6 +20,7 @@ import logging
 import os
 import re
 import secrets
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.atomic_files import host, write_atomically
 from ..core.errors import UnknownName
 from .keys import canonical_json, digest, file_digest
+from .plan import places
 
 if TYPE_CHECKING:
     import numpy as np
@@ -179,7 +181,7 @@ class Store:
         except FileNotFoundError:
             raise UnknownName(
                 f"no results of study {study!r} at scale {scale!r} in store {str(self.root)!r}: "
-                f"ebm-vs-prob run {study} --scale {scale} --store {self.root}"
+                f"ebm-vs-prob run {study} --scale {scale} --store {shlex.quote(str(self.root))}"
             ) from None
         except IsADirectoryError:
             raise DamagedRecord(f"the plan of {study} at {scale} is a folder; the same run writes it again") from None
@@ -191,7 +193,7 @@ class Store:
         Raises:
             UnknownName: the store holds no run of the study.
         """
-        for place in self.plan(study, scale)["places"]:
+        for place in places(self.plan(study, scale)):
             try:
                 yield place, self.read(place["trial"]), ""
             except DamagedRecord as error:

@@ -95,9 +95,11 @@ def _check_damage(store: Store, who: str) -> None:
 def _check_plans(make: Callable[[Path], Store], root: Path, who: str) -> None:
     expect(LookupError, who, "the plan of a study that was not run", lambda: make(root).plan("small", "quick"))
     for seeds in (2, 3):
-        places = [{"trial": key, "seed": seed} for seed, key in enumerate(_KEYS[:seeds])]
-        make(root).write_plan({"study": "small", "scale": "quick", "places": places})
-        rule(make(root).plan("small", "quick")["places"] == places, who, "the last plan written must be the plan")
+        conditions = [{"first_seed": 0, "trials": list(_KEYS[:seeds])}]
+        make(root).write_plan({"study": "small", "scale": "quick", "conditions": conditions})
+        rule(
+            make(root).plan("small", "quick")["conditions"] == conditions, who, "the last plan written must be the plan"
+        )
     statuses = [record and record["status"] for _, record, _ in make(root).records("small", "quick")]
     rule(statuses == ["done", "failed", None], who, "records must follow the plan, with None where a trial is pending")
 

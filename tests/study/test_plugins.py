@@ -13,6 +13,7 @@ from ebm_vs_prob.cli.commands import main
 from ebm_vs_prob.core.registry import METHODS, TASKS
 from ebm_vs_prob.report import write_report
 from ebm_vs_prob.study import Store, load_study, plan_study
+from ebm_vs_prob.study.plugins import import_plugins
 from ebm_vs_prob.study.provenance import mixture
 from ebm_vs_prob.study.verdicts import judge
 from ebm_vs_prob.tasks.circle import Circle
@@ -158,3 +159,52 @@ def test_a_task_whose_thickness_can_only_be_zero_is_evaluated():
     table = evp.evaluate(model, SharpCircle(), evaluation).set_index("metric")
     assert table.loc["sublevel_precision"].isna()["value"]
     assert table.loc["sublevel_coverage", "value"] >= 0
+
+
+FAILING = {
+    "def f(:": r"SyntaxError: invalid syntax in .*bad\.py, line 2",
+    "raise RuntimeError('a\\x1b\\nb')": r"RuntimeError: a\\x1b b in .*bad\.py, line 2",
+    "raise SystemExit(3)": r"SystemExit: 3 in .*bad\.py, line 2",
+    "exit()": r"SystemExit: None in .*bad\.py, line 2",
+    "raise KeyboardInterrupt": r"KeyboardInterrupt: in .*bad\.py, line 2",
+    "f = lambda: f(); f()": r"RecursionError: .* in .*bad\.py, line 2",
+    "import no_such_module": r"No module named 'no_such_module' in .*bad\.py, line 2",
+    "import bad_helper": r"FileNotFoundError: .* in .*bad_helper\.py, line 1",
+}
+
+
+@pytest.mark.parametrize("code", FAILING)
+def test_a_plugin_that_fails_is_named_with_its_file_and_line(tmp_path, code):
+    (tmp_path / "bad.py").write_text(f"x = 1\n{code}\n")
+    (tmp_path / "bad_helper.py").write_text("open('/no/such/file')\n")
+    with pytest.raises(ValueError, match=rf"^F: plugins = 'bad' is not valid: .*\({FAILING[code]}\)$") as caught:
+        import_plugins(["bad"], "F", tmp_path)
+    assert "\n" not in str(caught.value)
+    assert "bad" not in sys.modules
+
+
+def test_ctrl_c_during_an_import_is_not_the_plugins(tmp_path):
+    (tmp_path / "slow_plugin.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nx = 1\n")
+    with pytest.raises(KeyboardInterrupt):
+        import_plugins(["slow_plugin"], "F", tmp_path)
+
+
+def test_two_studies_plugins_of_one_name_are_told_apart(tmp_path):
+    for folder in ("a", "b", "c"):
+        (tmp_path / folder).mkdir()
+    for folder in ("a", "b"):
+        (tmp_path / folder / "twin.py").write_text("import twin_helper\n")
+        (tmp_path / folder / "twin_helper.py").write_text(f"WHO = {folder!r}\n")
+        (tmp_path / folder / f"only_{folder}.py").write_text("import twin_helper\n")
+    both = rf"{tmp_path}/a/\w+\.py.*{tmp_path}/b/\w+\.py is hidden"
+    try:
+        import_plugins(["twin"], "A", tmp_path / "a")
+        import_plugins(["twin", "only_a"], "A", tmp_path / "a")
+        for name in ("twin", "only_b"):
+            with pytest.raises(ValueError, match=both):
+                import_plugins([name], "B", tmp_path / "b")
+        with pytest.raises(ValueError, match=f"only another study's {tmp_path}/a/twin.py has the name"):
+            import_plugins(["twin"], "C", tmp_path / "c")
+    finally:
+        for name in ("twin", "twin_helper", "only_a"):
+            sys.modules.pop(name, None)

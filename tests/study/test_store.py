@@ -212,7 +212,7 @@ def test_names_that_are_not_the_stores_are_left_and_damaged_incidents_set_aside(
     store = Store(root)
     store.write(KEY, CONTENT, {})
     store.report("kind", KEY, "detail")
-    store.write_plan({"study": "s", "scale": "quick", "places": [{"trial": KEY}]})
+    store.write_plan({"study": "s", "scale": "quick", "conditions": [{"first_seed": 0, "trials": [KEY]}]})
     place = root / folder
     place.mkdir(parents=True, exist_ok=True)
     path = os.path.join(os.fsencode(place), name)
