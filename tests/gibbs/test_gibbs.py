@@ -369,7 +369,7 @@ def test_failed_replicates_get_nan_and_harm_nobody() -> None:
 
 
 def test_a_fitted_beta_is_the_same_bits_whatever_is_fitted_beside_it() -> None:
-    """The second energy's deep hole beside the data takes ten rounds and the most nodes; the others have settled by then."""
+    """The second energy's deep hole beside the data takes ten rounds and the most nodes, after others settled."""
     task = NormalTask()
     pairs = [task.sample(256, r, "validation") for r in range(3)]
     energies = [

@@ -12,7 +12,7 @@ import time
 import tomllib
 
 import pytest
-from faults import examples
+from fault_counts import examples
 from hypothesis import given
 from hypothesis import strategies as st
 from study_files import CRITERION, write_study
