@@ -15,10 +15,10 @@ from .files import load_study
 from .keys import digest
 from .plan import Batch, plan_study
 from .provenance import mixture
-from .records import Outcome, record
+from .records import Outcome, write
 from .schema import Study
-from .store import DamagedRecord, Store
-from .table import results_table, write_parquet
+from .store import Store
+from .table import results_table, state, write_parquet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,14 +72,16 @@ def run_study(
     chosen = make_engine(engine, job, workers, scheduler)
     name = planned.study.name
     with kept.lock(name, scale):
-        kept.remove_leftovers()
+        kept.mend()
         kept.write_plan(planned.to_record())
-        missing = {trial.key for trial in planned.trials if not kept.sound(trial.key)}
+        keys = {trial.key for trial in planned.trials}
+        missing = keys - kept.sound(keys)
         if missing:
             shown = sys.stderr.isatty() if progress is None else progress
-            with _progress(f"{name} at {scale}", len(planned.trials), shown) as advance:
-                advance(len(planned.trials) - len(missing))
+            with _progress(f"{name} at {scale}", len(keys), shown) as advance:
+                advance(len(keys) - len(missing))
                 _run(chosen, kept, planned.batches_of(missing), advance)
+            kept.compact()
         frame = results_table(kept, name, scale)
         write_parquet(kept, frame)
     _report_mixture(frame)
@@ -114,14 +116,10 @@ def study_status(study: str | Path | Study, scale: str = "quick", store: str | P
     kept = Store(store)
     columns = ["trial", "task", "arm", "thickness", "seed", "budget", "status", "reason"]
     planned = plan_study(chosen, scale, "cpu").to_record()
-    rows = []
-    for place in planned["places"]:
-        try:
-            found = kept.read(place["trial"])
-            state = (found["status"], found["reason"]) if found else ("pending", "")
-        except DamagedRecord as error:
-            state = ("pending", str(error))
-        rows.append({**place, "status": state[0], "reason": state[1]})
+    keys = {place["trial"] for place in planned["places"]}
+    stops = kept.stops()
+    states = {key: state(record, damage, stops.get(key)) for key, record, damage in kept.records(keys)}
+    rows = [{**place, **states[place["trial"]]} for place in planned["places"]]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -144,7 +142,7 @@ def _record_failure(store: Store, finished: Finished) -> None:
     """Record a trial that stopped its worker, which could not do so itself."""
     batch = finished.batch
     outcome = Outcome(batch.trials[0], batch.key, "failed", reason=f"the trial was stopped: {finished.failure}")
-    record(store, outcome, batch.device)
+    write(store, [outcome], batch.device)
 
 
 def _report_mixture(frame: pd.DataFrame) -> None:

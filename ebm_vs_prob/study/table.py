@@ -55,36 +55,49 @@ def results_table(store: Store, study: str, scale: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows: list[dict[str, Any]] = []
-    trials = set()
     plan = store.plan(study, scale)
-    for place, record, damage in store.records(study, scale):
-        trials.add(place["trial"])
+    trials = {place["trial"] for place in plan["places"]}
+    stops = store.stops()
+    found = {key: (record, state(record, damage, stops.get(key))) for key, record, damage in store.records(trials)}
+    rows: list[dict[str, Any]] = []
+    for place in plan["places"]:
         common = {**place, "study": study, "scale": scale, "batch": ""}
-        rows.extend(_rows(common, record, damage))
+        record, reached = found[place["trial"]]
+        rows.extend(_rows({**common, **reached}, record))
     frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
     frame.attrs = {
         "study": study,
         "scale": scale,
         "skipped": plan["skipped"],
-        "incidents": [incident for incident in store.incidents() if incident["trial"] in trials],
+        "incidents": [
+            incident
+            for incident in store.incidents()
+            if not incident["trials"] or trials.intersection(incident["trials"])
+        ],
     }
     return frame
 
 
-def _rows(common: dict[str, Any], record: Mapping[str, Any] | None, damage: str) -> list[dict[str, Any]]:
+def state(record: Mapping[str, Any] | None, damage: str, stop: str | None) -> dict[str, str]:
+    """Status and reason of a trial: of its record, or of what is known of the one it lacks."""
+    if record is not None:
+        return {"status": record["status"], "reason": record["reason"]}
+    if stop is not None and not damage:
+        return {"status": "failed", "reason": stop}
+    return {"status": "pending", "reason": damage}
+
+
+def _rows(common: dict[str, Any], record: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     empty = {"metric": None, "value": None, "error": None, "unit": "", "n": 0, "note": ""}
     empty |= {"code_digest": "", "plugins": ""}
     if record is None:
-        return [{**common, **empty, "status": "pending", "reason": damage}]
+        return [{**common, **empty}]
     common = {
         **common,
         "batch": record["batch"],
-        "status": record["status"],
-        "reason": record["reason"],
         "steps": common["steps"] if record["steps"] is None else record["steps"],
         "code_digest": record["code_digest"],
-        "plugins": canonical_json(record.get("plugins", {})),
+        "plugins": canonical_json(record["plugins"]),
     }
     if record["status"] != "done":
         return [{**empty, **common}]
