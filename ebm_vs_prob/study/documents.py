@@ -84,15 +84,27 @@ class StoredPlace(TypedDict):
 
 
 class StoredPlan(Document):
-    """A `plan.Plan`, without the registries."""
+    """A `plan.Plan`, without the registries.
+
+    `runs` is the digest of what of the study's file decides what is run; `package` that of the package, and empty where
+    tasks or methods come from elsewhere: with both unchanged the plan is the one that would be made again.
+    """
 
     study: str
     scale: str
     device: str
     runs: str
+    package: str
     file: dict[str, Any]
     places: list[StoredPlace]
     skipped: list[dict[str, str]]
+
+
+class StoredTable(Document):
+    """Of what state of the store `results.parquet` is the table, and the SHA-256 of its bytes."""
+
+    state: str
+    sha256: str
 
 
 class Incident(Document):
@@ -112,7 +124,8 @@ class Stop(Document):
 
 D = TypeVar("D", bound=Document)
 
-_ADAPTERS: dict[Any, TypeAdapter[Any]] = {shape: TypeAdapter(shape) for shape in (Record, StoredPlan, Incident, Stop)}
+SHAPES = (Record, StoredPlan, StoredTable, Incident, Stop)
+_ADAPTERS: dict[Any, TypeAdapter[Any]] = {shape: TypeAdapter(shape) for shape in SHAPES}
 
 
 def parse(shape: type[D], content: bytes, what: str) -> D:

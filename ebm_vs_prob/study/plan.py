@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import invalid
+from ..core.registry import METHODS, TASKS
 from .files import import_plugins, load_study
 from .grid import Draft, Place, Trial, expand
 from .keys import canonical, digest
+from .provenance import package_digest, plugin_digests
 from .schema import Study
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -130,10 +132,17 @@ class Plan:
             "scale": self.scale,
             "device": self.device,
             "runs": digest(self.study.runs(self.scale)),
+            "package": self._package(),
             "file": canonical(self.study.model_dump(mode="json", by_alias=True)),
             "places": [asdict(place) for place in self.places],
             "skipped": list(self.skipped),
         }
+
+    def _package(self) -> str:
+        """The digest of the package where the plan follows from it and the study's file alone, else empty."""
+        tasks, methods = ({getattr(place, kind) for place in self.places} for kind in ("task", "method"))
+        outside = plugin_digests(*map(TASKS.get, tasks), *map(METHODS.get, methods))
+        return "" if outside or self.study.plugins else package_digest()
 
 
 def plan_study(study: str | Path | Study, scale: str = "quick", device: str = "auto") -> Plan:

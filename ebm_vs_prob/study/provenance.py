@@ -50,6 +50,12 @@ def code_digest() -> str:
     return total.hexdigest()
 
 
+@lru_cache(maxsize=1)
+def package_digest() -> str:
+    """SHA-256 over all of the package's sources."""
+    return _digest_of_sources(PACKAGE)
+
+
 def plugin_digests(*classes: type) -> dict[str, str]:
     """SHA-256 of each module outside the package that tasks and methods come from, by top-level name.
 
@@ -71,7 +77,7 @@ def plugin_digests(*classes: type) -> dict[str, str]:
 
 def mixture(results: pd.DataFrame) -> str:
     """Which code of a table's records comes in several versions, or "": the package, or one plugin's module."""
-    seen: dict[str, set[str]] = {"the package": set(results["code_digest"].dropna()) - {""}}
+    seen: dict[str, set[str]] = {"the package": set(results["code_digest"].dropna().unique()) - {""}}
     for text in results["plugins"].dropna().unique() if "plugins" in results else ():
         for name, digest in json.loads(text or "{}").items():
             seen.setdefault(name, set()).add(digest)

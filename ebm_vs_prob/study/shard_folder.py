@@ -11,6 +11,7 @@ from pathlib import Path
 from ..core.atomic_files import open_file
 from .documents import DamagedRecord
 from .folders import StoreFolder
+from .keys import file_digest
 from .shards import Shard, named_in, pack_members, read_contents
 
 SHARD = re.compile(r"(?P<name>[0-9a-f]{64})\.zip")
@@ -116,6 +117,21 @@ class ShardFolder:
             if list(listed) == before:
                 return
             before = list(listed)
+
+    def intact(self, keys: Collection[str]) -> set[str]:
+        """Names of shards that have some of these trials and whose bytes are what their names say."""
+        wanted = set(keys)
+        found = set()
+        for name, trials in self.refresh().items():
+            if wanted.isdisjoint(trials):
+                continue
+            try:
+                content = self._folder.read(self.place(name), f"shard {name}")
+            except DamagedRecord:
+                continue
+            if content is not None and file_digest(content) == name:
+                found.add(name)
+        return found
 
     def set_damage_aside(self) -> list[Damage]:
         """Move whatever could not be read out of the way; what that was."""

@@ -6,7 +6,8 @@ Layout, readable without this package:
         <key>.json                     specification, status, reason, metrics, energies, notes, provenance, digests
         <key>.safetensors              landscapes, answers and samples, for the first seed
         <key>.nc                       samples and training diagnostics as ArviZ InferenceData (netCDF 4), likewise
-    studies/<study>/<scale>/           plan.json (the grid and its trials), results.parquet (derived, can be rebuilt)
+    studies/<study>/<scale>/           plan.json (the grid and its trials); derived from the records, and made
+                                       again at any time: results.parquet (the table), results.json (its digest)
     stopped/<key>.json                 why a trial without a record was last stopped from outside
     incidents/                         what went wrong and was mended
     damaged/                           what lay in the place of something of the store and was not what was written
@@ -27,8 +28,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..core.errors import UnknownName
-from .documents import DamagedRecord, Document, Incident, Record, Stop, StoredPlan, seal, unseal
+from .documents import DamagedRecord, Document, Incident, Record, Stop, StoredPlan, StoredTable, seal, unseal
 from .folders import StoreFolder
+from .keys import digest, file_digest
 from .shard_folder import ShardFolder
 from .shards import Entry, Shard, pack_shard
 
@@ -158,6 +160,17 @@ class Store:
         """Pack small shards together, which keeps every trial; safe beside readers and writers."""
         self._shards.compact()
 
+    def state(self, keys: Iterable[str]) -> str:
+        """A digest of all that is known of these trials: as long as it is the same, so is what `records` says of them.
+
+        All bytes of their shards are checked.
+        """
+        wanted = set(keys)
+        stops = {key: reason for key, reason in self.stops().items() if key in wanted}
+        intact = self._shards.intact(wanted)
+        damage = sorted(damage.reason for damage in self._shards.damage.values())
+        return digest({"trials": sorted(wanted), "shards": sorted(intact), "damage": damage, "stops": stops})
+
     # ---- trials that were stopped from outside ---------------------------------------------------------------------
 
     def note_stop(self, key: str, reason: str) -> None:
@@ -206,6 +219,26 @@ class Store:
                 f"ebm-vs-prob run {study} --scale {scale} --store {self.root}"
             )
         return plan
+
+    def keep_table(self, study: str, scale: str, state: str, content: bytes) -> None:
+        """Keep the bytes of a study's table, made of that state of the store."""
+        folder = self.study_folder(study, scale)
+        self._folder.write(folder / "results.parquet", content)
+        whose = {"state": state, "sha256": file_digest(content)}
+        self._folder.write(folder / "results.json", seal(StoredTable, whose, "table")[1])
+
+    def table(self, study: str, scale: str, state: str) -> bytes | None:
+        """The bytes of a study's table where they are whole and of that state, or None."""
+        folder = self.study_folder(study, scale)
+        try:
+            told = self._folder.read(folder / "results.json", "table")
+            whose = unseal(StoredTable, told, "table")[1] if told is not None else None
+            content = self._folder.read(folder / "results.parquet", "table")
+        except ValueError:
+            return None
+        if whose is None or content is None or whose["state"] != state or whose["sha256"] != file_digest(content):
+            return None
+        return content
 
     @contextmanager
     def lock(self, study: str, scale: str) -> Iterator[None]:

@@ -57,6 +57,7 @@ def stored_plan(study: str, scale: str, trials: list[str]) -> dict[str, Any]:
         "scale": scale,
         "device": "cpu",
         "runs": "2" * 64,
+        "package": "3" * 64,
         "file": {},
         "places": places,
         "skipped": [],
