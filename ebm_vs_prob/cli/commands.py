@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from enum import StrEnum
@@ -16,7 +17,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .output import json_rows, one_line, print_json, print_table
+from ..core.text import printable
+from .output import in_bytes, in_units, json_rows, print_json, print_table
 
 #: Set to 1 to see where an unexpected error came from.
 TRACEBACK_VARIABLE = "EBM_VS_PROB_TRACEBACK"
@@ -117,8 +119,12 @@ def plan(
         print_json(summary)
         return
     print_table(summary.pop("batches"), "Batches")
+    time, size = in_units(summary.pop("core_seconds")), in_bytes(summary.pop("stored_bytes"))
+    for reason in summary.pop("skipped"):
+        typer.echo(f"left out: {printable(reason)}")
     for field, value in summary.items():
         typer.echo(f"{field}: {value}")
+    typer.echo(f"estimated: {time} of one core, {size} in the store")
 
 
 @app.command(epilog="Example: ebm-vs-prob run thin_manifold --scale quick --workers 2")
@@ -149,12 +155,13 @@ def run(
     )
     states = results.drop_duplicates("trial")["status"].value_counts()
     counts = ", ".join(f"{number} {state}" for state, number in states.items())
-    typer.echo(f"{study} at {scale}: {counts}; results in {store}")
+    typer.echo(printable(f"{study} at {scale}: {counts}; results in {store}"))
     failed = results[results["status"] == "failed"].drop_duplicates("trial")
     if len(failed):
         for (arm, reason), trials in failed.groupby(["arm", "reason"], sort=False):
-            typer.echo(f"{len(trials)} of {arm} failed: {one_line(reason)}", err=True)
-        typer.echo(f"why trials failed: ebm-vs-prob status {study} --scale {scale} --store {store}", err=True)
+            typer.echo(f"{len(trials)} of {arm} failed: {printable(reason)}", err=True)
+        command = shlex.join(["ebm-vs-prob", "status", study, "--scale", scale, "--store", str(store)])
+        typer.echo(f"why trials failed: {printable(command)}", err=True)
         raise typer.Exit(1)
 
 
@@ -192,7 +199,7 @@ def report(
     if as_json:
         print_json(json.loads((page.parent / "verdicts.json").read_text(encoding="utf-8")))
         return
-    typer.echo(str(page))
+    typer.echo(printable(page))
 
 
 @app.command(epilog="Example: ebm-vs-prob cite thin_manifold > references.bib")
@@ -208,7 +215,9 @@ def cite(
     from ..study import plan_study
 
     plan = plan_study(study, scale, device="cpu")
-    entries = bibtex(plan.study, pd.DataFrame({"task": p.task, "method": p.method} for p in plan.places))
+    entries = bibtex(
+        plan.study, pd.DataFrame({"task": c.labels.task, "method": c.labels.method} for c in plan.conditions)
+    )
     if as_json:
         print_json({"study": study, "scale": scale, "bibtex": entries})
         return
@@ -265,14 +274,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         if hasattr(error, "format_message"):  # what typer and click raise for wrong usage
             return _fail(error.format_message(), 2)
-        if isinstance(error, (ValueError, LookupError, OSError)) and str(error):
+        if isinstance(error, (ValueError, LookupError, OSError)) and printable(error):
             return _fail(error.args[0] if type(error) is KeyError else error, 1)
-        return _fail(f"{type(error).__name__}: {error} ({TRACEBACK_VARIABLE}=1 shows where)", 1)
+        return _fail(f"{type(error).__name__}: {printable(error)} ({TRACEBACK_VARIABLE}=1 shows where)", 1)
     if code == INTERRUPTED:
         return _fail("interrupted; the same command continues where it stopped", INTERRUPTED)
     return int(code or 0)
 
 
 def _fail(message: object, code: int) -> int:
-    typer.echo(f"ebm-vs-prob: error: {one_line(message)}", err=True)
+    typer.echo(f"ebm-vs-prob: error: {printable(message)}", err=True)
     return code

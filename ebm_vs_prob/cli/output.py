@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ..core.text import printable
+
 if TYPE_CHECKING:
     import pandas as pd
-
-PIPE_WIDTH = 10_000
 
 
 def json_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -27,21 +29,37 @@ def print_json(value: Any) -> None:
 
 
 def print_table(rows: Sequence[dict[str, Any]], title: str) -> None:
-    """A table on stdout, its columns those of the first row."""
-    from ..core.seeding import random_module_restored
+    """A table on stdout, its columns those of the first row.
 
-    with random_module_restored():
-        from rich.console import Console
-        from rich.table import Table
+    A pipe gets one line a row, with tabs between its cells. A terminal gets aligned columns, or a paragraph a row where
+    they are wider than it.
+    """
+    header = [str(column) for column in rows[0]] if rows else []
+    cells = [[_cell(value) for value in row.values()] for row in rows]
+    typer.echo(title)
+    if not sys.stdout.isatty():
+        lines = ["\t".join(row) for row in [header, *cells]]
+    else:
+        widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+        room = shutil.get_terminal_size().columns
+        fits = sum(widths) + 2 * (len(widths) - 1) <= room
+        lines = _aligned([header, *cells], widths) if fits else _paragraphs(header, cells, room)
+    for line in lines if rows else ():
+        typer.echo(line)
 
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for column in rows[0] if rows else ():
-        table.add_column(str(column), overflow="fold")
+
+def _aligned(rows: Sequence[Sequence[str]], widths: Sequence[int]) -> list[str]:
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _paragraphs(header: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> list[str]:
+    """The first cell of a row on a line of its own, and under it the others with their columns' names."""
+    lines: list[str] = []
     for row in rows:
-        table.add_row(*[_cell(value) for value in row.values()])
-    # A row is written to a pipe as one line, for grep and its like.
-    console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    console.print(table)
+        lines.append(row[0])
+        for name, cell in list(zip(header, row, strict=True))[1:]:
+            lines += textwrap.wrap(f"{name}: {cell}", room, initial_indent="  ", subsequent_indent="    ")
+    return lines
 
 
 def _cell(value: Any) -> str:
@@ -50,12 +68,23 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, dict):
-        return ", ".join(f"{key}={item}" for key, item in value.items())
+        return printable(", ".join(f"{key}={item}" for key, item in value.items()))
     if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        return printable(", ".join(map(str, value)))
+    return f"{value:.4g}" if isinstance(value, float) else printable(value)
 
 
-def one_line(text: object) -> str:
-    """The text with every run of white space as one space."""
-    return " ".join(str(text).split())
+def in_units(seconds: float) -> str:
+    """A duration as people say it: `8 min`."""
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def in_bytes(count: int) -> str:
+    """A size as people say it: `22 MB`."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count / 1e3:.3g} kB"

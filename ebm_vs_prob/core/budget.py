@@ -16,12 +16,12 @@ class Budget(Options):
     costs, so that cheap methods take more of them.
     """
 
-    steps: Annotated[int, Field(ge=1, description="gradient steps")] = 2000
-    batch_size: Annotated[int, Field(ge=1, description="examples a minibatch")] = 64
-    examples: Annotated[int, Field(ge=2, description="training examples drawn once")] = 1000
+    steps: Annotated[int, Field(ge=1, le=10**8, description="gradient steps")] = 2000
+    batch_size: Annotated[int, Field(ge=1, le=10**7, description="examples a minibatch")] = 64
+    examples: Annotated[int, Field(ge=2, le=10**8, description="training examples drawn once")] = 1000
     tuning_trials: Annotated[int, Field(ge=1, description="option settings tried for each arm; 1 is no tuning")] = 1
     multiply_adds: Annotated[
-        float | None, Field(gt=0, description="if given, replaces `steps`: multiply-adds to spend in training")
+        float | None, Field(gt=0, le=1e18, description="if given, replaces `steps`: multiply-adds to spend in training")
     ] = None
 
     def steps_for(self, multiply_adds_per_step: float) -> int:
@@ -34,7 +34,7 @@ class Budget(Options):
 class Cost(Options):
     """What one replicate spent. Counted from shapes, except the seconds."""
 
-    steps: int
+    steps: Annotated[int, Field(le=10**18)]
     energy_evaluations: float  # forward 1, each backward 2, an example
     multiply_adds: float
     seconds: float  # wall time of the batch divided by its replicates

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from .text import shown
+
 
 class UnknownName(LookupError, ValueError):
     """A name that is not known. A `LookupError`; a `ValueError` too, because an unknown option is also a bad input."""
@@ -24,7 +26,7 @@ class NormalizerWarning(UserWarning):
 
 def invalid(field: str, value: object, valid: str) -> ValueError:
     """The error for a bad value: `raise invalid("thickness", -1, "a finite number >= 0")`."""
-    return ValueError(f"{field} = {value!r} is not valid: expected {valid}")
+    return ValueError(f"{field} = {shown(value)} is not valid: expected {valid}")
 
 
 def check_count(field: str, value: object) -> None:
@@ -36,9 +38,9 @@ def check_count(field: str, value: object) -> None:
 def unknown(kind: str, name: object, choices: Iterable[str]) -> UnknownName:
     """The error for an unknown name, with the nearest valid one first."""
     names = sorted(choices)
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(str(name)[:100], names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return UnknownName(f"unknown {kind} {name!r}: {hint}valid: {', '.join(names) or 'none'}")
+    return UnknownName(f"unknown {kind} {shown(name)}: {hint}valid: {', '.join(names) or 'none'}")
 
 
 class NotMeasured(ValueError):

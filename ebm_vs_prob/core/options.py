@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from .errors import invalid, unknown
 
@@ -18,6 +28,9 @@ class _PerReplicate:
 
 
 PER_REPLICATE = _PerReplicate()
+
+#: The largest integer of an option that sets no limit of its own with `le` or `lt`: it counts something that is made.
+MOST = 1_000_000
 
 
 def _read_infinity(value: object) -> object:
@@ -41,9 +54,24 @@ ExtendedFloat = Annotated[
 
 
 class Options(BaseModel):
-    """Base of every options schema: strict types, unknown keys refused, NaN and infinity refused, immutable."""
+    """Base of every options schema: strict types, unknown keys refused, NaN and infinity refused, immutable.
+
+    An integer is at most `MOST`, unless its field sets a limit of its own.
+    """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _counts_what_can_be_made(cls, value: Any, info: ValidationInfo) -> Any:
+        own = cls.model_fields[info.field_name or ""].metadata
+        if (
+            type(value) is int
+            and abs(value) > MOST
+            and not any(getattr(rule, bound, None) is not None for rule in own for bound in ("le", "lt"))
+        ):
+            raise ValueError(f"less than or equal to {MOST}")
+        return value
 
     def __init__(self, /, **given: Any) -> None:
         try:

@@ -29,8 +29,12 @@ class Registry(Generic[EntryT]):
             ValueError: the class has no `name`, or another class holds it.
         """
         name: Any = getattr(entry, "name", None)
-        if not isinstance(name, str) or not name.isidentifier():
-            raise invalid(f"{self.kind} name of {entry.__qualname__}", name, "a Python identifier as class attribute")
+        if not isinstance(name, str) or not name.isidentifier() or len(name) > 64:
+            raise invalid(
+                f"{self.kind} name of {entry.__qualname__}",
+                name,
+                "a Python identifier of at most 64 characters as class attribute",
+            )
         held = self._entries.get(name)
         if held is not None and f"{held.__module__}.{held.__qualname__}" != f"{entry.__module__}.{entry.__qualname__}":
             raise invalid(f"{self.kind} name", name, f"a name that {held.__module__}.{held.__qualname__} does not hold")

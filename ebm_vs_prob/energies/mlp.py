@@ -25,9 +25,9 @@ class Network(Options):
     """The trunk every trained method of a comparison shares: a multilayer perceptron."""
 
     hidden: Annotated[
-        tuple[Annotated[int, Field(ge=1)], ...],
+        tuple[Annotated[int, Field(ge=1, le=1 << 16)], ...],
         BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
-        Field(min_length=1, description="widths of the hidden layers"),
+        Field(min_length=1, max_length=64, description="widths of the hidden layers"),
     ] = (32, 32)
     activation: Annotated[Activation, Field(description="smooth, so that energies have Hessians")] = "silu"
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 
 import torch
-from scipy.optimize import minimize_scalar
 from torch import nn
 
 from ..core.factor_graphs import FactorGraph
@@ -159,6 +158,8 @@ def _search(
 
 def _minimisers(loss: Callable[[float, int], float], sound: torch.Tensor, within: torch.Tensor) -> torch.Tensor:
     """(R,) float64 the beta of each replicate r that minimises loss(ln beta, r), ln beta within the bounds (2, R)."""
+    from scipy.optimize import minimize_scalar
+
     result = []
     for r, bounds in enumerate(within.T.tolist()):
         if not bool(sound[r]):

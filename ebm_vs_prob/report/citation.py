@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.bibliography import Entry, cited, papers
 from ..core.registry import METHODS, TASKS
-from .tables import to_latex_text
+from .escaping import to_latex_text
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,8 +12,9 @@ import numpy as np
 
 from ..study.statistics import Estimate
 from ..study.verdicts import Verdict
+from .escaping import drawn_text
 from .inputs import Inputs
-from .rendering import drawn_text, house_style, new_figure
+from .rendering import house_style, new_figure
 from .style import GROUPS, INK, Look, in_order, metric_look, quantity, summarise
 
 if TYPE_CHECKING:
@@ -97,9 +98,7 @@ def _curve(panel: Axes, estimates: dict[float, Estimate], look: Look, eps: Seque
         low, high = (np.array([getattr(found[e], side) for e in part]) for side in ("low", "high"))
         gap = np.full_like(at, np.nan)
         panel.plot(np.stack([at, at, gap], 1).ravel(), np.stack([low, high, gap], 1).ravel(), color=look.colour, lw=0.9)
-        drawn = panel.plot(
-            at, value, color=look.colour, marker=look.marker, markersize=4, markeredgewidth=0, label=look.label
-        )[0]
+        drawn = panel.plot(at, value, color=look.colour, marker=look.marker, markersize=4, markeredgewidth=0)[0]
         handle = handle or drawn
     return handle
 
@@ -230,5 +229,5 @@ def forest_figure(verdicts: Sequence[Verdict], labels: dict[str, str]) -> Figure
         panel.set_yticks(range(len(rows)), names, fontsize=7.5)
         panel.set_ylim(len(rows) - 0.5, -0.5)
         panel.tick_params(axis="y", length=0)
-        panel.set_xlabel(quantity(first.kind, first.metric))
+        panel.set_xlabel(drawn_text(quantity(first.kind, first.metric)))
     return figure

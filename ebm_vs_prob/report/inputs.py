@@ -90,13 +90,14 @@ def gather(path_or_name: str | Path, scale: str, store: str | Path) -> Inputs:
     from ..study.files import load_study
     from ..study.run import load_results
     from ..study.store import Store
+    from ..study.table import planned_trials
 
     study = load_study(path_or_name)
     study.at(scale)
     results = load_results(path_or_name, scale=scale, store=store)
     kept = Store(store)
     plan = kept.plan(study.name, scale)
-    records = {key: record for key, record, _ in kept.records({place["trial"] for place in plan["places"]}) if record}
+    records = {key: record for key, record, _ in kept.records(planned_trials(plan)) if record}
     arrays: dict[tuple[str, str, float], Arrays] = {}
     done = results[results["status"] == "done"].sort_values("seed", kind="stable")
     for row in done.drop_duplicates(["trial", "arm"]).itertuples():

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import json
 import math
 import re
@@ -18,6 +17,7 @@ from ..study.claims import CLAIMS
 from ..study.verdicts import Verdict
 from . import figures, pictures, rendering, tables
 from .citation import bibtex
+from .escaping import escape_markdown, printable_inputs
 from .inputs import Inputs
 from .style import GROUPS, in_words, interval, p_value, plain, quantity
 
@@ -84,6 +84,7 @@ class Album:
 
 def write(inputs: Inputs, out: Path) -> Path:
     """Write a report of these inputs under `out/<study>/`; returns the path of `index.html`."""
+    inputs = printable_inputs(inputs)
     folder = out / inputs.study.name
     folder.mkdir(parents=True, exist_ok=True)
     for pattern in ("figures/*.svg", "figures/*.png", "tables/*.csv", "tables/*.tex"):
@@ -128,19 +129,10 @@ def _markdown() -> Any:
     from markupsafe import Markup
 
     environment = Environment(
-        loader=_loader(), finalize=_escape_markdown, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=_loader(), finalize=escape_markdown, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["file"] = Markup
     return environment
-
-
-def _escape_markdown(value: object) -> str:
-    from markupsafe import Markup
-
-    if isinstance(value, Markup):
-        return value
-    text = html.escape(" ".join(str(value).split()), quote=False)
-    return re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", text)
 
 
 def context(inputs: Inputs, verdicts: list[Verdict], album: Album) -> dict[str, Any]:

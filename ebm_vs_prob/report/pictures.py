@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .escaping import drawn_text
 from .inputs import Arrays, Inputs
-from .rendering import drawn_text, house_style, new_figure
+from .rendering import house_style, new_figure
 from .style import FAMILY_COLOURS, INK, Look
 
 if TYPE_CHECKING:

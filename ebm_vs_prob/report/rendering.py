@@ -10,6 +10,7 @@ import io
 import re
 from typing import TYPE_CHECKING, Any
 
+from .escaping import shielded
 from .style import INK
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def to_svg(figure: Figure, name: str) -> str:
     with matplotlib.rc_context({**_RC, "svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
+    svg = shielded(svg[svg.index("<svg") :])
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(
         r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg viewBox="\1" role="img" xmlns:xlink="{_XLINK}">', svg, count=1
@@ -113,8 +114,3 @@ def to_images(figure: Figure, dpi: int = 100) -> tuple[bytes, bytes]:
     image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(png, format="PNG", optimize=True)
     image.save(webp, format="WEBP", quality=80, method=4)
     return png.getvalue(), webp.getvalue()
-
-
-def drawn_text(text: str) -> str:
-    """Text as matplotlib shows it literally: a dollar sign would start a formula."""
-    return text.replace("$", r"\$")

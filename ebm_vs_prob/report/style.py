@@ -101,7 +101,11 @@ def in_order(names: Iterable[str]) -> list[str]:
 
     def place(name: str) -> tuple[int, float, str]:
         stem, _, step = name.partition("@")
-        return (order.index(stem) if stem in order else len(order), float(step or 0), name)
+        try:
+            size = float(step or 0)
+        except ValueError:
+            size = 0.0
+        return (order.index(stem) if stem in order else len(order), size, name)
 
     return sorted(names, key=place)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..study.statistics import interquartile_mean, log_slope, mean_estimate
 from ..study.verdicts import Verdict
+from .escaping import to_csv_frame, to_latex_text
 from .inputs import Inputs
 from .style import in_order, in_words, metric_look, p_value, plain, quantity, summarise, with_interval
 
@@ -214,12 +215,6 @@ def failures_table(inputs: Inputs) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-_LATEX = {
-    "ε": r"$\varepsilon$", "±": r"$\pm$", "×": r"$\times$", "−": "$-$", "–": "--", "∞": r"$\infty$", "β": r"$\beta$",
-    "⁻": "$^{-}$", **{c: f"$^{{{i}}}$" for i, c in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
-}  # fmt: skip
-
-
 def to_latex(frame: pd.DataFrame, caption: str, label: str) -> str:
     """A table for a paper (needs `booktabs`), every cell escaped, in plain ASCII."""
     text: str = frame.map(to_latex_text).rename(columns=to_latex_text).to_latex(
@@ -228,22 +223,14 @@ def to_latex(frame: pd.DataFrame, caption: str, label: str) -> str:
     return text
 
 
-def to_latex_text(value: Any) -> str:
-    """Text with every character that means something to LaTeX escaped, in plain ASCII."""
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    special |= {c: f"\\{c}" for c in "&%$#_{}"}
-    found = "".join(_LATEX.get(c, special.get(c, c)) for c in str(value).replace("\n", " "))
-    return found.encode("ascii", "replace").decode()
-
-
 def write_tables(tables: dict[str, tuple[pd.DataFrame, str]], numbers: dict[str, pd.DataFrame], folder: Path) -> None:
     """Each table as CSV and LaTeX, and the numbers of every metric as CSV."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, (frame, caption) in tables.items():
-        frame.to_csv(folder / f"{name}.csv", index=False)
+        to_csv_frame(frame).to_csv(folder / f"{name}.csv", index=False)
         (folder / f"{name}.tex").write_text(to_latex(frame, caption, f"tab:{name}"), encoding="utf-8")
     for name, frame in numbers.items():
-        frame.to_csv(folder / f"{name}.csv", index=False, float_format="%.8g")
+        to_csv_frame(frame).to_csv(folder / f"{name}.csv", index=False, float_format="%.8g")
 
 
 def exploratory(inputs: Inputs, slopes: pd.DataFrame) -> list[str]:

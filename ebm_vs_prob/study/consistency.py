@@ -27,7 +27,8 @@ def check_references(study: Study) -> None:
     where = study.where
     tasks = _distinct(f"{where}: tasks", [grid.name for grid in study.tasks])
     arms = _distinct(f"{where}: arms", [arm.name for arm in study.arms])
-    _distinct(f"{where}: criteria", [criterion.id for criterion in study.criteria])
+    # A report's file of a criterion is named after it, with a dash for a dot.
+    _distinct(f"{where}: criteria", [criterion.id.replace(".", "-") for criterion in study.criteria])
     for grid in study.tasks:
         if grid.thickness is not None:
             _distinct(f"{where}: tasks.{grid.name}.thickness", grid.thickness)
@@ -97,9 +98,11 @@ def _check_bounds(criterion: Criterion, where: str) -> None:
 
 def _distinct(field: str, values: Iterable[Any]) -> list[Any]:
     listed = list(values)
+    seen = set[Any]()
     for value in listed:
-        if listed.count(value) > 1:
+        if value in seen:
             raise invalid(field, value, "no value twice")
+        seen.add(value)
     return listed
 
 

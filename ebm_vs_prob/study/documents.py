@@ -64,12 +64,11 @@ class Record(Document):
     plugins: dict[str, str]
 
 
-class StoredPlace(TypedDict):
-    """A `grid.Place`."""
+class StoredCondition(TypedDict):
+    """The labels of a `grid.Condition`, its first seed and the keys of its trials in the order of the seeds."""
 
     __pydantic_config__ = ConfigDict(strict=True, extra="allow")  # type: ignore[misc]
 
-    trial: Key
     task: str
     arm: str
     method: str
@@ -78,9 +77,10 @@ class StoredPlace(TypedDict):
     normalised: bool
     smoothing: Number
     thickness: Number
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)]
     budget: str
     steps: Count
+    first_seed: Annotated[int, Field(ge=0, lt=2**62)]
+    trials: list[Key]
 
 
 class StoredPlan(Document):
@@ -96,7 +96,7 @@ class StoredPlan(Document):
     runs: str
     package: str
     file: dict[str, Any]
-    places: list[StoredPlace]
+    conditions: list[StoredCondition]
     skipped: list[dict[str, str]]
 
 

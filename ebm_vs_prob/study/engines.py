@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from ..core.errors import invalid, unknown
+from .files import scheduler_address
 from .plan import Batch
 from .worker import pack, run_batch
 
@@ -108,7 +109,7 @@ class SerialEngine:
 
 
 class DaskEngine:
-    """On the workers of a dask scheduler, given by address or scheduler file; they need this package and the store.
+    """On the workers of a dask scheduler, given by address; they need this package and the store.
 
     Raises:
         ConnectionError: no scheduler answers.
@@ -143,8 +144,6 @@ class DaskEngine:
         from distributed import Client
 
         try:
-            if Path(self.scheduler).is_file():
-                return Client(scheduler_file=self.scheduler, timeout=30)
             return Client(self.scheduler, timeout=30)
         except (OSError, TimeoutError, ValueError) as error:
             raise ConnectionError(f"no dask scheduler answers at {self.scheduler!r}: {error}") from None
@@ -266,6 +265,8 @@ def make_engine(name: str, job: Job, workers: int | None, scheduler: str | None)
         raise invalid("scheduler", scheduler, "an address or a scheduler file with engine 'dask', none with another")
     if scheduler is not None and ":" not in scheduler and not Path(scheduler).is_file():
         raise invalid("scheduler", scheduler, "an address such as tcp://host:8786, or a scheduler file that exists")
+    if scheduler is not None and Path(scheduler).is_file():
+        scheduler = scheduler_address(scheduler)
     if name == "serial":
         return SerialEngine(job)
     return LocalEngine(job, workers) if name == "local" else DaskEngine(job, scheduler or "")

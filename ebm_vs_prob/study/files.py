@@ -1,55 +1,23 @@
-"""Study files on disk: finding them, reading them, and loading the plugins they name."""
+"""Study files on disk: finding and reading them."""
 
 from __future__ import annotations
 
-import importlib
-import sys
+import json
+import re
 import tomllib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ..core.errors import invalid, unknown
+from ..core.text import printable
 from .consistency import check_references
-from .schema import Study, from_table
+from .schema import Study, check_table, from_table
 
+#: Bytes of the largest study file: twenty times the headline study's, and little enough to be read at once.
+MOST_BYTES = 1 << 18
 
-@contextmanager
-def _searched_last(folder: str | Path | None) -> Iterator[None]:
-    if folder is None:
-        yield
-        return
-    entry = str(folder)
-    sys.path.append(entry)
-    try:
-        yield
-    finally:
-        place = len(sys.path) - 1 - sys.path[::-1].index(entry) if entry in sys.path else None
-        if place is not None:
-            del sys.path[place]
-
-
-def import_plugins(names: Iterable[str], where: str, folder: str | Path | None = None) -> None:
-    """Import the modules that register a study's further tasks and methods: installed ones, or those in `folder`.
-
-    `folder` is searched last and only during the import, so a plugin imports its helpers at its top.
-
-    Raises:
-        ValueError: a module that is not there, or one in `folder` whose name is taken by another module.
-    """
-    for name in names:
-        top = name.partition(".")[0]
-        beside = () if folder is None else (Path(folder) / top / "__init__.py", Path(folder) / f"{top}.py")
-        with _searched_last(folder):
-            try:
-                importlib.import_module(name)
-            except ModuleNotFoundError as error:
-                raise invalid(f"{where}: plugins", name, f"a module that can be imported here ({error})") from None
-        found = getattr(sys.modules[top], "__file__", None)
-        for file in beside:
-            if file.is_file() and (found is None or not file.samefile(found)):
-                valid = f"another name: {file} is hidden by {found or 'a module of Python'}"
-                raise invalid(f"{where}: plugins", name, valid)
+#: Seventeen keys with dots between them: reading one of thousands takes Python's parser hours.
+_DEEP_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){16}""")
 
 
 def study_folders() -> list[Path]:
@@ -68,16 +36,33 @@ def find_study(path_or_name: str | Path) -> Path:
 
     Raises:
         UnknownName: neither a file nor a name, with the nearest name.
+        ValueError: a path of something that is no file.
     """
     path = Path(path_or_name)
-    if path.is_file():
+    if _is_file(path):
         return path
     if len(path.parts) == 1:
         for folder in study_folders():
             candidate = folder / f"{path.name.removesuffix('.toml')}.toml"
-            if candidate.is_file():
+            if _is_file(candidate):
                 return candidate
+    if _exists(path):
+        raise invalid("study", str(path), "a TOML file: this is a folder, a pipe or a device")
     raise unknown("study", str(path_or_name), list_studies())
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for any file
+        return False
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def load_study(path_or_name: str | Path) -> Study:
@@ -85,13 +70,58 @@ def load_study(path_or_name: str | Path) -> Study:
 
     Raises:
         UnknownName: no such study, or a key or a reference that does not exist.
-        ValueError: a file that is not TOML, or a bad value.
+        ValueError: a file that cannot be read or is not TOML, or a bad value.
     """
     path = find_study(path_or_name)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a TOML file: {' '.join(str(error).split())}") from None
-    study = from_table(Study, table, str(path)).read_from(path)
+    where = printable(path)
+    study = from_table(Study, _read_toml(path, where), where).read_from(path)
     check_references(study)
     return study
+
+
+def _read_toml(path: Path, where: str) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise invalid("study", where, f"a file that can be read: {error.strerror}") from None
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"{where} has more than {MOST_BYTES} bytes, which no study file has")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where} is not a TOML file: byte {error.start + 1} is not UTF-8") from None
+    deep = _DEEP_KEY.search(text)
+    if deep:
+        line = text.count("\n", 0, deep.start()) + 1
+        raise ValueError(f"{where} is not a study file: line {line} has a key of more than 16 parts")
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{where} is not a TOML file: {printable(error)}") from None
+    except RecursionError:
+        raise ValueError(f"{where} is not a study file: its values are nested too deep") from None
+    except ValueError:  # Python reads no decimal integer of more than 4300 digits
+        raise ValueError(f"{where} is not a TOML file: an integer has more than 64 bits") from None
+    check_table(table, where)
+    return table
+
+
+def scheduler_address(file: str | Path) -> str:
+    """The address in a scheduler file of dask.
+
+    Raises:
+        ValueError: a file that cannot be read or is not what a scheduler writes.
+    """
+    valid = "a file that a dask scheduler wrote with --scheduler-file"
+    try:
+        with Path(file).open("rb") as opened:
+            found = json.loads(opened.read(MOST_BYTES))
+    except OSError as error:
+        raise invalid("scheduler", str(file), f"{valid}: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise invalid("scheduler", str(file), f"{valid}: this one is not JSON") from None
+    address = found.get("address") if isinstance(found, dict) else None
+    if not isinstance(address, str) or not address:
+        raise invalid("scheduler", str(file), f"{valid}: this one has no address")
+    return address

@@ -1,4 +1,4 @@
-"""From a study file to its grid: every (arm, task, thickness, budget, seed) with the trial that fills the place.
+"""From a study file to its grid: every (arm, task, thickness, budget), and the trial of each at every seed.
 
 A trial is one model: its key is the SHA-256 of its canonical specification (task with version and options, method with
 version and options, network, budget, evaluation, seed, dtype). The name of the arm is not in it: two arms that ask for
@@ -7,15 +7,18 @@ the same model share one trial, and both show it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..core.budget import Budget
 from ..core.errors import invalid, unknown
 from ..core.registry import METHODS, TASKS
-from ..core.spaces import Box
+from ..core.text import printable
+from . import cost
 from .consistency import PRIMARY_BUDGET
 from .keys import canonical, canonical_json, digest
 from .schema import Arm, Scale, Study, TaskGrid, from_table
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
     from ..metrics import Evaluation
     from ..tasks.base import Task
     from ..training.method import Method
+
+#: Conditions that a study may have; each is checked when it is planned.
+MOST_CONDITIONS = 20_000
 
 
 @dataclass(frozen=True)
@@ -49,10 +55,9 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Place:
-    """One place of a study's grid and the trial that fills it: the descriptive columns of the results table."""
+class Labels:
+    """What a condition is called: the descriptive columns of the results table."""
 
-    trial: str
     task: str
     arm: str
     method: str
@@ -61,39 +66,68 @@ class Place:
     normalised: bool
     smoothing: float | None
     thickness: float
-    seed: int
     budget: str
     steps: int
 
 
 @dataclass(frozen=True)
-class Draft:
-    """A place with what batching needs: `group` is all that trials trained together have in common."""
+class Condition:
+    """One combination of arm, task, thickness and budget, whose trials differ in their seeds only.
 
-    place: Place
-    trial: Trial
+    `specification` is that of its trials but for the seed, canonical. `group` is all that trials trained together have
+    in common. `multiply_adds` is an estimate for one trial.
+    """
+
+    labels: Labels
+    specification: dict[str, Any]
+    seeds: range
     group: str
     batchable: bool
     widths: tuple[int, ...]
-    batch_size: int
     multiply_adds: float
 
+    @cached_property
+    def identity(self) -> str:
+        """Equal where the trials are the same."""
+        return canonical_json(self.specification)
 
-def expand(study: Study, scale_name: str) -> tuple[list[Draft], list[dict[str, str]]]:
-    """Every place of the grid at a scale, and the combinations that a method declines with its reason.
+    def keys(self) -> Iterator[str]:
+        """The keys of its trials, in the order of the seeds: each that of `Trial.of`, at a fraction of the cost."""
+        members = [
+            (name, f"{canonical_json(name)}:{canonical_json(value)}") for name, value in self.specification.items()
+        ]
+        before = "".join(f"{member}," for name, member in members if name < "seed")
+        after = "".join(f",{member}" for name, member in members if name > "seed")
+        started, rest = hashlib.sha256(f'{{{before}"seed":'.encode()), f"{after}}}".encode()
+        for seed in self.seeds:
+            whole = started.copy()
+            whole.update(b"%d%b" % (seed, rest))
+            yield whole.hexdigest()
+
+    def trials(self) -> Iterator[Trial]:
+        """Its trials, in the order of the seeds."""
+        for key, seed in zip(self.keys(), self.seeds, strict=True):
+            yield Trial(key, {**self.specification, "seed": seed})
+
+
+def expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[str, str]]]:
+    """Every condition of the grid at a scale, and the combinations that a method declines with its reason.
 
     Raises:
         UnknownName: an unknown task, method or option, with the nearest valid one.
-        ValueError: a bad value, with file, field and what is valid.
+        ValueError: a bad value, with file, field and what is valid; a trial that asks for absurd work or memory.
     """
     scale = study.at(scale_name)
     network, evaluation, budgets = _shared(study, scale_name, scale)
-    drafts: list[Draft] = []
+    _check_count(study, len(budgets))
+    tasks_of = {grid.name: _tasks(study, grid) for grid in study.tasks}
+    conditions: list[Condition] = []
     skipped: list[dict[str, str]] = []
     for arm, grid in _combinations(study):
         method = _look_up(METHODS, arm.method, f"{study.where}: arms.{arm.name}.method")
-        tasks = _tasks(study, grid)
-        reason = method.why_not(tasks[0])
+        tasks = tasks_of[grid.name]
+        with _blamed(f"{study.where}: arms.{arm.name}"):
+            reason = method.why_not(tasks[0])
         if reason is not None:
             if arm.tasks is not None:
                 raise invalid(f"{study.where}: arms.{arm.name}.tasks", grid.name, f"a task it applies to: {reason}")
@@ -101,33 +135,46 @@ def expand(study: Study, scale_name: str) -> tuple[list[Draft], list[dict[str, s
             continue
         for task in tasks:
             options = _options(study, arm, method, task)
-            for budget_name, budget in budgets.items():
-                specification = {
-                    "task": task.specification(),
-                    "method": {
-                        "name": method.name,
-                        "version": method.version,
-                        "options": options.model_dump(mode="json"),
-                    },
-                    "network": network.model_dump(mode="json"),
-                    "budget": budget.model_dump(mode="json"),
-                    "evaluation": evaluation.model_dump(mode="json"),
-                    "dtype": scale.dtype,
-                }
-                for seed in scale.all_seeds:
-                    trial = Trial.of({**specification, "seed": seed})
-                    drafts.append(
-                        Draft(
-                            place=_place(trial, arm, method, options, task, budget_name, budget),
-                            trial=trial,
-                            group=_group(task, method, trial, method.step_evaluations(options, task)),
-                            batchable=method.batchable,
-                            widths=_widths(task, network),
-                            batch_size=budget.batch_size,
-                            multiply_adds=_multiply_adds(method, options, task, _widths(task, network), budget),
-                        )
+            layers = cost.widths(task, network)
+            with _blamed(f"{study.where}: arms.{arm.name}"):
+                evaluations = method.step_evaluations(options, task)
+            for name, budget in budgets.items():
+                specification = canonical(
+                    {
+                        "task": task.specification(),
+                        "method": {
+                            "name": method.name,
+                            "version": method.version,
+                            "options": options.model_dump(mode="json"),
+                        },
+                        "network": network.model_dump(mode="json"),
+                        "budget": budget.model_dump(mode="json"),
+                        "evaluation": evaluation.model_dump(mode="json"),
+                        "dtype": scale.dtype,
+                    }
+                )
+                work = cost.multiply_adds(method, options, task, layers, budget)
+                where = f"{study.where}: scales.{scale_name}: {arm.name} on {task.name} with {name}"
+                cost.check_affordable(where, layers, evaluations, work, budget, evaluation)
+                conditions.append(
+                    Condition(
+                        labels=_labels(study.where, arm, method, options, task, name, budget),
+                        specification=specification,
+                        seeds=scale.all_seeds,
+                        group=_group(task, method, specification, evaluations),
+                        batchable=method.batchable,
+                        widths=layers,
+                        multiply_adds=work,
                     )
-    return drafts, skipped
+                )
+    return conditions, skipped
+
+
+def _check_count(study: Study, budgets: int) -> None:
+    count = budgets * sum(len(grid.thickness or (0,)) for _, grid in _combinations(study))
+    if count > MOST_CONDITIONS:
+        field = f"{study.where}: arms x tasks x thicknesses x budgets"
+        raise invalid(field, count, f"at most {MOST_CONDITIONS}")
 
 
 def _shared(study: Study, name: str, scale: Scale) -> tuple[Network, Evaluation, dict[str, Budget]]:
@@ -161,8 +208,19 @@ def _look_up(registry: Any, name: str, where: str) -> Any:
 def _tasks(study: Study, grid: TaskGrid) -> list[Task]:
     kind = _look_up(TASKS, grid.name, f"{study.where}: tasks.name")
     options = from_table(kind.Options, grid.options, f"{study.where}: tasks.{grid.name}.options").model_dump()
-    task: Task = kind(**options)
-    return [task] if grid.thickness is None else [task.with_thickness(value) for value in grid.thickness]
+    with _blamed(f"{study.where}: tasks.{grid.name}"):
+        task: Task = kind(**options)
+        return [task] if grid.thickness is None else [task.with_thickness(value) for value in grid.thickness]
+
+
+@contextmanager
+def _blamed(where: str) -> Iterator[None]:
+    """Says whose code it is that fails while it is planned."""
+    try:
+        yield
+    except Exception as error:
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise ValueError(f"{where}: {kind}{printable(error)}") from error
 
 
 def _options(study: Study, arm: Arm, method: type[Method], task: Task) -> Any:
@@ -175,52 +233,36 @@ def _options(study: Study, arm: Arm, method: type[Method], task: Task) -> Any:
     return from_table(method.Options, table, f"{study.where}: arms.{arm.name}.options")
 
 
-def _place(
-    trial: Trial, arm: Arm, method: type[Method], options: Any, task: Task, budget_name: str, budget: Budget
-) -> Place:
-    return Place(
-        trial=trial.key,
+def _labels(
+    where: str, arm: Arm, method: type[Method], options: Any, task: Task, budget_name: str, budget: Budget
+) -> Labels:
+    with _blamed(f"{where}: arms.{arm.name}"):
+        smoothing = method.smoothing(options)
+    return Labels(
         task=task.name,
         arm=arm.name,
         method=method.name,
         family=method.family,
         principle=method.principle,
         normalised=method.normalised,
-        smoothing=method.smoothing(options),
+        smoothing=smoothing,
         thickness=task.thickness,
-        seed=trial.seed,
         budget=budget_name,
         steps=budget.steps,
     )
 
 
-def _group(task: Task, method: type[Method], trial: Trial, evaluations: float) -> str:
-    """What trials of one batch have in common, as canonical JSON: all but seed and per-replicate options.
+def _group(task: Task, method: type[Method], specification: dict[str, Any], evaluations: float) -> str:
+    """What trials of one batch have in common, as canonical JSON: all but the seed and per-replicate options.
 
     The cost of a step too: a batch takes one number of steps, also where a budget of multiply-adds sets it.
     """
-    common = {key: value for key, value in trial.specification.items() if key != "seed"}
-    common["evaluations"] = evaluations
+    common = {**specification, "evaluations": evaluations}
     for part, schema in (("task", type(task).Options), ("method", method.Options)):
         shared = {
             name: value
-            for name, value in trial.specification[part]["options"].items()
+            for name, value in specification[part]["options"].items()
             if name not in schema.per_replicate_fields() or (name == "thickness" and not method.groups_thickness)
         }
-        common[part] = {**trial.specification[part], "options": shared}
+        common[part] = {**specification[part], "options": shared}
     return canonical_json(common)
-
-
-def _widths(task: Task, network: Network) -> tuple[int, ...]:
-    spaces = (task.x_space, task.y_space)
-    return (sum(space.dim for space in spaces if isinstance(space, Box)), *network.hidden, 1)
-
-
-def _multiply_adds(method: type[Method], options: Any, task: Task, widths: tuple[int, ...], budget: Budget) -> float:
-    """Estimated cost of one trial's training, from shapes: evaluations an example times the trunk's multiply-adds."""
-    if method.principle == "exact":
-        return 0.0
-    if budget.multiply_adds is not None:
-        return budget.multiply_adds
-    forward = sum(before * after for before, after in pairwise(widths))
-    return method.step_evaluations(options, task) * forward * budget.batch_size * budget.steps

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import UnknownName, invalid
 from ..core.registry import METHODS
-from .files import import_plugins, load_study
+from .files import load_study
 from .grid import Trial
+from .plugins import import_plugins
 from .provenance import code_digest, plugin_digests
 from .recognition import check_recognised
 from .schema import Study

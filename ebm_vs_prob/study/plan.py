@@ -5,7 +5,7 @@ A trial's numbers do not depend on its company (docs/reproducibility.md), so bat
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -14,9 +14,11 @@ from typing import Any
 
 from ..core.errors import invalid
 from ..core.registry import METHODS, TASKS
-from .files import import_plugins, load_study
-from .grid import Draft, Place, Trial, expand
+from .cost import core_seconds, stored_bytes
+from .files import load_study
+from .grid import Condition, Trial, expand
 from .keys import canonical, digest
+from .plugins import import_plugins
 from .provenance import package_digest, plugin_digests
 from .schema import Study
 
@@ -25,6 +27,9 @@ DEVICES = ("auto", "cpu", "cuda")
 #: Bytes of activations and weights that one training step may touch on a CPU: a core's share of a last-level cache.
 CACHE_BYTES = 4 * 2**20
 MAX_REPLICATES = {"cpu": 32, "cuda": 256}
+
+#: Trials that a run may have: its plan is then some 70 MB, and its records some 4 GB.
+MOST_TRIALS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -61,53 +66,91 @@ class Batch:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run of a study at a scale will do: places of the grid, batches, and the combinations left out with why."""
+    """What a run of a study at a scale will do: its conditions, batches, and the combinations left out with why.
+
+    Trials are counted before they are made, so that the size of any plan is told at once.
+    """
 
     study: Study
     scale: str
     device: str
-    drafts: tuple[Draft, ...]
+    conditions: tuple[Condition, ...]
     skipped: tuple[dict[str, str], ...]
 
+    @cached_property
+    def distinct(self) -> tuple[Condition, ...]:
+        """The conditions, of those with the same trials the first."""
+        first: dict[str, Condition] = {}
+        for condition in self.conditions:
+            first.setdefault(condition.identity, condition)
+        return tuple(first.values())
+
     @property
-    def places(self) -> tuple[Place, ...]:
-        """The grid."""
-        return tuple(draft.place for draft in self.drafts)
+    def num_trials(self) -> int:
+        """How many distinct trials there are."""
+        return sum(len(condition.seeds) for condition in self.distinct)
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:
-        """Every distinct trial."""
-        return tuple({draft.trial.key: draft.trial for draft in self.drafts}.values())
+        """Every distinct trial.
+
+        Raises:
+            ValueError: more than a run may have.
+        """
+        self.check_size()
+        return tuple(trial for condition in self.distinct for trial in condition.trials())
 
     @cached_property
     def batches(self) -> tuple[Batch, ...]:
         """All trials in batches."""
         return self.batches_of({trial.key for trial in self.trials})
 
+    def check_size(self) -> None:
+        """Raise a `ValueError` where there are more trials than a run may have."""
+        if self.num_trials > MOST_TRIALS:
+            field = f"{self.study.where}: scales.{self.scale}: trials"
+            raise invalid(field, self.num_trials, f"at most {MOST_TRIALS} in a run: fewer seeds, arms or thicknesses")
+
     def batches_of(self, keys: Collection[str]) -> tuple[Batch, ...]:
         """The trials of these keys in batches, the longest first so that workers end together."""
         settings = self.study.at(self.scale)
-        chosen = [draft for draft in self.drafts if draft.trial.key in keys]
-        return tuple(_batches(chosen, self.device, settings.compile, settings.first_seed))
+        batches = []
+        for group in self._groups():
+            chosen = [(c.multiply_adds, trial) for c in group for trial in c.trials() if trial.key in keys]
+            size = _most_replicates(group[0], self.device)
+            for start in range(0, len(chosen), size):
+                work, trials = zip(*chosen[start : start + size], strict=True)
+                batches.append(Batch.of(trials, self.device, settings.compile, sum(work), settings.first_seed))
+        return tuple(sorted(batches, key=lambda batch: -batch.multiply_adds))
+
+    def _groups(self) -> list[list[Condition]]:
+        """Distinct conditions whose trials train together."""
+        groups: dict[str, list[Condition]] = {}
+        for condition in self.distinct:
+            groups.setdefault(condition.group, []).append(condition)
+        return list(groups.values())
 
     @property
     def multiply_adds(self) -> float:
         """Estimated multiply-adds of all training, counted from shapes."""
-        return sum(batch.multiply_adds for batch in self.batches)
+        return sum(condition.multiply_adds * len(condition.seeds) for condition in self.distinct)
 
     def summary(self) -> dict[str, Any]:
         """The plan in short, JSON-ready: totals, and one row in `batches` for each method, task and budget."""
-        place_of = {place.trial: place for place in self.places}
+        named = {condition.identity: condition.labels for condition in self.conditions}
         rows: dict[tuple[str, str, str], dict[str, Any]] = {}
-        for batch in self.batches:
-            place = place_of[batch.trials[0].key]
-            labels = {"method": place.method, "task": place.task, "budget": place.budget}
-            counts = {"trials": 0, "batches": 0, "largest_batch": 0, "multiply_adds": 0.0}
-            row = rows.setdefault((place.method, place.task, place.budget), labels | counts)
-            row["trials"] += len(batch.trials)
-            row["batches"] += 1
-            row["largest_batch"] = max(row["largest_batch"], len(batch.trials))
-            row["multiply_adds"] += batch.multiply_adds
+        for group in sorted(self._groups(), key=lambda group: -group[0].multiply_adds):
+            labels = named[group[0].identity]
+            row = rows.setdefault(
+                (labels.method, labels.task, labels.budget),
+                {"method": labels.method, "task": labels.task, "budget": labels.budget}
+                | {"trials": 0, "batches": 0, "largest_batch": 0, "multiply_adds": 0.0},
+            )
+            trials, most = sum(len(condition.seeds) for condition in group), _most_replicates(group[0], self.device)
+            row["trials"] += trials
+            row["batches"] += -(-trials // most)
+            row["largest_batch"] = max(row["largest_batch"], min(trials, most))
+            row["multiply_adds"] += sum(condition.multiply_adds * len(condition.seeds) for condition in group)
         scale = self.study.at(self.scale)
         return {
             "study": self.study.name,
@@ -117,16 +160,23 @@ class Plan:
             "device": self.device,
             "dtype": scale.dtype,
             "compile": scale.compile,
-            "places": len(self.places),
-            "trials": len(self.trials),
-            "batch_count": len(self.batches),
+            "places": sum(len(condition.seeds) for condition in self.conditions),
+            "trials": self.num_trials,
+            "batch_count": sum(row["batches"] for row in rows.values()),
             "multiply_adds": self.multiply_adds,
+            "core_seconds": round(core_seconds(self.num_trials, self.multiply_adds)),
+            "stored_bytes": stored_bytes(self.num_trials, len(self.distinct)),
             "skipped": [f"{entry['arm']} on {entry['task']}: {entry['reason']}" for entry in self.skipped],
             "batches": list(rows.values()),
         }
 
     def to_record(self) -> dict[str, Any]:
-        """The plan as it is stored: all that reading results needs, without the package's registries."""
+        """The plan as it is stored: all that reading results needs, without the package's registries.
+
+        Of each condition it holds the labels, the first seed, and the keys of its trials in the order of the seeds;
+        `places` reads them.
+        """
+        self.check_size()
         return {
             "study": self.study.name,
             "scale": self.scale,
@@ -134,15 +184,26 @@ class Plan:
             "runs": digest(self.study.runs(self.scale)),
             "package": self._package(),
             "file": canonical(self.study.model_dump(mode="json", by_alias=True)),
-            "places": [asdict(place) for place in self.places],
+            "conditions": [
+                {**asdict(condition.labels), "first_seed": condition.seeds.start, "trials": list(condition.keys())}
+                for condition in self.conditions
+            ],
             "skipped": list(self.skipped),
         }
 
     def _package(self) -> str:
         """The digest of the package where the plan follows from it and the study's file alone, else empty."""
-        tasks, methods = ({getattr(place, kind) for place in self.places} for kind in ("task", "method"))
+        tasks, methods = ({getattr(each.labels, kind) for each in self.conditions} for kind in ("task", "method"))
         outside = plugin_digests(*map(TASKS.get, tasks), *map(METHODS.get, methods))
         return "" if outside or self.study.plugins else package_digest()
+
+
+def places(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every place of a stored plan's grid: the labels of its condition, its seed, and the key of the trial in it."""
+    for condition in record["conditions"]:
+        labels = {name: value for name, value in condition.items() if name not in ("first_seed", "trials")}
+        for seed, key in enumerate(condition["trials"], condition["first_seed"]):
+            yield {"trial": key, **labels, "seed": seed}
 
 
 def plan_study(study: str | Path | Study, scale: str = "quick", device: str = "auto") -> Plan:
@@ -156,8 +217,8 @@ def plan_study(study: str | Path | Study, scale: str = "quick", device: str = "a
     chosen.at(scale)
     place = resolve_device(device)
     import_plugins(chosen.plugins, chosen.where, chosen.folder)
-    drafts, skipped = expand(chosen, scale)
-    return Plan(chosen, scale, place, tuple(drafts), tuple(skipped))
+    conditions, skipped = expand(chosen, scale)
+    return Plan(chosen, scale, place, tuple(conditions), tuple(skipped))
 
 
 def resolve_device(device: str) -> str:
@@ -186,26 +247,12 @@ def replicates_in_cache(widths: Sequence[int], batch_size: int, bytes_per_number
     return max(1, CACHE_BYTES // touched)
 
 
-def _most_replicates(draft: Draft, device: str) -> int:
-    if not draft.batchable:
+def _most_replicates(condition: Condition, device: str) -> int:
+    if not condition.batchable:
         return 1
     if device != "cpu":
         return MAX_REPLICATES[device]
-    bytes_per_number = 8 if draft.trial.specification["dtype"] == "float64" else 4
-    return min(MAX_REPLICATES["cpu"], replicates_in_cache(draft.widths, draft.batch_size, bytes_per_number))
-
-
-def _batches(drafts: Sequence[Draft], device: str, compile: bool, first_seed: int) -> list[Batch]:
-    """Distinct trials, grouped and cut into batches, the longest first."""
-    groups: dict[str, dict[str, Draft]] = {}
-    for draft in drafts:
-        groups.setdefault(draft.group, {}).setdefault(draft.trial.key, draft)
-    batches = []
-    for group in groups.values():
-        members = list(group.values())
-        size = _most_replicates(members[0], device)
-        for start in range(0, len(members), size):
-            part = members[start : start + size]
-            cost = sum(draft.multiply_adds for draft in part)
-            batches.append(Batch.of([draft.trial for draft in part], device, compile, cost, first_seed))
-    return sorted(batches, key=lambda batch: -batch.multiply_adds)
+    specification = condition.specification
+    bytes_per_number = 8 if specification["dtype"] == "float64" else 4
+    fitting = replicates_in_cache(condition.widths, specification["budget"]["batch_size"], bytes_per_number)
+    return min(MAX_REPLICATES["cpu"], fitting)

@@ -112,8 +112,17 @@ def _recorded_by_version(place: Path) -> bool:
 
 @lru_cache(maxsize=64)
 def _digest_of_sources(place: Path) -> str:
+    total = hashlib.sha256()
+    for path in sorted(sources_beside(place)):
+        name = path.relative_to(place.parent).as_posix()
+        total.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def sources_beside(place: Path) -> set[Path]:
+    """The sources of a lone module's file or a package's folder, and of what they import from the folder it lies in."""
     installed = [Path(sysconfig.get_paths()[name]).resolve() for name in _INSTALLED]
-    root, waiting, sources = place.parent, [place], set()
+    root, waiting, sources = place.parent, [place], set[Path]()
     while waiting:
         each = waiting.pop()
         for path in [each] if each.is_file() else each.rglob("*.py"):
@@ -122,11 +131,7 @@ def _digest_of_sources(place: Path) -> str:
             sources.add(path)
             if root not in installed:
                 waiting.extend(_beside(path, root))
-    total = hashlib.sha256()
-    for path in sorted(sources):
-        name = path.relative_to(root).as_posix()
-        total.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return total.hexdigest()
+    return sources
 
 
 def _beside(path: Path, root: Path) -> Iterator[Path]:

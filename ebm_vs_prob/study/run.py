@@ -13,7 +13,7 @@ from ..core.seeding import random_module_restored
 from .engines import Engine, Finished, Job, make_engine
 from .files import load_study
 from .keys import digest
-from .plan import DEVICES, Batch, Plan, plan_study
+from .plan import DEVICES, Batch, Plan, places, plan_study
 from .plan_again import plan_again
 from .provenance import mixture
 from .records import Outcome, write
@@ -126,7 +126,7 @@ def study_status(study: str | Path | Study, scale: str = "quick", store: str | P
     chosen.at(scale)
     planned = plan_again(kept, chosen, scale) or plan_study(chosen, scale, "cpu").to_record()
     states = trial_states(kept, planned)
-    rows = [{**place, **states[place["trial"]]} for place in planned["places"]]
+    rows = [{**place, **states[place["trial"]]} for place in places(planned)]
     return pd.DataFrame(rows, columns=columns)
 
 

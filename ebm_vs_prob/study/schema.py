@@ -7,24 +7,42 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, ValidationError
 
-from ..core.errors import unknown
+from ..core.errors import invalid, unknown
 from ..core.options import Options, describe
+from ..core.text import hidden_character, printable
 
 SCHEMA = 1
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="lower-case letters, digits, _ and -")]
-Thickness = Annotated[float, Field(ge=0.0)]
+#: Tables and lists within each other in a study file; the deepest that mean something are five.
+MOST_LEVELS = 16
+
+Name = Annotated[
+    str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64, description="lower-case letters, digits, _ and -")
+]
+Line = Annotated[str, Field(max_length=500), AfterValidator(lambda text: " ".join(_shown(text).split()))]
+Short = Annotated[Line, Field(max_length=64)]
+Id = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=64, description="letters, digits, _, - and dots")]
+Thickness = Annotated[float, Field(ge=0.0, le=1e6)]
 SchemaT = TypeVar("SchemaT", bound=BaseModel)
+
+
+def _shown(text: str) -> str:
+    hidden = hidden_character(text)
+    if hidden:
+        raise ValueError(f"text without control and bidirectional characters: it has {hidden}")
+    return text
 
 
 class Scale(Options):
     """How large a run is: its seeds, `seeds` of them from `first_seed` on, and the options of `Network`, `Budget` and
     `Evaluation`."""
 
-    seeds: Annotated[int, Field(ge=1)]
-    first_seed: Annotated[int, Field(ge=0, description="others than a study's own, where its options are tuned")] = 0
+    seeds: Annotated[int, Field(ge=1, le=1_000_000)]
+    first_seed: Annotated[
+        int, Field(ge=0, le=2**62, description="others than a study's own, where its options are tuned")
+    ] = 0
     network: Annotated[dict[str, Any], Field(default_factory=dict)]
     budget: Annotated[dict[str, Any], Field(default_factory=dict)]
     budgets: Annotated[
@@ -34,9 +52,9 @@ class Scale(Options):
     evaluation: Annotated[dict[str, Any], Field(default_factory=dict)]
     dtype: Literal["float32", "float64"] = "float32"
     compile: bool = False
-    time_limit: Annotated[float, Field(gt=0, description="seconds a batch may take before its worker is stopped")] = (
-        3600.0
-    )
+    time_limit: Annotated[
+        float, Field(gt=0, le=366 * 86400, description="seconds a batch may take before its worker is stopped")
+    ] = 3600.0
 
     @property
     def all_seeds(self) -> range:
@@ -47,24 +65,24 @@ class Scale(Options):
 class TaskGrid(Options):
     """One task at each thickness; without `thickness`, at the task's own default or the one in `options`."""
 
-    name: str
+    name: Short
     options: Annotated[dict[str, Any], Field(default_factory=dict)]
-    thickness: Annotated[tuple[Thickness, ...] | None, Field(min_length=1)] = None
+    thickness: Annotated[tuple[Thickness, ...] | None, Field(min_length=1, max_length=1000)] = None
 
 
 class Arm(Options):
     """A method with its options: what verdicts contrast."""
 
     name: Name
-    label: str = ""
-    method: str
+    label: Annotated[Line, Field(max_length=200)] = ""
+    method: Short
     options: Annotated[dict[str, Any], Field(default_factory=dict)]
     scale: Annotated[
         Literal["thickness"] | None, Field(description="give the method the thickness as its `scale` option")
     ] = None
     scale_floor: Annotated[float, Field(gt=0, description="least `scale` given, for thickness 0")] = 0.003
     tasks: Annotated[
-        tuple[str, ...] | None, Field(min_length=1, description="the tasks it runs on; all by default")
+        tuple[Short, ...] | None, Field(min_length=1, description="the tasks it runs on; all by default")
     ] = None
 
     @property
@@ -81,15 +99,15 @@ class Criterion(Options):
     `below` and `above` bound the interval of the effect; `law` is the value that theory predicts.
     """
 
-    id: str
-    claim: str
-    statement: str
+    id: Id
+    claim: Id
+    statement: Line
     kind: Literal["slope", "value", "difference", "ratio"]
-    metric: str
-    arms: Annotated[tuple[str, ...], Field(min_length=1)]
-    against: tuple[str, ...] = ()
-    tasks: Annotated[tuple[str, ...], Field(min_length=1)]
-    thickness: tuple[Thickness, ...] = ()
+    metric: Short
+    arms: Annotated[tuple[Short, ...], Field(min_length=1)]
+    against: tuple[Short, ...] = ()
+    tasks: Annotated[tuple[Short, ...], Field(min_length=1)]
+    thickness: Annotated[tuple[Thickness, ...], Field(max_length=1000)] = ()
     range: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
     choose_step_at: Annotated[float, Field(ge=0)] | None = None
     below: float | None = None
@@ -102,11 +120,11 @@ class Study(Options):
 
     schema_number: Annotated[Literal[1], Field(alias="schema")]
     name: Name
-    title: str
-    claims: Annotated[tuple[str, ...], Field(min_length=1)]
-    question: str = ""
+    title: Line
+    claims: Annotated[tuple[Id, ...], Field(min_length=1)]
+    question: Annotated[str, Field(max_length=10_000), AfterValidator(lambda text: _shown(text))] = ""
     plugins: Annotated[
-        tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*$")], ...],
+        tuple[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.\w+)*$", max_length=200)], ...],
         Field(description="modules that register tasks and methods: beside the file, or importable where workers run"),
     ] = ()
     scales: Annotated[dict[Name, Scale], Field(min_length=1)]
@@ -135,7 +153,7 @@ class Study(Options):
     @property
     def where(self) -> str:
         """What error messages call this study."""
-        return str(self._path) if self._path else self.name
+        return printable(self._path) if self._path else self.name
 
     def arm(self, name: str) -> Arm:
         """The arm of that name; a `LookupError` with the nearest where there is none."""
@@ -164,6 +182,44 @@ class Study(Options):
         }
 
 
+def check_table(table: Mapping[str, Any], where: str) -> None:
+    """Raise a `ValueError` unless a table as TOML gives it holds what any study may: text, numbers and booleans.
+
+    Text is free of control and bidirectional characters, of which a report or a terminal would be the victim; integers
+    are of 64 bits, as TOML has them; nothing is nested deeper than `MOST_LEVELS`.
+    """
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), table)]
+    while waiting:
+        path, value = waiting.pop()
+        if len(path) > MOST_LEVELS:
+            raise ValueError(f"{_field(where, path)} is nested too deep: expected at most {MOST_LEVELS} levels")
+        if isinstance(value, dict):
+            for key in value:
+                _check_text(where, (*path, "a key"), key)
+            waiting += [((*path, key), item) for key, item in value.items()]
+        elif isinstance(value, list):
+            waiting += [((*path, str(index)), item) for index, item in enumerate(value)]
+        elif isinstance(value, str):
+            _check_text(where, path, value)
+        elif isinstance(value, int):
+            if not -(2**63) <= value < 2**63:
+                bits = f"an integer of {value.bit_length()} bits"
+                raise invalid(_field(where, path), bits, "an integer of at most 64 bits")
+        elif not isinstance(value, float):
+            valid = "text, a number, a boolean, a list or a table: a date goes in quotes"
+            raise invalid(_field(where, path), str(value), valid)
+
+
+def _field(where: str, path: tuple[str, ...]) -> str:
+    return printable(f"{where}: {'.'.join(path)}")
+
+
+def _check_text(where: str, path: tuple[str, ...], text: str) -> None:
+    hidden = hidden_character(text)
+    if hidden:
+        raise invalid(_field(where, path), text, f"text without control and bidirectional characters: it has {hidden}")
+
+
 def from_table(schema: type[SchemaT], table: Mapping[str, Any], where: str) -> SchemaT:
     """An instance of a strict schema from a table of a file, where a tuple is written as a list.
 
@@ -172,6 +228,6 @@ def from_table(schema: type[SchemaT], table: Mapping[str, Any], where: str) -> S
         UnknownName: a key that does not exist, with the nearest that does.
     """
     try:
-        return schema.model_validate_json(json.dumps(dict(table), default=str))
+        return schema.model_validate_json(json.dumps(dict(table)))
     except ValidationError as error:
         raise describe(error, schema, where) from None

@@ -22,6 +22,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -216,7 +217,7 @@ class Store:
         if plan is None:
             raise UnknownName(
                 f"no results of study {study!r} at scale {scale!r} in store {str(self.root)!r}: "
-                f"ebm-vs-prob run {study} --scale {scale} --store {self.root}"
+                f"ebm-vs-prob run {study} --scale {scale} --store {shlex.quote(str(self.root))}"
             )
         return plan
 

@@ -6,8 +6,9 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .documents import Metric, Record, StoredPlan
+from .documents import Metric, Record
 from .keys import canonical_json, digest
+from .plan import places
 from .provenance import package_digest
 from .store import Store
 
@@ -56,7 +57,7 @@ def results_table(store: Store, study: str, scale: str, keep: bool = False) -> p
         UnknownName: the store holds no run of the study.
     """
     plan = store.plan(study, scale)
-    trials = {place["trial"] for place in plan["places"]}
+    trials = planned_trials(plan)
     state = table_state(store, plan)
     content = store.table(study, scale, state)
     frame = build_table(store, plan) if content is None else _read(content)
@@ -77,7 +78,7 @@ def results_table(store: Store, study: str, scale: str, keep: bool = False) -> p
     return frame
 
 
-def finished_table(store: Store, plan: StoredPlan) -> pd.DataFrame | None:
+def finished_table(store: Store, plan: Mapping[str, Any]) -> pd.DataFrame | None:
     """The table of a plan where it is kept, is that of the store as it is now, and no trial is left to run."""
     if store.table(plan["study"], plan["scale"], table_state(store, plan)) is None:
         return None
@@ -85,22 +86,27 @@ def finished_table(store: Store, plan: StoredPlan) -> pd.DataFrame | None:
     return None if (frame["batch"] == "").any() else frame
 
 
-def trial_states(store: Store, plan: StoredPlan) -> dict[str, dict[str, str]]:
+def trial_states(store: Store, plan: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Status and reason of each trial of a plan, from its table where that is of the store as it is now."""
     content = store.table(plan["study"], plan["scale"], table_state(store, plan))
     if content is None:
         stops = store.stops()
-        found = store.records({place["trial"] for place in plan["places"]})
+        found = store.records(planned_trials(plan))
         return {key: state(record, damage, stops.get(key)) for key, record, damage in found}
     rows = _read(content, ["trial", "status", "reason"]).drop_duplicates("trial")
     columns = zip(rows["trial"], rows["status"], rows["reason"], strict=True)
     return {trial: {"status": status, "reason": reason} for trial, status, reason in columns}
 
 
-def table_state(store: Store, plan: StoredPlan) -> str:
+def table_state(store: Store, plan: Mapping[str, Any]) -> str:
     """A digest of all that a plan's table follows from."""
-    known = store.state(place["trial"] for place in plan["places"])
-    return digest({"plan": plan["places"], "store": known, "package": package_digest()})
+    known = {"store": store.state(planned_trials(plan)), "package": package_digest()}
+    return digest({"conditions": plan["conditions"], **known})
+
+
+def planned_trials(plan: Mapping[str, Any]) -> set[str]:
+    """Keys of all trials of a stored plan."""
+    return {key for condition in plan["conditions"] for key in condition["trials"]}
 
 
 def _read(content: bytes, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -113,7 +119,7 @@ def _read(content: bytes, columns: Sequence[str] | None = None) -> pd.DataFrame:
     return frame.astype({name: COLUMNS[name] for name in names})
 
 
-def build_table(store: Store, plan: StoredPlan) -> pd.DataFrame:
+def build_table(store: Store, plan: Mapping[str, Any]) -> pd.DataFrame:
     """The rows of a plan's places in their order, from the records; `status` is done, failed or pending.
 
     A trial that is not done has one row, with metric None and the reason.
@@ -121,23 +127,23 @@ def build_table(store: Store, plan: StoredPlan) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
-    places = plan["places"]
+    grid = list(places(plan))
     stops = store.stops()
     vocabulary: dict[str, int] = {}
     trials: dict[str, dict[str, Any]] = {}
     measured: dict[str, _Measured] = {}
-    for key, record, damage in store.records({place["trial"] for place in places}):
+    for key, record, damage in store.records(planned_trials(plan)):
         trials[key] = {**state(record, damage, stops.get(key)), **_made(record)}
         done = record is not None and record["status"] == "done"
         measured[key] = _Measured(record["metrics"] if record and done else [], record and record["notes"], vocabulary)
 
-    rows = [{**place, "study": plan["study"], "scale": plan["scale"], **trials[place["trial"]]} for place in places]
-    for row, place in zip(rows, places, strict=True):
+    rows = [{**place, "study": plan["study"], "scale": plan["scale"], **trials[place["trial"]]} for place in grid]
+    for row, place in zip(rows, grid, strict=True):
         row["steps"] = place["steps"] if row["steps"] is None else row["steps"]
     of_place = [name for name in COLUMNS if name not in _Measured.COLUMNS]
     frame = pd.DataFrame(rows, columns=of_place).astype({name: COLUMNS[name] for name in of_place})
     del rows
-    parts = [measured[place["trial"]] for place in places]
+    parts = [measured[place["trial"]] for place in grid]
     frame = frame.iloc[np.repeat(np.arange(len(parts)), [len(part.value) for part in parts])].reset_index(drop=True)
     words = pd.array(list(vocabulary), dtype="str")
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.budget import Budget
 from ..core.registry import METHODS, TASKS
-from .files import import_plugins
 from .grid import Trial
 from .keys import canonical
 from .plan import Batch
+from .plugins import import_plugins
 from .provenance import is_own_source
 from .recognition import energies
 from .records import Outcome, write

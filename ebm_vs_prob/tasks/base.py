@@ -25,7 +25,7 @@ class TaskOptions(Options):
     """Options every continuous task has."""
 
     thickness: Annotated[
-        float, PER_REPLICATE, Field(ge=0.0, description="standard deviation of the isotropic noise")
+        float, PER_REPLICATE, Field(ge=0.0, le=1e6, description="standard deviation of the isotropic noise")
     ] = 0.01
 
 

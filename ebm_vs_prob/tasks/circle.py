@@ -29,7 +29,7 @@ _GAUSSIAN_ANGLE_BELOW = 5e-5
 class CircleOptions(TaskOptions):
     """Options of `circle`."""
 
-    ambient_dim: Annotated[int, Field(ge=2, description="dimension D of y")] = 2
+    ambient_dim: Annotated[int, Field(ge=2, le=1024, description="dimension D of y")] = 2
     concentration: Annotated[float, Field(ge=0.0, description="von Mises concentration; 0 is uniform")] = 1.0
     rotation: Annotated[
         int | None, Field(ge=0, lt=2**63, description="seed of a random rotation of R^D; None leaves the axes")

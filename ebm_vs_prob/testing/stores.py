@@ -42,16 +42,16 @@ def stored_record(**changes: Any) -> dict[str, Any]:
 
 
 def stored_plan(study: str, scale: str, trials: list[str]) -> dict[str, Any]:
-    """A small plan as a store takes it, with one place a trial."""
-    place: dict[str, Any] = {
+    """A small plan as a store takes it, of one condition."""
+    condition: dict[str, Any] = {
         "task": "circle",
         "arm": "plain",
         "method": "hinge",
         "family": "ebm",
         "principle": "margin",
     }
-    place |= {"normalised": False, "smoothing": None, "thickness": 0.1, "budget": "steps", "steps": 3}
-    places = [{**place, "trial": key, "seed": seed} for seed, key in enumerate(trials)]
+    condition |= {"normalised": False, "smoothing": None, "thickness": 0.1, "budget": "steps", "steps": 3}
+    condition |= {"first_seed": 0, "trials": trials}
     return {
         "study": study,
         "scale": scale,
@@ -59,7 +59,7 @@ def stored_plan(study: str, scale: str, trials: list[str]) -> dict[str, Any]:
         "runs": "2" * 64,
         "package": "3" * 64,
         "file": {},
-        "places": places,
+        "conditions": [condition],
         "skipped": [],
     }
 
@@ -252,14 +252,14 @@ def _check_plans(make: Callable[[Path], Store], root: Path, who: str) -> None:
     for seeds in (2, 3):
         plan = stored_plan("small", "quick", list(_KEYS[:seeds]))
         make(root).write_plan(plan)
-        rule(
-            make(root).plan("small", "quick")["places"] == plan["places"], who, "the last plan written must be the plan"
-        )
+        same = make(root).plan("small", "quick")["conditions"] == plan["conditions"]
+        rule(same, who, "the last plan written must be the plan")
     for path in [path for path in root.rglob("*") if path.is_file()]:
         path.write_bytes(path.read_bytes()[:-9])
     expect(DamagedRecord, who, "a torn plan", lambda: make(root).plan("small", "quick"))
     make(root).write_plan(plan)
-    rule(make(root).plan("small", "quick")["places"] == plan["places"], who, "a damaged plan must be writable again")
+    same = make(root).plan("small", "quick")["conditions"] == plan["conditions"]
+    rule(same, who, "a damaged plan must be writable again")
 
 
 def _check_lock(make: Callable[[Path], Store], root: Path, who: str) -> None:

@@ -103,7 +103,7 @@ def test_hostile_text_is_shown_and_never_interpreted(written):
     assert "<nan>" not in markdown + written.html
     latex = (written.folder / "tables" / "circle.tex").read_text(encoding="utf-8")
     assert "\\textbf{}" not in latex
-    assert r"\textbackslash{}textbf\{\}" in latex
+    assert r"\textbackslash{}textbf\textbraceleft{}\textbraceright{}" in latex
     assert r"50\% \& " in latex
 
 

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import resource
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from study_files import write_study
 
 from ebm_vs_prob.core.registry import METHODS
 from ebm_vs_prob.study import plan_study
-from ebm_vs_prob.study.plan import MAX_REPLICATES, replicates_in_cache, resolve_device
+from ebm_vs_prob.study.grid import Condition, Trial
+from ebm_vs_prob.study.keys import canonical
+from ebm_vs_prob.study.plan import MAX_REPLICATES, MOST_TRIALS, places, replicates_in_cache, resolve_device
 
 
 @pytest.fixture(autouse=True)
@@ -25,30 +36,54 @@ def plan(path, **kwargs):
     return plan_study(write_study(path / "rings.toml", **kwargs), device="cpu")
 
 
+def grid(planned):
+    """Every place of a plan, as its stored record tells."""
+    return [SimpleNamespace(**place) for place in places(json.loads(json.dumps(planned.to_record())))]
+
+
 def keys(planned, arm):
-    return [place.trial for place in planned.places if place.arm == arm]
+    return [place.trial for place in grid(planned) if place.arm == arm]
 
 
 def test_grid_is_the_product_of_arms_thickness_and_seeds(tmp_path):
     planned = plan(tmp_path, arms={"a": ("ring", ""), "b": ("lonely_ring", "")}, seeds=4, thickness="0.3, 0.1, 0.0")
-    assert len(planned.places) == 2 * 3 * 4
-    assert {(place.thickness, place.seed) for place in planned.places} == {
+    assert len(grid(planned)) == 2 * 3 * 4
+    assert {(place.thickness, place.seed) for place in grid(planned)} == {
         (t, s) for t in (0.3, 0.1, 0.0) for s in range(4)
     }
-    assert sorted(trial.key for trial in planned.trials) == sorted({place.trial for place in planned.places})
+    assert sorted(trial.key for trial in planned.trials) == sorted({place.trial for place in grid(planned)})
 
 
 @pytest.mark.parametrize("options", ["stiffness = 4", "stiffness = 4.0", 'width = "inf"', "stiffness = 4, width = inf"])
 def test_one_model_written_differently_is_one_trial_shown_in_both_arms(tmp_path, options):
     planned = plan(tmp_path, arms={"plain": ("ring", ""), "written": ("ring", options)})
     assert keys(planned, "plain") == keys(planned, "written")
-    assert len(planned.trials) == len(planned.places) / 2
+    assert len(planned.trials) == len(grid(planned)) / 2
 
 
 @pytest.mark.parametrize("options", ["stiffness = 4.0001", "width = 1.0", "learning_rate = 0.1", "fault_seed = 0"])
 def test_any_other_option_is_another_trial(tmp_path, options):
     planned = plan(tmp_path, arms={"plain": ("ring", ""), "other": ("ring", options)})
     assert not set(keys(planned, "plain")) & set(keys(planned, "other"))
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["budget", "dtype", "seam", 'seed"', "sef", "task", "日"]), st.integers(), min_size=1
+    ),
+    st.integers(0, 2**62),
+)
+def test_a_key_made_for_many_seeds_is_that_of_the_whole_specification(specification, first):
+    condition = Condition(None, canonical(specification), range(first, first + 3), "", True, (), 0.0)
+    whole = [Trial.of({**specification, "seed": seed}) for seed in range(first, first + 3)]
+    assert list(condition.trials()) == whole
+
+
+def test_keys_are_those_of_the_stores_there_are():
+    condition = Condition(
+        None, canonical({"task": {"name": "circle"}, "dtype": "float32"}), range(7, 8), "", True, (), 0
+    )
+    assert list(condition.keys()) == ["8db0e2b59b76cc2a0d6741b6441a16c43387f04968434e1827e3575fdb7939fb"]
 
 
 def test_key_covers_task_method_version_budget_evaluation_seed_and_dtype(tmp_path, monkeypatch):
@@ -81,7 +116,7 @@ def test_batches_hold_what_differs_only_in_numbers(tmp_path):
         "careful": ("careful_ring", ""),
     }
     planned = plan(tmp_path, arms=arms)
-    arm_of = {place.trial: place.arm for place in planned.places}
+    arm_of = {place.trial: place.arm for place in grid(planned)}
     groups = sorted((sorted({arm_of[t.key] for t in b.trials}), len(b.trials)) for b in planned.batches)
     assert groups == [
         (["a", "stiff"], 12),
@@ -143,7 +178,7 @@ def test_second_budget_is_another_arm_of_the_grid(tmp_path):
     path.write_text(text)
     planned = plan_study(path, device="cpu")
     by_budget = {
-        name: {p.trial for p in planned.places if p.budget == name} for name in ("equal_steps", "equal_multiply_adds")
+        name: {p.trial for p in grid(planned) if p.budget == name} for name in ("equal_steps", "equal_multiply_adds")
     }
     assert [len(trials) for trials in by_budget.values()] == [6, 6]
     assert not by_budget["equal_steps"] & by_budget["equal_multiply_adds"]
@@ -216,11 +251,51 @@ def test_every_batch_knows_the_studys_first_seed(tmp_path):
 def test_headline_study_is_planned_whole():
     planned = plan_study("thin_manifold", device="cpu")
     summary = planned.summary()
-    assert summary["places"] == sum(1 for _ in planned.places)
-    assert {place.task for place in planned.places} == {"circle", "three_curves", "digits"}
+    assert summary["places"] == sum(1 for _ in grid(planned))
+    assert summary["trials"] == len(planned.trials)
+    assert summary["batch_count"] == len(planned.batches)
+    assert summary["multiply_adds"] == pytest.approx(sum(batch.multiply_adds for batch in planned.batches))
+    assert max(row["largest_batch"] for row in summary["batches"]) == max(len(b.trials) for b in planned.batches)
+    assert {place.task for place in grid(planned)} == {"circle", "three_curves", "digits"}
     seeds = planned.study.at("quick").seeds
-    assert sum(p.arm == "score" and p.task == "circle" for p in planned.places) == 6 * seeds
+    assert sum(p.arm == "score" and p.task == "circle" for p in grid(planned)) == 6 * seeds
     assert all(len(batch.trials) <= MAX_REPLICATES["cpu"] for batch in planned.batches)
-    smoothing = {place.arm: place.smoothing for place in planned.places if place.task == "circle"}
+    smoothing = {place.arm: place.smoothing for place in grid(planned) if place.task == "circle"}
     assert smoothing["likelihood_raw"] == 0.0
     assert smoothing["score"] == smoothing["likelihood_smoothed"] == 0.1
+
+
+def test_a_million_seeds_are_counted_at_once_and_not_run(tmp_path):
+    path = write_study(tmp_path / "rings.toml", seeds=1_000_000)
+    started = time.perf_counter()
+    planned = plan_study(path, device="cpu")
+    summary = planned.summary()
+    assert time.perf_counter() - started < 2
+    assert summary["trials"] == 2_000_000
+    assert summary["batch_count"] == 2 * -(-1_000_000 // MAX_REPLICATES["cpu"])
+    assert summary["core_seconds"] > summary["trials"] * 0.1
+    assert summary["stored_bytes"] > summary["trials"] * 1000
+    for ask in (lambda: planned.trials, planned.to_record):
+        with pytest.raises(
+            ValueError, match=f"trials = 2000000 is not valid: expected at most {MOST_TRIALS}"
+        ) as caught:
+            ask()
+        assert str(path) in str(caught.value)
+
+
+@pytest.mark.slow
+def test_ten_thousand_trials_are_planned_in_little_memory(tmp_path):
+    path = tmp_path / "rings.toml"
+    write_study(
+        path,
+        seeds=1000,
+        thickness="0.5, 0.4, 0.3, 0.2, 0.1",
+        arms={"a": ("mean_squared_error", ""), "b": ("hinge", "")},
+    )
+    path.write_text(path.read_text().replace('plugins = ["study_plugin"]', ""))
+    command = [sys.executable, "-m", "ebm_vs_prob.cli", "plan", str(path), "--device", "cpu"]
+    started = time.perf_counter()
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert "trials: 10000" in shown
+    assert time.perf_counter() - started < 30  # five on a quiet machine
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 330_000  # kilobytes

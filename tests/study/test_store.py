@@ -438,7 +438,7 @@ def test_foreign_names_are_left_and_what_is_damaged_is_set_aside(tmp_path_factor
         assert [incident["trials"] for incident in store.incidents()] == [[KEY]]
         assert store.stops() == {OTHER: "killed"}
         assert store.read(KEY)["status"] == "done"
-        assert len(store.plan("s", "quick")["places"]) == 1
+        assert [condition["trials"] for condition in store.plan("s", "quick")["conditions"]] == [[KEY]]
 
     check()
     store.mend()

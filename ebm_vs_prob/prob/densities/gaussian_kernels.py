@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import nn
 
 from ...core.replicate_noise import Generators, replicate_noise
@@ -138,6 +137,8 @@ def leave_one_out_bandwidths(
         blurred: (N, dy) the same answers with noise of standard deviation `sigma`, where the density of blurred data is
             wanted: its kernels have width sqrt(h² + sigma²), and h is what is looked for.
     """
+    from scipy.optimize import minimize
+
     rows = min(held_out, len(y), max(1, MOST_PAIRS // len(y)))
     x, y, left_out = x.double(), y.double(), (y if blurred is None else blurred).double()[:rows]
     itself = torch.eye(rows, len(y), dtype=torch.bool, device=y.device)

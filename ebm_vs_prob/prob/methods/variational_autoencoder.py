@@ -27,7 +27,6 @@ from ..latents.autoencoder import LEAST_NODES, MAX_QUADRATURE_LATENT_DIM, Variat
 from ..latents.guides import GuideName, amortised_guide
 from ..latents.noise import SuppliedNoise
 from ..objectives.bounds import ReplicatedELBO, ReplicatedIWAE, ReplicatedRenyi
-from ..objectives.recorded import RecordedLoss
 from ..thickness_priors import ThicknessPriorMethod, ThicknessPriorOptions
 
 #: Values of z an axis that quadrature takes by default, by latent dimension.
@@ -272,6 +271,8 @@ class VariationalAutoencoder(ThicknessPriorMethod, SmoothingMethod):
             noise = batch.noise["z"].movedim(1, 0) if several else batch.noise["z"]
             with SuppliedNoise({"z": noise}):
                 return bound.replicate_losses(energy.model, energy.guide, batch.x, blur(batch)) / size
+
+        from ..objectives.recorded import RecordedLoss  # imports the compiler: 2 s and 70 MB, which a plan does without
 
         shape = (energy.particles, size, energy.latent_dim) if several else (size, energy.latent_dim)
         traces = Traces(list(energy.decoder.parameters()), {"thickness": lambda: energy.sigma})

@@ -1,0 +1,89 @@
+# ruff: noqa: RUF001
+"""Text of users and of exceptions as each format of a report takes it: never interpreted, always well-formed."""
+
+from __future__ import annotations
+
+import html
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ..core.text import printable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .inputs import Inputs
+
+
+def printable_inputs(inputs: Inputs) -> Inputs:
+    """The same inputs without control characters, bidirectional marks or endless text in what results hold of others.
+
+    A study's own text is held to this when it is read.
+    """
+    results = inputs.results
+    for column in results.columns:
+        texts = {text for text in results[column].unique() if isinstance(text, str)}
+        changed = {text: shown for text in texts if (shown := printable(text)) != text}
+        if changed:
+            values = [changed.get(value, value) if isinstance(value, str) else value for value in results[column]]
+            results = results.assign(**{column: values})
+    return replace(
+        inputs,
+        results=results,
+        provenance={printable(n): tuple(map(printable, values)) for n, values in inputs.provenance.items()},
+        skipped=tuple({name: printable(text) for name, text in entry.items()} for entry in inputs.skipped),
+    )
+
+
+def drawn_text(text: str) -> str:
+    """Text as matplotlib shows it literally: a dollar sign would start a formula."""
+    return text.replace("$", r"\$")
+
+
+#: What a pattern made for the attributes of a tag could take for one in its text.
+_LIKE_ATTRIBUTES = str.maketrans({'"': "&quot;", "#": "&#35;", ":": "&#58;"})
+
+
+def shielded(svg: str) -> str:
+    """SVG whose text nodes hold nothing that looks like an attribute, a colour or a reference."""
+    return re.sub(
+        r"(<(?:text|tspan)\b[^<>]*>)([^<]+)", lambda match: match[1] + match[2].translate(_LIKE_ATTRIBUTES), svg
+    )
+
+
+def escape_markdown(value: object) -> str:
+    """Text on one line, with what means something to Markdown or HTML escaped; `Markup` is left as it is."""
+    from markupsafe import Markup
+
+    if isinstance(value, Markup):
+        return value
+    text = html.escape(" ".join(str(value).split()), quote=False)
+    return re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", text)
+
+
+_LATEX = {
+    "ε": r"$\varepsilon$", "±": r"$\pm$", "×": r"$\times$", "−": "$-$", "–": "--", "∞": r"$\infty$", "β": r"$\beta$",
+    "⁻": "$^{-}$", **{c: f"$^{{{i}}}$" for i, c in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    # BibTeX counts braces, also those behind a backslash.
+    "{": r"\textbraceleft{}", "}": r"\textbraceright{}",
+    **{c: f"\\{c}" for c in "&%$#_"},
+}  # fmt: skip
+
+
+def to_latex_text(value: Any) -> str:
+    """Text with every character that means something to LaTeX or BibTeX escaped, in plain ASCII."""
+    found = "".join(_LATEX.get(c, c) for c in " ".join(str(value).split()))
+    # At the head of a row these would be an argument of the line break before it.
+    return ("{}" if found[:1] in ("[", "*") else "") + found.encode("ascii", "replace").decode()
+
+
+def csv_text(value: Any) -> Any:
+    """Text with an apostrophe before what a spreadsheet would run as a formula; anything else as it is."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+
+
+def to_csv_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table whose text no spreadsheet runs."""
+    return frame.map(csv_text).rename(columns=csv_text)

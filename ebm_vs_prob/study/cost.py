@@ -1,0 +1,78 @@
+"""What trials will cost in work, time and bytes, counted from shapes before anything is built."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import invalid
+from ..core.spaces import Box
+
+if TYPE_CHECKING:
+    from ..core.budget import Budget
+    from ..energies.mlp import Network
+    from ..metrics import Evaluation
+    from ..tasks.base import Task
+    from ..training.method import Method
+
+#: Multiply-adds that a core trains in a second, and the seconds it measures a trial for: medians over the methods of
+#: the headline study on two cores of an AMD EPYC, in batches. A method may be five times faster or slower.
+MULTIPLY_ADDS_A_SECOND = 2e9
+SECONDS_TO_MEASURE = 0.2
+
+#: Bytes that a trial's record takes in a store, compressed, and the arrays of one at the first seed: means of the
+#: headline study.
+RECORD_BYTES = 2_700
+ARRAY_BYTES = 155_000
+
+#: What one trial may ask for at most: a mistake in a file is told before a machine is filled or a year is spent.
+MOST_MULTIPLY_ADDS = 1e18
+MOST_BYTES = 2.0**40
+
+
+def widths(task: Task, network: Network) -> tuple[int, ...]:
+    """Widths of the network's layers on a task, from input to output."""
+    spaces = (task.x_space, task.y_space)
+    return (sum(space.dim for space in spaces if isinstance(space, Box)), *network.hidden, 1)
+
+
+def multiply_adds(method: type[Method], options: Any, task: Task, layers: tuple[int, ...], budget: Budget) -> float:
+    """Estimated cost of one trial's training: evaluations an example times the trunk's multiply-adds."""
+    if method.principle == "exact":
+        return 0.0
+    if budget.multiply_adds is not None:
+        return budget.multiply_adds
+    forward = sum(before * after for before, after in pairwise(layers))
+    return method.step_evaluations(options, task) * forward * budget.batch_size * budget.steps
+
+
+def check_affordable(
+    where: str, layers: tuple[int, ...], evaluations: float, work: float, budget: Budget, evaluation: Evaluation
+) -> None:
+    """Raise a `ValueError` where one trial asks for absurd work or memory.
+
+    Args:
+        where: the trial, in words.
+        layers: `widths` of its network.
+        evaluations: energy evaluations that an example costs in a step, all of which may be in memory at once.
+        work: multiply-adds of its training.
+        budget: its budget.
+        evaluation: how it is measured.
+    """
+    units, parameters = sum(layers), sum((before + 1) * after for before, after in pairwise(layers))
+    inference = evaluation.inputs * evaluation.starts + evaluation.samples + evaluation.test_examples
+    numbers = 4 * parameters + units * max(evaluations * budget.batch_size, inference) + layers[0] * budget.examples
+    if not work <= MOST_MULTIPLY_ADDS:
+        raise invalid(f"{where}: multiply-adds of one trial", f"{work:.3g}", f"at most {MOST_MULTIPLY_ADDS:.0e}")
+    if not 8.0 * numbers <= MOST_BYTES:
+        raise invalid(f"{where}: bytes of one trial", f"{8.0 * numbers:.3g}", f"at most {MOST_BYTES:.3g}")
+
+
+def core_seconds(trials: int, work: float) -> float:
+    """Estimated seconds of one core for trials of `work` multiply-adds together."""
+    return work / MULTIPLY_ADDS_A_SECOND + trials * SECONDS_TO_MEASURE
+
+
+def stored_bytes(trials: int, with_arrays: int) -> int:
+    """Estimated bytes of the records of trials, of which some keep arrays."""
+    return trials * RECORD_BYTES + with_arrays * ARRAY_BYTES

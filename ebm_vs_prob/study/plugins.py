@@ -1,0 +1,118 @@
+"""The modules that a study names as plugins: looked for beside its file, imported, and named where they fail."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..core.errors import invalid
+from ..core.text import printable
+from .provenance import PACKAGE, is_own_source, sources_beside
+
+
+def import_plugins(names: Iterable[str], where: str, folder: str | Path | None = None) -> None:
+    """Import the modules that register a study's further tasks and methods: installed ones, or those in `folder`.
+
+    `folder` is searched last and only during the import, so a plugin imports its helpers at its top.
+
+    Raises:
+        ValueError: a module that is not there or that fails, with its file and line; or one in `folder`, or a helper of
+            it there, whose name is taken by another module, with both files.
+    """
+    for name in names:
+        field, place = f"{where}: plugins", _beside(name, folder)
+        _refuse_another_studys(field, name, place)
+        with _searched_last(folder):
+            try:
+                importlib.import_module(name)
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt) and not _raised_by_code(error):
+                    raise
+                raise invalid(field, name, f"a module that can be imported here ({_reason(error)})") from error
+        if place is not None:
+            _refuse_hidden(field, name, place)
+
+
+@contextmanager
+def _searched_last(folder: str | Path | None) -> Iterator[None]:
+    if folder is None:
+        yield
+        return
+    entry = str(folder)
+    sys.path.append(entry)
+    importlib.invalidate_caches()  # a file that was written within the clock tick of the last look is seen
+    try:
+        yield
+    finally:
+        place = len(sys.path) - 1 - sys.path[::-1].index(entry) if entry in sys.path else None
+        if place is not None:
+            del sys.path[place]
+
+
+def _beside(name: str, folder: str | Path | None) -> Path | None:
+    """The file or package folder of a top-level module in `folder`, if it is there."""
+    if folder is None:
+        return None
+    package = Path(folder) / name.partition(".")[0]
+    module = package.with_name(f"{package.name}.py")
+    return package if (package / "__init__.py").is_file() else module if module.is_file() else None
+
+
+def _imported(module: str) -> Path | None:
+    """The file of a module that is imported, if it has one."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return Path(file) if file else None
+
+
+def _refuse_another_studys(field: str, name: str, place: Path | None) -> None:
+    """Raise where a plugin, or what it imports from its folder, would be one that another study brought before.
+
+    Python has one module of a name in a process, so the second study would silently get the first one's.
+    """
+    if place is None:
+        top = name.partition(".")[0]
+        found = _imported(top)
+        if found is not None and not any(finder.find_spec(top, None) for finder in sys.meta_path):
+            raise invalid(
+                field, name, f"a module that can be imported here (only another study's {found} has the name)"
+            )
+        return
+    for source in sources_beside(place):
+        top = source.relative_to(place.parent).parts[0].removesuffix(".py")
+        found = _imported(top)
+        if found is not None and _is_users(str(found)) and place.parent.resolve() not in found.resolve().parents:
+            valid = f"another name than that of {found}, which another study in this process uses: {source} is hidden"
+            raise invalid(field, top, valid)
+
+
+def _refuse_hidden(field: str, name: str, place: Path) -> None:
+    """Raise where the plugin that was imported is not the one that lies beside the study."""
+    file = place if place.is_file() else place / "__init__.py"
+    found = _imported(name.partition(".")[0])
+    if found is None or not (found.is_file() and file.samefile(found)):
+        raise invalid(field, name, f"another name: {file} is hidden by {found or 'a module of Python'}")
+
+
+def _raised_by_code(error: BaseException) -> bool:
+    """Whether a `raise` outside this package, and not the user's Ctrl-C, ended an import."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return (last.line or "").startswith("raise") and PACKAGE not in Path(last.filename).parents
+
+
+def _reason(error: BaseException) -> str:
+    """What an import failed with, and in which line of which file."""
+    if isinstance(error, SyntaxError):
+        place = f" in {error.filename}, line {error.lineno}" if error.filename else ""
+        return printable(f"{type(error).__name__}: {error.msg}{place}")
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
+    place = f" in {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
+    kind = "" if isinstance(error, ModuleNotFoundError) else f"{type(error).__name__}: "
+    return printable(f"{kind}{printable(error)}{place}")
+
+
+def _is_users(file: str) -> bool:
+    return is_own_source(file) and PACKAGE not in Path(file).resolve().parents
