@@ -36,12 +36,14 @@ thickness = {thickness}
 """
 ARM = '\n[[arms]]\nname = "{0}"\nmethod = "{0}"\n'
 
+MAIN = "from ebm_vs_prob.cli.commands import main; "
 COMMANDS = {
-    "status": "from ebm_vs_prob.cli.commands import main; main(['status', study, '--store', store])",
-    "run with nothing to do": "from ebm_vs_prob.cli.commands import main; main(['run', study, '--store', store])",
+    "status, no table yet": MAIN + "main(['status', study, '--store', store])",
+    "load_results, no table yet": "import ebm_vs_prob as evp; evp.load_results(study, store=store)",
+    "run with nothing to do, no table yet": MAIN + "main(['run', study, '--store', store])",
+    "run with nothing to do": MAIN + "main(['run', study, '--store', store])",
+    "status": MAIN + "main(['status', study, '--store', store])",
     "load_results": "import ebm_vs_prob as evp; evp.load_results(study, store=store)",
-    "load_results without the table": "import ebm_vs_prob as evp; from pathlib import Path; "
-    "[path.unlink() for path in Path(store).rglob('results.parquet')]; evp.load_results(study, store=store)",
 }
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..core.atomic_files import host, open_file, write_atomically
@@ -113,6 +114,25 @@ class StoreFolder:
             os.replace(path, target)
         except FileNotFoundError:
             return
+
+    @contextmanager
+    def lock(self, path: Path, blocking: bool) -> Iterator[bool]:
+        """Whether the lock of that file is held inside; the system frees it when the process dies."""
+        from filelock import FileLock, Timeout
+
+        self.make(path.parent)
+        if os.path.lexists(path) and not path.is_file():
+            self.set_aside(path)
+        lock = FileLock(path, timeout=-1 if blocking else 0)
+        try:
+            lock.acquire()
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
 
     def leftovers(self, folder: str) -> Iterator[Path]:
         """Temporary files below a folder, of processes of this machine that are gone."""

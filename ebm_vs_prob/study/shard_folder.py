@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +41,7 @@ class ShardFolder:
         self._folder = folder
         self._contents: dict[str, dict[str, Kinds]] = {}
         self.path = folder.root / "shards"
+        self._lock = folder.root / "shards.lock"
         self.damage: dict[str, Damage] = {}
 
     def place(self, name: str) -> Path:
@@ -143,7 +143,7 @@ class ShardFolder:
 
     def forget(self, keys: Collection[str]) -> None:
         """Take trials out of their shards: the rest of each is written first, and the old one moved to `replaced`."""
-        with self._one_at_a_time(blocking=True):
+        with self._folder.lock(self._lock, blocking=True):
             for name, trials in self.refresh().items():
                 shard = self.open(name) if trials.keys() & set(keys) else None
                 if shard is None:
@@ -155,7 +155,7 @@ class ShardFolder:
 
     def compact(self) -> None:
         """Pack small shards together; where another process does so, nothing."""
-        with self._one_at_a_time(blocking=False) as alone:
+        with self._folder.lock(self._lock, blocking=False) as alone:
             for names in self._groups() if alone else ():
                 members: dict[str, bytes] = {}
                 packed: set[str] = set()
@@ -185,20 +185,3 @@ class ShardFolder:
             group.append(name)
             trials, size = trials + len(found), size + length
         yield group
-
-    @contextmanager
-    def _one_at_a_time(self, blocking: bool) -> Iterator[bool]:
-        """Whether this process alone packs shards of the store now."""
-        from filelock import FileLock, Timeout
-
-        self._folder.make(self._folder.root)
-        lock = FileLock(self._folder.root / "shards.lock", timeout=-1 if blocking else 0)
-        try:
-            lock.acquire()
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()

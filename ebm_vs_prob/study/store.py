@@ -248,21 +248,10 @@ class Store:
         Raises:
             RuntimeError: another driver holds it.
         """
-        from filelock import FileLock, Timeout
-
-        folder = self.study_folder(study, scale)
-        self._folder.make(folder)
-        lock = FileLock(folder / "run.lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise RuntimeError(
-                f"study {study!r} at scale {scale!r} is being run by another process in {self.root}"
-            ) from None
-        try:
+        with self._folder.lock(self.study_folder(study, scale) / "run.lock", blocking=False) as held:
+            if not held:
+                raise RuntimeError(f"study {study!r} at scale {scale!r} is being run by another process in {self.root}")
             yield
-        finally:
-            lock.release()
 
     # ---- incidents and mending -------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .documents import Metric, Record
@@ -158,7 +158,7 @@ def build_table(store: Store, plan: Mapping[str, Any]) -> pd.DataFrame:
     return frame[list(COLUMNS)].astype(COLUMNS)
 
 
-def _shared(codes: np.ndarray, words: Sequence[str]) -> np.ndarray:
+def _shared(codes: np.ndarray, words: Iterable[str]) -> np.ndarray:
     """Words by their numbers, None for -1; a word is one string however often it stands there."""
     import numpy as np
 
@@ -177,7 +177,7 @@ def state(record: Mapping[str, Any] | None, damage: str, stop: str | None) -> di
 def _made(record: Record | None) -> dict[str, Any]:
     if record is None:
         return {"batch": "", "steps": None, "code_digest": "", "plugins": ""}
-    made = {name: record[name] for name in ("batch", "steps", "code_digest")}  # type: ignore[literal-required]
+    made = {name: record[name] for name in ("batch", "steps", "code_digest")}
     return {**made, "plugins": canonical_json(record["plugins"])}
 
 
