@@ -19,6 +19,8 @@ from ebm_vs_prob.cli.commands import main
 from ebm_vs_prob.core.registry import METHODS
 from ebm_vs_prob.report.inputs import gather
 from ebm_vs_prob.study import Store, study_status
+from ebm_vs_prob.study.documents import DamagedRecord
+from ebm_vs_prob.study.shards import Entry, Shard
 from ebm_vs_prob.testing.stores import stored_record
 
 MENDED = "the next `run` mends it"
@@ -54,6 +56,8 @@ THINGS = {
     "a link to nowhere": lambda path: path.symlink_to(path.parent / "nowhere"),
     "a pipe": os.mkfifo,
 }
+#: The others are tried by the slow suite.
+QUICK = ("a full folder", "a pipe")
 
 
 @contextmanager
@@ -118,7 +122,9 @@ def answers(path, store):
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("thing", THINGS)
+@pytest.mark.parametrize(
+    "thing", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in THINGS]
+)
 def test_anything_in_the_place_of_anything_is_answered_and_mended(finished, tmp_path, place, thing):
     path, source, frame = finished
     store = tmp_path / "store"
@@ -149,20 +155,19 @@ def test_anything_in_the_place_of_anything_is_answered_and_mended(finished, tmp_
         assert Store(store).sound(frame["trial"]) == set(frame["trial"])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.lists(
-        st.tuples(st.sampled_from(list(PLACES)), st.sampled_from(list(THINGS)) | st.binary(max_size=80)), max_size=5
-    )
-)
+LYING = st.tuples(st.sampled_from(list(PLACES)), st.sampled_from(list(THINGS)) | st.binary(max_size=80))
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(put=st.lists(LYING, max_size=5))
 def test_readers_answer_and_a_run_would_mend_whatever_lies_where(finished, tmp_path_factory, put):
     path, source, frame = finished
     store = tmp_path_factory.mktemp("any") / "store"
     shutil.copytree(source, store)
     for place, thing in put:
         target = store / PLACES[place].format(shard="3" * 64)
-        remove(target)
         if target.parent.is_dir():
+            remove(target)
             (THINGS[thing] if isinstance(thing, str) else lambda path, content=thing: path.write_bytes(content))(target)
     kept = Store(store)
     with seconds(60):
@@ -178,6 +183,17 @@ def test_readers_answer_and_a_run_would_mend_whatever_lies_where(finished, tmp_p
         kept.report("kind", [KEY], "detail")
         assert kept.stops()[KEY] == "killed"
         assert [KEY] in [incident["trials"] for incident in kept.incidents()]
+
+
+def test_bits_of_a_real_shard_are_noticed_wherever_they_flip(finished):
+    (shard,) = (finished[1] / "shards").iterdir()
+    content = bytearray(shard.read_bytes())
+    for place in range(0, len(content), len(content) // 500):
+        content[place] ^= 1 << place % 8
+        with pytest.raises(DamagedRecord):
+            Shard(bytes(content), shard.stem)
+        content[place] ^= 1 << place % 8
+    assert len(Shard(bytes(content), shard.stem).records) == 2
 
 
 def test_a_table_is_served_only_of_the_store_as_it_is(finished, tmp_path, monkeypatch):
@@ -248,8 +264,6 @@ def test_every_command_refuses_what_is_no_store_in_one_line(finished, tmp_path, 
 
 
 def test_a_full_disk_is_one_error_with_the_path(tmp_path, monkeypatch):
-    from ebm_vs_prob.study.shards import Entry
-
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
