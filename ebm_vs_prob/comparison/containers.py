@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -81,11 +82,11 @@ def _followed(trace: np.ndarray) -> dict[str, Any]:
     }
 
 
-def read(path: str | Path) -> arviz.InferenceData:
-    """The container of a trial's netCDF file, loaded into memory."""
+def read(file: str | Path | bytes) -> arviz.InferenceData:
+    """The container of a trial's netCDF file, of that path or of those bytes, loaded into memory."""
     import arviz as az
 
-    return az.from_netcdf(str(path), engine="h5netcdf").load()
+    return az.from_netcdf(io.BytesIO(file) if isinstance(file, bytes) else str(file), engine="h5netcdf").load()
 
 
 if TYPE_CHECKING:

@@ -1,15 +1,22 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, and reading what may be no file."""
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import socket
+import stat
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that at any moment it is whole or not there, also after a loss of power."""
+    """Write a file so that at any moment it is whole or not there, also after a loss of power.
+
+    Raises:
+        OSError: it cannot be written; the error names the path.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{host()}.{os.getpid()}.{secrets.token_hex(8)}.tmp"
     try:
@@ -18,8 +25,10 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # that of a full disk
+            raise type(error)(error.errno, error.strerror or str(error), str(path)) from None
         raise
     if os.name == "posix":
         folder = os.open(path.parent, os.O_RDONLY)
@@ -27,6 +36,22 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a file for reading; whatever else lies there is an error at once, also a pipe that nobody writes to.
+
+    Raises:
+        FileNotFoundError: nothing is there, or a link to nothing.
+        OSError: it is no file, or may not be read; the error names the path.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    kind = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(kind):
+        os.close(descriptor)
+        code = errno.EISDIR if stat.S_ISDIR(kind) else errno.EINVAL
+        raise OSError(code, "it is not a file", str(path))
+    return os.fdopen(descriptor, "rb")
 
 
 def host() -> str:

@@ -90,17 +90,19 @@ def gather(path_or_name: str | Path, scale: str, store: str | Path) -> Inputs:
     from ..study.files import load_study
     from ..study.run import load_results
     from ..study.store import Store
+    from ..study.table import planned_trials
 
     study = load_study(path_or_name)
     study.at(scale)
     results = load_results(path_or_name, scale=scale, store=store)
     kept = Store(store)
-    records = {str(place["trial"]): record for place, record, _ in kept.records(study.name, scale) if record}
+    plan = kept.plan(study.name, scale)
+    records = {key: record for key, record, _ in kept.records(planned_trials(plan)) if record}
     arrays: dict[tuple[str, str, float], Arrays] = {}
     done = results[results["status"] == "done"].sort_values("seed", kind="stable")
     for row in done.drop_duplicates(["trial", "arm"]).itertuples():
         place = (str(row.task), str(row.arm), float(str(row.thickness)))
-        if place not in arrays and "arrays" in records[str(row.trial)]["files"]:
+        if place not in arrays and "arrays" in kept.kinds(str(row.trial)):
             arrays[place] = kept.load_arrays(str(row.trial))
     return Inputs(
         study,
@@ -108,7 +110,7 @@ def gather(path_or_name: str | Path, scale: str, store: str | Path) -> Inputs:
         results,
         arrays,
         origin(records.values()),
-        tuple(kept.plan(study.name, scale)["skipped"]),
+        tuple(plan["skipped"]),
     )
 
 
@@ -122,7 +124,7 @@ def origin(records: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
             {
                 **kept,
                 "code digest": record["code_digest"],
-                "plugins": record.get("plugins", {}),
+                "plugins": record["plugins"],
                 "written": str(source.get("written", ""))[:10],
             }
         )

@@ -51,7 +51,7 @@ def open_model(study: str | Path | Study, trial: str, store: str | Path = "resul
     found = Trial.of(record["specification"])
     task = trial_task(found)
     plugins = plugin_digests(type(task), METHODS.get(found.specification["method"]["name"]))
-    if (record["code_digest"], record.get("plugins")) != (code_digest(), plugins):
+    if (record["code_digest"], record["plugins"]) != (code_digest(), plugins):
         raise invalid("trial", trial, "one that the code at hand made: it would train another model")
     model = train_trials([found], [task], device)
     check_recognised(trial, record["energies"], model, [task])

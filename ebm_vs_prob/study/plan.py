@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import invalid
+from ..core.registry import METHODS, TASKS
 from .cost import core_seconds, stored_bytes
 from .files import load_study
 from .grid import Condition, Trial, expand
 from .keys import canonical, digest
 from .plugins import import_plugins
+from .provenance import package_digest, plugin_digests
 from .schema import Study
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -180,6 +182,7 @@ class Plan:
             "scale": self.scale,
             "device": self.device,
             "runs": digest(self.study.runs(self.scale)),
+            "package": self._package(),
             "file": canonical(self.study.model_dump(mode="json", by_alias=True)),
             "conditions": [
                 {**asdict(condition.labels), "first_seed": condition.seeds.start, "trials": list(condition.keys())}
@@ -187,6 +190,12 @@ class Plan:
             ],
             "skipped": list(self.skipped),
         }
+
+    def _package(self) -> str:
+        """The digest of the package where the plan follows from it and the study's file alone, else empty."""
+        tasks, methods = ({getattr(each.labels, kind) for each in self.conditions} for kind in ("task", "method"))
+        outside = plugin_digests(*map(TASKS.get, tasks), *map(METHODS.get, methods))
+        return "" if outside or self.study.plugins else package_digest()
 
 
 def places(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,7 @@ import platform
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -42,10 +42,20 @@ _NEEDED = ("torch", "pyro", "pydantic", "numpy", "abc")
 @lru_cache(maxsize=1)
 def code_digest() -> str:
     """SHA-256 over the package's sources that decide a trial's numbers."""
+    return _digest_of_package(lambda name: name in IN_DIGEST or not name.startswith(NOT_IN_DIGEST))
+
+
+@lru_cache(maxsize=1)
+def package_digest() -> str:
+    """SHA-256 over all of the package's sources."""
+    return _digest_of_package(lambda name: True)
+
+
+def _digest_of_package(counts: Callable[[str], bool]) -> str:
     total = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
         name = path.relative_to(PACKAGE).as_posix()
-        if name in IN_DIGEST or not name.startswith(NOT_IN_DIGEST):
+        if counts(name):
             total.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return total.hexdigest()
 
@@ -71,7 +81,7 @@ def plugin_digests(*classes: type) -> dict[str, str]:
 
 def mixture(results: pd.DataFrame) -> str:
     """Which code of a table's records comes in several versions, or "": the package, or one plugin's module."""
-    seen: dict[str, set[str]] = {"the package": set(results["code_digest"].dropna()) - {""}}
+    seen: dict[str, set[str]] = {"the package": set(results["code_digest"].dropna().unique()) - {""}}
     for text in results["plugins"].dropna().unique() if "plugins" in results else ():
         for name, digest in json.loads(text or "{}").items():
             seen.setdefault(name, set()).add(digest)

@@ -1,7 +1,8 @@
-"""What becomes of a trial, and its record, which is written once."""
+"""What becomes of a trial, and what is kept of it, once."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,7 @@ from ..core.registry import METHODS, TASKS
 from .grid import Trial
 from .keys import canonical
 from .provenance import code_digest, plugin_digests, provenance
+from .shards import Entry
 from .store import Store
 
 
@@ -30,11 +32,18 @@ class Outcome:
     files: dict[str, bytes] = field(default_factory=dict)
 
 
-def record(store: Store, outcome: Outcome, device: str) -> bool:
-    """Write an outcome's record unless there is one; False where there was."""
-    key = outcome.trial.key
-    if store.sound(key):
-        return False
+def write(store: Store, outcomes: Iterable[Outcome], device: str) -> int:
+    """Write outcomes that the store lacks in one shard; how many these were."""
+    found = list(outcomes)
+    present = store.sound(outcome.trial.key for outcome in found)
+    entries = [entry(outcome, device) for outcome in found if outcome.trial.key not in present]
+    if entries:
+        store.write(entries)
+    return len(entries)
+
+
+def entry(outcome: Outcome, device: str) -> Entry:
+    """What is kept of an outcome, with what made it."""
     specification = outcome.trial.specification
     plugins = plugin_digests(TASKS.get(specification["task"]["name"]), METHODS.get(specification["method"]["name"]))
     content = canonical(
@@ -57,5 +66,4 @@ def record(store: Store, outcome: Outcome, device: str) -> bool:
             "plugins": plugins,
         }
     )
-    store.write(key, content, outcome.files)
-    return True
+    return Entry(outcome.trial.key, content, outcome.files)

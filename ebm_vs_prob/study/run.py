@@ -13,12 +13,13 @@ from ..core.seeding import random_module_restored
 from .engines import Engine, Finished, Job, make_engine
 from .files import load_study
 from .keys import digest
-from .plan import Batch, places, plan_study
+from .plan import DEVICES, Batch, Plan, places, plan_study
+from .plan_again import plan_again
 from .provenance import mixture
-from .records import Outcome, record
+from .records import Outcome, write
 from .schema import Study
-from .store import DamagedRecord, Store
-from .table import results_table, write_parquet
+from .store import Store
+from .table import finished_table, results_table, trial_states
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,29 +62,38 @@ def run_study(
         ValueError: a bad value, with file, field and what is valid.
         RuntimeError: another process is running the study in this store, or the cluster was lost.
     """
-    planned = plan_study(study, scale, device)
     kept = Store(store)
+    loaded = study if isinstance(study, Study) else load_study(study)
     job = Job(
         root=str(kept.root.resolve()),
-        plugins=planned.study.plugins,
-        folder=planned.study.folder,
-        time_limit=planned.study.at(scale).time_limit,
+        plugins=loaded.plugins,
+        folder=loaded.folder,
+        time_limit=loaded.at(scale).time_limit,
     )
     chosen = make_engine(engine, job, workers, scheduler)
-    name = planned.study.name
-    with kept.lock(name, scale):
-        kept.remove_leftovers()
-        kept.write_plan(planned.to_record())
-        missing = {trial.key for trial in planned.trials if not kept.sound(trial.key)}
-        if missing:
-            shown = sys.stderr.isatty() if progress is None else progress
-            with _progress(f"{name} at {scale}", len(planned.trials), shown) as advance:
-                advance(len(planned.trials) - len(missing))
-                _run(chosen, kept, planned.batches_of(missing), advance)
-        frame = results_table(kept, name, scale)
-        write_parquet(kept, frame)
+    earlier = plan_again(kept, loaded, scale) if device in DEVICES else None
+    planned = None if earlier else plan_study(loaded, scale, device)
+    with kept.lock(loaded.name, scale):
+        kept.mend()
+        frame = finished_table(kept, earlier) if earlier else None
+        if frame is None:
+            frame = _run_missing(chosen, kept, planned or plan_study(loaded, scale, device), progress)
     _report_mixture(frame)
     return frame
+
+
+def _run_missing(engine: Engine, store: Store, planned: Plan, progress: bool | None) -> pd.DataFrame:
+    name, scale = planned.study.name, planned.scale
+    store.write_plan(planned.to_record())
+    keys = {trial.key for trial in planned.trials}
+    missing = keys - store.sound(keys)
+    if missing:
+        shown = sys.stderr.isatty() if progress is None else progress
+        with _progress(f"{name} at {scale}", len(keys), shown) as advance:
+            advance(len(keys) - len(missing))
+            _run(engine, store, planned.batches_of(missing), advance)
+        store.compact()
+    return results_table(store, name, scale, keep=True)
 
 
 def load_results(study: str | Path | Study, scale: str = "quick", store: str | Path = "results") -> pd.DataFrame:
@@ -113,15 +123,10 @@ def study_status(study: str | Path | Study, scale: str = "quick", store: str | P
     chosen = study if isinstance(study, Study) else load_study(study)
     kept = Store(store)
     columns = ["trial", "task", "arm", "thickness", "seed", "budget", "status", "reason"]
-    planned = plan_study(chosen, scale, "cpu").to_record()
-    rows = []
-    for place in places(planned):
-        try:
-            found = kept.read(place["trial"])
-            state = (found["status"], found["reason"]) if found else ("pending", "")
-        except DamagedRecord as error:
-            state = ("pending", str(error))
-        rows.append({**place, "status": state[0], "reason": state[1]})
+    chosen.at(scale)
+    planned = plan_again(kept, chosen, scale) or plan_study(chosen, scale, "cpu").to_record()
+    states = trial_states(kept, planned)
+    rows = [{**place, **states[place["trial"]]} for place in places(planned)]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -144,7 +149,7 @@ def _record_failure(store: Store, finished: Finished) -> None:
     """Record a trial that stopped its worker, which could not do so itself."""
     batch = finished.batch
     outcome = Outcome(batch.trials[0], batch.key, "failed", reason=f"the trial was stopped: {finished.failure}")
-    record(store, outcome, batch.device)
+    write(store, [outcome], batch.device)
 
 
 def _report_mixture(frame: pd.DataFrame) -> None:

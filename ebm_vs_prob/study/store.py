@@ -1,160 +1,194 @@
-"""The store: one checksummed JSON file a trial, arrays beside it, everything written once and atomically.
+"""The store: trials in shards named by their content, everything written once and atomically.
 
 Layout, readable without this package:
 
-    trials/ab/<key>.json          specification, status, reason, metrics, energies, notes, provenance, digests, checksum
-    trials/ab/<key>.safetensors   landscapes, answers and samples, for the first seed
-    trials/ab/<key>.nc            samples and training diagnostics as ArviZ InferenceData (netCDF 4), for the first seed
-    studies/<study>/<scale>/      plan.json (the grid and its trials), results.parquet (derived, can be rebuilt)
-    incidents/                    what went wrong and was mended: damaged records
-    damaged/                      what lay in a record's or an incident's place and was not what was written, set aside
+    shards/<sha256 of its bytes>.zip   some trials, each with
+        <key>.json                     specification, status, reason, metrics, energies, notes, provenance, digests
+        <key>.safetensors              landscapes, answers and samples, for the first seed
+        <key>.nc                       samples and training diagnostics as ArviZ InferenceData (netCDF 4), likewise
+    studies/<study>/<scale>/           plan.json (the grid and its trials), and derived from the records, to be made
+                                       again at any time, results.parquet (the table) and results.json (its digest)
+    stopped/<key>.json                 why a trial without a record was last stopped from outside
+    incidents/                         what went wrong and was mended
+    damaged/                           what lay in the place of something of the store and was not what was written
+    replaced/                          shards of which a trial was forgotten
 
-The JSON file is written last: a trial without it does not exist. A record's checksum is the SHA-256 of its canonical
-JSON without the checksum; NaN is null and infinity is "inf". Files and folders of other names are never touched.
+A trial's record and arrays lie in one shard, so they are there together or not at all, and a shard's name checks every
+byte. In records NaN is null and infinity is "inf". Files and folders of other names are never touched.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
-import secrets
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..core.atomic_files import host, write_atomically
 from ..core.errors import UnknownName
-from .keys import canonical_json, digest, file_digest
-from .plan import places
+from .documents import DamagedRecord, Document, Incident, Record, Stop, StoredPlan, StoredTable, seal, unseal
+from .folders import StoreFolder
+from .keys import digest, file_digest
+from .shard_folder import ShardFolder
+from .shards import Entry, Shard, pack_shard
 
 if TYPE_CHECKING:
     import numpy as np
 
-SCHEMA = 1
-FILES = {"arrays": ".safetensors", "inference_data": ".nc"}
+INCIDENT = re.compile(r"(?P<name>[0-9a-f]{32})\.json")
+STOP = re.compile(r"(?P<name>[0-9a-f]{64})\.json")
+OWN_FOLDERS = ("shards", "studies", "incidents", "stopped")
 
-#: Names that the store gives to incidents and to files that are being written: name, host, process, random mark.
-INCIDENT = re.compile(r"[0-9a-f]{32}\.json")
-LEFTOVER = re.compile(r"\..+\.(?P<host>[^.]+)\.(?P<pid>[0-9]{1,10})\.[0-9a-f]{16}\.tmp", re.DOTALL)
+#: What a reader is told of damage, which it leaves where it is.
+MENDED = "the next `run` mends it"
 
 log = logging.getLogger("ebm_vs_prob.study")
 
-
-class DamagedRecord(ValueError):
-    """A record that is not what was written: torn, altered, or with arrays that do not match it."""
+D = TypeVar("D", bound=Document)
 
 
 class Store:
-    """Results under one folder, which is made when something is first written."""
+    """Results under one folder, which is made when something is first written.
+
+    Raises:
+        ValueError: the root is no folder, or a store of an earlier layout.
+    """
 
     def __init__(self, root: str | Path = "results") -> None:
         self.root = Path(root)
+        self._folder = StoreFolder(root)
+        self._shards = ShardFolder(self._folder)
 
     # ---- trials ----------------------------------------------------------------------------------------------------
 
-    def path(self, key: str, suffix: str = ".json") -> Path:
-        """Where a trial's record, or a file beside it, is kept."""
-        return self.root / "trials" / key[:2] / f"{key}{suffix}"
-
-    def read(self, key: str, verify_files: bool = False) -> dict[str, Any] | None:
-        """A trial's record, or None where there is none; with `verify_files` the arrays beside it are checked too.
+    def write(self, entries: Iterable[Entry]) -> str:
+        """Keep trials together in one shard, whose name is returned.
 
         Raises:
-            DamagedRecord: the record is not what was written.
+            ValueError: a record that is not of a record's shape, or a trial given twice.
+            OSError: the store cannot be written.
         """
-        try:
-            content = self.path(key).read_bytes()
-        except FileNotFoundError:
-            return None
-        except (IsADirectoryError, NotADirectoryError) as error:
-            raise DamagedRecord(f"record {key} cannot be read: {error}") from None
-        record = _checked(content, f"record {key}")
-        if record.get("trial") != key or not isinstance(record.get("files"), dict):
-            raise DamagedRecord(f"record {key} is that of another trial, or none")
-        if verify_files:
-            for kind in record["files"]:
-                self._verified(key, record, kind)
+        return self.add(pack_shard(entries))
+
+    def add(self, content: bytes) -> str:
+        """Keep the bytes of a shard, as `pack_shard` makes them; notes of stops of its trials are removed.
+
+        Raises:
+            DamagedRecord: the bytes are no shard.
+            OSError: the store cannot be written.
+        """
+        shard = self._shards.add(content)
+        for key in shard.records.keys() & self._named("stopped", STOP):
+            self._stop_path(key).unlink(missing_ok=True)
+        return shard.name
+
+    def read(self, key: str) -> Record | None:
+        """A trial's record, or None where there is none.
+
+        Raises:
+            DamagedRecord: there is only a damaged one.
+        """
+        ((_, record, damage),) = self.records([key])
+        if record is None and damage:
+            raise DamagedRecord(damage)
         return record
 
-    def sound(self, key: str) -> bool:
-        """Whether there is a record with all its files; a damaged one is set aside and reported."""
-        try:
-            return self.read(key, verify_files=True) is not None
-        except DamagedRecord as error:
-            self.set_aside(key, str(error))
-            return False
+    def records(self, keys: Iterable[str]) -> Iterator[tuple[str, Record | None, str]]:
+        """Each of these trials with its record, or with None and, where damage may be why, what is damaged.
 
-    def write(self, key: str, record: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
-        """Write the files beside a record, then the record with their digests and its checksum; returns the record."""
-        for kind, content in files.items():
-            write_atomically(self.path(key, FILES[kind]), content)
-        digests = {kind: {"suffix": FILES[kind], "sha256": file_digest(content)} for kind, content in files.items()}
-        whole = {"schema": SCHEMA, "trial": key, **record, "files": digests}
-        return self._write_checked(self.path(key), whole)
+        They come shard by shard, and those without a record last.
+        """
+        missing = set(keys)
+        for shard, here in self._shards.holding(missing):
+            missing -= here
+            yield from ((key, shard.records[key], "") for key in sorted(here))
+        reasons = {key: damage.reason for damage in self._shards.damage.values() for key in damage.trials}
+        unnamed = next((damage.reason for damage in self._shards.damage.values() if not damage.trials), "")
+        for key in sorted(missing):
+            reason = reasons.get(key, unnamed)
+            yield key, None, f"{reason}; {MENDED}" if reason else ""
 
-    def set_aside(self, key: str, why: str) -> None:
-        """Move a damaged record and its arrays out of the way and report it."""
-        mark = secrets.token_hex(4)
-        shard = self.path(key).parent
-        if shard.exists() and not shard.is_dir():
-            self._move_away(shard, f"{shard.name}.{mark}")
-        for suffix in (".json", *FILES.values()):
-            self._move_away(self.path(key, suffix), f"{key}.{mark}{suffix}")
-        self.report("damaged record", key, why)
+    def sound(self, keys: Iterable[str]) -> set[str]:
+        """Which of these trials have records, all bytes of their shards checked; damage is set aside and reported."""
+        found = {key for _, here in self._shards.holding(set(keys)) for key in here}
+        for damage in self._shards.set_damage_aside():
+            self.report("damaged shard", damage.trials, damage.reason)
+        return found
 
-    def _move_away(self, source: Path, name: str) -> None:
-        if source.exists():
-            folder = self.root / "damaged"
-            folder.mkdir(parents=True, exist_ok=True)
-            os.replace(source, folder / name)
+    def kinds(self, key: str) -> frozenset[str]:
+        """Kinds of files beside a trial's record, of `shards.FILES`; none where there is no record."""
+        return next((trials[key] for trials in self._shards.refresh().values() if key in trials), frozenset())
 
     def load_arrays(self, key: str) -> dict[str, np.ndarray]:
         """The arrays beside a trial's record, by name; empty where it has none (only first seeds have).
 
         Raises:
             UnknownName: no such trial.
-            DamagedRecord: the arrays are not what was written.
+            DamagedRecord: there is only a damaged one.
         """
+        from safetensors import SafetensorError
         from safetensors.numpy import load
 
-        content = self._verified(key, self._known(key), "arrays")
-        return dict(load(content)) if content is not None else {}
+        content = self._shard_of(key).file(key, "arrays")
+        try:
+            return dict(load(content)) if content is not None else {}
+        except SafetensorError as error:
+            raise DamagedRecord(f"the arrays of trial {key} cannot be read: {error}") from None
 
-    def inference_data_path(self, key: str) -> Path | None:
-        """The netCDF file beside a trial's record, verified, or None; `comparison.containers.read` opens it.
+    def inference_data(self, key: str) -> bytes | None:
+        """The netCDF file beside a trial's record, or None; `comparison.containers.read` opens it.
 
         Raises:
             UnknownName: no such trial.
-            DamagedRecord: the file is not what was written.
+            DamagedRecord: there is only a damaged one.
         """
-        content = self._verified(key, self._known(key), "inference_data")
-        return self.path(key, FILES["inference_data"]) if content is not None else None
+        return self._shard_of(key).file(key, "inference_data")
 
-    def _known(self, key: str) -> dict[str, Any]:
-        record = self.read(key)
-        if record is None:
-            raise UnknownName(f"unknown trial {key!r} in {self.root}")
-        return record
+    def _shard_of(self, key: str) -> Shard:
+        for shard, _ in self._shards.holding([key]):
+            return shard
+        self.read(key)  # which tells damage from absence
+        raise UnknownName(f"unknown trial {key!r} in {self.root}")
 
-    def _verified(self, key: str, record: Mapping[str, Any], kind: str) -> bytes | None:
-        entry = record["files"].get(kind)
-        if entry is None:
-            return None
-        if kind not in FILES or not isinstance(entry, dict) or entry.get("suffix") != FILES[kind]:
-            raise DamagedRecord(f"record {key} names no file of the store as its {kind}")
-        try:
-            content = self.path(key, entry["suffix"]).read_bytes()
-        except OSError as error:
-            if not isinstance(error, (FileNotFoundError, IsADirectoryError)):
-                raise
-            raise DamagedRecord(f"record {key} lacks its {kind}") from None
-        if file_digest(content) != entry.get("sha256"):
-            raise DamagedRecord(f"the {kind} of record {key} do not match their digest")
-        return content
+    def forget(self, keys: Collection[str]) -> None:
+        """Take trials out of the store, so that they are run again; their shards are kept in `replaced`."""
+        self._shards.forget(keys)
+
+    def compact(self) -> None:
+        """Pack small shards together, which keeps every trial; safe beside readers and writers."""
+        self._shards.compact()
+
+    def state(self, keys: Iterable[str]) -> str:
+        """A digest of all that is known of these trials: as long as it is the same, so is what `records` says of them.
+
+        All bytes of their shards are checked.
+        """
+        wanted = set(keys)
+        stops = {key: reason for key, reason in self.stops().items() if key in wanted}
+        intact = self._shards.intact(wanted)
+        damage = sorted(damage.reason for damage in self._shards.damage.values())
+        return digest({"trials": sorted(wanted), "shards": sorted(intact), "damage": damage, "stops": stops})
+
+    # ---- trials that were stopped from outside ---------------------------------------------------------------------
+
+    def note_stop(self, key: str, reason: str) -> None:
+        """Keep why a trial without a record was stopped, in place of an earlier reason."""
+        self._folder.write(self._stop_path(key), seal(Stop, {"trial": key, "reason": reason}, f"stop of {key}")[1])
+
+    def stops(self) -> dict[str, str]:
+        """Why each trial that was last stopped from outside was, by key."""
+        found = {}
+        for key in self._named("stopped", STOP):
+            stop = self._sealed(Stop, self._stop_path(key), f"stop of {key}")
+            if stop is not None and stop["trial"] == key:
+                found[key] = stop["reason"]
+        return found
+
+    def _stop_path(self, key: str) -> Path:
+        return self.root / "stopped" / f"{key}.json"
 
     # ---- studies ---------------------------------------------------------------------------------------------------
 
@@ -165,39 +199,47 @@ class Store:
     def write_plan(self, plan: Mapping[str, Any]) -> None:
         """Keep the plan of a run, in place of an earlier one."""
         path = self.study_folder(plan["study"], plan["scale"]) / "plan.json"
-        if path.is_dir():
-            self._move_away(path, f"{plan['study']}.{plan['scale']}.{secrets.token_hex(4)}.plan")
-        self._write_checked(path, {"schema": SCHEMA, **plan})
+        self._folder.write(path, seal(StoredPlan, plan, "plan")[1])
 
-    def plan(self, study: str, scale: str) -> dict[str, Any]:
+    def plan(self, study: str, scale: str) -> StoredPlan:
         """The plan of the last run of a study.
 
         Raises:
             UnknownName: the store holds no run of it, with the command that makes one.
             DamagedRecord: the plan is not what was written.
         """
+        what = f"plan of {study} at {scale}"
         try:
-            content = (self.study_folder(study, scale) / "plan.json").read_bytes()
-        except FileNotFoundError:
+            content = self._folder.read(self.study_folder(study, scale) / "plan.json", what)
+            plan = None if content is None else unseal(StoredPlan, content, what)[1]
+        except DamagedRecord as error:
+            raise DamagedRecord(f"{error}; {MENDED}") from None
+        if plan is None:
             raise UnknownName(
                 f"no results of study {study!r} at scale {scale!r} in store {str(self.root)!r}: "
                 f"ebm-vs-prob run {study} --scale {scale} --store {shlex.quote(str(self.root))}"
-            ) from None
-        except IsADirectoryError:
-            raise DamagedRecord(f"the plan of {study} at {scale} is a folder; the same run writes it again") from None
-        return _checked(content, f"plan of {study} at {scale}")
+            )
+        return plan
 
-    def records(self, study: str, scale: str) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None, str]]:
-        """Each place of a study's grid, its trial's record (None where pending) and why a record cannot be read.
+    def keep_table(self, study: str, scale: str, state: str, content: bytes) -> None:
+        """Keep the bytes of a study's table, made of that state of the store."""
+        folder = self.study_folder(study, scale)
+        self._folder.write(folder / "results.parquet", content)
+        whose = {"state": state, "sha256": file_digest(content)}
+        self._folder.write(folder / "results.json", seal(StoredTable, whose, "table")[1])
 
-        Raises:
-            UnknownName: the store holds no run of the study.
-        """
-        for place in places(self.plan(study, scale)):
-            try:
-                yield place, self.read(place["trial"]), ""
-            except DamagedRecord as error:
-                yield place, None, str(error)
+    def table(self, study: str, scale: str, state: str) -> bytes | None:
+        """The bytes of a study's table where they are whole and of that state, or None."""
+        folder = self.study_folder(study, scale)
+        try:
+            told = self._folder.read(folder / "results.json", "table")
+            whose = unseal(StoredTable, told, "table")[1] if told is not None else None
+            content = self._folder.read(folder / "results.parquet", "table")
+        except ValueError:
+            return None
+        if whose is None or content is None or whose["state"] != state or whose["sha256"] != file_digest(content):
+            return None
+        return content
 
     @contextmanager
     def lock(self, study: str, scale: str) -> Iterator[None]:
@@ -206,87 +248,56 @@ class Store:
         Raises:
             RuntimeError: another driver holds it.
         """
-        from filelock import FileLock, Timeout
-
-        folder = self.study_folder(study, scale)
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / "run.lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise RuntimeError(
-                f"study {study!r} at scale {scale!r} is being run by another process in {self.root}"
-            ) from None
-        try:
+        with self._folder.lock(self.study_folder(study, scale) / "run.lock", blocking=False) as held:
+            if not held:
+                raise RuntimeError(f"study {study!r} at scale {scale!r} is being run by another process in {self.root}")
             yield
-        finally:
-            lock.release()
 
-    # ---- incidents and leftovers -----------------------------------------------------------------------------------
+    # ---- incidents and mending -------------------------------------------------------------------------------------
 
-    def report(self, kind: str, trial: str, detail: str) -> None:
-        """Keep and log something that went wrong."""
-        log.warning("%s: trial %s: %s", kind, trial[:12], detail)
-        incident = {"schema": SCHEMA, "kind": kind, "trial": trial, "detail": detail}
-        path = self.root / "incidents" / _incident_name(incident)
-        if not path.exists():
-            self._write_checked(path, incident)
+    def report(self, kind: str, trials: Collection[str], detail: str) -> None:
+        """Keep and log something that went wrong with these trials, none where they are not known."""
+        log.warning("%s: %s (%d trials)", kind, detail, len(trials))
+        incident = {"kind": kind, "trials": sorted(trials), "detail": detail}
+        checksum, content = seal(Incident, incident, "incident")
+        self._folder.write(self.root / "incidents" / f"{checksum[:32]}.json", content)
 
-    def incidents(self) -> list[dict[str, Any]]:
-        """Everything reported so far; an incident that is not what was written is set aside and reported itself."""
-        found = []
-        for path in sorted((self.root / "incidents").glob("*.json")):
-            if not INCIDENT.fullmatch(path.name):
-                continue
-            try:
-                incident = _checked(path.read_bytes(), f"incident {path.name}")
-                if path.name != _incident_name({key: incident[key] for key in incident if key != "checksum"}):
-                    raise DamagedRecord(f"incident {path.name} is that of another name")
-            except (DamagedRecord, IsADirectoryError) as error:
-                self._move_away(path, f"incident.{path.stem}.{secrets.token_hex(4)}.json")
-                log.warning("damaged incident set aside: %s", error)
-                continue
-            found.append(incident)
-        return found
+    def incidents(self) -> list[Incident]:
+        """Everything reported so far, but for what is not what was written."""
+        found = (self._sealed(Incident, path, path.name) for path in self._incident_paths())
+        return [incident for incident in found if incident is not None]
 
-    def remove_leftovers(self) -> None:
-        """Delete temporary files of processes of this machine that are gone."""
-        for folder in ("trials", "studies", "incidents"):
-            for path in (self.root / folder).rglob(".*.tmp"):
-                made = LEFTOVER.fullmatch(path.name)
-                if made and made["host"] == host() and path.is_file() and not _alive(int(made["pid"])):
-                    path.unlink(missing_ok=True)
+    def mend(self) -> None:
+        """Set aside what lies in the place of the store's folders, incidents and stops, and delete leftovers."""
+        for name in OWN_FOLDERS:
+            for stranger in self._folder.strangers(self.root / name):
+                log.warning("%r in the store is no folder: set aside", stranger.name)
+                self._folder.set_aside(stranger)
+            for path in self._folder.leftovers(name):
+                path.unlink(missing_ok=True)
+        stops = {self._stop_path(key): Stop for key in self._named("stopped", STOP)}
+        for path, shape in (stops | dict.fromkeys(self._incident_paths(), Incident)).items():
+            if os.path.lexists(path) and self._sealed(shape, path, path.name) is None:
+                log.warning("damaged %s set aside: %s", shape.__name__.lower(), path.name)
+                self._folder.set_aside(path)
 
-    def _write_checked(self, path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
-        whole = dict(content)
-        whole["checksum"] = digest(whole)
-        write_atomically(path, (canonical_json(whole) + "\n").encode())
-        return whole
+    def _incident_paths(self) -> list[Path]:
+        return [self.root / "incidents" / f"{name}.json" for name in self._named("incidents", INCIDENT)]
 
+    def _named(self, folder: str, pattern: re.Pattern[str]) -> list[str]:
+        return [match["name"] for match in map(pattern.fullmatch, self._folder.names(folder)) if match]
 
-def _checked(content: bytes, what: str) -> dict[str, Any]:
-    try:
-        whole = json.loads(content)
-        checksum, schema = whole.pop("checksum"), whole["schema"]
-        intact = digest(whole) == checksum
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-        raise DamagedRecord(f"{what} cannot be read: {type(error).__name__}: {error}") from None
-    if not intact:
-        raise DamagedRecord(f"{what} does not match its checksum")
-    if schema != SCHEMA:
-        raise ValueError(f"{what} has schema {schema}: this version reads {SCHEMA}; use the version that wrote it")
-    return {**whole, "checksum": checksum}
+    def _sealed(self, shape: type[D], path: Path, what: str) -> D | None:
+        """A document whose file is named by its checksum or key, or None where it is not what was written."""
+        try:
+            content = self._folder.read(path, what)
+            if content is None:
+                return None
+            checksum, document = unseal(shape, content, what)
+        except DamagedRecord:
+            return None
+        own = document.get("trial", checksum[:32])
+        return document if own == path.stem else None
 
 
-def _incident_name(incident: Mapping[str, Any]) -> str:
-    return f"{digest(incident)[:32]}.json"
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
+__all__ = ["DamagedRecord", "Store"]

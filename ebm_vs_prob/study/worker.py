@@ -19,7 +19,7 @@ from .plan import Batch
 from .plugins import import_plugins
 from .provenance import is_own_source
 from .recognition import energies
-from .records import Outcome, record
+from .records import Outcome, write
 from .schema import from_table
 from .store import Store
 
@@ -61,21 +61,24 @@ def run_batch(packed: str, root: str) -> dict[str, Any]:
     trials = [Trial.of(specification) for specification in whole["trials"]]
     tasks = {trial.key: trial_task(trial) for trial in trials}
     store = Store(root)
-    missing = [trial for trial in trials if not store.sound(trial.key)]
+    sound = store.sound(tasks)
+    missing = [trial for trial in trials if trial.key not in sound]
     receipt: dict[str, Any] = {"written": 0, "kept": len(trials) - len(missing), "failed": 0, "seconds": 0.0}
     if not missing:
         return receipt
     batch = Batch.of(missing, whole["device"], whole["compile"], whole["multiply_adds"], whole["first_seed"])
     started = time.perf_counter()
     with _reproducible(batch.device):
-        for outcome in _outcomes(batch, tasks):
-            receipt["failed"] += outcome.status == "failed"
-            receipt["written" if record(store, outcome, batch.device) else "kept"] += 1
+        for outcomes in _outcomes(batch, tasks):
+            written = write(store, outcomes, batch.device)
+            receipt["failed"] += sum(outcome.status == "failed" for outcome in outcomes)
+            receipt["written"] += written
+            receipt["kept"] += len(outcomes) - written
     return {**receipt, "seconds": time.perf_counter() - started}
 
 
-def _outcomes(batch: Batch, tasks: Mapping[str, Task]) -> Iterator[Outcome]:
-    """Outcomes of a batch; one that raises is halved until the trial at fault is alone."""
+def _outcomes(batch: Batch, tasks: Mapping[str, Task]) -> Iterator[list[Outcome]]:
+    """Outcomes of a batch together; one that raises is halved until the trial at fault is alone."""
     started = time.perf_counter()
     try:
         outcomes = _measured(batch, [tasks[trial.key] for trial in batch.trials])
@@ -94,7 +97,7 @@ def _outcomes(batch: Batch, tasks: Mapping[str, Task]) -> Iterator[Outcome]:
                 seconds={"total": time.perf_counter() - started},
             )
         ]
-    yield from outcomes
+    yield outcomes
 
 
 def _line_at_fault(error: BaseException) -> str:

@@ -132,11 +132,11 @@ def test_plan_counts_trials_and_runs_nothing(study, call, tmp_path, monkeypatch)
 
 def test_a_finished_study_runs_nothing_again(study, call):
     store = study.parent / "store"
-    records = {path: path.stat().st_mtime_ns for path in (store / "trials").rglob("*.json")}
+    records = {path: path.stat().st_mtime_ns for path in (store / "shards").iterdir()}
     code, out, _ = call("run", study, "--engine", "serial", "--device", "cpu", "--store", store)
     assert code == 0
     assert "8 done" in out
-    assert {path: path.stat().st_mtime_ns for path in (store / "trials").rglob("*.json")} == records
+    assert {path: path.stat().st_mtime_ns for path in (store / "shards").iterdir()} == records
 
 
 def test_status_has_every_trial_with_its_state(study, call, tmp_path):

@@ -126,16 +126,14 @@ def test_a_function_that_stays_the_same_hides_nothing():
         assert line in note
 
 
-def test_a_trial_keeps_what_is_followed_along_its_chains(tmp_path):
+def test_a_trial_keeps_what_is_followed_along_its_chains():
     import arviz as az
 
     budget = evp.Budget(steps=40, batch_size=16, examples=40)
     options = {"budget": budget, "network": NETWORK, "chains": 2, "draws": 2}
     model = evp.fit("gibbs_stochastic_gradient_langevin", CURVES, [0], **options)
     trace = model.posterior_trace()[0].numpy()
-    path = tmp_path / "trial.nc"
-    path.write_bytes(inference_data.to_netcdf({}, np.zeros(3), {}, trace))
-    read = inference_data.read(path).posterior
+    read = inference_data.read(inference_data.to_netcdf({}, np.zeros(3), {}, trace)).posterior
     assert read["log_density"].dims == ("chain", "draw", "pair")
     own = model.posterior_diagnostics()
     np.testing.assert_allclose(read["r_hat"].values, own.r_hat[0].numpy())
@@ -219,4 +217,4 @@ def test_a_study_keeps_the_posterior_of_its_first_seed(tmp_path):
     kept = Store(tmp_path / "results")
     for arm, chains in (("chains", 2), ("mode", 1)):
         key = frame.loc[frame["arm"] == arm, "trial"].iloc[0]
-        assert inference_data.read(kept.inference_data_path(key)).posterior.sizes["chain"] == chains
+        assert inference_data.read(kept.inference_data(key)).posterior.sizes["chain"] == chains

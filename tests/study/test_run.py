@@ -50,7 +50,12 @@ def numbers(frame):
 
 
 def stats(store):
-    return {path: path.stat().st_mtime_ns for path in (Path(store) / "trials").rglob("*") if path.is_file()}
+    return {path: path.stat().st_mtime_ns for path in (Path(store) / "shards").iterdir()}
+
+
+def records_in(store):
+    """How many trials have a record."""
+    return sum(len(trials) for trials in Store(store)._shards.refresh().values())
 
 
 @pytest.fixture(scope="module")
@@ -127,13 +132,15 @@ def test_a_partial_batch_writes_only_what_is_missing_with_the_same_numbers(copie
     path, store, frame = copied
     gone = frame.loc[(frame["arm"] == "plain") & (frame["seed"] == 2), "trial"].iloc[0]
     kept = Store(store)
-    kept.path(gone).unlink()
-    before = stats(store)
+    before = {key: record["provenance"]["written"] for key, record, _ in kept.records(frame["trial"])}
+    kept.forget([gone])
     assert set(study_status(path, store=store).query("trial == @gone")["status"]) == {"pending"}
     again = run(path, store)
     pd.testing.assert_frame_equal(numbers(again), numbers(frame))
     assert again.attrs["incidents"] == []
-    assert {path for path, changed in stats(store).items() if before.get(path) != changed} == {kept.path(gone)}
+    after = {key: record["provenance"]["written"] for key, record, _ in kept.records(frame["trial"])}
+    assert after.keys() == before.keys()
+    assert {key for key in before if key != gone and after[key] != before[key]} == set()
 
 
 TRAINED = {
@@ -164,31 +171,36 @@ def test_any_grouping_and_a_resume_give_the_same_numbers(task, tmp_path, monkeyp
     monkeypatch.setitem(MAX_REPLICATES, "cpu", 2)
     check_same(numbers(run(path, store.root)), whole)
     monkeypatch.undo()
-    for trial in whole.loc[whole["seed"].isin([0, 2, 3]), "trial"].unique():
-        store.path(trial).unlink()
+    store.forget(set(whole.loc[whole["seed"].isin([0, 2, 3]), "trial"]))
     check_same(numbers(run(path, store.root)), whole)
     for row in whole[(whole["metric"] == "weight_norm") & (whole["seed"] == 3)].itertuples():
         model = evp.open_model(path, row.trial, store=store.root)
         assert float(weight_norm(model.module)) == row.value
 
 
-@pytest.mark.parametrize("damage", ["record", "arrays"])
-def test_a_damaged_record_is_reported_and_redone(copied, damage, caplog):
+@pytest.mark.parametrize("damage", ["torn", "altered", "a folder"])
+def test_a_damaged_shard_is_reported_and_redone(copied, damage, caplog):
     path, store, frame = copied
     kept = Store(store)
-    key = frame.loc[(frame["arm"] == "plain") & (frame["seed"] == 0), "trial"].iloc[0]
-    target = kept.path(key, ".json" if damage == "record" else ".safetensors")
-    target.write_bytes(target.read_bytes()[:-40])
-    if damage == "record":
-        state = study_status(path, store=store).set_index(["arm", "thickness", "seed"]).loc[("plain", 0.3, 0)]
-        assert state["status"] == "pending"
-        assert "cannot be read" in state["reason"]
+    (shard,) = (store / "shards").iterdir()
+    content = shard.read_bytes()
+    if damage == "a folder":
+        shard.unlink()
+        shard.mkdir()
+    else:
+        shard.write_bytes(content[:-40] if damage == "torn" else content[:400] + b"?" + content[401:])
+    for state in (study_status(path, store=store), evp.load_results(path, store=store)):
+        assert set(state["status"]) == {"pending"}
+        assert set(state["reason"].str.endswith("; the next `run` mends it")) == {True}
+    assert kept.incidents() == []
     with caplog.at_level(logging.WARNING):
         again = run(path, store)
-    assert "damaged record" in caplog.text
+    assert "damaged shard" in caplog.text
     pd.testing.assert_frame_equal(numbers(again), numbers(frame))
-    assert kept.read(key, verify_files=True) is not None
-    assert [i["kind"] for i in again.attrs["incidents"]] == ["damaged record"]
+    assert kept.sound(frame["trial"]) == set(frame["trial"])
+    (incident,) = again.attrs["incidents"]
+    assert incident["kind"] == "damaged shard"
+    assert incident["trials"] == ([] if damage == "a folder" else sorted(set(frame["trial"])))
 
 
 def test_arrays_are_kept_for_the_first_seed_only(finished):
@@ -198,7 +210,7 @@ def test_arrays_are_kept_for_the_first_seed_only(finished):
     for key, seed in plain.items():
         arrays = kept.load_arrays(key)
         assert bool(arrays) == (seed == 0)
-        assert (kept.inference_data_path(key) is not None) == (seed == 0)
+        assert (kept.inference_data(key) is not None) == (seed == 0)
         if arrays:
             assert arrays["energy"].shape == (len(arrays["axis_0"]), len(arrays["axis_1"]))
             assert np.isfinite(arrays["energy"]).all()
@@ -227,7 +239,7 @@ def test_record_says_what_made_it(finished):
 def test_results_of_other_code_are_kept_told_apart_and_reported(copied, monkeypatch, caplog):
     path, store, frame = copied
     gone = frame.loc[frame["arm"] == "lonely", "trial"].iloc[0]
-    Store(store).path(gone).unlink()
+    Store(store).forget([gone])
     monkeypatch.setattr("ebm_vs_prob.study.records.code_digest", lambda: "0" * 64)
     with caplog.at_level(logging.WARNING):
         again = run(path, store)
@@ -252,10 +264,11 @@ def test_a_trial_that_raises_fails_alone(tmp_path):
 
 
 def test_more_seeds_run_only_what_is_new(copied, tmp_path):
-    path, store, _ = copied
+    path, store, first = copied
     other = tmp_path / "more.toml"
     other.write_text(path.read_text().replace("seeds = 3", "seeds = 4"))
-    before = stats(store)
+    store_of = Store(store)
+    before = {key: record for key, record, _ in store_of.records(first["trial"])}
     with pytest.MonkeyPatch.context() as patch:
         logged: list[str] = []
         patch.setattr(
@@ -265,7 +278,7 @@ def test_more_seeds_run_only_what_is_new(copied, tmp_path):
     assert "has changed since it was run" in logged[0]
     frame = run(other, store)
     assert set(frame["seed"]) == {0, 1, 2, 3}
-    assert before.items() <= stats(store).items()
+    assert all(store_of.read(key) == record for key, record in before.items())
 
 
 def test_errors_of_a_run_are_clear(finished, tmp_path):
@@ -328,13 +341,13 @@ def killed_driver(path, store, engine, workers, records):
     process = subprocess.Popen([sys.executable, str(script)], env={**os.environ, "OMP_NUM_THREADS": "1"})
     deadline = time.monotonic() + 240
     try:
-        while len(list((store / "trials").rglob("*.json"))) < records and process.poll() is None:
+        while records_in(store) < records and process.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.005)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    return len(list((store / "trials").rglob("*.json")))
+    return records_in(store)
 
 
 SLOW_ARMS = {"plain": ("ring", ""), "slow": ("lonely_ring", 'fault = "slow"')}
@@ -384,7 +397,7 @@ def test_kill_9_of_a_worker_from_outside_costs_nothing(tmp_path):
         DRIVER.format(here=str(HERE), path=str(path), store=str(store), engine="local", workers=2), encoding="utf-8"
     )
     process = subprocess.Popen([sys.executable, str(script)], env={**os.environ, "OMP_NUM_THREADS": "1"})
-    while not list((store / "trials").rglob("*.json")):
+    while not records_in(store):
         time.sleep(0.05)
     workers = [
         child

@@ -1,14 +1,15 @@
-"""Records are atomic, checksummed and readable without the package; damage is noticed."""
+"""Shards are atomic, named by their content and readable without the package; damage is noticed."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,10 +20,22 @@ from safetensors.numpy import load, save
 from ebm_vs_prob.comparison import containers as inference_data
 from ebm_vs_prob.core.atomic_files import write_atomically
 from ebm_vs_prob.core.errors import UnknownName
+from ebm_vs_prob.study.shards import Entry, Shard, named_in, pack_members, pack_shard
 from ebm_vs_prob.study.store import DamagedRecord, Store
+from ebm_vs_prob.testing.stores import stored_plan, stored_record
 
 KEY = "ab" + "0" * 62
-CONTENT = {"status": "done", "metrics": [{"metric": "kl", "value": 0.1, "error": None}], "notes": {"kl": "ε → 0"}}
+OTHER = "cd" + "0" * 62
+ARRAYS = {"a": np.arange(6.0).reshape(2, 3)}
+
+
+def entry(key=KEY, files=None, **changes):
+    return Entry(key, stored_record(**changes), files or {})
+
+
+def shard_of(store):
+    (path,) = (store.root / "shards").iterdir()
+    return path
 
 
 @pytest.fixture
@@ -30,78 +43,256 @@ def store(tmp_path):
     return Store(tmp_path / "results")
 
 
-def test_what_is_written_is_read(store):
-    written = store.write(KEY, CONTENT, {"arrays": save({"a": np.arange(6.0).reshape(2, 3)})})
-    read = store.read(KEY, verify_files=True)
-    assert read == written
-    assert read["metrics"] == CONTENT["metrics"]
-    np.testing.assert_array_equal(store.load_arrays(KEY)["a"], np.arange(6.0).reshape(2, 3))
-    assert store.read("ff" + KEY[2:]) is None
-    assert store.inference_data_path(KEY) is None
+def test_a_shard_is_an_ordinary_zip_that_anyone_can_check(store):
+    name = store.write([entry(files={"arrays": save(ARRAYS)}), entry(OTHER)])
+    content = shard_of(store).read_bytes()
+    assert shard_of(store).name == f"{hashlib.sha256(content).hexdigest()}.zip" == f"{name}.zip"
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.namelist() == [f"{KEY}.json", f"{KEY}.safetensors", f"{OTHER}.json"]
+        record = json.loads(archive.read(f"{KEY}.json"))
+        np.testing.assert_array_equal(load(archive.read(f"{KEY}.safetensors"))["a"], ARRAYS["a"])
+    assert record == {"schema": 2, "trial": KEY, **stored_record()}
 
 
-def test_record_is_plain_json_with_a_checksum_anyone_can_compute(store):
-    store.write(KEY, CONTENT, {"arrays": save({"a": np.ones(2, np.float32)})})
-    record = json.loads(store.path(KEY).read_text(encoding="utf-8"))
-    checksum = record.pop("checksum")
-    text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    assert hashlib.sha256(text.encode()).hexdigest() == checksum
-    beside = store.path(KEY, record["files"]["arrays"]["suffix"]).read_bytes()
-    assert hashlib.sha256(beside).hexdigest() == record["files"]["arrays"]["sha256"]
-    assert list(load(beside)) == ["a"]
+def test_the_same_entries_are_the_same_bytes():
+    entries = [entry(files={"arrays": b"1", "inference_data": b"2"}), entry(OTHER, status="failed")]
+    content = pack_shard(entries)
+    assert pack_shard(entries[::-1]) == content
+    shard = Shard(content)
+    assert pack_members(shard.members(shard.records.keys())) == content
 
 
-@given(position=st.integers(0, 10**6), bit=st.integers(0, 7))
-def test_any_flipped_bit_of_a_record_is_noticed(tmp_path_factory, position, bit):
-    store = Store(tmp_path_factory.mktemp("store"))
-    store.write(KEY, CONTENT, {})
-    content = bytearray(store.path(KEY).read_bytes())
-    end = content.rindex(b"}")  # what follows the closing brace is white space
-    content[position % (end + 1)] ^= 1 << bit
-    store.path(KEY).write_bytes(content)
-    with pytest.raises(DamagedRecord):
-        store.read(KEY)
+def test_every_flipped_byte_and_every_length_of_a_shard_is_noticed(tmp_path):
+    content = pack_shard([entry(files={"arrays": save(ARRAYS)}), entry(OTHER)])
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    path = shards / f"{hashlib.sha256(content).hexdigest()}.zip"
+    altered = [content[:i] + bytes([byte ^ (1 << i % 8)]) + content[i + 1 :] for i, byte in enumerate(content)]
+    torn = [content[:length] for length in range(len(content))]
+    for number, wrong in enumerate([content + b"\0", *altered, *torn]):
+        with pytest.raises(DamagedRecord):
+            Shard(wrong, path.stem)
+        if number % 23 == 0:
+            path.write_bytes(wrong)
+            assert {record for _, record, _ in Store(tmp_path).records([KEY, OTHER])} == {None}
+    path.write_bytes(content)
+    assert Store(tmp_path).sound([KEY, OTHER]) == {KEY, OTHER}
 
 
 @pytest.mark.parametrize("length", [0, 1, 50, -3])
-def test_a_torn_record_is_noticed_and_set_aside(store, length):
-    store.write(KEY, CONTENT, {"arrays": save({"a": np.ones(2)})})
-    content = store.path(KEY).read_bytes()
-    store.path(KEY).write_bytes(content[:length])
-    with pytest.raises(DamagedRecord, match="cannot be read"):
-        store.read(KEY)
-    store.set_aside(KEY, "torn")
-    assert store.read(KEY) is None
-    assert len(list((store.root / "damaged").iterdir())) == 2
-    assert [(i["kind"], i["trial"]) for i in store.incidents()] == [("damaged record", KEY)]
-
-
-def test_arrays_that_do_not_match_are_noticed(store):
-    store.write(KEY, CONTENT, {"arrays": save({"a": np.ones(2)})})
-    store.path(KEY, ".safetensors").write_bytes(save({"a": np.zeros(2)}))
-    assert store.read(KEY) is not None
-    for look in (lambda: store.read(KEY, verify_files=True), lambda: store.load_arrays(KEY)):
-        with pytest.raises(DamagedRecord, match="do not match"):
+def test_a_torn_shard_is_told_by_readers_and_set_aside_by_a_run(store, length):
+    store.write([entry(files={"arrays": save(ARRAYS)})])
+    shard_of(store).write_bytes(shard_of(store).read_bytes()[:length])
+    for look in (lambda: store.read(KEY), lambda: store.load_arrays(KEY), lambda: store.inference_data(KEY)):
+        with pytest.raises(DamagedRecord, match="the next `run` mends it"):
             look()
-    store.path(KEY, ".safetensors").unlink()
-    with pytest.raises(DamagedRecord, match="lacks its arrays"):
-        store.load_arrays(KEY)
+    assert shard_of(store).exists()
+    assert store.sound([KEY]) == set()
+    assert store.read(KEY) is None
+    assert len(list((store.root / "damaged").iterdir())) == 1
+    assert [incident["kind"] for incident in store.incidents()] == ["damaged shard"]
 
 
-def test_a_record_under_another_key_is_noticed(store):
-    store.write(KEY, CONTENT, {})
-    other = KEY[:-1] + "1"
-    store.path(other).write_bytes(store.path(KEY).read_bytes())
-    with pytest.raises(DamagedRecord, match="another trial"):
-        store.read(other)
+def test_a_torn_shard_still_names_its_trials(store):
+    store.write([entry(), entry(OTHER)])
+    content = shard_of(store).read_bytes()
+    assert named_in(content) == {KEY, OTHER}
+    shard_of(store).write_bytes(content[:-40])
+    elsewhere = "ef" + "0" * 62
+    assert {key: bool(damage) for key, _, damage in store.records([KEY, elsewhere])} == {KEY: True, elsewhere: False}
 
 
-def test_a_record_of_a_later_schema_is_refused_with_what_to_do(store, monkeypatch):
-    monkeypatch.setattr("ebm_vs_prob.study.store.SCHEMA", 2)
-    store.write(KEY, CONTENT, {})
-    monkeypatch.undo()
-    with pytest.raises(ValueError, match="has schema 2: this version reads 1"):
+def test_a_trial_in_two_shards_is_that_of_the_first_and_of_the_other_where_it_is_damaged(store):
+    names = {store.write([entry(reason=reason)]): reason for reason in ("one", "two")}
+    first, second = sorted(names)
+    assert store.read(KEY)["reason"] == names[first]
+    path = store.root / "shards" / f"{first}.zip"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert store.read(KEY)["reason"] == names[second]
+    assert store.sound([KEY]) == {KEY}
+    assert not path.exists()
+
+
+def shard_with(text):
+    return pack_members({f"{KEY}.json": text, f"{OTHER}.json": changed(trial=OTHER)})
+
+
+def changed(**changes):
+    return json.dumps({"schema": 2, "trial": KEY, **stored_record()} | changes).encode()
+
+
+HOSTILE = {
+    "no JSON": b"{",
+    "a list": b"[]",
+    "nothing": b"",
+    "NaN": changed().replace(b'"steps": 3', b'"steps": NaN'),
+    "NaN within": changed().replace(b'{"seed": 0}', b'{"seed": NaN}'),
+    "Infinity": changed().replace(b"[1.5,", b"[Infinity,"),
+    "a number that is infinite": changed().replace(b"[1.5,", b"[1e999,"),
+    "a lone surrogate": changed(reason="\ud800"),
+    "no UTF-8": changed().replace(b'"reason": ""', b'"reason": "\xff"'),
+    "depth": changed().replace(b'{"seed": 0}', b"[" * 100_000),
+    "5000 digits": changed().replace(b'{"seed": 0}', b'{"seed": ' + b"9" * 5000 + b"}"),
+    "a huge count": changed(steps=2**63),
+    "a negative count": changed(steps=-1),
+    "a truth as a count": changed(steps=True),
+    "another trial": changed(trial=OTHER),
+    "another status": changed(status="well"),
+    "a number as reason": changed(reason=3),
+    "metrics that are none": changed(metrics=[3]),
+    "a metric without value": changed(metrics=[{"metric": "kl"}]),
+    "text as value": changed(metrics=[{"metric": "kl", "value": "0.1", "error": None, "unit": "", "n": 1}]),
+    "notes that are no text": changed(notes={"kl": 3}),
+    "no code digest": changed(code_digest=None),
+    "no schema": changed(schema=None),
+    "a schema that is true": changed(schema=True),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_record_of_another_shape_is_damage_whatever_its_digest_says(store, what):
+    content = shard_with(HOSTILE[what])
+    with pytest.raises(DamagedRecord):
+        store.add(content)
+    write_atomically(store.root / "shards" / f"{hashlib.sha256(content).hexdigest()}.zip", content)
+    with pytest.raises(DamagedRecord) as caught:
         store.read(KEY)
+    assert "\n" not in str(caught.value)
+    assert store.sound([KEY, OTHER]) == set()
+    store.write([entry(), entry(OTHER)])
+    assert store.sound([KEY, OTHER]) == {KEY, OTHER}
+
+
+def test_a_record_of_a_later_schema_is_refused_with_what_to_do(store):
+    content = shard_with(changed(schema=3))
+    write_atomically(store.root / "shards" / f"{hashlib.sha256(content).hexdigest()}.zip", content)
+    with pytest.raises(ValueError, match="has schema 3: this version reads 2; use the version that wrote it"):
+        store.read(KEY)
+
+
+def zips():
+    """Archives that zipfile refuses, or that say they are longer than they are."""
+    whole = shard_with(changed())
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(f"{KEY}.json", b" " * (2**26 + 1))
+    encrypted = bytearray(whole)
+    place = encrypted.rindex(b"PK\x01\x02")
+    encrypted[place + 8] |= 1
+    method = bytearray(whole)
+    method[method.rindex(b"PK\x01\x02") + 10] = 97
+    altered = {"encrypted": bytes(encrypted), "an unknown method": bytes(method)}
+    return {"a bomb": bomb.getvalue(), "no zip": b"PK", **altered}
+
+
+@pytest.mark.parametrize("what", zips())
+def test_a_zip_that_cannot_be_read_is_damage_whatever_its_digest_says(store, what):
+    content = zips()[what]
+    with pytest.raises(DamagedRecord):
+        store.add(content)
+    write_atomically(store.root / "shards" / f"{hashlib.sha256(content).hexdigest()}.zip", content)
+    assert {record for _, record, _ in store.records([KEY, OTHER])} == {None}
+    assert store.sound([KEY, OTHER]) == set()
+    assert list((store.root / "shards").iterdir()) == []
+
+
+@pytest.mark.parametrize("wrong", [{"steps": "three"}, {"metrics": None}, {"status": "pending"}])
+def test_what_could_not_be_read_is_not_written(store, wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        store.write([entry(**wrong)])
+    with pytest.raises(ValueError, match="each trial once"):
+        store.write([entry(), entry()])
+    with pytest.raises(ValueError, match="a kind of file = 'pictures' is not valid"):
+        store.write([entry(files={"pictures": b""})])
+    assert not store.root.exists()
+
+
+def test_a_shard_in_whose_place_something_lies_is_written(store):
+    name = store.write([entry()])
+    for put in (Path.mkdir, lambda path: path.write_bytes(b"torn"), lambda path: path.symlink_to(path)):
+        shard_of(store).unlink()
+        put(store.root / "shards" / f"{name}.zip")
+        assert store.write([entry()]) == name
+        assert Store(store.root).sound([KEY]) == {KEY}
+
+
+def test_the_layout_of_an_earlier_version_is_refused_with_what_to_do(tmp_path):
+    (tmp_path / "trials" / "notes").mkdir(parents=True)
+    (tmp_path / "trials" / "ab").mkdir()
+    Store(tmp_path)  # nobody's records
+    (tmp_path / "trials" / "ab" / f"{KEY}.json").touch()
+    with pytest.raises(ValueError, match=r"layout of an earlier version.*give another with --store") as caught:
+        Store(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_as_store_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("file", "link"):
+        with pytest.raises(ValueError, match=r"^store = .* is not valid: expected a folder"):
+            Store(tmp_path / name)
+
+
+# ---- packing and forgetting ------------------------------------------------------------------------------------------
+
+
+def test_small_shards_are_packed_into_fewer_and_all_is_kept(store):
+    keys = [f"{index:064x}" for index in range(150)]
+    for start in range(0, 100, 10):
+        first, *others = keys[start : start + 10]
+        store.write([entry(first, files={"arrays": save(ARRAYS)}), *map(entry, others)])
+    store.write([entry(key) for key in keys[100:]])
+    before = {key: record for key, record, _ in store.records(keys)}
+    store.compact()
+    shards = [Shard(path.read_bytes()) for path in (store.root / "shards").iterdir()]
+    assert sorted(len(shard.records) for shard in shards) == [40, 50, 60]
+    assert {key: record for key, record, _ in store.records(keys)} == before
+    assert [bool(store.load_arrays(key)) for key in keys[:100:5]] == [True, False] * 10
+    names = {shard.name for shard in shards}
+    store.compact()
+    assert {path.stem for path in (store.root / "shards").iterdir()} == names
+
+
+def test_what_is_damaged_is_not_packed(store):
+    names = [store.write([entry(f"{index:064x}")]) for index in range(3)]
+    path = store.root / "shards" / f"{names[1]}.zip"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    store.compact()
+    assert path.exists()
+    assert store.sound([f"{index:064x}" for index in range(3)]) == {f"{index:064x}" for index in (0, 2)}
+
+
+def test_a_shard_that_vanishes_while_it_is_looked_for_is_found_where_it_was_packed(store, monkeypatch):
+    keys = [f"{index:064x}" for index in range(6)]
+    for key in keys:
+        store.write([entry(key)])
+    packed = []
+    opened = store._shards.open
+
+    def pack_first(name):
+        if not packed:
+            packed.append(name)
+            Store(store.root).compact()
+        return opened(name)
+
+    monkeypatch.setattr(store._shards, "open", pack_first)
+    assert {key for key, record, _ in store.records(keys) if record} == set(keys)
+    assert packed
+
+
+def test_a_forgotten_trial_leaves_its_company_and_its_shard_is_kept(store):
+    name = store.write([entry(), entry(OTHER, files={"arrays": save(ARRAYS)})])
+    store.write([entry(reason="again")])
+    store.forget([KEY])
+    assert store.sound([KEY, OTHER]) == {OTHER}
+    np.testing.assert_array_equal(store.load_arrays(OTHER)["a"], ARRAYS["a"])
+    assert len(list((store.root / "replaced").iterdir())) == 2
+    assert any(path.name.startswith(name) for path in (store.root / "replaced").iterdir())
+    assert store.incidents() == []
+
+
+# ---- what lies in the place of the store's own -----------------------------------------------------------------------
 
 
 def test_unknown_names_say_what_to_do(store):
@@ -135,39 +326,61 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == [path]
 
 
-WRITER = """
-import sys
-from pathlib import Path
-from ebm_vs_prob.core.atomic_files import write_atomically
-content = [bytes([65 + i]) * 3_000_000 for i in range(2)]
-print("ready", flush=True)
-for turn in range(10**9):
-    write_atomically(Path(sys.argv[1]) / "trials" / "file", content[turn % 2])
+WRITERS = """
+import os, random, signal, sys, time
+from ebm_vs_prob.study.shards import Entry
+from ebm_vs_prob.study.store import Store
+from ebm_vs_prob.testing.stores import stored_record
+
+def write(number):
+    store, turn = Store(sys.argv[1]), 0
+    while True:
+        keys = [f"{number:032x}{2 * turn + side:032x}" for side in range(2)]
+        store.write([Entry(key, stored_record(), {"arrays": bytes(50_000)}) for key in keys])
+        os.write(1, (" ".join(keys) + "\\n").encode())
+        turn += 1
+        if turn % 5 == 0:
+            store.compact()
+
+moments = random.Random(0)
+for number in range(0, int(sys.argv[2]), 4):
+    writers = []
+    for side in range(4):
+        writer = os.fork()
+        if not writer:
+            write(number + side)
+        writers.append(writer)
+    time.sleep(moments.uniform(0.02, 0.2))
+    for writer in writers:
+        os.kill(writer, signal.SIGKILL)
+        os.waitpid(writer, 0)
 """
 
 
-def test_kill_9_while_writing_leaves_a_whole_file(tmp_path):
+@pytest.mark.parametrize("kills", [12, pytest.param(300, marks=pytest.mark.slow)])
+def test_writers_that_are_killed_lose_nothing_that_they_said_was_written(tmp_path, kills):
+    """Bare writers, four at a time, killed at random moments while they write or pack."""
+    done = subprocess.run(
+        [sys.executable, "-c", WRITERS, str(tmp_path), str(kills)], stdout=subprocess.PIPE, timeout=300, check=True
+    )
+    told = set(done.stdout.decode().split())
     store = Store(tmp_path)
-    for wait in (0.02, 0.07, 0.11):
-        process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE)
-        process.stdout.readline()
-        time.sleep(0.2 + wait)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        content = (tmp_path / "trials" / "file").read_bytes()
-        assert len(content) == 3_000_000
-        assert len(set(content)) == 1
-    store.remove_leftovers()
-    assert [path.name for path in (tmp_path / "trials").iterdir()] == ["file"]
+    assert len(told) > kills
+    assert store.sound(told) == told
+    assert store.incidents() == []
+    store.mend()
+    assert not list(tmp_path.rglob("*.tmp"))
+    store.compact()
+    assert store.sound(told) == told
 
 
 def test_leftovers_of_living_processes_stay(tmp_path):
-    mine = tmp_path / f".x.json.{os.uname().nodename.replace('.', '-')}.{os.getpid()}.abc.tmp"
-    elsewhere = tmp_path / ".x.json.another-machine.1.abc.tmp"
+    (tmp_path / "shards").mkdir()
+    mine = tmp_path / "shards" / f".x.json.{os.uname().nodename.replace('.', '-')}.{os.getpid()}.0123456789abcdef.tmp"
+    elsewhere = tmp_path / "shards" / ".x.json.another-machine.1.0123456789abcdef.tmp"
     for path in (mine, elsewhere):
         path.touch()
-    Store(tmp_path).remove_leftovers()
+    Store(tmp_path).mend()
     assert mine.exists()
     assert elsewhere.exists()
 
@@ -182,9 +395,11 @@ def test_samples_and_loss_survive_as_inference_data(tmp_path):
         "data_log_likelihood": rng.normal(size=7),
     }
     loss = rng.normal(size=9)
+    content = inference_data.to_netcdf(arrays, loss, {"trial": KEY})
     path = tmp_path / "x.nc"
-    path.write_bytes(inference_data.to_netcdf(arrays, loss, {"trial": KEY}))
-    read = inference_data.read(path)
+    path.write_bytes(content)
+    assert inference_data.read(path).attrs["trial"] == KEY
+    read = inference_data.read(content)
     np.testing.assert_array_equal(read.posterior_predictive["y"].values, arrays["samples_y"][None])
     assert read.posterior_predictive["y"].dims == ("chain", "draw", "y_dim")
     assert "x" not in read.posterior_predictive
@@ -195,24 +410,22 @@ def test_samples_and_loss_survive_as_inference_data(tmp_path):
 
 
 FOREIGN_NAMES = st.binary(min_size=1, max_size=40).filter(lambda name: b"/" not in name and b"\0" not in name)
-STORE_LIKE = st.sampled_from(
-    [b".x.tmp", b".a.b.c.tmp", b".x.json.host.1.tmp", b"notes.json", b"README.json", b"0" * 32 + b".json", b".json"]
-)
+OWN = [b"0" * 32 + b".json", b"0" * 64 + b".json", b"0" * 64 + b".zip"]
+STORE_LIKE = st.sampled_from([b".x.tmp", b".a.b.c.tmp", b".x.json.host.1.tmp", b"notes.json", b".json", *OWN])
 
 
 @given(
     name=(FOREIGN_NAMES | STORE_LIKE).filter(lambda name: name not in (b".", b"..")),
     content=st.binary(max_size=60) | st.sampled_from([b"[1]", b'{"checksum": NaN, "schema": 1}', b"[" * 5000, None]),
-    folder=st.sampled_from(["", "trials", "trials/ab", "incidents", "damaged", "studies", "studies/s/quick"]),
+    folder=st.sampled_from(["", "shards", "incidents", "stopped", "damaged", "studies", "studies/s/quick"]),
 )
-def test_names_that_are_not_the_stores_are_left_and_damaged_incidents_set_aside(
-    tmp_path_factory, name, content, folder
-):
+def test_foreign_names_are_left_and_what_is_damaged_is_set_aside(tmp_path_factory, name, content, folder):
     root = tmp_path_factory.mktemp("foreign")
     store = Store(root)
-    store.write(KEY, CONTENT, {})
-    store.report("kind", KEY, "detail")
-    store.write_plan({"study": "s", "scale": "quick", "conditions": [{"first_seed": 0, "trials": [KEY]}]})
+    store.write([entry()])
+    store.report("kind", [KEY], "detail")
+    store.note_stop(OTHER, "killed")
+    store.write_plan(stored_plan("s", "quick", [KEY]))
     place = root / folder
     place.mkdir(parents=True, exist_ok=True)
     path = os.path.join(os.fsencode(place), name)
@@ -223,25 +436,18 @@ def test_names_that_are_not_the_stores_are_left_and_damaged_incidents_set_aside(
     else:
         with open(path, "wb") as file:
             file.write(content)
-    store.remove_leftovers()
-    assert [incident["trial"] for incident in store.incidents()] == [KEY]
-    assert store.sound(KEY)
-    assert [record["status"] for _, record, _ in store.records("s", "quick")] == ["done"]
-    set_aside = folder == "incidents" and name == b"0" * 32 + b".json"
-    assert os.path.exists(path) != set_aside
 
+    def check():
+        assert [incident["trials"] for incident in store.incidents()] == [[KEY]]
+        assert store.stops() == {OTHER: "killed"}
+        assert store.read(KEY)["status"] == "done"
+        assert [condition["trials"] for condition in store.plan("s", "quick")["conditions"]] == [[KEY]]
 
-@given(content=st.binary(max_size=60) | st.sampled_from([b"[]", b'{"checksum": 1, "schema": NaN}', b"[" * 5000, None]))
-def test_anything_in_a_records_place_is_set_aside(tmp_path_factory, content):
-    store = Store(tmp_path_factory.mktemp("place"))
-    path = store.path(KEY)
-    if content is None:
-        path.mkdir(parents=True)
-    else:
-        path.parent.mkdir(parents=True)
-        path.write_bytes(content)
-    assert not store.sound(KEY)
-    store.write(KEY, CONTENT, {})
-    assert store.sound(KEY)
-    assert [incident["trial"] for incident in store.incidents()] == [KEY]
-    assert len(list((store.root / "damaged").iterdir())) == 1
+    check()
+    store.mend()
+    assert store.sound([KEY]) == {KEY}
+    incident = {"incidents": b"0" * 32, "stopped": b"0" * 64}.get(folder, b"/") + b".json" == name
+    shard = folder == "shards" and name == b"0" * 64 + b".zip"
+    assert os.path.exists(path) != (incident or shard)
+    if not shard:
+        check()

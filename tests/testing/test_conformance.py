@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -254,19 +255,93 @@ def test_the_store_keeps_the_rules():
 
 
 class Trusting(Store):
-    def sound(self, key):
-        return self.path(key).exists()
+    """Believes the names of shards."""
+
+    def sound(self, keys):
+        return {key for trials in self._shards.refresh().values() for key in trials} & set(keys)
 
 
 class Forgetful(Store):
-    def read(self, key, verify_files=False):
-        record = super().read(key, verify_files)
-        return None if record is None else {**record, "notes": {}}
+    def records(self, keys):
+        for key, record, damage in super().records(keys):
+            yield key, record and {**record, "notes": {}}, damage
+
+
+class Stale(Store):
+    """Looks once what there is."""
+
+    def __init__(self, root):
+        super().__init__(root)
+        listed = self._shards.refresh()
+        self._shards.refresh = lambda: listed
+
+
+class Blind(Store):
+    """Tells of no kind of file."""
+
+    def kinds(self, key):
+        return frozenset()
 
 
 class Silent(Store):
-    def report(self, kind, trial, detail):
+    def report(self, kind, trials, detail):
         pass
+
+
+class Tidy(Store):
+    """Readers that mend what they were only to tell."""
+
+    def records(self, keys):
+        keys = set(keys)
+        self.sound(keys)
+        return super().records(keys)
+
+
+class Greedy(Store):
+    """Damage to one trial costs all."""
+
+    def sound(self, keys):
+        found = super().sound(keys)
+        return found if len(found) == len(set(keys)) else set()
+
+
+class FirstStopOnly(Store):
+    def note_stop(self, key, reason):
+        if key not in self.stops():
+            super().note_stop(key, reason)
+
+
+class Stopped(Store):
+    """Keeps the stops of trials that have records."""
+
+    def add(self, content):
+        stops = self.stops()
+        name = super().add(content)
+        for key, reason in stops.items():
+            self.note_stop(key, reason)
+        return name
+
+
+class Elephant(Store):
+    def forget(self, keys):
+        pass
+
+
+class Careless(Store):
+    """Forgets a trial with its company."""
+
+    def forget(self, keys):
+        for name, trials in self._shards.refresh().items():
+            if trials.keys() & set(keys):
+                self._shards.place(name).unlink()
+
+
+class Lossy(Store):
+    """Packs by throwing away."""
+
+    def compact(self):
+        for name in list(self._shards.refresh())[2:]:
+            self._shards.place(name).unlink(missing_ok=True)
 
 
 class FirstPlanOnly(Store):
@@ -275,13 +350,28 @@ class FirstPlanOnly(Store):
             super().write_plan(plan)
 
 
+class Unlocked(Store):
+    def lock(self, study, scale):
+        return nullcontext()
+
+
 @pytest.mark.parametrize(
     ("store", "rule"),
     [
         (Trusting, "must not be sound"),
-        (Forgetful, "read must give what write returned"),
+        (Forgetful, "a record must hold what it was given"),
+        (Stale, "a record must hold what it was given"),
+        (Blind, "kinds must say"),
         (Silent, "among the incidents"),
+        (Tidy, "must be a DamagedRecord"),
+        (Greedy, "and its neighbour must be"),
+        (FirstStopOnly, "the last stop of each trial"),
+        (Stopped, "must go when its record is written"),
+        (Elephant, "what was forgotten must not be sound"),
+        (Careless, "and the rest must be"),
+        (Lossy, "packing must keep every trial"),
         (FirstPlanOnly, "the last plan written"),
+        (Unlocked, "a second driver"),
     ],
 )
 def test_check_store_notices_a_broken_rule(store, rule):

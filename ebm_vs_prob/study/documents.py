@@ -1,0 +1,182 @@
+"""The JSON documents of a store: their shapes, and the check of whatever is read.
+
+A record is protected by the name of the shard it lies in. Every other document protects itself: its first member is
+`checksum`, the SHA-256 of the text without that member, `{` + everything after the first comma.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar, cast
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import from_json
+from typing_extensions import TypedDict
+
+from .keys import canonical_json, file_digest
+
+SCHEMA = 2
+
+#: Infinity is text in canonical JSON; None stands for NaN.
+Number = Annotated[float, Field(allow_inf_nan=False)] | Literal["inf", "-inf"] | None
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Key = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+_SEALED = re.compile(rb'\{"checksum":"([0-9a-f]{64})",')
+
+
+class DamagedRecord(ValueError):
+    """A record, or another document of the store, that is not what was written."""
+
+
+class Document(TypedDict):
+    __pydantic_config__ = ConfigDict(strict=True, extra="allow")  # type: ignore[misc]
+
+    schema: int
+
+
+class Metric(TypedDict):
+    __pydantic_config__ = ConfigDict(strict=True, extra="allow")  # type: ignore[misc]
+
+    metric: str
+    value: Number
+    error: Number
+    unit: str
+    n: Count
+
+
+class Record(Document):
+    """What became of a trial."""
+
+    trial: Key
+    batch: str
+    specification: dict[str, Any]
+    status: Literal["done", "failed"]
+    reason: str
+    traceback: str
+    steps: Count | None
+    metrics: list[Metric]
+    energies: list[Number]
+    notes: dict[str, str]
+    provenance: dict[str, Any]
+    code_digest: str
+    plugins: dict[str, str]
+
+
+class StoredCondition(TypedDict):
+    """The labels of a `grid.Condition`, its first seed and the keys of its trials in the order of the seeds."""
+
+    __pydantic_config__ = ConfigDict(strict=True, extra="allow")  # type: ignore[misc]
+
+    task: str
+    arm: str
+    method: str
+    family: str
+    principle: str
+    normalised: bool
+    smoothing: Number
+    thickness: Number
+    budget: str
+    steps: Count
+    first_seed: Annotated[int, Field(ge=0, lt=2**62)]
+    trials: list[Key]
+
+
+class StoredPlan(Document):
+    """A `plan.Plan`, without the registries.
+
+    `runs` is the digest of what of the study's file decides what is run; `package` that of the package, and empty where
+    tasks or methods come from elsewhere: with both unchanged the plan is the one that would be made again.
+    """
+
+    study: str
+    scale: str
+    device: str
+    runs: str
+    package: str
+    file: dict[str, Any]
+    conditions: list[StoredCondition]
+    skipped: list[dict[str, str]]
+
+
+class StoredTable(Document):
+    """Of what state of the store `results.parquet` is the table, and the SHA-256 of its bytes."""
+
+    state: str
+    sha256: str
+
+
+class Incident(Document):
+    """Something that went wrong and was mended; `trials` are those it concerns, none where that is not known."""
+
+    kind: str
+    trials: list[Key]
+    detail: str
+
+
+class Stop(Document):
+    """Why a trial was last stopped from outside."""
+
+    trial: Key
+    reason: str
+
+
+D = TypeVar("D", bound=Document)
+
+SHAPES = (Record, StoredPlan, StoredTable, Incident, Stop)
+_ADAPTERS: dict[Any, TypeAdapter[Any]] = {shape: TypeAdapter(shape) for shape in SHAPES}
+
+
+def parse(shape: type[D], content: bytes, what: str) -> D:
+    """The document of that shape that `content` is the text of.
+
+    Raises:
+        DamagedRecord: it is no JSON, or JSON of another shape.
+        ValueError: another version of the package wrote it.
+    """
+    try:
+        found = from_json(content, allow_inf_nan=False)
+    except ValueError as error:
+        raise DamagedRecord(f"{what} cannot be read: {error}") from None
+    schema = found.get("schema") if isinstance(found, dict) else None
+    if type(schema) is int and schema != SCHEMA:
+        raise ValueError(f"{what} has schema {schema}: this version reads {SCHEMA}; use the version that wrote it")
+    try:
+        return cast(D, _ADAPTERS[shape].validate_python(found))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "it"
+        raise DamagedRecord(f"{what} cannot be read: {place}: {first['msg']}") from None
+
+
+def encode(shape: type[D], document: Mapping[str, Any], what: str) -> bytes:
+    """The text of a document, which `parse` reads.
+
+    Raises:
+        ValueError: it has not that shape, or what is not JSON.
+    """
+    text = canonical_json({"schema": SCHEMA, **document}).encode()
+    parse(shape, text, what)
+    return text
+
+
+def seal(shape: type[D], document: Mapping[str, Any], what: str) -> tuple[str, bytes]:
+    """The checksum of a document, and its text with it."""
+    text = encode(shape, document, what)
+    checksum = file_digest(text)
+    return checksum, b'{"checksum":"%s",%s\n' % (checksum.encode(), text[1:])
+
+
+def unseal(shape: type[D], content: bytes, what: str) -> tuple[str, D]:
+    """The checksum of a sealed document, and the document.
+
+    Raises:
+        DamagedRecord: it is not what was written.
+        ValueError: another version of the package wrote it.
+    """
+    start = _SEALED.match(content)
+    text = b"{" + content[start.end() : -1] if start else b""
+    if not start or not content.endswith(b"\n") or file_digest(text) != start[1].decode():
+        raise DamagedRecord(f"{what} does not match its checksum")
+    return start[1].decode(), parse(shape, text, what)

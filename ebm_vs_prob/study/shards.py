@@ -1,0 +1,171 @@
+"""A shard: the records and arrays of some trials in one ordinary zip, named by the SHA-256 of its bytes.
+
+For each of its trials it has `<key>.json`, the record, and where there are any `<key>.safetensors` and `<key>.nc`. The
+same entries are the same bytes: members are sorted and carry no date; JSON is deflated, arrays are stored as they are.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from ..core.errors import invalid
+from .documents import DamagedRecord, Record, encode, parse
+from .keys import file_digest
+
+#: Kinds of arrays beside a record, and how their names end.
+FILES = {"arrays": ".safetensors", "inference_data": ".nc"}
+_KINDS = {".json": "record"} | {suffix: kind for kind, suffix in FILES.items()}
+
+_MEMBER = re.compile(r"(?P<key>[0-9a-f]{64})(?P<suffix>\.json|\.safetensors|\.nc)")
+_RECORD_NAME = re.compile(rb"([0-9a-f]{64})\.json")
+
+#: No record comes near; a member that says it is longer is not read.
+LONGEST_RECORD = 2**26
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is kept of one trial: its record without schema and key, and the arrays beside it by kind, as bytes."""
+
+    key: str
+    record: Mapping[str, Any]
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def pack_shard(entries: Iterable[Entry]) -> bytes:
+    """The bytes of a shard.
+
+    Raises:
+        ValueError: a record that is not of a record's shape, a kind of file that there is not, or a key given twice.
+    """
+    members: dict[str, bytes] = {}
+    for entry in entries:
+        name = f"{entry.key}.json"
+        if name in members:
+            raise invalid("the entries of a shard", entry.key, "each trial once")
+        members[name] = encode(Record, {**entry.record, "trial": entry.key}, f"record {entry.key}")
+        for kind, content in entry.files.items():
+            if kind not in FILES:
+                raise invalid("a kind of file", kind, f"one of {', '.join(FILES)}")
+            members[f"{entry.key}{FILES[kind]}"] = content
+    return pack_members(members)
+
+
+def pack_members(members: Mapping[str, bytes]) -> bytes:
+    """The bytes of a shard of members that are already as they are kept, by name."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name in sorted(members):
+            info = zipfile.ZipInfo(name)
+            info.create_system, info.external_attr = 3, 0o644 << 16  # the same bytes on every system
+            method = zipfile.ZIP_DEFLATED if name.endswith(".json") else zipfile.ZIP_STORED
+            archive.writestr(info, members[name], compress_type=method)
+    return packed.getvalue()
+
+
+class Shard:
+    """A shard that was read whole.
+
+    Args:
+        content: its bytes.
+        name: what it is called, where it is called something.
+
+    Attributes:
+        name: the SHA-256 of its bytes, 64 hexadecimal digits.
+        kinds: kinds of files of each of its trials, by key.
+        records: record of each of its trials, by key.
+
+    Raises:
+        DamagedRecord: the bytes are no shard, not the one of that name, or hold a record that is none.
+        ValueError: another version of the package wrote it.
+    """
+
+    def __init__(self, content: bytes, name: str | None = None) -> None:
+        self.name = file_digest(content)
+        if name not in (None, self.name):
+            raise DamagedRecord(f"shard {name} does not match its name")
+        self._content = content
+        with _zip_errors(self.name):
+            self._archive = zipfile.ZipFile(io.BytesIO(content))
+            self.kinds = contents(self._archive)
+            texts = {key: self._member(f"{key}.json", LONGEST_RECORD) for key in self.kinds}
+        self.records: dict[str, Record] = {}
+        for key, text in texts.items():
+            self.records[key] = parse(Record, text, f"record {key}")
+            if self.records[key]["trial"] != key:
+                raise DamagedRecord(f"record {key} is that of another trial")
+
+    def file(self, key: str, kind: str) -> bytes | None:
+        """The arrays of a kind beside a trial's record; None where it has none.
+
+        Raises:
+            DamagedRecord: the zip's own account of them is wrong.
+        """
+        if kind not in self.kinds[key]:
+            return None
+        with _zip_errors(self.name):
+            return self._member(f"{key}{FILES[kind]}", len(self._content))
+
+    def members(self, keys: Collection[str]) -> dict[str, bytes]:
+        """What is kept of these trials, by member name, as `pack_members` takes it."""
+        with _zip_errors(self.name):
+            texts = {f"{key}.json": self._member(f"{key}.json", LONGEST_RECORD) for key in keys}
+        files = {f"{key}{FILES[kind]}": self.file(key, kind) for key in keys for kind in self.kinds[key]}
+        return texts | {name: content for name, content in files.items() if content is not None}
+
+    def _member(self, name: str, longest: int) -> bytes:
+        if self._archive.getinfo(name).file_size > longest:
+            raise zipfile.BadZipFile(f"{name} is longer than {longest} bytes")
+        return self._archive.read(name)
+
+
+def contents(archive: zipfile.ZipFile) -> dict[str, frozenset[str]]:
+    """Kinds of files beside each record of a shard, by key, from the zip's directory alone."""
+    found: dict[str, set[str]] = {}
+    for name in archive.namelist():
+        member = _MEMBER.fullmatch(name)
+        if member:
+            found.setdefault(member["key"], set()).add(_KINDS[member["suffix"]])
+    return {key: frozenset(kinds - {"record"}) for key, kinds in found.items() if "record" in kinds}
+
+
+def read_contents(file: IO[bytes], name: str) -> dict[str, frozenset[str]]:
+    """`contents` of an open shard, of which only the end is read.
+
+    Raises:
+        DamagedRecord: it has no such end.
+    """
+    with _zip_errors(name), zipfile.ZipFile(file) as archive:
+        return contents(archive)
+
+
+def named_in(content: bytes) -> frozenset[str]:
+    """Keys of records that the bytes of a shard name, be it torn or altered."""
+    return frozenset(key.decode() for key in _RECORD_NAME.findall(content))
+
+
+@contextmanager
+def _zip_errors(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+        EOFError,
+        KeyError,
+        IndexError,
+        NotImplementedError,
+        OverflowError,
+        RuntimeError,  # zipfile asks for a password
+        ValueError,
+    ) as error:
+        raise DamagedRecord(f"shard {name} cannot be read: {error}") from None
