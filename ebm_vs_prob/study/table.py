@@ -115,7 +115,8 @@ def _read(content: bytes, columns: Sequence[str] | None = None) -> pd.DataFrame:
     names = list(columns or COLUMNS)
     frame = pd.read_parquet(io.BytesIO(content), columns=names)
     if "metric" in names:
-        frame["metric"] = _shared(*pd.factorize(frame["metric"]))
+        known = frame["metric"].astype("category").cat
+        frame["metric"] = _shared(known.codes.to_numpy(), known.categories)
     return frame.astype({name: COLUMNS[name] for name in names})
 
 
