@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 ARMS = ("hinge", "square_square", "denoising_score_matching", "mixture_density", "mean_squared_error")
-SEEDS, METRICS, TOGETHER, WITH_ARRAYS = 200, 48, 32, 10
+SEEDS, NUM_METRICS, TOGETHER, WITH_ARRAYS = 200, 48, 32, 10
 THICKNESS = [round(0.3 * 0.7**step, 6) for step in range(10)]
 
 STUDY = """
@@ -72,9 +72,10 @@ def make(folder: Path) -> int:
 
 
 def _record(trial: Any, rng: np.random.Generator, batch: int) -> dict[str, Any]:
+    from ebm_vs_prob.metrics.catalogue import METRICS
     from ebm_vs_prob.study.provenance import code_digest, provenance
 
-    names = [f"metric_of_some_length_{index}" for index in range(METRICS)]
+    names = list(METRICS)[:NUM_METRICS]
     measured = {"unit": "nats", "n": 512}
     return {
         "batch": f"{batch:064x}",
@@ -93,7 +94,12 @@ def _record(trial: Any, rng: np.random.Generator, batch: int) -> dict[str, Any]:
 
 
 def _arrays(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    return {"energy": rng.normal(size=(128, 128)).astype(np.float32), "samples_y": rng.normal(size=(512, 2))}
+    """As `metrics.landscapes` makes them of a task in two dimensions."""
+    axis = np.linspace(-2, 2, 161, dtype=np.float32)
+    clouds = {f"{name}_y": rng.normal(size=(512, 2)).astype(np.float32) for name in ("data", "answers", "samples")}
+    empty = {name.replace("_y", "_x"): np.zeros((512, 0), np.float32) for name in clouds}
+    height = np.add.outer(axis**2, axis**2) + rng.normal(size=(161, 161)).astype(np.float32)
+    return {"axis_0": axis, "axis_1": axis, "energy": height, **clouds, **empty}
 
 
 def measure(code: str, folder: Path) -> dict[str, float]:
