@@ -47,7 +47,7 @@ def bibtex(study: Any, results: pd.DataFrame) -> str:
     )
     entries = [package, *cited(ALWAYS)]
     for column, registry in (("method", METHODS), ("task", TASKS)):
-        present = set(results[column].dropna())
+        present = set(results[column].dropna().unique())
         entries += [paper for entry in registry.entries() if entry.name in present for paper in papers(entry)]
     # Two methods may rest on one paper.
     return "\n".join(str(entry) for entry in {entry.key: entry for entry in entries}.values())

@@ -50,7 +50,7 @@ class Inputs:
     @property
     def tasks(self) -> list[str]:
         """Tasks with results, in the study's order."""
-        present = set(self.results["task"])
+        present = set(self.results["task"].unique())
         return [task.name for task in self.study.tasks if task.name in present]
 
     def looks(self) -> dict[str, Look]:
