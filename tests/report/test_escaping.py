@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
-from faults import examples
+from fault_counts import examples
 from hypothesis import example, given
 from hypothesis import strategies as st
 from synthetic_results import row
