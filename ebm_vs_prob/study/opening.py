@@ -13,7 +13,8 @@ from .provenance import code_digest, plugin_digests
 from .recognition import check_recognised
 from .schema import Study
 from .store import Store
-from .worker import train_trials, trial_task
+from .measurement import train_trials
+from .worker import trial_task
 
 if TYPE_CHECKING:
     from ..models.model import Model
