@@ -142,9 +142,9 @@ class Dispatcher:
         self._queue.extend(batches)
         while self._queue or self._tasks:
             self._hand_out()
+            self._look_at_the_clock()
             for event in self._pool.events(POLL):
                 self._handle(event)
-            self._look_at_the_clock()
 
     def _hand_out(self) -> None:
         for name, worker in self._workers.items():

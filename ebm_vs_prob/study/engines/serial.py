@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Self
 
@@ -13,7 +14,7 @@ from .introductions import Job, introduce
 class SerialPool:
     """This process as the one worker. A batch that kills it ends the run, and no time limit is held."""
 
-    patience = 0.0
+    patience = math.inf
 
     def __init__(self, job: Job) -> None:
         self._job = job
