@@ -184,8 +184,7 @@ def report(
     study: StudyArgument,
     scale: ScaleOption = "quick",
     store: StoreOption = DEFAULT_STORE,
-    out: RetryOption = Annotated[bool, typer.Option("--retry-failed", help="Run again what failed by itself before.")]
-OutOption = DEFAULT_OUT,
+    out: OutOption = DEFAULT_OUT,
     as_json: JsonOption = False,
 ) -> None:
     """Write a study's report and print its path; with --json, print the verdicts."""
@@ -255,7 +254,7 @@ def _defaults(schema: Any) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code: 0, 1 for an error, 2 for wrong usage, 128 and a signal's number."""
+    """Run the command line and return the exit code: 0, 1 for an error, 2 for wrong usage, 128 + a signal's number."""
     with Signals(last=arguments is None) as signals:
         code, message = _run(arguments)
     if signals.received is not None:

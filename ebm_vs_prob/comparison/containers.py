@@ -62,7 +62,9 @@ def to_netcdf(
     }
     datasets = {name: xr.Dataset(group) for name, group in groups.items() if group}
     tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs=dict(attributes)), **datasets})
-    packed = {f"/{name}": {variable: {"zlib": True} for variable in group.variables} for name, group in datasets.items()}
+    packed = {
+        f"/{name}": {variable: {"zlib": True} for variable in group.variables} for name, group in datasets.items()
+    }
     content = io.BytesIO()
     # In memory no temporary folder is needed. In a dask worker xarray would ask the scheduler for a lock, which nobody
     # else wants, and a file would be lost with the scheduler.

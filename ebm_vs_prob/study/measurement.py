@@ -121,7 +121,7 @@ def _outcome(
 
 
 def _files(observed: Observation, batch: Batch, notes: dict[str, str]) -> list[dict[str, bytes]]:
-    """Arrays and netCDF of the first seed, as bytes; what a model cannot give is noted and costs no trial its metrics."""
+    """Arrays and netCDF of the first seed, as bytes; what a model cannot give is noted and costs no metrics."""
     trials = batch.trials
     files: list[dict[str, bytes]] = [{} for _ in trials]
     model, tasks = observed.model, observed.tasks

@@ -9,11 +9,11 @@ from ..core.errors import UnknownName, invalid
 from ..core.registry import METHODS
 from .files import import_plugins, load_study
 from .grid import Trial
+from .measurement import train_trials
 from .provenance import code_digest, plugin_digests
 from .recognition import check_recognised
 from .schema import Study
 from .store import Store
-from .measurement import train_trials
 from .worker import trial_task
 
 if TYPE_CHECKING:

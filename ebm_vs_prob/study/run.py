@@ -45,7 +45,7 @@ def run_study(
     system was lost) is failed too, but has no record: the next call tries it again.
     With engine `local` a script needs Python's `if __name__ == "__main__":`, as all that starts processes. Workers of
     engine `dask` are refused, with a warning, where their code of the package or a plugin or their torch is not the
-    driver's. They write into the store themselves; from one that does not see its folder records come back to the driver.
+    driver's. They write into the store themselves; records of one that does not see its folder come to the driver.
 
     Args:
         study: a name in `studies/`, the path of a TOML file, or a loaded study.

@@ -58,7 +58,7 @@ class Receipt:
 class Fault:
     """What kept a worker from doing a batch.
 
-    `kind` is `store` where that cannot be written, `broken` where another worker may do better, `code` where none would.
+    `kind` is `store` where that cannot be written, `broken` where another worker may do better, `code` where none is.
     """
 
     kind: Literal["store", "broken", "code"]

@@ -314,7 +314,7 @@ def test_local_workers_give_the_same_numbers_and_find_a_trial_that_kills_them(tm
     frame = run(path, tmp_path / "local", engine="local", workers=2)
     failed = frame[frame["status"] == "failed"]
     assert [(row.arm, row.seed) for row in failed.itertuples()] == [("killer", 1)]
-    assert "its worker process died" in failed["reason"].iloc[0]
+    assert "its worker process was killed by SIGKILL" in failed["reason"].iloc[0]
     serial = run(write_study(tmp_path / "serial.toml", seeds=2, thickness="0.1"), tmp_path / "serial")
     plain = numbers(frame[frame["arm"] == "plain"])
     same = ["trial", "metric", "value", "error", "n"]

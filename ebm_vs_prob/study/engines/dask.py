@@ -110,8 +110,8 @@ class DaskPool:
             return f"workers at {self._address} have not answered yet: {', '.join(sorted(self._silent))}"
         if self._vanished:
             return (
-                f"workers at {self._address} vanish before they can be used, as they do where the import of the package "
-                f"or of a plugin ends them; {start}"
+                f"workers at {self._address} vanish before they can be used, as they do where importing the package or "
+                f"a plugin ends them; {start}"
             )
         return f"waiting for workers at {self._address}: none is connected; {start}"
 
@@ -151,7 +151,7 @@ class DaskPool:
             self._silent.add(worker)
             self._submit(worker, introduce, self._job)
             if present[worker] > 1:
-                log.warning("worker %s has %d threads and uses one: start more workers instead", worker, present[worker])
+                log.warning("worker %s has %d threads and uses one: start more workers", worker, present[worker])
 
     def _submit(self, worker: str, function: Callable[..., Any], *arguments: Any) -> None:
         self._count += 1

@@ -119,9 +119,7 @@ class Dispatcher:
         advance: told how many trials have come to an end.
     """
 
-    def __init__(
-        self, pool: Pool, store: Store, job: Job, here: Introduction, advance: Callable[[int], None]
-    ) -> None:
+    def __init__(self, pool: Pool, store: Store, job: Job, here: Introduction, advance: Callable[[int], None]) -> None:
         self._pool, self._store, self._job, self._here, self._advance = pool, store, job, here, advance
         self._queue: deque[Batch] = deque()
         self._workers: dict[str, Introduction] = {}

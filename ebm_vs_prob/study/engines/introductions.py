@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +35,8 @@ class Job:
 class Introduction:
     """A worker: where it is, which code it has, and what it can do.
 
-    `plugins` maps names of modules to digests of their sources; `fault` says why one cannot be imported. `device` is the
-    name of its GPU, "" where it has none or the plan wants none.
+    `plugins` maps names of modules to digests of their sources; `fault` says why one cannot be imported. `device` is
+    the name of its GPU, "" where it has none or the plan wants none.
     """
 
     host: str

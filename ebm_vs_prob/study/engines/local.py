@@ -1,8 +1,8 @@
 """Worker processes of this machine, one thread each.
 
-Workers are forked from a process that has imported the package once, so that a start, and a restart after a death, takes
-no time; where forking is not safe each is started afresh. All that driver and workers share is one pipe each: no port,
-no temporary file, no lock. A worker whose pipe ends is dead, and one whose driver is dead ends itself.
+Workers are forked from a process that has imported the package once, so that a start, and a restart after a death,
+takes no time; where forking is not safe each is started afresh. All that driver and workers share is one pipe each: no
+port, no temporary file, no lock. A worker whose pipe ends is dead, and one whose driver is dead ends itself.
 """
 
 from __future__ import annotations
