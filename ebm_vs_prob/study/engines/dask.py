@@ -123,7 +123,7 @@ class DaskPool:
             client = Client(**where, timeout=TIMEOUT, set_as_default=False)
         except (OSError, ValueError) as error:
             raise ConnectionError(f"no dask scheduler answers at {self._scheduler!r}: {printable(error)}") from None
-        self._address = str(client.scheduler.address)
+        self._address = str(client.scheduler_info()["address"])
         return client
 
     def _leave(self) -> None:

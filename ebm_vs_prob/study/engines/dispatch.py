@@ -218,7 +218,7 @@ class Dispatcher:
         self._last_look = now
         for worker, task in list(self._tasks.items()):
             if task.since is not None and gap > STANDSTILL:
-                task.since += gap
+                task.since = min(now, task.since + gap)
             if task.since is not None and now - task.since > self._job.time_limit:
                 self._end(worker)
                 self._too_long(task.batch)
