@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
+from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
@@ -17,12 +19,40 @@ from ebm_vs_prob.core.options import PER_REPLICATE, ExtendedFloat
 from ebm_vs_prob.models.model import EnergyModel
 from ebm_vs_prob.models.record import ReplicateStatus, Training
 
+Fault = Literal[
+    "none", "raise", "diverge", "kill", "kill_once", "hang", "slow", "crowded", "memory", "file", "exit", "interrupt",
+    "garbled", "lost_gpu",
+]  # fmt: skip
+#: A folder where a fault that strikes once leaves a mark.
+MARKS = "STUDY_PLUGIN_MARKS"
+
 
 class RingOptions(evp.MethodOptions):
     stiffness: Annotated[float, PER_REPLICATE, Field(gt=0)] = 4.0
     width: ExtendedFloat = float("inf")
-    fault: Literal["none", "raise", "diverge", "kill", "hang", "slow"] = "none"
+    fault: Fault = "none"
     fault_seed: int = 1
+
+
+def strike(fault: str, company: int) -> None:
+    """What ends a training early, but for plain errors, which are raised where their line is known."""
+    if fault == "kill_once" and not (mark := Path(os.environ[MARKS]) / "killed").exists():
+        mark.touch()
+        fault = "kill"
+    if fault == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if fault == "memory" or (fault == "crowded" and company > 1):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+    if fault == "file":
+        Path("/nonexistent/data").read_bytes()
+    if fault == "exit":
+        sys.exit("told to exit")
+    if fault == "interrupt":
+        raise KeyboardInterrupt
+    if fault == "garbled":
+        raise ValueError("\ud800\x1b[2J\u202e" + "x" * 20_000_000)
+    if fault == "lost_gpu":
+        raise RuntimeError("CUDA error: unspecified launch failure")
 
 
 class RingEnergy(nn.Module):
@@ -69,10 +99,10 @@ class Ring(evp.Method):
     def train(cls, model):
         setting = model.setting
         fault, struck = setting.options.fault, setting.options.fault_seed in setting.seeds
+        if struck:
+            strike(fault, len(setting.seeds))
         if struck and fault == "raise":
             raise RuntimeError("told to fail")
-        if struck and fault == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
         if struck and fault == "hang":
             time.sleep(600)
         if fault == "slow":

@@ -19,11 +19,10 @@ import typer
 
 from ..core.text import printable
 from .output import in_bytes, in_units, json_rows, print_json, print_table
+from .signals import STOPPED, Signals
 
 #: Set to 1 to see where an unexpected error came from.
 TRACEBACK_VARIABLE = "EBM_VS_PROB_TRACEBACK"
-
-INTERRUPTED = 130  # exit code of a process that SIGINT ended: 128 + 2
 
 app = typer.Typer(
     name="ebm-vs-prob",
@@ -60,6 +59,7 @@ DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes
 EngineOption = Annotated[Engine, typer.Option(help="Workers here, this process, or a dask cluster elsewhere.")]
 WorkersOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="Local workers; one a core if left out.")]
 SchedulerOption = Annotated[str | None, typer.Option(metavar="ADDRESS|FILE", help="A dask scheduler or its file.")]
+RetryOption = Annotated[bool, typer.Option("--retry-failed", help="Run again what failed by itself before.")]
 OutOption = Annotated[Path, typer.Option(metavar="DIR", help="Gets a folder of the study's name with the report.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
 
@@ -136,10 +136,11 @@ def run(
     scheduler: SchedulerOption = None,
     device: DeviceOption = Device.auto,
     store: StoreOption = DEFAULT_STORE,
+    retry_failed: RetryOption = False,
 ) -> None:
     """Run the trials of a study that the store lacks. Stopped at any moment, the same command completes it.
 
-    The exit code is 1 where a trial failed.
+    The exit code is 1 where a trial failed. One that failed by itself is not run again unless asked for.
     """
     from ..study import run_study
 
@@ -151,6 +152,7 @@ def run(
         scheduler=scheduler,
         device=device.value,
         store=store,
+        retry_failed=retry_failed,
         progress=True,
     )
     states = results.drop_duplicates("trial")["status"].value_counts()
@@ -261,27 +263,31 @@ def _defaults(schema: Any) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code: 0, 1 for an error, 2 for wrong usage, 130 when interrupted."""
+    """Run the command line and return the exit code: 0, 1 for an error, 2 for wrong usage, 128 + a signal's number."""
+    with Signals(last=arguments is None) as signals:
+        code, message = _run(arguments)
+    if signals.received is not None:
+        code, message = signals.exit_code, signals.message
+    if message is not None:
+        typer.echo(f"ebm-vs-prob: error: {printable(message)}", err=True)
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> tuple[int, object | None]:
+    """Exit code and what is said on stderr."""
     try:
         code = app(args=None if arguments is None else list(arguments), prog_name="ebm-vs-prob", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        code = INTERRUPTED
+        return 130, STOPPED
     except BrokenPipeError:  # the pipe is closed, and the interpreter would raise when it flushes stdout at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return 1, None
     except Exception as error:
         if os.environ.get(TRACEBACK_VARIABLE) == "1":
             raise
         if hasattr(error, "format_message"):  # what typer and click raise for wrong usage
-            return _fail(error.format_message(), 2)
+            return 2, error.format_message()
         if isinstance(error, (ValueError, LookupError, OSError)) and printable(error):
-            return _fail(error.args[0] if type(error) is KeyError else error, 1)
-        return _fail(f"{type(error).__name__}: {printable(error)} ({TRACEBACK_VARIABLE}=1 shows where)", 1)
-    if code == INTERRUPTED:
-        return _fail("interrupted; the same command continues where it stopped", INTERRUPTED)
-    return int(code or 0)
-
-
-def _fail(message: object, code: int) -> int:
-    typer.echo(f"ebm-vs-prob: error: {printable(message)}", err=True)
-    return code
+            return 1, error.args[0] if type(error) is KeyError else error
+        return 1, f"{type(error).__name__}: {printable(error)} ({TRACEBACK_VARIABLE}=1 shows where)"
+    return (130, STOPPED) if code == 130 else (int(code or 0), None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,7 +41,7 @@ def to_netcdf(
         attributes: what is written into the file's attributes, such as trial key and method.
         posterior: `PosteriorModel.posterior_trace` of the replicate, (C, T, K); None of a model without such draws.
     """
-    import arviz as az
+    import dask
     import xarray as xr
 
     def variables(prefix: str, dims: tuple[str, ...]) -> dict[str, Any]:
@@ -61,12 +60,17 @@ def to_netcdf(
         "observed_data": variables("data", ("example",)),
         "log_likelihood": {} if known is None else {"y": (("chain", "draw", "example"), known[np.newaxis, np.newaxis])},
     }
-    datasets: dict[str, Any] = {name: xr.Dataset(group) for name, group in groups.items() if group}
-    container = az.InferenceData(attrs=dict(attributes), **datasets)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "data.nc"
-        container.to_netcdf(str(path), engine="h5netcdf")
-        return path.read_bytes()
+    datasets = {name: xr.Dataset(group) for name, group in groups.items() if group}
+    tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs=dict(attributes)), **datasets})
+    packed = {
+        f"/{name}": {variable: {"zlib": True} for variable in group.variables} for name, group in datasets.items()
+    }
+    content = io.BytesIO()
+    # In memory no temporary folder is needed. In a dask worker xarray would ask the scheduler for a lock, which nobody
+    # else wants, and a file would be lost with the scheduler.
+    with dask.config.set(scheduler="single-threaded"):
+        tree.to_netcdf(content, engine="h5netcdf", encoding=packed)
+    return content.getvalue()
 
 
 def _followed(trace: np.ndarray) -> dict[str, Any]:

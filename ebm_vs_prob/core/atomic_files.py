@@ -18,7 +18,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         OSError: it cannot be written; the error names the path.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{host()}.{os.getpid()}.{secrets.token_hex(8)}.tmp"
+    temporary = temporary_path(path)
     try:
         with temporary.open("xb") as file:
             file.write(content)
@@ -52,6 +52,11 @@ def open_file(path: Path) -> BinaryIO:
         code = errno.EISDIR if stat.S_ISDIR(kind) else errno.EINVAL
         raise OSError(code, "it is not a file", str(path))
     return os.fdopen(descriptor, "rb")
+
+
+def temporary_path(path: Path) -> Path:
+    """A name beside `path` for what this process is writing, by which it can be told when the process is gone."""
+    return path.parent / f".{path.name}.{host()}.{os.getpid()}.{secrets.token_hex(8)}.tmp"
 
 
 def host() -> str:

@@ -9,12 +9,13 @@ from ..core.errors import UnknownName, invalid
 from ..core.registry import METHODS
 from .files import load_study
 from .grid import Trial
+from .measurement import train_trials
 from .plugins import import_plugins
 from .provenance import code_digest, plugin_digests
 from .recognition import check_recognised
 from .schema import Study
 from .store import Store
-from .worker import train_trials, trial_task
+from .worker import trial_task
 
 if TYPE_CHECKING:
     from ..models.model import Model

@@ -16,6 +16,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.atomic_files import host
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -32,7 +34,7 @@ NOT_IN_DIGEST = (
     "core/lazy_names.py",
     "metrics/catalogue.py",
 )
-IN_DIGEST = ("study/worker.py",)
+IN_DIGEST = ("study/measurement.py",)
 
 _INSTALLED = ("purelib", "platlib")
 #: Bases of tasks and methods that come from distributions whose versions are recorded.
@@ -77,6 +79,17 @@ def plugin_digests(*classes: type) -> dict[str, str]:
         label = place.stem if top.startswith("__") else top
         digests[label] = _digest_of_sources(place)
     return digests
+
+
+def module_digest(name: str) -> str:
+    """SHA-256 of an imported module outside the package as `plugin_digests` takes it; "" of one without sources."""
+    place = _place(sys.modules[name.partition(".")[0]])
+    return "" if place is None else _digest_of_sources(place)
+
+
+def torch_version() -> str:
+    """The version of torch, without the label of the build: one is for CPUs and one for each CUDA."""
+    return metadata.version("torch").partition("+")[0]
 
 
 def mixture(results: pd.DataFrame) -> str:
@@ -213,6 +226,7 @@ def provenance(device: str) -> dict[str, Any]:
     return {
         "versions": _versions(),
         "commit": _commit(),
+        "host": host(),
         "hardware": _hardware(device),
         "threads": torch.get_num_threads(),
     }

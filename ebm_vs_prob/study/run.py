@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ..core.seeding import random_module_restored
-from .engines import Engine, Finished, Job, make_engine
+from .engines import Dispatcher, Job, check_engine, introduce, make_pool, token_in
 from .files import load_study
 from .keys import digest
-from .plan import DEVICES, Batch, Plan, places, plan_study
+from .plan import DEVICES, Plan, plan_study
 from .plan_again import plan_again
 from .provenance import mixture
-from .records import Outcome, write
 from .schema import Study
+from .shards import FILES
 from .store import Store
 from .table import finished_table, results_table, trial_states
 
@@ -35,14 +35,18 @@ def run_study(
     scheduler: str | None = None,
     device: str = "auto",
     store: str | Path = "results",
+    retry_failed: bool = False,
     progress: bool | None = None,
 ) -> pd.DataFrame:
     """Run the trials of a study that the store lacks, and return the table of all of them, failures included.
 
     Stopped at any moment, also by `kill -9`, the same call completes it with the same numbers: what is missing is
-    trained, in whatever company. A trial that raises,
-    takes too long or kills its worker is recorded as failed with the reason, and the others of its batch are redone.
-    With engine `local` a script needs Python's `if __name__ == "__main__":`, as all that starts processes.
+    trained, in whatever company. A trial that raises or takes too long is recorded as failed with the reason, and the
+    others of its batch are redone. A trial that was stopped from outside (its worker was killed, memory was out, a file
+    system was lost) is failed too, but has no record: the next call tries it again.
+    With engine `local` a script needs Python's `if __name__ == "__main__":`, as all that starts processes. Workers of
+    engine `dask` are refused, with a warning, where their code of the package or a plugin or their torch is not the
+    driver's. They write into the store themselves; records of one that does not see its folder come to the driver.
 
     Args:
         study: a name in `studies/`, the path of a TOML file, or a loaded study.
@@ -52,6 +56,7 @@ def run_study(
         scheduler: with engine `dask`, the scheduler's address or its scheduler file.
         device: `auto`, `cpu` or `cuda`.
         store: folder of the results.
+        retry_failed: whether to run again what failed by itself.
         progress: whether to show a bar on stderr; by default where it is a terminal.
 
     Returns:
@@ -60,40 +65,85 @@ def run_study(
     Raises:
         UnknownName: an unknown study, scale, engine, task, method or option.
         ValueError: a bad value, with file, field and what is valid.
-        RuntimeError: another process is running the study in this store, or the cluster was lost.
+        RuntimeError: another process is running the study in this store.
+        ConnectionError: no workers can be had, or the cluster was lost. What is stored is kept.
+        OSError: the store cannot be written.
     """
+    check_engine(engine, workers, scheduler)
     kept = Store(store)
     loaded = study if isinstance(study, Study) else load_study(study)
-    job = Job(
-        root=str(kept.root.resolve()),
-        plugins=loaded.plugins,
-        folder=loaded.folder,
-        time_limit=loaded.at(scale).time_limit,
-    )
-    chosen = make_engine(engine, job, workers, scheduler)
+    loaded.at(scale)
     earlier = plan_again(kept, loaded, scale) if device in DEVICES else None
     planned = None if earlier else plan_study(loaded, scale, device)
     with kept.lock(loaded.name, scale):
         kept.mend()
-        frame = finished_table(kept, earlier) if earlier else None
+        frame = finished_table(kept, earlier) if earlier and not retry_failed else None
         if frame is None:
-            frame = _run_missing(chosen, kept, planned or plan_study(loaded, scale, device), progress)
+            planned = planned or plan_study(loaded, scale, device)
+            kept.write_plan(planned.to_record())
+            keys = {trial.key for trial in planned.trials}
+            kept.forget(_incomplete(kept, planned) | (_failed(kept, keys) if retry_failed else set()))
+            missing = keys - kept.sound(keys)
+            if missing:
+                shown = sys.stderr.isatty() if progress is None else progress
+                with _progress(f"{loaded.name} at {scale}", len(keys), shown) as advance, _mended(kept):
+                    advance(len(keys) - len(missing))
+                    _run_missing(kept, planned, missing, engine, workers, scheduler, advance)
+                kept.compact()
+            frame = results_table(kept, loaded.name, scale, keep=True)
     _report_mixture(frame)
     return frame
 
 
-def _run_missing(engine: Engine, store: Store, planned: Plan, progress: bool | None) -> pd.DataFrame:
-    name, scale = planned.study.name, planned.scale
-    store.write_plan(planned.to_record())
-    keys = {trial.key for trial in planned.trials}
-    missing = keys - store.sound(keys)
-    if missing:
-        shown = sys.stderr.isatty() if progress is None else progress
-        with _progress(f"{name} at {scale}", len(keys), shown) as advance:
-            advance(len(keys) - len(missing))
-            _run(engine, store, planned.batches_of(missing), advance)
-        store.compact()
-    return results_table(store, name, scale, keep=True)
+def _run_missing(
+    store: Store,
+    planned: Plan,
+    missing: Collection[str],
+    engine: str,
+    workers: int | None,
+    scheduler: str | None,
+    advance: Callable[[int], None],
+) -> None:
+    settings = planned.study.at(planned.scale)
+    with token_in(store.study_folder(planned.study.name, planned.scale).resolve()) as (token, token_text):
+        job = Job(
+            root=str(store.root.resolve()),
+            plugins=planned.study.plugins,
+            folder=planned.study.folder,
+            device=planned.device,
+            time_limit=settings.time_limit,
+            token=token,
+            token_text=token_text,
+        )
+        batches = planned.batches_of(missing)
+        with make_pool(engine, job, workers, scheduler, len(batches)) as pool:
+            Dispatcher(pool, store, job, introduce(job), advance).run(batches)
+
+
+def _failed(store: Store, keys: Collection[str]) -> set[str]:
+    return {key for key, record, _ in store.records(keys) if record is not None and record["status"] == "failed"}
+
+
+def _incomplete(store: Store, planned: Plan) -> set[str]:
+    """Trials of the first seed that are done, lack their files, and do not say why."""
+    first_seed = planned.study.at(planned.scale).first_seed
+    first = {trial.key for trial in planned.trials if trial.seed == first_seed}
+    lacking = {key for key in first if not store.kinds(key).issuperset(FILES)}
+    return {
+        key
+        for key, record, _ in store.records(lacking)
+        if record is not None and record["status"] == "done" and "arrays" not in record["notes"]
+    }
+
+
+@contextmanager
+def _mended(store: Store) -> Iterator[None]:
+    """Without what killed workers were writing, also when the run ends early."""
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # of a store that cannot be written the run has told
+            store.mend()
 
 
 def load_results(study: str | Path | Study, scale: str = "quick", store: str | Path = "results") -> pd.DataFrame:
@@ -130,42 +180,15 @@ def study_status(study: str | Path | Study, scale: str = "quick", store: str | P
     return pd.DataFrame(rows, columns=columns)
 
 
-def _run(engine: Engine, store: Store, batches: Sequence[Batch], advance: Advance) -> None:
-    with engine:
-        for batch in batches:
-            engine.submit(batch)
-        for finished in engine.finished():
-            if not finished.failure:
-                advance(len(finished.batch.trials))
-            elif len(finished.batch.trials) > 1:
-                for half in finished.batch.halves():
-                    engine.submit(half)
-            else:
-                _record_failure(store, finished)
-                advance(1)
-
-
-def _record_failure(store: Store, finished: Finished) -> None:
-    """Record a trial that stopped its worker, which could not do so itself."""
-    batch = finished.batch
-    outcome = Outcome(batch.trials[0], batch.key, "failed", reason=f"the trial was stopped: {finished.failure}")
-    write(store, [outcome], batch.device)
-
-
 def _report_mixture(frame: pd.DataFrame) -> None:
     mixed = mixture(frame)
     if mixed:
         log.warning("these results were made by %s and get no verdict together: run in a new store", mixed)
 
 
-class Advance(Protocol):
-    """Tells the progress bar that trials are done."""
-
-    def __call__(self, trials: int) -> None: ...
-
-
 @contextmanager
-def _progress(title: str, trials: int, shown: bool) -> Iterator[Advance]:
+def _progress(title: str, trials: int, shown: bool) -> Iterator[Callable[[int], None]]:
+    """A bar; what is yielded tells it that trials have come to an end."""
     if not shown:
         yield lambda trials: None
         return

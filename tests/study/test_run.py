@@ -21,7 +21,8 @@ from study_files import write_study
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.registry import METHODS
 from ebm_vs_prob.energies.evaluation import weight_norm
-from ebm_vs_prob.study import Store, engines, plan_study, study_status
+from ebm_vs_prob.study import Store, plan_study, study_status
+from ebm_vs_prob.study.engines import serial
 from ebm_vs_prob.study.plan import MAX_REPLICATES
 from ebm_vs_prob.study.table import COLUMNS
 
@@ -115,7 +116,7 @@ def test_alone_and_in_company_the_numbers_agree(finished):
 def test_rerunning_a_finished_study_runs_nothing(copied, monkeypatch):
     path, store, frame = copied
     before = stats(store)
-    monkeypatch.setattr(engines, "run_batch", lambda *_: pytest.fail("a batch was run"))
+    monkeypatch.setattr(serial, "run_batch", lambda *_, **__: pytest.fail("a batch was run"))
     again = run(path, store)
     pd.testing.assert_frame_equal(again, frame)
     assert stats(store) == before
@@ -313,7 +314,7 @@ def test_local_workers_give_the_same_numbers_and_find_a_trial_that_kills_them(tm
     frame = run(path, tmp_path / "local", engine="local", workers=2)
     failed = frame[frame["status"] == "failed"]
     assert [(row.arm, row.seed) for row in failed.itertuples()] == [("killer", 1)]
-    assert "its worker process died" in failed["reason"].iloc[0]
+    assert "its worker process was killed by SIGKILL" in failed["reason"].iloc[0]
     serial = run(write_study(tmp_path / "serial.toml", seeds=2, thickness="0.1"), tmp_path / "serial")
     plain = numbers(frame[frame["arm"] == "plain"])
     same = ["trial", "metric", "value", "error", "n"]

@@ -1,0 +1,385 @@
+"""What follows when workers die, hang, are refused or do not come: decided by the dispatcher, whatever the engine."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import replace
+
+import pytest
+import study_plugin
+from study_files import write_study
+
+import ebm_vs_prob as evp
+from ebm_vs_prob.core.registry import METHODS
+from ebm_vs_prob.study import Store, plan_study
+from ebm_vs_prob.study.engines import Dispatcher, Job, dispatch, introduce
+from ebm_vs_prob.study.engines.dispatch import Gone, Introduced, Received, Started
+from ebm_vs_prob.study.worker import Fault, Receipt, attempt
+
+
+@pytest.fixture(autouse=True)
+def plugin():
+    for method in study_plugin.REGISTERED:
+        METHODS.register(method)
+    yield
+    for method in study_plugin.REGISTERED:
+        METHODS.unregister(method.name)
+
+
+class ScriptedPool:
+    """Workers that do what `script` says of a batch's size and the number of tries: a function to an event or None."""
+
+    patience = 0.2
+
+    def __init__(self, script, *introductions):
+        self.script, self.given, self.stopped = script, [], []
+        self._events = [Introduced(f"w{n}", each) for n, each in enumerate(introductions)]
+        self._introductions = dict(enumerate(introductions))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def give(self, worker, packed, root):
+        self.given.append((worker, packed, root))
+        self._events.append(Started(worker))
+        event = self.script(worker, packed, root)
+        if event is not None:
+            self._events.append(event)
+        if isinstance(event, Gone):
+            self._replace(worker)
+
+    def _replace(self, worker):
+        self._events.append(Introduced(f"{worker}'", self._introductions[0]))
+
+    def stop(self, worker):
+        self.stopped.append(worker)
+        self._replace(worker)
+
+    def events(self, timeout):
+        happened, self._events = self._events, []
+        yield from happened
+
+    def refuse(self, worker, why):
+        pass
+
+    def shortage(self):
+        return "nobody came"
+
+
+@pytest.fixture
+def planned(tmp_path):
+    return plan_study(write_study(tmp_path / "rings.toml", seeds=4, thickness="0.1"), device="cpu")
+
+
+@pytest.fixture
+def job(planned, tmp_path):
+    token = tmp_path / "token"
+    token.write_text("seen")
+    (tmp_path / "store").mkdir()
+    return Job(
+        str(tmp_path / "store"), ("study_plugin",), planned.study.folder, "cpu", 5.0, str(token), token_text="seen"
+    )
+
+
+def dispatched(planned, job, script, *introductions, advanced=None):
+    here = introduce(job)
+    pool = ScriptedPool(script, *(introductions or [here]))
+    store = Store(job.root)
+    seen = [] if advanced is None else advanced
+    Dispatcher(pool, store, job, here, seen.append).run(planned.batches)
+    assert sum(seen) == len(planned.trials)
+    return pool, store
+
+
+def does(worker, packed, root):
+    return Received(worker, attempt(packed, root))
+
+
+def test_a_batch_whose_worker_died_is_done_whole_by_another(planned, job):
+    deaths = iter([True])
+
+    def script(worker, packed, root):
+        return Gone(worker, "it died") if next(deaths, False) else does(worker, packed, root)
+
+    pool, store = dispatched(planned, job, script)
+    assert len(planned.batches) == 1
+    (first, packed, _), (second, again, _) = pool.given
+    assert packed == again
+    assert first != second
+    assert store.incidents() == []
+    assert store.sound({trial.key for trial in planned.trials}) == {trial.key for trial in planned.trials}
+
+
+def test_a_trial_that_always_costs_its_worker_is_found_and_noted_as_stopped(planned, job):
+    bad = planned.trials[2]
+
+    bad_seed = f'"seed": {bad.seed}'
+    pool, store = dispatched(planned, job, lambda w, p, r: Gone(w, "killed") if bad_seed in p else does(w, p, r))
+    assert [len(incident["trials"]) for incident in store.incidents()] == [4, 2] or sorted(
+        len(incident["trials"]) for incident in store.incidents()
+    ) == [2, 4]
+    assert store.stops() == {bad.key: "stopped from outside, 2 times: killed"}
+    keys = {trial.key for trial in planned.trials}
+    assert store.sound(keys) == keys - {bad.key}
+    assert len(pool.given) == 2 + 2 + 1 + 2 + 1
+
+
+def test_a_batch_over_its_time_limit_is_halved_at_once_and_alone_it_has_failed_by_itself(planned, job, monkeypatch):
+    bad_seed = f'"seed": {planned.trials[1].seed}'
+    monkeypatch.setattr(ScriptedPool, "patience", math.inf)
+    clock = iter(range(0, 10**9, 6))  # every look at it is six seconds later
+    monkeypatch.setattr(dispatch.time, "monotonic", lambda: float(next(clock)))
+    pool, store = dispatched(planned, job, lambda w, p, r: None if bad_seed in p else does(w, p, r))
+    record = store.read(planned.trials[1].key)
+    assert (record["status"], record["reason"]) == ("failed", "the trial took longer than the time limit of 5 s")
+    assert len(pool.stopped) == 3
+    assert store.stops() == {}
+
+
+def test_time_in_which_the_driver_stood_still_does_not_count(planned, job, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(dispatch.time, "monotonic", lambda: now[0])
+    pool = None
+
+    def script(worker, packed, root):
+        now[0] += 1000.0  # stopped by Ctrl-Z, say, while the batch is under way
+        return
+
+    here = introduce(job)
+    pool = ScriptedPool(script, here)
+    dispatcher = Dispatcher(pool, Store(job.root), job, here, lambda trials: None)
+    dispatcher._queue.extend(planned.batches)
+    for event in pool.events(0):
+        dispatcher._handle(event)
+    dispatcher._hand_out()
+    for event in pool.events(0):
+        dispatcher._handle(event)
+    now[0] += 1000.0
+    dispatcher._look_at_the_clock()
+    assert pool.stopped == []
+    now[0] += 6.0
+    dispatcher._look_at_the_clock()
+    assert pool.stopped == ["w0"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"code": "0" * 64}, "other code of the package"),
+        ({"torch": "1.0"}, "it has torch 1.0"),
+        ({"plugins": {}}, "plugin study_plugin"),
+        ({"plugins": {"study_plugin": "0"}}, "plugin study_plugin"),
+        ({"fault": "ValueError: no such module"}, "no such module"),
+    ],
+)
+def test_a_worker_that_is_not_like_the_driver_is_refused_by_name_and_gets_nothing(planned, job, caplog, change, said):
+    here = introduce(job)
+    with caplog.at_level(logging.WARNING):
+        pool, _ = dispatched(planned, job, does, replace(here, **change), here)
+    assert {worker for worker, *_ in pool.given} == {"w1"}
+    warnings = [record.getMessage() for record in caplog.records if "w0" in record.getMessage()]
+    assert len(warnings) == 1
+    assert said in warnings[0]
+
+
+def test_where_no_worker_comes_the_run_ends_in_one_line_with_the_cause(planned, job):
+    here = introduce(job)
+    with pytest.raises(ConnectionError, match=r"^nobody came: waited 0\.2 s; run again to go on$"):
+        Dispatcher(ScriptedPool(does), Store(job.root), job, here, lambda trials: None).run(planned.batches)
+    other = replace(here, torch="1.0")
+    with pytest.raises(ConnectionError, match=r"no worker can be used: of 1 refused, w0: it has torch 1\.0"):
+        Dispatcher(ScriptedPool(does, other), Store(job.root), job, here, lambda trials: None).run(planned.batches)
+
+
+def test_batches_for_a_gpu_go_to_workers_that_have_one(planned, job):
+    here = introduce(job)
+    batches = [replace(batch, device="cuda") for batch in planned.batches]
+    pool = ScriptedPool(lambda worker, *_: Received(worker, Receipt()), here, replace(here, device="a GPU"))
+    Dispatcher(pool, Store(job.root), job, here, lambda trials: None).run(batches)
+    assert {worker for worker, *_ in pool.given} == {"w1"}
+    pool = ScriptedPool(does, here)
+    with pytest.raises(ConnectionError, match="none of the 1 workers has a CUDA device"):
+        Dispatcher(pool, Store(job.root), job, here, lambda trials: None).run(batches)
+
+
+def test_records_of_a_worker_that_does_not_see_the_store_come_back(planned, job):
+    blind = introduce(replace(job, token="/nonexistent"))
+    assert not blind.sees_store
+    pool, store = dispatched(planned, job, does, blind)
+    assert {root for *_, root in pool.given} == {None}
+    keys = {trial.key for trial in planned.trials}
+    assert store.sound(keys) == keys
+    assert any(store.load_arrays(key) for key in keys)
+
+
+def test_what_keeps_a_worker_from_a_batch(planned, job):
+    with pytest.raises(OSError, match="worker w0: disk full at /store"):
+        dispatched(planned, job, lambda worker, *_: Received(worker, Fault("store", "disk full at /store")))
+    with pytest.raises(RuntimeError, match="worker w0: unknown method"):
+        dispatched(planned, job, lambda worker, *_: Received(worker, Fault("code", "unknown method")))
+    broken = iter([Fault("broken", "CUDA error")])
+    pool, store = dispatched(
+        planned, job, lambda w, p, r: Received(w, fault) if (fault := next(broken, None)) else does(w, p, r)
+    )
+    assert pool.stopped == ["w0"]
+    assert store.incidents() == []
+
+
+# ---- one batch on a worker ------------------------------------------------------------------------------------------
+
+
+def outcome_of(tmp_path, fault, seeds=2):
+    """The receipt of a batch of which seed 1 has a fault, its trials by seed, and the store."""
+    options = f'fault = "{fault}"'
+    plan = plan_study(write_study(tmp_path / "rings.toml", {"a": ("ring", options)}, seeds, "0.1"), device="cpu")
+    (batch,) = plan.batches
+    packed = dispatch.pack(batch, plan.study.plugins, plan.study.folder)
+    return attempt(packed, str(tmp_path / "store")), {t.seed: t for t in plan.trials}, Store(tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("exit", "SystemExit: told to exit (study_plugin.py, line"),
+        ("interrupt", "KeyboardInterrupt:"),
+        ("garbled", r"ValueError: \ud800\x1b[2J\u202exxxx"),
+    ],
+)
+def test_whatever_a_trial_raises_is_its_own_failure_in_few_printable_words(tmp_path, fault, reason):
+    receipt, trials, store = outcome_of(tmp_path, fault)
+    assert (receipt.written, receipt.failed, receipt.stopped) == (2, 1, {})
+    record = store.read(trials[1].key)
+    assert record["status"] == "failed"
+    assert record["reason"].startswith(reason)
+    assert record["reason"].isprintable()
+    assert len(record["reason"]) < 3000
+    assert len(record["traceback"]) < 30_000
+    assert store.read(trials[0].key)["status"] == "done"
+
+
+@pytest.mark.parametrize(("fault", "said"), [("memory", "can't allocate memory"), ("file", "/nonexistent/data")])
+def test_what_the_environment_did_is_no_record_but_a_stop(tmp_path, fault, said):
+    receipt, trials, store = outcome_of(tmp_path, fault)
+    assert (receipt.written, receipt.failed) == (1, 0)
+    assert said in receipt.stopped[trials[1].key]
+    assert "study_plugin.py, line" in receipt.stopped[trials[1].key]
+    assert store.read(trials[1].key) is None
+    assert bool(receipt.incidents) == (fault == "memory")
+
+
+def test_a_batch_that_is_too_large_for_memory_is_halved(tmp_path):
+    receipt, trials, store = outcome_of(tmp_path, "crowded", seeds=4)
+    assert (receipt.written, receipt.failed, receipt.stopped) == (4, 0, {})
+    assert len(receipt.incidents) == 2
+    assert store.sound({trial.key for trial in trials.values()}) == {trial.key for trial in trials.values()}
+
+
+def test_a_process_that_lost_its_gpu_gives_the_batch_back(tmp_path):
+    answer, trials, store = outcome_of(tmp_path, "lost_gpu")
+    assert answer.kind == "broken"
+    assert "CUDA error" in answer.text
+    assert store.read(trials[0].key) is None
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError(), RuntimeError("a bug")])
+def test_files_that_the_environment_refuses_are_not_done_without(tmp_path, monkeypatch, error):
+    def refuse(*_):
+        raise error
+
+    monkeypatch.setattr("ebm_vs_prob.comparison.containers.to_netcdf", refuse)
+    receipt, trials, store = outcome_of(tmp_path, "none")
+    if isinstance(error, RuntimeError):  # the model's, which costs it only the pictures
+        assert store.read(trials[0].key)["notes"]["arrays"] == "RuntimeError: a bug"
+        return
+    assert set(receipt.stopped) == {trials[0].key}
+    assert store.read(trials[0].key) is None
+    assert store.read(trials[1].key)["status"] == "done"
+
+
+def test_netcdf_asks_no_scheduler_for_a_lock_and_needs_no_temporary_folder(monkeypatch, tmp_path):
+    import numpy as np
+    from distributed import Client, LocalCluster
+
+    from ebm_vs_prob.comparison.containers import to_netcdf
+
+    def refuse(*_, **__):
+        raise OSError("the scheduler is gone")
+
+    arrays = {"samples_x": np.zeros((4, 0)), "samples_y": np.ones((4, 2))}
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        monkeypatch.setattr("distributed.Lock.acquire", refuse)
+        monkeypatch.setattr("tempfile.mkdtemp", refuse)
+        content = client.submit(to_netcdf, arrays, np.zeros(3), {"trial": "a"}).result()
+    assert content[:4] == b"\x89HDF"
+
+
+def test_a_store_that_cannot_be_written_ends_the_run_with_its_path(tmp_path, monkeypatch):
+    path = write_study(tmp_path / "rings.toml", seeds=1, thickness="0.1")
+
+    def full(self, entries):
+        raise OSError(28, "No space left on device", str(self.root / "shards" / "x.zip"))
+
+    monkeypatch.setattr(Store, "write", full)
+    with pytest.raises(OSError, match=r"the store cannot be used: .*No space left on device.*shards/x\.zip"):
+        evp.run_study(path, store=tmp_path / "store", engine="serial", device="cpu")
+
+
+def test_a_done_record_without_its_files_is_redone(tmp_path):
+    path = write_study(tmp_path / "rings.toml", seeds=2, thickness="0.1")
+    run = lambda **options: evp.run_study(path, store=tmp_path / "store", engine="serial", device="cpu", **options)  # noqa: E731
+    frame = run()
+    store = Store(tmp_path / "store")
+    first, other = frame.drop_duplicates("trial").sort_values("seed")["trial"]
+    record = {name: value for name, value in store.read(first).items() if name not in ("trial", "schema", "files")}
+    store.forget({first})
+    from ebm_vs_prob.study.shards import Entry
+
+    store.write([Entry(first, record)])
+    before = store.read(other)
+    assert not store.load_arrays(first)
+    run()
+    assert Store(tmp_path / "store").load_arrays(first)
+    assert Store(tmp_path / "store").read(other) == before
+
+
+def test_what_failed_by_itself_is_run_again_only_when_asked_for(tmp_path):
+    path = write_study(tmp_path / "rings.toml", {"a": ("ring", 'fault = "raise"')}, 2, "0.1")
+    store = tmp_path / "store"
+
+    def written():
+        frame = evp.load_results(path, store=store)
+        records = {key: Store(store).read(key) for key in frame["trial"].unique()}
+        return {record["status"]: record["provenance"]["seconds"] for record in records.values()}
+
+    evp.run_study(path, store=store, engine="serial", device="cpu")
+    first = written()
+    evp.run_study(path, store=store, engine="serial", device="cpu")
+    assert written() == first
+    evp.run_study(path, store=store, engine="serial", device="cpu", retry_failed=True)
+    assert written()["done"] == first["done"]
+    assert written()["failed"] != first["failed"]
+
+
+def test_what_was_stopped_from_outside_is_tried_again_by_the_next_run(tmp_path, monkeypatch):
+    path = write_study(tmp_path / "rings.toml", {"a": ("ring", 'fault = "memory"')}, 2, "0.1")
+    frame = evp.run_study(path, store=tmp_path / "store", engine="serial", device="cpu")
+    stopped = frame[frame["status"] == "failed"]
+    assert list(stopped["seed"]) == [1]
+    assert "can't allocate memory" in stopped["reason"].iloc[0]
+    monkeypatch.setattr(study_plugin, "strike", lambda *_: None)  # memory is there again
+    frame = evp.run_study(path, store=tmp_path / "store", engine="serial", device="cpu")
+    assert set(frame["status"]) == {"done"}
+    assert Store(tmp_path / "store").stops() == {}
+
+
+def test_the_wait_for_local_workers_has_no_end_of_its_own():
+    from ebm_vs_prob.study.engines.local import LocalPool
+
+    assert LocalPool.patience == math.inf
