@@ -13,7 +13,7 @@ from ..core.seeding import random_module_restored
 from .engines import Dispatcher, Job, check_engine, introduce, make_pool, token_in
 from .files import load_study
 from .keys import digest
-from .plan import DEVICES, Plan, plan_study
+from .plan import DEVICES, Plan, places, plan_study
 from .plan_again import plan_again
 from .provenance import mixture
 from .schema import Study
