@@ -39,6 +39,8 @@ class Signals:
 
     def __exit__(self, *error: object) -> None:
         if self.received is not None and self._last:
+            if hasattr(signal, "pthread_sigmask"):  # Python gives handlers up before it ends
+                signal.pthread_sigmask(signal.SIG_BLOCK, self._before)
             return
         if self._timer is not None:
             self._timer.cancel()

@@ -226,7 +226,7 @@ class Dispatcher:
                 self._too_long(task.batch)
         if now - self._last_work > self._pool.patience:
             raise ConnectionError(f"{self._shortage()}: waited {self._pool.patience:g} s; run again to go on")
-        elif now - self._last_work > QUIET:
+        if now - self._last_work > QUIET:
             self._warn(self._shortage())
 
     def _end(self, worker: str) -> None:
