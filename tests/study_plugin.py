@@ -100,7 +100,7 @@ class Ring(evp.Method):
         setting = model.setting
         fault, struck = setting.options.fault, setting.options.fault_seed in setting.seeds
         if struck:
-            strike(fault, len(setting.seeds))
+            strike(fault, len(set(setting.seeds)))
         if struck and fault == "raise":
             raise RuntimeError("told to fail")
         if struck and fault == "hang":

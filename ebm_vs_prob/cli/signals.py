@@ -39,6 +39,8 @@ class Signals:
 
     def __exit__(self, *error: object) -> None:
         if self.received is not None and self._last:
+            for number in self._before:  # Python gives up its handlers before it ends, but not what is ignored
+                signal.signal(number, signal.SIG_IGN)
             return
         if self._timer is not None:
             self._timer.cancel()

@@ -300,6 +300,7 @@ def test_files_that_the_environment_refuses_are_not_done_without(tmp_path, monke
     assert store.read(trials[1].key)["status"] == "done"
 
 
+@pytest.mark.uses_global_generator  # dask draws from it
 def test_netcdf_asks_no_scheduler_for_a_lock_and_needs_no_temporary_folder(monkeypatch, tmp_path):
     import numpy as np
     from distributed import Client, LocalCluster

@@ -216,17 +216,17 @@ class Dispatcher:
         now = time.monotonic()
         gap = now - self._last_look
         self._last_look = now
+        if self._tasks or not self._queue:
+            self._last_work = now
         for worker, task in list(self._tasks.items()):
             if task.since is not None and gap > STANDSTILL:
                 task.since = min(now, task.since + gap)
             if task.since is not None and now - task.since > self._job.time_limit:
                 self._end(worker)
                 self._too_long(task.batch)
-        if self._tasks or not self._queue:
-            self._last_work = now
-        elif now - self._last_work > self._pool.patience:
+        if now - self._last_work > self._pool.patience:
             raise ConnectionError(f"{self._shortage()}: waited {self._pool.patience:g} s; run again to go on")
-        elif now - self._last_work > QUIET:
+        if now - self._last_work > QUIET:
             self._warn(self._shortage())
 
     def _end(self, worker: str) -> None:
