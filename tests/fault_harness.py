@@ -83,6 +83,11 @@ def same(frame: pd.DataFrame, whole: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(numbers(frame), numbers(whole), check_exact=True)
 
 
+def said(errors: str) -> list[str]:
+    """The lines on stderr but for the progress bar."""
+    return [line for line in errors.splitlines() if line.strip() and " trials " not in line]
+
+
 def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """The processes below a driver, its fork server and resource tracker among them."""
     try:

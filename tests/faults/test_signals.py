@@ -8,7 +8,7 @@ import time
 
 import pytest
 from fault_counts import times
-from fault_harness import Site, gone, moments, same, strike, workers_of
+from fault_harness import Site, gone, moments, said, same, strike, workers_of
 
 pytestmark = pytest.mark.faults
 
@@ -31,7 +31,7 @@ def test_signals(tmp_path):
         process = site.run(store, TMPDIR=str(temporary))
         time.sleep(UP)
         if not strike(process, moment, sent):
-            assert process.communicate()[1] == ""
+            assert said(process.communicate()[1]) == []
             assert process.returncode == 0
             store = tmp_path / f"store-{number}"
             continue
@@ -44,8 +44,8 @@ def test_signals(tmp_path):
         _, error = process.communicate(timeout=60)
         assert process.returncode in (128 + sent, 0), (sent, error)
         if process.returncode:
-            assert error.strip().splitlines()[-1].endswith("the same command continues where it stopped"), error
-            assert len(error.strip().splitlines()) == 1, error
+            (line,) = said(error)
+            assert line.endswith("the same command continues where it stopped")
         assert gone(below)
         assert os.listdir(temporary) == []
         assert not list(store.rglob("*.tmp"))
@@ -61,4 +61,4 @@ def test_a_group_that_is_interrupted(tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert len(error.strip().splitlines()) == 1, error
+    assert len(said(error)) == 1, error

@@ -7,7 +7,6 @@ import math
 from dataclasses import replace
 
 import pytest
-import study_plugin
 from study_files import write_study
 
 import ebm_vs_prob as evp
@@ -20,9 +19,11 @@ from ebm_vs_prob.study.worker import Fault, Receipt, attempt
 
 @pytest.fixture(autouse=True)
 def plugin():
+    import study_plugin  # which registers its methods, where other tests would find them
+
     for method in study_plugin.REGISTERED:
         METHODS.register(method)
-    yield
+    yield study_plugin
     for method in study_plugin.REGISTERED:
         METHODS.unregister(method.name)
 
@@ -368,13 +369,13 @@ def test_what_failed_by_itself_is_run_again_only_when_asked_for(tmp_path):
     assert written()["failed"] != first["failed"]
 
 
-def test_what_was_stopped_from_outside_is_tried_again_by_the_next_run(tmp_path, monkeypatch):
+def test_what_was_stopped_from_outside_is_tried_again_by_the_next_run(plugin, tmp_path, monkeypatch):
     path = write_study(tmp_path / "rings.toml", {"a": ("ring", 'fault = "memory"')}, 2, "0.1")
     frame = evp.run_study(path, store=tmp_path / "store", engine="serial", device="cpu")
     stopped = frame[frame["status"] == "failed"]
     assert list(stopped["seed"]) == [1]
     assert "can't allocate memory" in stopped["reason"].iloc[0]
-    monkeypatch.setattr(study_plugin, "strike", lambda *_: None)  # memory is there again
+    monkeypatch.setattr(plugin, "strike", lambda *_: None)  # memory is there again
     frame = evp.run_study(path, store=tmp_path / "store", engine="serial", device="cpu")
     assert set(frame["status"]) == {"done"}
     assert Store(tmp_path / "store").stops() == {}
