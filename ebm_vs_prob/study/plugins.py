@@ -84,7 +84,8 @@ def _refuse_another_studys(field: str, name: str, place: Path | None) -> None:
     for source in sources_beside(place):
         top = source.relative_to(place.parent).parts[0].removesuffix(".py")
         found = _imported(top)
-        if found is not None and _is_users(str(found)) and place.parent.resolve() not in found.resolve().parents:
+        elsewhere = found is not None and place.parent.resolve() not in found.resolve().parents
+        if found is not None and elsewhere and _is_users(str(found)) and not _is_copy(source, found):
             valid = f"another name than that of {found}, which another study in this process uses: {source} is hidden"
             raise invalid(field, top, valid)
 
@@ -93,8 +94,13 @@ def _refuse_hidden(field: str, name: str, place: Path) -> None:
     """Raise where the plugin that was imported is not the one that lies beside the study."""
     file = place if place.is_file() else place / "__init__.py"
     found = _imported(name.partition(".")[0])
-    if found is None or not (found.is_file() and file.samefile(found)):
+    if found is None or not (found.is_file() and _is_copy(file, found)):
         raise invalid(field, name, f"another name: {file} is hidden by {found or 'a module of Python'}")
+
+
+def _is_copy(file: Path, other: Path) -> bool:
+    """Whether two modules are one, or copies, as on a machine where a plugin is installed that sees the study too."""
+    return file.is_file() and other.is_file() and (file.samefile(other) or file.read_bytes() == other.read_bytes())
 
 
 def _raised_by_code(error: BaseException) -> bool:
