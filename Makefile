@@ -15,13 +15,16 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 2
+# Times as many random examples as in the fast suite: 500 make 1e5 of them.
+FAULTS ?= 500
+HOSTILE := tests/study/test_hostile_studies.py tests/study/test_damaged_store.py tests/report/test_escaping.py
 
 # The tests of a file go to one worker (loadfile), so that what they share is made once; slow ones are dealt out singly.
 # One thread a process: workers and test processes are as many as cores, and a thread count changes bits.
 export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
-.PHONY: help study report test test-portable test-slow test-long check benchmark clean
+.PHONY: help study report test test-portable test-slow test-long test-faults check benchmark clean
 
 help:
 	@sed -n 's/^#: //p' $(MAKEFILE_LIST)
@@ -47,7 +50,7 @@ report: $(VENV)/.installed
 
 #: make test       the fast test suite
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not slow and not long" -n $(PYTEST_WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not long and not faults" -n $(PYTEST_WORKERS) --dist loadfile
 
 #: make test-portable  what is sensitive to rounding, under the arithmetic of other processors
 test-portable: $(VENV)/.installed
@@ -55,11 +58,16 @@ test-portable: $(VENV)/.installed
 
 #: make test-slow  the tests that take minutes
 test-slow: $(VENV)/.installed
-	$(BIN)/python -m pytest -m slow -n $(PYTEST_WORKERS)
+	$(BIN)/python -m pytest -m "slow and not faults" -n $(PYTEST_WORKERS)
 
 #: make test-long  the slowest of them, whose shorter kin are among the others
 test-long: $(VENV)/.installed
 	$(BIN)/python -m pytest -m long -n $(PYTEST_WORKERS)
+
+#: make test-faults  kills, signals, machines that vanish and hostile input, as often as is claimed (FAULTS=1: a few times)
+test-faults: $(VENV)/.installed
+	EBM_VS_PROB_FAULT_SCALE=$(FAULTS) $(BIN)/python -m pytest -m faults
+	@test $(FAULTS) = 1 || EBM_VS_PROB_FAULT_SCALE=$(FAULTS) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) $(HOSTILE)
 
 #: make check      lint, format and types
 check: $(VENV)/.installed

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from fault_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from study_files import write_study
 
@@ -158,7 +159,7 @@ def test_anything_in_the_place_of_anything_is_answered_and_mended(finished, tmp_
 LYING = st.tuples(st.sampled_from(list(PLACES)), st.sampled_from(list(THINGS)) | st.binary(max_size=80))
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(50)
 @given(put=st.lists(LYING, max_size=5))
 def test_readers_answer_and_a_run_would_mend_whatever_lies_where(finished, tmp_path_factory, put):
     path, source, frame = finished

@@ -366,17 +366,6 @@ def test_kill_9_of_the_driver_then_a_rerun_gives_the_same_numbers(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("records", [1, 3, 5, 8])
-def test_kill_9_of_a_driver_with_local_workers(tmp_path, records):
-    path = write_study(tmp_path / "rings.toml", arms=SLOW_ARMS, seeds=6, thickness="0.1")
-    whole = run(path, tmp_path / "whole")
-    killed_driver(path, tmp_path / "killed", "local", 2, records)
-    resumed = run(path, tmp_path / "killed", engine="local", workers=2)
-    pd.testing.assert_frame_equal(numbers(resumed), numbers(whole))
-    assert resumed.attrs["incidents"] == []
-
-
-@pytest.mark.slow
 def test_a_batch_over_its_time_limit_is_halved_until_the_trial_is_found(tmp_path):
     arms = {"plain": ("ring", ""), "hanging": ("ring", 'fault = "hang", fault_seed = 2')}
     path = write_study(tmp_path / "rings.toml", arms=arms, thickness="0.1", time_limit=8.0)
@@ -384,66 +373,6 @@ def test_a_batch_over_its_time_limit_is_halved_until_the_trial_is_found(tmp_path
     failed = frame[frame["status"] == "failed"]
     assert [(row.arm, row.seed) for row in failed.itertuples()] == [("hanging", 2)]
     assert "longer than the time limit of 8 s" in failed["reason"].iloc[0]
-
-
-@pytest.mark.slow
-def test_kill_9_of_a_worker_from_outside_costs_nothing(tmp_path):
-    import psutil
-
-    path = write_study(tmp_path / "rings.toml", arms=SLOW_ARMS, seeds=6, thickness="0.1")
-    whole = run(path, tmp_path / "whole")
-    script = tmp_path / "driver.py"
-    store = tmp_path / "killed"
-    script.write_text(
-        DRIVER.format(here=str(HERE), path=str(path), store=str(store), engine="local", workers=2), encoding="utf-8"
-    )
-    process = subprocess.Popen([sys.executable, str(script)], env={**os.environ, "OMP_NUM_THREADS": "1"})
-    while not records_in(store):
-        time.sleep(0.05)
-    workers = [
-        child
-        for child in psutil.Process(process.pid).children(recursive=True)
-        if any("forkserver" in part or "spawn" in part for part in child.cmdline()) and not child.children()
-    ]
-    workers[0].kill()
-    assert process.wait(timeout=300) == 0
-    frame = evp.load_results(path, store=store)
-    pd.testing.assert_frame_equal(numbers(frame), numbers(whole))
-
-
-@pytest.mark.slow
-def test_a_cluster_given_by_scheduler_file(tmp_path):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}
-    file = tmp_path / "scheduler.json"
-    scheduler = subprocess.Popen(
-        [sys.executable, "-m", "dask", "scheduler", "--scheduler-file", str(file), "--port", "0", "--no-dashboard"],
-        env=environment,
-    )
-    worker = None
-    try:
-        while not file.exists():
-            time.sleep(0.1)
-        worker = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "dask",
-                "worker",
-                "--scheduler-file",
-                str(file),
-                "--nthreads",
-                "1",
-                "--no-dashboard",
-            ],
-            env=environment,
-        )
-        path = write_study(tmp_path / "rings.toml", seeds=2)
-        frame = run(path, tmp_path / "results", engine="dask", scheduler=str(file))
-    finally:
-        for process in filter(None, (worker, scheduler)):
-            process.terminate()
-            process.wait()
-    pd.testing.assert_frame_equal(numbers(frame), numbers(run(path, tmp_path / "serial")))
 
 
 @pytest.mark.slow
