@@ -13,7 +13,7 @@ import torch
 from gaussian import Quadratic, gaussian, mean_curvature
 from hypothesis import given
 from hypothesis import strategies as st
-from statistical import level, within_standard_errors
+from statistical import level, variance_agrees, variance_bounds, within_standard_errors
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.prob.densities.gaussian_kernels import leave_one_out_bandwidths
@@ -217,8 +217,8 @@ def test_predictions_are_those_of_the_textbook_and_of_pyro():
 
 
 def test_the_hyper_parameters_have_the_highest_marginal_likelihood():
-    """What is left to gain, by one Newton step from where the fit ends, is below a thousandth of a nat: a twentieth of a
-    standard deviation of the hyper-parameters' own law."""
+    """What is left to gain, by one Newton step from where the fit ends, is below a thousandth of a nat: a
+    twentieth of a standard deviation of the hyper-parameters' own law."""
     fitted = evp.fit("gaussian_process", Line(), budget=evp.Budget(examples=60), dtype=torch.float64)
     model = fitted.module
 
@@ -372,8 +372,8 @@ def test_two_steps_code_a_sphere_in_two_dimensions():
 def test_two_steps_find_the_density_on_a_thin_circle_where_likelihood_alone_does_not():
     """The claim of Loaiza-Ganem et al. 2022 (section 5): distances between laws of angles, the same budget for all.
 
-    Over 20 seeds they were .070 ± .022 and .138 ± .032. In means of 12 the difference is 6 standard errors, and the bound
-    of the first is 8 away.
+    Over 20 seeds they were .070 ± .022 and .138 ± .032. In means of 12 the difference is 6 standard errors, and the
+    bound of the first is 8 away.
     """
     task, seeds = evp.get_task("circle", thickness=0.0), list(range(12))
     evaluation = evp.Evaluation(inputs=4, samples=1000, max_steps=5)

@@ -131,8 +131,8 @@ def mean_divergence(guide: NormalGuide, y: torch.Tensor) -> float:
 
 
 #: Nats of divergence that training leaves at most over the least that a family has. The mean of 200 data sets is
-#: .0196 ± .0021 at full rank and .0103 ± .0009 for mean fields, its standard error from the spread of data sets: 9 and 33
-#: of them below. Variances that are all 1.4 times the optimum's cost .06 besides, means off by .3 of a deviation .09.
+#: .0196 ± .0021 at full rank and .0103 ± .0009 for mean fields, its standard error from the spread of data sets: 9 and
+#: 33 of them below. Variances that are all 1.4 times the optimum's cost .06 besides, means .3 of a deviation off .09.
 TRAINED = 0.04
 
 
