@@ -126,7 +126,7 @@ def test_variational_bayes_has_the_closed_form(rank, exact_partition_functions):
     1 / Λ_ii, half or less of the truth's here; and the model's draws are the guide's.
 
     Over 50 seeds the excess was .018 ± .016 nats at rank 0 and .033 ± .021 at rank 2, so that of 8 seeds' mean the
-    bound is 14 and 9 standard errors away. Variances of half the least's cost .10 nats a weight, twice
+    bounds are 7 and 6 standard errors away. Variances of half the least's cost .10 nats a weight, twice
     them .15, and a mean that is off by half a standard deviation .12.
     """
     seeds = range(8)
@@ -154,7 +154,7 @@ def test_variational_bayes_has_the_closed_form(rank, exact_partition_functions):
         each = moments(whitened(model.module.draws[r], location, covariance))
         variance = torch.tensor([1.0, 1.0, 2.0, 2.0, 1.0])
         assert within_standard_errors(each.mean(0), 0.0, (variance / len(each)).sqrt(), comparisons=2 * len(seeds))
-    assert torch.stack(excess).mean() < 0.1
+    assert torch.stack(excess).mean() < (0.08 if rank else 0.06)
 
 
 def langevin_law(seed: int, rate: float, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
