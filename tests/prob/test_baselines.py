@@ -13,7 +13,7 @@ import torch
 from gaussian import Quadratic, gaussian, mean_curvature
 from hypothesis import given
 from hypothesis import strategies as st
-from statistical import level, within_standard_errors
+from statistical import level, variance_agrees, variance_bounds, within_standard_errors
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.prob.densities.gaussian_kernels import leave_one_out_bandwidths
@@ -138,16 +138,18 @@ def test_kernel_draws_follow_the_density():
 
 
 def test_more_examples_bring_a_kernel_density_closer_and_it_says_what_it_cost():
+    """Over 20 seeds the divergences were .224 ± .059 and .023 ± .006 nats, as of an order n^(-2/3) in the plane: in the
+    mean of 6 seeds the second is 7 standard errors below half of the first, and 9 above none."""
     task = evp.get_task("circle", thickness=0.3)
-    _, y = task.sample(2000, seed=9, split="test")
+    _, y = task.sample(1000, seed=9, split="test")
     gaps = []
     for examples in (50, 1600):
-        model = evp.fit("kernel_density", task, seeds=[0, 1, 2], budget=evp.Budget(examples=examples))
+        model = evp.fit("kernel_density", task, seeds=list(range(6)), budget=evp.Budget(examples=examples))
         gaps.append(float((task.reference.log_prob(y[:, :0], y) - model.log_prob(y[:, :0], y)).mean()))
         cost = model.cost[0]
         assert cost.steps == 0
         assert cost.multiply_adds == cost.energy_evaluations * examples * 2 > 0
-    assert 0 < gaps[1] < 0.25 * gaps[0]
+    assert 0 < gaps[1] < 0.5 * gaps[0]
 
 
 def test_a_network_of_the_users_is_refused_where_there_is_none():
@@ -215,33 +217,41 @@ def test_predictions_are_those_of_the_textbook_and_of_pyro():
 
 
 def test_the_hyper_parameters_have_the_highest_marginal_likelihood():
+    """What is left to gain, by one Newton step from where the fit ends, is below a thousandth of a nat: a
+    twentieth of a standard deviation of the hyper-parameters' own law."""
     fitted = evp.fit("gaussian_process", Line(), budget=evp.Budget(examples=60), dtype=torch.float64)
     model = fitted.module
 
-    def log_marginal(**factors) -> float:
-        length, variance, noise = (
-            getattr(model, name)[0] * factors.get(name, 1.0) for name in ("length", "variance", "noise")
-        )
+    def log_marginal(log_factors: torch.Tensor) -> torch.Tensor:
+        factors = zip(("length", "variance", "noise"), log_factors.exp(), strict=True)
+        length, variance, noise = (getattr(model, name)[0].detach() * factor for name, factor in factors)
         x, y = model.x[0], model.y[0] - model.y[0].mean(0)
         covariance = variance * torch.exp(-0.5 * torch.cdist(x, x).square() / length**2)
         covariance = covariance + (noise + 1e-6 * variance) * torch.eye(60)
         normal = torch.distributions.MultivariateNormal(torch.zeros(60, dtype=x.dtype), covariance)
-        return float(normal.log_prob(y.T).sum())
+        return normal.log_prob(y.T).sum()
 
-    best = log_marginal()
-    assert -float(fitted.training.loss[0].min()) * 60 == pytest.approx(best, abs=1e-3)
-    for name in ("length", "variance", "noise"):
-        for factor in (0.7, 1.4):
-            assert log_marginal(**{name: factor}) < best + 1e-3
+    here = torch.zeros(3, dtype=torch.float64)
+    assert -float(fitted.training.loss[0].min()) * 60 == pytest.approx(float(log_marginal(here)), abs=1e-3)
+    slope = torch.autograd.functional.jacobian(log_marginal, here)
+    curvature = torch.autograd.functional.hessian(log_marginal, here)
+    assert torch.linalg.eigvalsh(curvature).max() < 0
+    assert -0.5 * slope @ torch.linalg.solve(curvature, slope) < 1e-3
 
 
 def test_a_process_recovers_a_smooth_function_with_its_noise():
+    """The noise's variance is that of 300 residuals less some ten degrees of freedom for the curve.
+
+    The divergence was .010 ± .010 nats over 20 seeds: the bound is 7 standard errors from the mean of 3. A noise that
+    is off by two fifths costs .09.
+    """
     model = evp.fit("gaussian_process", Line(), seeds=[0, 1, 2], budget=evp.Budget(examples=300))
-    assert model.module.noise.sqrt().tolist() == pytest.approx([0.2] * 3, rel=0.15)
+    low, high = variance_bounds(300 - 10, comparisons=3)
+    assert ((model.module.noise > 0.04 * low) & (model.module.noise < 0.04 * high)).all()
     x, y = Line().sample(500, seed=8, split="test")
     exact = torch.distributions.Normal(x.sin(), 0.2).log_prob(y).squeeze(-1)
     gap = (exact - model.log_prob(x, y)).mean(-1)
-    assert bool((gap < 0.05).all())
+    assert gap.mean() < 0.05
     wide = evp.fit("gaussian_process", Line(), sigma=0.5, budget=evp.Budget(examples=300))
     mean, variance = wide.module.predictive(wide._placed("x", x))
     raw = model.module.predictive(model._placed("x", x))
@@ -314,8 +324,8 @@ def test_sigma_is_the_residuals_deviation_off_the_manifold():
 def test_draws_are_decoded_codes_with_noise():
     model, x = two_step_model(), torch.zeros(1, 0)
     drawn, bare = model.sample(x, 4000), model.decoded(x, 4000)
-    spread = (drawn - bare).std((1, 2, 3))
-    torch.testing.assert_close(spread, model.module.sigma, rtol=0.03, atol=0)
+    for noise, sigma in zip((drawn - bare).detach(), model.module.sigma, strict=True):
+        assert variance_agrees(noise.flatten() / float(sigma), mean=0.0, comparisons=2)
     codes = model.encode(torch.zeros(4000, 0), bare.flatten(1, 2))
     assert codes.shape == (2, 4000, 1)
 
@@ -348,18 +358,24 @@ def test_two_steps_refuse_what_they_cannot_do(task, options, words):
 
 @pytest.mark.slow
 def test_two_steps_code_a_sphere_in_two_dimensions():
+    """The divergence was .192 ± .029 nats over 20 seeds: the bound is 7 deviations above. A sigma that is half as large
+    again costs .38."""
     task = evp.get_task("circle", ambient_dim=3, thickness=0.1)
     budget = evp.Budget(steps=300, examples=300)
     model = evp.fit("two_step", task, latent_dim=2, nodes=96, budget=budget)
     x, y = task.sample(200, seed=1, split="test")
     assert model.module.grid.shape == (1, 96 * 96, 2)
-    assert float((task.reference.log_prob(x, y) - model.log_prob(x, y)).mean()) < 1.0
+    assert float((task.reference.log_prob(x, y) - model.log_prob(x, y)).mean()) < 0.4
 
 
 @pytest.mark.slow
 def test_two_steps_find_the_density_on_a_thin_circle_where_likelihood_alone_does_not():
-    """The claim of Loaiza-Ganem et al. 2022 (section 5): distances between laws of angles, the same budget for all."""
-    task, seeds = evp.get_task("circle", thickness=0.0), [0, 1, 2, 3]
+    """The claim of Loaiza-Ganem et al. 2022 (section 5): distances between laws of angles, the same budget for all.
+
+    Over 20 seeds they were .070 ± .022 and .138 ± .032. In means of 12 the difference is 6 standard errors, and the
+    bound of the first is 8 away.
+    """
+    task, seeds = evp.get_task("circle", thickness=0.0), list(range(12))
     evaluation = evp.Evaluation(inputs=4, samples=1000, max_steps=5)
     budget = evp.Budget(steps=1500, examples=1000)
     kuiper = {}
@@ -368,4 +384,4 @@ def test_two_steps_find_the_density_on_a_thin_circle_where_likelihood_alone_does
         table = evp.evaluate(model, task, evaluation)
         kuiper[name] = table[table["metric"] == "angle_kuiper"]["value"].mean()
     assert kuiper["two_step"] < 0.12
-    assert kuiper["two_step"] < 0.7 * kuiper["mixture_density"]
+    assert kuiper["two_step"] < kuiper["mixture_density"]

@@ -289,12 +289,15 @@ def test_the_spline_flow_on_a_gaussian_finds_its_density(method, dim):
 
 @pytest.mark.slow
 def test_a_blurred_gaussian_has_the_declared_variance():
+    """Over 24 seeds the curvature was .4995 ± .0070 and the divergence .0001 ± .0001 nats: the bounds lie 6 and, with
+    the error of 4000 draws, 9 standard errors of the mean of 8 away. A variance off by a tenth moves
+    the curvature by .045 or more, one off by a quarter the divergence by .013."""
     model = gaussian_fit("autoregressive_flow", "affine", 1, sigma=0.5, scale=2.0)
     assert model.method.smoothing(model.setting.options.replicates[0]) == 1.0
     declared = model.method.gaussian_optimum.of(model.setting.options.replicates[0])
     assert declared == 0.5
-    assert abs(float(mean_curvature(model, 1).mean()) - declared) < 0.03
-    assert float(divergence(model, 1, variance=2.0).mean()) < 0.005
+    assert abs(float(mean_curvature(model, 1).mean()) - declared) < 0.016
+    assert float(divergence(model, 1, variance=2.0).mean()) < divergence_of_scale(1, 1.1)
 
 
 def test_in_one_dimension_a_coupling_flow_is_the_autoregressive_one():
@@ -353,31 +356,37 @@ def test_on_a_thinning_circle_the_gap_to_the_truth_grows_in_silence():
     """RealNVP of ten couplings; 4000 steps of 256 gave .0175 nats at .3 and .155 at .03, the means of two seeds.
 
     A fifteenth of that training ends within the same order of magnitude. Gradients grow as the data thin, and nothing
-    but they tells: no loss is NaN and every replicate reports success.
+    but they tells: no loss is NaN and every replicate reports success. Over 12 seeds the gaps were .024 ± .008 and
+    .36 ± .12, and the logarithm of the gradients' ratio 2.4 ± .34: in means of 4 the bounds are 6 standard errors away
+    or more, gaps on the scale of their logarithms.
     """
     circles = {eps: evp.get_task("circle", thickness=eps) for eps in (0.3, 0.03)}
-    model = real_nvp([circles[0.3]] * 2 + [circles[0.03]] * 2, [100, 101] * 2, steps=500)
-    thick, thin = ring_gaps(model, lambda task: task.thickness).reshape(2, 2).mean(1).tolist()
+    model = real_nvp([circles[0.3]] * 4 + [circles[0.03]] * 4, [100, 101, 102, 103] * 2, steps=500)
+    thick, thin = ring_gaps(model, lambda task: task.thickness).reshape(2, 4).mean(1).tolist()
     assert 0.00175 < thick < 0.175
     assert 0.0155 < thin < 1.55
     assert thin > 3 * thick
-    gradients = model.training.traces["gradient_norm"][:, 250:].amax(1).reshape(2, 2)
-    assert (gradients[1] > 3 * gradients[0]).all()
+    gradients = model.training.traces["gradient_norm"][:, 250:].amax(1).reshape(2, 4)
+    assert (gradients[1] / gradients[0]).log().mean() > math.log(3)
     assert model.training.loss.isfinite().all()
     assert all(status.ok for status in model.status)
 
 
 @pytest.mark.slow
 def test_the_spread_flow_has_a_finite_gap_to_the_smoothed_truth_at_thickness_zero():
-    """The ring blurred by .2 is the ring of that thickness; raw data have no density to compare with."""
-    ring = evp.get_task("circle", thickness=0.0)
-    raw, spread = real_nvp([ring] * 2, [7, 8], 300), real_nvp([ring] * 2, [7, 8], 300, sigma=0.2)
+    """The ring blurred by .2 is the ring of that thickness; raw data have no density to compare with.
+
+    Over 12 seeds the gap was .071 ± .019 nats and the logarithm of the gradients' ratio 3.3 ± 1.0: in means of 4 the
+    bounds are 6 standard errors away or more. A blur counted twice costs the ring .09 nats besides, half of one .8.
+    """
+    ring, seeds = evp.get_task("circle", thickness=0.0), [7, 8, 9, 10]
+    raw, spread = real_nvp([ring] * 4, seeds, 300), real_nvp([ring] * 4, seeds, 300, sigma=0.2)
     gap = ring_gaps(spread, lambda task: 0.2, blur=0.2)
-    assert ((gap > 0) & (gap < 0.2)).all()
+    assert 0 < gap.mean() < 0.13
     with pytest.raises(NoExactReference):
         ring_gaps(raw, lambda task: 0.0)
     late = [model.training.traces["gradient_norm"][:, 150:].amax(1) for model in (raw, spread)]
-    assert (late[0] > 3 * late[1]).all()
+    assert (late[0] / late[1]).log().mean() > 0
 
 
 def test_the_study_of_the_circle_asks_for_the_published_orders_of_magnitude():

@@ -12,7 +12,7 @@ import torch
 from hand_made import HandMade
 from pyro.infer import TraceEnum_ELBO, config_enumerate
 from scipy import stats
-from statistical import variance_bounds
+from statistical import variance_bounds, within_standard_errors
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.free_energies import free_energy
@@ -99,10 +99,13 @@ def likelihood() -> evp.Model:
 
 
 def test_likelihood_learns_the_ellipse_and_its_thickness(likelihood):
+    """Over 20 seeds the axes were off by .0016 ± .0046 and .0003 ± .0011 at most, and the thickness was 1.015 ± .019
+    and 1.043 ± .021 times the data's: all bounds are 6 deviations away or more."""
     axes = likelihood.module.decoder.axes.abs()
-    torch.testing.assert_close(axes, torch.tensor([[2.0, 1.5]] * 2, dtype=torch.float64), atol=0.02, rtol=0)
+    off = (axes.detach() - torch.tensor([2.0, 1.5], dtype=torch.float64)).abs()
+    assert (off < torch.tensor([[0.03], [0.0075]])).all()
     sigma = likelihood.module.sigma
-    torch.testing.assert_close(sigma, torch.tensor([0.05, 0.01], dtype=torch.float64), rtol=0.15, atol=0)
+    torch.testing.assert_close(sigma, torch.tensor([0.05, 0.01], dtype=torch.float64), rtol=0.17, atol=0)
     trace = likelihood.training.traces["thickness"]
     assert trace.shape == (2, 400)
     assert (trace[:, 0] == 1).all()
@@ -110,33 +113,41 @@ def test_likelihood_learns_the_ellipse_and_its_thickness(likelihood):
 
 
 def test_its_gradient_grows_as_the_data_thin_and_its_energys_does_not(likelihood):
+    """By the ratio of thicknesses, 5, to a power between a third and two; the logarithms of the ratios were
+    1.86 ± .20 and -.010 ± .018 over 20 seeds, 6 deviations inside of the bounds."""
     norm = likelihood.training.traces["gradient_norm"]
-    assert 2 < norm[1].max() / norm[0].max() < 25
+    assert 1.8 < norm[1].max() / norm[0].max() < 25
     scaled = (norm * likelihood.training.traces["thickness"] ** 2).max(1).values
-    assert float(scaled[1] / scaled[0]) == pytest.approx(1.0, rel=0.3)
+    assert float(scaled[1] / scaled[0]) == pytest.approx(1.0, rel=0.12)
 
 
 def test_a_coarse_grid_floors_the_thickness():
-    """48 points of z leave no σ below the spread of the data between them: near .046, whatever the thickness."""
+    """48 points of z leave no σ below the spread of the data between them, whatever the thickness: over 20 seeds .0492
+    ± .0019, 6 deviations inside of the bounds, where the data have .001."""
     budget = evp.Budget(steps=400, batch_size=24, examples=240)
     model = evp.fit(
         "latent_variable_likelihood", evp.get_task("ellipse", thickness=1e-3), nodes=48, budget=budget, **FIT
     )
-    assert ((model.module.sigma > 0.044) & (model.module.sigma < 0.053)).all()
+    assert ((model.module.sigma > 0.037) & (model.module.sigma < 0.061)).all()
 
 
 def test_samples_are_those_of_the_mixture(likelihood):
+    """Distances to the data's ellipse are half-normal but for the ellipse that was learnt: over 20 seeds Kolmogorov's
+    statistic was .016 ± .006, the bound is 7 deviations above, and a σ off by a fifth has .09. Both means of the score
+    are minus the entropy, a fifteenth of a nat apart at most."""
     x = torch.empty(1, 0)
     y = likelihood.sample(x, 4000, seed=1)
     assert y.shape == (2, 1, 4000, 2)
     for r in range(2):
         distance = evp.get_task("ellipse").reference.distance(torch.empty(4000, 0), y[r, 0]).numpy()
         sigma = float(likelihood.module.sigma[r])
-        assert stats.kstest(distance / sigma, stats.halfnorm.cdf).statistic < 0.2
+        assert stats.kstest(distance / sigma, stats.halfnorm.cdf).statistic < 0.06
     assert torch.equal(y, likelihood.sample(x, 4000, seed=1))
-    score = likelihood.log_prob(torch.empty(4000, 0), y[:, 0]).mean(1)
-    fresh = likelihood.log_prob(torch.empty(4000, 0), likelihood.sample(x, 4000, seed=2)[:, 0]).mean(1)
-    torch.testing.assert_close(score, fresh, atol=0.08, rtol=0)  # both are minus the entropy
+    score, fresh = (
+        likelihood.log_prob(torch.empty(4000, 0), drawn[:, 0]).detach()
+        for drawn in (y, likelihood.sample(x, 4000, seed=2))
+    )
+    assert within_standard_errors(score.mean(1), fresh.mean(1), ((score.var(1) + fresh.var(1)) / 4000).sqrt())
 
 
 def test_traces_are_recorded_where_asked_for_and_saved(likelihood, tmp_path):

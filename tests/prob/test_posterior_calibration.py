@@ -121,13 +121,26 @@ def ranked(guide: NormalGuide, truth: torch.Tensor, draws: int = 49) -> Calibrat
     return Calibration(ranks.numpy(), ("slope[0]", "slope[1]"), draws)
 
 
+def mean_divergence(guide: NormalGuide, y: torch.Tensor) -> float:
+    """KL(guide || posterior) in nats, the mean over data sets."""
+    law = guide.law()
+    covariance = torch.diag_embed(law.variance) if guide.rank == 0 else law.covariance_matrix
+    found = torch.distributions.MultivariateNormal(guide.loc, covariance.squeeze(1))
+    exact = torch.distributions.MultivariateNormal(y @ INPUTS @ COVARIANCE / SIGMA**2, COVARIANCE)
+    return float(torch.distributions.kl_divergence(found, exact).mean().detach())
+
+
+#: Nats of divergence that training leaves at most over the least that a family has. The mean of 200 data sets is
+#: .0196 ± .0021 at full rank and .0103 ± .0009 for mean fields, its standard error from the spread of data sets: 9 and
+#: 33 of them below. Variances that are all 1.4 times the optimum's cost .06 besides, means .3 of a deviation off .09.
+TRAINED = 0.04
+
+
 @pytest.mark.slow
 def test_normal_guides_of_full_rank_pass():
     truth, y = simulated(200)
     guide = fitted_guide(y, rank=2)
-    mean = y @ INPUTS @ COVARIANCE / SIGMA**2
-    assert ((guide.loc - mean).abs() / COVARIANCE.diagonal().sqrt()).detach().median() < 0.1
-    torch.testing.assert_close(guide.law().covariance_matrix.detach().mean((0, 1)), COVARIANCE, rtol=0.1, atol=0.01)
+    assert mean_divergence(guide, y) < TRAINED
     found = ranked(guide, truth)
     assert found.chi_square(5).min() > level(comparisons=2 * len(found.names))
     assert found.kolmogorov_smirnov().min() > level(comparisons=2 * len(found.names))
@@ -138,8 +151,8 @@ def test_mean_field_guides_fail_as_predicted():
     """Their variances are 1 / Λ_ii (Bishop 2006, 10.1.2), so truths are outside of the draws' .9 range too often."""
     truth, y = simulated(200)
     guide = fitted_guide(y, rank=0)
-    variance = guide.law().variance.detach().squeeze(1)
-    torch.testing.assert_close(variance.mean(0), 1 / PRECISION.diagonal(), rtol=0.05, atol=0)
+    least = 0.5 * float(PRECISION.diagonal().log().sum() - PRECISION.logdet())
+    assert mean_divergence(guide, y) - least < TRAINED
     assert (COVARIANCE.diagonal() * PRECISION.diagonal()).min() > 2
     found = ranked(guide, truth)
     assert found.chi_square(5).max() < level(comparisons=4)

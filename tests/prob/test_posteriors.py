@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import arviz
 import numpy as np
 import pyro
 import pytest
@@ -15,9 +16,12 @@ from torch import nn
 import ebm_vs_prob as evp
 from ebm_vs_prob.energies.mlp import MLPEnergy, Network
 from ebm_vs_prob.energies.replicated import Replicated
+from ebm_vs_prob.gibbs.normalizers import ImportanceSampling
 from ebm_vs_prob.metrics import Evaluation
 from ebm_vs_prob.prob.objectives.bounds import ReplicatedELBO
+from ebm_vs_prob.prob.posteriors import posterior_diagnostics, weight_posteriors
 from ebm_vs_prob.prob.posteriors.weight_guides import LatentSpace, NormalGuide
+from ebm_vs_prob.prob.posteriors.weight_posteriors import PosteriorLoss
 from ebm_vs_prob.prob.priors import PRIORS, weight_prior
 from ebm_vs_prob.prob.weights import WeightSpace
 from ebm_vs_prob.tasks.base import Task
@@ -60,8 +64,24 @@ def closed_form(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.linalg.solve(precision, x.T @ y[:, 0] / SIGMA**2), precision
 
 
-def fit_linear(method: str, steps: int, seeds=(0, 1), **options) -> evp.Model:
-    budget = evp.Budget(steps=steps, batch_size=NUM_EXAMPLES, examples=NUM_EXAMPLES)
+@pytest.fixture
+def exact_partition_functions(monkeypatch):
+    """ln Z by the trapezoidal rule, whose error for a normal density of this width is below 1e-5 nats: what is left
+    random is the method's own. The followed functions, which are not looked at, are few."""
+    nodes = torch.arange(-4.0, 4.01, SIGMA, dtype=torch.float64).unsqueeze(-1)
+
+    def normalizer(self, batch) -> ImportanceSampling:
+        samples = nodes.expand(*batch.x.shape[:2], -1, -1)
+        log_density = torch.full(samples.shape[:-1], -math.log(SIGMA * len(nodes)), dtype=torch.float64)
+        return ImportanceSampling(samples=samples, log_density=log_density)
+
+    monkeypatch.setattr(PosteriorLoss, "normalizer", normalizer)
+    monkeypatch.setattr(weight_posteriors, "MOST_STATES", 128)
+    monkeypatch.setattr(posterior_diagnostics, "PROBES", 1)
+
+
+def fit_linear(method: str, steps: int, seeds, batch_size: int = NUM_EXAMPLES, **options) -> evp.Model:
+    budget = evp.Budget(steps=steps, batch_size=batch_size, examples=NUM_EXAMPLES)
     return evp.fit(
         method,
         Linear(),
@@ -70,67 +90,137 @@ def fit_linear(method: str, steps: int, seeds=(0, 1), **options) -> evp.Model:
         budget=budget,
         dtype=torch.float64,
         strength=STRENGTH,
-        proposals=64,
+        proposals=2,
         **options,
     )
 
 
-def check_moments(model: evp.Model, variance: str, mean_tolerance: float, tolerance: float) -> None:
-    """Moments of the draws of each replicate: the mean in posterior standard deviations, the variances' ratios."""
-    for r, seed in enumerate(model.seeds):
-        mean, precision = closed_form(seed)
-        expected = {"exact": precision.inverse().diagonal(), "mean field": 1 / precision.diagonal()}[variance]
-        draws = model.module.draws[r]
-        gap = (draws.mean(0) - mean) / precision.inverse().diagonal().sqrt()
-        assert gap.abs().max() < mean_tolerance
-        assert (draws.var(0) / expected).log().abs().max() < math.log1p(tolerance)
+def whitened(draws: torch.Tensor, mean: torch.Tensor, covariance: torch.Tensor) -> torch.Tensor:
+    """Draws (..., 2) of which, where they have this mean and covariance, the coordinates are uncorrelated, each of
+    mean 0 and variance 1."""
+    return torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), (draws - mean).unsqueeze(-1), upper=False)[
+        ..., 0
+    ]
 
 
-def test_the_mode_is_the_closed_form():
-    model = fit_linear("gibbs_maximum_a_posteriori", 120, learning_rate=0.1)
+def moments(white: torch.Tensor) -> torch.Tensor:
+    """What has mean 0 in whitened draws (..., 2): first and second moments, (..., 5)."""
+    first, second = white.unbind(-1)
+    return torch.stack([first, second, first**2 - 1, second**2 - 1, first * second], -1)
+
+
+def test_the_mode_is_the_closed_form(exact_partition_functions):
+    """Within .3 posterior standard deviations. Over 50 seeds the gaps have a spread of .041, from minibatches alone,
+    and are .125 at most: the bound is 7.3 spreads. A prior of twice or half the strength is off by .58."""
+    model = fit_linear("gibbs_maximum_a_posteriori", 120, (0, 1), batch_size=10 * NUM_EXAMPLES, learning_rate=0.1)
     for r, seed in enumerate(model.seeds):
         mean, precision = closed_form(seed)
         gap = (model.module.draws[r, 0] - mean) / precision.inverse().diagonal().sqrt()
         assert gap.abs().max() < 0.3
 
 
-@pytest.mark.parametrize(
-    ("rank", "variance"),
-    [pytest.param(0, "mean field", marks=pytest.mark.slow), pytest.param(2, "exact", marks=pytest.mark.long)],
-)
-def test_variational_bayes_has_the_closed_form(rank, variance):
-    """A diagonal guide has variances 1 / Λ_ii, half or less of the truth's here; one of full rank has the truth's."""
-    model = fit_linear("gibbs_variational_bayes", 1500, rank=rank, draws=2000, learning_rate=0.02, initial_scale=0.1)
-    check_moments(model, variance, 0.3, 0.25)
-    _, precision = closed_form(0)
-    assert (precision.diagonal() * precision.inverse().diagonal()).min() > 2
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 2])
+def test_variational_bayes_has_the_closed_form(rank, exact_partition_functions):
+    """KL(guide || posterior) over the least that the family has, which of a diagonal normal is that of variances
+    1 / Λ_ii, half or less of the truth's here; and the model's draws are the guide's.
 
-
-@pytest.mark.long
-def test_langevin_has_the_closed_form():
-    """The step is bounded by the stiffest direction, whose relative bias is a few hundredths at this rate."""
+    Over 50 seeds the excess was .018 ± .016 nats at rank 0 and .033 ± .021 at rank 2, so that of 8 seeds' mean the
+    bounds are 7 and 6 standard errors away. Variances of half the least's cost .10 nats a weight, twice
+    them .15, and a mean that is off by half a standard deviation .12.
+    """
+    seeds = range(8)
     model = fit_linear(
-        "gibbs_stochastic_gradient_langevin",
-        2200,
-        preconditioned=False,
-        learning_rate=0.1,
-        decay=0.0,
-        chains=4,
-        draws=400,
-        burn_in=0.2,
+        "gibbs_variational_bayes",
+        400,
+        seeds,
+        batch_size=4 * NUM_EXAMPLES,
+        rank=rank,
+        draws=500,
+        learning_rate=0.03,
+        initial_scale=0.2,
     )
-    check_moments(model, "exact", 0.4, 0.5)
-    assert model.posterior_diagnostics().r_hat.max() < 1.1
+    guide = model.module.guide
+    found, excess = guide.law(), []
+    for r, seed in enumerate(seeds):
+        mean, precision = closed_form(seed)
+        posterior = torch.distributions.MultivariateNormal(mean, precision_matrix=precision)
+        location = guide.loc[r].detach().flatten()
+        covariance = (found.covariance_matrix if rank else torch.diag_embed(found.variance))[r].detach().reshape(2, 2)
+        own = torch.distributions.MultivariateNormal(location, covariance)
+        least = 0.0 if rank else 0.5 * (precision.diagonal().log().sum() - precision.logdet())
+        excess.append(torch.distributions.kl_divergence(own, posterior) - least)
+        assert (precision.diagonal() * precision.inverse().diagonal()).min() > 2
+        each = moments(whitened(model.module.draws[r], location, covariance))
+        variance = torch.tensor([1.0, 1.0, 2.0, 2.0, 1.0])
+        assert within_standard_errors(each.mean(0), 0.0, (variance / len(each)).sqrt(), comparisons=2 * len(seeds))
+    assert torch.stack(excess).mean() < (0.08 if rank else 0.06)
+
+
+def langevin_law(seed: int, rate: float, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean (2,) and covariance (2, 2) of the weights along the recursion of a constant step.
+
+    Away from the posterior's mean the weights move by d' = (1 - rate H) d - rate h + N(0, 2 rate / N), H and h the
+    curvature and the slope there of a minibatch, both means over its rows. So the covariance solves a linear equation.
+    """
+    x, y = Linear().sample(NUM_EXAMPLES, seed=seed)
+    mean, precision = closed_form(seed)
+    curvature = x.unsqueeze(2) * x.unsqueeze(1) / SIGMA**2
+    slope = (x * (x @ mean.unsqueeze(1) - y)) / SIGMA**2
+    slope = slope - slope.mean(0)
+    move = torch.eye(2) - rate * precision / NUM_EXAMPLES
+
+    def both_sides(matrix: torch.Tensor) -> torch.Tensor:
+        """C -> A C A' as a matrix (..., 4, 4) of C's entries."""
+        return torch.einsum("...ij,...kl->...ikjl", matrix, matrix).reshape(*matrix.shape[:-2], 4, 4)
+
+    spread = both_sides(curvature).mean(0) - both_sides(curvature.mean(0))
+    fixed = torch.eye(4) - both_sides(move) - rate**2 / batch_size * spread
+    noise = 2 * rate / NUM_EXAMPLES * torch.eye(2) + rate**2 / batch_size * slope.T @ slope / NUM_EXAMPLES
+    return mean, torch.linalg.solve(fixed, noise.flatten()).reshape(2, 2)
 
 
 @pytest.mark.slow
-def test_nuts_has_the_closed_form():
-    model = fit_linear("gibbs_nuts", 260, seeds=(1,), draws=190, burn_in=0.25)
-    check_moments(model, "exact", 0.3, 0.4)
+def test_langevin_has_the_law_of_its_recursion(exact_partition_functions):
+    """Of a constant step: five moments, each the mean of 32 independent replicates, by Student's t.
+
+    The standard errors are .02 to .04 of the law's own units. Kicks of twice the variance make the variances .3 and .4
+    larger, more than nine standard errors, though here minibatches make the most of them.
+    """
+    seeds, rate, batch_size = range(32), 0.2, 16
+    model = fit_linear(
+        "gibbs_stochastic_gradient_langevin",
+        300,
+        seeds,
+        batch_size,
+        preconditioned=False,
+        learning_rate=rate,
+        decay=0.0,
+        chains=4,
+        draws=100,
+        burn_in=1 / 3,
+    )
+    each = torch.stack(
+        [
+            moments(whitened(draws, *langevin_law(seed, rate, batch_size))).mean(0)
+            for draws, seed in zip(model.module.draws, seeds, strict=True)
+        ]
+    )
+    assert within_standard_errors(each.mean(0), 0.0, each.std(0) / math.sqrt(len(each)), degrees=len(each) - 1)
+
+
+@pytest.mark.slow
+def test_nuts_has_the_closed_form(exact_partition_functions):
+    """Five moments of whitened draws, their standard errors by ArviZ from the chains: .05 to .09 of the first moments,
+    .06 to .13 of the second. What is off by .6 of a variance or .4 of a standard deviation is beyond the bound."""
+    model = fit_linear("gibbs_nuts", 260, (1,), draws=190, burn_in=0.25)
+    mean, precision = closed_form(1)
+    each = moments(whitened(model.module.draws[0], mean, precision.inverse()))
+    chains = each.reshape(2, -1, 5)
+    errors = [float(arviz.mcse(values.numpy())) for values in chains.unbind(-1)]
+    assert within_standard_errors(each.mean(0), 0.0, errors)
     found = model.posterior_diagnostics()
-    assert found.r_hat.max() < 1.05
     assert found.divergences.sum() == 0
-    assert found.partition_gap.max() < 1.0
 
 
 NETWORK, BUDGET = Network(hidden=(6,)), evp.Budget(steps=12, batch_size=8, examples=40)
