@@ -62,11 +62,11 @@ test-slow: $(VENV)/.installed
 
 #: make test-long  the slowest of them, whose shorter kin are among the others
 test-long: $(VENV)/.installed
-	$(BIN)/python -m pytest -m long -n $(PYTEST_WORKERS)
+	$(BIN)/python -m pytest -m "long and not faults" -n $(PYTEST_WORKERS)
 
 #: make test-faults  kills, signals, machines that vanish and hostile input, as often as is claimed (FAULTS=1: a few times)
 test-faults: $(VENV)/.installed
-	EBM_VS_PROB_FAULT_SCALE=$(FAULTS) $(BIN)/python -m pytest -m faults
+	EBM_VS_PROB_FAULT_SCALE=$(FAULTS) $(BIN)/python -m pytest -m "$(if $(filter 1,$(FAULTS)),faults and not long,faults)" -n $(PYTEST_WORKERS)
 	@test $(FAULTS) = 1 || EBM_VS_PROB_FAULT_SCALE=$(FAULTS) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) $(HOSTILE)
 
 #: make check      lint, format and types

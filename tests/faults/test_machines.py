@@ -72,6 +72,7 @@ class Machines:
             self.kill(process)
 
 
+@pytest.mark.long
 def test_everything_dies_once(tmp_path):
     """Six workers, each killed at a random moment, the scheduler restarted once, the driver killed once."""
     seeds = times(6, 24)

@@ -119,8 +119,7 @@ def test_the_mode_is_the_closed_form(exact_partition_functions):
         assert gap.abs().max() < 0.3
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("rank", [0, 2])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.long)])
 def test_variational_bayes_has_the_closed_form(rank, exact_partition_functions):
     """KL(guide || posterior) over the least that the family has, which of a diagonal normal is that of variances
     1 / Λ_ii, half or less of the truth's here; and the model's draws are the guide's.
@@ -180,7 +179,7 @@ def langevin_law(seed: int, rate: float, batch_size: int) -> tuple[torch.Tensor,
     return mean, torch.linalg.solve(fixed, noise.flatten()).reshape(2, 2)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_langevin_has_the_law_of_its_recursion(exact_partition_functions):
     """Of a constant step: five moments, each the mean of 32 independent replicates, by Student's t.
 
