@@ -22,7 +22,18 @@ import ebm_vs_prob as evp
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-TARGETS = {"test-portable", "study", "report", "test", "test-slow", "test-long", "check", "benchmark", "clean"}
+TARGETS = {
+    "test-portable",
+    "study",
+    "report",
+    "test",
+    "test-slow",
+    "test-long",
+    "test-faults",
+    "check",
+    "benchmark",
+    "clean",
+}
 
 
 def pins() -> dict[str, Version]:
@@ -122,9 +133,10 @@ def test_make_lists_its_targets_and_each_can_be_made():
     recipes = {target: make("--dry-run", "--assume-new=constraints.txt", target) for target in TARGETS}
     assert "ebm-vs-prob run thin_manifold --scale quick" in recipes["study"]
     assert "ebm-vs-prob report thin_manifold --scale quick" in recipes["study"]
-    assert 'pytest -m "not slow and not long" -n 2' in recipes["test"]
-    assert "pytest -m slow" in recipes["test-slow"]
-    assert "pytest -m long" in recipes["test-long"]
+    assert 'pytest -m "not slow and not long and not faults" -n 2' in recipes["test"]
+    assert 'pytest -m "slow and not faults"' in recipes["test-slow"]
+    assert 'pytest -m "long and not faults"' in recipes["test-long"]
+    assert "EBM_VS_PROB_FAULT_SCALE=500" in recipes["test-faults"]
     for target in TARGETS - {"clean"}:
         assert "-c constraints.txt" in recipes[target], target
 
@@ -132,10 +144,11 @@ def test_make_lists_its_targets_and_each_can_be_made():
 def test_ci_runs_its_targets_in_order():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
-    assert re.findall(r"^make ([\w-]+)$", script.read_text(encoding="utf-8"), re.MULTILINE) == [
+    assert re.findall(r"^make ([\w-]+)", script.read_text(encoding="utf-8"), re.MULTILINE) == [
         "test",
         "test-portable",
         "test-slow",
+        "test-faults",
         "check",
     ]
 

@@ -206,8 +206,14 @@ def places(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             yield {"trial": key, **labels, "seed": seed}
 
 
-def plan_study(study: str | Path | Study, scale: str = "quick", device: str = "auto") -> Plan:
+def plan_study(study: str | Path | Study, scale: str = "quick", device: str = "auto", elsewhere: bool = False) -> Plan:
     """The trials and batches of a study at a scale, every option validated and defaulted; nothing is run.
+
+    Args:
+        study: a name in `studies/`, the path of a TOML file, or a loaded study.
+        scale: a scale of the file.
+        device: `auto`, `cpu` or `cuda`.
+        elsewhere: other machines compute, so that `cuda` need not be here.
 
     Raises:
         UnknownName: an unknown study, scale, task, method or option, with the nearest valid one.
@@ -215,17 +221,17 @@ def plan_study(study: str | Path | Study, scale: str = "quick", device: str = "a
     """
     chosen = study if isinstance(study, Study) else load_study(study)
     chosen.at(scale)
-    place = resolve_device(device)
+    place = resolve_device(device, elsewhere)
     import_plugins(chosen.plugins, chosen.where, chosen.folder)
     conditions, skipped = expand(chosen, scale)
     return Plan(chosen, scale, place, tuple(conditions), tuple(skipped))
 
 
-def resolve_device(device: str) -> str:
-    """The device that `auto` means here; a `ValueError` for one that is not there."""
+def resolve_device(device: str, elsewhere: bool = False) -> str:
+    """The device that `auto` means here; a `ValueError` for one that is not there, unless it is meant `elsewhere`."""
     if device not in DEVICES:
         raise invalid("device", device, f"one of {', '.join(DEVICES)}")
-    if device == "cpu":
+    if device == "cpu" or (device == "cuda" and elsewhere):
         return device
     import torch
 

@@ -74,12 +74,12 @@ def run_study(
     loaded = study if isinstance(study, Study) else load_study(study)
     loaded.at(scale)
     earlier = plan_again(kept, loaded, scale) if device in DEVICES else None
-    planned = None if earlier else plan_study(loaded, scale, device)
+    planned = None if earlier else plan_study(loaded, scale, device, elsewhere=engine == "dask")
     with kept.lock(loaded.name, scale):
         kept.mend()
         frame = finished_table(kept, earlier) if earlier and not retry_failed else None
         if frame is None:
-            planned = planned or plan_study(loaded, scale, device)
+            planned = planned or plan_study(loaded, scale, device, elsewhere=engine == "dask")
             kept.write_plan(planned.to_record())
             keys = {trial.key for trial in planned.trials}
             kept.forget(_incomplete(kept, planned) | (_failed(kept, keys) if retry_failed else set()))

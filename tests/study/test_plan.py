@@ -238,6 +238,7 @@ def test_unknown_scale_and_device(tmp_path):
         plan_study(path, scale="quik")
     with pytest.raises(ValueError, match="device = 'tpu' is not valid: expected one of auto, cpu, cuda"):
         resolve_device("tpu")
+    assert resolve_device("cuda", elsewhere=True) == "cuda"
 
 
 def test_every_batch_knows_the_studys_first_seed(tmp_path):

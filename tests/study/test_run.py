@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -308,6 +303,7 @@ def test_global_state_is_put_back(finished, tmp_path):
     assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
 
 
+@pytest.mark.slow
 def test_local_workers_give_the_same_numbers_and_find_a_trial_that_kills_them(tmp_path):
     arms = {"plain": ("ring", ""), "killer": ("ring", 'fault = "kill", fault_seed = 1')}
     path = write_study(tmp_path / "rings.toml", arms=arms, seeds=2, thickness="0.1")
@@ -321,48 +317,6 @@ def test_local_workers_give_the_same_numbers_and_find_a_trial_that_kills_them(tm
     pd.testing.assert_frame_equal(plain[same], numbers(serial)[same])
     again = run(path, tmp_path / "local", engine="local", workers=2)
     pd.testing.assert_frame_equal(again, frame)
-
-
-DRIVER = """
-import sys
-sys.path.insert(0, {here!r})
-import ebm_vs_prob as evp
-if __name__ == "__main__":
-    evp.run_study({path!r}, store={store!r}, engine={engine!r}, device="cpu", workers={workers!r})
-"""
-
-
-def killed_driver(path, store, engine, workers, records):
-    """Start a driver and kill it once the store holds that many records; how many there were in the end."""
-    script = store.parent / "driver.py"
-    script.write_text(
-        DRIVER.format(here=str(HERE), path=str(path), store=str(store), engine=engine, workers=workers),
-        encoding="utf-8",
-    )
-    process = subprocess.Popen([sys.executable, str(script)], env={**os.environ, "OMP_NUM_THREADS": "1"})
-    deadline = time.monotonic() + 240
-    try:
-        while records_in(store) < records and process.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    return records_in(store)
-
-
-SLOW_ARMS = {"plain": ("ring", ""), "slow": ("lonely_ring", 'fault = "slow"')}
-
-
-def test_kill_9_of_the_driver_then_a_rerun_gives_the_same_numbers(tmp_path):
-    path = write_study(tmp_path / "rings.toml", arms=SLOW_ARMS, thickness="0.1")
-    whole = run(path, tmp_path / "whole")
-    found = killed_driver(path, tmp_path / "killed", "serial", None, records=2)
-    assert 2 <= found < whole["trial"].nunique()
-    resumed = run(path, tmp_path / "killed")
-    pd.testing.assert_frame_equal(numbers(resumed), numbers(whole))
-    assert resumed.attrs["incidents"] == []
-    assert not list((tmp_path / "killed").rglob("*.tmp"))
 
 
 @pytest.mark.slow

@@ -6,9 +6,10 @@ import os
 import signal
 import time
 
+import psutil
 import pytest
 from fault_counts import times
-from fault_harness import Site, gone, moments, said, same, strike, workers_of
+from fault_harness import Site, gone, moments, said, same, strike, wait_for, workers_of
 
 pytestmark = pytest.mark.faults
 
@@ -63,3 +64,16 @@ def test_a_group_that_is_interrupted(tmp_path):
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert len(said(error)) == 1, error
+
+
+def test_a_local_run_listens_on_no_port_and_two_of_them_say_nothing(tmp_path):
+    site = Site.make(tmp_path / "site")
+    runs = [site.run(tmp_path / f"store-{number}") for number in range(2)]
+    wait_for(lambda: list((tmp_path / "store-0" / "shards").glob("*.zip")))
+    processes = [psutil.Process(runs[0].pid), *workers_of(runs[0])]
+    assert len(processes) > 2
+    assert [c for process in processes for c in process.net_connections("inet")] == []
+    for process in runs:
+        _, error = process.communicate(timeout=120)
+        assert process.returncode == 0
+        assert said(error) == []
