@@ -58,7 +58,7 @@ test-portable: $(VENV)/.installed
 
 #: make test-slow  the tests that take minutes
 test-slow: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "slow and not faults" -n $(PYTEST_WORKERS)
+	$(BIN)/python -m pytest -m "slow and not long and not faults" -n $(PYTEST_WORKERS)
 
 #: make test-long  the slowest of them, whose shorter kin are among the others
 test-long: $(VENV)/.installed

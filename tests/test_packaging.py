@@ -134,7 +134,7 @@ def test_make_lists_its_targets_and_each_can_be_made():
     assert "ebm-vs-prob run thin_manifold --scale quick" in recipes["study"]
     assert "ebm-vs-prob report thin_manifold --scale quick" in recipes["study"]
     assert 'pytest -m "not slow and not long and not faults" -n 2' in recipes["test"]
-    assert 'pytest -m "slow and not faults"' in recipes["test-slow"]
+    assert 'pytest -m "slow and not long and not faults"' in recipes["test-slow"]
     assert 'pytest -m "long and not faults"' in recipes["test-long"]
     assert "EBM_VS_PROB_FAULT_SCALE=500" in recipes["test-faults"]
     for target in TARGETS - {"clean"}:

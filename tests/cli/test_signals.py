@@ -18,8 +18,8 @@ ARMS = {"plain": ("ring", ""), "slow": ("lonely_ring", 'fault = "slow"')}
 ENDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", ENDS)
+@pytest.mark.faults
+@pytest.mark.parametrize("number", [pytest.param(n, marks=pytest.mark.long) for n in ENDS])
 def test_ten_signals_to_the_whole_group_end_a_run_in_one_line(tmp_path, number):
     path = write_study(tmp_path / "rings.toml", arms=ARMS, seeds=12, thickness="0.1")
     command = [sys.executable, "-m", "ebm_vs_prob.cli", "run", str(path), "--workers", "2", "--device", "cpu"]

@@ -240,7 +240,7 @@ def test_what_only_langevin_has_is_refused_with_a_metropolis_test(option):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kernel", ["langevin", "mala", "hmc"])
+@pytest.mark.parametrize("kernel", [pytest.param("langevin", marks=pytest.mark.long), "mala", "hmc"])
 def test_compiled_it_is_the_same_training(kernel):
     task = evp.get_task("circle", thickness=0.1)
     x, y = task.sample(64, seed=9)

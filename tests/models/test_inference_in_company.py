@@ -64,7 +64,18 @@ def check(method, task):
 
 @pytest.mark.parametrize(
     "method",
-    [pytest.param(m, id=m.name, marks=pytest.mark.portable if m.name in FAST else pytest.mark.slow) for m in METHODS],
+    [
+        pytest.param(
+            m,
+            id=m.name,
+            marks=pytest.mark.portable
+            if m.name in FAST
+            else pytest.mark.long
+            if "flow" in m.name
+            else pytest.mark.slow,
+        )
+        for m in METHODS
+    ],
 )
 def test_one_x_has_the_same_draws_and_answers_in_any_company(method):
     check(method, applicable_task(method))

@@ -76,7 +76,7 @@ def chain_of(y: torch.Tensor, draws: int, warmup: int, seed: int) -> torch.Tenso
     return chain.weights
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_nuts_chains_pass():
     found = simulation_based_calibration(
         regression,

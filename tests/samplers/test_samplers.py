@@ -192,7 +192,7 @@ def test_mala_and_hmc_leave_a_gaussian_of_condition_number_1e4_as_it_is_and_ula_
         assert variance_agrees(standard[:, 0], mean=0.0) is not biased
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_mala_reaches_a_gaussian_of_condition_number_1e4_from_far():
     """After 3e4 steps of the stiff direction's size the slow one has forgotten its start: independent draws, one a
     chain."""

@@ -28,7 +28,8 @@ SLOW = (
 
 
 def registered(entries):
-    return [pytest.param(e, id=e.name, marks=[pytest.mark.slow] if e.name in SLOW else []) for e in entries]
+    marks = {name: [pytest.mark.slow] for name in SLOW} | {"gibbs_nuts": [pytest.mark.long]}
+    return [pytest.param(e, id=e.name, marks=marks.get(e.name, [])) for e in entries]
 
 
 @pytest.mark.parametrize("task", registered(evp.list_tasks()))

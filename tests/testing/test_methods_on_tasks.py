@@ -17,8 +17,8 @@ TASKS = {
 }
 
 
-#: Their chains take a minute on each; tests/test_conformance.py has them on the circle.
-LONG = ("gibbs_nuts",)
+#: They take most of a minute on digits; tests/testing/test_conformance.py has them on the circle.
+LONG = ("gibbs_nuts", "vae", "coupling_flow", "autoregressive_flow")
 
 
 @pytest.mark.parametrize("task", [pytest.param(evp.get_task(name, **o), id=name) for name, o in TASKS.items()])
