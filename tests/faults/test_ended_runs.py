@@ -27,7 +27,7 @@ def test_signals(tmp_path):
     temporary.mkdir()
     store = tmp_path / "store"
     struck = 0
-    for number, moment in enumerate(moments(times(3, 20), seconds - UP, seed=3)):
+    for number, moment in enumerate(moments(times(2, 20), seconds - UP, seed=3)):
         sent = SIGNALS[number % len(SIGNALS)]
         process = site.run(store, TMPDIR=str(temporary))
         time.sleep(UP)

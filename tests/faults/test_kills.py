@@ -29,7 +29,7 @@ def test_killed_drivers(site, whole, tmp_path):
     """Each store is struck until its study is done; then the next is begun."""
     frame, seconds = whole
     stores = [tmp_path / "store-0"]
-    for moment in moments(times(4, 100), 1.2 * seconds, seed=1):
+    for moment in moments(times(3, 100), 1.2 * seconds, seed=1):
         process = site.run(stores[-1])
         struck = False
         try:
@@ -53,7 +53,7 @@ def test_killed_workers(site, whole, tmp_path):
     """Processes below the driver, fork server too, are killed again and again; a run goes on or says to run again."""
     frame, seconds = whole
     source = random.Random(2)
-    left, store, number = times(4, 100), tmp_path / "store-0", 0
+    left, store, number = times(3, 100), tmp_path / "store-0", 0
     while left:
         process = site.run(store)
         while process.poll() is None and left:

@@ -275,7 +275,7 @@ def test_the_temperature_of_a_thin_ellipse_settles_at_the_noise(monkeypatch):
     assert len(rounds) < 10
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_study_of_the_ellipse_comes_out_on_one_seed():
     """Every criterion of the study on the ellipse holds at a seed of its own, by the metrics that it names."""
     from ebm_vs_prob.metrics import traces

@@ -208,7 +208,7 @@ def test_langevin_has_the_law_of_its_recursion(exact_partition_functions):
     assert within_standard_errors(each.mean(0), 0.0, each.std(0) / math.sqrt(len(each)), degrees=len(each) - 1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_nuts_has_the_closed_form(exact_partition_functions):
     """Five moments of whitened draws, their standard errors by ArviZ from the chains: .05 to .09 of the first moments,
     .06 to .13 of the second. What is off by .6 of a variance or .4 of a standard deviation is beyond the bound."""
