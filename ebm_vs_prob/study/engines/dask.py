@@ -136,7 +136,7 @@ class DaskPool:
         """Greet workers that came, and tell of those that went."""
         try:
             present = self._client.nthreads() if self._client.status == "running" else None
-        except Exception:
+        except Exception:  # whatever a client raises whose scheduler does not answer, the scheduler is lost
             present = None
         if present is None:
             raise ConnectionError(
