@@ -49,11 +49,16 @@ class Machines:
         self.scheduler = self._start(arguments, home)
         wait_for(self.file.exists)
 
-    def start_worker(self, number: int) -> None:
+    def make_home(self, number: int) -> Path:
+        """The folder of a machine, with its copy of the package and the plugin."""
         home = self.folder / f"machine-{number}"
         if not home.exists():
             shutil.copytree(PACKAGE, home / "ebm_vs_prob")
             shutil.copy(HERE / "study_plugin.py", home)
+        return home
+
+    def start_worker(self, number: int) -> None:
+        home = self.make_home(number)
         arguments = ["worker", "--scheduler-file", str(self.file), "--nthreads", "1", "--no-dashboard"]
         self.workers[number] = self._start([*arguments, "--local-directory", str(home)], home)
 
@@ -129,6 +134,31 @@ def test_a_worker_of_other_code_is_refused_by_name(tmp_path):
         _, error = process.communicate(timeout=300)
         assert process.returncode == 0, error
     assert len(set(site.table(tmp_path / "store")["code_digest"])) == 1
+
+
+def test_workers_that_die_on_import_are_told_of(tmp_path):
+    """Their nannies start them again for ever, and each dies of the same: the run says so while it waits for others."""
+    site = Site.make(tmp_path / "site", seeds=2)
+    with Machines(tmp_path) as machines:
+        machines.start_scheduler()
+        for number in range(2):
+            home = machines.make_home(number)
+            start = home / "ebm_vs_prob" / "__init__.py"
+            start.write_text("import os\nos._exit(3)\n" + start.read_text(encoding="utf-8"), encoding="utf-8")
+            machines.start_worker(number)
+        process = site.run(tmp_path / "store", "--engine", "dask", "--scheduler", str(machines.file))
+        told: list[str] = []
+
+        def vanish() -> bool:
+            told.append(process.stderr.readline())
+            return "vanish before they can be used" in told[-1]
+
+        wait_for(vanish)
+        machines.start_worker(2)
+        _, error = process.communicate(timeout=120)
+        assert process.returncode == 0, error
+    assert "Traceback" not in "".join(told) + error
+    assert set(site.table(tmp_path / "store")["status"]) == {"done"}
 
 
 def test_a_lost_scheduler_ends_in_one_line_and_a_new_one_goes_on(tmp_path):
