@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -14,6 +15,10 @@ from hypothesis import HealthCheck, settings
 from ebm_vs_prob.testing import global_random_state
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+# A shell starts what it puts into the background deaf to Ctrl-C, and so would be every process that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples on every machine; no deadline, because shared cores make single calls slow at random.
 settings.register_profile(
