@@ -25,7 +25,7 @@ class ReplicateStatus:
 class Training:
     """The record of a training: loss (R, steps), the status and cost of each replicate, and what else was recorded.
 
-    `traces` are further numbers at each step by name, (R, steps): see `training.loop.Traces`.
+    `traces` are further numbers at each step by name, (R, steps): see `training.step.Traces`.
     """
 
     loss: torch.Tensor

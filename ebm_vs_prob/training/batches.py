@@ -48,21 +48,31 @@ Loss = Callable[[Batch], torch.Tensor]
 BLOCK, BLOCK_NUMBERS = 64, 2**18
 
 
-def batches(setting: Setting, noise: Mapping[str, Noise], steps: int) -> Iterator[Batch]:
-    """The minibatches and noise of `steps` steps; rows are drawn with replacement.
+class Examples:
+    """The training pairs of all replicates, of which a step takes a minibatch."""
 
-    Minibatches come from a stream that does not know the method: every method at one seed sees the same ones. Each kind
+    def __init__(self, setting: Setting) -> None:
+        self.x, self.y = training_data(setting)
+        self._replicates = torch.arange(setting.num_replicates, device=setting.device, dtype=torch.int64).unsqueeze(1)
+
+    def batch(self, rows: torch.Tensor, noise: Mapping[str, torch.Tensor]) -> Batch:
+        """The minibatch in the given rows (R, B)."""
+        return Batch(self.x[self._replicates, rows], self.y[self._replicates, rows], rows, dict(noise))
+
+
+def draws(
+    setting: Setting, noise: Mapping[str, Noise], steps: int
+) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
+    """Rows (R, B) and noise of `steps` steps; rows are drawn with replacement.
+
+    Rows come from a stream that does not know the method: every method at one seed sees the same minibatches. Each kind
     of noise comes in blocks whose length depends on its own shape alone, since the numbers that a generator gives
     depend on how many it is asked for at once: what other replicates have drawn changes nothing.
     """
-    x, y = training_data(setting)
-    replicates = torch.arange(setting.num_replicates, device=setting.device, dtype=torch.int64).unsqueeze(1)
     rows = _rows(setting)
     sources = {name: _steps(spec, name, setting) for name, spec in noise.items()}
     for _ in range(steps):
-        picked = next(rows)
-        drawn = {name: next(source) for name, source in sources.items()}
-        yield Batch(x[replicates, picked], y[replicates, picked], picked, drawn)
+        yield next(rows), {name: next(source) for name, source in sources.items()}
 
 
 def _rows(setting: Setting) -> Iterator[torch.Tensor]:

@@ -7,45 +7,27 @@ random state (and so compilable).
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
 
 from ..core.budget import Cost
 from ..core.errors import invalid
-from ..core.tensors import inner
+from ..core.programs import NotRecordable
+from ..core.text import printable
 from ..models.model import Model
 from ..models.record import ReplicateStatus, Training
-from .batches import Loss, Noise, batches
-from .optimizers import Optimizer, ReplicatedAdam, learning_rate_schedule
+from .batches import Loss, Noise, draws
+from .optimizers import Optimizer, ReplicatedAdam
+from .step import Step, Traces
 
+#: Steps from which on recording a step pays.
+RECORDED = 300
 
-@dataclass(frozen=True)
-class Traces:
-    """What a method has recorded at each step of its training beside the loss, in float64.
-
-    Attributes:
-        gradient_of: parameters (R, ...); the Euclidean norm of the whole loss's gradient in them, regularisers
-            included, is recorded as `gradient_norm`. None by default, and then nothing is computed.
-        values: numbers (R,) of the module by name, as they are when that gradient is taken: before the step.
-    """
-
-    gradient_of: Sequence[nn.Parameter] = ()
-    values: Mapping[str, Callable[[], torch.Tensor]] = field(default_factory=dict)
-
-    def before_step(self) -> dict[str, torch.Tensor]:
-        """The values, (R,) each."""
-        return {name: read().detach().double() for name, read in self.values.items()}
-
-    def after_backward(self) -> dict[str, torch.Tensor]:
-        """The gradient's norm, (R,)."""
-        if not self.gradient_of:
-            return {}
-        squares = [p.grad.double().flatten(1).square().sum(1) for p in self.gradient_of if p.grad is not None]
-        return {"gradient_norm": inner(torch.stack(squares)).sum(-1).sqrt()}
+log = logging.getLogger("ebm_vs_prob.training")
 
 
 def train(
@@ -54,6 +36,7 @@ def train(
     noise: Mapping[str, Noise] | None = None,
     traces: Traces | None = None,
     make_optimizer: Callable[[nn.Module, torch.Tensor], Optimizer] = ReplicatedAdam,
+    after_step: Callable[[int], None] | None = None,
 ) -> Training:
     """Minimise `loss` (one number a replicate) over the parameters of `model.module`, in place.
 
@@ -61,7 +44,8 @@ def train(
     method's `step_evaluations` an example and the module's `multiply_adds` an evaluation; it turns a budget of
     multiply-adds into steps. A replicate whose loss or parameters stop being finite is marked failed with the step and
     the reason; the others go on as they were. `traces` says what is recorded beside the loss, by default nothing;
-    `make_optimizer` gives another optimiser than Adam, from the module and the rates (R,).
+    `make_optimizer` gives another optimiser than Adam, from the module and the rates (R,); `after_step` is called with
+    the number of steps taken.
 
     Raises:
         ValueError: replicates whose options cost differently would take different numbers of steps.
@@ -75,17 +59,22 @@ def train(
         valid = "replicates whose steps cost the same, where a budget of multiply-adds sets their number"
         raise invalid("options", [own.model_dump() for own in setting.options.replicates], valid)
     optimizer = make_optimizer(module, setting.options.learning_rate)
-    objective: Loss = torch.compile(loss) if setting.compile else loss
+    traces = traces or Traces()
+    step = Step(setting, loss, list(noise), optimizer, traces)
     history = torch.empty(steps, setting.num_replicates, dtype=torch.float32, device="cpu")
-    recorded: dict[str, list[torch.Tensor]] = {}
+    recorded: dict[str, list[torch.Tensor]] = {name: [] for name in traces.names}
     started = time.perf_counter()
-    for step, batch in enumerate(batches(setting, noise, steps)):
-        losses = objective(batch)
-        seen = traces.before_step() if traces else {}
-        optimizer.step(losses, learning_rate_schedule(step, steps))
-        history[step] = losses.detach().to(history)
-        for name, value in {**seen, **(traces.after_backward() if traces else {})}.items():
-            recorded.setdefault(name, []).append(value)
+    run: Callable[..., list[torch.Tensor]] = step
+    for number, (rows, drawn) in enumerate(draws(setting, noise, steps)):
+        inputs = [rows, *drawn.values(), *optimizer.inputs(number, steps)]
+        if number == 1 and (setting.compile or steps >= RECORDED):
+            run = _program(step, inputs, setting.compile)
+        losses, *traced = run(*inputs)
+        history[number] = losses
+        for values, value in zip(recorded.values(), traced, strict=True):
+            values.append(value)
+        if after_step is not None:
+            after_step(number + 1)
     seconds = (time.perf_counter() - started) / setting.num_replicates
     costs = tuple(
         Cost(
@@ -98,6 +87,17 @@ def train(
     )
     stacked = {name: torch.stack(values, 1).cpu() for name, values in recorded.items()}
     return Training(history.T.contiguous(), _status(history, optimizer.parameters), costs, stacked)
+
+
+def _program(step: Step, inputs: list[torch.Tensor], compiled: bool) -> Callable[..., list[torch.Tensor]]:
+    try:
+        program = step.recorded(*inputs)
+    except NotRecordable as error:
+        log.info("a step is taken as it is written: %s", printable(error))
+        return step
+    if compiled:
+        program.compile()
+    return program
 
 
 def _evaluations(model: Model) -> list[float]:

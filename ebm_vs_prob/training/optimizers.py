@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -15,12 +16,17 @@ BETAS, EPSILON = (0.9, 0.999), 1e-8
 
 
 class Optimizer(Protocol):
-    """What the loop asks of an optimiser over stacked parameters: those it moves, and a step of all replicates."""
+    """What a training step asks of an optimiser over stacked parameters (R, ...)."""
 
     parameters: list[nn.Parameter]
+    #: What it remembers from step to step, changed in place.
+    state: list[torch.Tensor]
 
-    def step(self, losses: torch.Tensor, schedule: float) -> None:
-        """One step down the sum of `losses` (R,), at `schedule` times the peak rates."""
+    def inputs(self, step: int, steps: int) -> list[torch.Tensor]:
+        """What `move` takes at a step of a training of so many beside gradients: rates, noise."""
+
+    def move(self, gradients: Sequence[torch.Tensor], inputs: Sequence[torch.Tensor]) -> None:
+        """Change the parameters and the state in place; tensor operations alone, the same at every step."""
 
 
 class ReplicatedAdam:
@@ -37,30 +43,24 @@ class ReplicatedAdam:
     def __init__(self, module: nn.Module, rates: torch.Tensor) -> None:
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self.rates = rates.detach().double().cpu().reshape(-1, 1)
-        self._steps = 0
-        self._first: torch.Tensor | None = None
-        self._second: torch.Tensor | None = None
+        first = self.parameters[0]
+        self._like = first.new_zeros(len(first), sum(p[0].numel() for p in self.parameters), requires_grad=False)
+        self.state = [torch.zeros_like(self._like), torch.zeros_like(self._like)]
 
-    def step(self, losses: torch.Tensor, schedule: float) -> None:
-        """One step down the sum of `losses` (R,), at `schedule` times the peak rates."""
-        for parameter in self.parameters:
-            parameter.grad = None
-        losses.sum().backward()
-        with torch.no_grad():
-            self._move(schedule)
+    def inputs(self, step: int, steps: int) -> list[torch.Tensor]:
+        """The rates (R, 1), and the root of what is left of the second moment, a number."""
+        left = [1 - beta ** (step + 1) for beta in BETAS]
+        rate = (self.rates * (learning_rate_schedule(step, steps) / left[0])).to(self._like)
+        return [rate, torch.tensor(math.sqrt(left[1]), dtype=self._like.dtype, device=self._like.device)]
 
-    def _move(self, schedule: float) -> None:
-        rows = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
-        gradient = torch.cat([row.reshape(len(row), -1) for row in rows], 1)
-        if self._first is None or self._second is None:
-            self._first, self._second = torch.zeros_like(gradient), torch.zeros_like(gradient)
-        self._steps += 1
-        left = [1 - beta**self._steps for beta in BETAS]
-        self._first.mul_(BETAS[0]).add_(gradient * (1 - BETAS[0]))
-        self._second.mul_(BETAS[1]).add_(gradient.mul_(gradient).mul_(1 - BETAS[1]))
-        scale = self._second.sqrt().div_(math.sqrt(left[1])).add_(EPSILON)
-        update = (self._first / scale).mul_((self.rates * (schedule / left[0])).to(gradient))
-        parts = update.split([row[0].numel() for row in rows], 1)
+    def move(self, gradients: Sequence[torch.Tensor], inputs: Sequence[torch.Tensor]) -> None:
+        """One step of all parameters."""
+        (first, second), (rate, root) = self.state, inputs
+        gradient = torch.cat([row.reshape(len(row), -1) for row in gradients], 1)
+        first.mul_(BETAS[0]).add_(gradient * (1 - BETAS[0]))
+        second.mul_(BETAS[1]).add_(gradient * gradient * (1 - BETAS[1]))
+        update = first / (second.sqrt() / root + EPSILON) * rate
+        parts = update.split([p[0].numel() for p in self.parameters], 1)
         for parameter, part in zip(self.parameters, parts, strict=True):
             parameter.sub_(part.reshape(parameter.shape))
 

@@ -20,8 +20,9 @@ from ...models.model import Model
 from ...models.record import Training
 from ...models.setting import Setting, box_dims
 from ...training.batches import Batch, Noise
-from ...training.loop import Traces, train
+from ...training.loop import train
 from ...training.method import MethodOptions
+from ...training.step import Traces
 from ..latents.free_energy import FreeEnergy, JoinedEnergy
 from ..latents.joint_search import JointSearch, LatentVariableModel
 from ..regularisers import RegularisedMethod, RegularisedOptions

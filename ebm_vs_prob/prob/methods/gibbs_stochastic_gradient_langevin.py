@@ -91,11 +91,10 @@ class GibbsStochasticGradientLangevin(PosteriorMethod):
                 decay=options.decay,
                 offset=options.offset,
                 preconditioned=options.preconditioned,
-                after_step=after_step,
             )
 
         posterior = PosteriorLoss(model)
         loss = posterior.of(lambda batch: guide.sample(), options.chains)
-        training = train(model, loss, posterior.noise, make_optimizer=dynamics)
+        training = train(model, loss, posterior.noise, make_optimizer=dynamics, after_step=after_step)
         cls.keep(cast("PosteriorModel", model), torch.stack(draws, 2).flatten(1, 2), posterior)
         return training

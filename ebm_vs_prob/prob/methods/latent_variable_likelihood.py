@@ -18,8 +18,9 @@ from ...models.model import DensityModel, Model
 from ...models.record import Training
 from ...models.setting import Setting
 from ...training.batches import Batch
-from ...training.loop import Traces, train
+from ...training.loop import train
 from ...training.method import MethodOptions
+from ...training.step import Traces
 from ..latents.grid import LatentVariableEnergy
 from ..thickness_priors import ThicknessPriorMethod, ThicknessPriorOptions
 

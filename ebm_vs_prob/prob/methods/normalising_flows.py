@@ -18,9 +18,10 @@ from ...models.model import Model
 from ...models.record import Training
 from ...models.setting import Setting, box_dims
 from ...training.batches import Batch
-from ...training.loop import Traces, train
+from ...training.loop import train
 from ...training.method import MethodOptions
 from ...training.smoothing import Blur, SmoothingMethod, SmoothingOptions
+from ...training.step import Traces
 from ..densities.flows import AutoregressiveLayer, CouplingLayer, FlowEnergy, FlowLayer, FlowModel, Transform
 from ..objectives.bounds import ReplicatedELBO, no_guide
 

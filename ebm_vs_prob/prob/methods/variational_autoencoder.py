@@ -20,9 +20,10 @@ from ...models.model import DensityModel, Model
 from ...models.record import Training
 from ...models.setting import Setting, box_dims
 from ...training.batches import Batch, Noise
-from ...training.loop import Traces, train
+from ...training.loop import train
 from ...training.method import MethodOptions
 from ...training.smoothing import Blur, SmoothingMethod, SmoothingOptions
+from ...training.step import Traces
 from ..latents.autoencoder import LEAST_NODES, MAX_QUADRATURE_LATENT_DIM, VariationalAutoencoderEnergy
 from ..latents.guides import GuideName, amortised_guide
 from ..latents.noise import SuppliedNoise
@@ -272,9 +273,6 @@ class VariationalAutoencoder(ThicknessPriorMethod, SmoothingMethod):
             with SuppliedNoise({"z": noise}):
                 return bound.replicate_losses(energy.model, energy.guide, batch.x, blur(batch)) / size
 
-        from ..objectives.recorded import RecordedLoss  # imports the compiler: 2 s and 70 MB, which a plan does without
-
         shape = (energy.particles, size, energy.latent_dim) if several else (size, energy.latent_dim)
         traces = Traces(list(energy.decoder.parameters()), {"thickness": lambda: energy.sigma})
-        recorded = RecordedLoss(loss, compiled=model.setting.compile)
-        return train(model, recorded, {"z": Noise("normal", shape), **blur.noise}, traces)
+        return train(model, loss, {"z": Noise("normal", shape), **blur.noise}, traces)

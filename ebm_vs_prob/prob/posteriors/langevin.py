@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -24,10 +24,9 @@ class StochasticGradientLangevin:
         module: its parameters (R, ...) that require gradient are moved.
         rates: η_0 of each replicate, (R,).
         seeds: one a replicate, of the noise.
-        num_examples: N; the loss of `step` is U / N.
+        num_examples: N; the loss is U / N.
         decay, offset: γ in (0.5, 1] for a sum of squared steps that converges, and b in steps.
         preconditioned: whether G adapts.
-        after_step: called with the number of steps taken.
     """
 
     def __init__(
@@ -40,40 +39,29 @@ class StochasticGradientLangevin:
         decay: float,
         offset: float,
         preconditioned: bool,
-        after_step: Callable[[int], None],
     ) -> None:
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self._rates, self._num_examples = rates, num_examples
         self._decay, self._offset, self._preconditioned = decay, offset, preconditioned
         self._generators = replicate_generators(seeds, "langevin")
-        self._squares: list[torch.Tensor] = []
-        self._after_step = after_step
-        self.steps = 0
+        self.state = [torch.zeros_like(p, requires_grad=False) for p in self.parameters] if preconditioned else []
 
-    @torch.no_grad()
-    def step(self, losses: torch.Tensor, schedule: float) -> None:
-        """One step of U / N given as `losses` (R,); its own schedule, so the loop's is not used."""
-        for parameter in self.parameters:
-            parameter.grad = None
-        with torch.enable_grad():
-            losses.sum().backward()
-        rate = self._rates * (1 + self.steps / self._offset) ** -self._decay
-        for number, parameter in enumerate(self.parameters):
-            slope = parameter.grad
-            if slope is None:
-                continue
-            size = rate.to(parameter).reshape(-1, *[1] * (parameter.ndim - 1)) * self._preconditioner(number, slope)
-            noise = replicate_noise(self._generators, slope.shape[1:], dtype=slope.dtype, device=slope.device)
-            kick = (2 * size / self._num_examples).sqrt() * noise
+    def inputs(self, step: int, steps: int) -> list[torch.Tensor]:
+        """η_t (R,), what of a squared gradient enters the running mean, a number, and normals for each parameter."""
+        like = self.parameters[0]
+        rate = (self._rates * (1 + step / self._offset) ** -self._decay).to(like)
+        entering = torch.tensor(1 - AVERAGING if step else 1.0, dtype=like.dtype, device=like.device)
+        shapes = [(parameter.shape[1:], parameter.dtype, parameter.device) for parameter in self.parameters]
+        noise = [replicate_noise(self._generators, shape, dtype=kind, device=where) for shape, kind, where in shapes]
+        return [rate, entering, *noise]
+
+    def move(self, gradients: Sequence[torch.Tensor], inputs: Sequence[torch.Tensor]) -> None:
+        """One step down the gradients of U / N."""
+        rate, entering, *noise = inputs
+        for number, (parameter, slope) in enumerate(zip(self.parameters, gradients, strict=True)):
+            size = rate.to(parameter).reshape(-1, *[1] * (parameter.ndim - 1))
+            if self._preconditioned:
+                squares = self.state[number]
+                size = size * (1 / (FLOOR + squares.lerp_(slope.square(), entering).sqrt()))
+            kick = (2 * size / self._num_examples).sqrt() * noise[number]
             parameter.add_(kick - size * slope)
-        self.steps += 1
-        self._after_step(self.steps)
-
-    def _preconditioner(self, number: int, slope: torch.Tensor) -> torch.Tensor | float:
-        if not self._preconditioned:
-            return 1.0
-        if number == len(self._squares):
-            self._squares.append(slope.square())
-        else:
-            self._squares[number].lerp_(slope.square(), 1 - AVERAGING)
-        return 1 / (FLOOR + self._squares[number].sqrt())

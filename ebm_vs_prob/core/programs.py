@@ -1,0 +1,170 @@
+"""A function of tensors recorded once as the operations that it comes to, to be replayed, or compiled as a whole.
+
+What surrounds the operations on small networks (autograd, Pyro's handlers, Python) does the same at every call and
+takes longer than they do. Recorded by `torch.fx`, gradients included, it runs once. Nothing is translated, so whatever
+torch runs can be recorded: user's modules, handlers, functions with a backward pass of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+#: Compiled programs that a process keeps at hand; another beyond them is read from the compiler's cache on disk.
+KEPT = 32
+
+_compiled: OrderedDict[str, Any] = OrderedDict()
+
+
+class NotRecordable(Exception):
+    """The function does not do the same operations at every call, or fails."""
+
+
+def is_recording() -> bool:
+    """Whether a function is being recorded, when no value of a tensor can be looked at: checks are left out."""
+    return _RECORDING.get()
+
+
+_RECORDING: ContextVar[bool] = ContextVar("recording", default=False)
+
+
+class Program:
+    """`function(*inputs)`, which reads and changes the tensors of `state` in place and gives tensors, as a graph.
+
+    The function must do the same operations whatever its inputs hold: no decisions by values, no random state, no
+    memory outside of tensors. Tensors that it finds elsewhere are held by reference, and changed where it changes them.
+    Recording leaves them, and the state, as they were.
+
+    Args:
+        function: called once here.
+        state: what it changes, among it the parameters that it takes gradients in.
+        inputs: those of one call; later ones have the same shapes, dtypes and devices.
+
+    Raises:
+        NotRecordable: it decides by a value, remembers something outside of tensors, or fails.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Sequence[torch.Tensor]],
+        state: Sequence[torch.Tensor],
+        inputs: Sequence[torch.Tensor],
+    ) -> None:
+        self._state = [tensor.detach() for tensor in state]
+        self._graph, self._constants = _lifted(_recorded(function, state, inputs))
+        self._examples = [*self._constants, *self._state, *inputs]
+        self._run: Callable[..., Any] = self._graph
+        if not all(map(_same, self._after(function, inputs), self._after(self, inputs))):
+            raise NotRecordable("called twice with the same tensors it gives different ones")
+
+    def _after(
+        self, function: Callable[..., Sequence[torch.Tensor]], inputs: Sequence[torch.Tensor]
+    ) -> list[torch.Tensor]:
+        """What a function gives, and what it makes of the state, which stays as it was."""
+        with Undone():
+            return [*function(*inputs), *[tensor.clone() for tensor in self._state]]
+
+    def __call__(self, *inputs: torch.Tensor) -> list[torch.Tensor]:
+        with torch.no_grad():
+            return list(self._run(*self._constants, *self._state, *inputs))
+
+    def compile(self) -> None:
+        """Have it compiled: later calls run machine code, whose numbers differ from the operations' by roundings.
+
+        Raises:
+            RuntimeError: the compiler, which needs a C++ compiler on a CPU, does not make it.
+        """
+        key = self.digest
+        if key not in _compiled:
+            from torch._inductor import standalone_compile
+
+            with torch.no_grad():
+                _compiled[key] = standalone_compile(self._graph, self._examples, dynamic_shapes="from_example_inputs")
+        _compiled.move_to_end(key)
+        while len(_compiled) > KEPT:
+            _compiled.popitem(last=False)
+        self._run = _compiled[key]
+
+    @property
+    def digest(self) -> str:
+        """Of the operations and of what they are applied to, but for its numbers: as long as it is equal, so is what
+        is compiled."""
+        shapes = [(t.shape, t.stride(), t.dtype, t.device) for t in self._examples]
+        return hashlib.sha256(f"{self._graph.code}\n{shapes}\n{torch.get_num_threads()}".encode()).hexdigest()
+
+
+def _recorded(
+    function: Callable[..., Sequence[torch.Tensor]], state: Sequence[torch.Tensor], inputs: Sequence[torch.Tensor]
+) -> Any:
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    count, token = len(state), _RECORDING.set(True)
+    try:
+        with Undone():
+            return make_fx(lambda *given: tuple(function(*given[count:])))(*state, *inputs)
+    except Exception as error:
+        raise NotRecordable(f"{type(error).__name__}: {error}") from error
+    finally:
+        _RECORDING.reset(token)
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return torch.equal(one.nan_to_num(), other.nan_to_num()) and torch.equal(one.isnan(), other.isnan())
+
+
+class Undone(TorchDispatchMode):
+    """Within the block tensors are changed as they are told to; after it all are as they were."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._before: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func._schema.is_mutable:
+            for argument, schema in zip(args, func._schema.arguments, strict=False):
+                if schema.alias_info is not None and schema.alias_info.is_write:
+                    self._keep(argument)
+            for argument in kwargs.values():  # of `out=`
+                self._keep(argument)
+        return func(*args, **kwargs)
+
+    def _keep(self, argument: Any) -> None:
+        for tensor in argument if isinstance(argument, (list, tuple)) else (argument,):
+            if isinstance(tensor, torch.Tensor) and id(tensor) not in self._before:
+                self._before[id(tensor)] = (tensor, tensor.detach().clone())
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        with torch.no_grad():
+            # The latest first: of two views of one memory the one that was kept first knows what was there before.
+            for tensor, before in reversed(self._before.values()):
+                tensor.detach().copy_(before)
+
+
+def _lifted(module: Any) -> tuple[Any, list[torch.Tensor]]:
+    """A graph whose tensors from elsewhere are its first inputs, and these tensors.
+
+    The graphs of two trainings then differ in nothing but what they are given, and one compilation serves both.
+    """
+    from torch.fx import CodeGen, GraphModule
+
+    graph = module.graph
+    graph.eliminate_dead_code()
+    first = next(iter(graph.nodes))
+    constants: dict[str, Any] = {}
+    for node in list(graph.nodes):
+        if node.op == "get_attr":
+            if node.target not in constants:
+                with graph.inserting_before(first):
+                    constants[node.target] = graph.placeholder(f"constant_{len(constants)}")
+            node.replace_all_uses_with(constants[node.target])
+            graph.erase_node(node)
+    graph.set_codegen(CodeGen())
+    return GraphModule({}, graph), [getattr(module, name) for name in constants]
