@@ -64,11 +64,11 @@ from .training.fitting import get_method as get_method
 from .training.fitting import list_methods as list_methods
 from .training.fitting import register_method as register_method
 from .training.loading import load_model as load_model
-from .training.loop import Traces as Traces
 from .training.loop import train as train
 from .training.method import EnergyOptions as EnergyOptions
 from .training.method import GaussianOptimum as GaussianOptimum
 from .training.method import Method as Method
 from .training.method import MethodOptions as MethodOptions
+from .training.step import Traces as Traces
 
 __version__: str

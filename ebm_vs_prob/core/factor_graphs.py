@@ -17,6 +17,7 @@ from torch.nn.functional import one_hot
 
 from .errors import invalid
 from .free_energies import free_energy
+from .process_state import holds
 
 Beta = torch.Tensor | float
 
@@ -181,7 +182,7 @@ class FactorGraph:
 
     def _temperature(self, beta: Beta) -> torch.Tensor:
         value = torch.as_tensor(beta, dtype=self.unary.dtype, device=self.unary.device)
-        if not torch.compiler.is_compiling() and not bool((value >= 0).all()):
+        if not torch.compiler.is_compiling() and not holds(lambda: (value >= 0).all()):
             raise invalid("beta", beta, "numbers in [0, inf]")
         return value
 
@@ -212,7 +213,7 @@ class FactorGraph:
         values, (..., T, K), 0 at the root."""
         if y.ndim < 1 or y.shape[-1] != self.num_variables or y.dtype != torch.int64:
             raise invalid("y", (tuple(y.shape), y.dtype), f"(..., {self.num_variables}) int64")
-        if not torch.compiler.is_compiling() and not bool(((y >= 0) & (y < self.num_values)).all()):
+        if not torch.compiler.is_compiling() and not holds(lambda: ((y >= 0) & (y < self.num_values)).all()):
             raise invalid("y", "values outside the graph's", f"integers in 0 .. {self.num_values - 1}")
         shape = torch.broadcast_shapes(self.batch_shape, y.shape[:-1])
         y = y.expand(*shape, -1)

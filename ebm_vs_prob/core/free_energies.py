@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from .errors import invalid
+from .process_state import holds
 
 
 def free_energy(energies: Any, beta: Any, dim: int, log_weights: Any = None) -> torch.Tensor:
@@ -33,7 +34,7 @@ def free_energy(energies: Any, beta: Any, dim: int, log_weights: Any = None) -> 
     e = _floating(energies)
     b = torch.as_tensor(beta, dtype=e.dtype, device=e.device)
     eager = not torch.compiler.is_compiling()  # a compiled graph would break where values are read
-    if eager and not bool((b >= 0).all()):
+    if eager and not holds(lambda: (b >= 0).all()):
         raise invalid("beta", beta, "numbers in [0, inf]")
     log_w = torch.zeros((), dtype=e.dtype, device=e.device) if log_weights is None else _floating(log_weights).to(e)
     try:
@@ -51,7 +52,7 @@ def free_energy(energies: Any, beta: Any, dim: int, log_weights: Any = None) -> 
 
     present = log_w > -math.inf
     low = torch.where(present, e, math.inf).amin(-1, keepdim=True)
-    if e.shape[-1] == 1 or (eager and bool((b == math.inf).all())):
+    if e.shape[-1] == 1 or (eager and holds(lambda: (b == math.inf).all())):
         return low.squeeze(-1).expand(torch.broadcast_shapes(low.shape[:-1], b.shape[:-1]))
     weight = log_w.exp()
     mean = (weight * torch.where(present, e, 0.0)).sum(-1, keepdim=True)

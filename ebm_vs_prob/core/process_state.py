@@ -6,7 +6,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    import torch
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -60,6 +63,18 @@ def default_state(differentiable: bool = False) -> Iterator[None]:
         for shared in stacks:
             given_back.enter_context(_emptied(shared))
         yield
+
+
+def holds(condition: Callable[[], torch.Tensor]) -> bool:
+    """Whether a condition on tensors holds now, also while a function is recorded that may not ask for values.
+
+    What is decided by it is decided once for all calls of what is recorded, so it is for what stays the same: options,
+    and checks of what has been checked before.
+    """
+    from torch.utils._python_dispatch import _disable_current_modes
+
+    with _disable_current_modes():
+        return bool(condition())
 
 
 def in_turn(function: Callable[Given, Result]) -> Callable[Given, Result]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from contextvars import ContextVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.distributions import Distribution
 from torch.utils._python_dispatch import TorchDispatchMode
 
 #: Compiled programs that a process keeps at hand; another beyond them is read from the compiler's cache on disk.
@@ -26,20 +27,12 @@ class NotRecordable(Exception):
     """The function does not do the same operations at every call, or fails."""
 
 
-def is_recording() -> bool:
-    """Whether a function is being recorded, when no value of a tensor can be looked at: checks are left out."""
-    return _RECORDING.get()
-
-
-_RECORDING: ContextVar[bool] = ContextVar("recording", default=False)
-
-
 class Program:
     """`function(*inputs)`, which reads and changes the tensors of `state` in place and gives tensors, as a graph.
 
-    The function must do the same operations whatever its inputs hold: no decisions by values, no random state, no
-    memory outside of tensors. Tensors that it finds elsewhere are held by reference, and changed where it changes them.
-    Recording leaves them, and the state, as they were.
+    The function must do the same operations whatever its inputs hold: no decisions by values but those of
+    `core.process_state.holds`, no random state, no memory outside of tensors. Tensors that it finds elsewhere are held
+    by reference, and changed where it changes them. Recording leaves them, and the state, as they were.
 
     Args:
         function: called once here.
@@ -104,14 +97,23 @@ def _recorded(
 ) -> Any:
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    count, token = len(state), _RECORDING.set(True)
+    count = len(state)
     try:
-        with Undone():
+        with Undone(), _unvalidated():
             return make_fx(lambda *given: tuple(function(*given[count:])))(*state, *inputs)
     except Exception as error:
         raise NotRecordable(f"{type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def _unvalidated() -> Iterator[None]:
+    """Distributions check values of their parameters; the function was called before, when they did."""
+    before = Distribution._validate_args
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
     finally:
-        _RECORDING.reset(token)
+        Distribution.set_default_validate_args(before)
 
 
 def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
@@ -153,7 +155,8 @@ def _lifted(module: Any) -> tuple[Any, list[torch.Tensor]]:
 
     The graphs of two trainings then differ in nothing but what they are given, and one compilation serves both.
     """
-    from torch.fx import CodeGen, GraphModule
+    from torch.fx import GraphModule
+    from torch.fx.graph import CodeGen
 
     graph = module.graph
     graph.eliminate_dead_code()

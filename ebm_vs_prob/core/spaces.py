@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from .errors import invalid
+from .process_state import holds
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +60,7 @@ class Box:
         check_tensor(field, value)
         if value.ndim < 1 or value.shape[-1] != self.dim:
             raise invalid(f"{field}.shape", tuple(value.shape), f"(..., {self.dim})")
-        if not bool(value.isfinite().all()):
+        if not holds(lambda: value.isfinite().all()):
             raise invalid(field, "non-finite entries", "finite numbers")
 
     def uniform(self, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
@@ -117,7 +118,7 @@ class Discrete(ABC):
         check_tensor(field, value)
         if value.is_floating_point():
             raise invalid(f"{field}.dtype", value.dtype, "an integer type: answers are symbols")
-        if not bool(((value >= 0) & (value < self.num_values)).all()):
+        if not holds(lambda: ((value >= 0) & (value < self.num_values)).all()):
             raise invalid(field, "entries outside the symbols", f"integers in 0 .. {self.num_values - 1}")
 
 
@@ -179,7 +180,8 @@ class Sequences(Discrete):
         if value.ndim < 1 or value.shape[-1] != self.max_length:
             raise invalid(f"{field}.shape", tuple(value.shape), f"(..., {self.max_length})")
         if lengths is not None and (
-            lengths.shape != value.shape[:-1] or not bool(((lengths >= 0) & (lengths <= self.max_length)).all())
+            lengths.shape != value.shape[:-1]
+            or not holds(lambda: ((lengths >= 0) & (lengths <= self.max_length)).all())
         ):
             raise invalid(f"{field}.lengths", tuple(lengths.shape), f"(...) integers in 0 .. {self.max_length}")
         self._check_symbols(field, value)

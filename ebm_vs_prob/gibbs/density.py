@@ -12,6 +12,7 @@ from pyro.distributions import TorchDistribution
 from torch.distributions import constraints
 
 from ..core.errors import NormalizerWarning, invalid
+from ..core.process_state import holds
 from ..core.replicate_noise import Generators, ReplicateStreams
 from ..core.seeding import torch_generator
 from ..core.spaces import Box, Discrete
@@ -196,7 +197,7 @@ class GibbsBoltzmann(TorchDistribution):
         folded, unfold = fold(rows.expand(*shape, -1), self._memory.batch_shape)
         if isinstance(partition := self._memory.partition(), ExactPartition):
             found = unfold(partition.log_prob(folded).to(self.x.dtype))
-            if not bool(found.isfinite().all()):  # a sum is exact wherever it is finite
+            if not holds(lambda: found.isfinite().all()):  # a sum is exact wherever it is finite
                 self._warn(stacklevel=3)
             return found
         log_density = unfold(self._memory.log_density(folded)) - self._checked_log_z(stacklevel=3)[0]

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from ..core.errors import invalid
-from ..core.programs import is_recording
+from ..core.process_state import holds
 from ..core.tensors import tensor_of
 from ..energies.evaluation import energy_and_gradient
 
@@ -116,7 +116,7 @@ def log_steps(y: torch.Tensor, step_size: float | torch.Tensor) -> torch.Tensor:
         step = step.expand(y.shape[:-1])
     except RuntimeError:
         raise invalid("step_size.shape", tuple(step.shape), f"one that broadcasts to {tuple(y.shape[:-1])}") from None
-    if not is_recording() and not bool((step.isfinite() & (step > 0)).all()):
+    if not holds(lambda: (step.isfinite() & (step > 0)).all()):
         raise invalid("step_size", step_size, "finite numbers > 0")
     return step.log()
 

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from ...core.errors import invalid
 from ...core.options import PER_REPLICATE
+from ...core.process_state import holds
 from ...core.registry import METHODS
 from ...core.replicate_noise import replicate_generators, replicate_points
 from ...core.tensors import tensor_of
@@ -229,6 +230,6 @@ def _contrast(model: Model, batch: Batch, negative: torch.Tensor) -> torch.Tenso
     options = model.setting.options
     energies = model.module(batch.x, batch.y), model.module(batch.x, negative)
     loss = contrastive_divergence_loss(*energies)
-    if options.energy_magnitude_at == "uniform" or not bool((options.energy_magnitude > 0).any()):
+    if options.energy_magnitude_at == "uniform" or not holds(lambda: (options.energy_magnitude > 0).any()):
         return loss
     return loss + options.energy_magnitude.to(loss) * energy_magnitude(*energies)

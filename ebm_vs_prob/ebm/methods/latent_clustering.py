@@ -11,6 +11,7 @@ from torch import nn
 from ...core.errors import invalid
 from ...core.free_energies import free_energy
 from ...core.options import PER_REPLICATE, ExtendedFloat
+from ...core.process_state import holds
 from ...core.registry import METHODS
 from ...descent.answers import LATENT_SEARCH, LatentAnswers, Search
 from ...energies.evaluation import distinct
@@ -69,7 +70,7 @@ class ClusteringEnergy(nn.Module):
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         energies = self.energies(x, y)
-        if bool(self.beta.isinf().all()):
+        if holds(lambda: self.beta.isinf().all()):
             return energies.amin(-1)
         return free_energy(energies, self.beta.reshape(-1, *[1] * (energies.ndim - 2)), -1)
 
