@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -12,7 +12,14 @@ from ebm_vs_prob.core.budget import Budget, Cost
 from ebm_vs_prob.core.errors import NotNormalised
 from ebm_vs_prob.models.model import Model
 from ebm_vs_prob.models.record import ReplicateStatus, Training
+from ebm_vs_prob.models.setting import Setting
+from ebm_vs_prob.training.batches import Batch, Examples, Noise, draws
 from ebm_vs_prob.training.fitting import prepare
+
+
+def first_batch(setting: Setting, noise: Mapping[str, Noise]) -> Batch:
+    """The minibatch and noise of the first step of a training."""
+    return Examples(setting).batch(*next(draws(setting, noise, 1)))
 
 
 class Energy(nn.Module):

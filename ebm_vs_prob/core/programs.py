@@ -51,7 +51,7 @@ class Program:
     ) -> None:
         self._state = [tensor.detach() for tensor in state]
         self._graph, self._constants = _lifted(_recorded(function, state, inputs))
-        self._examples = [*self._constants, *self._state, *inputs]
+        self._examples: list[Any] = [*self._constants, *self._state, *inputs]
         self._run: Callable[..., Any] = self._graph
         if not all(map(_same, self._after(function, inputs), self._after(self, inputs))):
             raise NotRecordable("called twice with the same tensors it gives different ones")

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from gaussian import Quadratic, curvature_tolerance, gaussian, mean_curvature
+from hand_made import first_batch
 from hypothesis import given
 from hypothesis import strategies as st
 from statistical import variance_bounds, within_standard_errors
@@ -20,7 +21,6 @@ from ebm_vs_prob.ebm.objectives.contrastive import (
     ranking_noise_contrastive_loss,
     self_normalised_loss,
 )
-from ebm_vs_prob.training.batches import batches
 from ebm_vs_prob.training.proposals import KernelProposal
 
 METHODS = (
@@ -268,7 +268,7 @@ def test_the_proposal_gives_the_density_of_its_draws(task, centers):
     model = evp.fit("ranking_noise_contrastive_estimation", evp.get_task(task, thickness=0.1), budget=budget)
     options = model.setting.options
     proposal = KernelProposal(model, options, torch.zeros(1), centers, leave_out=True)
-    (batch,) = batches(model.setting, proposal.noise, 1)
+    batch = first_batch(model.setting, proposal.noise)
     own = proposal.centers(batch)
     samples, log_density = proposal.draw(batch, own)
     assert samples.shape[1:3] == ((1, 40) if proposal.shared else (5, 8))
@@ -292,7 +292,7 @@ def test_common_draws_displace_every_example_alike(common):
     model = evp.fit("importance_sampled_likelihood", task, seeds=[0, 1], budget=budget, **options)
     proposal = KernelProposal(model, model.setting.options, torch.zeros(2), "answer")
     assert proposal.noise["normal"].shape == ((1 if common else 5), 16, 1)
-    (batch,) = batches(model.setting, proposal.noise, 1)
+    batch = first_batch(model.setting, proposal.noise)
     samples, log_density = proposal.draw(batch, proposal.centers(batch))
     near = (samples - batch.y.unsqueeze(2)).squeeze(-1)[..., 2:]  # the uniform draws come first
     alike = torch.isclose(near, near[:, :1], atol=1e-6).float().mean(dim=(1, 2))

@@ -9,7 +9,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from hand_made import HandMade
+from hand_made import HandMade, first_batch
 from pyro.infer import TraceEnum_ELBO, config_enumerate
 from scipy import stats
 from statistical import variance_bounds, within_standard_errors
@@ -25,7 +25,7 @@ from ebm_vs_prob.metrics.traces import gradient, thickness
 from ebm_vs_prob.models.record import Training
 from ebm_vs_prob.prob.latents import grid as latent
 from ebm_vs_prob.prob.latents.grid import LatentVariableEnergy
-from ebm_vs_prob.training.loop import Traces
+from ebm_vs_prob.training.step import Traces
 
 SIGMA = torch.tensor([0.3, 0.7], dtype=torch.float64)
 SMALL = Evaluation(test_examples=16, inputs=2, starts=2, samples=16)
@@ -165,9 +165,7 @@ def test_the_gradients_norm_is_that_of_the_loss_before_the_step():
     task, budget = evp.get_task("ellipse"), evp.Budget(steps=1, batch_size=7, examples=20)
     options = {"decoder": "angle", "nodes": 32, "budget": budget, "seeds": [3], "dtype": torch.float64}
     model = evp.fit("latent_free_energy", task, **options)
-    from ebm_vs_prob.training.batches import batches
-
-    (batch,) = batches(model.setting, {}, 1)
+    batch = first_batch(model.setting, {})
     axes = torch.ones(1, 2, dtype=torch.float64, requires_grad=True)
     nodes = latent_nodes(32, 1, (-math.pi, math.pi))
     places = axes.unsqueeze(1) * torch.cat([nodes.cos(), nodes.sin()], -1)
@@ -178,7 +176,7 @@ def test_the_gradients_norm_is_that_of_the_loss_before_the_step():
 
 
 def test_nothing_is_traced_by_default():
-    assert Traces().before_step() == Traces().after_backward() == {}
+    assert Traces().names == Traces().of([], []) == []
 
 
 # ---- metrics -------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ebm_vs_prob.training.optimizers import ReplicatedAdam
+from ebm_vs_prob.training.optimizers import ReplicatedAdam, learning_rate_schedule
 
 
 class Pair(nn.Module):
@@ -23,14 +23,20 @@ class Pair(nn.Module):
         return (self.matrix**4).sum((1, 2)) + (self.number - 2) ** 2
 
 
+def descend(model, optimizer, steps, weights=1.0):
+    for step in range(steps):
+        losses = (model.losses() * weights).sum()
+        gradients = torch.autograd.grad(losses, optimizer.parameters, allow_unused=True, materialize_grads=True)
+        with torch.no_grad():
+            optimizer.move(gradients, optimizer.inputs(step, steps))
+
+
 @pytest.mark.parametrize("rates", [(0.01, 0.01, 0.01), (0.01, 0.003, 0.1)])
 def test_it_moves_as_torchs_adam_moves_each_replicate(rates):
     """Fifty steps of a few roundings each, on numbers of order 1: within 1e-13."""
-    schedule = [min(1.0, (step + 1) / 10) for step in range(50)]
+    schedule = [learning_rate_schedule(step, 50) for step in range(50)]
     ours = Pair()
-    optimizer = ReplicatedAdam(ours, torch.tensor(rates, dtype=torch.float64))
-    for share in schedule:
-        optimizer.step(ours.losses(), share)
+    descend(ours, ReplicatedAdam(ours, torch.tensor(rates, dtype=torch.float64)), 50)
     for r, rate in enumerate(rates):
         own = Pair()
         adam = torch.optim.Adam([own.matrix, own.number], lr=rate)
@@ -47,9 +53,7 @@ def test_a_gradient_that_is_not_finite_stays_in_its_replicate():
     sound, broken = Pair(), Pair()
     for model in (sound, broken):
         optimizer = ReplicatedAdam(model, torch.full((3,), 0.01, dtype=torch.float64))
-        for _ in range(3):
-            losses = model.losses()
-            optimizer.step(losses * torch.tensor([1.0, torch.nan, 1.0]) if model is broken else losses, 1.0)
+        descend(model, optimizer, 3, torch.tensor([1.0, torch.nan if model is broken else 1.0, 1.0]))
     for r in (0, 2):
         assert torch.equal(sound.matrix[r], broken.matrix[r])
     assert bool(broken.matrix[1].isnan().all())

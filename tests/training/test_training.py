@@ -1,5 +1,7 @@
 """Replicates trained together are the models that would have been trained alone."""
 
+from itertools import count
+
 import pytest
 import torch
 from gaussian import Quadratic, curvature_tolerance, gaussian, mean_curvature
@@ -8,7 +10,7 @@ import ebm_vs_prob as evp
 from ebm_vs_prob.core.options import OptionBatch
 from ebm_vs_prob.ebm.objectives.score import denoising_score_matching_loss
 from ebm_vs_prob.models.setting import Setting
-from ebm_vs_prob.training.batches import BLOCK, BLOCK_NUMBERS, Noise, batches
+from ebm_vs_prob.training.batches import BLOCK, BLOCK_NUMBERS, Examples, Noise, draws
 from ebm_vs_prob.training.optimizers import ReplicatedAdam, learning_rate_schedule
 
 TRAINED = ("denoising_score_matching", "hinge", "gibbs_maximum_likelihood", "mixture_density", "mean_squared_error")
@@ -35,15 +37,15 @@ def test_one_nan_replicate_leaves_the_others_without_padding(method, monkeypatch
     budget = evp.Budget(steps=40)
     task = evp.get_task("circle", thickness=0.1)
     healthy = evp.fit(method, task, seeds=[0, 1, 2], budget=budget)
-    original = batches
+    original, steps = Examples.batch, count()
 
-    def poisoned(setting, noise, steps):
-        for step, batch in enumerate(original(setting, noise, steps)):
-            if step == 7:
-                batch.y[1] = float("nan")
-            yield batch
+    def poisoned(examples, rows, noise):
+        batch = original(examples, rows, noise)
+        if next(steps) == 7:
+            batch.y[1] = float("nan")
+        return batch
 
-    monkeypatch.setattr("ebm_vs_prob.training.loop.batches", poisoned)
+    monkeypatch.setattr(Examples, "batch", poisoned)
     sick = evp.fit(method, task, seeds=[0, 1, 2], budget=budget)
     assert [status.ok for status in sick.status] == [True, False, True]
     assert sick.status[1].step == 7
@@ -112,8 +114,10 @@ def test_rates_scale_the_update_as_adam_alone_would():
     def run(rate, rows):
         energy = torch.nn.ParameterList([torch.nn.Parameter(torch.zeros(len(rows), 3, 4))])
         optimizer = ReplicatedAdam(energy, rate)
-        for _ in range(20):
-            optimizer.step((energy[0] - target[rows]).square().sum((1, 2)), 1.0)
+        for step in range(20):
+            losses = (energy[0] - target[rows]).square().sum()
+            with torch.no_grad():
+                optimizer.move(torch.autograd.grad(losses, [energy[0]]), optimizer.inputs(step, 20))
         return energy[0].detach()
 
     together = run(rates, [0, 1])
@@ -131,8 +135,8 @@ def test_schedule_warms_up_and_ends_at_zero():
 
 def test_minibatches_do_not_know_the_method():
     budget = evp.Budget(steps=5, batch_size=8, examples=50)
-    first = [batch.rows for batch in batches(setting_of("hinge", 1, [0, 1], budget), {}, 5)]
-    other = [batch.rows for batch in batches(setting_of("mean_squared_error", 1, [1, 2], budget), {}, 5)]
+    first = [rows for rows, _ in draws(setting_of("hinge", 1, [0, 1], budget), {}, 5)]
+    other = [rows for rows, _ in draws(setting_of("mean_squared_error", 1, [1, 2], budget), {}, 5)]
     assert all(torch.equal(a[1], b[0]) for a, b in zip(first, other, strict=True))
     assert not torch.equal(first[0][0], first[0][1])
     assert not torch.equal(first[0], first[1])
@@ -142,10 +146,11 @@ def test_noise_does_not_depend_on_what_else_is_drawn():
     # Beside noise so large that it is drawn for fewer steps at once, over several blocks of either.
     setting, own = setting_of("hinge", 1, [0, 1], evp.Budget(batch_size=4, examples=50)), Noise("normal", (3, 5))
     large = Noise("uniform", (2 * BLOCK_NUMBERS // BLOCK,))
-    alone = list(batches(setting, {"own": own}, 2 * BLOCK + 1))
-    beside = list(batches(setting, {"large": large, "own": own}, 2 * BLOCK + 1))
-    assert all(torch.equal(one.rows, other.rows) for one, other in zip(alone, beside, strict=True))
-    assert all(torch.equal(one.noise["own"], other.noise["own"]) for one, other in zip(alone, beside, strict=True))
+    alone = list(draws(setting, {"own": own}, 2 * BLOCK + 1))
+    beside = list(draws(setting, {"large": large, "own": own}, 2 * BLOCK + 1))
+    for (rows, noise), (other_rows, other_noise) in zip(alone, beside, strict=True):
+        assert torch.equal(rows, other_rows)
+        assert torch.equal(noise["own"], other_noise["own"])
 
 
 def test_a_budget_of_multiply_adds_buys_more_steps_of_a_cheaper_method():

@@ -1,0 +1,81 @@
+"""A training step recorded, and compiled, is the step that was written: every trained method."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+
+import ebm_vs_prob as evp
+from ebm_vs_prob.ebm.objectives import margin as losses
+from ebm_vs_prob.testing.methods import applicable_task
+from ebm_vs_prob.training import loop
+
+#: `exact` trains nothing; NUTS and the Gaussian process follow the gradient by a loop of their own.
+METHODS = [m for m in evp.list_methods() if m.name not in ("exact", "gibbs_nuts", "gaussian_process", "kernel_density")]
+#: One of each kind of step; the others are recorded where minutes are spent.
+QUICK = ("denoising_score_matching", "contrastive_divergence", "gibbs_maximum_likelihood", "vae", "softmax_classifier")
+COMPILED = ("hinge", "vae", "gibbs_maximum_likelihood", "persistent_contrastive_divergence")
+NETWORK = evp.Network(hidden=(7, 5), activation="softplus")
+
+
+def trained(method, steps, seeds=(4, 5, 6), **options):
+    """Bits of all that a fit leaves."""
+    steps = max(steps, {"gibbs_stochastic_gradient_langevin": 20}.get(method.name, 0))
+    budget = evp.Budget(steps=steps, batch_size=17, examples=120)
+    rates = [0.002 * (1 + seed % 4) for seed in seeds]
+    task = applicable_task(method)
+    model = evp.fit(method, task, seeds=seeds, budget=budget, network=NETWORK, learning_rate=rates, **options)
+    kept = {**model.module.state_dict(), "loss": model.training.loss, **model.training.traces}
+    return {name: value.detach().clone() for name, value in kept.items()}
+
+
+def bits(kept):
+    return {name: value.contiguous().numpy().tobytes() for name, value in kept.items()}
+
+
+def chosen(quick, mark):
+    return [pytest.param(m, id=m.name, marks=[] if m.name in quick else [mark]) for m in METHODS]
+
+
+@pytest.mark.portable
+@pytest.mark.parametrize("method", chosen(QUICK, pytest.mark.slow))
+def test_a_recorded_training_is_the_written_one_to_the_bit(method, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "ebm_vs_prob.training")
+    written = trained(method, 6)
+    monkeypatch.setattr(loop, "RECORDED", 1)
+    assert bits(trained(method, 6)) == bits(written)
+    assert not caplog.records, "a step was not recorded"
+
+
+def test_a_step_that_decides_by_values_is_taken_as_it_is_written(monkeypatch, caplog):
+    method = evp.get_method("energy_loss")
+    original = losses.energy_loss
+
+    def deciding(energy):
+        return original(energy) if float(energy.detach().mean()) > 0 else original(energy.abs())
+
+    monkeypatch.setattr(losses, "energy_loss", deciding)
+    written = trained(method, 8)
+    monkeypatch.setattr(loop, "RECORDED", 1)
+    caplog.set_level(logging.INFO, "ebm_vs_prob.training")
+    assert bits(trained(method, 8)) == bits(written)
+    assert "as it is written" in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", chosen(COMPILED, pytest.mark.long))
+def test_a_compiled_training_is_the_recorded_one_but_for_roundings(method, monkeypatch):
+    """Six steps, each some hundred operations on numbers of order 1 to 10; and alone as in company, to the bit."""
+    monkeypatch.setattr(loop, "RECORDED", 1)
+    recorded, compiled = trained(method, 6), trained(method, 6, compile=True)
+    for name, value in recorded.items():
+        if value.is_floating_point() and name != "partition_gap":
+            torch.testing.assert_close(compiled[name], value, rtol=1e-3, atol=1e-4, equal_nan=True, msg=name)
+    company = trained(method, 6, seeds=(4, 6, 5, 7, 8), compile=True)
+    alone = trained(method, 6, seeds=(5,), compile=True)
+    for name, value in alone.items():
+        if value.ndim and len(value) == 1 and name != "partition_gap":
+            assert bits({name: value[0]}) == bits({name: company[name][2]}), name
+            assert bits({name: value[0]}) == bits({name: compiled[name][1]}), name
