@@ -10,22 +10,12 @@ import pytest
 from study_files import write_study
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.core.registry import METHODS
 from ebm_vs_prob.study import Store, plan_study
 from ebm_vs_prob.study.engines import Dispatcher, Job, dispatch, introduce
 from ebm_vs_prob.study.engines.dispatch import Gone, Introduced, Received, Started
 from ebm_vs_prob.study.worker import Fault, Receipt, attempt
 
-
-@pytest.fixture(autouse=True)
-def plugin():
-    import study_plugin  # which registers its methods, where other tests would find them
-
-    for method in study_plugin.REGISTERED:
-        METHODS.register(method)
-    yield study_plugin
-    for method in study_plugin.REGISTERED:
-        METHODS.unregister(method.name)
+pytestmark = pytest.mark.usefixtures("plugin")
 
 
 class ScriptedPool:

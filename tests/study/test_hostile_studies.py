@@ -27,16 +27,7 @@ from ebm_vs_prob.study import load_study, plan_study
 from ebm_vs_prob.study.files import scheduler_address
 from ebm_vs_prob.study.schema import Scale
 
-
-@pytest.fixture(autouse=True)
-def plugin():
-    import study_plugin
-
-    for method in study_plugin.REGISTERED:
-        METHODS.register(method)
-    yield
-    for method in study_plugin.REGISTERED:
-        METHODS.unregister(method.name)
+pytestmark = pytest.mark.usefixtures("plugin")
 
 
 MISTAKES = {
