@@ -20,6 +20,7 @@ from ..core.registry import METHODS, TASKS
 from ..core.text import printable
 from . import cost
 from .consistency import PRIMARY_BUDGET
+from .documents import Labels
 from .keys import canonical, canonical_json, digest
 from .schema import Arm, Scale, Study, TaskGrid, from_table
 
@@ -52,22 +53,6 @@ class Trial:
     @property
     def thickness(self) -> float:
         return float(self.specification["task"]["options"]["thickness"])
-
-
-@dataclass(frozen=True)
-class Labels:
-    """What a condition is called: the descriptive columns of the results table."""
-
-    task: str
-    arm: str
-    method: str
-    family: str
-    principle: str
-    normalised: bool
-    smoothing: float | None
-    thickness: float
-    budget: str
-    steps: int
 
 
 @dataclass(frozen=True)
