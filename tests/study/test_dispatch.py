@@ -186,6 +186,13 @@ def test_where_no_worker_comes_the_run_ends_in_one_line_with_the_cause(planned, 
         Dispatcher(ScriptedPool(does, other), Store(job.root), job, here, lambda trials: None).run(planned.batches)
 
 
+def test_what_a_run_waits_for_is_said_once_while_it_waits(planned, job, caplog, monkeypatch):
+    monkeypatch.setattr(dispatch, "QUIET", 0.05)
+    with caplog.at_level(logging.WARNING), pytest.raises(ConnectionError):
+        Dispatcher(ScriptedPool(does), Store(job.root), job, introduce(job), lambda trials: None).run(planned.batches)
+    assert [record.getMessage() for record in caplog.records] == ["nobody came"]
+
+
 def test_batches_for_a_gpu_go_to_workers_that_have_one(planned, job):
     here = introduce(job)
     batches = [replace(batch, device="cuda") for batch in planned.batches]
