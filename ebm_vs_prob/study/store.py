@@ -162,10 +162,7 @@ class Store:
         self._shards.compact()
 
     def state(self, keys: Iterable[str]) -> str:
-        """A digest of all that is known of these trials: as long as it is the same, so is what `records` says of them.
-
-        All bytes of their shards are checked.
-        """
+        """A digest of all that `records` says of these trials, for which all bytes of their shards are checked."""
         wanted = set(keys)
         stops = {key: reason for key, reason in self.stops().items() if key in wanted}
         intact = self._shards.intact(wanted)

@@ -98,6 +98,14 @@ def test_the_commands_are_those_documented(call):
     assert call()[:2] == (0, out)
 
 
+def test_the_choices_are_those_that_a_run_takes():
+    from ebm_vs_prob.study.engines import ENGINES
+    from ebm_vs_prob.study.plan import DEVICES
+
+    assert tuple(cli.Engine) == ENGINES
+    assert tuple(cli.Device) == DEVICES
+
+
 @pytest.mark.parametrize("kind", ["tasks", "methods", "studies"])
 def test_list_names_everything(kind, call):
     _, everything, _ = call("list", "--json")
