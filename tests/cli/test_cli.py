@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -234,9 +235,11 @@ def test_error_is_one_line_on_stderr(arguments, words, call, tmp_path, monkeypat
 
 
 def test_report_of_a_study_that_was_not_run_says_what_to_do(study, call, tmp_path):
-    result = call("report", study, "--store", tmp_path / "empty", "--out", tmp_path / "out")
+    result = call("report", study, "--store", tmp_path / "an empty one", "--out", tmp_path / "out")
     assert_one_line_error(*result, "small")
     assert not (tmp_path / "out" / "small" / "index.html").exists()
+    advice = shlex.split(result[2].partition("ebm-vs-prob run")[2])
+    assert advice == [str(study), "--scale", "quick", "--store", str(tmp_path / "an empty one")]
 
 
 @pytest.mark.parametrize(
