@@ -204,6 +204,15 @@ def test_batches_for_a_gpu_go_to_workers_that_have_one(planned, job):
         Dispatcher(pool, Store(job.root), job, here, lambda trials: None).run(batches)
 
 
+def test_a_worker_tells_of_its_gpu_where_the_plan_wants_one(job, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    assert introduce(replace(job, device="cuda")).device == "a GPU"
+    assert introduce(job).device == ""
+
+
 def test_records_of_a_worker_that_does_not_see_the_store_come_back(planned, job):
     blind = introduce(replace(job, token="/nonexistent"))
     assert not blind.sees_store
