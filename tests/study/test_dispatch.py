@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from dataclasses import replace
@@ -13,6 +14,7 @@ import ebm_vs_prob as evp
 from ebm_vs_prob.study import Store, plan_study
 from ebm_vs_prob.study.engines import Dispatcher, Job, dispatch, introduce
 from ebm_vs_prob.study.engines.dispatch import Gone, Introduced, Received, Started
+from ebm_vs_prob.study.failures import reason_and_place
 from ebm_vs_prob.study.worker import Fault, Receipt, attempt
 
 pytestmark = pytest.mark.usefixtures("plugin")
@@ -276,6 +278,12 @@ def test_what_the_environment_did_is_no_record_but_a_stop(tmp_path, fault, said)
     assert "study_plugin.py, line" in receipt.stopped[trials[1].key]
     assert store.read(trials[1].key) is None
     assert bool(receipt.incidents) == (fault == "memory")
+
+
+def test_an_error_is_placed_in_the_code_that_called_a_library():
+    with pytest.raises(ValueError, match="Expecting") as caught:
+        json.loads("{")
+    assert "(test_dispatch.py, line" in reason_and_place(caught.value)
 
 
 def test_a_batch_that_is_too_large_for_memory_is_halved(tmp_path):
