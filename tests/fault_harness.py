@@ -14,10 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 import psutil
-from study_files import write_study
+from study_files import registered_plugin, write_study
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.core.registry import METHODS
 
 HERE = Path(__file__).parent
 PACKAGE = HERE.parent / "ebm_vs_prob"
@@ -62,15 +61,8 @@ class Site:
         return self.table(store)
 
     def table(self, store: Path) -> pd.DataFrame:
-        import study_plugin
-
-        for method in study_plugin.REGISTERED:
-            METHODS.register(method)
-        try:
+        with registered_plugin():
             return evp.load_results(self.study, store=store)
-        finally:
-            for method in study_plugin.REGISTERED:
-                METHODS.unregister(method.name)
 
 
 def numbers(frame: pd.DataFrame) -> pd.DataFrame:

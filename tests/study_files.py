@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
+
+from ebm_vs_prob.core.registry import METHODS
 
 BASE = """
 schema = 1
@@ -62,3 +67,17 @@ def write_study(
         text += ARM.format(name=name, method=method, options=options)
     path.write_text(text + extra, encoding="utf-8")
     return path
+
+
+@contextmanager
+def registered_plugin() -> Iterator[ModuleType]:
+    """`study_plugin`, whose methods are registered inside only: elsewhere tests would find them."""
+    import study_plugin
+
+    for method in study_plugin.REGISTERED:
+        METHODS.register(method)
+    try:
+        yield study_plugin
+    finally:
+        for method in study_plugin.REGISTERED:
+            METHODS.unregister(method.name)

@@ -217,9 +217,7 @@ def cite(
     from ..study import plan_study
 
     plan = plan_study(study, scale, device="cpu")
-    entries = bibtex(
-        plan.study, pd.DataFrame({"task": c.labels.task, "method": c.labels.method} for c in plan.conditions)
-    )
+    entries = bibtex(plan.study, pd.DataFrame([condition.labels for condition in plan.conditions]))
     if as_json:
         print_json({"study": study, "scale": scale, "bibtex": entries})
         return

@@ -86,9 +86,9 @@ def _within(characters: Iterable[str], room: int) -> list[str]:
     """The first characters, escaped where hidden, that fit into `room`."""
     kept = []
     for character in characters:
-        shown = character if character == "\n" or not is_hidden(character) else ascii(character)[1:-1]
-        room -= len(shown)
+        seen = character if character == "\n" or not is_hidden(character) else ascii(character)[1:-1]
+        room -= len(seen)
         if room < 0:
             break
-        kept.append(shown)
+        kept.append(seen)
     return kept

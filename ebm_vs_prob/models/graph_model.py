@@ -108,6 +108,7 @@ class NormalisedGraphModel(GraphModel):
         """1 for each replicate, (R,) float64."""
         return torch.ones(self.num_replicates, dtype=torch.float64, device="cpu")
 
+    @default_state()
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln q(y | x) in nats, (R, n), exact."""
         x, y = self._paired(x, y)

@@ -139,6 +139,7 @@ class Model:
             drawn: torch.Tensor = self.gibbs(x).sample(torch.Size((num_samples,)), generators=self._streams(seed))
         return drawn.movedim(0, 2)
 
+    @default_state()
     def draw(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> Draws:
         """`sample` with what is known of the draws: their kernel and, where they end chains, R-hat and effective sample
         sizes over the `num_samples` chains of each x, which ArviZ computes when asked for."""
@@ -294,6 +295,7 @@ class DensityModel(Model):
 
     normalised = True
 
+    @default_state()
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln q(y | x) in nats, (R, n). Its error is that of `gibbs(x).log_partition()`."""
         x, y = self._paired(x, y)

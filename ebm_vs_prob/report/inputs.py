@@ -96,7 +96,7 @@ def gather(path_or_name: str | Path, scale: str, store: str | Path) -> Inputs:
     study.at(scale)
     results = load_results(path_or_name, scale=scale, store=store)
     kept = Store(store)
-    plan = kept.plan(study.name, scale)
+    plan = kept.plan(study.name, scale, study.given)
     records = {key: record for key, record, _ in kept.records(planned_trials(plan)) if record}
     arrays: dict[tuple[str, str, float], Arrays] = {}
     done = results[results["status"] == "done"].sort_values("seed", kind="stable")

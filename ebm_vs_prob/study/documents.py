@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from pydantic_core import from_json
 from typing_extensions import TypedDict
 
@@ -23,6 +23,7 @@ Number = Annotated[float, Field(allow_inf_nan=False)] | Literal["inf", "-inf"] |
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
+_STRICT = ConfigDict(strict=True, extra="allow")
 _SEALED = re.compile(rb'\{"checksum":"([0-9a-f]{64})",')
 
 
@@ -30,14 +31,16 @@ class DamagedRecord(ValueError):
     """A record, or another document of the store, that is not what was written."""
 
 
+@with_config(_STRICT)
 class Document(TypedDict):
-    __pydantic_config__ = ConfigDict(strict=True, extra="allow")  # type: ignore[misc]
+    """What all have: the number of their schema. Members that it does not have are left as they are."""
 
     schema: int
 
 
+@with_config(_STRICT)
 class Metric(TypedDict):
-    __pydantic_config__ = ConfigDict(strict=True, extra="allow")  # type: ignore[misc]
+    """A number that was measured of a trial: value and standard error in `unit`, and the cases behind it."""
 
     metric: str
     value: Number
@@ -64,10 +67,9 @@ class Record(Document):
     plugins: dict[str, str]
 
 
-class StoredCondition(TypedDict):
-    """The labels of a `grid.Condition`, its first seed and the keys of its trials in the order of the seeds."""
-
-    __pydantic_config__ = ConfigDict(strict=True, extra="allow")  # type: ignore[misc]
+@with_config(_STRICT)
+class Labels(TypedDict):
+    """What a condition of the grid is called: the descriptive columns of the results table."""
 
     task: str
     arm: str
@@ -79,6 +81,11 @@ class StoredCondition(TypedDict):
     thickness: Number
     budget: str
     steps: Count
+
+
+class StoredCondition(Labels):
+    """A `grid.Condition`: its labels, its first seed, and the keys of its trials in the order of the seeds."""
+
     first_seed: Annotated[int, Field(ge=0, lt=2**62)]
     trials: list[Key]
 

@@ -74,7 +74,7 @@ def load_study(path_or_name: str | Path) -> Study:
     """
     path = find_study(path_or_name)
     where = printable(path)
-    study = from_table(Study, _read_toml(path, where), where).read_from(path)
+    study = from_table(Study, _read_toml(path, where), where).read_from(path, path_or_name)
     check_references(study)
     return study
 

@@ -20,6 +20,7 @@ from ..core.registry import METHODS, TASKS
 from ..core.text import printable
 from . import cost
 from .consistency import PRIMARY_BUDGET
+from .documents import Labels
 from .keys import canonical, canonical_json, digest
 from .schema import Arm, Scale, Study, TaskGrid, from_table
 
@@ -52,22 +53,6 @@ class Trial:
     @property
     def thickness(self) -> float:
         return float(self.specification["task"]["options"]["thickness"])
-
-
-@dataclass(frozen=True)
-class Labels:
-    """What a condition is called: the descriptive columns of the results table."""
-
-    task: str
-    arm: str
-    method: str
-    family: str
-    principle: str
-    normalised: bool
-    smoothing: float | None
-    thickness: float
-    budget: str
-    steps: int
 
 
 @dataclass(frozen=True)
@@ -135,25 +120,25 @@ def expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[st
             continue
         for task in tasks:
             options = _options(study, arm, method, task)
-            layers = cost.widths(task, network)
             with _blamed(f"{study.where}: arms.{arm.name}"):
+                layers = cost.widths(task, network)
                 evaluations = method.step_evaluations(options, task)
+                asked = {
+                    "task": task.specification(),
+                    "method": {
+                        "name": method.name,
+                        "version": method.version,
+                        "options": options.model_dump(mode="json"),
+                    },
+                    "network": network.model_dump(mode="json"),
+                    "evaluation": evaluation.model_dump(mode="json"),
+                    "dtype": scale.dtype,
+                }
             for name, budget in budgets.items():
-                specification = canonical(
-                    {
-                        "task": task.specification(),
-                        "method": {
-                            "name": method.name,
-                            "version": method.version,
-                            "options": options.model_dump(mode="json"),
-                        },
-                        "network": network.model_dump(mode="json"),
-                        "budget": budget.model_dump(mode="json"),
-                        "evaluation": evaluation.model_dump(mode="json"),
-                        "dtype": scale.dtype,
-                    }
-                )
-                work = cost.multiply_adds(method, options, task, layers, budget)
+                with _blamed(f"{study.where}: arms.{arm.name}"):
+                    specification = canonical({**asked, "budget": budget.model_dump(mode="json")})
+                    work = cost.multiply_adds(method, options, task, layers, budget)
+                    group = _group(task, method, specification, evaluations)
                 where = f"{study.where}: scales.{scale_name}: {arm.name} on {task.name} with {name}"
                 cost.check_affordable(where, layers, evaluations, work, budget, evaluation)
                 conditions.append(
@@ -161,7 +146,7 @@ def expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[st
                         labels=_labels(study.where, arm, method, options, task, name, budget),
                         specification=specification,
                         seeds=scale.all_seeds,
-                        group=_group(task, method, specification, evaluations),
+                        group=group,
                         batchable=method.batchable,
                         widths=layers,
                         multiply_adds=work,
@@ -207,7 +192,9 @@ def _look_up(registry: Any, name: str, where: str) -> Any:
 
 def _tasks(study: Study, grid: TaskGrid) -> list[Task]:
     kind = _look_up(TASKS, grid.name, f"{study.where}: tasks.name")
-    options = from_table(kind.Options, grid.options, f"{study.where}: tasks.{grid.name}.options").model_dump()
+    with _blamed(f"{study.where}: tasks.{grid.name}"):
+        schema = kind.Options
+    options = from_table(schema, grid.options, f"{study.where}: tasks.{grid.name}.options").model_dump()
     with _blamed(f"{study.where}: tasks.{grid.name}"):
         task: Task = kind(**options)
         return [task] if grid.thickness is None else [task.with_thickness(value) for value in grid.thickness]

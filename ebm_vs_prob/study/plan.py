@@ -6,7 +6,7 @@ A trial's numbers do not depend on its company (docs/reproducibility.md), so bat
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -142,8 +142,8 @@ class Plan:
         for group in sorted(self._groups(), key=lambda group: -group[0].multiply_adds):
             labels = named[group[0].identity]
             row = rows.setdefault(
-                (labels.method, labels.task, labels.budget),
-                {"method": labels.method, "task": labels.task, "budget": labels.budget}
+                (labels["method"], labels["task"], labels["budget"]),
+                {"method": labels["method"], "task": labels["task"], "budget": labels["budget"]}
                 | {"trials": 0, "batches": 0, "largest_batch": 0, "multiply_adds": 0.0},
             )
             trials, most = sum(len(condition.seeds) for condition in group), _most_replicates(group[0], self.device)
@@ -185,7 +185,7 @@ class Plan:
             "package": self._package(),
             "file": canonical(self.study.model_dump(mode="json", by_alias=True)),
             "conditions": [
-                {**asdict(condition.labels), "first_seed": condition.seeds.start, "trials": list(condition.keys())}
+                {**condition.labels, "first_seed": condition.seeds.start, "trials": list(condition.keys())}
                 for condition in self.conditions
             ],
             "skipped": list(self.skipped),
@@ -193,7 +193,8 @@ class Plan:
 
     def _package(self) -> str:
         """The digest of the package where the plan follows from it and the study's file alone, else empty."""
-        tasks, methods = ({getattr(each.labels, kind) for each in self.conditions} for kind in ("task", "method"))
+        tasks = {condition.labels["task"] for condition in self.conditions}
+        methods = {condition.labels["method"] for condition in self.conditions}
         outside = plugin_digests(*map(TASKS.get, tasks), *map(METHODS.get, methods))
         return "" if outside or self.study.plugins else package_digest()
 

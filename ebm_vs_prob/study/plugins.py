@@ -65,7 +65,7 @@ def _beside(name: str, folder: str | Path | None) -> Path | None:
 def _imported(module: str) -> Path | None:
     """The file of a module that is imported, if it has one."""
     file = getattr(sys.modules.get(module), "__file__", None)
-    return Path(file) if file else None
+    return Path(file) if isinstance(file, str) and file else None
 
 
 def _refuse_another_studys(field: str, name: str, place: Path | None) -> None:

@@ -114,7 +114,7 @@ def _place(module: Any) -> Path | None:
     """The file of a lone module or the folder of a package; None for one without sources."""
     folders = list(getattr(module, "__path__", ()))
     found = folders[0] if folders else getattr(module, "__file__", None)
-    return Path(found).resolve() if found else None
+    return Path(found).resolve() if isinstance(found, str) and found else None
 
 
 def _recorded_by_version(place: Path) -> bool:

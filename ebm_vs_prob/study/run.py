@@ -155,7 +155,7 @@ def load_results(study: str | Path | Study, scale: str = "quick", store: str | P
     chosen = study if isinstance(study, Study) else load_study(study)
     chosen.at(scale)
     kept = Store(store)
-    if kept.plan(chosen.name, scale)["runs"] != digest(chosen.runs(scale)):
+    if kept.plan(chosen.name, scale, chosen.given)["runs"] != digest(chosen.runs(scale)):
         log.warning("%s has changed since it was run: these are the results of the earlier file", chosen.where)
     frame = results_table(kept, chosen.name, scale)
     _report_mixture(frame)

@@ -133,16 +133,22 @@ class Study(Options):
     arms: Annotated[tuple[Arm, ...], Field(min_length=1)]
     criteria: tuple[Criterion, ...] = ()
     _path: Path | None = PrivateAttr(default=None)
+    _given: str | None = PrivateAttr(default=None)
 
     @property
     def path(self) -> Path | None:
         """The file the study was read from, or None."""
         return self._path
 
-    def read_from(self, path: Path) -> Study:
-        """The same study, which knows its file."""
+    @property
+    def given(self) -> str:
+        """What a command is given for this study: the path or the name by which it was found."""
+        return self._given or self.name
+
+    def read_from(self, path: Path, given: str | Path) -> Study:
+        """The same study, which knows its file and by what it was found."""
         study = self.model_copy()
-        study._path = path
+        study._path, study._given = path, str(given)
         return study
 
     @property

@@ -162,10 +162,7 @@ class Store:
         self._shards.compact()
 
     def state(self, keys: Iterable[str]) -> str:
-        """A digest of all that is known of these trials: as long as it is the same, so is what `records` says of them.
-
-        All bytes of their shards are checked.
-        """
+        """A digest of all that `records` says of these trials, for which all bytes of their shards are checked."""
         wanted = set(keys)
         stops = {key: reason for key, reason in self.stops().items() if key in wanted}
         intact = self._shards.intact(wanted)
@@ -201,11 +198,11 @@ class Store:
         path = self.study_folder(plan["study"], plan["scale"]) / "plan.json"
         self._folder.write(path, seal(StoredPlan, plan, "plan")[1])
 
-    def plan(self, study: str, scale: str) -> StoredPlan:
+    def plan(self, study: str, scale: str, given: str | None = None) -> StoredPlan:
         """The plan of the last run of a study.
 
         Raises:
-            UnknownName: the store holds no run of it, with the command that makes one.
+            UnknownName: the store holds no run of it, with the command that makes one of what was `given` for a study.
             DamagedRecord: the plan is not what was written.
         """
         what = f"plan of {study} at {scale}"
@@ -215,10 +212,8 @@ class Store:
         except DamagedRecord as error:
             raise DamagedRecord(f"{error}; {MENDED}") from None
         if plan is None:
-            raise UnknownName(
-                f"no results of study {study!r} at scale {scale!r} in store {str(self.root)!r}: "
-                f"ebm-vs-prob run {study} --scale {scale} --store {shlex.quote(str(self.root))}"
-            )
+            command = shlex.join(["ebm-vs-prob", "run", given or study, "--scale", scale, "--store", str(self.root)])
+            raise UnknownName(f"no results of study {study!r} at scale {scale!r} in this store: {command}")
         return plan
 
     def keep_table(self, study: str, scale: str, state: str, content: bytes) -> None:

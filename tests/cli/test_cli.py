@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import given, settings
@@ -94,6 +97,14 @@ def test_the_commands_are_those_documented(call):
     assert code == 0
     assert tuple(re.findall(r"^  (\w+)  ", out.partition("Commands:")[2], re.MULTILINE)) == COMMANDS
     assert call()[:2] == (0, out)
+
+
+def test_the_choices_are_those_that_a_run_takes():
+    from ebm_vs_prob.study.engines import ENGINES
+    from ebm_vs_prob.study.plan import DEVICES
+
+    assert tuple(cli.Engine) == ENGINES
+    assert tuple(cli.Device) == DEVICES
 
 
 @pytest.mark.parametrize("kind", ["tasks", "methods", "studies"])
@@ -224,9 +235,11 @@ def test_error_is_one_line_on_stderr(arguments, words, call, tmp_path, monkeypat
 
 
 def test_report_of_a_study_that_was_not_run_says_what_to_do(study, call, tmp_path):
-    result = call("report", study, "--store", tmp_path / "empty", "--out", tmp_path / "out")
+    result = call("report", study, "--store", tmp_path / "an empty one", "--out", tmp_path / "out")
     assert_one_line_error(*result, "small")
     assert not (tmp_path / "out" / "small" / "index.html").exists()
+    advice = shlex.split(result[2].partition("ebm-vs-prob run")[2])
+    assert advice == [str(study), "--scale", "quick", "--store", str(tmp_path / "an empty one")]
 
 
 @pytest.mark.parametrize(
@@ -274,6 +287,58 @@ def test_interrupt_ends_with_one_line_and_130(call, monkeypatch):
     code, out, err = call("plan", "thin_manifold")
     assert_one_line_error(code, out, err, "interrupted")
     assert code == 128 + signal.SIGINT
+
+
+@contextmanager
+def signals_deadly(number):
+    """As in a process of its own, but that a signal which is not looked after is an error and not the end of all."""
+
+    def unanswered(*_):
+        raise AssertionError("the signal was not answered")
+
+    before = signal.signal(number, unanswered)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a process cannot send itself these signals elsewhere")
+@pytest.mark.parametrize(
+    ("name", "word"), [("SIGINT", "interrupted"), ("SIGTERM", "terminated"), ("SIGHUP", "hung up")]
+)
+def test_a_signal_ends_a_command_in_order_and_further_ones_change_nothing(name, word, call, monkeypatch):
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    ended = []
+
+    def struck(*arguments, **options):
+        try:
+            os.kill(os.getpid(), number)
+            pytest.fail("the signal did not come through")
+        finally:
+            for _ in range(3):  # an impatient user
+                os.kill(os.getpid(), number)
+            ended.append("in order")
+
+    monkeypatch.setattr("ebm_vs_prob.study.plan_study", struck, raising=False)
+    with signals_deadly(number):
+        code, out, err = call("plan", "thin_manifold")
+    assert_one_line_error(code, out, err, f"{word}; the same command continues where it stopped")
+    assert code == 128 + number
+    assert ended == ["in order"]
+    assert signal.getsignal(number) == before
+
+
+def test_a_signal_that_is_ignored_stays_so(call, monkeypatch):
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        monkeypatch.setattr("ebm_vs_prob.study.plan_study", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+        code, _, err = call("plan", "thin_manifold")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert code == 1  # what was planned is None
+    assert "terminated" not in err
 
 
 def command(*arguments, **options):

@@ -10,7 +10,9 @@ from gaussian import Quadratic, curvature_tolerance, gaussian, mean_curvature
 from hand_made import first_batch
 from hypothesis import given
 from hypothesis import strategies as st
-from statistical import variance_bounds, within_standard_errors
+from rounding import rounding
+from statistical import standard_errors, variance_bounds, within_standard_errors
+from torch import nn
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.ebm.objectives.contrastive import (
@@ -192,8 +194,17 @@ def gaussian_gap(model: evp.Model, dim: int) -> float:
 
 
 def tolerance(dim: int) -> float:
-    """.03 is for a short training."""
-    return curvature_tolerance(dim, EXAMPLES, len(SEEDS), left=0.03)
+    """What a short training leaves besides the data's own spread, over 32 seeds -.008 to .004 ± .020 at most.
+
+    Five standard errors of the mean of two, .10 to .16. A curvature that is off by a quarter is beyond it.
+    """
+    sampling = curvature_tolerance(dim, EXAMPLES, len(SEEDS), left=0.0)
+    return math.hypot(sampling, standard_errors() * 0.02 / len(SEEDS) ** 0.5) + 0.01
+
+
+#: Within which b is of ln Z of its own energy, nats by dimension: seven standard deviations and, for eight dimensions,
+#: a mean of -.03. Over 32 seeds the spread was .007, .009 and .039; b of the untrained energy is off by .6 a dimension.
+LEVEL_OFF = {1: 0.05, 2: 0.065, 8: 0.3}
 
 
 @pytest.mark.parametrize("dim", [1, pytest.param(2, marks=pytest.mark.long), 8])
@@ -208,12 +219,16 @@ def test_the_optimum_on_a_gaussian_is_the_declared_one(method, dim):
     x = torch.zeros(1, 0)
     if method in LEVELLED:
         value, error = model.log_normalizer(x)
-        assert (value[:, 0] - exact).abs().max() < 0.05 * dim
+        assert (value[:, 0] - exact).abs().max() < LEVEL_OFF[dim]
     else:
         value, error = model.gibbs(x, beta=1.0).log_partition()
-        error = error + 1e-3  # the curvature's own, by differences, where quadrature has next to none
-    assert bool((error < 0.4).all())
-    assert within_standard_errors(value.detach(), exact.unsqueeze(1).detach(), error.detach())
+    # Stated errors were .14 to .31 in eight dimensions over 32 seeds: what is off by half a nat a dimension is seen.
+    # Energies near zero, .005 d at most, make a curvature's difference, and its relative error times d / 2 is ln Z's.
+    assert bool((error < 0.6).all())
+    slack = dim / 2 * rounding(dim + 8, 0.005 * dim, 4 / (dim * 0.05**2), torch.float32) + rounding(
+        dim + 8, 8.0, 1.0, torch.float32
+    )
+    assert within_standard_errors(value.detach(), exact.unsqueeze(1).detach(), error.detach(), slack=slack)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -301,18 +316,31 @@ def test_common_draws_displace_every_example_alike(common):
     assert bool((alike == 1).all() if common else (alike < 0.5).all())
 
 
+class Tilted(nn.Module):
+    """½ a (y - b x)² + 2 x: its ln Z falls by 2 x, whatever is learned, so that a level must follow."""
+
+    def __init__(self, task: evp.Task) -> None:
+        super().__init__()
+        self.curvature, self.slope = (nn.Parameter(torch.tensor(value)) for value in (1.0, 0.0))
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return 0.5 * self.curvature * (y - self.slope * x).square().sum(-1) + 2 * x.squeeze(-1)
+
+
 def test_the_log_normaliser_follows_x():
-    """three_curves: exp(-E - b(x)) integrates to about 1 at every x, and the stated error says how nearly."""
+    """b(x) is off by .046 ± .016 nats in the mean over x, over 16 seeds: of two seeds the bound is nine standard errors
+    above. A b without x is off by 1.03. The stated error says at every x how nearly."""
     task = evp.get_task("three_curves", thickness=0.2)
-    budget = evp.Budget(steps=250, batch_size=32, examples=500)
+    budget = evp.Budget(steps=150, batch_size=32, examples=500)
     x = torch.linspace(-0.9, 0.9, 7).unsqueeze(1)
     for method in LEVELLED:
-        model = evp.fit(method, task, seeds=[0, 1], budget=budget)
+        model = evp.fit(method, task, seeds=[0, 1], energy=Tilted, budget=budget, learning_rate=0.03)
         value, error = model.log_normalizer(x)
-        exact, _ = model.gibbs(x, beta=1.0).log_partition()
+        exact, its_error = model.gibbs(x, beta=1.0).log_partition()
         assert value.shape == error.shape == (2, 7)
-        assert within_standard_errors(value.detach(), exact.detach(), error.detach(), slack=1e-3)
-        assert float((value - exact).abs().mean()) < 0.2
+        slack = float(its_error.max()) + rounding(16, 16.0, 1.0, torch.float32)
+        assert within_standard_errors(value.detach(), exact.detach(), error.detach(), slack=slack)
+        assert float((value - exact).abs().mean()) < 0.15
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pyro.infer import TraceEnum_ELBO, infer_discrete
-from statistical import counts_agree, standard_errors, within_standard_errors
+from rounding import rounding
+from statistical import counts_agree, within_standard_errors
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.factor_graphs import FactorGraph
@@ -24,6 +25,7 @@ TASKS = {
     "linear_chain_crf": evp.get_task("labelled_chain", length=3),
 }
 LEARN = evp.Budget(steps=150, batch_size=128, examples=4000)
+FITTED = {"budget": LEARN, "learning_rate": 0.03, "dtype": torch.float64}
 
 
 class Coupled(GraphEnergy):
@@ -59,7 +61,7 @@ def coupled(name: str) -> evp.Model:
 
 @functools.cache
 def trained(name: str) -> evp.Model:
-    return evp.fit(name, TASKS[name], seeds=[0, 1, 2], budget=LEARN, learning_rate=0.03)
+    return evp.fit(name, TASKS[name], seeds=[0, 1, 2], **FITTED)
 
 
 def inputs(name: str, n: int = 5) -> torch.Tensor:
@@ -101,7 +103,9 @@ def test_the_enumerated_evidence_is_the_forward_algorithms_and_the_sum_over_all_
     evidence = -elbo.loss(model.pyro_model(x), no_guide)
     graph = model.graph(x)
     forward = -graph.free_energy(1.0)  # ln Z less ln of the number of answers, as uniform sites have it
-    assert evidence == pytest.approx(float(forward.sum()), rel=1e-9)
+    operations = 10 * graph.unary.numel() + 10 * graph.pairwise.numel() * len(x)  # in sums of logarithms, by either way
+    largest = float(graph.unary.abs().sum() + graph.pairwise.abs().sum() * len(x))
+    assert evidence == pytest.approx(float(forward.sum()), abs=rounding(operations, largest))
     answers, _ = log_probabilities(model, x)
     energies = torch.stack([model.energy(x, answer.expand(len(x), *answer.shape)) for answer in answers], -1)
     brute = torch.logsumexp(-energies, -1) - graph.log_answers
@@ -124,7 +128,7 @@ def test_the_gradient_of_the_enumerated_evidence_is_the_forward_algorithms():
     messages = slopes(lambda graph: graph.free_energy(1.0).sum())
     for ours, theirs in zip(messages, enumerated, strict=True):
         torch.testing.assert_close(ours, theirs)
-    assert float(messages[1].abs().max()) > 0.1
+    assert float(messages[1].abs().sum()) > 0.1  # of five inputs and two replicates, whose shares are probabilities
 
 
 def test_observed_symbols_condition_the_others():
@@ -200,38 +204,50 @@ def test_a_prior_predictive_run_of_the_program_has_a_site_a_symbol():
 
 @pytest.mark.parametrize("name", TASKS)
 def test_training_approaches_the_exact_posterior_and_the_bayes_error(name):
+    """Over 32 seeds the gaps were .005 ± .004 and .007 ± .005 nats, the excess errors .0013 ± .0007 and .0017 ± .0008:
+    in means of three the bounds are five standard errors away or more. Chains that train for a fifth of the steps, or
+    at a tenth of the rate, have .096 and .03; answers of equal chances have gaps of half a nat and more."""
     task, model = TASKS[name], trained(name)
     assert isinstance(model, DiscreteDensityModel)
-    table = evp.evaluate(model, task).groupby("metric")["value"].median()
-    assert table["likelihood_gap"] < 0.02
-    assert table["excess_error"] < 0.01
+    table = evp.evaluate(model, task).groupby("metric")["value"].mean()
+    assert table["likelihood_gap"] < 0.024
+    assert table["excess_error"] < 0.0045
 
 
-def test_the_classifiers_error_is_the_bayes_error():
+def test_the_classifiers_error_is_that_of_its_decisions_and_near_the_bayes_error():
+    """The error that the exact posterior expects of the decisions has a law without slack; it is above the Bayes error
+    by no less than chance, and by no more than the excess above, .0013 ± .0007."""
     task, model = TASKS["softmax_classifier"], trained("softmax_classifier")
     x, y = task.sample(20_000, seed=9, split="test")
-    error = float((model.infer(x, 1).y[:, :, 0] != y).double().mean())
-    bayes = task.reference.bayes_error()
-    se = (bayes * (1 - bayes) / len(y)) ** 0.5
-    assert within_standard_errors(error, bayes, se, slack=0.01)
-    assert error > bayes - standard_errors() * se
+    found = model.infer(x, 1).y[:, :, 0]
+    right = torch.stack([task.reference.log_prob(x, each) for each in found]).exp()
+    wrong = (found != y).double()
+    # The same y judge all replicates: their mean has one variance an example.
+    se = float((wrong - (1 - right)).mean(0).std()) / len(y) ** 0.5
+    assert within_standard_errors(wrong.mean(), (1 - right).mean(), se, comparisons=3)
+    best = task.reference.log_prob(x, task.reference.answers(x)[:, 0]).exp()
+    se = float(best.std()) / len(y) ** 0.5
+    assert within_standard_errors(1 - best.mean(), task.reference.bayes_error(), se, comparisons=3)
+    assert 0 <= float((best - right).mean()) < 0.0045
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_the_unnormalised_twin_learns_the_same_distribution(name):
-    twin = evp.fit(
-        "negative_log_likelihood", TASKS[name], seeds=[0, 1, 2], budget=LEARN, learning_rate=0.03, gibbs_beta=1.0
-    )
+    """Both have one loss, summed in another order: its rounding in float64 may grow a thousandfold in 150 steps and is
+    still less than any other loss's difference."""
+    twin = evp.fit("negative_log_likelihood", TASKS[name], seeds=[0, 1, 2], gibbs_beta=1.0, **FITTED)
     x, y = TASKS[name].sample(50, seed=4, split="test")
     log_prob = trained(name).log_prob(x, y)
-    torch.testing.assert_close(twin.gibbs(x).log_prob(y.expand(3, *y.shape)), log_prob, rtol=0, atol=1e-2)
+    largest = float(log_prob.abs().max().detach())
+    left = rounding(150 * 128, largest, condition=1e3)
+    torch.testing.assert_close(twin.gibbs(x).log_prob(y.expand(3, *y.shape)), log_prob, rtol=0, atol=left)
 
 
 def test_a_replicate_trained_alone_is_the_one_trained_in_company():
     for name, task in TASKS.items():
-        alone = evp.fit(name, task, seeds=[1], budget=LEARN, learning_rate=0.03)
+        alone = evp.fit(name, task, seeds=[1], **FITTED)
         x, y = task.sample(20, seed=4, split="test")
-        torch.testing.assert_close(alone.log_prob(x, y)[0], trained(name).log_prob(x, y)[1], rtol=0, atol=1e-4)
+        assert torch.equal(alone.log_prob(x, y)[0], trained(name).log_prob(x, y)[1])
 
 
 @pytest.mark.parametrize(("name", "other"), [("softmax_classifier", "labelled_chain"), ("linear_chain_crf", "circle")])

@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from rounding import rounding
 from statistical import counts_agree, within_standard_errors
 from torch import nn
 
@@ -35,9 +36,9 @@ def chain(length: int = 4, **options: float) -> evp.Task:
 
 
 def value_of(model: evp.Model, metric: str) -> float:
-    """The median over replicates."""
+    """The mean over replicates."""
     table = evp.evaluate(model, model.tasks[0])
-    return float(table[table["metric"] == metric]["value"].median())
+    return float(table[table["metric"] == metric]["value"].mean(skipna=False))
 
 
 # ---- losses --------------------------------------------------------------------------------------------------------
@@ -66,43 +67,55 @@ def test_on_a_graph_a_loss_is_that_of_its_answers_enumerated(name, length):
     "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in WITH_MARGIN]
 )
 def test_losses_with_a_margin_learn_to_decide_between_classes(name):
-    model = evp.fit(name, classes(), seeds=[0, 1, 2], budget=SHORT, learning_rate=0.02)
-    assert value_of(model, "excess_error") < 0.04
+    """One answer for all has an excess of .6. Over 48 seeds these had .006 ± .004 and less, the two flattest ones
+    .012 ± .011 and .016 ± .017 with a long tail: in means of eight the bounds are 6 and 8 standard errors above."""
+    model = evp.fit(name, classes(), seeds=range(8), budget=SHORT, learning_rate=0.02)
+    flat = name in ("minimum_classification_error", "minimum_empirical_error")
+    assert value_of(model, "excess_error") < (0.07 if flat else 0.016)
 
 
 @pytest.mark.parametrize("name", ["negative_log_likelihood", pytest.param("hinge", marks=pytest.mark.slow)])
 def test_losses_learn_chains_and_their_transitions(name):
-    task = chain()
-    model = evp.fit(name, task, budget=SHORT, learning_rate=0.05)
-    assert value_of(model, "excess_error") < 0.04
-    learned = model.module.transitions[0]
+    """Over 48 seeds the excess was .007 ± .003 at most, and both differences of transitions 4.3 deviations above 0 or
+    more: in means of four the bounds are seven standard errors away. A loss without transitions has none."""
+    model = evp.fit(name, chain(), seeds=range(4), budget=SHORT, learning_rate=0.05)
+    assert value_of(model, "excess_error") < 0.018
+    learned = model.module.transitions.mean(0)
     up, down = learned[[0, 1, 2], [1, 2, 0]].mean(), learned[[0, 1, 2], [2, 0, 1]].mean()
     stay = learned.diagonal().mean()
     assert stay < up < down
 
 
 def test_a_flipped_sign_in_a_loss_is_noticed(monkeypatch):
+    """Its decisions are the worst: an excess of .85 ± .01, where one answer for all has .6."""
     right = losses.hinge
     flipped = losses.TutorialLoss(lambda good, bad, margin: right(-good, -bad, margin), "m", pairs=True)
     monkeypatch.setitem(TUTORIAL_LOSSES, "hinge", flipped)
-    assert value_of(evp.fit("hinge", classes(), budget=SHORT, learning_rate=0.05), "excess_error") > 0.3
+    assert value_of(evp.fit("hinge", classes(), budget=SHORT, learning_rate=0.05), "excess_error") > 0.75
 
 
 def test_the_energy_loss_falls_without_bound_and_decides_badly():
-    model = evp.fit("energy_loss", classes(), budget=SHORT, learning_rate=0.05)
-    assert model.training.loss[0, -1] < -30
-    assert value_of(model, "excess_error") > 0.1
+    """Over 48 seeds the loss ended at -7100 ± 1500 and the excess error was .36 ± .13: of eight seeds' mean the bound
+    is six standard errors below. Losses with a margin have .006 ± .004."""
+    model = evp.fit("energy_loss", classes(), seeds=range(8), budget=SHORT, learning_rate=0.05)
+    assert (model.training.loss[:, -1] < -30).all()
+    assert value_of(model, "excess_error") > 0.08
 
 
 def test_likelihood_reaches_the_exact_posterior():
+    """The gap was .005 ± .005 nats over 24 seeds, so that of four seeds' mean the bound is 6.5 standard errors above.
+    The exact energy has .024 at two thirds of the right inverse temperature and .044 at one and a half times it."""
     budget = evp.Budget(steps=150, batch_size=256, examples=4000)
-    model = evp.fit("negative_log_likelihood", classes(), budget=budget, learning_rate=0.03, gibbs_beta=1.0)
-    assert value_of(model, "gibbs_gap") < 0.02
+    model = evp.fit("negative_log_likelihood", classes(), range(4), budget=budget, learning_rate=0.03, gibbs_beta=1.0)
+    assert value_of(model, "gibbs_gap") < 0.021
 
 
 @pytest.mark.slow
 def test_margins_of_the_worst_answer_flatten_where_none_has_a_majority():
-    """With every chance below one half a pair loss is least at a constant energy; the likelihood is not."""
+    """With every chance below one half a pair loss is least at a constant energy; the likelihood is not.
+
+    Over 48 seeds the logarithm of the spreads' ratio was -4.6 ± .5, seven deviations below the bound.
+    """
     task = chain(thickness=2.0)
     x, _ = task.sample(2000, seed=1)
     assert task.reference.log_prob(x, task.reference.answers(x)[:, 0]).exp().median() < 0.5
@@ -318,7 +331,11 @@ def test_the_slope_of_the_log_partition_is_minus_the_mean_energy_share():
         for sign in (1, -1)
     )
     slope = float((up.log_partition()[0] - down.log_partition()[0]).sum() / 2e-5)
-    assert float(unary.grad[1, 2, 0, 3]) == pytest.approx(slope, rel=1e-6)
+    largest = float(up.log_partition()[0].abs().sum())
+    error = 1e-10 * 1.6**3 + rounding(
+        16, largest, 1e5
+    )  # of the differences' next order, and of rounding over their step
+    assert float(unary.grad[1, 2, 0, 3]) == pytest.approx(slope, abs=error)
 
 
 # ---- what applies --------------------------------------------------------------------------------------------------
@@ -346,6 +363,7 @@ def test_regularisers_along_y_are_refused(name):
 
 
 def test_regularisers_of_weights_apply():
+    """The logarithm of the norms' ratio was -4.0 ± .4 over 48 seeds, 8 deviations below the bound."""
     model = evp.fit("hinge", chain(2), [0, 1], budget=SHORT, learning_rate=0.05, weight_decay=[0.0, 1.0])
     free, held = model.module.transitions.flatten(1).norm(dim=1).tolist()
     assert held < 0.5 * free
@@ -374,9 +392,10 @@ class Prototypes(nn.Module):
 
 def test_a_users_module_of_labels_is_enumerated_and_learns():
     model = evp.fit(
-        "negative_log_likelihood", classes(), seeds=[0, 1], energy=Prototypes, budget=SHORT, learning_rate=0.1
+        "negative_log_likelihood", classes(), seeds=range(8), energy=Prototypes, budget=SHORT, learning_rate=0.1
     )
-    assert value_of(model, "excess_error") < 0.06
+    # Over 48 seeds .034 ± .042 with a long tail, the mean of eight 8 standard errors below; one answer for all has .6.
+    assert value_of(model, "excess_error") < 0.15
     x, y = (part for part in classes().sample(7))
     energies = model.graph(x).unary[:, :, 0]
     torch.testing.assert_close(model.energy(x, y), energies[:, range(7), y])
@@ -484,11 +503,15 @@ def test_compiled_training_is_the_same():
         for compile in (False, True)
     ]
     x, y = task.sample(20)
-    torch.testing.assert_close(models[0].energy(x, y), models[1].energy(x, y), rtol=1e-4, atol=1e-5)
+    energies = [model.energy(x, y).detach() for model in models]
+    # Layers of 32 forward and back, twice; the optimizer divides gradients by their size.
+    left = rounding(2 * 6 * 32, float(energies[0].abs().max()), 10.0, torch.float32)
+    torch.testing.assert_close(*energies, rtol=0, atol=left)
 
 
 @pytest.mark.slow
 def test_likelihood_reaches_the_exact_posterior_of_a_chain():
+    """The gap was .0014 ± .0024 nats over 12 seeds, 7 deviations below the bound."""
     budget = evp.Budget(steps=800, batch_size=64, examples=8000)
     model = evp.fit("negative_log_likelihood", chain(), budget=budget, gibbs_beta=1.0)
     assert value_of(model, "gibbs_gap") < 0.02

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from statistical import within_standard_errors
 from study_files import write_study
 from torch import nn
 
@@ -29,12 +30,14 @@ NETWORK = evp.Network(hidden=(4,))
     "method", [pytest.param("gibbs_nuts", marks=pytest.mark.slow), "gibbs_stochastic_gradient_langevin"]
 )
 def test_chains_spend_no_more_than_their_budget_and_record_what_they_did(method):
+    """Steps of a known cost leave less than one of them. Trees are planned at their largest, and over eight seeds they
+    took .71 to .84 of it, ± .06: .4 is five deviations below."""
     own = {"gibbs_nuts": {"max_tree_depth": 2}}.get(method, {})
     budget = evp.Budget(steps=2000, batch_size=4, examples=50, multiply_adds=1.2e7 if own else 1e6)
     model = evp.fit(method, CURVES, [0], budget=budget, network=NETWORK, chains=2, draws=4, **own)
     spent = model.cost[0]
     assert spent.multiply_adds <= budget.multiply_adds
-    assert spent.multiply_adds > 0.2 * budget.multiply_adds
+    assert spent.multiply_adds > (0.4 if own else 1 - 1 / spent.steps) * budget.multiply_adds
     if own:  # one potential a transition of each chain after warm-up
         assert model.training.loss.shape[1] == 2 * (spent.steps - int(0.5 * spent.steps))
     else:
@@ -51,39 +54,48 @@ METHODS = {
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_posterior_records_how_far_ln_z_was_off(method, tmp_path):
-    """The bias falls as one over the proposals, here 2 and 32; it is in the model's file."""
+    """The bias falls as one over the proposals, here 2 and 32; it is in the model's file.
+
+    Over 16 seeds the first less three times the second was .29 ± .13 nats at most: in the mean of six it is five
+    standard errors above 0. The ratio of means was 18 to 26; where proposals are not counted it is one.
+    """
     budget = evp.Budget(steps=40, batch_size=16, examples=40)
     fits = {
-        count: evp.fit(method, CURVES, [0, 1], budget=budget, network=NETWORK, proposals=count, **METHODS[method])
+        count: evp.fit(method, CURVES, range(6), budget=budget, network=NETWORK, proposals=count, **METHODS[method])
         for count in (2, 32)
     }
     gaps = {count: model.partition_gap for count, model in fits.items()}
-    assert gaps[2].shape == (2, fits[2].num_draws)
-    assert (gaps[2] > 3 * gaps[32]).all()
+    assert gaps[2].shape == (6, fits[2].num_draws)
+    assert gaps[2].mean() > 3 * gaps[32].mean()
     path = tmp_path / "model.safetensors"
     fits[2].save(path)
     assert torch.equal(evp.load_model(path).partition_gap, gaps[2])
 
 
 def test_the_gap_is_that_of_the_proposals_of_training():
-    """E ln Z^ by brute force from the same kernel density, at each of the first eight x."""
-    budget = evp.Budget(steps=40, batch_size=16, examples=40)
-    model = evp.fit("gibbs_maximum_a_posteriori", CURVES, [3], budget=budget, network=NETWORK, proposals=4)
+    """E ln Z^ by brute force from the same kernel density, at each of the first eight x, in the mean of eight seeds.
+
+    The model looks at 256 estimates and this at 2400, which gives the standard error, a fourteenth of the gap. Half or
+    twice as many proposals have twice or half the gap.
+    """
+    budget, seeds = evp.Budget(steps=40, batch_size=16, examples=40), range(8)
+    model = evp.fit("gibbs_maximum_a_posteriori", CURVES, seeds, budget=budget, network=NETWORK, proposals=4)
     kernel, module = model.data_kernel, model.module
     x = kernel.x[:, :8]
     generator = torch.Generator().manual_seed(0)
-    normal = torch.randn(1, 8, 1500 * 4, 1, generator=generator)
-    uniform = torch.rand(1, 8, 1500 * 4, 3, generator=generator)
+    energy = module.space.at({n: v.movedim(1, 0) for n, v in module.space.named(module.draws).items()})
+    centers = kernel.centers(kernel.x, 16)[:, :8]
     found = []
-    for normal_part, uniform_part in zip(normal.split(4, 2), uniform.split(4, 2), strict=True):
-        centers = kernel.centers(kernel.x, 16)[:, :8]
-        samples, log_q = kernel.propose(centers, kernel.widths, normal_part, uniform_part)
-        energy = module.space.at({n: v.movedim(1, 0) for n, v in module.space.named(module.draws).items()})
+    for _ in range(300):
+        normal = torch.randn(len(seeds), 8, 4, 1, generator=generator)
+        uniform = torch.rand(len(seeds), 8, 4, 3, generator=generator)
+        samples, log_q = kernel.propose(centers, kernel.widths, normal, uniform)
         log_w = -energy(x.unsqueeze(2).unsqueeze(0), samples.unsqueeze(0))[0] - log_q
         found.append(log_w.logsumexp(-1) - math.log(4))
-    bias = (torch.stack(found).mean(0) - module.log_partition(x)[0][:, 0]).mean()
-    assert bias < 0
-    assert float(model.partition_gap[0, 0]) == pytest.approx(-float(bias), rel=0.35)
+    off = (torch.stack(found) - module.log_partition(x)[0][:, 0]).detach()  # (300, R, 8)
+    error = float((off.var(0).mean() * (1 / 256 + 1 / 2400) / len(seeds)).sqrt())
+    assert off.mean() < -10 * error
+    assert within_standard_errors(model.partition_gap.mean(), -off.mean(), error)
 
 
 # ---- chains ----------------------------------------------------------------------------------------------------------
@@ -142,7 +154,8 @@ def test_a_trial_keeps_what_is_followed_along_its_chains():
     mode = evp.fit("gibbs_maximum_a_posteriori", CURVES, [0], budget=budget, network=NETWORK)
     assert mode.posterior_trace().shape == (1, 1, 1, 16)
     x, y = (part[0, :16] for part in (mode.data_kernel.x, mode.data_kernel.y))
-    torch.testing.assert_close(mode.posterior_trace()[0, 0, 0], mode.log_prob(x, y)[0], rtol=0, atol=0.3)
+    # 256 importance samples of each ln Z: the two differ by 0 ± .07 nats over 16 seeds, and by six times that nowhere.
+    torch.testing.assert_close(mode.posterior_trace()[0, 0, 0], mode.log_prob(x, y)[0], rtol=0, atol=0.42)
 
 
 # ---- errors of the draws ---------------------------------------------------------------------------------------------
@@ -183,6 +196,8 @@ def three_draws(worst: float) -> evp.Model:
 
 @pytest.mark.filterwarnings("ignore:Pareto")
 def test_the_error_of_the_mean_is_not_below_that_of_its_worst_draw():
+    """Stated errors of importance samples that the seed fixes, the same on any machine but for rounding: .08 and .11 of
+    the first two draws, 1 of the worst, either side of the .2 at which one is warned."""
     x, y = Three().sample(5, seed=1)
     good, bad = three_draws(1.1), three_draws(30.0)
     errors = bad.module.log_partition(x.unsqueeze(0))[1][0, :, 0]

@@ -9,6 +9,7 @@ import warnings
 from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -105,6 +106,9 @@ def test_hostile_text_is_shown_and_never_interpreted(written):
     assert "\\textbf{}" not in latex
     assert r"\textbackslash{}textbf\textbraceleft{}\textbraceright{}" in latex
     assert r"50\% \& " in latex
+    for figure in ("circle_sharpness", "circle_descent", "criterion_C11-contrast"):  # a dollar there begins no formula
+        drawn = ElementTree.parse(written.folder / "figures" / f"{figure}.svg").iter()
+        assert any(EVIL in "".join(part.itertext()) for part in drawn if part.tag.endswith("text")), figure
 
 
 def test_markdown_tables_are_whole_and_its_figures_exist(written):

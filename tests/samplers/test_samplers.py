@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from rounding import rounding
 from scipy.integrate import quad
 from statistical import follows, variance_agrees, within_standard_errors
 from torch import nn
@@ -92,11 +93,12 @@ def flipped(potential):
 COMPARISONS = 32
 
 
-def gated(values, exact, resolution=0.03):
+def gated(values, exact, resolution=0.04):
     """The mean of values (chain, draw) is `exact`, judged by the spread of the chains' means, which are independent.
 
     Student's t has a false-alarm rate of 1e-5 over the COMPARISONS of a test. The resolution bounds the standard error
     as a share of the moment (or of one), and with it the power: what is off by ten resolutions is seen but for 1e-4.
+    Over six seeds no moment's root mean square error was above .65 of it, and 64 chains find 1.5 times theirs at most.
     """
     means = np.asarray(values).mean(1)
     error = means.std(ddof=1) / len(means) ** 0.5
@@ -119,6 +121,11 @@ def around_the_ring(chains):
     return torch.stack([angle.cos(), angle.sin()], -1).unsqueeze(0)
 
 
+#: Within which the acceptance of an adapted step lies of its target. Over ten seeds it was off by .059 ± .0035 at most,
+#: adaptation's own bias; a step half or twice as long as it should be is off by .26 or more.
+ADAPTED = 0.1
+
+
 def check_gaussian(kernel, scales=(1.0, 2.0), potential=gaussian):
     scale = torch.tensor(scales, dtype=torch.float64)
     start = 3 * scale * normals(2, 64, len(scales), seed=1)
@@ -130,7 +137,7 @@ def check_gaussian(kernel, scales=(1.0, 2.0), potential=gaussian):
             value = samples.y[r, ..., i] / width
             gated(value, 0.0)
             gated(value**2, 1.0)
-    assert abs(samples.acceptance.mean().item() - kernel.target_acceptance) < 0.2
+    assert abs(samples.acceptance.mean().item() - kernel.target_acceptance) < ADAPTED
     assert int(samples.divergences.sum()) == 0
 
 
@@ -310,7 +317,8 @@ def test_ula_has_its_own_variance_on_a_gaussian_and_the_right_one_only_as_its_st
 def test_the_bias_of_ula_on_a_ring_shrinks_with_its_step():
     """Near 1 / (1 - h / 2) - 1 for h in units of eps²: .67, .11 and .026.
 
-    With a standard error of .006 at most of each, .06 between the second and twice the third is 4.4 standard errors.
+    With a standard error of .006 at most of each, .06 between the second and twice the third is 4.4 standard errors,
+    and the first is 60 above .3. A bias that does not shrink with the step has ratios of one.
     """
     eps, exact, chains = 0.1, radial_moments(0.1)[1], 5000
     bias = []
@@ -381,39 +389,52 @@ def test_hmc_is_in_detailed_balance():
 
 
 @given(st.integers(1, 6), st.floats(0.05, 0.6), st.integers(0, 2**31))
-def test_leapfrog_is_reversible_and_keeps_volume(steps, length, seed):
-    potential, step = ring(0.5), torch.tensor(length, dtype=torch.float64)
-    points = normals(2, 1, 1, 2, seed=seed) + torch.tensor([1.0, 0.0], dtype=torch.float64)
+def test_leapfrog_is_reversible_and_keeps_volume_and_its_own_energy(steps, length, seed):
+    """On U = ½ Σ w² y² it keeps p² + (1 - (h w)² / 4) w² y² of each coordinate exactly.
 
-    def flow(y, momentum):
-        end, last = leapfrog(potential, MALA().init(potential, y, 1.0), momentum, step, steps)
-        return end.y, last
+    So no step makes more of an error than the ratio of these axes, at most 2.5 where w = 2 and h = .6. A step has eight
+    operations. Euler's symplectic steps keep volume too, but neither return nor keep this energy.
+    """
+    frequency, step = torch.tensor([1.0, 2.0], dtype=torch.float64), torch.tensor(length, dtype=torch.float64)
+    potential, points = gaussian(1.0, 0.5), normals(2, 2, seed=seed)
 
-    y, momentum = flow(*points)
-    back, momentum_back = flow(y, -momentum)
-    torch.testing.assert_close(back, points[0], rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(momentum_back, -points[1], rtol=1e-6, atol=1e-6)
-    linear, width = gaussian(1.0, 0.5), 2
+    def flow(z):
+        state = kernel_base.MetropolisState(z[0], torch.zeros((), dtype=torch.float64), *potential(z[0]))
+        end, last = leapfrog(potential, state, z[1], step, steps)
+        return torch.stack([end.y, last])
 
-    def flat(z):
-        state = kernel_base.MetropolisState(z[:width], torch.zeros(()), *linear(z[:width]))
-        end, last = leapfrog(linear, state, z[width:], step, steps)
-        return torch.cat([end.y, last])
+    def own_energy(z):
+        return z[1].square() + (1 - (step * frequency).square() / 4) * (frequency * z[0]).square()
 
-    jacobian = torch.autograd.functional.jacobian(flat, points.flatten())
-    assert abs(float(torch.linalg.det(jacobian)) - 1) < 1e-9
+    growth = 2.5
+    largest = growth * float(points.abs().max())
+    sign = torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
+    end = flow(points)
+    there_and_back = rounding(2 * 8 * steps, largest, growth)
+    torch.testing.assert_close(sign * flow(sign * end), points, rtol=0, atol=there_and_back)
+    kept = rounding(8 * steps + 8, 5 * largest**2, 2 * growth)
+    torch.testing.assert_close(own_energy(end), own_energy(points), rtol=0, atol=kept)
+    jacobian = torch.autograd.functional.jacobian(lambda z: flow(z.reshape(2, 2)).flatten(), points.flatten())
+    assert abs(float(torch.linalg.det(jacobian)) - 1) < rounding(8 * steps + 16, growth**4, growth)
 
 
 def test_leapfrog_keeps_the_energy_to_second_order():
+    """Half the step leaves a quarter of the error, but for (h w)² = .01 and less, w² = 4 the ring's largest curvature.
+
+    Trajectories have too little energy to come near the centre, where the ring has a peak, and the next order's share
+    is of that size: over 200 seeds the ratios were 4.0065 ± .0005 and 4.0016 ± .0001. First order has ratios of two.
+    """
     potential = ring(0.5)
-    state, momentum = MALA().init(potential, around_the_ring(16) * 1.2, 1.0), normals(1, 16, 2)
+    momentum = normals(1, 16, 2)
+    momentum = 0.8 * momentum / momentum.norm(dim=-1, keepdim=True)
+    state = MALA().init(potential, around_the_ring(16) * 1.2, 1.0)
     total = state.potential + momentum.square().sum(-1) / 2
     errors = []
     for steps in (20, 40, 80):
-        end, last = leapfrog(potential, state, momentum, torch.tensor(1.0 / steps), steps)
+        end, last = leapfrog(potential, state, momentum, torch.tensor(1.0 / steps, dtype=torch.float64), steps)
         errors.append((end.potential + last.square().sum(-1) / 2 - total).abs().mean().item())
-    assert 3.5 < errors[0] / errors[1] < 4.5
-    assert 3.5 < errors[1] / errors[2] < 4.5
+    assert errors[0] / errors[1] == pytest.approx(4, abs=0.04)
+    assert errors[1] / errors[2] == pytest.approx(4, abs=0.04)
 
 
 def test_one_leapfrog_step_of_hmc_is_mala():
@@ -437,10 +458,15 @@ def rejection(kernel, potential, h):
 
 @pytest.mark.parametrize("kernel", ADJUSTED)
 def test_small_steps_are_hardly_ever_refused_unless_the_gradient_has_the_wrong_sign(kernel):
-    """Refusals are O(h^1.5), with a flipped gradient O(h^.5)."""
+    """Refusals are O(h^1.5), with a flipped gradient O(h^.5).
+
+    Over 100 seeds the logarithm of the ratio, 1.5 ln 10 in the limit, was off by .001 ± .005 for MALA and .02 ± .014
+    for HMC. The shares themselves are 7e-6 and 2e-5, and .034 ± .0013 and .10 ± .0035 where the sign is wrong.
+    """
     right, wrong = gaussian(1.0, 2.0), flipped(gaussian(1.0, 2.0))
     assert rejection(kernel, right, 1e-3) < 1e-3
-    assert 15 < rejection(kernel, right, 1e-2) / rejection(kernel, right, 1e-3) < 60
+    ratio = rejection(kernel, right, 1e-2) / rejection(kernel, right, 1e-3)
+    assert math.log(ratio) == pytest.approx(1.5 * math.log(10), abs=0.12)
     assert rejection(kernel, wrong, 1e-3) > 1e-2
 
 
@@ -470,7 +496,7 @@ def test_the_step_adapts_whatever_it_was_at_first(kernel, first):
     state = kernel.init(gaussian(0.1, 0.1), torch.zeros(1, 32, 2, dtype=torch.float64), first)
     state = warm_up(kernel, gaussian(0.1, 0.1), state, 600, WIDE, generators(1))
     rates = [info.acceptance.mean() for _, info in run(kernel, gaussian(0.1, 0.1), state, 200, WIDE, generators(1, 7))]
-    assert abs(torch.stack(rates).mean().item() - kernel.target_acceptance) < 0.2
+    assert abs(torch.stack(rates).mean().item() - kernel.target_acceptance) < ADAPTED
 
 
 def test_dual_averaging_by_hand():
@@ -540,6 +566,7 @@ def test_info_says_what_happened():
 
 
 def test_diagnostics_are_arviz_for_each_problem_and_coordinate():
+    """R-hat of four chains of 100 independent normals is 1.00 ± .01, and 1.53 where one of them is shifted by 5."""
     y = normals(2, 3, 4, 100, 2)
     y[1, 2, 0, :, 1] += 5.0
     found = diagnostics(y)
@@ -548,10 +575,12 @@ def test_diagnostics_are_arviz_for_each_problem_and_coordinate():
         assert found["r_hat"][r, n, i].item() == pytest.approx(float(arviz.rhat(values)))
         assert found["ess"][r, n, i].item() == pytest.approx(float(arviz.ess(values)))
         assert found["ess_tail"][r, n, i].item() == pytest.approx(float(arviz.ess(values, method="tail")))
-    assert found["r_hat"][1, 2, 1] > 1.5 > 1.1 > found["r_hat"][1, 2, 0]
+    assert found["r_hat"][1, 2, 1] > 1.3 > 1.1 > found["r_hat"][1, 2, 0]
 
 
 def test_chains_that_stay_in_their_mode_are_told_by_r_hat():
+    """R-hat was 1.741 ± .007 and the effective sample size 6.36 ± .04 of 800 over 30 seeds; mixed chains have 1.0."""
+
     def far(y):
         value, gradient = gaussian(0.1)(y.abs() - 1)
         return value, gradient * y.sign()
@@ -559,7 +588,7 @@ def test_chains_that_stay_in_their_mode_are_told_by_r_hat():
     start = torch.tensor([[-1.0], [1.0]], dtype=torch.float64).repeat(2, 1).unsqueeze(0)
     samples = sample_chains(far, start, 200, generators(1), step_size=0.01, warmup=100)
     assert samples.r_hat.item() > 1.5
-    assert samples.ess.item() < 50
+    assert samples.ess.item() < 10
 
 
 def test_thinned_draws_are_every_so_many_th():
@@ -604,6 +633,8 @@ def test_samples_from_descent_follow_the_energy_and_its_temperature():
 
 
 def test_draws_tell_how_far_their_chains_agree():
+    """Over 30 seeds R-hat was 1.006 ± .006 of one well and 1.653 ± .023 of two, and the acceptance .013 ± .009 above
+    its target: all bounds are six deviations away or more."""
     x, box = torch.zeros(1, 1, 1, dtype=torch.float64), Box((-1.0, 1.0), 1)
 
     class Wells(Bowls):
@@ -614,7 +645,7 @@ def test_draws_tell_how_far_their_chains_agree():
     assert torch.equal(one.trace[..., -1, :], one.y)
     assert one.trace.shape == (1, 1, 40, 20, 1)
     assert one.acceptance.shape == one.y.shape[:-1]
-    assert abs(one.acceptance.mean() - 0.574) < 0.1
+    assert abs(one.acceptance.mean() - MALA().target_acceptance) < 0.07
     assert one.r_hat.item() == pytest.approx(float(arviz.rhat(one.trace[0, 0, ..., 0].numpy())))
     assert one.ess.item() == pytest.approx(float(arviz.ess(one.trace[0, 0, ..., 0].numpy())))
     assert two.r_hat.item() > 1.5 > 1.1 > one.r_hat.item()

@@ -13,11 +13,10 @@ import pytest
 from fault_counts import examples
 from hypothesis import given
 from hypothesis import strategies as st
-from study_files import write_study
+from study_files import registered_plugin, write_study
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.cli.commands import main
-from ebm_vs_prob.core.registry import METHODS
 from ebm_vs_prob.report.inputs import gather
 from ebm_vs_prob.study import Store, study_status
 from ebm_vs_prob.study.documents import DamagedRecord
@@ -79,16 +78,10 @@ def seconds(limit):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    import study_plugin
-
-    for method in study_plugin.REGISTERED:
-        METHODS.register(method)
     folder = tmp_path_factory.mktemp("finished")
     path = write_study(folder / "rings.toml", seeds=2, thickness="0.1")
-    frame = run(path, folder / "store")
-    yield path, folder / "store", frame
-    for method in study_plugin.REGISTERED:
-        METHODS.unregister(method.name)
+    with registered_plugin():
+        yield path, folder / "store", run(path, folder / "store")
 
 
 def run(path, store):

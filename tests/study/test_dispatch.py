@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from dataclasses import replace
@@ -10,22 +11,13 @@ import pytest
 from study_files import write_study
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.core.registry import METHODS
 from ebm_vs_prob.study import Store, plan_study
 from ebm_vs_prob.study.engines import Dispatcher, Job, dispatch, introduce
 from ebm_vs_prob.study.engines.dispatch import Gone, Introduced, Received, Started
+from ebm_vs_prob.study.failures import reason_and_place
 from ebm_vs_prob.study.worker import Fault, Receipt, attempt
 
-
-@pytest.fixture(autouse=True)
-def plugin():
-    import study_plugin  # which registers its methods, where other tests would find them
-
-    for method in study_plugin.REGISTERED:
-        METHODS.register(method)
-    yield study_plugin
-    for method in study_plugin.REGISTERED:
-        METHODS.unregister(method.name)
+pytestmark = pytest.mark.usefixtures("plugin")
 
 
 class ScriptedPool:
@@ -196,6 +188,13 @@ def test_where_no_worker_comes_the_run_ends_in_one_line_with_the_cause(planned, 
         Dispatcher(ScriptedPool(does, other), Store(job.root), job, here, lambda trials: None).run(planned.batches)
 
 
+def test_what_a_run_waits_for_is_said_once_while_it_waits(planned, job, caplog, monkeypatch):
+    monkeypatch.setattr(dispatch, "QUIET", 0.05)
+    with caplog.at_level(logging.WARNING), pytest.raises(ConnectionError):
+        Dispatcher(ScriptedPool(does), Store(job.root), job, introduce(job), lambda trials: None).run(planned.batches)
+    assert [record.getMessage() for record in caplog.records] == ["nobody came"]
+
+
 def test_batches_for_a_gpu_go_to_workers_that_have_one(planned, job):
     here = introduce(job)
     batches = [replace(batch, device="cuda") for batch in planned.batches]
@@ -205,6 +204,15 @@ def test_batches_for_a_gpu_go_to_workers_that_have_one(planned, job):
     pool = ScriptedPool(does, here)
     with pytest.raises(ConnectionError, match="none of the 1 workers has a CUDA device"):
         Dispatcher(pool, Store(job.root), job, here, lambda trials: None).run(batches)
+
+
+def test_a_worker_tells_of_its_gpu_where_the_plan_wants_one(job, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    assert introduce(replace(job, device="cuda")).device == "a GPU"
+    assert introduce(job).device == ""
 
 
 def test_records_of_a_worker_that_does_not_see_the_store_come_back(planned, job):
@@ -270,6 +278,12 @@ def test_what_the_environment_did_is_no_record_but_a_stop(tmp_path, fault, said)
     assert "study_plugin.py, line" in receipt.stopped[trials[1].key]
     assert store.read(trials[1].key) is None
     assert bool(receipt.incidents) == (fault == "memory")
+
+
+def test_an_error_is_placed_in_the_code_that_called_a_library():
+    with pytest.raises(ValueError, match="Expecting") as caught:
+        json.loads("{")
+    assert "(test_dispatch.py, line" in reason_and_place(caught.value)
 
 
 def test_a_batch_that_is_too_large_for_memory_is_halved(tmp_path):

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import sys
 import time
 import tomllib
 
@@ -27,16 +28,7 @@ from ebm_vs_prob.study import load_study, plan_study
 from ebm_vs_prob.study.files import scheduler_address
 from ebm_vs_prob.study.schema import Scale
 
-
-@pytest.fixture(autouse=True)
-def plugin():
-    import study_plugin
-
-    for method in study_plugin.REGISTERED:
-        METHODS.register(method)
-    yield
-    for method in study_plugin.REGISTERED:
-        METHODS.unregister(method.name)
+pytestmark = pytest.mark.usefixtures("plugin")
 
 
 MISTAKES = {
@@ -230,6 +222,43 @@ def test_any_bytes_for_a_study_are_answered_in_one_line(tmp_path_factory, conten
     assert code == 1
     assert_one_line(code, err)
     assert str(file) in err
+
+
+#: Lines of a plugin; `hostile` is the method and the task of a study that has it.
+LINES = (
+    *("raise ValueError('a\\x1b\\nb')", "raise SystemExit(3)", "raise KeyboardInterrupt", "exit()", "def f(:", "\0"),
+    *("class E(BaseException):\n    def __str__(self): raise ValueError\nraise E", "import no_such_module", "1 / 0"),
+    *("import sys; sys.modules.pop(__name__)", "import sys; sys.modules[__name__] = None", "__name__ = 'other'"),
+    *("__file__ = 3", "__file__ = None", "__path__ = [3]", "def __getattr__(n): raise OSError(n)"),
+    "evp.register_task(type('T', (), {'name': 'hostile'}))",
+    "evp.register_method(type('M', (), {'name': 'hostile'}))",
+    "evp.register_method(type('M', (evp.get_method('hinge'),), {'name': 'hostile'}))",
+    "evp.register_method(type('M', (evp.get_method('hinge'),), {'name': 'hostile', 'version': {1}}))",
+    "evp.register_method(type('M', (evp.get_method('hinge'),), {'name': 'hostile', 'why_not': lambda task: 1 / 0}))",
+    "evp.register_method(type('M', (evp.get_method('hinge'),), {'name': 'hostile', 'smoothing': 3}))",
+    "evp.register_method(type('M', (evp.get_method('hinge'),), {'name': 'hostile', 'Options': None}))",
+    "evp.register_task(type('T', (evp.get_task('horn').__class__,), {'name': 'hostile', 'specification': 3}))",
+)
+
+
+@examples(25)
+@given(st.lists(st.sampled_from(LINES), max_size=3), st.sampled_from(["hinge", "hostile"]), st.booleans())
+def test_any_plugin_is_planned_with_or_answered_in_one_line(tmp_path_factory, lines, method, own_task):
+    folder = tmp_path_factory.mktemp("plugin")
+    (folder / "hostile.py").write_text("\n".join(["import ebm_vs_prob as evp", *lines]))
+    path = write_study(folder / "rings.toml", {"a": (method, "")})
+    text = path.read_text().replace('plugins = ["study_plugin"]', 'plugins = ["hostile"]')
+    path.write_text(text.replace('name = "circle"', 'name = "hostile"') if own_task else text)
+    before = list(sys.path)
+    try:
+        code, err = answer("plan", str(path), "--device", "cpu")
+    finally:
+        sys.path[:] = before
+        sys.modules.pop("hostile", None)
+        METHODS.unregister("hostile")
+        TASKS.unregister("hostile")
+    assert_one_line(code, err)
+    assert not code or str(path) in err
 
 
 @examples(60)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from study_files import write_study
+from study_files import registered_plugin, write_study
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.core.registry import METHODS
 from ebm_vs_prob.study import Store, load_study, opening
 from ebm_vs_prob.study.recognition import OF_RANGE, energies
 
@@ -22,15 +21,12 @@ ARMS = {
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
     """A study of 40 steps in company of three, and its table."""
-    import study_plugin
-
     folder = tmp_path_factory.mktemp("opening")
     path = write_study(folder / "rings.toml", ARMS, thickness="0.1")
     path.write_text(path.read_text().replace("steps = 3", "steps = 40"))
-    frame = evp.run_study(path, store=folder / "store", engine="serial", device="cpu", progress=False)
-    yield path, folder / "store", frame.drop_duplicates("trial")
-    for method in study_plugin.REGISTERED:
-        METHODS.unregister(method.name)
+    with registered_plugin():
+        frame = evp.run_study(path, store=folder / "store", engine="serial", device="cpu", progress=False)
+        yield path, folder / "store", frame.drop_duplicates("trial")
 
 
 def trial_of(frame, arm, seed=1):

@@ -15,22 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from study_files import write_study
 
-from ebm_vs_prob.core.registry import METHODS
 from ebm_vs_prob.study import plan_study
 from ebm_vs_prob.study.grid import Condition, Trial
 from ebm_vs_prob.study.keys import canonical
 from ebm_vs_prob.study.plan import MAX_REPLICATES, MOST_TRIALS, places, replicates_in_cache, resolve_device
 
-
-@pytest.fixture(autouse=True)
-def plugin():
-    import study_plugin
-
-    for method in study_plugin.REGISTERED:
-        METHODS.register(method)
-    yield
-    for method in study_plugin.REGISTERED:
-        METHODS.unregister(method.name)
+pytestmark = pytest.mark.usefixtures("plugin")
 
 
 def plan(path, **kwargs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import Annotated
 
@@ -134,14 +135,15 @@ def test_a_failed_run_says_where_and_exits_with_one(own, tmp_path, capsys):
     broken = '\n    @classmethod\n    def train(cls, model):\n        raise RuntimeError("broken here")\n'
     module.write_text(module.read_text() + broken)
     line = module.read_text().count("\n")
-    arguments = ["--store", str(tmp_path / "results")]
-    assert main(["run", str(own), "--engine", "serial", "--device", "cpu", *arguments]) == 1
+    store = tmp_path / "its results"
+    assert main(["run", str(own), "--engine", "serial", "--device", "cpu", "--store", str(store)]) == 1
     expected = f"RuntimeError: broken here (own_energy.py, line {line}, in train)"
-    assert expected in capsys.readouterr().err
-    assert main(["status", str(own), "--json", *arguments]) == 0
+    said = capsys.readouterr().err
+    assert expected in said
+    assert main(shlex.split(said.partition("why trials failed: ebm-vs-prob")[2])) == 0
     assert expected in capsys.readouterr().out
-    frame = evp.load_results(own, store=tmp_path / "results")
-    failed = Store(tmp_path / "results").read(frame.loc[frame["status"] == "failed", "trial"].iloc[0])
+    frame = evp.load_results(own, store=store)
+    failed = Store(store).read(frame.loc[frame["status"] == "failed", "trial"].iloc[0])
     assert f'own_energy.py", line {line}' in failed["traceback"]
 
 

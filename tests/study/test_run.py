@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from study_files import write_study
+from study_files import registered_plugin, write_study
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.core.registry import METHODS
 from ebm_vs_prob.energies.evaluation import weight_norm
 from ebm_vs_prob.study import Store, plan_study, study_status
 from ebm_vs_prob.study.engines import serial
@@ -24,15 +23,7 @@ from ebm_vs_prob.study.table import COLUMNS
 HERE = Path(__file__).parents[1]
 
 
-@pytest.fixture(autouse=True)
-def plugin():
-    import study_plugin
-
-    for method in study_plugin.REGISTERED:
-        METHODS.register(method)
-    yield
-    for method in study_plugin.REGISTERED:
-        METHODS.unregister(method.name)
+pytestmark = pytest.mark.usefixtures("plugin")
 
 
 def run(path, store, engine="serial", **kwargs):
@@ -57,14 +48,11 @@ def records_in(store):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A finished serial run of three arms, copied by the tests that change it."""
-    import study_plugin
-
-    for method in study_plugin.REGISTERED:
-        METHODS.register(method)
     folder = tmp_path_factory.mktemp("finished")
     arms = {"plain": ("ring", ""), "lonely": ("lonely_ring", ""), "diverging": ("ring", 'fault = "diverge"')}
     path = write_study(folder / "rings.toml", arms=arms)
-    return path, folder / "results", run(path, folder / "results")
+    with registered_plugin():
+        return path, folder / "results", run(path, folder / "results")
 
 
 @pytest.fixture

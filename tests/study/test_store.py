@@ -20,6 +20,7 @@ from safetensors.numpy import load, save
 from ebm_vs_prob.comparison import containers as inference_data
 from ebm_vs_prob.core.atomic_files import write_atomically
 from ebm_vs_prob.core.errors import UnknownName
+from ebm_vs_prob.study.documents import Incident, Stop, StoredPlan, StoredTable, seal, unseal
 from ebm_vs_prob.study.shards import Entry, Shard, named_in, pack_members, pack_shard
 from ebm_vs_prob.study.store import DamagedRecord, Store
 from ebm_vs_prob.testing.stores import stored_plan, stored_record
@@ -77,6 +78,24 @@ def test_every_flipped_byte_and_every_length_of_a_shard_is_noticed(tmp_path):
             assert {record for _, record, _ in Store(tmp_path).records([KEY, OTHER])} == {None}
     path.write_bytes(content)
     assert Store(tmp_path).sound([KEY, OTHER]) == {KEY, OTHER}
+
+
+SEALED = {
+    StoredPlan: stored_plan("s", "quick", [KEY]),
+    StoredTable: {"state": "1" * 64, "sha256": "2" * 64},
+    Incident: {"kind": "damaged shard", "trials": [KEY], "detail": "ε"},
+    Stop: {"trial": KEY, "reason": "killed"},
+}
+
+
+@pytest.mark.parametrize("shape", SEALED, ids=lambda shape: shape.__name__)
+def test_every_flipped_byte_and_every_length_of_another_document_is_noticed(shape):
+    checksum, content = seal(shape, SEALED[shape], "it")
+    assert unseal(shape, content, "it") == (checksum, {"schema": 2, **SEALED[shape]})
+    altered = [content[:i] + bytes([byte ^ (1 << i % 8)]) + content[i + 1 :] for i, byte in enumerate(content)]
+    for wrong in [content + b"\n", *altered, *(content[:length] for length in range(len(content)))]:
+        with pytest.raises(DamagedRecord):
+            unseal(shape, wrong, "it")
 
 
 @pytest.mark.parametrize("length", [0, 1, 50, -3])

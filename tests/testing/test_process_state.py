@@ -120,6 +120,15 @@ def deterministic() -> Iterator[None]:
 
 
 @contextmanager
+def coarse_products() -> Iterator[None]:
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+@contextmanager
 def filled_store() -> Iterator[None]:
     with pyro.get_param_store().scope():
         for name in ("kernel.lengthscale", "kernel.variance", "noise"):
@@ -145,6 +154,8 @@ STATES: dict[str, Any] = {
     "Pyro's settings": lambda: pyro.settings.context(module_local_params=True, **UNCHECKED),
     "numpy's errors": lambda: np.errstate(all="raise"),
     "deterministic": deterministic,
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "coarse products": coarse_products,
 }
 
 
