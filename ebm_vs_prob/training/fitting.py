@@ -75,7 +75,7 @@ def fit(
         budget: what a replicate may spend.
         dtype: float32 or float64 (for a thickness below 1e-3).
         device: "cpu", "cuda" or "cuda:k".
-        compile: compile the loss; pays after thousands of steps.
+        compile: compile the training step as a whole; pays after thousands of steps.
         options: the method's own, each a scalar or (where the schema says so) one a replicate.
 
     Raises:

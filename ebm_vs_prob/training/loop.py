@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 import torch
 from torch import nn
@@ -46,6 +47,10 @@ def train(
     the reason; the others go on as they were. `traces` says what is recorded beside the loss, by default nothing;
     `make_optimizer` gives another optimiser than Adam, from the module and the rates (R,); `after_step` is called with
     the number of steps taken.
+
+    Where the setting says so a step is compiled whole, and its numbers then differ by roundings. Else, in a training of
+    some length, it is recorded and replayed, which is faster and the same to the bit. What decides by values of tensors
+    is taken as it is written.
 
     Raises:
         ValueError: replicates whose options cost differently would take different numbers of steps.
@@ -96,8 +101,16 @@ def _program(step: Step, inputs: list[torch.Tensor], compiled: bool) -> Callable
         log.info("a step is taken as it is written: %s", printable(error))
         return step
     if compiled:
-        program.compile()
+        try:
+            program.compile()
+        except RuntimeError as error:
+            _say_once(f"steps are taken without the compiler, which does not work here: {printable(error, 300)}")
     return program
+
+
+@lru_cache
+def _say_once(words: str) -> None:
+    log.warning(words)
 
 
 def _evaluations(model: Model) -> list[float]:
