@@ -16,7 +16,6 @@ from torch import nn
 from ..core.budget import Cost
 from ..core.errors import NoExactReference, NotNormalised, invalid
 from ..core.factor_graphs import FactorGraph
-from ..core.process_state import default_state
 from ..core.registry import METHODS
 from ..core.seeding import stream
 from ..core.spaces import Box, Discrete, Labels, Sequences
@@ -92,7 +91,6 @@ class ExactModel(Model):
         """Whether `log_prob` answers: for the potential `log_density`."""
         return self.module.potential == "log_density"
 
-    @default_state()
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln p(y | x) in nats, (R, n) float64.
 
@@ -106,7 +104,6 @@ class ExactModel(Model):
             )
         return -self.energy(x, y)
 
-    @default_state()
     def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
         """Exact draws, (R, n, num_samples, dy) float64; at thickness 0 and on real data too."""
         x = self._placed("x", x)

@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from ..core.errors import NotNormalised
-from ..core.process_state import default_state
 from ..core.registry import METHODS
 from ..energies.evaluation import distinct
 from ..energies.mlp import ReplicatedMLP
@@ -39,7 +38,6 @@ class RegressionEnergy(nn.Module):
 class RegressionModel(Model):
     """A regression answers; it has no distribution to draw from."""
 
-    @default_state()
     def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
         raise NotNormalised("mean_squared_error has no distribution to sample: use model.infer(x), its one answer")
 

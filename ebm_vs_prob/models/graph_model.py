@@ -6,7 +6,6 @@ import torch
 
 from ..core.errors import check_count
 from ..core.factor_graphs import FactorGraph
-from ..core.process_state import default_state
 from ..core.spaces import Discrete
 from ..core.tensors import tensor_of
 from ..descent.answers import ANSWER_SEARCH, Answers, Search, checked_search
@@ -41,7 +40,6 @@ class GraphModel(EnergyModel):
         """
         return self.module.graph(self._placed("x", x))
 
-    @default_state()
     def infer(self, x: torch.Tensor, n_starts: int = 16, seed: int = 0, search: Search = ANSWER_SEARCH) -> Answers:
         """The answer of least energy, by enumeration of labels and by min-sum along sequences: y (R, n, n_starts, ...).
 
@@ -65,7 +63,6 @@ class GraphModel(EnergyModel):
             converged=energy.isfinite(),
         )
 
-    @default_state()
     def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
         """Exact draws of y given each x from exp(-beta E) / Z at `beta`: (R, n, num_samples, ...) int64."""
         check_count("num_samples", num_samples)
@@ -75,7 +72,6 @@ class GraphModel(EnergyModel):
     def sampling_kernel(self) -> str:
         return "exact"
 
-    @default_state()
     def gibbs(
         self, x: torch.Tensor, beta: torch.Tensor | float | None = None, normalizer: str | Normalizer | None = None
     ) -> GibbsBoltzmann:
@@ -108,7 +104,6 @@ class NormalisedGraphModel(GraphModel):
         """1 for each replicate, (R,) float64."""
         return torch.ones(self.num_replicates, dtype=torch.float64, device="cpu")
 
-    @default_state()
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln q(y | x) in nats, (R, n), exact."""
         x, y = self._paired(x, y)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from inspect import isfunction
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -49,6 +50,13 @@ class Model:
     normalised: ClassVar[bool] = False
 
     training: Training
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """What a subclass answers in its own way it answers in torch's default state too, as `Model` does."""
+        super().__init_subclass__(**keywords)
+        for name, function in list(vars(cls).items()):
+            if isfunction(function) and not name.startswith("_"):
+                setattr(cls, name, default_state()(function))
 
     def __init__(self, method: ModelMethod, setting: Setting, module: nn.Module) -> None:
         self.method = method
@@ -295,7 +303,6 @@ class DensityModel(Model):
 
     normalised = True
 
-    @default_state()
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln q(y | x) in nats, (R, n). Its error is that of `gibbs(x).log_partition()`."""
         x, y = self._paired(x, y)

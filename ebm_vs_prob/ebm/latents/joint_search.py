@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from ...core.errors import check_count, invalid
-from ...core.process_state import default_state
 from ...core.tensors import tensor_of
 from ...descent.answers import ANSWER_SEARCH, LATENT_SEARCH, Answers, LatentAnswers, Search, checked_search
 from ...descent.search import Bounds, descend
@@ -57,7 +56,6 @@ class LatentVariableModel(EnergyModel):
         found: LatentAnswers = self.module.infer_latent(*self._paired(x, y), search)  # type: ignore[operator]
         return found
 
-    @default_state()
     def infer(
         self,
         x: torch.Tensor,

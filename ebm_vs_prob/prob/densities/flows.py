@@ -22,7 +22,6 @@ from pyro.distributions.transforms import (
 from torch import nn
 
 from ...core.errors import check_count
-from ...core.process_state import default_state
 from ...core.replicate_noise import replicate_noise
 from ...core.seeding import stream
 from ...core.spaces import Box
@@ -181,11 +180,9 @@ class FlowModel(DensityModel):
 
     module: FlowEnergy
 
-    @default_state()
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return -self.energy(x, y)
 
-    @default_state()
     def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
         check_count("num_samples", num_samples)
         x = self._placed("x", x)

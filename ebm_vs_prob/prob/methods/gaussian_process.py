@@ -18,7 +18,7 @@ from torch.distributions import constraints
 
 from ...core.budget import Cost
 from ...core.errors import check_count, invalid
-from ...core.process_state import default_state, in_turn
+from ...core.process_state import in_turn
 from ...core.registry import METHODS
 from ...core.replicate_noise import replicate_noise
 from ...core.spaces import Box
@@ -163,11 +163,9 @@ class GaussianProcessModel(DensityModel):
             raise invalid("replicate", replicate, f"an integer in 0 .. {self.num_replicates - 1}")
         return self.module.process(replicate)
 
-    @default_state()
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return -self.energy(x, y)
 
-    @default_state()
     def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
         check_count("num_samples", num_samples)
         mean, variance = self.module.predictive(self._placed("x", x))

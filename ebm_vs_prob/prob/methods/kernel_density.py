@@ -10,7 +10,6 @@ from pydantic import Field
 
 from ...core.budget import Cost
 from ...core.errors import check_count, invalid
-from ...core.process_state import default_state
 from ...core.registry import METHODS
 from ...core.replicate_noise import replicate_generators, replicate_noise
 from ...core.spaces import Box
@@ -36,11 +35,9 @@ class KernelDensityModel(DensityModel):
 
     module: KernelDensityEnergy
 
-    @default_state()
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return -self.energy(x, y)
 
-    @default_state()
     def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
         check_count("num_samples", num_samples)
         return self.module.sample(self._placed("x", x), num_samples, self._streams(seed))

@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 
 from ...core.errors import check_count
 from ...core.options import PER_REPLICATE
-from ...core.process_state import default_state
 from ...core.registry import METHODS
 from ...core.replicate_noise import replicate_noise
 from ...descent.latent import latent_nodes
@@ -60,7 +59,6 @@ class LatentVariableDensity(DensityModel):
 
     module: LatentVariableEnergy
 
-    @default_state()
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return -self.energy(x, y)
 
@@ -72,7 +70,6 @@ class LatentVariableDensity(DensityModel):
         """
         return self.module.decoder.decoded(self._placed("x", x), self.module.nodes)
 
-    @default_state()
     def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
         check_count("num_samples", num_samples)
         places = self.decoded(x)

@@ -12,7 +12,6 @@ from pydantic import Field
 from torch import nn
 
 from ...core.errors import check_count
-from ...core.process_state import default_state
 from ...core.registry import METHODS
 from ...core.replicate_noise import replicate_generators, replicate_noise, replicate_points
 from ...energies.activations import softplus
@@ -89,11 +88,9 @@ class MixtureDensityModel(DensityModel):
 
     module: MixtureDensityEnergy
 
-    @default_state()
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return -self.energy(x, y)
 
-    @default_state()
     def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
         check_count("num_samples", num_samples)
         mixture = self.module.conditional(self._placed("x", x))

@@ -11,7 +11,6 @@ import torch
 from pydantic import Field
 
 from ...core.errors import NormalizerWarning, check_count, invalid
-from ...core.process_state import default_state
 from ...core.registry import METHODS
 from ...core.replicate_noise import ReplicateStreams, replicate_noise
 from ...core.spaces import Box
@@ -60,7 +59,6 @@ class TwoStepModel(DensityModel):
         with torch.no_grad():
             return self.module.encode(*self._paired(x, y))
 
-    @default_state()
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln p(y | x) in nats, (R, n).
 
@@ -72,7 +70,6 @@ class TwoStepModel(DensityModel):
                 warnings.warn(line, NormalizerWarning, stacklevel=2)
         return -self.energy(x, y)
 
-    @default_state()
     def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
         """Draws of y given each x, (R, n, num_samples, dy): a code, decoded, and noise of standard deviation sigma."""
         points = self.decoded(x, num_samples, seed)

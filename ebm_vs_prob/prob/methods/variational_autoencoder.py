@@ -10,7 +10,6 @@ from pydantic import Field, model_validator
 
 from ...core.errors import NormalizerWarning, check_count
 from ...core.options import PER_REPLICATE
-from ...core.process_state import default_state
 from ...core.registry import METHODS
 from ...core.replicate_noise import replicate_noise
 from ...core.seeding import stream
@@ -151,7 +150,6 @@ class VariationalAutoencoderModel(DensityModel):
 
     module: VariationalAutoencoderEnergy
 
-    @default_state()
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln q(y | x) in nats, (R, n), differentiable in y; `log_prob_with_error` says how far off it may be.
 
@@ -208,7 +206,6 @@ class VariationalAutoencoderModel(DensityModel):
         nodes = torch.special.ndtri(unit).to(device=self.setting.device, dtype=self.setting.dtype)
         return self.module.decoder.decoded(self._placed("x", x), nodes)
 
-    @default_state()
     def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
         check_count("num_samples", num_samples)
         x = self._placed("x", x).expand(self.num_replicates, -1, -1)

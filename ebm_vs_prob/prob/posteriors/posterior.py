@@ -14,7 +14,6 @@ from pyro import poutine
 from torch import nn
 
 from ...core.errors import NormalizerWarning, invalid
-from ...core.process_state import default_state
 from ...core.tensors import inner
 from ...energies.evaluation import distinct
 from ...gibbs.density import GibbsBoltzmann
@@ -267,7 +266,6 @@ class PosteriorModel(DensityModel):
         """
         return self.module.partition_gap.double()
 
-    @default_state()
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln of the posterior predictive density in nats, (R, n)."""
         self._warn(x)
