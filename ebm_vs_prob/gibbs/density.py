@@ -147,7 +147,8 @@ class GibbsBoltzmann(TorchDistribution):
         """ln Z and its error in nats, both of the batch shape.
 
         The value is differentiable in the energy's parameters, in x and in beta. The error is an estimate of the
-        absolute error by quadrature, one standard error by importance and annealed importance sampling, and 0 for sums.
+        absolute error by quadrature, one standard error by importance and annealed importance sampling, and 0 for sums;
+        it is infinite where ln Z is.
         """
         return self._checked_log_z(stacklevel=3)
 
@@ -156,6 +157,7 @@ class GibbsBoltzmann(TorchDistribution):
         training = log_z.requires_grad and getattr(self.normalizer, "fixed", False)
         if not training:
             self._warn(stacklevel + 1)
+        error = error.masked_fill(log_z.isinf(), math.inf)
         return log_z.expand(self.batch_shape), error.expand(self.batch_shape)
 
     def _warn(self, stacklevel: int) -> None:

@@ -129,4 +129,6 @@ def origin(records: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
             }
         )
     found = flatten(told)
-    return {**found, "written": tuple(sorted(found["written"]))} if "written" in found else found
+    days = found.pop("written", ())
+    grouped = dict(sorted(found.items(), key=lambda item: item[0].startswith("plugins.")))
+    return {**grouped, "written": tuple(sorted(days))} if days else grouped

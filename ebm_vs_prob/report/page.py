@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from ..study.claims import CLAIMS
@@ -138,6 +139,7 @@ def _markdown() -> Any:
 def context(inputs: Inputs, verdicts: list[Verdict], album: Album) -> dict[str, Any]:
     """Everything that the two templates show."""
     study, labels = inputs.study, {look.name: look.label for look in inputs.looks().values()}
+    title = study.title if study.title.endswith((".", "?", "!")) else f"{study.title}."
     trials = inputs.results.drop_duplicates(["budget", "task", "arm", "thickness", "seed"])
     criteria = tables.criteria_table(verdicts, labels)
     slopes = tables.slopes_table(inputs)
@@ -146,14 +148,14 @@ def context(inputs: Inputs, verdicts: list[Verdict], album: Album) -> dict[str, 
             "name": task,
             "title": f"Results: {task}",
             "frame": tables.task_table(inputs, task),
-            "caption": f"{study.title}. Task {task}: mean over seeds with 95 % interval (geometric for distances and "
+            "caption": f"{title} Task {task}: mean over seeds with 95 % interval (geometric for distances and "
             "sharpness), budget, cost of one model and failures.",
         }
         for task in inputs.tasks
     ]
-    shown.append({"name": "criteria", "title": "Criteria", "frame": criteria, "caption": f"{study.title}. Criteria."})
+    shown.append({"name": "criteria", "title": "Criteria", "frame": criteria, "caption": f"{title} Criteria."})
     if len(slopes):
-        caption = f"{study.title}. Exploratory: fitted slopes in ln ε over ε > 0 with 95 % t intervals."
+        caption = f"{title} Exploratory: fitted slopes in ln ε over ε > 0 with 95 % t intervals."
         shown.append({"name": "slopes", "title": "Slopes", "frame": slopes, "caption": caption})
     failures = tables.failures_table(inputs)
     if len(failures):
@@ -173,15 +175,17 @@ def context(inputs: Inputs, verdicts: list[Verdict], album: Album) -> dict[str, 
         "declined": [f"{labels.get(s['arm'], s['arm'])} on {s['task']}: {s['reason']}" for s in inputs.skipped],
         "unmeasured": _unmeasured(inputs, labels),
         "provenance": [(_origin(name), ", ".join(values)) for name, values in inputs.provenance.items()],
-        "run": f"ebm-vs-prob run {study.name} --scale {inputs.scale}",
-        "report": f"ebm-vs-prob report {study.name} --scale {inputs.scale}",
+        "run": f"ebm-vs-prob run {quote(study.given)} --scale {inputs.scale}",
+        "report": f"ebm-vs-prob report {quote(study.given)} --scale {inputs.scale}",
         "bibtex": bibtex(study, inputs.results),
         "symbols": SYMBOLS,
     }
 
 
 def _origin(name: str) -> str:
-    return name.replace("versions.", "").replace("hardware.", "").replace("_", " ")
+    if name.startswith("plugins."):  # a module, which is written as it is imported
+        return f"plugin {name.removeprefix('plugins.')}"
+    return name.removeprefix("versions.").removeprefix("hardware.").replace("_", " ")
 
 
 def _card(claim: Verdict, verdicts: list[Verdict], labels: dict[str, str], album: Album) -> dict[str, Any]:

@@ -234,7 +234,7 @@ def _decide_claim(claim: str, parts: Sequence[Verdict]) -> Verdict:
                       for v in parts if v.verdict in ("refuted", "qualified"))  # fmt: skip
     # One version of the code for all: the reason is the same in every part, and is the claim's too.
     shared = {v.reason for v in parts}
-    reason = f"{len(parts)} comparisons: {counts}"
+    reason = f"{len(parts)} comparison{'s' * (len(parts) != 1)}: {counts}"
     if outcome == "undecided" and len(shared) == 1:
         reason += f" ({shared.pop()})"
     return replace(

@@ -234,3 +234,17 @@ def test_any_weights_are_smoothed_or_left(rows: int, count: int, seed: int, scal
 def test_pareto_smoothed_must_be_a_truth_value() -> None:
     with pytest.raises(ValueError, match="pareto_smoothed = 1 "):
         ImportanceSampling(pareto_smoothed=1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("normalizer", [Quadrature(), ImportanceSampling(gaussian(0.25, 2), 50)])
+@pytest.mark.filterwarnings("ignore::ebm_vs_prob.NormalizerWarning")
+def test_the_error_of_an_infinite_ln_z_is_infinite(normalizer):
+    def nowhere(x, y):
+        return torch.full(y.shape[:-1], math.inf, dtype=y.dtype)
+
+    density = evp.GibbsBoltzmann(
+        nowhere, space=evp.Box((-1.0, 1.0), 2), x=torch.zeros(1, 0).double(), normalizer=normalizer
+    )
+    log_z, error = density.log_partition()
+    assert log_z.tolist() == [-math.inf]
+    assert error.tolist() == [math.inf]

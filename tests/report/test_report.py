@@ -18,7 +18,8 @@ from synthetic_results import row, study_arrays, study_results, table
 
 from ebm_vs_prob.metrics import METRICS
 from ebm_vs_prob.report import bibtex, figures, page, pictures, rendering, style, tables
-from ebm_vs_prob.report.inputs import Inputs, flatten
+from ebm_vs_prob.report.inputs import Inputs, flatten, origin
+from ebm_vs_prob.report.page import _origin
 from ebm_vs_prob.study.comparisons import Cell
 from ebm_vs_prob.study.files import load_study
 from ebm_vs_prob.study.verdicts import Verdict, judge
@@ -364,3 +365,15 @@ def test_names_of_files_stay_in_their_folder(tmp_path):
     shown = album.add(rendering.new_figure(1, 1), "../../escape", "t", "c", vector=True)
     assert shown is not None
     assert [path.parent for path in tmp_path.rglob("*.svg")] == [tmp_path / "figures"]
+
+
+def test_a_plugin_is_named_as_it_is_imported_and_days_come_last():
+    records = [
+        {"provenance": {"commit": "a", "written": f"2026-01-0{day}T00:00"}, "code_digest": "c", "plugins": plugins}
+        for day, plugins in ((2, {"my_task": "d"}), (1, {"own_methods.flow": "e"}))
+    ]
+    shown = origin(records)
+    assert list(shown) == ["commit", "code digest", "plugins.my_task", "plugins.own_methods.flow", "written"]
+    assert shown["written"] == ("2026-01-01", "2026-01-02")
+    assert [_origin(name) for name in shown][2:] == ["plugin my_task", "plugin own_methods.flow", "written"]
+    assert _origin("hardware.num_cores") == "num cores"
