@@ -67,15 +67,9 @@ def test_a_step_that_decides_by_values_is_taken_as_it_is_written(monkeypatch, ca
 @pytest.mark.slow
 @pytest.mark.parametrize("method", chosen(COMPILED, pytest.mark.long))
 def test_a_compiled_training_is_the_recorded_one_but_for_roundings(method, monkeypatch):
-    """Six steps, each some hundred operations on numbers of order 1 to 10; and alone as in company, to the bit."""
+    """Six steps, each some hundred operations on numbers of order 1 to 10."""
     monkeypatch.setattr(loop, "RECORDED", 1)
     recorded, compiled = trained(method, 6), trained(method, 6, compile=True)
     for name, value in recorded.items():
         if value.is_floating_point() and name != "partition_gap":
             torch.testing.assert_close(compiled[name], value, rtol=1e-3, atol=1e-4, equal_nan=True, msg=name)
-    company = trained(method, 6, seeds=(4, 6, 5, 7, 8), compile=True)
-    alone = trained(method, 6, seeds=(5,), compile=True)
-    for name, value in alone.items():
-        if value.ndim and len(value) == 1 and name != "partition_gap":
-            assert bits({name: value[0]}) == bits({name: company[name][2]}), name
-            assert bits({name: value[0]}) == bits({name: compiled[name][1]}), name
