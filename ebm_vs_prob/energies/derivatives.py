@@ -7,17 +7,14 @@ from typing import cast
 import torch
 from torch import nn
 
-from .evaluation import energy_and_gradient
-
 
 def gradient_and_products(
     energy: nn.Module, x: torch.Tensor, y: torch.Tensor, directions: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """∇_y E (R, B, dy) and the products of ∇_y² E with M directions, (R, M, B, dy); differentiable in the parameters.
 
-    Tangents of ∇_y E along all directions at once, so the Hessian is never formed: an energy may bring its own
-    `gradient_and_products(x, y, directions)`; of any other, forward-mode differentiation of its gradient, or, for speed
-    outside a compiled loss, reverse-mode differentiation with one pass a direction.
+    The Hessian is never formed. An energy may bring its own `gradient_and_products(x, y, directions)`, with tangents
+    along all directions at once; any other is differentiated backwards, with one pass a direction.
 
     Args:
         energy: any replicated energy, twice differentiable in y.
@@ -26,17 +23,7 @@ def gradient_and_products(
     own = getattr(energy, "gradient_and_products", None)
     if own is not None:
         return cast("tuple[torch.Tensor, torch.Tensor]", own(x, y, directions))
-    if not torch.compiler.is_compiling():
-        return _by_reverse_mode(energy, x, y, directions)
-
-    def slope(point: torch.Tensor) -> torch.Tensor:
-        return energy_and_gradient(energy, x, point)[1]
-
-    def along(direction: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return cast("tuple[torch.Tensor, torch.Tensor]", torch.func.jvp(slope, (y,), (direction,)))
-
-    gradient, products = torch.func.vmap(along, in_dims=1, out_dims=(None, 1))(directions)  # type: ignore[arg-type]
-    return gradient, products
+    return _by_reverse_mode(energy, x, y, directions)
 
 
 @torch.enable_grad()

@@ -240,19 +240,6 @@ def test_what_only_langevin_has_is_refused_with_a_metropolis_test(option):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kernel", [pytest.param("langevin", marks=pytest.mark.long), "mala", "hmc"])
-def test_compiled_it_is_the_same_training(kernel):
-    task = evp.get_task("circle", thickness=0.1)
-    x, y = task.sample(64, seed=9)
-    options = {"kernel": kernel, "steps": 2, "leapfrog_steps": 2, "budget": evp.Budget(steps=20)}
-    plain, compiled = (
-        evp.fit("contrastive_divergence", task, seeds=[0, 1], compile=compile, **options).energy(x, y)
-        for compile in (False, True)
-    )
-    assert (plain - compiled).abs().max() < 1e-3 * plain.abs().max()
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("task", ["circle", "three_curves", "digits"])
 @pytest.mark.parametrize("method", BOTH)
 def test_data_come_to_have_less_energy_than_their_surroundings(method, task):

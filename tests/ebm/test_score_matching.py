@@ -187,15 +187,6 @@ def test_products_and_traces_are_those_of_the_full_hessian(x_dim, y_dim):
         torch.testing.assert_close(trace, full.diagonal(dim1=-2, dim2=-1).sum(-1), rtol=1e-10, atol=1e-12)
 
 
-def test_forward_mode_gives_the_same_products(monkeypatch):
-    """What a compiled loss uses for energies that bring no products of their own."""
-    x, y, v = normals(2, 3, 1), normals(2, 3, 2, seed=1), normals(2, 4, 3, 2, seed=2)
-    *_, energy = energies(1, 2)
-    reverse = gradient_and_products(energy, x, y, v)
-    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    torch.testing.assert_close(gradient_and_products(energy, x, y, v), reverse)
-
-
 def test_the_loss_is_differentiable_in_the_parameters():
     """Its derivative along a direction of the first weights equals a central difference of the loss."""
     energy = MLPEnergy((0, 1), 0, 2, Network(hidden=(6, 5))).double()
@@ -314,14 +305,3 @@ def test_raw_score_matching_of_thin_data_has_no_floor():
         evp.fit("score_matching", task, budget=budget, learning_rate=0.03, sigma=s).training.loss[0] for s in (0.0, 0.3)
     )
     assert float(raw[-20:].mean()) < 5 * float(blurred[-20:].mean()) < 0
-
-
-@pytest.mark.parametrize(
-    "method",
-    [pytest.param(m, marks=pytest.mark.slow if m == "score_matching" else pytest.mark.long) for m in METHODS],
-)
-def test_compiled_training_is_the_eager_one(method):
-    task, budget = evp.get_task("circle", thickness=0.1), evp.Budget(steps=20)
-    x, y = task.sample(64, seed=9)
-    eager, compiled = (evp.fit(method, task, seeds=[0, 1], budget=budget, compile=flag) for flag in (False, True))
-    torch.testing.assert_close(eager.energy(x, y), compiled.energy(x, y), rtol=1e-3, atol=1e-4)

@@ -16,7 +16,7 @@ from ebm_vs_prob.training import loop
 METHODS = [m for m in evp.list_methods() if m.name not in ("exact", "gibbs_nuts", "gaussian_process", "kernel_density")]
 #: One of each kind of step; the others are recorded where minutes are spent.
 QUICK = ("denoising_score_matching", "contrastive_divergence", "gibbs_maximum_likelihood", "vae", "softmax_classifier")
-COMPILED = ("hinge", "vae", "gibbs_maximum_likelihood", "persistent_contrastive_divergence")
+COMPILED = ("hinge", "vae", "persistent_contrastive_divergence", "minimum_empirical_error")
 NETWORK = evp.Network(hidden=(7, 5), activation="softplus")
 
 
@@ -35,12 +35,19 @@ def bits(kept):
     return {name: value.contiguous().numpy().tobytes() for name, value in kept.items()}
 
 
-def chosen(quick, mark):
-    return [pytest.param(m, id=m.name, marks=[] if m.name in quick else [mark]) for m in METHODS]
+#: Steps of thousands of operations, or of chains that want many steps.
+DEAR = ("coupling_flow", "autoregressive_flow", "gibbs_ensemble", "gibbs_stochastic_gradient_langevin", "sparse_coding")
+
+
+def chosen(quick, mark, dear=()):
+    def marks(name):
+        return [] if name in quick else [pytest.mark.long] if name in dear else [mark]
+
+    return [pytest.param(method, id=method.name, marks=marks(method.name)) for method in METHODS]
 
 
 @pytest.mark.portable
-@pytest.mark.parametrize("method", chosen(QUICK, pytest.mark.slow))
+@pytest.mark.parametrize("method", chosen(QUICK, pytest.mark.slow, DEAR))
 def test_a_recorded_training_is_the_written_one_to_the_bit(method, monkeypatch, caplog):
     caplog.set_level(logging.INFO, "ebm_vs_prob.training")
     written = trained(method, 6)

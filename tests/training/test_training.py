@@ -162,17 +162,6 @@ def test_a_budget_of_multiply_adds_buys_more_steps_of_a_cheaper_method():
         assert 0.8 * 2e7 < cost.multiply_adds <= 2e7
 
 
-@pytest.mark.slow
-def test_compiled_training_is_the_eager_one():
-    task = evp.get_task("circle", thickness=0.1)
-    budget = evp.Budget(steps=100)
-    x, y = task.sample(64, seed=9)
-    eager, compiled = (
-        evp.fit("denoising_score_matching", task, seeds=[0, 1], budget=budget, compile=flag) for flag in (False, True)
-    )
-    torch.testing.assert_close(eager.energy(x, y), compiled.energy(x, y), rtol=1e-3, atol=1e-4)
-
-
 def test_a_flipped_sign_in_the_objective_fails_the_gaussian_test(monkeypatch):
     monkeypatch.setattr(
         "ebm_vs_prob.ebm.methods.denoising_score_matching.denoising_score_matching_loss",
