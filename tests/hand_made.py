@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 
+import pytest
 import torch
 from torch import nn
 
@@ -20,6 +22,19 @@ from ebm_vs_prob.training.fitting import prepare
 def first_batch(setting: Setting, noise: Mapping[str, Noise]) -> Batch:
     """The minibatch and noise of the first step of a training."""
     return Examples(setting).batch(*next(draws(setting, noise, 1)))
+
+
+def poisoned(monkeypatch: pytest.MonkeyPatch, replicate: int, at: int) -> None:
+    """Let the answers of a replicate's minibatch be NaN at one step of the next training."""
+    original, steps = Examples.batch, count()
+
+    def batch(examples, rows, noise):
+        found = original(examples, rows, noise)
+        if next(steps) == at:
+            found.y[replicate] = float("nan")
+        return found
+
+    monkeypatch.setattr(Examples, "batch", batch)
 
 
 class Energy(nn.Module):

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from gaussian import Gaussian, gaussian, mean_curvature
+from hand_made import poisoned
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyro.nn import ConditionalAutoRegressiveNN
@@ -16,7 +17,6 @@ import ebm_vs_prob as evp
 from ebm_vs_prob.core.errors import NoExactReference
 from ebm_vs_prob.prob.densities.flow_networks import AutoregressiveHypernetwork
 from ebm_vs_prob.study import load_study
-from ebm_vs_prob.training.batches import batches
 
 FLOWS = ("coupling_flow", "autoregressive_flow")
 TRANSFORMS = ("affine", "spline")
@@ -216,15 +216,7 @@ def test_one_nan_replicate_leaves_the_others_without_padding(method, transform, 
     task = evp.get_task("circle", thickness=0.1)
     options = {"budget": evp.Budget(steps=6, batch_size=16), "transform": transform, "layers": 2}
     healthy = evp.fit(method, task, seeds=[0, 1, 2], **options)
-    original = batches
-
-    def poisoned(setting, noise, steps):
-        for step, batch in enumerate(original(setting, noise, steps)):
-            if step == 3:
-                batch.y[1] = float("nan")
-            yield batch
-
-    monkeypatch.setattr("ebm_vs_prob.training.loop.batches", poisoned)
+    poisoned(monkeypatch, replicate=1, at=3)
     sick = evp.fit(method, task, seeds=[0, 1, 2], **options)
     assert [status.ok for status in sick.status] == [True, False, True]
     x, y = task.sample(32, seed=1)

@@ -1,16 +1,15 @@
 """Replicates trained together are the models that would have been trained alone."""
 
-from itertools import count
-
 import pytest
 import torch
 from gaussian import Quadratic, curvature_tolerance, gaussian, mean_curvature
+from hand_made import poisoned
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.options import OptionBatch
 from ebm_vs_prob.ebm.objectives.score import denoising_score_matching_loss
 from ebm_vs_prob.models.setting import Setting
-from ebm_vs_prob.training.batches import BLOCK, BLOCK_NUMBERS, Examples, Noise, draws
+from ebm_vs_prob.training.batches import BLOCK, BLOCK_NUMBERS, Noise, draws
 from ebm_vs_prob.training.optimizers import ReplicatedAdam, learning_rate_schedule
 
 TRAINED = ("denoising_score_matching", "hinge", "gibbs_maximum_likelihood", "mixture_density", "mean_squared_error")
@@ -37,15 +36,7 @@ def test_one_nan_replicate_leaves_the_others_without_padding(method, monkeypatch
     budget = evp.Budget(steps=40)
     task = evp.get_task("circle", thickness=0.1)
     healthy = evp.fit(method, task, seeds=[0, 1, 2], budget=budget)
-    original, steps = Examples.batch, count()
-
-    def poisoned(examples, rows, noise):
-        batch = original(examples, rows, noise)
-        if next(steps) == 7:
-            batch.y[1] = float("nan")
-        return batch
-
-    monkeypatch.setattr(Examples, "batch", poisoned)
+    poisoned(monkeypatch, replicate=1, at=7)
     sick = evp.fit(method, task, seeds=[0, 1, 2], budget=budget)
     assert [status.ok for status in sick.status] == [True, False, True]
     assert sick.status[1].step == 7
