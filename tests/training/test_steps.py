@@ -16,7 +16,7 @@ from ebm_vs_prob.training import loop
 METHODS = [m for m in evp.list_methods() if m.name not in ("exact", "gibbs_nuts", "gaussian_process", "kernel_density")]
 #: One of each kind of step; the others are recorded where minutes are spent.
 QUICK = ("denoising_score_matching", "contrastive_divergence", "gibbs_maximum_likelihood", "vae", "softmax_classifier")
-COMPILED = ("hinge", "vae", "persistent_contrastive_divergence", "minimum_empirical_error")
+COMPILED = ("hinge", "vae")
 NETWORK = evp.Network(hidden=(7, 5), activation="softplus")
 
 
