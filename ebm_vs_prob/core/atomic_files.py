@@ -16,6 +16,9 @@ from .errors import invalid
 #: What the system answers where the path is right and the disk is not.
 _FAILED_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE}
 
+#: No tree of files is as deep, and Python's own making of folders ends at a thousand.
+MOST_FOLDERS = 200
+
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that at any moment it is whole or not there, also after a loss of power.
@@ -54,6 +57,8 @@ def check_folder(field: str, path: Path) -> None:
     try:
         with contextlib.suppress(FileNotFoundError):
             os.lstat(deepest)
+        if len(deepest.parts) > MOST_FOLDERS:
+            raise OSError(errno.ENAMETOOLONG, f"it is more than {MOST_FOLDERS} folders deep")
         if os.path.lexists(path) and not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, "it is not one")
     except OSError as error:
