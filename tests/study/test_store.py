@@ -330,9 +330,9 @@ def test_compressed_bytes_that_are_torn_are_damage_whatever_their_digest_says(st
     members = {f"{KEY}.json": changed(), f"{KEY}.safetensors": save({"a": source.normal(size=2000)})}
     content = bytearray(packed_by_another_tool(members, METHODS[method]))
     place = content.index(b"a.safetensors") if b"a.safetensors" in content else content.index(b".safetensors")
-    for shift in (14, 40, 400, 9000):
+    for shift in (14, 400, 9000):
         torn = bytearray(content)
-        torn[place + shift : place + shift + 8] = bytes(8 * [0xFF])
+        torn[place + shift] ^= 0x55
         with pytest.raises(DamagedRecord):
             Shard(bytes(torn))
 
