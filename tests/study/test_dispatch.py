@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
+import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from study_files import write_study
@@ -12,7 +15,7 @@ from study_files import write_study
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.registry import METHODS
 from ebm_vs_prob.study import Store, plan_study
-from ebm_vs_prob.study.engines import Dispatcher, Job, dispatch, introduce
+from ebm_vs_prob.study.engines import Dispatcher, Job, dask, dispatch, introduce
 from ebm_vs_prob.study.engines.dispatch import Gone, Introduced, Received, Started
 from ebm_vs_prob.study.worker import Fault, Receipt, attempt
 
@@ -462,6 +465,34 @@ def test_what_was_stopped_from_outside_is_tried_again_by_the_next_run(plugin, tm
     frame = evp.run_study(path, store=tmp_path / "store", engine="serial", device="cpu")
     assert set(frame["status"]) == {"done"}
     assert Store(tmp_path / "store").stops() == {}
+
+
+def test_a_scheduler_that_does_not_answer_is_told_of_and_given_up(job, monkeypatch, caplog):
+    """As one does whose process is stopped: its port stays open, and dask's own calls wait for ever."""
+    monkeypatch.setattr(dask, "ANSWER_QUIET", 0.1)
+    monkeypatch.setattr(dask, "ANSWER_LIMIT", 0.4)
+    told = threading.Event()
+    pool = dask.DaskPool(job, "")
+    pool._address = "tcp://somewhere:1"
+    pool._client = SimpleNamespace(status="running", nthreads=told.wait)
+    said = (
+        r"^the dask scheduler at tcp://somewhere:1 was lost, it did not answer for 0\.4 s: .* the same command goes on"
+    )
+    with pytest.raises(ConnectionError, match=said):
+        next(pool.events(0))
+    told.set()
+    assert caplog.messages == ["the dask scheduler at tcp://somewhere:1 does not answer: waiting for it"]
+
+
+def test_a_scheduler_that_answers_late_is_gone_on_with(job, monkeypatch, caplog):
+    monkeypatch.setattr(dask, "ANSWER_QUIET", 0.1)
+    pool = dask.DaskPool(job, "")
+    pool._address = "tcp://somewhere:1"
+    pool._client = SimpleNamespace(status="running", nthreads=lambda: time.sleep(0.4) or {})
+    assert list(pool.events(0)) == []
+    assert len(caplog.messages) == 1
+    assert list(pool._look()) == []
+    assert not pool._stuck
 
 
 def test_the_wait_for_local_workers_has_no_end_of_its_own():
