@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import secrets
@@ -9,6 +10,14 @@ import socket
 import stat
 from pathlib import Path
 from typing import BinaryIO
+
+from .errors import invalid
+
+#: What the system answers where the path is right and the disk is not.
+_FAILED_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE}
+
+#: No tree of files is as deep, and Python's own making of folders ends at a thousand.
+MOST_FOLDERS = 200
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -36,6 +45,45 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def check_folder(field: str, path: Path) -> None:
+    """Check that a folder is there, or could be made, with room for names of 255 bytes two folders below it.
+
+    Raises:
+        ValueError: it is not, cannot be looked for, or its path is too long; `field` is what a user calls it.
+    """
+    deepest = Path(os.path.abspath(path)) / ("x" * 255) / ("x" * 255)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.lstat(deepest)
+        if len(deepest.parts) > MOST_FOLDERS:
+            raise OSError(errno.ENAMETOOLONG, f"it is more than {MOST_FOLDERS} folders deep")
+        if os.path.lexists(path) and not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "it is not one")
+    except OSError as error:
+        raise _no_folder(field, path, error) from None
+    except ValueError as error:  # a path with a zero byte
+        raise _no_folder(field, path, OSError(errno.EINVAL, str(error))) from None
+
+
+def make_folder(field: str, path: Path) -> None:
+    """Make a folder and those that lead to it, where they are not there.
+
+    Raises:
+        ValueError: none can be made there; `field` is what a user calls it.
+        OSError: the disk is full or fails.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in _FAILED_DISK:
+            raise
+        raise _no_folder(field, path, error) from None
+
+
+def _no_folder(field: str, path: Path, error: OSError) -> ValueError:
+    return invalid(field, str(path), f"a folder, or a path where one can be made: {error.strerror}")
 
 
 def open_file(path: Path) -> BinaryIO:

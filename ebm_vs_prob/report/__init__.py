@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..core.atomic_files import check_folder, make_folder
+from ..core.text import shown
 from .citation import bibtex
 
 __all__ = ["bibtex", "write_report"]
@@ -19,8 +21,17 @@ def write_report(
 
     Raises:
         UnknownName: no such study or scale, or the store holds no run of it.
+        ValueError: `out` is no folder and none can be made there.
+        OSError: the report cannot be written.
     """
     from .inputs import gather
     from .page import write
 
-    return write(gather(path_or_name, scale, store), Path(out))
+    check_folder("out", Path(out))
+    inputs = gather(path_or_name, scale, store)
+    make_folder("out", Path(out))
+    try:
+        return write(inputs, Path(out))
+    except OSError as error:
+        where = error.filename or out
+        raise OSError(f"the report cannot be written: {shown(str(where))}: {error.strerror or error}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 import secrets
@@ -10,40 +11,37 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..core.atomic_files import host, open_file, write_atomically
-from ..core.errors import invalid
+from ..core.atomic_files import check_folder, host, make_folder, open_file, write_atomically
+from ..core.text import shown
 from .documents import DamagedRecord
 
 #: Names that the store gives to files that are being written: name, host, process, random mark.
 LEFTOVER = re.compile(r"\..+\.(?P<host>[^.]+)\.(?P<pid>[0-9]{1,10})\.[0-9a-f]{16}\.tmp", re.DOTALL)
 
-#: What the system answers of that which is no file, or not ours to read, where a file should be.
-_NO_FILE = {
-    errno.EINVAL,
-    errno.EISDIR,
-    errno.ENOTDIR,
-    errno.ELOOP,
-    errno.ENXIO,
-    errno.ENODEV,
-    errno.EACCES,
-    errno.EPERM,
-}
+#: What the system answers of that which is no file, where a file should be. A file that this user may not read is one.
+_NO_FILE = {errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV}
+
+#: Seconds for which a lock is waited for, and after which this is said.
+LOCK_LIMIT, LOCK_QUIET = 60.0, 1.0
 
 _EARLIER_SHARD = re.compile(r"[0-9a-f]{2}")
 _EARLIER_RECORD = re.compile(r"[0-9a-f]{64}\.json")
+
+log = logging.getLogger("ebm_vs_prob.study")
 
 
 class StoreFolder:
     """Files under one root, which is made when something is first written.
 
     Raises:
-        ValueError: the root is no folder, or holds records as an earlier version laid them out.
+        ValueError: the root is no folder and none can be made there, or holds records as an earlier version laid them
+            out.
+        PermissionError: this user may not look into it.
     """
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
-        if os.path.lexists(self.root) and not self.root.is_dir():
-            raise invalid("store", str(root), "a folder, or a path where one can be made")
+        check_folder("store", self.root)
         if self._is_earlier():
             raise ValueError(
                 f"the store {str(root)!r} has the layout of an earlier version, a file a trial in 'trials/': give "
@@ -51,17 +49,16 @@ class StoreFolder:
             )
 
     def _is_earlier(self) -> bool:
-        trials = self.root / "trials"
-        if not trials.is_dir():
-            return False
-        shards = (entry for entry in os.scandir(trials) if _EARLIER_SHARD.fullmatch(entry.name) and entry.is_dir())
-        return any(_EARLIER_RECORD.fullmatch(name) for shard in shards for name in os.listdir(shard))
+        shards = filter(_EARLIER_SHARD.fullmatch, self.names("trials"))
+        return any(_EARLIER_RECORD.fullmatch(name) for shard in shards for name in self.names(f"trials/{shard}"))
 
     def read(self, path: Path, what: str) -> bytes | None:
         """The content of a file; None where nothing is.
 
         Raises:
-            DamagedRecord: something that is no file, or cannot be read, is there.
+            DamagedRecord: something that is no file is there.
+            PermissionError: this user may not read it, so that nobody knows whether it is damaged.
+            OSError: the disk fails; the error names the path.
         """
         try:
             with open_file(path) as file:
@@ -70,16 +67,24 @@ class StoreFolder:
             gone = isinstance(error, FileNotFoundError)
             if gone and not os.path.lexists(path) and not self.strangers(path.parent):
                 return None
+            if isinstance(error, PermissionError):
+                raise _forbidden(path) from None
             if not gone and error.errno not in _NO_FILE:
-                raise
+                raise type(error)(error.errno, error.strerror or str(error), str(path)) from None
             raise DamagedRecord(f"{what} cannot be read: {error.strerror}") from None
 
     def names(self, folder: str) -> list[str]:
-        """Names in one of the store's own folders, sorted; none where it is not there or no folder."""
+        """Names in one of the store's own folders, sorted; none where it is not there or no folder.
+
+        Raises:
+            PermissionError: this user may not list it.
+        """
         try:
             return sorted(os.listdir(self.root / folder))
         except (FileNotFoundError, NotADirectoryError):
             return []
+        except PermissionError:
+            raise _forbidden(self.root / folder) from None
         except OSError as error:
             if error.errno == errno.ELOOP:
                 return []
@@ -93,7 +98,12 @@ class StoreFolder:
         write_atomically(path, content)
 
     def make(self, folder: Path) -> None:
-        """Make a folder of the store, setting aside what is no folder on the way to it."""
+        """Make a folder of the store, setting aside what is no folder on the way to it.
+
+        Raises:
+            ValueError: the store's own folder cannot be made where it was asked for.
+        """
+        make_folder("store", self.root)
         for stranger in self.strangers(folder):
             self.set_aside(stranger)
         folder.mkdir(parents=True, exist_ok=True)
@@ -117,18 +127,31 @@ class StoreFolder:
 
     @contextmanager
     def lock(self, path: Path, blocking: bool) -> Iterator[bool]:
-        """Whether the lock of that file is held inside; the system frees it when the process dies."""
+        """Whether the lock of that file is held inside; the system frees it when the process dies.
+
+        Raises:
+            TimeoutError: with `blocking`, where another process holds it for `LOCK_LIMIT` seconds.
+        """
         from filelock import FileLock, Timeout
 
         self.make(path.parent)
         if os.path.lexists(path) and not path.is_file():
             self.set_aside(path)
-        lock = FileLock(path, timeout=-1 if blocking else 0)
+        lock = FileLock(path)
         try:
-            lock.acquire()
+            lock.acquire(timeout=LOCK_QUIET if blocking else 0)
         except Timeout:
-            yield False
-            return
+            if not blocking:
+                yield False
+                return
+            log.warning("waiting for %s, which another process holds", path)
+            try:
+                lock.acquire(timeout=LOCK_LIMIT - LOCK_QUIET)
+            except Timeout:
+                raise TimeoutError(
+                    f"{shown(str(path))} was held by another process for {LOCK_LIMIT:g} s: it packs or mends this "
+                    "store, or was stopped; let it end, and run again"
+                ) from None
         try:
             yield True
         finally:
@@ -140,6 +163,10 @@ class StoreFolder:
             made = LEFTOVER.fullmatch(path.name)
             if made and made["host"] == host() and path.is_file() and not _alive(int(made["pid"])):
                 yield path
+
+
+def _forbidden(path: Path) -> PermissionError:
+    return PermissionError(f"{shown(str(path))} may not be read by this user: ask its owner")
 
 
 def _alive(pid: int) -> bool:

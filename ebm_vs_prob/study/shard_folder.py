@@ -142,7 +142,13 @@ class ShardFolder:
         return found
 
     def forget(self, keys: Collection[str]) -> None:
-        """Take trials out of their shards: the rest of each is written first, and the old one moved to `replaced`."""
+        """Take trials out of their shards: the rest of each is written first, and the old one moved to `replaced`.
+
+        Raises:
+            TimeoutError: another process packs shards and does not end.
+        """
+        if not keys:
+            return
         with self._folder.lock(self._lock, blocking=True):
             for name, trials in self.refresh().items():
                 shard = self.open(name) if trials.keys() & set(keys) else None

@@ -14,11 +14,14 @@ import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from ..core.errors import invalid
 from .documents import DamagedRecord, Record, encode, parse
 from .keys import file_digest
+
+if TYPE_CHECKING:
+    import numpy as np
 
 #: Kinds of arrays beside a record, and how their names end.
 FILES = {"arrays": ".safetensors", "inference_data": ".nc"}
@@ -27,8 +30,12 @@ _KINDS = {".json": "record"} | {suffix: kind for kind, suffix in FILES.items()}
 _MEMBER = re.compile(r"(?P<key>[0-9a-f]{64})(?P<suffix>\.json|\.safetensors|\.nc)")
 _RECORD_NAME = re.compile(rb"([0-9a-f]{64})\.json")
 
-#: No record comes near; a member that says it is longer is not read.
-LONGEST_RECORD = 2**26
+#: No record and no arrays come near; a member that says it is longer is not read, unless its shard is as long.
+LONGEST_RECORD, LONGEST_FILE = 2**26, 2**30
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+#: Where an HDF5 file says where it ends, 8 bytes, by the version of its first block.
+_HDF5_END = {0: 40, 1: 44, 2: 28, 3: 28}
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ class Shard:
         records: record of each of its trials, by key.
 
     Raises:
-        DamagedRecord: the bytes are no shard, not the one of that name, or hold a record that is none.
+        DamagedRecord: the bytes are no shard, not the one of that name, or hold a record or arrays that are none.
         ValueError: another version of the package wrote it.
     """
 
@@ -102,6 +109,16 @@ class Shard:
             self.records[key] = parse(Record, text, f"record {key}")
             if self.records[key]["trial"] != key:
                 raise DamagedRecord(f"record {key} is that of another trial")
+        for key in self.kinds:
+            self._check_files(key)
+
+    def _check_files(self, key: str) -> None:
+        """Read the arrays of a trial once, so that whoever asks for them later gets them."""
+        arrays, container = self.file(key, "arrays"), self.file(key, "inference_data")
+        if arrays is not None:
+            unpack_arrays(arrays, key)
+        if container is not None and not _is_whole_hdf5(container):
+            raise DamagedRecord(f"the netCDF file of trial {key} cannot be read: it is not a whole HDF5 file")
 
     def file(self, key: str, kind: str) -> bytes | None:
         """The arrays of a kind beside a trial's record; None where it has none.
@@ -112,7 +129,7 @@ class Shard:
         if kind not in self.kinds[key]:
             return None
         with _zip_errors(self.name):
-            return self._member(f"{key}{FILES[kind]}", len(self._content))
+            return self._member(f"{key}{FILES[kind]}", max(len(self._content), LONGEST_FILE))
 
     def members(self, keys: Collection[str]) -> dict[str, bytes]:
         """What is kept of these trials, by member name, as `pack_members` takes it."""
@@ -124,7 +141,35 @@ class Shard:
     def _member(self, name: str, longest: int) -> bytes:
         if self._archive.getinfo(name).file_size > longest:
             raise zipfile.BadZipFile(f"{name} is longer than {longest} bytes")
-        return self._archive.read(name)
+        try:
+            return self._archive.read(name)
+        except (OSError, EOFError, zlib.error) as error:  # OSError is bzip2's: no file is read here
+            raise zipfile.BadZipFile(f"{name}: {error}") from None
+        except Exception as error:
+            if type(error).__name__ != "LZMAError":  # its module is not in every Python
+                raise
+            raise zipfile.BadZipFile(f"{name}: {error}") from None
+
+
+def unpack_arrays(content: bytes, key: str) -> dict[str, np.ndarray]:
+    """Arrays by name, of the bytes of a safetensors file.
+
+    Raises:
+        DamagedRecord: these are none; `key` is the trial they are beside.
+    """
+    from safetensors.numpy import load
+
+    try:
+        return dict(load(content))
+    except MemoryError:
+        raise
+    except Exception as error:  # its own error, and whatever numpy raises of a type that it lacks
+        raise DamagedRecord(f"the arrays of trial {key} cannot be read: {type(error).__name__}: {error}") from None
+
+
+def _is_whole_hdf5(content: bytes) -> bool:
+    place = _HDF5_END.get(content[len(_HDF5)], 0) if len(content) > 48 and content.startswith(_HDF5) else 0
+    return bool(place) and int.from_bytes(content[place : place + 8], "little") <= len(content)
 
 
 def contents(archive: zipfile.ZipFile) -> dict[str, frozenset[str]]:

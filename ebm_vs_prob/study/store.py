@@ -29,11 +29,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..core.errors import UnknownName
+from ..core.text import printable
 from .documents import DamagedRecord, Document, Incident, Record, Stop, StoredPlan, StoredTable, seal, unseal
 from .folders import StoreFolder
 from .keys import digest, file_digest
 from .shard_folder import ShardFolder
-from .shards import Entry, Shard, pack_shard
+from .shards import Entry, Shard, pack_shard, unpack_arrays
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +55,8 @@ class Store:
     """Results under one folder, which is made when something is first written.
 
     Raises:
-        ValueError: the root is no folder, or a store of an earlier layout.
+        ValueError: the root is no folder and none can be made there, or a store of an earlier layout.
+        PermissionError: this user may not read it; every method that reads may raise it, with the path.
     """
 
     def __init__(self, root: str | Path = "results") -> None:
@@ -129,14 +131,8 @@ class Store:
             UnknownName: no such trial.
             DamagedRecord: there is only a damaged one.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load
-
         content = self._shard_of(key).file(key, "arrays")
-        try:
-            return dict(load(content)) if content is not None else {}
-        except SafetensorError as error:
-            raise DamagedRecord(f"the arrays of trial {key} cannot be read: {error}") from None
+        return unpack_arrays(content, key) if content is not None else {}
 
     def inference_data(self, key: str) -> bytes | None:
         """The netCDF file beside a trial's record, or None; `comparison.containers.read` opens it.
@@ -203,12 +199,14 @@ class Store:
 
         Raises:
             UnknownName: the store holds no run of it, with the command that makes one of what was `given` for a study.
-            DamagedRecord: the plan is not what was written.
+            DamagedRecord: the plan is not what was written, or that of another study.
         """
         what = f"plan of {study} at {scale}"
         try:
             content = self._folder.read(self.study_folder(study, scale) / "plan.json", what)
             plan = None if content is None else unseal(StoredPlan, content, what)[1]
+            if plan is not None and (plan["study"], plan["scale"]) != (study, scale):
+                raise DamagedRecord(f"{what} is that of {printable(plan['study'])} at {printable(plan['scale'])}")
         except DamagedRecord as error:
             raise DamagedRecord(f"{error}; {MENDED}") from None
         if plan is None:

@@ -101,7 +101,7 @@ def trial_states(store: Store, plan: Mapping[str, Any]) -> dict[str, dict[str, s
 def table_state(store: Store, plan: Mapping[str, Any]) -> str:
     """A digest of all that a plan's table follows from."""
     known = {"store": store.state(planned_trials(plan)), "package": package_digest()}
-    return digest({"conditions": plan["conditions"], **known})
+    return digest({**{name: plan[name] for name in ("study", "scale", "conditions")}, **known})
 
 
 def planned_trials(plan: Mapping[str, Any]) -> set[str]:

@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +77,7 @@ def check_store(make: Callable[[Path], Store]) -> None:
         4. A trial whose bytes were torn or altered anywhere, or lie where a folder was put, is never read as sound:
            `sound` sets the damage aside, so that the trial reads as None and can be written again, and reports it
            among `incidents`; the other trials stay. `read` and `records` tell damage and leave it where it is.
+           Arrays and netCDF files that are none are not written.
         5. A stop is kept, the last one of a trial, until a record of the trial is written.
         6. What was forgotten reads as None and can be written again; its neighbours stay.
         7. Packing keeps every trial, also of a store that is open elsewhere, and of writers at the same time.
@@ -112,12 +115,19 @@ def _quiet() -> Iterator[None]:
         log.disabled = before
 
 
+@lru_cache(maxsize=1)
+def _container() -> bytes:
+    from ..comparison.containers import to_netcdf
+
+    return to_netcdf({"samples_y": np.ones((4, 2))}, np.zeros(3), {"trial": _KEYS[0]})
+
+
 def _entry(key: str, **changes: Any) -> Entry:
     from safetensors.numpy import save
 
     from ..study.shards import Entry
 
-    files = {"arrays": save(_ARRAYS), "inference_data": b"a netCDF file"} if key == _KEYS[0] else {}
+    files = {"arrays": save(_ARRAYS), "inference_data": _container()} if key == _KEYS[0] else {}
     return Entry(key, stored_record(**changes), files)
 
 
@@ -150,7 +160,7 @@ def _check_round_trip(make: Callable[[Path], Store], root: Path, who: str) -> No
             np.array_equal(loaded[name], value) and loaded[name].dtype == value.dtype for name, value in _ARRAYS.items()
         )
         rule(same, who, "load_arrays must give the arrays that were written, bit for bit")
-        rule(opened.inference_data(_KEYS[0]) == b"a netCDF file", who, "inference_data must give what was written")
+        rule(opened.inference_data(_KEYS[0]) == _container(), who, "inference_data must give what was written")
         rule(opened.load_arrays(_KEYS[1]) == {}, who, "a trial without arrays must give none")
         rule(opened.inference_data(_KEYS[1]) is None, who, "a trial without a netCDF file must give None")
         kinds = [opened.kinds(key) for key in _KEYS]
@@ -193,6 +203,9 @@ def _check_damage(make: Callable[[Path], Store], root: Path, who: str) -> None:
         told = {found: (record, damaged) for found, record, damaged in make(root).records([key])}
         rule(told[key] == (None, ""), who, f"{what} must be set aside, so that it reads as None")
         rule(len(make(root).incidents()) > reported, who, f"{what} must be among the incidents")
+    for kind in _entry(key).files:
+        torn = replace(_entry(key), files={**_entry(key).files, kind: b"torn"})
+        expect(DamagedRecord, who, f"{kind} that are none", lambda torn=torn: make(root).write([torn]))  # type: ignore[misc]
     make(root).write([_entry(key)])
     rule(make(root).sound([key]) == {key}, who, "what was damaged must be writable again")
 

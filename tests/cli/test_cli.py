@@ -370,3 +370,27 @@ def test_a_reader_that_leaves_causes_no_complaint():
     with listing.stderr:
         assert listing.stderr.read() == b""
     assert listing.wait(timeout=60) == 1
+
+
+def reported(study, out):
+    return "report", study, "--store", study.parent / "store", "--out", out
+
+
+@pytest.mark.parametrize("path", ["x" * 5000, "/dev/null", "/dev/null/x", "/proc/x/y", "x/" * 1000])
+@pytest.mark.parametrize("option", ["store", "out"])
+def test_a_folder_that_cannot_be_is_refused_by_its_option_in_one_short_line(study, call, option, path):
+    serial = ("run", study, "--engine", "serial", "--device", "cpu", "--store", path)
+    code, _, said = call(*serial) if option == "store" else call(*reported(study, path))
+    assert code == 1
+    assert said.startswith(f"ebm-vs-prob: error: {option} = ")
+    assert "is not valid: expected a folder, or a path where one can be made: " in said
+    assert said.count("\n") == 1
+    assert len(said) < 600
+
+
+def test_a_report_that_cannot_be_written_is_told_with_the_path(study, call, tmp_path):
+    (tmp_path / "small" / "index.html").mkdir(parents=True)
+    code, _, said = call(*reported(study, tmp_path))
+    assert code == 1
+    where = tmp_path / "small" / "index.html"
+    assert said == f"ebm-vs-prob: error: the report cannot be written: '{where}': Is a directory\n"

@@ -161,6 +161,23 @@ def test_workers_that_die_on_import_are_told_of(tmp_path):
     assert set(site.table(tmp_path / "store")["status"]) == {"done"}
 
 
+def test_a_stopped_scheduler_is_told_of_and_ends_in_one_line(tmp_path):
+    """Its port stays open, and nothing comes through it."""
+    site = Site.make(tmp_path / "site")
+    store = tmp_path / "store"
+    with Machines(tmp_path) as machines:
+        machines.start_scheduler()
+        machines.start_worker(0)
+        process = site.run(store, "--engine", "dask", "--scheduler", str(machines.file))
+        wait_for(lambda: list((store / "shards").glob("*.zip")))
+        machines.scheduler.send_signal(signal.SIGSTOP)
+        _, error = process.communicate(timeout=180)
+        assert process.returncode == 1
+        waited, line = said(error)
+        assert "does not answer: waiting for it" in waited
+        assert "was lost, it did not answer for 60 s" in line
+
+
 def test_a_lost_scheduler_ends_in_one_line_and_a_new_one_goes_on(tmp_path):
     site = Site.make(tmp_path / "site")
     store = tmp_path / "store"

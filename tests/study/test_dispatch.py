@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import math
+import threading
+import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from study_files import write_study
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.study import Store, plan_study
-from ebm_vs_prob.study.engines import Dispatcher, Job, dispatch, introduce
+from ebm_vs_prob.study.engines import Dispatcher, Job, dask, dispatch, introduce
 from ebm_vs_prob.study.engines.dispatch import Gone, Introduced, Received, Started
 from ebm_vs_prob.study.failures import reason_and_place
 from ebm_vs_prob.study.worker import Fault, Receipt, attempt
@@ -20,13 +23,20 @@ from ebm_vs_prob.study.worker import Fault, Receipt, attempt
 pytestmark = pytest.mark.usefixtures("plugin")
 
 
+#: What a script says of a worker that does not begin its batch.
+NEVER = "never"
+
+
 class ScriptedPool:
-    """Workers that do what `script` says of a batch's size and the number of tries: a function to an event or None."""
+    """Workers that do what `script` says of a batch's size and the number of tries.
+
+    It is a function to an event, or None of a batch that is begun and does not end, or NEVER.
+    """
 
     patience = 0.2
 
     def __init__(self, script, *introductions):
-        self.script, self.given, self.stopped = script, [], []
+        self.script, self.given, self.stopped, self.taken = script, [], [], []
         self._events = [Introduced(f"w{n}", each) for n, each in enumerate(introductions)]
         self._introductions = dict(enumerate(introductions))
 
@@ -38,10 +48,9 @@ class ScriptedPool:
 
     def give(self, worker, packed, root):
         self.given.append((worker, packed, root))
-        self._events.append(Started(worker))
         event = self.script(worker, packed, root)
-        if event is not None:
-            self._events.append(event)
+        if event != NEVER:
+            self._events += [Started(worker)] if event is None else [Started(worker), event]
         if isinstance(event, Gone):
             self._replace(worker)
 
@@ -51,6 +60,9 @@ class ScriptedPool:
     def stop(self, worker):
         self.stopped.append(worker)
         self._replace(worker)
+
+    def take_back(self, worker):
+        self.taken.append(worker)
 
     def events(self, timeout):
         happened, self._events = self._events, []
@@ -157,6 +169,80 @@ def test_time_in_which_the_driver_stood_still_does_not_count(planned, job, monke
     now[0] += 6.0
     dispatcher._look_at_the_clock()
     assert pool.stopped == ["w0"]
+
+
+@pytest.fixture
+def seconds(monkeypatch):
+    """A clock that every look at it advances by a second."""
+    clock = iter(range(10**9))
+    monkeypatch.setattr(dispatch.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(ScriptedPool, "patience", 20.0)
+
+
+def test_a_batch_that_is_not_begun_is_told_of_and_given_to_another(planned, job, caplog, seconds):
+    """A paused worker, or one at another client's work: it is not ended, and the batch's number of deaths stays."""
+    here = introduce(job)
+    keys = {trial.key for trial in planned.trials}
+
+    def script(worker, packed, root):
+        return NEVER if worker == "w0" else does(worker, packed, root)
+
+    pool, store = dispatched(planned, job, script, here, here)
+    assert [worker for worker, *_ in pool.given] == ["w0", "w1"]
+    assert pool.given[0][1] == pool.given[1][1]
+    assert (pool.taken, pool.stopped) == (["w0"], [])
+    assert caplog.messages == ["worker w0 has not begun its batch: it is paused, stopped or at other work"]
+    assert store.sound(keys) == keys
+    assert store.incidents() == []
+
+
+def test_a_batch_is_taken_back_though_others_are_under_way(tmp_path, seconds):
+    """What others do does not keep a batch with a worker that does not begin it."""
+    planned = plan_study(write_study(tmp_path / "rings.toml", seeds=4, thickness="0.3, 0.1"), device="cpu")
+    batches = [*planned.batches[0].halves()]
+    (tmp_path / "token").write_text("seen")
+    (tmp_path / "store").mkdir()
+    job = Job(
+        str(tmp_path / "store"),
+        ("study_plugin",),
+        planned.study.folder,
+        "cpu",
+        1000.0,
+        str(tmp_path / "token"),
+        token_text="seen",
+    )
+    here = introduce(job)
+    pool = ScriptedPool(lambda worker, *_: NEVER if worker == "w0" else None, here, here)
+    advanced = []
+    dispatcher = Dispatcher(pool, Store(job.root), job, here, advanced.append)
+
+    def finish(worker):
+        if pool.taken and worker == "w1":  # its batch ends only when the other's is back
+            pool._events.append(Received("w1", Receipt()))
+
+    pool.events, events = (lambda timeout: (finish("w1"), *events(timeout))[1:]), pool.events
+    dispatcher.run(batches)
+    assert pool.taken == ["w0"]
+    assert [worker for worker, *_ in pool.given] == ["w0", "w1", "w1"]
+    assert sum(advanced) == sum(len(batch.trials) for batch in batches)
+
+
+def test_where_no_worker_begins_a_batch_the_run_ends_in_one_line_that_names_them(planned, job, seconds):
+    here = introduce(job)
+    pool = ScriptedPool(lambda *_: NEVER, here, here)
+    with pytest.raises(
+        ConnectionError, match=r"^no worker begins a batch, .*: w0, w1: waited 20 s; run again to go on$"
+    ):
+        Dispatcher(pool, Store(job.root), job, here, lambda trials: None).run(planned.batches)
+    assert pool.taken == ["w0", "w1"]
+
+
+def test_a_worker_that_answers_after_all_is_given_batches_again(planned, job, seconds, monkeypatch):
+    here = introduce(job)
+    tries = iter([NEVER])
+    monkeypatch.setattr(ScriptedPool, "take_back", lambda pool, worker: pool._events.append(Introduced(worker, here)))
+    pool, _ = dispatched(planned, job, lambda w, p, r: next(tries, None) or does(w, p, r))
+    assert [worker for worker, *_ in pool.given] == ["w0", "w0"]
 
 
 @pytest.mark.parametrize(
@@ -393,6 +479,34 @@ def test_what_was_stopped_from_outside_is_tried_again_by_the_next_run(plugin, tm
     frame = evp.run_study(path, store=tmp_path / "store", engine="serial", device="cpu")
     assert set(frame["status"]) == {"done"}
     assert Store(tmp_path / "store").stops() == {}
+
+
+def test_a_scheduler_that_does_not_answer_is_told_of_and_given_up(job, monkeypatch, caplog):
+    """As one does whose process is stopped: its port stays open, and dask's own calls wait for ever."""
+    monkeypatch.setattr(dask, "ANSWER_QUIET", 0.1)
+    monkeypatch.setattr(dask, "ANSWER_LIMIT", 0.4)
+    told = threading.Event()
+    pool = dask.DaskPool(job, "")
+    pool._address = "tcp://somewhere:1"
+    pool._client = SimpleNamespace(status="running", nthreads=told.wait)
+    said = (
+        r"^the dask scheduler at tcp://somewhere:1 was lost, it did not answer for 0\.4 s: .* the same command goes on"
+    )
+    with pytest.raises(ConnectionError, match=said):
+        next(pool.events(0))
+    told.set()
+    assert caplog.messages == ["the dask scheduler at tcp://somewhere:1 does not answer: waiting for it"]
+
+
+def test_a_scheduler_that_answers_late_is_gone_on_with(job, monkeypatch, caplog):
+    monkeypatch.setattr(dask, "ANSWER_QUIET", 0.1)
+    pool = dask.DaskPool(job, "")
+    pool._address = "tcp://somewhere:1"
+    pool._client = SimpleNamespace(status="running", nthreads=lambda: time.sleep(0.4) or {})
+    assert list(pool.events(0)) == []
+    assert len(caplog.messages) == 1
+    assert list(pool._look()) == []
+    assert not pool._stuck
 
 
 def test_the_wait_for_local_workers_has_no_end_of_its_own():

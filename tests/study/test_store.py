@@ -6,20 +6,24 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
 from ebm_vs_prob.comparison import containers as inference_data
-from ebm_vs_prob.core.atomic_files import write_atomically
+from ebm_vs_prob.core.atomic_files import check_folder, make_folder, write_atomically
 from ebm_vs_prob.core.errors import UnknownName
+from ebm_vs_prob.study import folders
 from ebm_vs_prob.study.documents import Incident, Stop, StoredPlan, StoredTable, seal, unseal
 from ebm_vs_prob.study.shards import Entry, Shard, named_in, pack_members, pack_shard
 from ebm_vs_prob.study.store import DamagedRecord, Store
@@ -28,6 +32,10 @@ from ebm_vs_prob.testing.stores import stored_plan, stored_record
 KEY = "ab" + "0" * 62
 OTHER = "cd" + "0" * 62
 ARRAYS = {"a": np.arange(6.0).reshape(2, 3)}
+
+
+def container():
+    return inference_data.to_netcdf({"samples_y": np.ones((4, 2))}, np.zeros(3), {"trial": KEY})
 
 
 def entry(key=KEY, files=None, **changes):
@@ -56,7 +64,7 @@ def test_a_shard_is_an_ordinary_zip_that_anyone_can_check(store):
 
 
 def test_the_same_entries_are_the_same_bytes():
-    entries = [entry(files={"arrays": b"1", "inference_data": b"2"}), entry(OTHER, status="failed")]
+    entries = [entry(files={"arrays": save(ARRAYS), "inference_data": container()}), entry(OTHER, status="failed")]
     content = pack_shard(entries)
     assert pack_shard(entries[::-1]) == content
     shard = Shard(content)
@@ -96,6 +104,89 @@ def test_every_flipped_byte_and_every_length_of_another_document_is_noticed(shap
     for wrong in [content + b"\n", *altered, *(content[:length] for length in range(len(content)))]:
         with pytest.raises(DamagedRecord):
             unseal(shape, wrong, "it")
+
+
+# ---- what may not be read ------------------------------------------------------------------------------------------
+
+
+#: The store's documents and folders, by their places.
+FORBIDDEN = {
+    "a shard": "shards/*.zip",
+    "an incident": "incidents/*.json",
+    "a stop": "stopped/*.json",
+    "the plan": "studies/s/quick/plan.json",
+    "the table": "studies/s/quick/results.parquet",
+    "its digest": "studies/s/quick/results.json",
+    "shards": "shards",
+    "incidents": "incidents",
+    "stops": "stopped",
+}
+
+
+def refuse_as_the_system_does(monkeypatch, path):
+    """Have the system refuse one path as it does to users whom it does not belong to; it obeys root in all."""
+
+    def refusing(function):
+        def call(given, *arguments, **options):
+            if isinstance(given, str | os.PathLike) and Path(given) == path:
+                raise PermissionError(13, "Permission denied", str(given))
+            return function(given, *arguments, **options)
+
+        return call
+
+    for name in ("open", "listdir"):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name)))
+
+
+@pytest.mark.parametrize("what", FORBIDDEN)
+def test_what_this_user_may_not_read_is_told_with_its_path_and_left(store, monkeypatch, what):
+    store.write([entry()])
+    store.report("kind", [KEY], "detail")
+    store.note_stop(OTHER, "killed")
+    store.write_plan(stored_plan("s", "quick", [KEY]))
+    store.keep_table("s", "quick", store.state([KEY]), b"a table")
+    (path,) = store.root.glob(FORBIDDEN[what])
+    before = sorted(store.root.rglob("*"))
+    state = store.state([KEY])
+
+    def run():
+        """What a run does before it trains."""
+        store.plan("s", "quick")
+        with store.lock("s", "quick"):
+            store.mend()
+        store.table("s", "quick", state)
+        return store.sound([KEY])
+
+    looks = [run]
+    if what in ("a shard", "shards"):
+        looks += [lambda: store.read(KEY), lambda: store.load_arrays(KEY), lambda: store.sound([KEY]), store.compact]
+        looks += [lambda: store.forget([KEY]), lambda: store.state([KEY])]
+    with monkeypatch.context() as patch:
+        refuse_as_the_system_does(patch, path)
+        for look in looks:
+            store = Store(store.root)
+            with pytest.raises(PermissionError) as caught:
+                look()
+            said = str(caught.value)
+            assert said.startswith(f"'{path}' may not be read by this user")
+            assert "mends" not in said
+            assert "\n" not in said
+    names = {"run.lock", "shards.lock"}
+    assert [path for path in sorted(store.root.rglob("*")) if path.name not in names] == before
+    assert run() == {KEY}
+
+
+def test_a_disk_that_fails_while_it_is_read_is_told_with_the_path(store, monkeypatch):
+    store.write([entry()])
+
+    class Failing(io.BytesIO):
+        def read(self, *_):
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("ebm_vs_prob.study.folders.open_file", lambda path: Failing())
+    with pytest.raises(OSError, match=r"Input/output error: '.*\.zip'"):
+        store.sound([KEY])
+    assert shard_of(store).exists()
 
 
 @pytest.mark.parametrize("length", [0, 1, 50, -3])
@@ -215,6 +306,106 @@ def test_a_zip_that_cannot_be_read_is_damage_whatever_its_digest_says(store, wha
     assert list((store.root / "shards").iterdir()) == []
 
 
+def packed_by_another_tool(members, method):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", method) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
+def put(store, content):
+    """Keep bytes as a shard of the right name, whatever they are."""
+    path = store.root / "shards" / f"{hashlib.sha256(content).hexdigest()}.zip"
+    write_atomically(path, content)
+    return path
+
+
+METHODS = {
+    "stored": zipfile.ZIP_STORED,
+    "deflate": zipfile.ZIP_DEFLATED,
+    "bzip2": zipfile.ZIP_BZIP2,
+    "lzma": zipfile.ZIP_LZMA,
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_shard_that_another_tool_packed_is_read_however_it_compressed_arrays(store, method):
+    arrays = {"a": np.zeros(200_000)}  # a thousand times smaller when compressed
+    members = {f"{KEY}.json": changed(), f"{KEY}.safetensors": save(arrays), f"{KEY}.nc": container(), "README": b"x"}
+    path = put(store, packed_by_another_tool(members, METHODS[method]))
+    assert store.sound([KEY]) == {KEY}
+    np.testing.assert_array_equal(store.load_arrays(KEY)["a"], arrays["a"])
+    assert store.inference_data(KEY) == container()
+    store.write([entry(OTHER)])
+    store.compact()
+    assert not path.exists()
+    np.testing.assert_array_equal(store.load_arrays(KEY)["a"], arrays["a"])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_compressed_bytes_that_are_torn_are_damage_whatever_their_digest_says(store, method):
+    source = np.random.default_rng(0)
+    members = {f"{KEY}.json": changed(), f"{KEY}.safetensors": save({"a": source.normal(size=2000)})}
+    content = bytearray(packed_by_another_tool(members, METHODS[method]))
+    place = content.index(b"a.safetensors") if b"a.safetensors" in content else content.index(b".safetensors")
+    for shift in (14, 400, 9000):
+        torn = bytearray(content)
+        torn[place + shift] ^= 0x55
+        with pytest.raises(DamagedRecord):
+            Shard(bytes(torn))
+
+
+NOT_ARRAYS = {
+    "empty": {".safetensors": b"", ".nc": b""},
+    "empty arrays": {".safetensors": b""},
+    "an empty container": {".nc": b""},
+    "swapped": {".safetensors": container(), ".nc": save(ARRAYS)},
+    "torn arrays": {".safetensors": save(ARRAYS)[:-1]},
+    "a torn container": {".nc": container()[:-1]},
+    "the head of a container": {".nc": container()[:8]},
+    "a type that numpy has not": {
+        ".safetensors": (lambda head: len(head).to_bytes(8, "little") + head + b"\0")(
+            b'{"a":{"dtype":"F8_E5M2","shape":[1],"data_offsets":[0,1]}}'
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("what", NOT_ARRAYS)
+def test_arrays_that_cannot_be_read_are_damage_whatever_their_digest_says(store, what):
+    members = {f"{KEY}.json": changed(), f"{KEY}.safetensors": save(ARRAYS), f"{KEY}.nc": container()}
+    wrong = members | {f"{KEY}{suffix}": content for suffix, content in NOT_ARRAYS[what].items()}
+    put(store, pack_members(wrong))
+    for look in (store.read, store.load_arrays, store.inference_data):
+        with pytest.raises(DamagedRecord, match=rf"of trial {KEY} cannot be read: .*; the next `run` mends it$"):
+            look(KEY)
+    assert store.sound([KEY]) == set()
+    assert [incident["kind"] for incident in store.incidents()] == ["damaged shard"]
+    store.write([entry(files={"arrays": save(ARRAYS), "inference_data": container()})])
+    np.testing.assert_array_equal(store.load_arrays(KEY)["a"], ARRAYS["a"])
+
+
+def test_memory_that_is_out_is_no_damage(store, monkeypatch):
+    store.write([entry(files={"arrays": save(ARRAYS)})])
+
+    def refuse(content):
+        raise MemoryError
+
+    monkeypatch.setattr("safetensors.numpy.load", refuse)
+    with pytest.raises(MemoryError):
+        store.sound([KEY])
+    assert shard_of(store).exists()
+
+
+def test_what_compresses_to_nothing_is_not_unpacked_without_end(monkeypatch):
+    monkeypatch.setattr("ebm_vs_prob.study.shards.LONGEST_FILE", 10_000)
+    members = {f"{KEY}.json": changed(), f"{KEY}.safetensors": save({"a": np.zeros(20_000)})}
+    with pytest.raises(DamagedRecord, match="is longer than 10000 bytes"):
+        Shard(packed_by_another_tool(members, zipfile.ZIP_DEFLATED))
+    Shard(packed_by_another_tool(members, zipfile.ZIP_STORED))  # as long as its shard, which is here already
+
+
 @pytest.mark.parametrize("wrong", [{"steps": "three"}, {"metrics": None}, {"status": "pending"}])
 def test_what_could_not_be_read_is_not_written(store, wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -242,6 +433,24 @@ def test_the_layout_of_an_earlier_version_is_refused_with_what_to_do(tmp_path):
     (tmp_path / "trials" / "ab" / f"{KEY}.json").touch()
     with pytest.raises(ValueError, match=r"layout of an earlier version.*give another with --store") as caught:
         Store(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "x/" * 1700, "file/within", "/dev/null/x", "a\0b", "link/x", "/proc/x/y"])
+@pytest.mark.parametrize("field", ["store", "out"])
+def test_a_path_where_no_folder_can_be_is_refused_by_the_name_of_the_option(tmp_path, name, field):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "link")
+    path = tmp_path / name
+
+    def out():
+        check_folder(field, path)
+        make_folder(field, path)
+
+    use = (lambda: Store(path).write([entry()])) if field == "store" else out
+    with pytest.raises(ValueError, match=rf"^{field} = .* is not valid: expected a folder, or a path where") as caught:
+        use()
+    assert len(str(caught.value)) < 500
     assert "\n" not in str(caught.value)
 
 
@@ -331,6 +540,47 @@ def test_one_driver_at_a_time(store):
         pass
 
 
+def test_shards_that_another_process_locks_are_waited_for_aloud_and_not_for_ever(store, monkeypatch, caplog):
+    monkeypatch.setattr(folders, "LOCK_QUIET", 0.1)
+    monkeypatch.setattr(folders, "LOCK_LIMIT", 0.4)
+    store.write([entry(), entry(OTHER)])
+    path = store.root / "shards.lock"
+    with FileLock(path):
+        store.forget([])  # nothing to wait for
+        store.compact()  # which another is doing
+        assert caplog.messages == []
+        with pytest.raises(TimeoutError, match=r"shards\.lock' was held by another process for 0\.4 s.*run again$"):
+            store.forget([KEY])
+        assert caplog.messages == [f"waiting for {path}, which another process holds"]
+    store.forget([KEY])
+    assert store.sound([KEY, OTHER]) == {OTHER}
+
+
+def test_shards_that_another_process_locks_for_a_while_are_waited_for(store, monkeypatch, caplog):
+    monkeypatch.setattr(folders, "LOCK_QUIET", 0.1)
+    store.write([entry()])
+    held = FileLock(store.root / "shards.lock", thread_local=False)
+    held.acquire()
+    release = threading.Timer(0.4, held.release)
+    release.start()
+    store.forget([KEY])
+    release.join()
+    assert len(caplog.messages) == 1
+    assert store.sound([KEY]) == set()
+
+
+def test_a_plan_of_another_study_is_damage(store):
+    store.write_plan(stored_plan("s", "quick", [KEY]))
+    for study, scale in (("s", "full"), ("t", "quick")):
+        folder = store.study_folder(study, scale)
+        shutil.copytree(store.study_folder("s", "quick"), folder)
+        said = rf"^plan of {study} at {scale} is that of s at quick; the next `run` mends it$"
+        with pytest.raises(DamagedRecord, match=said):
+            store.plan(study, scale)
+        store.write_plan(stored_plan(study, scale, [OTHER]))
+        assert store.plan(study, scale)["study"] == study
+
+
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "record.json"
     write_atomically(path, b"old")
@@ -350,12 +600,16 @@ import os, random, signal, sys, time
 from ebm_vs_prob.study.shards import Entry
 from ebm_vs_prob.study.store import Store
 from ebm_vs_prob.testing.stores import stored_record
+import numpy
+from safetensors.numpy import save
+
+ARRAYS = save({"energy": numpy.zeros(50_000, numpy.uint8)})
 
 def write(number):
     store, turn = Store(sys.argv[1]), 0
     while True:
         keys = [f"{number:032x}{2 * turn + side:032x}" for side in range(2)]
-        store.write([Entry(key, stored_record(), {"arrays": bytes(50_000)}) for key in keys])
+        store.write([Entry(key, stored_record(), {"arrays": ARRAYS}) for key in keys])
         os.write(1, (" ".join(keys) + "\\n").encode())
         turn += 1
         if turn % 5 == 0:

@@ -12,11 +12,12 @@ import os
 import queue
 import random
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ...core.text import printable
 from ..failures import reason
@@ -28,11 +29,14 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 LOOK = 1.0  # seconds between two looks at which workers there are
-TIMEOUT = 30  # seconds for the scheduler to answer, and for a worker to be ended
+TIMEOUT = 30  # seconds for the scheduler to answer when it is first asked, and for a worker to be ended
+ANSWER_LIMIT, ANSWER_QUIET = 60.0, 5.0  # seconds for it to answer later, and after which it is said that it does not
 #: They tell of every lost connection, with tracebacks; what a user needs of that the driver says in one line.
 _LOGGERS = ("distributed", "tornado", "asyncio")
 
 log = logging.getLogger("ebm_vs_prob.study")
+
+T = TypeVar("T")
 
 
 class DaskPool:
@@ -54,6 +58,7 @@ class DaskPool:
         self._silent: set[str] = set()
         self._count = self._vanished = 0
         self._last_look = -LOOK
+        self._stuck = False
 
     def __enter__(self) -> Self:
         import distributed  # noqa: F401  it sets up its loggers, which are then quietened
@@ -78,11 +83,16 @@ class DaskPool:
         """End a worker's process; its nanny, if it has one, starts another."""
         self._forget(worker)
         try:
-            self._client.restart_workers([worker], timeout=TIMEOUT)
+            self._answer(lambda: self._client.restart_workers([worker], timeout=TIMEOUT))
         except Exception as error:
             log.info("worker %s was not restarted by a nanny: %s", worker, printable(error))
             with contextlib.suppress(Exception):
-                self._client.run(os._exit, 1, workers=[worker], wait=False, on_error="ignore")
+                self._answer(lambda: self._client.run(os._exit, 1, workers=[worker], wait=False, on_error="ignore"))
+
+    def take_back(self, worker: str) -> None:
+        """Cancel a batch, and greet the worker anew: it answers when it does anything again."""
+        self._forget(worker)
+        self._greet(worker)
 
     def events(self, timeout: float) -> Iterator[Event]:
         """What happened on the cluster.
@@ -130,28 +140,64 @@ class DaskPool:
         for worker in list(self._futures):
             self._forget(worker)
         with contextlib.suppress(Exception):
-            self._client.close(timeout=TIMEOUT)
+            self._client.close(timeout=1 if self._stuck else TIMEOUT)
 
     def _look(self) -> Iterator[Event]:
         """Greet workers that came, and tell of those that went."""
         try:
-            present = self._client.nthreads() if self._client.status == "running" else None
-        except Exception:  # whatever a client raises whose scheduler does not answer, the scheduler is lost
-            present = None
+            present = self._answer(self._client.nthreads) if self._client.status == "running" else None
+            why = ""
+        except Exception as error:  # whatever a client raises whose scheduler does not answer, the scheduler is lost
+            present, why = None, f", {error}" if isinstance(error, TimeoutError) and self._stuck else ""
         if present is None:
             raise ConnectionError(
-                f"the dask scheduler at {self._address} was lost: what is stored is kept, and the same command goes on "
-                "once a scheduler and workers are there again"
+                f"the dask scheduler at {self._address} was lost{why}: what is stored is kept, and the same command "
+                "goes on once a scheduler and workers are there again"
             )
         for worker in (self._known | self._silent) - present.keys():
             self._vanished += worker in self._silent
             self._forget(worker)
             yield Gone(worker, "its worker process is gone")
         for worker in present.keys() - self._known - self._silent:
-            self._silent.add(worker)
-            self._submit(worker, introduce, self._job)
+            self._greet(worker)
             if present[worker] > 1:
                 log.warning("worker %s has %d threads and uses one: start more workers", worker, present[worker])
+
+    def _greet(self, worker: str) -> None:
+        self._silent.add(worker)
+        self._submit(worker, introduce, self._job)
+
+    def _answer(self, ask: Callable[[], T]) -> T:
+        """What the scheduler answers; where it does not, this is said, and after a while an error.
+
+        Asked in a thread, since dask's own calls wait for ever for a scheduler that is stopped and keeps its port.
+
+        Raises:
+            TimeoutError: it did not answer.
+            Exception: what the call raised.
+        """
+        answers: queue.SimpleQueue[tuple[T, None] | tuple[None, Exception]] = queue.SimpleQueue()
+
+        def call() -> None:
+            try:
+                answers.put((ask(), None))
+            except Exception as error:
+                answers.put((None, error))
+
+        threading.Thread(target=call, name="ask-scheduler", daemon=True).start()
+        try:
+            try:
+                answer, error = answers.get(timeout=ANSWER_QUIET)
+            except queue.Empty:
+                log.warning("the dask scheduler at %s does not answer: waiting for it", self._address)
+                self._stuck = True
+                answer, error = answers.get(timeout=ANSWER_LIMIT - ANSWER_QUIET)
+                self._stuck = False
+        except queue.Empty:
+            raise TimeoutError(f"it did not answer for {ANSWER_LIMIT:g} s") from None
+        if error is not None:
+            raise error
+        return answer  # type: ignore[return-value]
 
     def _submit(self, worker: str, function: Callable[..., Any], *arguments: Any) -> None:
         self._count += 1

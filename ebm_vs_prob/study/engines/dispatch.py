@@ -66,7 +66,8 @@ Event = Introduced | Started | Received | Gone
 class Pool(Protocol):
     """Workers by name. Each does one batch at a time; a pool that can replaces those that are gone.
 
-    `patience` is for how many seconds a run waits when no worker is there that could do its batches.
+    `patience` is for how many seconds a run waits when no worker is there that could do its batches, and a batch for a
+    worker that does not begin it.
     """
 
     patience: float
@@ -81,6 +82,10 @@ class Pool(Protocol):
 
     def stop(self, worker: str) -> None:
         """End a worker, whatever it does; it is not heard of again."""
+        ...
+
+    def take_back(self, worker: str) -> None:
+        """Have a worker not do a batch that it has not begun; it may be introduced again, when it answers."""
         ...
 
     def events(self, timeout: float) -> Iterator[Event]:
@@ -107,6 +112,7 @@ class Pool(Protocol):
 @dataclass
 class _Task:
     batch: Batch
+    given: float
     since: float | None = None
 
 
@@ -124,6 +130,7 @@ class Dispatcher:
         self._queue: deque[Batch] = deque()
         self._workers: dict[str, Introduction] = {}
         self._refused: dict[str, str] = {}
+        self._idle: set[str] = set()  # workers that did not begin a batch, and have not answered since
         self._tasks: dict[str, _Task] = {}
         self._deaths: Counter[str] = Counter()
         self._warned: set[str] = set()
@@ -151,13 +158,14 @@ class Dispatcher:
             batch = next((batch for batch in self._queue if batch.device == "cpu" or worker.device), None)
             if batch is not None:
                 self._queue.remove(batch)
-                self._tasks[name] = _Task(batch)
                 packed = pack(batch, self._job.plugins, self._job.folder)
                 self._pool.give(name, packed, self._job.root if worker.sees_store else None)
+                self._tasks[name] = _Task(batch, time.monotonic())
 
     def _handle(self, event: Event) -> None:
         match event:
             case Introduced(worker, introduction):
+                self._idle.discard(worker)
                 self._introduce(worker, introduction)
             case Started(worker):
                 if worker in self._tasks:
@@ -169,6 +177,7 @@ class Dispatcher:
             case Gone(worker, why):
                 self._workers.pop(worker, None)
                 self._refused.pop(worker, None)
+                self._idle.discard(worker)
                 task = self._tasks.pop(worker, None)
                 if task is not None:
                     self._died(task.batch, why)
@@ -219,15 +228,31 @@ class Dispatcher:
         if self._tasks or not self._queue:
             self._last_work = now
         for worker, task in list(self._tasks.items()):
-            if task.since is not None and gap > STANDSTILL:
-                task.since = min(now, task.since + gap)
-            if task.since is not None and now - task.since > self._job.time_limit:
+            if gap > STANDSTILL:
+                task.given = min(now, task.given + gap)
+                task.since = None if task.since is None else min(now, task.since + gap)
+            if task.since is None:
+                self._wait_for(worker, task, now)
+            elif now - task.since > self._job.time_limit:
                 self._end(worker)
                 self._too_long(task.batch)
-        if now - self._last_work > self._pool.patience:
-            raise ConnectionError(f"{self._shortage()}: waited {self._pool.patience:g} s; run again to go on")
+        # A worker that did not begin may be at a batch of another driver, which ends within the time limit.
+        patience = max(self._pool.patience, self._job.time_limit) if self._idle else self._pool.patience
+        if now - self._last_work > patience:
+            raise ConnectionError(f"{self._shortage()}: waited {patience:g} s; run again to go on")
         if now - self._last_work > QUIET:
             self._warn(self._shortage())
+
+    def _wait_for(self, worker: str, task: _Task, now: float) -> None:
+        """Say that a worker does not begin its batch, and after a while have another do it."""
+        if now - task.given > QUIET:
+            self._warn(f"worker {worker} has not begun its batch: it is paused, stopped or at other work")
+        if now - task.given > self._pool.patience:
+            log.info("the batch of %d trials is taken back from worker %s", len(task.batch.trials), worker)
+            del self._tasks[worker], self._workers[worker]
+            self._idle.add(worker)
+            self._queue.appendleft(task.batch)
+            self._pool.take_back(worker)
 
     def _end(self, worker: str) -> None:
         self._tasks.pop(worker, None)
@@ -248,6 +273,10 @@ class Dispatcher:
         if self._refused:
             worker, why = next(iter(self._refused.items()))
             return f"no worker can be used: of {len(self._refused)} refused, {worker}: {why}"
+        if self._idle:
+            return (
+                f"no worker begins a batch, they are paused, stopped or at other work: {', '.join(sorted(self._idle))}"
+            )
         return self._pool.shortage()
 
     def _warn(self, text: str) -> None:

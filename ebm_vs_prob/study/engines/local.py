@@ -87,6 +87,10 @@ class LocalPool:
         self._end(worker)
         self._start()
 
+    def take_back(self, worker: str) -> None:
+        """Have another process in its place."""
+        self.stop(worker)
+
     def events(self, timeout: float) -> Iterator[Event]:
         """What workers said, and which are dead.
 

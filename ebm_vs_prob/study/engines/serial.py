@@ -35,6 +35,9 @@ class SerialPool:
     def stop(self, worker: str) -> None:
         """Nothing: no other process is there that could be stopped."""
 
+    def take_back(self, worker: str) -> None:
+        """Nothing: a batch is begun when it is given."""
+
     def events(self, timeout: float) -> Iterator[Event]:
         """What happened since the last call."""
         happened, self._events = self._events, []
