@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ..core.streams import drop_unwritten
 from ..core.text import printable
 from .output import in_bytes, in_units, json_rows, print_json, print_table
 from .signals import STOPPED, Signals
@@ -267,7 +268,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if signals.received is not None:
         code, message = signals.exit_code, signals.message
     if message is not None:
-        typer.echo(f"ebm-vs-prob: error: {printable(message)}", err=True)
+        with suppress(OSError, ValueError):  # there is no one to tell
+            typer.echo(f"ebm-vs-prob: error: {printable(message)}", err=True)
+    drop_unwritten()
     return code
 
 
@@ -277,8 +280,7 @@ def _run(arguments: Sequence[str] | None) -> tuple[int, object | None]:
         code = app(args=None if arguments is None else list(arguments), prog_name="ebm-vs-prob", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         return 130, STOPPED
-    except BrokenPipeError:  # the pipe is closed, and the interpreter would raise when it flushes stdout at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # who read what is printed has left
         return 1, None
     except Exception as error:
         if os.environ.get(TRACEBACK_VARIABLE) == "1":
