@@ -103,6 +103,10 @@ class _Aside:
         with suppress(OSError, ValueError, AttributeError):
             self._stream.flush()
 
+    def isatty(self) -> bool:
+        """Whether what is written here is seen on a terminal."""
+        return is_terminal(self._stream)
+
     def close(self) -> None:
         """Nothing: it is not theirs who print."""
 

@@ -35,6 +35,10 @@ class DamagedRecord(ValueError):
     """A record, or another document of the store, that is not what was written."""
 
 
+class OtherVersion(ValueError):
+    """A document of the store that another version of the package wrote, whole or not."""
+
+
 @with_config(_STRICT)
 class Document(TypedDict):
     """What all have: the number of their schema. Members that it does not have are left as they are."""
@@ -144,7 +148,7 @@ def parse(shape: type[D], content: bytes, what: str) -> D:
 
     Raises:
         DamagedRecord: it is no JSON, or JSON of another shape.
-        ValueError: another version of the package wrote it.
+        OtherVersion: another version of the package wrote it.
     """
     try:
         found = from_json(content, allow_inf_nan=False)
@@ -152,7 +156,9 @@ def parse(shape: type[D], content: bytes, what: str) -> D:
         raise DamagedRecord(f"{what} cannot be read: {error}") from None
     schema = found.get("schema") if isinstance(found, dict) else None
     if type(schema) is int and schema != SCHEMA:
-        raise ValueError(f"{what} has schema {schema}: this version reads {SCHEMA}; use the version that wrote it")
+        raise OtherVersion(
+            f"{what} has schema {shown(schema)}: this version reads {SCHEMA}; use the version that wrote it"
+        )
     try:
         return cast(D, _ADAPTERS[shape].validate_python(found))
     except ValidationError as error:
@@ -211,7 +217,7 @@ def unseal(shape: type[D], content: bytes, what: str) -> tuple[str, D]:
 
     Raises:
         DamagedRecord: it is not what was written.
-        ValueError: another version of the package wrote it.
+        OtherVersion: another version of the package wrote it.
     """
     start = _SEALED.match(content)
     text = b"{" + content[start.end() : -1] if start else b""

@@ -99,7 +99,7 @@ class Shard:
 
     Raises:
         DamagedRecord: the bytes are no shard, not the one of that name, or hold a record that is none.
-        ValueError: another version of the package wrote it.
+        OtherVersion: another version of the package wrote it.
     """
 
     def __init__(self, content: bytes, name: str | None = None) -> None:
