@@ -369,7 +369,7 @@ import study_plugin
 train = study_plugin.Ring.train.__func__
 
 def loud(cls, model):
-    for number in (1, 2):
+    for number in (0, 1, 2):
         try:
             os.write(number, b"noise")
         except OSError:
@@ -396,6 +396,7 @@ def test_closed_streams_and_those_that_nobody_reads_end_no_run(tmp_path, streams
         ["bash", "-c", run],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), *sys.path])},
+        stdin=subprocess.DEVNULL,
         timeout=120,
         check=False,
     )
