@@ -7,6 +7,9 @@ import sys
 
 def entry() -> int:
     """Run the command line of this process and return the exit code."""
+    from ..core import streams
+
+    streams.open_closed()
     try:
         from .commands import main
     except KeyboardInterrupt:  # before signals are looked after

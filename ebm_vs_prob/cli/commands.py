@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ..core.streams import drop_unwritten, printed_aside
 from ..core.text import printable
 from .output import in_bytes, in_units, json_rows, print_json, print_table
 from .signals import STOPPED, Signals
@@ -95,7 +96,8 @@ def list_(
         Kind.methods: _methods,
         Kind.studies: _studies,
     }
-    listing = {each.value: readers[each]() for each in ([kind] if kind else Kind)}
+    with printed_aside():
+        listing = {each.value: readers[each]() for each in ([kind] if kind else Kind)}
     if as_json:
         print_json(listing[kind.value] if kind else listing)
         return
@@ -113,7 +115,8 @@ def plan(
     """Show the trials, batches and cost of a study. Nothing is run."""
     from ..study import plan_study
 
-    planned = plan_study(study, scale=scale, device=device.value)
+    with printed_aside():
+        planned = plan_study(study, scale=scale, device=device.value)
     summary = planned.summary()
     if as_json:
         print_json(summary)
@@ -144,17 +147,18 @@ def run(
     """
     from ..study import run_study
 
-    results = run_study(
-        study,
-        scale=scale,
-        engine=engine.value,
-        workers=workers,
-        scheduler=scheduler,
-        device=device.value,
-        store=store,
-        retry_failed=retry_failed,
-        progress=True,
-    )
+    with printed_aside():
+        results = run_study(
+            study,
+            scale=scale,
+            engine=engine.value,
+            workers=workers,
+            scheduler=scheduler,
+            device=device.value,
+            store=store,
+            retry_failed=retry_failed,
+            progress=True,
+        )
     states = results.drop_duplicates("trial")["status"].value_counts()
     counts = ", ".join(f"{number} {state}" for state, number in states.items())
     typer.echo(printable(f"{study} at {scale}: {counts}; results in {store}"))
@@ -177,7 +181,8 @@ def status(
     """Show the state of every trial, with the reasons of failures."""
     from ..study import study_status
 
-    trials = study_status(study, scale=scale, store=store)
+    with printed_aside():
+        trials = study_status(study, scale=scale, store=store)
     if as_json:
         print_json(json_rows(trials))
         return
@@ -197,7 +202,8 @@ def report(
     """Write a study's report and print its path; with --json, print the verdicts."""
     from ..report import write_report
 
-    page = Path(write_report(study, scale=scale, store=store, out=out))
+    with printed_aside():
+        page = Path(write_report(study, scale=scale, store=store, out=out))
     if as_json:
         print_json(json.loads((page.parent / "verdicts.json").read_text(encoding="utf-8")))
         return
@@ -216,7 +222,8 @@ def cite(
     from ..report.citation import bibtex
     from ..study import plan_study
 
-    plan = plan_study(study, scale, device="cpu")
+    with printed_aside():
+        plan = plan_study(study, scale, device="cpu")
     entries = bibtex(plan.study, pd.DataFrame([condition.labels for condition in plan.conditions]))
     if as_json:
         print_json({"study": study, "scale": scale, "bibtex": entries})
@@ -267,7 +274,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if signals.received is not None:
         code, message = signals.exit_code, signals.message
     if message is not None:
-        typer.echo(f"ebm-vs-prob: error: {printable(message)}", err=True)
+        with suppress(OSError, ValueError):  # there is no one to tell
+            typer.echo(f"ebm-vs-prob: error: {printable(message)}", err=True)
+    drop_unwritten()
     return code
 
 
@@ -277,8 +286,7 @@ def _run(arguments: Sequence[str] | None) -> tuple[int, object | None]:
         code = app(args=None if arguments is None else list(arguments), prog_name="ebm-vs-prob", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         return 130, STOPPED
-    except BrokenPipeError:  # the pipe is closed, and the interpreter would raise when it flushes stdout at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # who read what is printed has left
         return 1, None
     except Exception as error:
         if os.environ.get(TRACEBACK_VARIABLE) == "1":

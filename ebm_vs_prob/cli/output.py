@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ..core.streams import is_terminal
 from ..core.text import printable
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def print_table(rows: Sequence[dict[str, Any]], title: str) -> None:
     header = [str(column) for column in rows[0]] if rows else []
     cells = [[_cell(value) for value in row.values()] for row in rows]
     typer.echo(title)
-    if not sys.stdout.isatty():
+    if not is_terminal(sys.stdout):
         lines = ["\t".join(row) for row in [header, *cells]]
     else:
         widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]

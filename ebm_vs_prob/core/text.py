@@ -6,6 +6,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from .interrupts import is_users
+
 #: Characters of a reason or an error that are kept: a screen and more.
 LIMIT = 2000
 
@@ -76,9 +78,9 @@ def _left_out(count: int) -> str:
 def _text_of(value: object) -> str:
     try:
         return "".join([str(value)])  # a plain string, whatever class `__str__` gives
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:
+        if is_users(error):
+            raise
         return f"<{type(value).__name__} whose text cannot be had: {type(error).__name__}>"
 
 

@@ -7,16 +7,20 @@ A record is protected by the name of the shard it lies in. Every other document 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from pydantic_core import from_json
 from typing_extensions import TypedDict
 
+from ..core.text import printable, shown
 from .keys import canonical_json, file_digest
 
 SCHEMA = 2
+
+#: How deep it is looked for what a document cannot hold.
+DEEPEST = 16
 
 #: Infinity is text in canonical JSON; None stands for NaN.
 Number = Annotated[float, Field(allow_inf_nan=False)] | Literal["inf", "-inf"] | None
@@ -29,6 +33,10 @@ _SEALED = re.compile(rb'\{"checksum":"([0-9a-f]{64})",')
 
 class DamagedRecord(ValueError):
     """A record, or another document of the store, that is not what was written."""
+
+
+class OtherVersion(ValueError):
+    """A document of the store that another version of the package wrote, whole or not."""
 
 
 @with_config(_STRICT)
@@ -140,7 +148,7 @@ def parse(shape: type[D], content: bytes, what: str) -> D:
 
     Raises:
         DamagedRecord: it is no JSON, or JSON of another shape.
-        ValueError: another version of the package wrote it.
+        OtherVersion: another version of the package wrote it.
     """
     try:
         found = from_json(content, allow_inf_nan=False)
@@ -148,7 +156,9 @@ def parse(shape: type[D], content: bytes, what: str) -> D:
         raise DamagedRecord(f"{what} cannot be read: {error}") from None
     schema = found.get("schema") if isinstance(found, dict) else None
     if type(schema) is int and schema != SCHEMA:
-        raise ValueError(f"{what} has schema {schema}: this version reads {SCHEMA}; use the version that wrote it")
+        raise OtherVersion(
+            f"{what} has schema {shown(schema)}: this version reads {SCHEMA}; use the version that wrote it"
+        )
     try:
         return cast(D, _ADAPTERS[shape].validate_python(found))
     except ValidationError as error:
@@ -161,11 +171,38 @@ def encode(shape: type[D], document: Mapping[str, Any], what: str) -> bytes:
     """The text of a document, which `parse` reads.
 
     Raises:
-        ValueError: it has not that shape, or what is not JSON.
+        ValueError: it has not that shape, or what is not JSON, with the member that is at fault.
     """
-    text = canonical_json({"schema": SCHEMA, **document}).encode()
-    parse(shape, text, what)
+    try:
+        text = canonical_json({"schema": SCHEMA, **document}).encode()
+    except (ValueError, RecursionError) as error:
+        place, why = next(_no_json(document, ()), ("it", printable(error)))
+        raise ValueError(f"{what} cannot be kept: {place}: {why}") from None
+    try:
+        parse(shape, text, what)
+    except DamagedRecord as error:
+        raise ValueError(str(error).replace("cannot be read", "cannot be kept", 1)) from None
     return text
+
+
+def _no_json(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[str, str]]:
+    """The places of what JSON text cannot hold, and why it cannot."""
+    place = ".".join(printable(part, 100) for part in path) or "it"
+    if isinstance(value, Mapping) and len(path) < DEEPEST:
+        for key, item in value.items():
+            if not isinstance(key, str):
+                yield place, f"{shown(key)} is no string"
+            yield from _no_json(str(key), (*path, key)) if isinstance(key, str) else ()
+            yield from _no_json(item, (*path, key))
+    elif isinstance(value, (list, tuple)) and len(path) < DEEPEST:
+        for index, item in enumerate(value):
+            yield from _no_json(item, (*path, index))
+    else:
+        try:
+            canonical_json(value).encode()
+        except (ValueError, RecursionError) as error:
+            is_text = isinstance(error, UnicodeEncodeError)
+            yield place, f"{shown(value)} is no Unicode text" if is_text else printable(error)
 
 
 def seal(shape: type[D], document: Mapping[str, Any], what: str) -> tuple[str, bytes]:
@@ -180,7 +217,7 @@ def unseal(shape: type[D], content: bytes, what: str) -> tuple[str, D]:
 
     Raises:
         DamagedRecord: it is not what was written.
-        ValueError: another version of the package wrote it.
+        OtherVersion: another version of the package wrote it.
     """
     start = _SEALED.match(content)
     text = b"{" + content[start.end() : -1] if start else b""

@@ -6,11 +6,14 @@ import re
 import traceback
 from pathlib import Path
 
-from ..core.text import printable
+from ..core.interrupts import is_users
+from ..core.text import LIMIT, printable
 from .provenance import is_own_source
 
 #: Characters of a traceback that are kept.
 TRACEBACK_LIMIT = 20_000
+#: Characters of the name of a file or a function that are kept: both are whatever made the code says.
+NAME_LIMIT = 200
 
 #: How torch says on a CPU and on a GPU, and its libraries say, that memory is out: a plain `RuntimeError` but for one.
 _OUT_OF_MEMORY = re.compile(r"(not enough|can't allocate|cannot allocate|out of) memory|STATUS_ALLOC_FAILED", re.I)
@@ -33,19 +36,34 @@ def is_of_environment(error: BaseException) -> bool:
     return isinstance(error, OSError) or is_out_of_memory(error) or is_broken_device(error)
 
 
-def reason(error: BaseException) -> str:
+def reason(error: BaseException, limit: int = LIMIT) -> str:
     """The kind of an error and its message, one line."""
-    return printable(f"{type(error).__name__}: {printable(error)}")
+    return printable(f"{type(error).__name__}: {printable(error)}", limit)
+
+
+def places(error: BaseException) -> list[tuple[str, int, str]]:
+    """File, line and function of each call that an error went through, the innermost last.
+
+    Lines are not read: the file of code that was made while it ran may be any text.
+    """
+    walked = traceback.walk_tb(error.__traceback__)
+    return [(frame.f_code.co_filename, line or 0, frame.f_code.co_name) for frame, line in walked]
 
 
 def reason_and_place(error: BaseException) -> str:
-    """`reason`, with the line of the package or a plugin at fault, else the innermost of all."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if is_own_source(frame.filename)]
-    frame = (own or frames)[-1]
-    return f"{reason(error)} ({printable(Path(frame.filename).name)}, line {frame.lineno}, in {frame.name})"
+    """`reason`, with the line of the package or a plugin at fault, else the innermost of all; at most `LIMIT` long."""
+    all_places = places(error)
+    file, line, function = next((place for place in reversed(all_places) if is_own_source(place[0])), all_places[-1])
+    where = f"{printable(Path(file).name, NAME_LIMIT)}, line {line}, in {printable(function, NAME_LIMIT)}"
+    return f"{reason(error, LIMIT - len(where) - 3)} ({where})"
 
 
 def traceback_text(error: BaseException) -> str:
-    """The traceback of an error, of bounded length."""
-    return printable("".join(traceback.format_exception(error)), TRACEBACK_LIMIT, lines=True)
+    """The traceback of an error, of bounded length; where Python cannot write it, why not."""
+    try:
+        text = "".join(traceback.format_exception(error))
+    except BaseException as other:
+        if is_users(other):
+            raise
+        text = f"<traceback that cannot be had: {reason(other)}>"
+    return printable(text, TRACEBACK_LIMIT, lines=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..core.atomic_files import check_folder, host, make_folder, open_file, write_atomically
 from ..core.text import shown
-from .documents import DamagedRecord
+from .documents import DamagedRecord, OtherVersion
 
 #: Names that the store gives to files that are being written: name, host, process, random mark.
 LEFTOVER = re.compile(r"\..+\.(?P<host>[^.]+)\.(?P<pid>[0-9]{1,10})\.[0-9a-f]{16}\.tmp", re.DOTALL)
@@ -72,6 +72,21 @@ class StoreFolder:
             if not gone and error.errno not in _NO_FILE:
                 raise type(error)(error.errno, error.strerror or str(error), str(path)) from None
             raise DamagedRecord(f"{what} cannot be read: {error.strerror}") from None
+
+    @contextmanager
+    def telling(self, path: Path) -> Iterator[None]:
+        """Have an `OtherVersion` raised inside say in which file of which store it is, and how to go on.
+
+        Raises:
+            OtherVersion: as inside.
+        """
+        try:
+            yield
+        except OtherVersion as error:
+            raise OtherVersion(
+                f"{path.relative_to(self.root)} in the store {str(self.root)!r} cannot be used: {error}, give another "
+                "store with --store, or move that file away, and `run` makes anew what it held"
+            ) from None
 
     def names(self, folder: str) -> list[str]:
         """Names in one of the store's own folders, sorted; none where it is not there or no folder.

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import importlib
 import sys
-import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..core.errors import invalid
+from ..core.interrupts import is_users
+from ..core.streams import printed_aside
 from ..core.text import printable
+from .failures import places
 from .provenance import PACKAGE, is_own_source, sources_beside
 
 
 def import_plugins(names: Iterable[str], where: str, folder: str | Path | None = None) -> None:
     """Import the modules that register a study's further tasks and methods: installed ones, or those in `folder`.
 
-    `folder` is searched last and only during the import, so a plugin imports its helpers at its top.
+    `folder` is searched last and only during the import, so a plugin imports its helpers at its top. What they print
+    then goes to stderr.
 
     Raises:
         ValueError: a module that is not there or that fails, with its file and line; or one in `folder`, or a helper of
@@ -26,11 +29,11 @@ def import_plugins(names: Iterable[str], where: str, folder: str | Path | None =
     for name in names:
         field, place = f"{where}: plugins", _beside(name, folder)
         _refuse_another_studys(field, name, place)
-        with _searched_last(folder):
+        with printed_aside(), _searched_last(folder):
             try:
                 importlib.import_module(name)
             except BaseException as error:
-                if isinstance(error, KeyboardInterrupt) and not _raised_by_code(error):
+                if is_users(error):
                     raise
                 raise invalid(field, name, f"a module that can be imported here ({_reason(error)})") from error
         if place is not None:
@@ -63,9 +66,12 @@ def _beside(name: str, folder: str | Path | None) -> Path | None:
 
 
 def _imported(module: str) -> Path | None:
-    """The file of a module that is imported, if it has one."""
+    """The file of a module that is imported, if it has one: a module may say anything of itself."""
     file = getattr(sys.modules.get(module), "__file__", None)
-    return Path(file) if isinstance(file, str) and file else None
+    try:
+        return Path(file) if isinstance(file, str) and file and Path(file).resolve().exists() else None
+    except (OSError, ValueError, RuntimeError):
+        return None
 
 
 def _refuse_another_studys(field: str, name: str, place: Path | None) -> None:
@@ -85,7 +91,7 @@ def _refuse_another_studys(field: str, name: str, place: Path | None) -> None:
         top = source.relative_to(place.parent).parts[0].removesuffix(".py")
         found = _imported(top)
         elsewhere = found is not None and place.parent.resolve() not in found.resolve().parents
-        if found is not None and elsewhere and _is_users(str(found)) and not _is_copy(source, found):
+        if found is not None and elsewhere and _is_users_code(str(found)) and not _is_copy(source, found):
             valid = f"another name than that of {found}, which another study in this process uses: {source} is hidden"
             raise invalid(field, top, valid)
 
@@ -103,22 +109,16 @@ def _is_copy(file: Path, other: Path) -> bool:
     return file.is_file() and other.is_file() and (file.samefile(other) or file.read_bytes() == other.read_bytes())
 
 
-def _raised_by_code(error: BaseException) -> bool:
-    """Whether a `raise` outside this package, and not the user's Ctrl-C, ended an import."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return (last.line or "").startswith("raise") and PACKAGE not in Path(last.filename).parents
-
-
 def _reason(error: BaseException) -> str:
     """What an import failed with, and in which line of which file."""
     if isinstance(error, SyntaxError):
-        place = f" in {error.filename}, line {error.lineno}" if error.filename else ""
-        return printable(f"{type(error).__name__}: {error.msg}{place}")
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
-    place = f" in {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
+        place = f" in {printable(error.filename)}, line {error.lineno}" if error.filename else ""
+        return printable(f"{type(error).__name__}: {printable(error.msg)}{place}")
+    own = [(file, line) for file, line, _ in places(error) if _is_users_code(file)]
+    place = f" in {own[-1][0]}, line {own[-1][1]}" if own else ""
     kind = "" if isinstance(error, ModuleNotFoundError) else f"{type(error).__name__}: "
     return printable(f"{kind}{printable(error)}{place}")
 
 
-def _is_users(file: str) -> bool:
+def _is_users_code(file: str) -> bool:
     return is_own_source(file) and PACKAGE not in Path(file).resolve().parents

@@ -31,7 +31,9 @@ NOT_IN_DIGEST = (
     "study/",
     "cli/",
     "core/bibliography.py",
+    "core/interrupts.py",
     "core/lazy_names.py",
+    "core/streams.py",
     "core/text.py",
     "metrics/catalogue.py",
 )
@@ -103,11 +105,19 @@ def mixture(results: pd.DataFrame) -> str:
 
 
 def is_own_source(file: str) -> bool:
-    """Whether a file belongs to the package, or to a plugin that lies outside the installed distributions."""
-    path = Path(file).resolve()
+    """Whether a file belongs to the package, or to a plugin that lies outside the installed distributions.
+
+    Code that is made while it runs may give any text for its file, which then is none.
+    """
+    try:
+        path = Path(file).resolve()
+        if not path.is_file():
+            return False
+    except (OSError, ValueError, RuntimeError):  # too long for a name, no name at all, a loop of links
+        return False
     paths = sysconfig.get_paths()
     others = [Path(paths[name]).resolve() for name in ("stdlib", *_INSTALLED)]
-    return path.is_file() and (PACKAGE in path.parents or not any(folder in path.parents for folder in others))
+    return PACKAGE in path.parents or not any(folder in path.parents for folder in others)
 
 
 def _place(module: Any) -> Path | None:

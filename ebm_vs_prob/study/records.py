@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..core.registry import METHODS, TASKS
+from ..core.text import printable
 from .grid import Trial
-from .keys import canonical
 from .provenance import code_digest, plugin_digests, provenance
-from .shards import Entry
+from .shards import Entry, record_text
 from .store import Store
 
 
@@ -43,27 +43,31 @@ def write(store: Store, outcomes: Iterable[Outcome], device: str) -> int:
 
 
 def entry(outcome: Outcome, device: str) -> Entry:
-    """What is kept of an outcome, with what made it."""
+    """What is kept of an outcome, with what made it; what a method said is made printable and bounded.
+
+    Raises:
+        ValueError: it has what no record can hold.
+    """
     specification = outcome.trial.specification
     plugins = plugin_digests(TASKS.get(specification["task"]["name"]), METHODS.get(specification["method"]["name"]))
-    content = canonical(
-        {
-            "batch": outcome.batch,
-            "specification": specification,
-            "status": outcome.status,
-            "reason": outcome.reason,
-            "traceback": outcome.traceback,
-            "steps": outcome.steps,
-            "metrics": outcome.metrics,
-            "energies": outcome.energies,
-            "notes": outcome.notes,
-            "provenance": {
-                **provenance(device),
-                "written": datetime.now(UTC).isoformat(timespec="seconds"),
-                "seconds": outcome.seconds,
-            },
-            "code_digest": code_digest(),
-            "plugins": plugins,
-        }
-    )
-    return Entry(outcome.trial.key, content, outcome.files)
+    content = {
+        "batch": outcome.batch,
+        "specification": specification,
+        "status": outcome.status,
+        "reason": printable(outcome.reason),
+        "traceback": outcome.traceback,
+        "steps": outcome.steps,
+        "metrics": outcome.metrics,
+        "energies": outcome.energies,
+        "notes": {name: printable(note) for name, note in outcome.notes.items()},
+        "provenance": {
+            **provenance(device),
+            "written": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": outcome.seconds,
+        },
+        "code_digest": code_digest(),
+        "plugins": plugins,
+    }
+    found = Entry(outcome.trial.key, content, outcome.files)
+    record_text(found)
+    return found

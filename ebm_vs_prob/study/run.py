@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core import streams
 from ..core.seeding import random_module_restored
 from .engines import Dispatcher, Job, check_engine, introduce, make_pool, token_in
 from .files import load_study
@@ -85,7 +86,7 @@ def run_study(
             kept.forget(_incomplete(kept, planned) | (_failed(kept, keys) if retry_failed else set()))
             missing = keys - kept.sound(keys)
             if missing:
-                shown = sys.stderr.isatty() if progress is None else progress
+                shown = streams.is_terminal(sys.stderr) if progress is None else progress
                 with _progress(f"{loaded.name} at {scale}", len(keys), shown) as advance, _mended(kept):
                     advance(len(keys) - len(missing))
                     _run_missing(kept, planned, missing, engine, workers, scheduler, advance)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.atomic_files import open_file
-from .documents import DamagedRecord
+from .documents import DamagedRecord, OtherVersion
 from .folders import StoreFolder
 from .keys import file_digest
 from .shards import Shard, named_in, pack_members, read_contents
@@ -84,13 +85,18 @@ class ShardFolder:
             return shard.kinds if shard else None
 
     def open(self, name: str) -> Shard | None:
-        """A shard; None where it is gone, or damaged, which `damage` then tells."""
+        """A shard; None where it is gone, or damaged, which `damage` then tells.
+
+        Raises:
+            OtherVersion: another version of the package wrote it.
+        """
         path = self.place(name)
         content: bytes | None = None
         try:
             content = self._folder.read(path, f"shard {name}")
             self.damage.pop(name, None)
-            return None if content is None else Shard(content, name)
+            with self._folder.telling(path):
+                return None if content is None else Shard(content, name)
         except DamagedRecord as error:
             self.damage[name] = Damage(path, str(error), named_in(content or b""))
             return None
@@ -165,7 +171,7 @@ class ShardFolder:
             for names in self._groups() if alone else ():
                 members: dict[str, bytes] = {}
                 packed: set[str] = set()
-                shards = [shard for shard in map(self.open, names) if shard is not None]
+                shards = [shard for shard in map(self._of_this_version, names) if shard is not None]
                 for shard in shards:
                     members |= shard.members(shard.records.keys() - packed)
                     packed |= shard.records.keys()
@@ -173,6 +179,11 @@ class ShardFolder:
                     new = self.add(pack_members(members))
                     for name in {shard.name for shard in shards} - {new.name}:
                         self.place(name).unlink(missing_ok=True)
+
+    def _of_this_version(self, name: str) -> Shard | None:
+        with suppress(OtherVersion):  # of another study perhaps: who asks for its trials is told
+            return self.open(name)
+        return None
 
     def _groups(self) -> Iterator[list[str]]:
         """Names of small shards that fit into one, together."""

@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from ..core.errors import invalid
 from .documents import DamagedRecord, Record, encode, parse
-from .keys import file_digest
+from .keys import canonical_json, file_digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,6 +47,20 @@ class Entry:
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
+def record_text(entry: Entry) -> bytes:
+    """A record as it is kept.
+
+    Raises:
+        ValueError: it is not of a record's shape, or too long, with the member that is at fault.
+    """
+    text = encode(Record, {**entry.record, "trial": entry.key}, f"record {entry.key}")
+    if len(text) > LONGEST_RECORD:
+        lengths = {name: len(canonical_json(value)) for name, value in entry.record.items()}
+        longest = max(lengths, key=lambda name: lengths[name])
+        raise ValueError(f"record {entry.key} cannot be kept: {longest}: {lengths[longest]} characters are too many")
+    return text
+
+
 def pack_shard(entries: Iterable[Entry]) -> bytes:
     """The bytes of a shard.
 
@@ -58,7 +72,7 @@ def pack_shard(entries: Iterable[Entry]) -> bytes:
         name = f"{entry.key}.json"
         if name in members:
             raise invalid("the entries of a shard", entry.key, "each trial once")
-        members[name] = encode(Record, {**entry.record, "trial": entry.key}, f"record {entry.key}")
+        members[name] = record_text(entry)
         for kind, content in entry.files.items():
             if kind not in FILES:
                 raise invalid("a kind of file", kind, f"one of {', '.join(FILES)}")
@@ -92,7 +106,7 @@ class Shard:
 
     Raises:
         DamagedRecord: the bytes are no shard, not the one of that name, or hold a record or arrays that are none.
-        ValueError: another version of the package wrote it.
+        OtherVersion: another version of the package wrote it.
     """
 
     def __init__(self, content: bytes, name: str | None = None) -> None:

@@ -200,11 +200,13 @@ class Store:
         Raises:
             UnknownName: the store holds no run of it, with the command that makes one of what was `given` for a study.
             DamagedRecord: the plan is not what was written, or that of another study.
+            OtherVersion: another version of the package wrote it.
         """
-        what = f"plan of {study} at {scale}"
+        what, path = f"plan of {study} at {scale}", self.study_folder(study, scale) / "plan.json"
         try:
-            content = self._folder.read(self.study_folder(study, scale) / "plan.json", what)
-            plan = None if content is None else unseal(StoredPlan, content, what)[1]
+            content = self._folder.read(path, what)
+            with self._folder.telling(path):
+                plan = None if content is None else unseal(StoredPlan, content, what)[1]
             if plan is not None and (plan["study"], plan["scale"]) != (study, scale):
                 raise DamagedRecord(f"{what} is that of {printable(plan['study'])} at {printable(plan['scale'])}")
         except DamagedRecord as error:
@@ -286,7 +288,8 @@ class Store:
             content = self._folder.read(path, what)
             if content is None:
                 return None
-            checksum, document = unseal(shape, content, what)
+            with self._folder.telling(path):
+                checksum, document = unseal(shape, content, what)
         except DamagedRecord:
             return None
         own = document.get("trial", checksum[:32])

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from ..core.interrupts import is_users
 from ..core.registry import METHODS, TASKS
+from ..core.streams import printed_aside
 from .failures import (
     is_broken_device,
     is_of_environment,
@@ -27,7 +29,7 @@ from .plan import Batch
 from .plugins import import_plugins
 from .records import Outcome, entry
 from .schema import from_table
-from .shards import pack_shard
+from .shards import Entry, pack_shard
 from .store import Store
 
 if TYPE_CHECKING:
@@ -91,8 +93,9 @@ def pack(batch: Batch, plugins: Sequence[str], folder: str | None) -> str:
 def run_batch(packed: str, root: str | None, interruptible: bool = False) -> Receipt:
     """Train and measure the trials of a batch that the store lacks, and write their records all at once.
 
-    A batch that raises is halved until the trial at fault is alone. What the trial did itself is recorded as its
-    failure; of what it was done by the environment there is no record, and the receipt names it.
+    A batch that raises, or has a result that no record can hold, is halved until the trial at fault is alone. What the
+    trial did itself is recorded as its failure; of what it was done by the environment there is no record, and the
+    receipt names it. What is printed goes to stderr.
 
     Args:
         packed: of `pack`.
@@ -105,11 +108,11 @@ def run_batch(packed: str, root: str | None, interruptible: bool = False) -> Rec
         BrokenWorker: the device of this process is lost.
     """
     whole = json.loads(packed)
-    import_plugins(whole["plugins"], "the worker", whole["folder"])
-    trials = [Trial.of(specification) for specification in whole["trials"]]
-    tasks = {trial.key: trial_task(trial) for trial in trials}
     receipt = Receipt()
-    with _ONE_AT_A_TIME:
+    with _ONE_AT_A_TIME, printed_aside():
+        import_plugins(whole["plugins"], "the worker", whole["folder"])
+        trials = [Trial.of(specification) for specification in whole["trials"]]
+        tasks = {trial.key: trial_task(trial) for trial in trials}
         with _store_faults():
             store = None if root is None else Store(root)
             kept = set() if store is None else store.sound(tasks)
@@ -121,14 +124,14 @@ def run_batch(packed: str, root: str | None, interruptible: bool = False) -> Rec
         started = time.perf_counter()
         with reproducible(batch.device):
             outcomes = list(_outcomes(batch, tasks, receipt, interruptible))
-            entries = [entry(outcome, batch.device) for outcome in outcomes]
+        entries = [each for _, each in outcomes]
         if entries and store is None:
             receipt.shard = pack_shard(entries)
         elif entries and store is not None:
             with _store_faults():
                 store.write(entries)
         receipt.written = len(entries)
-        receipt.failed = sum(outcome.status == "failed" for outcome in outcomes)
+        receipt.failed = sum(outcome.status == "failed" for outcome, _ in outcomes)
         receipt.seconds = time.perf_counter() - started
     return receipt
 
@@ -153,20 +156,26 @@ def _store_faults() -> Iterator[None]:
         raise StoreFault(f"the store cannot be used: {reason(error)}") from error
 
 
-def _outcomes(batch: Batch, tasks: Mapping[str, Task], receipt: Receipt, interruptible: bool) -> Iterator[Outcome]:
-    """Outcomes of the trials of a batch, but of those that were stopped from outside, which the receipt gets."""
+def _outcomes(
+    batch: Batch, tasks: Mapping[str, Task], receipt: Receipt, interruptible: bool
+) -> Iterator[tuple[Outcome, Entry]]:
+    """Outcomes of the trials of a batch and what is kept of each, which for all of them can be kept.
+
+    Those that were stopped from outside the receipt gets.
+    """
     started = time.perf_counter()
     try:
         outcomes = measured(batch, [tasks[trial.key] for trial in batch.trials])
+        found = [(outcome, entry(outcome, batch.device)) for outcome in outcomes]
     except BaseException as error:  # a trial that ends the process, `sys.exit` say, ends only itself
-        if interruptible and isinstance(error, KeyboardInterrupt):
+        if interruptible and is_users(error):
             raise
         if is_broken_device(error):
             raise BrokenWorker(reason_and_place(error)) from None
         out_of_memory, of_environment = is_out_of_memory(error), is_of_environment(error)
         why, traceback = reason_and_place(error), traceback_text(error)
     else:
-        yield from outcomes
+        yield from found
         return
     gc.collect()  # out of the handler, whose traceback held what the batch had allocated
     first, *others = batch.trials
@@ -179,7 +188,8 @@ def _outcomes(batch: Batch, tasks: Mapping[str, Task], receipt: Receipt, interru
         receipt.stopped[first.key] = why
     else:
         seconds = {"total": time.perf_counter() - started}
-        yield Outcome(first, batch.key, "failed", reason=why, traceback=traceback, seconds=seconds)
+        failure = Outcome(first, batch.key, "failed", reason=why, traceback=traceback, seconds=seconds)
+        yield failure, entry(failure, batch.device)
 
 
 def trial_task(trial: Trial) -> Task:

@@ -10,11 +10,14 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from study_files import registered_plugin, write_study
 
+import ebm_vs_prob as evp
 from ebm_vs_prob.cli import commands as cli
 from ebm_vs_prob.cli.commands import main
 
@@ -356,6 +359,52 @@ def test_the_process_returns_the_exit_code():
     assert (good.returncode, good.stderr) == (0, "")
     assert re.fullmatch(r"ebm-vs-prob \d+\.\d+\.\d+\n", good.stdout)
     assert_one_line_error(bad.returncode, bad.stdout, bad.stderr, "STUDY")
+
+
+#: A plugin as those are that call C libraries: it writes to the streams of the process.
+RAW = """
+import os
+import study_plugin
+
+train = study_plugin.Ring.train.__func__
+
+def loud(cls, model):
+    for number in (0, 1, 2):
+        try:
+            os.write(number, b"noise")
+        except OSError:
+            pass
+    print("x" * 100_000)
+    return train(cls, model)
+
+print("x" * 100_000)
+study_plugin.Ring.train = classmethod(loud)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell closes the streams")
+@pytest.mark.parametrize(
+    "streams",
+    ["0<&- 1>&- 2>&-", *(pytest.param(each, marks=pytest.mark.slow) for each in ("1>/dev/full 2>&1", "2>&1 | true"))],
+)
+def test_closed_streams_and_those_that_nobody_reads_end_no_run(tmp_path, streams):
+    path = write_study(tmp_path / "rings.toml", seeds=1, thickness="0.1")
+    path.write_text(path.read_text().replace('"study_plugin"', '"study_plugin", "raw_plugin"'))
+    (tmp_path / "raw_plugin.py").write_text(RAW)
+    run = f"{shlex.quote(sys.executable)} -m ebm_vs_prob.cli run rings.toml --engine serial --device cpu {streams}"
+    subprocess.run(
+        ["bash", "-c", run],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), *sys.path])},
+        stdin=subprocess.DEVNULL,
+        timeout=120,
+        check=False,
+    )
+    with registered_plugin():
+        table = evp.load_results(path, store=tmp_path / "results")
+    assert list(table["status"].unique()) == ["done"]
+    (lock,) = (tmp_path / "results").rglob("run.lock")
+    assert lock.read_bytes() == b""
 
 
 def test_a_reader_that_leaves_causes_no_complaint():

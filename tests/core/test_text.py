@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from xml.dom import minidom
 from xml.sax.saxutils import escape
 
@@ -67,6 +68,29 @@ def test_an_object_without_text_does_not_raise(raised: type[BaseException]) -> N
             raise raised
 
     assert printable(Mute()) == f"<Mute whose text cannot be had: {raised.__name__}>"
+
+
+def test_an_object_whose_text_interrupts_is_told_from_a_user_who_does() -> None:
+    class Own:
+        def __str__(self) -> str:
+            raise KeyboardInterrupt
+
+    class Slow:
+        def __str__(self) -> str:
+            signal.raise_signal(signal.SIGINT)
+            return "slow"
+
+    def handler(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    assert printable(Own()) == "<Own whose text cannot be had: KeyboardInterrupt>"
+    for answer in (signal.default_int_handler, handler):
+        before = signal.signal(signal.SIGINT, answer)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                printable(Slow())
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 def test_a_long_text_is_cut_in_no_time() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -19,8 +20,9 @@ import ebm_vs_prob as evp
 from ebm_vs_prob.cli.commands import main
 from ebm_vs_prob.report.inputs import gather
 from ebm_vs_prob.study import Store, study_status
-from ebm_vs_prob.study.documents import DamagedRecord
-from ebm_vs_prob.study.shards import Entry, Shard
+from ebm_vs_prob.study.documents import DamagedRecord, Incident, Stop, StoredPlan, unseal
+from ebm_vs_prob.study.keys import file_digest
+from ebm_vs_prob.study.shards import Entry, Shard, pack_members
 from ebm_vs_prob.testing.stores import stored_record
 
 MENDED = "the next `run` mends it"
@@ -239,6 +241,61 @@ def test_a_finished_study_is_neither_planned_nor_parsed_again(tmp_path, monkeypa
     monkeypatch.setattr("ebm_vs_prob.study.run.plan_study", lambda *_: pytest.fail("planned"))
     with pytest.raises(pytest.fail.Exception, match="planned"):
         study_status(path, store=tmp_path / "store")
+
+
+def resealed(path, shape):
+    """Make a sealed document one of a later schema."""
+    later = {**unseal(shape, path.read_bytes(), "it")[1], "schema": 3}
+    text = json.dumps(later, separators=(",", ":")).encode()
+    path.write_bytes(b'{"checksum":"%s",%s\n' % (file_digest(text).encode(), text[1:]))
+
+
+def later_shard(store):
+    (path,) = (store / "shards").iterdir()
+    shard = Shard(path.read_bytes(), path.stem)
+    members = shard.members(shard.records)
+    later = {name: text.replace(b'"schema":2', b'"schema":3') for name, text in members.items()}
+    content = pack_members(members | {name: text for name, text in later.items() if name.endswith(".json")})
+    path.unlink()
+    (store / "shards" / f"{file_digest(content)}.zip").write_bytes(content)
+    return f"shards/{file_digest(content)}.zip"
+
+
+def later_plan(store):
+    resealed(store / "studies" / "rings" / "quick" / "plan.json", StoredPlan)
+    return "studies/rings/quick/plan.json"
+
+
+def later_stop(store):
+    Store(store).note_stop(KEY, "killed")
+    resealed(store / "stopped" / f"{KEY}.json", Stop)
+    return f"stopped/{KEY}.json"
+
+
+def later_incident(store):
+    Store(store).report("kind", [KEY], "detail")
+    (path,) = (store / "incidents").iterdir()
+    resealed(path, Incident)
+    return f"incidents/{path.name}"
+
+
+@pytest.mark.parametrize("make", [later_shard, later_plan, later_stop, later_incident])
+def test_what_a_later_version_wrote_is_named_with_its_file_and_what_to_do(finished, tmp_path, make):
+    path, source, frame = finished
+    store = tmp_path / "store"
+    shutil.copytree(source, store)
+    name = make(store)
+    told = [said for said in answers(path, store).values() if isinstance(said, str)]
+    with pytest.raises(ValueError, match="has schema 3") as caught:
+        run(path, store)
+    told.append(str(caught.value))
+    assert len(told) > 1
+    for said in told:
+        assert f"{name} in the store {str(store)!r} cannot be used" in said
+        assert "use the version that wrote it, give another store with --store, or move that file away" in said
+        assert "\n" not in said
+    (store / name).unlink()
+    pd.testing.assert_frame_equal(numbers(run(path, store)), numbers(frame))
 
 
 @pytest.mark.parametrize("command", ["run", "status", "report"])

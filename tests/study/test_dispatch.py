@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import math
+import re
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -14,11 +17,15 @@ import pytest
 from study_files import write_study
 
 import ebm_vs_prob as evp
+from ebm_vs_prob.core.text import LIMIT
+from ebm_vs_prob.models.record import ReplicateStatus
 from ebm_vs_prob.study import Store, plan_study
-from ebm_vs_prob.study.engines import Dispatcher, Job, dask, dispatch, introduce
+from ebm_vs_prob.study.engines import Dispatcher, Job, dask, dispatch, introduce, processes
 from ebm_vs_prob.study.engines.dispatch import Gone, Introduced, Received, Started
-from ebm_vs_prob.study.failures import reason_and_place
+from ebm_vs_prob.study.failures import TRACEBACK_LIMIT, reason_and_place
+from ebm_vs_prob.study.shards import LONGEST_RECORD, Entry, record_text
 from ebm_vs_prob.study.worker import Fault, Receipt, attempt
+from ebm_vs_prob.testing.stores import stored_record
 
 pytestmark = pytest.mark.usefixtures("plugin")
 
@@ -354,6 +361,240 @@ def test_whatever_a_trial_raises_is_its_own_failure_in_few_printable_words(tmp_p
     assert len(record["reason"]) < 3000
     assert len(record["traceback"]) < 30_000
     assert store.read(trials[0].key)["status"] == "done"
+
+
+def struck(plugin, monkeypatch, strike):
+    """Have `strike` change what the training of seed 1 returns, given it and the place of that seed, or raise."""
+    train = plugin.Ring.train.__func__
+
+    def train_and_strike(cls, model):
+        training, seeds = train(cls, model), list(model.setting.seeds)
+        return strike(training, seeds.index(1)) if 1 in seeds else training
+
+    monkeypatch.setattr(plugin.Ring, "train", classmethod(train_and_strike))
+
+
+def assert_failed_alone(receipt, trials, store, said):
+    """Seed 1 has failed by itself, once, for a bounded printable reason, and the others are kept."""
+    assert isinstance(receipt, Receipt), receipt
+    assert (receipt.written, receipt.failed, receipt.stopped, receipt.incidents) == (3, 1, {}, [])
+    states = {seed: store.read(trial.key) for seed, trial in trials.items()}
+    assert [states[seed]["status"] for seed in range(3)] == ["done", "failed", "done"]
+    why = states[1]["reason"]
+    assert re.search(said, why), why
+    assert why.isprintable()
+    assert len(why) <= LIMIT
+    assert len(states[1]["traceback"]) <= TRACEBACK_LIMIT
+
+
+def status_of(**told):
+    def strike(training, r):
+        status = list(training.status)
+        status[r] = ReplicateStatus(**{"ok": False, "step": 7, **told})
+        return replace(training, status=tuple(status))
+
+    return strike
+
+
+def steps_of(steps):
+    def strike(training, r):
+        cost = list(training.cost)
+        cost[r] = cost[r].model_copy(update={"steps": steps})
+        return replace(training, cost=tuple(cost))
+
+    return strike
+
+
+MISFITS = {
+    "a reason of a lone surrogate": (status_of(reason="\ud800 bad"), r"training: step 7: \\ud800 bad"),
+    "a reason of controls": (status_of(reason="a\x1b[2J\u202eb\nc\x00"), r"step 7: a\\x1b\[2J\\u202eb c\\x00"),
+    "a long reason": (status_of(reason="x" * 2_000_000), r"step 7: x+.*characters left out"),
+    "negative steps": (steps_of(-1), "steps: Input should be greater than or equal to 0"),
+    "huge steps": (steps_of(2**70), "steps: Input should be less than"),
+    "steps of thousands of digits": (steps_of(10**5000), r"steps: .*4300 digits"),
+    "half a step": (steps_of(2.5), "steps: Input should be a valid integer"),
+    "steps that are no number": (steps_of("\ud800"), r"steps: '\\ud800' is no Unicode text"),
+    "steps of a type of their own": (steps_of({3}), r"steps: .*\{3\}"),
+    "no status": (lambda training, r: replace(training, status=training.status[:r]), "IndexError"),
+}
+
+
+@pytest.mark.parametrize("what", MISFITS)
+def test_a_trial_whose_result_no_record_can_hold_has_failed_alone(plugin, tmp_path, monkeypatch, what):
+    strike, said = MISFITS[what]
+    struck(plugin, monkeypatch, strike)
+    assert_failed_alone(*outcome_of(tmp_path, "none", seeds=3), said)
+
+
+MISMEASURED = {
+    "metric": ("\ud800", r"metrics\.0\.metric: '\\ud800' is no Unicode text"),
+    "unit": ("a\udcff", r"metrics\.0\.unit: 'a\\udcff' is no Unicode text"),
+    "n": (-1, r"metrics\.0\.n: Input should be greater than or equal to 0"),
+}
+
+
+@pytest.mark.parametrize("column", MISMEASURED)
+def test_a_trial_whose_numbers_no_record_can_hold_has_failed_alone(tmp_path, monkeypatch, column):
+    value, said = MISMEASURED[column]
+    whole = evp.evaluate
+
+    def evaluate(model, *arguments):
+        table = whole(model, *arguments)
+        seeds = list(model.setting.seeds)
+        wrong = table["replicate"].map(lambda replicate: seeds[replicate] == 1)
+        table[column] = table[column].astype(object).mask(wrong, value)
+        return table
+
+    monkeypatch.setattr("ebm_vs_prob.metrics.evaluate", evaluate)
+    assert_failed_alone(*outcome_of(tmp_path, "none", seeds=3), said)
+
+
+def test_a_note_that_is_no_text_is_kept_as_text(tmp_path, monkeypatch):
+    whole = evp.evaluate
+
+    def evaluate(*arguments):
+        table = whole(*arguments)
+        table.attrs["notes"] = {"kl": "\ud800" + "x" * 10**6}
+        return table
+
+    monkeypatch.setattr("ebm_vs_prob.metrics.evaluate", evaluate)
+    receipt, trials, store = outcome_of(tmp_path, "none")
+    assert (receipt.written, receipt.failed) == (2, 0)
+    note = store.read(trials[0].key)["notes"]["kl"]
+    assert note.startswith(r"\ud800xxx")
+    assert len(note) <= LIMIT
+
+
+def test_a_record_that_is_too_long_to_be_read_is_not_written():
+    with pytest.raises(ValueError, match=r"cannot be kept: traceback: \d+ characters are too many"):
+        record_text(Entry("0" * 64, stored_record(traceback="x" * LONGEST_RECORD)))
+
+
+def named(file="<made>", function="made"):
+    """An error raised by code that says it is of that file and function."""
+    exec(compile("raise ValueError('a')", "made", "exec").replace(co_filename=file, co_name=function))
+
+
+class Mute(Exception):
+    def __str__(self):
+        raise KeyboardInterrupt
+
+
+def raise_group():
+    error = ValueError("x")
+    for _ in range(3000):
+        error = ExceptionGroup("g", [error])
+    raise error
+
+
+def raise_chain():
+    error = None
+    for number in range(20_000):
+        following = ValueError(number)
+        following.__cause__ = error
+        error = following
+    raise error
+
+
+def raise_(error, **members):
+    for name, value in members.items():
+        setattr(error, name, value)
+    raise error
+
+
+HOSTILE = {
+    "a file that is no name": (lambda: named("a\0b"), r"ValueError: a \(.*, line \d+, in "),
+    "a file of a long name": (lambda: named("x" * 5000), r"ValueError: a \(.*, line \d+, in "),
+    "a function of no text": (lambda: named(function="\ud800\x1b" * 5000), "ValueError: a "),
+    "text that interrupts": (lambda: raise_(Mute()), "Mute: <Mute whose text cannot be had: KeyboardInterrupt>"),
+    "groups of groups": (raise_group, "ExceptionGroup: g"),
+    "causes of causes": (raise_chain, "ValueError: 19999"),
+    "notes that are none": (lambda: raise_(ValueError("n"), __notes__=5), "ValueError: n"),
+    "notes that interrupt": (lambda: raise_(ValueError("n"), __notes__=[Mute()]), "ValueError: n"),
+    "a class of a long name": (lambda: raise_(type("E" * 10**6, (Exception,), {})("a")), "EEE.*characters left out"),
+    "an error of its own": (lambda: raise_(type("Own", (BaseException,), {})("b")), "Own: b"),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_trial_whose_error_is_hard_to_tell_of_has_failed_alone(plugin, tmp_path, monkeypatch, what):
+    throw, said = HOSTILE[what]
+    struck(plugin, monkeypatch, lambda training, r: throw())
+    assert_failed_alone(*outcome_of(tmp_path, "none", seeds=3), said)
+
+
+def test_a_trial_that_interrupts_in_this_process_has_failed_alone(plugin, tmp_path, monkeypatch):
+    def interrupt(training, r):
+        raise KeyboardInterrupt("a trial's own")
+
+    struck(plugin, monkeypatch, interrupt)
+    path = write_study(tmp_path / "rings.toml", seeds=2, thickness="0.1")
+    frame = evp.run_study(path, store=tmp_path / "store", engine="serial", device="cpu")
+    assert frame.groupby("seed")["status"].first().to_dict() == {0: "done", 1: "failed"}
+
+
+class Full(io.StringIO):
+    """A stream of which the reader has left."""
+
+    def write(self, text):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    def flush(self):
+        self.write("")
+
+
+class Stubborn:
+    def flush(self):
+        raise RuntimeError("no flush")
+
+
+def close_stdout(training, r):
+    sys.stdout.close()
+    return training
+
+
+def lose_stdout(training, r):
+    sys.stdout = None
+    return training
+
+
+def replace_stdout(training, r):
+    sys.stdout = Stubborn()
+    return training
+
+
+def print_much(training, r):
+    print("x" * 100_000, flush=True)
+    sys.stderr.write("\ud800")
+    return training
+
+
+@pytest.mark.parametrize("stdout", [None, Full, Stubborn, io.StringIO], ids=str)
+@pytest.mark.parametrize("strike", [close_stdout, lose_stdout, replace_stdout, print_much])
+def test_no_stream_ends_a_worker_or_a_trial(planned, job, plugin, monkeypatch, stdout, strike):
+    struck(plugin, monkeypatch, strike)
+    (batch,) = planned.batches
+    packed = dispatch.pack(batch, job.plugins, job.folder)
+    said, heard = [], iter([job, (packed, job.root), (packed, job.root)])
+
+    class Pipe:
+        send = staticmethod(said.append)
+
+        @staticmethod
+        def recv():
+            try:
+                return next(heard)
+            except StopIteration:
+                raise EOFError from None
+
+    monkeypatch.setattr(processes, "_pass_signals", lambda: None)
+    monkeypatch.setattr(sys, "stdout", stdout and stdout())
+    monkeypatch.setattr(sys, "stderr", stdout and stdout())
+    processes.serve(Pipe)
+    _, introduction, first, second = said
+    assert introduction.fault == ""
+    assert (first.written, first.failed, first.stopped) == (4, 0, {})
+    assert second.kept == 4
 
 
 @pytest.mark.parametrize(("fault", "said"), [("memory", "can't allocate memory"), ("file", "/nonexistent/data")])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import json
 import shlex
 import sys
 from typing import Annotated
 
 import pytest
 from pydantic import Field
+from study_files import write_study
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.cli.commands import main
@@ -183,6 +186,58 @@ def test_a_plugin_that_fails_is_named_with_its_file_and_line(tmp_path, code):
         import_plugins(["bad"], "F", tmp_path)
     assert "\n" not in str(caught.value)
     assert "bad" not in sys.modules
+
+
+class NoReader(io.StringIO):
+    def write(self, text):
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+@pytest.mark.parametrize("stream", [NoReader, lambda: None], ids=["no reader", "closed"])
+def test_a_plugin_that_prints_is_importable_wherever_that_goes(tmp_path, monkeypatch, stream):
+    (tmp_path / "talking.py").write_text("import sys\nprint('x' * 10_000, flush=True)\nsys.stdout.close()\n")
+    monkeypatch.setattr(sys, "stdout", stream())
+    monkeypatch.setattr(sys, "stderr", stream())
+    try:
+        import_plugins(["talking"], "F", tmp_path)
+    finally:
+        sys.modules.pop("talking", None)
+
+
+def test_what_a_plugin_prints_is_not_in_what_a_command_answers(tmp_path, capsys):
+    path = write_study(tmp_path / "rings.toml", {"plain": ("hinge", "")})
+    path.write_text(path.read_text().replace("study_plugin", "loud_plugin"))
+    (tmp_path / "loud_plugin.py").write_text("print('loaded')\n")
+    try:
+        assert main(["plan", str(path), "--device", "cpu", "--json"]) == 0
+    finally:
+        sys.modules.pop("loud_plugin", None)
+    out, err = capsys.readouterr()
+    assert json.loads(out)["trials"] == 6
+    assert err == "loaded\n"
+
+
+HOSTILE = {
+    "exec(compile('raise ValueError(1)', 'x', 'exec').replace(co_filename='a\\0b'))": "ValueError: 1 in",
+    "exec(compile('raise ValueError(1)', 'x' * 5000, 'exec'))": "ValueError: 1 in",
+    "class E(Exception):\n    def __str__(self): raise KeyboardInterrupt\nraise E": "E: <E whose text cannot be had",
+    "exec('raise KeyboardInterrupt')": "KeyboardInterrupt: in",
+    "e = SyntaxError()\ne.filename = 'a\\0' * 9999\nraise e": "SyntaxError: None in a.*characters left out",
+    "__file__ = 'a\\0b'": "hidden by a module of Python",
+    "__file__ = 'x' * 5000": "hidden by a module of Python",
+}
+
+
+@pytest.mark.parametrize("code", HOSTILE)
+def test_a_plugin_whose_failure_is_hard_to_tell_of_is_named(tmp_path, code):
+    (tmp_path / "bad.py").write_text(f"x = 1\n{code}\n")
+    try:
+        with pytest.raises(ValueError, match=rf"^F: plugins = 'bad' is not valid: .*{HOSTILE[code]}") as caught:
+            import_plugins(["bad"], "F", tmp_path)
+    finally:
+        sys.modules.pop("bad", None)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 3000
 
 
 def test_ctrl_c_during_an_import_is_not_the_plugins(tmp_path):

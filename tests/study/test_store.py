@@ -273,11 +273,20 @@ def test_a_record_of_another_shape_is_damage_whatever_its_digest_says(store, wha
     assert store.sound([KEY, OTHER]) == {KEY, OTHER}
 
 
-def test_a_record_of_a_later_schema_is_refused_with_what_to_do(store):
+def test_a_record_of_a_later_schema_is_refused_with_its_file_and_what_to_do(store):
     content = shard_with(changed(schema=3))
-    write_atomically(store.root / "shards" / f"{hashlib.sha256(content).hexdigest()}.zip", content)
-    with pytest.raises(ValueError, match="has schema 3: this version reads 2; use the version that wrote it"):
+    name = f"{hashlib.sha256(content).hexdigest()}.zip"
+    write_atomically(store.root / "shards" / name, content)
+    with pytest.raises(ValueError, match="has schema 3: this version reads 2; use the version that wrote it") as caught:
         store.read(KEY)
+    assert f"shards/{name} in the store {str(store.root)!r}" in str(caught.value)
+    third = "ab" * 32
+    store.write([entry(third)])
+    store.write([entry(third, reason="again")])
+    store.compact()  # which is about the whole store
+    assert store.sound([third]) == {third}
+    assert len(list((store.root / "shards").iterdir())) == 2
+    assert (store.root / "shards" / name).read_bytes() == content
 
 
 def zips():

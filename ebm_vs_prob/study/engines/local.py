@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Protocol, Self
 
+from ...core import streams
 from .dispatch import Event, Gone, Introduced, Received, Started
 from .introductions import Introduction, Job
 from .processes import END_LIMIT, ForkedProcess, ForkServer, serve, spawned
@@ -58,6 +59,7 @@ class LocalPool:
         self._started = self._failed_starts = 0
 
     def __enter__(self) -> Self:
+        streams.hold_numbers()  # pipes to workers must not have those of streams that workers think are theirs
         try:
             for _ in range(self._size):
                 self._start()

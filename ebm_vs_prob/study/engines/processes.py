@@ -14,13 +14,13 @@ import os
 import signal
 import socket
 import struct
-import sys
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from ...core import streams
 from ..failures import reason
 from ..worker import attempt
 from .introductions import introduce
@@ -117,6 +117,7 @@ class ForkedProcess:
 def _fork_workers(orders: socket.socket) -> None:
     """The fork server's process."""
     _pass_signals()
+    streams.open_closed()
     for name in PRELOAD:
         with contextlib.suppress(Exception):  # a worker that cannot do without says so
             importlib.import_module(name)
@@ -156,6 +157,7 @@ def _fork_worker(orders: socket.socket, handle: int) -> None:
 def serve(connection: Connection) -> None:
     """The life of a worker: its introduction, then batches, until its pipe ends or its driver does."""
     _pass_signals()
+    streams.open_closed()
     threading.Thread(target=_end_with_driver, daemon=True).start()
     with contextlib.suppress(EOFError, OSError):
         connection.send(os.getpid())
@@ -166,8 +168,9 @@ def serve(connection: Connection) -> None:
         while True:
             packed, root = connection.recv()
             answer = attempt(packed, root)
-            sys.stdout.flush()
+            streams.flush()
             connection.send(answer)
+            streams.open_closed()  # for what comes next, whatever this batch closed
 
 
 def _end_with_driver() -> None:
