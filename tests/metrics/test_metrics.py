@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.optimize
 import scipy.stats
 import torch
 from hand_made import HandMade, radius
@@ -22,9 +23,10 @@ from ebm_vs_prob.metrics.angles import kolmogorov_smirnov, kuiper
 from ebm_vs_prob.metrics.held_out_sets import energy_score, held_out_sets, precision_and_recall
 from ebm_vs_prob.metrics.landscapes import GRID, landscapes
 from ebm_vs_prob.metrics.measurement import quantile
-from ebm_vs_prob.metrics.observation import Observation
+from ebm_vs_prob.metrics.observation import ANSWERS_PER_INPUT, Observation
 from ebm_vs_prob.metrics.sharpness import largest_curvature
 from ebm_vs_prob.metrics.sublevel import POINTS_PER_PART, RATIO, THICKEST
+from ebm_vs_prob.tasks.three_curves import MIN_GAP
 
 SMALL = Evaluation(test_examples=128, inputs=8, starts=4, samples=128, max_steps=100, fixed_steps=(0.01, 0.1))
 
@@ -51,6 +53,15 @@ def on_ring(*radii):
         return (away.unsqueeze(-1) * torch.stack([angle.cos(), angle.sin()], -1)).expand(len(x), -1, -1)
 
     return sample
+
+
+def shares_below_quantile(n, q, comparisons):
+    """Between which the share of the truth lies that is below the q-quantile of n values.
+
+    It is between two order statistics of uniform values, whose laws are beta.
+    """
+    k, tail = math.floor((n - 1) * q) + 1, level(comparisons) / 2
+    return scipy.stats.beta(k, n - k + 1).ppf(tail), scipy.stats.beta(k + 1, n - k).isf(tail)
 
 
 # ---- the table -----------------------------------------------------------------------------------------------------
@@ -162,8 +173,9 @@ def test_likelihood_gap_of_a_density_off_by_a_constant():
         assert value == pytest.approx(0.25 * (r + 1), abs=rounded)
         assert error == pytest.approx(0.0, abs=rounded)
         assert n == SMALL.test_examples
-        score, score_error, _ = values["log_score", r]
-        assert within_standard_errors(score, -task.reference.entropy() - 0.25 * (r + 1), score_error, comparisons=2)
+        x, y = task.sample(SMALL.test_examples, seed=model.seeds[r], split="test")
+        mean = float(task.reference.log_prob(x, y).mean())
+        assert values["log_score", r][0] == pytest.approx(mean - 0.25 * (r + 1), abs=rounded)
 
 
 def test_distances_and_tube_mass_of_samples_on_known_circles():
@@ -212,7 +224,7 @@ def precision_of(task, inside):
     A ratio of means under the mixture of proposals, each an integral over the radius within the box of side 6, to first
     order in their errors (the delta method).
     """
-    nodes = 10**5
+    nodes = 4 * 10**4
     width = 3 * math.sqrt(2) / nodes
     r = (np.arange(nodes) + 0.5) * width
     # Of the circle of radius r, the arcs beyond the four sides are outside.
@@ -287,15 +299,12 @@ def test_coverage_of_most_of_the_circle():
     coverage, error, _ = np.array([values["sublevel_coverage", r] for r in range(3)]).T
     # What 512 answers at equal angles show of a share is off by half an answer.
     grid, tail = 0.5 / 512, level(4) / 2
-    # tau lies between two order statistics of uniform values, whose laws are beta; so does the error's gap of ranks.
-    rank = (n - 1) * 0.95
-    lowest = scipy.stats.beta(math.floor(rank) + 1, n - math.floor(rank)).ppf(tail)
-    highest = scipy.stats.beta(math.ceil(rank) + 1, n - math.ceil(rank)).isf(tail)
+    lowest, highest = shares_below_quantile(n, 0.95, comparisons=4)
     assert ((coverage >= lowest - grid) & (coverage <= highest + grid)).all()
-    half = (n - 1) * math.sqrt(0.95 * 0.05 / n)
+    rank, half = (n - 1) * 0.95, (n - 1) * math.sqrt(0.95 * 0.05 / n)
     fewest = math.floor(rank + half) - math.ceil(rank - half)
     most = math.ceil(rank + half) - math.floor(rank - half)
-    # The gaps of three samples add up: gamma in the limit of many values, beyond which a beta law is narrower.
+    # The error is half a gap between order statistics; three gaps add up to a gamma law or, of few values, a narrower.
     narrow, wide = (scipy.stats.gamma(3 * gap) for gap in (fewest, most))
     assert narrow.ppf(tail) / (6 * n) - grid <= error.mean() <= wide.isf(tail) / (6 * n) + grid
 
@@ -311,9 +320,12 @@ def test_sublevel_sets_and_sharpness_do_not_see_scale_nor_what_x_adds():
     other = HandMade([task], lambda x, y, r: energy(x, y, 1))
     _, alone = table_of(other, task)
     _, plain = table_of(HandMade([task], lambda x, y, r: energy(x, y, 0)), task)
+    # Energies within the box are below 41²/2 nats, plus 7 for the least weight, and a depth is above 1.
+    largest = 7 * (41**2 / 2 + 7) + 50
+    rounded = rounding(50, scale=largest / 7)
     for metric in ("sublevel_precision", "sublevel_coverage", "sharpness_curvature", "sharpness_gradient"):
-        assert alone[metric, 0][0] == pytest.approx(plain[metric, 0][0], rel=1e-9)
-        assert values[metric, 0][0] == pytest.approx(plain[metric, 0][0], rel=1e-9)
+        assert alone[metric, 0][0] == pytest.approx(plain[metric, 0][0], rel=rounded)
+        assert values[metric, 0][0] == plain[metric, 0][0]
 
 
 def test_angles_of_uniform_samples_against_a_von_mises_truth():
@@ -409,11 +421,10 @@ def test_sharpness_of_a_ring_of_known_curvature():
         return math.sqrt(q * (1 - q) / n) / density
 
     normal = scipy.stats.norm
-    gradient, expected = values["gradient_norm_p95", 0][0], c * eps * normal.ppf(0.975)
-    error = c * eps * of_quantile(0.95, 2 * normal.pdf(normal.ppf(0.975)))
-    # The circle's curvature moves quantiles of | |y| - 1 | by ε²/8 of themselves.
-    assert within_standard_errors(gradient, expected, error, comparisons=2, slack=expected * eps**2 / 8)
-    # Half of the box of side 6 lies within the radius r with π r² = 18, and beyond it | |y| - 1 | is larger than within.
+    low, high = (c * eps * scipy.stats.chi(1).ppf(share) for share in shares_below_quantile(n, 0.95, comparisons=2))
+    # The circle's curvature makes quantiles of | |y| - 1 | smaller by ε²/8 of themselves, to leading order.
+    assert low * (1 - eps**2 / 8) <= values["gradient_norm_p95", 0][0] <= high
+    # Half of the box of side 6 lies within the radius r with π r² = 18, and | |y| - 1 | is the larger beyond it.
     r = math.sqrt(18 / math.pi)
     middle, near = r - 1, normal.ppf(0.75) * eps
     depth = c * (middle**2 - near**2) / 2
@@ -444,7 +455,9 @@ def test_the_largest_curvature_is_signed_and_of_the_whole_hessian(dim):
 
     y = torch.randn(2, 3, dim, generator=generator, dtype=torch.float64)
     expected = torch.linalg.eigvalsh(matrix)[:, -1:].expand(2, 3)
-    torch.testing.assert_close(largest_curvature(Quadratic(), y[..., :0], y), expected)
+    # An eigenvalue is off by no more than the matrix (Weyl), of which each entry is a sum of twice `dim` products.
+    rounded = rounding(20 * dim, scale=dim * float(matrix.abs().max()))
+    torch.testing.assert_close(largest_curvature(Quadratic(), y[..., :0], y), expected, rtol=0.0, atol=rounded)
 
 
 def test_costs_are_those_on_record_and_weights_have_their_norm():
@@ -463,7 +476,7 @@ def test_costs_are_those_on_record_and_weights_have_their_norm():
 
 @pytest.mark.parametrize("q", [0.5, 0.95])
 def test_the_error_of_a_quantile_is_its_spread_over_samples(q):
-    """Of uniform values, whose order statistics have known moments; an error off by an eighth is seen with power .99."""
+    """Order statistics of uniform values have known moments; an error off by an eighth is seen with power .99."""
     rows, n = 2000, 400
     measured = quantile(np.random.default_rng(0).random((rows, n)), q)
     order = np.arange(1, n + 1)
@@ -492,7 +505,7 @@ def test_energy_score_of_two_points():
     draws = torch.tensor([[0.0, 0.0], [0.0, 2.0]], dtype=torch.float64)
     truth = torch.tensor([[0.0, 1.0], [0.0, 5.0]], dtype=torch.float64)
     # E|Y - y| = (1 + 1 + 5 + 3) / 4, E|Y - Y'| = 2.
-    assert energy_score(draws, truth) == pytest.approx(2.5 - 1.0)
+    assert energy_score(draws, truth) == pytest.approx(2.5 - 1.0, abs=rounding(20, scale=5.0))
 
 
 def test_energy_score_is_least_for_the_true_law():
@@ -509,7 +522,7 @@ def test_precision_and_recall_of_a_hand_made_set():
     # Nearest neighbours: 0 and 1 at distance 1, 5 at distance 4 of 1.
     truth = torch.tensor([[0.0], [1.0], [5.0]], dtype=torch.float64)
     draws = torch.tensor([[0.5], [-0.9], [-3.0], [-4.0]], dtype=torch.float64)
-    assert precision_and_recall(draws, truth) == (0.5, pytest.approx(2 / 3))
+    assert precision_and_recall(draws, truth) == (0.5, pytest.approx(2 / 3, abs=rounding(3)))
     assert precision_and_recall(truth, truth) == (1.0, 1.0)
 
 
@@ -547,6 +560,30 @@ def test_digits_are_won_by_their_own_held_out_sets():
 # ---- the exact model wins ------------------------------------------------------------------------------------------
 
 
+def least_of_sublevel_set(truth, draws, comparisons):
+    """The precision and the coverage of {F <= tau} of the exact model that chance does not go below.
+
+    To first order in the thickness the energy is that of the noise-free answer and n²/2 of the noise n across it, and
+    the volume about an answer a power of the width. tau is a quantile of `draws` energies.
+    """
+    normals = truth.y_space.dim - truth.manifold_dim
+    x = torch.zeros(1, truth.x_space.dim, dtype=torch.float64)
+    floor = -truth.reference.log_prob(x.expand(truth.reference.answers(x).shape[1], -1), truth.reference.answers(x)[0])
+    floor = (floor - floor.min()).numpy()
+    chance = np.exp(-floor) / np.exp(-floor).sum()
+    noise = scipy.stats.chi2(normals)
+
+    def tau(share):
+        return scipy.optimize.brentq(
+            lambda energy: chance @ noise.cdf(2 * np.maximum(energy - floor, 0.0)) - share, 0.0, 100.0
+        )
+
+    low, high = (tau(share) for share in shares_below_quantile(draws, 0.95, comparisons))
+    width = np.sqrt(2 * np.maximum(high - floor, 0.0))
+    tube = scipy.stats.chi(normals).ppf(0.99)
+    return (np.minimum(width, tube) ** normals).sum() / (width**normals).sum(), (floor <= low).mean()
+
+
 @pytest.mark.parametrize(
     ("task", "wrong"),
     [
@@ -570,25 +607,37 @@ def test_the_exact_model_wins_against_that_of_another_task(task, wrong):
     assert exact["likelihood_gap", 0][0] == 0.0
     assert better("likelihood_gap", standard_errors() * other["likelihood_gap", 0][1])
     assert better("log_score")
-    assert exact["sublevel_precision", 0][0] > 0.98
-    assert exact["sublevel_coverage", 0][0] > 0.98
+    inputs = 1 if name == "circle" else e.inputs
+    precision, coverage = least_of_sublevel_set(truth, ANSWERS_PER_INPUT if inputs > 1 else 512, 3 * inputs)
+    found, error, _ = exact["sublevel_precision", 0]
+    assert found + standard_errors(3) * error >= precision
+    assert exact["sublevel_coverage", 0][0] >= coverage
     mass, _, n = exact["tube_mass", 0]
     assert share_agrees(round(n * mass), n, 0.99)  # of 512 samples, sees .94 with power .99
     normal = scipy.stats.chi(truth.y_space.dim - truth.manifold_dim)
     for metric, q in (("median", 0.5), ("p95", 0.95)):
         value, _, n = exact[f"sample_distance_{metric}_in_thickness", 0]
-        error = math.sqrt(q * (1 - q) / n) / normal.pdf(normal.ppf(q))
-        assert within_standard_errors(value, normal.ppf(q), error, comparisons=2, slack=0.01)
+        low, high = (normal.ppf(share) for share in shares_below_quantile(n, q, comparisons=2))
+        # The circle's curvature makes it smaller by ε²/8 of itself, and by less where more dimensions are normal.
+        assert low * (1 - truth.thickness**2 / 8) <= value <= high
+    assert better("sublevel_precision", standard_errors() * other["sublevel_precision", 0][1])
     if "thickness" in wrong:
-        assert better("sublevel_precision") or other["sublevel_coverage", 0][0] < 0.9
-        assert abs(other["tube_mass", 0][0] - 0.99) > 0.1
+        # By a model so wide that its share, .61 or less, is no chance of the truth's .99: power beyond .99999.
+        assert not share_agrees(round(n * other["tube_mass", 0][0]), n, 0.99)
         assert better("answer_distance_median")
-    else:
-        assert better("angle_kuiper", 0.05)
-        assert better("angle_ks", 0.05)
     if name == "circle":
-        # Kuiper's law for many samples: P(V √n > λ) = 2 (4 λ² - 1) exp(-2 λ²), 9e-6 at 2.8.
-        assert exact["angle_kuiper", 0][0] < 2.8 / math.sqrt(exact["angle_kuiper", 0][2])
+        # Laws for many samples: P(V √n > λ) = 2 (4 λ² - 1) exp(-2 λ²), 1.1e-6 at 3, and P(D √n > λ) = 2 exp(-2 λ²).
+        reach = {"angle_kuiper": 3.0, "angle_ks": math.sqrt(math.log(2 / level(4)) / 2)}
+        for metric, far in reach.items():
+            assert exact[metric, 0][0] < far / math.sqrt(exact[metric, 0][2])
+    if "concentration" in wrong:
+        # A wrong model's samples are no nearer to the truth than its law is, less their own distance from that.
+        angle = torch.linspace(-math.pi, math.pi, 2001, dtype=torch.float64)
+        gap = evp.get_task(name, **{**options, **wrong}).reference.angle_cdf(angle) - truth.reference.angle_cdf(angle)
+        apart = {"angle_kuiper": float(gap.max() - gap.min()), "angle_ks": float(gap.abs().max())}
+        for metric, far in reach.items():
+            least = apart[metric] - far / math.sqrt(other[metric, 0][2])
+            assert other[metric, 0][0] > least > 0
 
 
 def test_descent_on_the_exact_log_density_succeeds_by_line_search_at_any_thickness():
@@ -602,10 +651,24 @@ def test_descent_on_the_exact_log_density_succeeds_by_line_search_at_any_thickne
     # A step that suits ε = .1 is beyond the limit 2 ε^2 of the thinner ones.
     fixed = [values["descent_success_fixed@0.01", r][0] for r in range(3)]
     assert fixed[0] == 1.0
-    assert max(fixed[1:]) < 0.1
+    # Only a start within .0001 / 100 of the ring, as one in 3e6 is, would not be thrown off it, never to return.
+    assert max(fixed[1:]) == 0.0
 
 
 # ---- landscapes ----------------------------------------------------------------------------------------------------
+
+
+def stored_energy(task, x, y):
+    """The truth's energy at x (n, dx) and y (n, dy) that are stored, and by how much one that is stored may differ.
+
+    Each coordinate and the energy itself are rounded to 32 bits, and then rounded no more than once again.
+    """
+    x, y = (part.double().requires_grad_() for part in (x, y))
+    energy = -task.reference.log_density(x, y)
+    slope = torch.autograd.grad(energy.sum(), [x, y], allow_unused=True)
+    moved = sum((s * at).abs().sum(-1) for s, at in zip(slope, (x, y), strict=True) if s is not None)
+    energy = energy.detach().numpy()
+    return energy, rounding(2, dtype=torch.float32) * (np.abs(energy) + moved.detach().numpy())
 
 
 def test_landscapes_are_the_models_energy_on_the_grid():
@@ -616,12 +679,12 @@ def test_landscapes_are_the_models_energy_on_the_grid():
         assert row["energy"].shape == (GRID, GRID)
         assert all(array.dtype == np.float32 for array in row.values())
         y = torch.tensor([[row["axis_0"][30], row["axis_1"][110]]])
-        expected = -task.reference.log_prob(y[:, :0], y)
-        assert row["energy"][30, 110] == pytest.approx(expected.item(), rel=1e-5)
+        expected, rounded = stored_energy(task, y[:, :0], y)
+        assert row["energy"][30, 110] == pytest.approx(expected[0], abs=rounded[0])
         assert row["data_y"].shape == (SMALL.test_examples, 2)
         data = torch.from_numpy(row["data_y"])
-        known = task.reference.log_prob(data[:, :0], data)
-        assert row["data_log_likelihood"] == pytest.approx(known.numpy(), abs=1e-4)
+        known, rounded = stored_energy(task, data[:, :0], data)
+        assert (np.abs(row["data_log_likelihood"] + known) <= rounded).all()
         assert row["answers_x"].shape == (SMALL.inputs * SMALL.starts, 0)
         assert row["samples_y"].shape == (SMALL.samples, 2)
 
@@ -630,9 +693,13 @@ def test_landscapes_of_curves_have_x_first():
     task = evp.get_task("three_curves", thickness=0.1)
     (row,) = landscapes(evp.fit("exact", task), task, SMALL)
     x, y = torch.tensor([[row["axis_0"][20]]]), torch.tensor([[row["axis_1"][100]]])
-    assert row["energy"][20, 100] == pytest.approx(-task.reference.log_prob(x, y).item(), rel=1e-5)
+    expected, rounded = stored_energy(task, x, y)
+    assert row["energy"][20, 100] == pytest.approx(expected[0], abs=rounded[0])
     near = task.reference.distance(torch.from_numpy(row["answers_x"]), torch.from_numpy(row["answers_y"]))
-    assert near.max() < 0.1
+    # A descent ends within its tolerance of a minimum, which the next curve, 5.7 thicknesses away and at most 2.5 times
+    # as heavy, pulls off its own; y up to 3 and x, in which no curve is steeper than 2, are rounded to 32 bits.
+    pull = 2.5 * MIN_GAP * math.exp(-((MIN_GAP / 0.1) ** 2) / 2)
+    assert near.max() < SMALL.tolerance + pull + rounding(1, scale=3.0 + 2.0, dtype=torch.float32)
 
 
 def test_landscapes_leave_out_what_cannot_be_had():
