@@ -266,6 +266,7 @@ def test_a_constant_energy_covers_everything_with_the_tubes_share_of_the_box():
 
 
 def test_precision_of_a_ring_with_a_disc_in_its_middle():
+    """A precision off by .2 is seen with power .99, an error off by a tenth too."""
     # F <= tau holds on a ring within the tube and on a disc of radius .4 outside it, whatever tau > 0 is.
     eps = 0.05
     model = HandMade([circle(eps, concentration=0.0)], lambda x, y, r: (radius(y) - 1).abs() * (radius(y) > 0.4))
@@ -288,7 +289,7 @@ def test_precision_of_a_ring_with_a_disc_in_its_middle():
 def test_coverage_of_most_of_the_circle():
     """An energy of the angle alone: tau is its 95 % quantile, so 5 % of the circle's angles are left out.
 
-    Coverage off by .04 is seen with power .99, and an error that is a quarter or twice what it is.
+    Coverage off by .04 is seen with power .99, and so is an error three times or a sixth of what it is.
     """
     tasks, n = [circle(0.003, concentration=0.0)] * 3, 2000
     # Turned by a quarter of the step between answers, so that their energies are all different.
@@ -408,6 +409,7 @@ def test_the_scaled_step_is_the_fixed_one_at_the_reference_thickness():
 
 
 def test_sharpness_of_a_ring_of_known_curvature():
+    """A gradient off by an eighth is seen with power .99, and a depth off by a fifth."""
     # Radial curvature c, tangential c (1 - 1/r); gradient c |r - 1|, whose 95 % quantile is 1.96 c ε.
     task, c = circle(0.05), 30.0
     n, eps = 4000, task.thickness
@@ -594,9 +596,11 @@ def least_of_sublevel_set(truth, draws, comparisons):
     ],
 )
 def test_the_exact_model_wins_against_that_of_another_task(task, wrong):
+    """A share in the tube of .93 instead of .99 is seen with power .99, a median distance off by a half too."""
     name, options = task
     truth = evp.get_task(name, **options)
     e = Evaluation(test_examples=512, inputs=16, starts=2, samples=512, max_steps=60, fixed_steps=(0.1,))
+    checks = 12  # in which chance could go against the exact model
     exact = table_of(evp.fit("exact", truth), truth, e)[1]
     other = table_of(evp.fit("exact", evp.get_task(name, **{**options, **wrong})), truth, e)[1]
 
@@ -605,29 +609,29 @@ def test_the_exact_model_wins_against_that_of_another_task(task, wrong):
         return theirs - ours > margin if describe(metric).better == "lower" else ours - theirs > margin
 
     assert exact["likelihood_gap", 0][0] == 0.0
-    assert better("likelihood_gap", standard_errors() * other["likelihood_gap", 0][1])
+    assert better("likelihood_gap", standard_errors(checks) * other["likelihood_gap", 0][1])
     assert better("log_score")
     inputs = 1 if name == "circle" else e.inputs
-    precision, coverage = least_of_sublevel_set(truth, ANSWERS_PER_INPUT if inputs > 1 else 512, 3 * inputs)
+    precision, coverage = least_of_sublevel_set(truth, ANSWERS_PER_INPUT if inputs > 1 else 512, checks * inputs)
     found, error, _ = exact["sublevel_precision", 0]
-    assert found + standard_errors(3) * error >= precision
+    assert found + standard_errors(checks) * error >= precision
     assert exact["sublevel_coverage", 0][0] >= coverage
     mass, _, n = exact["tube_mass", 0]
-    assert share_agrees(round(n * mass), n, 0.99)  # of 512 samples, sees .94 with power .99
+    assert share_agrees(round(n * mass), n, 0.99, checks)
     normal = scipy.stats.chi(truth.y_space.dim - truth.manifold_dim)
     for metric, q in (("median", 0.5), ("p95", 0.95)):
         value, _, n = exact[f"sample_distance_{metric}_in_thickness", 0]
-        low, high = (normal.ppf(share) for share in shares_below_quantile(n, q, comparisons=2))
+        low, high = (normal.ppf(share) for share in shares_below_quantile(n, q, checks))
         # The circle's curvature makes it smaller by ε²/8 of itself, and by less where more dimensions are normal.
         assert low * (1 - truth.thickness**2 / 8) <= value <= high
-    assert better("sublevel_precision", standard_errors() * other["sublevel_precision", 0][1])
+    assert better("sublevel_precision", standard_errors(checks) * other["sublevel_precision", 0][1])
     if "thickness" in wrong:
         # By a model so wide that its share, .61 or less, is no chance of the truth's .99: power beyond .99999.
-        assert not share_agrees(round(n * other["tube_mass", 0][0]), n, 0.99)
+        assert not share_agrees(round(n * other["tube_mass", 0][0]), n, 0.99, checks)
         assert better("answer_distance_median")
     if name == "circle":
-        # Laws for many samples: P(V √n > λ) = 2 (4 λ² - 1) exp(-2 λ²), 1.1e-6 at 3, and P(D √n > λ) = 2 exp(-2 λ²).
-        reach = {"angle_kuiper": 3.0, "angle_ks": math.sqrt(math.log(2 / level(4)) / 2)}
+        # Laws for many samples: P(V √n > λ) = 2 (4 λ² - 1) exp(-2 λ²), 6e-7 at 3.05, and P(D √n > λ) = 2 exp(-2 λ²).
+        reach = {"angle_kuiper": 3.05, "angle_ks": math.sqrt(math.log(2 / level(checks)) / 2)}
         for metric, far in reach.items():
             assert exact[metric, 0][0] < far / math.sqrt(exact[metric, 0][2])
     if "concentration" in wrong:
