@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.optimize
 import scipy.stats
 import torch
 from hand_made import HandMade, radius
 from hypothesis import given
 from hypothesis import strategies as st
-from statistical import share_agrees, standard_errors, variance_bounds, within_standard_errors
+from rounding import rounding
+from statistical import level, share_agrees, standard_errors, within_standard_errors
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.metrics import METRICS, Evaluation, describe, evaluate
@@ -21,8 +23,10 @@ from ebm_vs_prob.metrics.angles import kolmogorov_smirnov, kuiper
 from ebm_vs_prob.metrics.held_out_sets import energy_score, held_out_sets, precision_and_recall
 from ebm_vs_prob.metrics.landscapes import GRID, landscapes
 from ebm_vs_prob.metrics.measurement import quantile
-from ebm_vs_prob.metrics.observation import Observation
+from ebm_vs_prob.metrics.observation import ANSWERS_PER_INPUT, Observation
 from ebm_vs_prob.metrics.sharpness import largest_curvature
+from ebm_vs_prob.metrics.sublevel import POINTS_PER_PART, RATIO, THICKEST
+from ebm_vs_prob.tasks.three_curves import MIN_GAP
 
 SMALL = Evaluation(test_examples=128, inputs=8, starts=4, samples=128, max_steps=100, fixed_steps=(0.01, 0.1))
 
@@ -49,6 +53,15 @@ def on_ring(*radii):
         return (away.unsqueeze(-1) * torch.stack([angle.cos(), angle.sin()], -1)).expand(len(x), -1, -1)
 
     return sample
+
+
+def shares_below_quantile(n, q, comparisons):
+    """Between which the share of the truth lies that is below the q-quantile of n values.
+
+    It is between two order statistics of uniform values, whose laws are beta.
+    """
+    k, tail = math.floor((n - 1) * q) + 1, level(comparisons) / 2
+    return scipy.stats.beta(k, n - k + 1).ppf(tail), scipy.stats.beta(k + 1, n - k).isf(tail)
 
 
 # ---- the table -----------------------------------------------------------------------------------------------------
@@ -94,7 +107,7 @@ def test_a_failed_replicate_is_nan_and_leaves_the_others():
     _, expected = table_of(well, tasks)
     for (metric, replicate), row in expected.items():
         if replicate == 1:
-            np.testing.assert_allclose(values[metric, 1], row, rtol=1e-9, err_msg=metric)
+            np.testing.assert_array_equal(values[metric, 1], row, err_msg=metric)
 
 
 def test_a_value_that_is_not_finite_is_no_silent_drop():
@@ -155,11 +168,14 @@ def test_likelihood_gap_of_a_density_off_by_a_constant():
     _, values = table_of(model, tasks)
     for r, task in enumerate(tasks):
         value, error, n = values["likelihood_gap", r]
-        assert value == pytest.approx(0.25 * (r + 1), abs=1e-12)
-        assert error == pytest.approx(0.0, abs=1e-12)
+        # One subtraction and a mean of 128 differences of log-densities, none of which is beyond 20 nats.
+        rounded = rounding(SMALL.test_examples + 4, scale=20.0)
+        assert value == pytest.approx(0.25 * (r + 1), abs=rounded)
+        assert error == pytest.approx(0.0, abs=rounded)
         assert n == SMALL.test_examples
-        score, score_error, _ = values["log_score", r]
-        assert within_standard_errors(score, -task.reference.entropy() - 0.25 * (r + 1), score_error, comparisons=2)
+        x, y = task.sample(SMALL.test_examples, seed=model.seeds[r], split="test")
+        mean = float(task.reference.log_prob(x, y).mean())
+        assert values["log_score", r][0] == pytest.approx(mean - 0.25 * (r + 1), abs=rounded)
 
 
 def test_distances_and_tube_mass_of_samples_on_known_circles():
@@ -167,10 +183,13 @@ def test_distances_and_tube_mass_of_samples_on_known_circles():
     model = HandMade([circle(0.1)], ring(), sample=on_ring(1.0, 0.9, 1.2, 1.3))
     _, values = table_of(model, circle(0.1))
     assert values["tube_mass", 0][0] == 0.75
-    assert values["tube_mass", 0][1] == pytest.approx(math.sqrt(0.75 * 0.25 / 128))
-    assert 0.1 <= values["sample_distance_median", 0][0] <= 0.2
-    assert values["sample_distance_p95", 0][0] == pytest.approx(0.3)
-    assert values["sample_distance_p95_in_thickness", 0][0] == pytest.approx(3.0)
+    # A cosine, a norm, a difference from 1, a quantile: some twenty operations on values below 4.
+    rounded = rounding(20, scale=4.0)
+    assert values["tube_mass", 0][1] == pytest.approx(math.sqrt(0.75 * 0.25 / 128), abs=rounded)
+    # Half of the samples are no farther than .1 and half no nearer than .2: the median lies midway.
+    assert values["sample_distance_median", 0][0] == pytest.approx(0.15, abs=rounded)
+    assert values["sample_distance_p95", 0][0] == pytest.approx(0.3, abs=rounded)
+    assert values["sample_distance_p95_in_thickness", 0][0] == pytest.approx(3.0, abs=rounded / 0.1)
 
 
 @pytest.mark.parametrize(
@@ -185,44 +204,110 @@ def test_distance_of_answers_to_a_minimum_in_the_wrong_place():
     model = HandMade([circle(0.1), circle(0.01)], lambda x, y, r: ring(at=[1.2, 1.02][r])(x, y, r))
     _, values = table_of(model, [circle(0.1), circle(0.01)])
     for r, away in enumerate((0.2, 0.02)):
-        assert values["answer_distance_median", r][0] == pytest.approx(away, abs=1e-3)
-        assert values["answer_distance_p95", r][0] == pytest.approx(away, abs=1e-3)
-        assert values["answer_distance_median_in_thickness", r][0] == pytest.approx(away / [0.1, 0.01][r], rel=0.06)
+        # Near a minimum of curvature 1 the last step is between half and twice the way left, or refused as longer than
+        # that, so a descent that ends at a step below its tolerance is within the tolerance of the minimum.
+        left = SMALL.tolerance
+        assert values["answer_distance_median", r][0] == pytest.approx(away, abs=left)
+        assert values["answer_distance_p95", r][0] == pytest.approx(away, abs=left)
+        eps = [0.1, 0.01][r]
+        assert values["answer_distance_median_in_thickness", r][0] == pytest.approx(away / eps, abs=left / eps)
         assert values["descent_success_line_search", r][0] == float(away < SMALL.target_radius)
 
 
+def precision_of(task, inside):
+    """Precision of a round sublevel set in the plane, its standard error, and that of the standard error.
+
+    Args:
+        task: a circle whose angles are uniform.
+        inside: whether the set holds a radius, (n,) -> (n,) bool.
+
+    A ratio of means under the mixture of proposals, each an integral over the radius within the box of side 6, to first
+    order in their errors (the delta method).
+    """
+    nodes = 4 * 10**4
+    width = 3 * math.sqrt(2) / nodes
+    r = (np.arange(nodes) + 0.5) * width
+    # Of the circle of radius r, the arcs beyond the four sides are outside.
+    arc = r * (2 * math.pi - 8 * np.arccos(np.minimum(3 / r, 1.0)))
+    scales = [task.thickness * RATIO**k for k in range(10) if task.thickness * RATIO**k <= THICKEST]
+    y = torch.from_numpy(np.stack([r, 0 * r], -1))
+    density = [task.with_thickness(eps).reference.log_prob(y[:, :0], y).exp().numpy() for eps in scales]
+    mixture = (1 / 36 + sum(density)) / (len(scales) + 1)
+
+    def mean(value):
+        return float((arc * mixture * value).sum() * width)
+
+    weight = inside(r) / 36 / mixture
+    hit = np.abs(r - 1) <= scipy.stats.norm.ppf(0.995) * task.thickness
+    volume = mean(weight)
+    precision = mean(weight * hit) / volume
+    residual = weight * (hit - precision) / volume
+    variance = mean(residual**2)
+    # How one more draw changes the logarithm of the variance: itself, by the volume and by the precision.
+    by_precision = -2 * mean(weight * residual) / volume / variance
+    change = residual**2 / variance - 1 - 2 * (weight / volume - 1) + by_precision * residual
+    n = POINTS_PER_PART * (len(scales) + 1)
+    error = math.sqrt(variance / n)
+    return precision, error, error / 2 * math.sqrt(mean(change**2) / n)
+
+
 def test_a_constant_energy_covers_everything_with_the_tubes_share_of_the_box():
+    """A share that is off by a quarter is seen with power .99."""
     eps = 0.1
-    model = HandMade([circle(eps)], lambda x, y, r: 0.0 * radius(y))
-    precision, error, _ = table_of(model, circle(eps))[1]["sublevel_precision", 0]
+    task = circle(eps, concentration=0.0)
+    values = table_of(HandMade([task], lambda x, y, r: 0.0 * radius(y)), task)[1]
+    precision, error, _ = values["sublevel_precision", 0]
     # The ring |r - 1| <= t has area 4 pi t; the box is 6 by 6.
     expected = 4 * math.pi * scipy.stats.norm.ppf(0.995) * eps / 36
-    assert within_standard_errors(precision, expected, error)
-    assert error < 0.1 * expected
-    assert table_of(model, circle(eps))[1]["sublevel_coverage", 0][0] == 1.0
+    _, true_error, error_of_error = precision_of(task, lambda r: np.ones_like(r))
+    assert within_standard_errors(precision, expected, true_error, comparisons=2)
+    assert within_standard_errors(error, true_error, error_of_error, comparisons=2)
+    assert values["sublevel_coverage", 0][0] == 1.0
 
 
 def test_precision_of_a_ring_with_a_disc_in_its_middle():
+    """A precision off by .2 is seen with power .99, an error off by a tenth too."""
     # F <= tau holds on a ring within the tube and on a disc of radius .4 outside it, whatever tau > 0 is.
     eps = 0.05
     model = HandMade([circle(eps, concentration=0.0)], lambda x, y, r: (radius(y) - 1).abs() * (radius(y) > 0.4))
     wide = SMALL.model_copy(update={"test_examples": 4000})
-    precision, error, _ = table_of(model, circle(eps, concentration=0.0), wide)[1]["sublevel_precision", 0]
-    area = 4 * math.pi * scipy.stats.norm.ppf(0.975) * eps
-    expected = area / (area + math.pi * 0.16)
-    assert within_standard_errors(precision, expected, error, slack=0.01)  # tau is estimated too
-    assert error < 0.03
+    task = circle(eps, concentration=0.0)
+    precision, error, _ = table_of(model, task, wide)[1]["sublevel_precision", 0]
+    tau = scipy.stats.norm.ppf(0.975) * eps
+    expected = 4 * tau / (4 * tau + 0.16)
+    # tau is a quantile of 4000 energies, and the ring is as wide; the circle's curvature moves it by ε²/8 of itself.
+    of_tau = math.sqrt(0.95 * 0.05 / 4000) * eps / (2 * scipy.stats.norm.pdf(tau / eps))
+    by_tau = expected * (1 - expected) / tau
+    _, true_error, error_of_error = precision_of(task, lambda r: (np.abs(r - 1) <= tau) | (r <= 0.4))
+    _, moved, _ = precision_of(task, lambda r: (np.abs(r - 1) <= tau + of_tau) | (r <= 0.4))
+    reach = math.hypot(true_error, by_tau * of_tau)
+    assert within_standard_errors(precision, expected, reach, comparisons=2, slack=by_tau * tau * eps**2 / 8)
+    reach = math.hypot(error_of_error, moved - true_error)
+    assert within_standard_errors(error, true_error, reach, comparisons=2)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_coverage_of_half_the_circle(seed):
-    # An energy that is low on the right half: tau is the 95 % quantile, so 5 % of the circle's angles are left out.
-    task = circle(0.003, concentration=0.0)
-    model = HandMade([task], lambda x, y, r: -y[..., 0])
-    e = SMALL.model_copy(update={"test_examples": 2000, "seed": seed})
-    coverage, error, _ = table_of(model, task, e)[1]["sublevel_coverage", 0]
-    assert within_standard_errors(coverage, 0.95, error, comparisons=3)
-    assert 0.001 < error < 0.02
+def test_coverage_of_most_of_the_circle():
+    """An energy of the angle alone: tau is its 95 % quantile, so 5 % of the circle's angles are left out.
+
+    Coverage off by .04 is seen with power .99, and so is an error three times or a sixth of what it is.
+    """
+    tasks, n = [circle(0.003, concentration=0.0)] * 3, 2000
+    # Turned by a quarter of the step between answers, so that their energies are all different.
+    turn = math.pi / 1024
+    low = torch.tensor([math.cos(turn), math.sin(turn)], dtype=torch.float64)
+    model = HandMade(tasks, lambda x, y, r: -(y @ low) / radius(y))
+    values = table_of(model, tasks, SMALL.model_copy(update={"test_examples": n}))[1]
+    coverage, error, _ = np.array([values["sublevel_coverage", r] for r in range(3)]).T
+    # What 512 answers at equal angles show of a share is off by half an answer.
+    grid, tail = 0.5 / 512, level(4) / 2
+    lowest, highest = shares_below_quantile(n, 0.95, comparisons=4)
+    assert ((coverage >= lowest - grid) & (coverage <= highest + grid)).all()
+    rank, half = (n - 1) * 0.95, (n - 1) * math.sqrt(0.95 * 0.05 / n)
+    fewest = math.floor(rank + half) - math.ceil(rank - half)
+    most = math.ceil(rank + half) - math.floor(rank - half)
+    # The error is half a gap between order statistics; three gaps add up to a gamma law or, of few values, a narrower.
+    narrow, wide = (scipy.stats.gamma(3 * gap) for gap in (fewest, most))
+    assert narrow.ppf(tail) / (6 * n) - grid <= error.mean() <= wide.isf(tail) / (6 * n) + grid
 
 
 def test_sublevel_sets_and_sharpness_do_not_see_scale_nor_what_x_adds():
@@ -236,20 +321,27 @@ def test_sublevel_sets_and_sharpness_do_not_see_scale_nor_what_x_adds():
     other = HandMade([task], lambda x, y, r: energy(x, y, 1))
     _, alone = table_of(other, task)
     _, plain = table_of(HandMade([task], lambda x, y, r: energy(x, y, 0)), task)
+    # Energies within the box are below 41²/2 nats, plus 7 for the least weight, and a depth is above 1.
+    largest = 7 * (41**2 / 2 + 7) + 50
+    rounded = rounding(50, scale=largest / 7)
     for metric in ("sublevel_precision", "sublevel_coverage", "sharpness_curvature", "sharpness_gradient"):
-        assert alone[metric, 0][0] == pytest.approx(plain[metric, 0][0], rel=1e-9)
-        assert values[metric, 0][0] == pytest.approx(plain[metric, 0][0], rel=1e-9)
+        assert alone[metric, 0][0] == pytest.approx(plain[metric, 0][0], rel=rounded)
+        assert values[metric, 0][0] == plain[metric, 0][0]
 
 
 def test_angles_of_uniform_samples_against_a_von_mises_truth():
-    task = circle(0.01, concentration=2.0)
-    e = SMALL.model_copy(update={"samples": 4000})
+    # Without noise the angles are von Mises exactly.
+    task, n = circle(0.0, concentration=2.0), 4000
+    e = SMALL.model_copy(update={"samples": n})
     _, values = table_of(HandMade([task], ring(), sample=on_ring(1.0)), task, e)
-    grid = np.linspace(-math.pi, math.pi, 20001)
-    gap = scipy.stats.vonmises(2.0).cdf(grid) - (grid + math.pi) / (2 * math.pi)
-    assert values["angle_kuiper", 0][0] == pytest.approx(gap.max() - gap.min(), abs=2e-3)
-    assert values["angle_ks", 0][0] == pytest.approx(np.abs(gap).max(), abs=2e-3)
-    assert values["angle_ks", 0][2] == 4000
+    share = (np.arange(n) + 0.5) / n
+    gap = scipy.stats.vonmises(2.0).cdf(2 * math.pi * share - math.pi) - share
+    # The law of n values rises by 1/n at each, half of it before the middle of the step. SciPy's series has 12 digits
+    # (Hill 1977, algorithm 518), ours adds some 60 terms, at angles that are rounded.
+    off = 1e-12 + rounding(100)
+    assert values["angle_kuiper", 0][0] == pytest.approx(gap.max() - gap.min() + 1 / n, abs=2 * off)
+    assert values["angle_ks", 0][0] == pytest.approx(np.abs(gap).max() + 0.5 / n, abs=off)
+    assert values["angle_ks", 0][2] == n
 
 
 def test_samples_off_the_manifold_have_no_angles():
@@ -261,10 +353,12 @@ def test_samples_off_the_manifold_have_no_angles():
 
 def test_kuiper_does_not_depend_on_the_cut_and_ks_is_scipys():
     uniform = np.random.default_rng(0).beta(2, 3, size=200)
-    assert kuiper((uniform + 0.37) % 1) == pytest.approx(kuiper(uniform))
-    assert kolmogorov_smirnov(uniform) == pytest.approx(scipy.stats.kstest(uniform, "uniform").statistic)
+    # A turn, a quotient, a difference, two of them added: below ten operations on values below 2.
+    assert kuiper((uniform + 0.37) % 1) == pytest.approx(kuiper(uniform), abs=rounding(10, scale=2.0))
+    statistic = scipy.stats.kstest(uniform, "uniform").statistic
+    assert kolmogorov_smirnov(uniform) == pytest.approx(statistic, abs=rounding(10))
     stacked = np.stack([uniform, uniform**2])
-    np.testing.assert_allclose(kuiper(stacked, axis=-1), [kuiper(row) for row in stacked])
+    np.testing.assert_array_equal(kuiper(stacked, axis=-1), [kuiper(row) for row in stacked])
 
 
 def test_descent_succeeds_below_the_stability_limit_of_its_step_and_not_above():
@@ -272,10 +366,17 @@ def test_descent_succeeds_below_the_stability_limit_of_its_step_and_not_above():
     task = circle(0.1)
     e = SMALL.model_copy(update={"fixed_steps": (0.01, 0.03), "max_steps": 150})
     _, values = table_of(HandMade([task], ring(scale=100.0)), task, e)
+    starts = e.inputs * e.starts
     assert values["descent_success_fixed@0.01", 0][0] == 1.0
-    assert values["descent_success_fixed@0.03", 0][0] < 0.2
-    assert values["descent_steps_fixed@0.03", 0][0] > 100
-    assert values["descent_success_fixed@0.01", 0][2] == e.inputs * e.starts
+    # A step of three times (|y| - 1) takes the radius r to |3 - 2 r|, a tent on [0, 3] that leaves the uniform law
+    # alone, and never leads inside from without: an end is within the target radius of 1 by chance alone.
+    by_chance = 2 * e.target_radius / 3
+    # So is a stop, at a step that moves by less than the tolerance.
+    stopped = 1 - (1 - 2 * e.tolerance / 3 / 3) ** e.max_steps
+    most, few = (scipy.stats.binom(starts, share).isf(level(2)) / starts for share in (by_chance, stopped))
+    assert values["descent_success_fixed@0.03", 0][0] <= most
+    assert values["descent_steps_fixed@0.03", 0][0] >= e.max_steps * (1 - few)
+    assert values["descent_success_fixed@0.01", 0][2] == starts
 
 
 def test_the_scaled_step_is_measured_in_the_tasks_own_thickness():
@@ -283,11 +384,17 @@ def test_the_scaled_step_is_measured_in_the_tasks_own_thickness():
     e = SMALL.model_copy(update={"fixed_steps": (1.0, 2.1), "reference_thickness": 1.0})
     model = HandMade(tasks, lambda x, y, r: ring(scale=tasks[r].thickness ** -2)(x, y, r))
     _, values = table_of(model, tasks, e)
+    starts = e.inputs * e.starts
+    # Beyond the limit a start moves away from the ring, by a tenth of its distance a step at least, and does not come
+    # back; it is found there only if it starts, or lands once, where a step moves it by less than the tolerance.
+    by_chance = 2 * 4 * math.pi * e.tolerance / 2.1 / 36
+    most = scipy.stats.binom(starts, by_chance).isf(level(4)) / starts
     for r in range(2):
         assert values["descent_success_scaled@1", r][0] == 1.0
-        assert values["descent_steps_scaled@1", r][0] < 5
-        assert values["descent_success_scaled@2.1", r][0] < 0.2
-        assert values["descent_success_fixed@1", r][0] < 0.2
+        # The step is Newton's: one leads to the ring, and one more shows that it stays.
+        assert values["descent_steps_scaled@1", r][0] == 2.0
+        assert values["descent_success_scaled@2.1", r][0] <= most
+        assert values["descent_success_fixed@1", r][0] <= most
 
 
 def test_the_scaled_step_is_the_fixed_one_at_the_reference_thickness():
@@ -298,23 +405,36 @@ def test_the_scaled_step_is_the_fixed_one_at_the_reference_thickness():
     for what in ("success", "steps"):
         assert values[f"descent_{what}_scaled@0.05", 0] == values[f"descent_{what}_fixed@0.05", 0]
         thin, same = values[f"descent_{what}_scaled@0.05", 1], values[f"descent_{what}_fixed@{0.05 / 9:g}", 1]
-        assert thin == pytest.approx(same)
+        assert thin == same  # counts of the same descents, whose steps differ by rounding at most
 
 
 def test_sharpness_of_a_ring_of_known_curvature():
+    """A gradient off by an eighth is seen with power .99, and a depth off by a fifth."""
     # Radial curvature c, tangential c (1 - 1/r); gradient c |r - 1|, whose 95 % quantile is 1.96 c ε.
     task, c = circle(0.05), 30.0
-    e = SMALL.model_copy(update={"test_examples": 4000})
+    n, eps = 4000, task.thickness
+    e = SMALL.model_copy(update={"test_examples": n})
     model = HandMade([task], ring(scale=c), log_prob=lambda x, y, r: -c * radius(y))
     _, values = table_of(model, task, e)
-    assert values["curvature_p95", 0][0] == pytest.approx(c, rel=1e-6)
-    gradient, error, _ = values["gradient_norm_p95", 0]
-    expected = c * 0.05 * scipy.stats.norm.ppf(0.975)
-    assert within_standard_errors(gradient, expected, error, slack=0.01 * c * 0.05)
-    # Uniform on the box of side 6: the median of (|y| - 1)^2 / 2 by brute force.
-    side = np.linspace(-3, 3, 1201)
-    depth = np.median((np.hypot(*np.meshgrid(side, side)) - 1) ** 2) / 2 * c
-    assert values["sharpness_curvature", 0][0] == pytest.approx(c / depth, rel=0.06)
+    # Some fifty products and sums of terms no larger than c / r, of which none is nearer to the centre than 1/2.
+    assert values["curvature_p95", 0][0] == pytest.approx(c, abs=rounding(50, scale=2 * c))
+
+    def of_quantile(q, density):
+        return math.sqrt(q * (1 - q) / n) / density
+
+    normal = scipy.stats.norm
+    low, high = (c * eps * scipy.stats.chi(1).ppf(share) for share in shares_below_quantile(n, 0.95, comparisons=2))
+    # The circle's curvature makes quantiles of | |y| - 1 | smaller by ε²/8 of themselves, to leading order.
+    assert low * (1 - eps**2 / 8) <= values["gradient_norm_p95", 0][0] <= high
+    # Half of the box of side 6 lies within the radius r with π r² = 18, and | |y| - 1 | is the larger beyond it.
+    r = math.sqrt(18 / math.pi)
+    middle, near = r - 1, normal.ppf(0.75) * eps
+    depth = c * (middle**2 - near**2) / 2
+    of_uniform = c * middle * of_quantile(0.5, 2 * math.pi * r / 36)
+    of_data = c * near * of_quantile(0.5, 2 * normal.pdf(near / eps) / eps)
+    found = c / values["sharpness_curvature", 0][0]
+    bent = c * near**2 * eps**2 / 8
+    assert within_standard_errors(found, depth, math.hypot(of_uniform, of_data), comparisons=2, slack=bent)
 
 
 def test_an_unnormalised_energy_has_no_raw_sharpness():
@@ -337,7 +457,9 @@ def test_the_largest_curvature_is_signed_and_of_the_whole_hessian(dim):
 
     y = torch.randn(2, 3, dim, generator=generator, dtype=torch.float64)
     expected = torch.linalg.eigvalsh(matrix)[:, -1:].expand(2, 3)
-    torch.testing.assert_close(largest_curvature(Quadratic(), y[..., :0], y), expected)
+    # An eigenvalue is off by no more than the matrix (Weyl), of which each entry is a sum of twice `dim` products.
+    rounded = rounding(20 * dim, scale=dim * float(matrix.abs().max()))
+    torch.testing.assert_close(largest_curvature(Quadratic(), y[..., :0], y), expected, rtol=0.0, atol=rounded)
 
 
 def test_costs_are_those_on_record_and_weights_have_their_norm():
@@ -356,12 +478,23 @@ def test_costs_are_those_on_record_and_weights_have_their_norm():
 
 @pytest.mark.parametrize("q", [0.5, 0.95])
 def test_the_error_of_a_quantile_is_its_spread_over_samples(q):
-    """2000 values tell their standard deviation to 10 % at this rate; 4 % more for the density that is estimated."""
-    draws = np.random.default_rng(0).standard_normal((2000, 400))
-    measured = quantile(draws, q)
-    low, high = variance_bounds(1999)
-    ratio = measured.value.std() ** 2 / (measured.error**2).mean()
-    assert low * 0.92 < ratio < high * 1.08
+    """Order statistics of uniform values have known moments; an error off by an eighth is seen with power .99."""
+    rows, n = 2000, 400
+    measured = quantile(np.random.default_rng(0).random((rows, n)), q)
+    order = np.arange(1, n + 1)
+    covariance = np.minimum.outer(order, order) * (n + 1 - np.maximum.outer(order, order)) / ((n + 1) ** 2 * (n + 2))
+    half = math.sqrt(q * (1 - q) / n)
+    # A quantile is linear in the order statistics, and so is the gap that the error is half of.
+    low, value, high = (
+        np.maximum(1 - np.abs(order - 1 - (n - 1) * at), 0.0) for at in (max(q - half, 0), q, min(q + half, 1))
+    )
+    gap = high - low
+    variance = value @ covariance @ value
+    of_error = (gap @ covariance @ gap + (gap @ order / (n + 1)) ** 2) / 4
+    squares = np.square(measured.value - value @ order / (n + 1)) / variance, measured.error**2 / of_error
+    # The mean of their difference is 0, with the standard error that its own spread gives.
+    difference = squares[0] - squares[1]
+    assert within_standard_errors(difference.mean(), 0.0, difference.std(ddof=1) / math.sqrt(rows), degrees=rows - 1)
     assert (
         quantile(np.array([[1.0, math.nan, 2.0]]), 0.5).value[0] != quantile(np.array([[1.0, 1.5, 2.0]]), 0.5).value[0]
     )
@@ -374,24 +507,24 @@ def test_energy_score_of_two_points():
     draws = torch.tensor([[0.0, 0.0], [0.0, 2.0]], dtype=torch.float64)
     truth = torch.tensor([[0.0, 1.0], [0.0, 5.0]], dtype=torch.float64)
     # E|Y - y| = (1 + 1 + 5 + 3) / 4, E|Y - Y'| = 2.
-    assert energy_score(draws, truth) == pytest.approx(2.5 - 1.0)
+    assert energy_score(draws, truth) == pytest.approx(2.5 - 1.0, abs=rounding(20, scale=5.0))
 
 
 def test_energy_score_is_least_for_the_true_law():
-    """By .055 for the shift and more for the scales; of 3000 draws the differences have standard errors below .006."""
+    """By .055 for the shift and more for the scales, nine standard errors of 3000 draws: chance never wins."""
     generator = torch.Generator().manual_seed(0)
     truth, same = (torch.randn(3000, 2, generator=generator, dtype=torch.float64) for _ in range(2))
     score = energy_score(same, truth)
-    assert score < energy_score(0.5 * same, truth) - 0.01
-    assert score < energy_score(2.0 * same, truth) - 0.01
-    assert score < energy_score(same + 0.5, truth) - 0.01
+    assert score < energy_score(0.5 * same, truth)
+    assert score < energy_score(2.0 * same, truth)
+    assert score < energy_score(same + 0.5, truth)
 
 
 def test_precision_and_recall_of_a_hand_made_set():
     # Nearest neighbours: 0 and 1 at distance 1, 5 at distance 4 of 1.
     truth = torch.tensor([[0.0], [1.0], [5.0]], dtype=torch.float64)
     draws = torch.tensor([[0.5], [-0.9], [-3.0], [-4.0]], dtype=torch.float64)
-    assert precision_and_recall(draws, truth) == (0.5, pytest.approx(2 / 3))
+    assert precision_and_recall(draws, truth) == (0.5, pytest.approx(2 / 3, abs=rounding(3)))
     assert precision_and_recall(truth, truth) == (1.0, 1.0)
 
 
@@ -429,6 +562,30 @@ def test_digits_are_won_by_their_own_held_out_sets():
 # ---- the exact model wins ------------------------------------------------------------------------------------------
 
 
+def least_of_sublevel_set(truth, draws, comparisons):
+    """The precision and the coverage of {F <= tau} of the exact model that chance does not go below.
+
+    To first order in the thickness the energy is that of the noise-free answer and n²/2 of the noise n across it, and
+    the volume about an answer a power of the width. tau is a quantile of `draws` energies.
+    """
+    normals = truth.y_space.dim - truth.manifold_dim
+    x = torch.zeros(1, truth.x_space.dim, dtype=torch.float64)
+    floor = -truth.reference.log_prob(x.expand(truth.reference.answers(x).shape[1], -1), truth.reference.answers(x)[0])
+    floor = (floor - floor.min()).numpy()
+    chance = np.exp(-floor) / np.exp(-floor).sum()
+    noise = scipy.stats.chi2(normals)
+
+    def tau(share):
+        return scipy.optimize.brentq(
+            lambda energy: chance @ noise.cdf(2 * np.maximum(energy - floor, 0.0)) - share, 0.0, 100.0
+        )
+
+    low, high = (tau(share) for share in shares_below_quantile(draws, 0.95, comparisons))
+    width = np.sqrt(2 * np.maximum(high - floor, 0.0))
+    tube = scipy.stats.chi(normals).ppf(0.99)
+    return (np.minimum(width, tube) ** normals).sum() / (width**normals).sum(), (floor <= low).mean()
+
+
 @pytest.mark.parametrize(
     ("task", "wrong"),
     [
@@ -439,9 +596,11 @@ def test_digits_are_won_by_their_own_held_out_sets():
     ],
 )
 def test_the_exact_model_wins_against_that_of_another_task(task, wrong):
+    """A share in the tube of .93 instead of .99 is seen with power .99, a median distance off by a half too."""
     name, options = task
     truth = evp.get_task(name, **options)
     e = Evaluation(test_examples=512, inputs=16, starts=2, samples=512, max_steps=60, fixed_steps=(0.1,))
+    checks = 12  # in which chance could go against the exact model
     exact = table_of(evp.fit("exact", truth), truth, e)[1]
     other = table_of(evp.fit("exact", evp.get_task(name, **{**options, **wrong})), truth, e)[1]
 
@@ -450,27 +609,39 @@ def test_the_exact_model_wins_against_that_of_another_task(task, wrong):
         return theirs - ours > margin if describe(metric).better == "lower" else ours - theirs > margin
 
     assert exact["likelihood_gap", 0][0] == 0.0
-    assert better("likelihood_gap", standard_errors() * other["likelihood_gap", 0][1])
+    assert better("likelihood_gap", standard_errors(checks) * other["likelihood_gap", 0][1])
     assert better("log_score")
-    assert exact["sublevel_precision", 0][0] > 0.98
-    assert exact["sublevel_coverage", 0][0] > 0.98
+    inputs = 1 if name == "circle" else e.inputs
+    precision, coverage = least_of_sublevel_set(truth, ANSWERS_PER_INPUT if inputs > 1 else 512, checks * inputs)
+    found, error, _ = exact["sublevel_precision", 0]
+    assert found + standard_errors(checks) * error >= precision
+    assert exact["sublevel_coverage", 0][0] >= coverage
     mass, _, n = exact["tube_mass", 0]
-    assert share_agrees(round(n * mass), n, 0.99)  # of 512 samples, sees .94 with power .99
+    assert share_agrees(round(n * mass), n, 0.99, checks)
     normal = scipy.stats.chi(truth.y_space.dim - truth.manifold_dim)
     for metric, q in (("median", 0.5), ("p95", 0.95)):
         value, _, n = exact[f"sample_distance_{metric}_in_thickness", 0]
-        error = math.sqrt(q * (1 - q) / n) / normal.pdf(normal.ppf(q))
-        assert within_standard_errors(value, normal.ppf(q), error, comparisons=2, slack=0.01)
+        low, high = (normal.ppf(share) for share in shares_below_quantile(n, q, checks))
+        # The circle's curvature makes it smaller by ε²/8 of itself, and by less where more dimensions are normal.
+        assert low * (1 - truth.thickness**2 / 8) <= value <= high
+    assert better("sublevel_precision", standard_errors(checks) * other["sublevel_precision", 0][1])
     if "thickness" in wrong:
-        assert better("sublevel_precision") or other["sublevel_coverage", 0][0] < 0.9
-        assert abs(other["tube_mass", 0][0] - 0.99) > 0.1
+        # By a model so wide that its share, .61 or less, is no chance of the truth's .99: power beyond .99999.
+        assert not share_agrees(round(n * other["tube_mass", 0][0]), n, 0.99, checks)
         assert better("answer_distance_median")
-    else:
-        assert better("angle_kuiper", 0.05)
-        assert better("angle_ks", 0.05)
     if name == "circle":
-        # Kuiper's law for many samples: P(V √n > λ) = 2 (4 λ² - 1) exp(-2 λ²), 9e-6 at 2.8.
-        assert exact["angle_kuiper", 0][0] < 2.8 / math.sqrt(exact["angle_kuiper", 0][2])
+        # Laws for many samples: P(V √n > λ) = 2 (4 λ² - 1) exp(-2 λ²), 6e-7 at 3.05, and P(D √n > λ) = 2 exp(-2 λ²).
+        reach = {"angle_kuiper": 3.05, "angle_ks": math.sqrt(math.log(2 / level(checks)) / 2)}
+        for metric, far in reach.items():
+            assert exact[metric, 0][0] < far / math.sqrt(exact[metric, 0][2])
+    if "concentration" in wrong:
+        # A wrong model's samples are no nearer to the truth than its law is, less their own distance from that.
+        angle = torch.linspace(-math.pi, math.pi, 2001, dtype=torch.float64)
+        gap = evp.get_task(name, **{**options, **wrong}).reference.angle_cdf(angle) - truth.reference.angle_cdf(angle)
+        apart = {"angle_kuiper": float(gap.max() - gap.min()), "angle_ks": float(gap.abs().max())}
+        for metric, far in reach.items():
+            least = apart[metric] - far / math.sqrt(other[metric, 0][2])
+            assert other[metric, 0][0] > least > 0
 
 
 def test_descent_on_the_exact_log_density_succeeds_by_line_search_at_any_thickness():
@@ -484,10 +655,24 @@ def test_descent_on_the_exact_log_density_succeeds_by_line_search_at_any_thickne
     # A step that suits ε = .1 is beyond the limit 2 ε^2 of the thinner ones.
     fixed = [values["descent_success_fixed@0.01", r][0] for r in range(3)]
     assert fixed[0] == 1.0
-    assert max(fixed[1:]) < 0.1
+    # Only a start within .0001 / 100 of the ring, as one in 3e6 is, would not be thrown off it, never to return.
+    assert max(fixed[1:]) == 0.0
 
 
 # ---- landscapes ----------------------------------------------------------------------------------------------------
+
+
+def stored_energy(task, x, y):
+    """The truth's energy at x (n, dx) and y (n, dy) that are stored, and by how much one that is stored may differ.
+
+    Each coordinate and the energy itself are rounded to 32 bits, and then rounded no more than once again.
+    """
+    x, y = (part.double().requires_grad_() for part in (x, y))
+    energy = -task.reference.log_density(x, y)
+    slope = torch.autograd.grad(energy.sum(), [x, y], allow_unused=True)
+    moved = sum((s * at).abs().sum(-1) for s, at in zip(slope, (x, y), strict=True) if s is not None)
+    energy = energy.detach().numpy()
+    return energy, rounding(2, dtype=torch.float32) * (np.abs(energy) + moved.detach().numpy())
 
 
 def test_landscapes_are_the_models_energy_on_the_grid():
@@ -498,12 +683,12 @@ def test_landscapes_are_the_models_energy_on_the_grid():
         assert row["energy"].shape == (GRID, GRID)
         assert all(array.dtype == np.float32 for array in row.values())
         y = torch.tensor([[row["axis_0"][30], row["axis_1"][110]]])
-        expected = -task.reference.log_prob(y[:, :0], y)
-        assert row["energy"][30, 110] == pytest.approx(expected.item(), rel=1e-5)
+        expected, rounded = stored_energy(task, y[:, :0], y)
+        assert row["energy"][30, 110] == pytest.approx(expected[0], abs=rounded[0])
         assert row["data_y"].shape == (SMALL.test_examples, 2)
         data = torch.from_numpy(row["data_y"])
-        known = task.reference.log_prob(data[:, :0], data)
-        assert row["data_log_likelihood"] == pytest.approx(known.numpy(), abs=1e-4)
+        known, rounded = stored_energy(task, data[:, :0], data)
+        assert (np.abs(row["data_log_likelihood"] + known) <= rounded).all()
         assert row["answers_x"].shape == (SMALL.inputs * SMALL.starts, 0)
         assert row["samples_y"].shape == (SMALL.samples, 2)
 
@@ -512,9 +697,13 @@ def test_landscapes_of_curves_have_x_first():
     task = evp.get_task("three_curves", thickness=0.1)
     (row,) = landscapes(evp.fit("exact", task), task, SMALL)
     x, y = torch.tensor([[row["axis_0"][20]]]), torch.tensor([[row["axis_1"][100]]])
-    assert row["energy"][20, 100] == pytest.approx(-task.reference.log_prob(x, y).item(), rel=1e-5)
+    expected, rounded = stored_energy(task, x, y)
+    assert row["energy"][20, 100] == pytest.approx(expected[0], abs=rounded[0])
     near = task.reference.distance(torch.from_numpy(row["answers_x"]), torch.from_numpy(row["answers_y"]))
-    assert near.max() < 0.1
+    # A descent ends within its tolerance of a minimum, which the next curve, 5.7 thicknesses away and at most 2.5 times
+    # as heavy, pulls off its own; y up to 3 and x, in which no curve is steeper than 2, are rounded to 32 bits.
+    pull = 2.5 * MIN_GAP * math.exp(-((MIN_GAP / 0.1) ** 2) / 2)
+    assert near.max() < SMALL.tolerance + pull + rounding(1, scale=3.0 + 2.0, dtype=torch.float32)
 
 
 def test_landscapes_leave_out_what_cannot_be_had():
