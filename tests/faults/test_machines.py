@@ -161,6 +161,7 @@ def test_workers_that_die_on_import_are_told_of(tmp_path):
     assert set(site.table(tmp_path / "store")["status"]) == {"done"}
 
 
+@pytest.mark.long
 def test_a_stopped_scheduler_is_told_of_and_ends_in_one_line(tmp_path):
     """Its port stays open, and nothing comes through it."""
     site = Site.make(tmp_path / "site")
@@ -173,8 +174,10 @@ def test_a_stopped_scheduler_is_told_of_and_ends_in_one_line(tmp_path):
         machines.scheduler.send_signal(signal.SIGSTOP)
         _, error = process.communicate(timeout=180)
         assert process.returncode == 1
-        waited, line = said(error)
-        assert "does not answer: waiting for it" in waited
+        *others, line = said(error)
+        assert any("does not answer: waiting for it" in other for other in others)
+        # The run may also say that the worker has not begun its batch, and nothing else.
+        assert all("does not answer" in other or "has not begun" in other for other in others), others
         assert "was lost, it did not answer for 60 s" in line
 
 

@@ -405,6 +405,11 @@ def steps_of(steps):
     return strike
 
 
+def some_of(cases, *quick):
+    """Cases, of which the others than the quick ones wait for the slow suite: each trains a study."""
+    return [pytest.param(case, marks=[] if case in quick else [pytest.mark.slow]) for case in cases]
+
+
 MISFITS = {
     "a reason of a lone surrogate": (status_of(reason="\ud800 bad"), r"training: step 7: \\ud800 bad"),
     "a reason of controls": (status_of(reason="a\x1b[2J\u202eb\nc\x00"), r"step 7: a\\x1b\[2J\\u202eb c\\x00"),
@@ -419,7 +424,7 @@ MISFITS = {
 }
 
 
-@pytest.mark.parametrize("what", MISFITS)
+@pytest.mark.parametrize("what", some_of(MISFITS, "a reason of a lone surrogate", "negative steps"))
 def test_a_trial_whose_result_no_record_can_hold_has_failed_alone(plugin, tmp_path, monkeypatch, what):
     strike, said = MISFITS[what]
     struck(plugin, monkeypatch, strike)
@@ -516,7 +521,7 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("what", HOSTILE)
+@pytest.mark.parametrize("what", some_of(HOSTILE, "a file of a long name", "text that interrupts"))
 def test_a_trial_whose_error_is_hard_to_tell_of_has_failed_alone(plugin, tmp_path, monkeypatch, what):
     throw, said = HOSTILE[what]
     struck(plugin, monkeypatch, lambda training, r: throw())

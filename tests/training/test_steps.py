@@ -46,7 +46,6 @@ def chosen(quick, mark, dear=()):
     return [pytest.param(method, id=method.name, marks=marks(method.name)) for method in METHODS]
 
 
-@pytest.mark.portable
 @pytest.mark.parametrize("method", chosen(QUICK, pytest.mark.slow, DEAR))
 def test_a_recorded_training_is_the_written_one_to_the_bit(method, monkeypatch, caplog):
     caplog.set_level(logging.INFO, "ebm_vs_prob.training")
