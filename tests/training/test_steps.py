@@ -16,7 +16,7 @@ from ebm_vs_prob.training import loop
 METHODS = [m for m in evp.list_methods() if m.name not in ("exact", "gibbs_nuts", "gaussian_process", "kernel_density")]
 #: One of each kind of step; the others are recorded where minutes are spent.
 QUICK = ("denoising_score_matching", "contrastive_divergence", "gibbs_maximum_likelihood", "vae", "softmax_classifier")
-COMPILED = ("hinge", "vae")
+COMPILED = ("hinge",)
 NETWORK = evp.Network(hidden=(7, 5), activation="softplus")
 
 
@@ -35,18 +35,24 @@ def bits(kept):
     return {name: value.contiguous().numpy().tobytes() for name, value in kept.items()}
 
 
-#: Steps of thousands of operations, or of chains that want many steps.
-DEAR = ("coupling_flow", "autoregressive_flow", "gibbs_ensemble", "gibbs_stochastic_gradient_langevin", "sparse_coding")
+#: Those that every check of a change records besides.
+SLOW = (
+    "persistent_contrastive_divergence",
+    "linear_chain_crf",
+    "gibbs_variational_bayes",
+    "mixture_density",
+    "two_step",
+)
 
 
-def chosen(quick, mark, dear=()):
+def chosen(quick, slow=()):
     def marks(name):
-        return [] if name in quick else [pytest.mark.long] if name in dear else [mark]
+        return [] if name in quick else [pytest.mark.slow] if name in slow else [pytest.mark.long]
 
     return [pytest.param(method, id=method.name, marks=marks(method.name)) for method in METHODS]
 
 
-@pytest.mark.parametrize("method", chosen(QUICK, pytest.mark.slow, DEAR))
+@pytest.mark.parametrize("method", chosen(QUICK, SLOW))
 def test_a_recorded_training_is_the_written_one_to_the_bit(method, monkeypatch, caplog):
     caplog.set_level(logging.INFO, "ebm_vs_prob.training")
     written = trained(method, 6)
@@ -71,7 +77,7 @@ def test_a_step_that_decides_by_values_is_taken_as_it_is_written(monkeypatch, ca
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", chosen(COMPILED, pytest.mark.long))
+@pytest.mark.parametrize("method", chosen(COMPILED))
 def test_a_compiled_training_is_the_recorded_one_but_for_roundings(method, monkeypatch):
     """Six steps, each some hundred operations on numbers of order 1 to 10."""
     monkeypatch.setattr(loop, "RECORDED", 1)
