@@ -35,7 +35,7 @@ class Program:
     by reference, and changed where it changes them. Recording leaves them, and the state, as they were.
 
     Args:
-        function: called once here.
+        function: called twice here, once to be recorded and once to be compared with what was.
         state: what it changes, among it the parameters that it takes gradients in.
         inputs: those of one call; later ones have the same shapes, dtypes and devices.
 

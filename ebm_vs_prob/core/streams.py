@@ -56,7 +56,7 @@ def drop_unwritten() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except Exception:
+        except Exception:  # closed, full, without a reader, none at all, or of a user's making
             with suppress(Exception):
                 null = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(null, stream.fileno())
