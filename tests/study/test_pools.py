@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 from multiprocessing.connection import Connection
 
@@ -125,6 +126,36 @@ def test_a_worker_that_never_says_a_word_is_killed_and_replaced(processes, monke
             assert list(pool.events(0)) == []
         assert made[0].exitcode == -signal.SIGKILL
         assert happened(pool, 1) == [Introduced("local-2", GOOD)]
+
+
+SPAWNING = """
+import multiprocessing
+import signal
+import sys
+
+HELD = sorted(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+
+def tell(connection):
+    connection.send([signal.Signals(number).name for number in HELD])
+
+
+if __name__ == "__main__":
+    from ebm_vs_prob.study.engines.processes import spawned
+
+    for _ in range(2):
+        ours, theirs = multiprocessing.Pipe()
+        process = spawned(tell, theirs)
+        print(*ours.recv())
+        process.join()
+"""
+
+
+def test_signals_wait_until_a_process_stands_them_the_first_one_too(tmp_path):
+    script = tmp_path / "spawning.py"
+    script.write_text(SPAWNING)
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert run.stdout.splitlines() == ["SIGHUP SIGINT SIGTERM"] * 2, run.stderr
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere no fork server is used")

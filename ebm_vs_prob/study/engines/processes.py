@@ -16,6 +16,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -183,6 +184,7 @@ def _end_with_driver() -> None:
 def spawned(target: Callable[[Any], None], argument: Any) -> BaseProcess:
     """A started process. Signals to the driver's group wait until it stands them."""
     process = _SPAWN.Process(target=target, args=(argument,), daemon=True)
+    resource_tracker.ensure_running()  # as a part of the start below it would let the signals in again
     given = dict(os.environ)
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS) if hasattr(signal, "pthread_sigmask") else None
     os.environ.update({**ENVIRONMENT, **given})
