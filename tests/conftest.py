@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Not the user's own: what the compiler makes for tests, and constants that no test waits for to be measured.
+os.environ.setdefault("EBM_VS_PROB_CACHE", str(Path(tempfile.gettempdir(), f"ebm-vs-prob-tests-{os.getuid()}")))
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from ebm_vs_prob.study.step_times import TYPICAL, keep, machine
 from ebm_vs_prob.testing import global_random_state
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
@@ -28,6 +33,7 @@ settings.load_profile("derandomised")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    keep(TYPICAL.model_copy(update={"machine": machine()}))
     config.addinivalue_line("markers", "uses_global_generator: the test may move a global random state")
 
 

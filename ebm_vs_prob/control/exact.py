@@ -142,6 +142,7 @@ class Exact(Method):
     """The exact model of the task, float64 whatever dtype was asked for; it learns nothing and costs nothing."""
 
     name = "exact"
+    compilable = False
     family = "control"
     principle = "exact"
     normalised = True

@@ -17,6 +17,8 @@ import torch
 from torch.distributions import Distribution
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from .caches import compiler_cache
+
 #: Compiled programs that a process keeps at hand; another beyond them is read from the compiler's cache on disk.
 KEPT = 32
 
@@ -63,6 +65,11 @@ class Program:
         with Undone():
             return [*function(*inputs), *[tensor.clone() for tensor in self._state]]
 
+    @property
+    def compiled(self) -> bool:
+        """Whether it runs as machine code of its own."""
+        return self._run is not self._graph
+
     def __call__(self, *inputs: torch.Tensor) -> list[torch.Tensor]:
         with torch.no_grad():
             return list(self._run(*self._constants, *self._state, *inputs))
@@ -71,13 +78,13 @@ class Program:
         """Have it compiled: later calls run machine code, whose numbers differ from the operations' by roundings.
 
         Raises:
-            RuntimeError: the compiler, which needs a C++ compiler on a CPU, does not make it.
+            RuntimeError, OSError: the compiler, which needs a C++ compiler on a CPU, does not make it.
         """
         key = self.digest
         if key not in _compiled:
             from torch._inductor import standalone_compile
 
-            with torch.no_grad():
+            with compiler_cache(), torch.no_grad():
                 _compiled[key] = standalone_compile(self._graph, self._examples, dynamic_shapes="from_example_inputs")
         _compiled.move_to_end(key)
         while len(_compiled) > KEPT:

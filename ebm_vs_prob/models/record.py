@@ -25,19 +25,21 @@ class ReplicateStatus:
 class Training:
     """The record of a training: loss (R, steps), the status and cost of each replicate, and what else was recorded.
 
-    `traces` are further numbers at each step by name, (R, steps): see `training.step.Traces`.
+    `traces` are further numbers at each step by name, (R, steps): see `training.step.Traces`. `compiled` tells whether
+    the steps were compiled, whose numbers differ from others' by roundings.
     """
 
     loss: torch.Tensor
     status: tuple[ReplicateStatus, ...]
     cost: tuple[Cost, ...]
     traces: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    compiled: bool = False
 
     def first_of_two(self) -> Training:
         """The record of a replicate that was trained beside a copy of itself; it answers for the seconds of both."""
         cost = self.cost[0].model_copy(update={"seconds": 2 * self.cost[0].seconds})
         traces = {name: value[:1] for name, value in self.traces.items()}
-        return Training(self.loss[:1], self.status[:1], (cost,), traces)
+        return Training(self.loss[:1], self.status[:1], (cost,), traces, self.compiled)
 
 
 @dataclass(frozen=True)

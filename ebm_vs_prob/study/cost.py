@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..core.errors import invalid
 from ..core.spaces import Box
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from ..tasks.base import Task
     from ..training.method import Method
 
-#: Multiply-adds that a core trains in a second, and the seconds it measures a trial for: medians over the methods of
-#: the headline study on two cores of an AMD EPYC, in batches. A method may be five times faster or slower.
-MULTIPLY_ADDS_A_SECOND = 2e9
+#: Seconds that a core measures a trial for: the median over the methods of the headline study on an AMD EPYC.
 SECONDS_TO_MEASURE = 0.2
 
 #: Bytes that a trial's record takes in a store, compressed, and the arrays of one at the first seed: means of the
@@ -36,14 +34,16 @@ def widths(task: Task, network: Network) -> tuple[int, ...]:
     return (sum(space.dim for space in spaces if isinstance(space, Box)), *network.hidden, 1)
 
 
-def multiply_adds(method: type[Method], options: Any, task: Task, layers: tuple[int, ...], budget: Budget) -> float:
-    """Estimated cost of one trial's training: evaluations an example times the trunk's multiply-adds."""
+def steps_and_multiply_adds(
+    method: type[Method], evaluations: float, layers: tuple[int, ...], budget: Budget
+) -> tuple[int, float]:
+    """Estimated steps and multiply-adds of one trial's training: evaluations an example times the trunk's products."""
     if method.principle == "exact":
-        return 0.0
+        return 0, 0.0
+    step = evaluations * sum(before * after for before, after in pairwise(layers)) * budget.batch_size
     if budget.multiply_adds is not None:
-        return budget.multiply_adds
-    forward = sum(before * after for before, after in pairwise(layers))
-    return method.step_evaluations(options, task) * forward * budget.batch_size * budget.steps
+        return budget.steps_for(step), budget.multiply_adds
+    return budget.steps, step * budget.steps
 
 
 def check_affordable(
@@ -66,11 +66,6 @@ def check_affordable(
         raise invalid(f"{where}: multiply-adds of one trial", f"{work:.3g}", f"at most {MOST_MULTIPLY_ADDS:.0e}")
     if not 8.0 * numbers <= MOST_BYTES:
         raise invalid(f"{where}: bytes of one trial", f"{8.0 * numbers:.3g}", f"at most {MOST_BYTES:.3g}")
-
-
-def core_seconds(trials: int, work: float) -> float:
-    """Estimated seconds of one core for trials of `work` multiply-adds together."""
-    return work / MULTIPLY_ADDS_A_SECOND + trials * SECONDS_TO_MEASURE
 
 
 def stored_bytes(trials: int, with_arrays: int) -> int:

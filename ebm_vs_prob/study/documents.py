@@ -92,10 +92,12 @@ class Labels(TypedDict):
 
 
 class StoredCondition(Labels):
-    """A `grid.Condition`: its labels, its first seed, and the keys of its trials in the order of the seeds."""
+    """A `grid.Condition`: its labels, its first seed, the keys of its trials in the order of the seeds, and whether
+    their training steps were to be compiled."""
 
     first_seed: Annotated[int, Field(ge=0, lt=2**62)]
     trials: list[Key]
+    compiled: bool
 
 
 class StoredPlan(Document):
@@ -103,6 +105,7 @@ class StoredPlan(Document):
 
     `runs` is the digest of what of the study's file decides what is run; `package` that of the package, and empty where
     tasks or methods come from elsewhere: with both unchanged the plan is the one that would be made again.
+    `step_times` are those of `step_times.StepTimes` by which it was decided what is compiled.
     """
 
     study: str
@@ -113,6 +116,7 @@ class StoredPlan(Document):
     file: dict[str, Any]
     conditions: list[StoredCondition]
     skipped: list[dict[str, str]]
+    step_times: dict[str, Any]
 
 
 class StoredTable(Document):

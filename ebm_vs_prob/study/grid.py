@@ -60,7 +60,8 @@ class Condition:
     """One combination of arm, task, thickness and budget, whose trials differ in their seeds only.
 
     `specification` is that of its trials but for the seed, canonical. `group` is all that trials trained together have
-    in common. `multiply_adds` is an estimate for one trial.
+    in common. `steps`, `evaluations` of the energy an example in a step, and `multiply_adds` are those of a trial's
+    training, counted from shapes; all are 0 where nothing is trained by steps.
     """
 
     labels: Labels
@@ -68,7 +69,10 @@ class Condition:
     seeds: range
     group: str
     batchable: bool
+    compilable: bool
     widths: tuple[int, ...]
+    steps: int
+    evaluations: float
     multiply_adds: float
 
     @cached_property
@@ -137,7 +141,7 @@ def expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[st
             for name, budget in budgets.items():
                 with _blamed(f"{study.where}: arms.{arm.name}"):
                     specification = canonical({**asked, "budget": budget.model_dump(mode="json")})
-                    work = cost.multiply_adds(method, options, task, layers, budget)
+                    steps, work = cost.steps_and_multiply_adds(method, evaluations, layers, budget)
                     group = _group(task, method, specification, evaluations)
                 where = f"{study.where}: scales.{scale_name}: {arm.name} on {task.name} with {name}"
                 cost.check_affordable(where, layers, evaluations, work, budget, evaluation)
@@ -148,7 +152,10 @@ def expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[st
                         seeds=scale.all_seeds,
                         group=group,
                         batchable=method.batchable,
+                        compilable=method.compilable,
                         widths=layers,
+                        steps=steps,
+                        evaluations=evaluations if steps else 0.0,
                         multiply_adds=work,
                     )
                 )

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.budget import Budget
 from ..core.registry import METHODS
+from .batches import Batch
 from .failures import is_of_environment, reason
 from .grid import Trial
-from .plan import Batch
 from .recognition import energies
 from .records import Outcome
 from .schema import from_table
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from ..tasks.base import Task
 
 
-def train_trials(trials: Sequence[Trial], tasks: Sequence[Task], device: str) -> Model:
+def train_trials(trials: Sequence[Trial], tasks: Sequence[Task], device: str, compiled: bool) -> Model:
     """The model of trials that may be trained together, as a worker trains it."""
     with reproducible(device):
-        return _fit(trials, tasks, device, compile=False)
+        return _fit(trials, tasks, device, compile=compiled)
 
 
 def _fit(trials: Sequence[Trial], tasks: Sequence[Task], device: str, compile: bool) -> Model:
@@ -112,6 +112,7 @@ def _outcome(
         batch.key,
         "done",
         steps=steps,
+        compiled=model.training.compiled,
         metrics=metrics,
         energies=found[r],
         notes=notes,

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 def open_model(study: str | Path | Study, trial: str, store: str | Path = "results", device: str = "cpu") -> Model:
     """The model of one trial of a study, trained again by itself from the specification in its record.
 
-    A store keeps what was measured and not the parameters. The trial is trained alone, on one thread. On a CPU, with
-    the package's own networks and not compiled, it is the model that was measured, bit for bit. The energies of the
-    model are held against those in the record.
+    A store keeps what was measured and not the parameters. The trial is trained alone, on one thread, and compiled if
+    it was. On a CPU, with the package's own networks and not compiled, it is the model that was measured, bit for bit.
+    The energies of the model are held against those in the record.
 
     Args:
         study: the study the trial belongs to, whose plugins are imported.
@@ -54,6 +54,6 @@ def open_model(study: str | Path | Study, trial: str, store: str | Path = "resul
     plugins = plugin_digests(type(task), METHODS.get(found.specification["method"]["name"]))
     if (record["code_digest"], record["plugins"]) != (code_digest(), plugins):
         raise invalid("trial", trial, "one that the code at hand made: it would train another model")
-    model = train_trials([found], [task], device)
+    model = train_trials([found], [task], device, bool(record["provenance"].get("compiled")))
     check_recognised(trial, record["energies"], model, [task])
     return model

@@ -5,63 +5,28 @@ A trial's numbers do not depend on its company (docs/reproducibility.md), so bat
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import invalid
 from ..core.registry import METHODS, TASKS
-from .cost import core_seconds, stored_bytes
+from .batches import Batch, Group
+from .cost import stored_bytes
 from .files import load_study
 from .grid import Condition, Trial, expand
 from .keys import canonical, digest
 from .plugins import import_plugins
 from .provenance import package_digest, plugin_digests
 from .schema import Study
+from .step_times import FEWEST_STEPS, StepTimes, step_times
 
 DEVICES = ("auto", "cpu", "cuda")
 
-#: Bytes of activations and weights that one training step may touch on a CPU: a core's share of a last-level cache.
-CACHE_BYTES = 4 * 2**20
-MAX_REPLICATES = {"cpu": 32, "cuda": 256}
-
 #: Trials that a run may have: its plan is then some 70 MB, and its records some 4 GB.
 MOST_TRIALS = 1_000_000
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Trials that are trained together; the key names them, the device and `compile`, which their timings depend on.
-
-    `multiply_adds` is an estimate for the whole batch; trials at `first_seed`, the study's, keep arrays for pictures.
-    """
-
-    key: str
-    trials: tuple[Trial, ...]
-    device: str
-    compile: bool
-    multiply_adds: float
-    first_seed: int
-
-    @classmethod
-    def of(cls, trials: Sequence[Trial], device: str, compile: bool, multiply_adds: float, first_seed: int) -> Batch:
-        """A batch with its key."""
-        identity = {"trials": [trial.key for trial in trials], "device": device, "compile": compile}
-        return cls(digest(identity), tuple(trials), device, compile, multiply_adds, first_seed)
-
-    def halves(self) -> tuple[Batch, Batch]:
-        """Two batches of half the trials each, to find the one that breaks the whole."""
-        middle = len(self.trials) // 2
-        first, second = (
-            Batch.of(
-                part, self.device, self.compile, self.multiply_adds * len(part) / len(self.trials), self.first_seed
-            )
-            for part in (self.trials[:middle], self.trials[middle:])
-        )
-        return first, second
 
 
 @dataclass(frozen=True)
@@ -76,6 +41,7 @@ class Plan:
     device: str
     conditions: tuple[Condition, ...]
     skipped: tuple[dict[str, str], ...]
+    step_times: StepTimes
 
     @cached_property
     def distinct(self) -> tuple[Condition, ...]:
@@ -113,22 +79,25 @@ class Plan:
 
     def batches_of(self, keys: Collection[str]) -> tuple[Batch, ...]:
         """The trials of these keys in batches, the longest first so that workers end together."""
-        settings = self.study.at(self.scale)
+        first_seed = self.study.at(self.scale).first_seed
         batches = []
         for group in self._groups():
-            chosen = [(c.multiply_adds, trial) for c in group for trial in c.trials() if trial.key in keys]
-            size = _most_replicates(group[0], self.device)
-            for start in range(0, len(chosen), size):
-                work, trials = zip(*chosen[start : start + size], strict=True)
-                batches.append(Batch.of(trials, self.device, settings.compile, sum(work), settings.first_seed))
+            compiled = self._compiles(group)
+            chosen = [(c.multiply_adds, trial) for c in group.conditions for trial in c.trials() if trial.key in keys]
+            for start in range(0, len(chosen), group.most_replicates):
+                work, trials = zip(*chosen[start : start + group.most_replicates], strict=True)
+                batches.append(Batch.of(trials, self.device, compiled, sum(work), first_seed))
         return tuple(sorted(batches, key=lambda batch: -batch.multiply_adds))
 
-    def _groups(self) -> list[list[Condition]]:
+    def _groups(self) -> list[Group]:
         """Distinct conditions whose trials train together."""
         groups: dict[str, list[Condition]] = {}
         for condition in self.distinct:
             groups.setdefault(condition.group, []).append(condition)
-        return list(groups.values())
+        return [Group(tuple(conditions), self.device) for conditions in groups.values()]
+
+    def _compiles(self, group: Group) -> bool:
+        return group.compiles(self.study.at(self.scale).compile, self.step_times)
 
     @property
     def multiply_adds(self) -> float:
@@ -139,18 +108,25 @@ class Plan:
         """The plan in short, JSON-ready: totals, and one row in `batches` for each method, task and budget."""
         named = {condition.identity: condition.labels for condition in self.conditions}
         rows: dict[tuple[str, str, str], dict[str, Any]] = {}
-        for group in sorted(self._groups(), key=lambda group: -group[0].multiply_adds):
-            labels = named[group[0].identity]
+        core_seconds = 0.0
+        for group in sorted(self._groups(), key=lambda group: -group.first.multiply_adds):
+            labels, compiled = named[group.first.identity], self._compiles(group)
             row = rows.setdefault(
                 (labels["method"], labels["task"], labels["budget"]),
                 {"method": labels["method"], "task": labels["task"], "budget": labels["budget"]}
-                | {"trials": 0, "batches": 0, "largest_batch": 0, "multiply_adds": 0.0},
+                | {"trials": 0, "batches": 0, "largest_batch": 0, "multiply_adds": 0.0}
+                | {"steps": 0, "recorded_ms": 0.0, "compiled_ms": 0.0, "compiled": 0},
             )
-            trials, most = sum(len(condition.seeds) for condition in group), _most_replicates(group[0], self.device)
-            row["trials"] += trials
-            row["batches"] += -(-trials // most)
-            row["largest_batch"] = max(row["largest_batch"], min(trials, most))
-            row["multiply_adds"] += sum(condition.multiply_adds * len(condition.seeds) for condition in group)
+            row["trials"] += group.trials
+            row["batches"] += group.batches
+            row["largest_batch"] = max(row["largest_batch"], group.largest)
+            row["multiply_adds"] += group.multiply_adds
+            row["steps"] = max(row["steps"], group.first.steps)
+            for column, mode in (("recorded_ms", False), ("compiled_ms", True)):
+                seconds = group.step_seconds(self.step_times, group.largest, mode)
+                row[column] = max(row[column], round(1e3 * seconds, 3))
+            row["compiled"] += group.batches if compiled else 0
+            core_seconds += group.core_seconds(self.step_times, compiled)
         scale = self.study.at(self.scale)
         return {
             "study": self.study.name,
@@ -164,7 +140,8 @@ class Plan:
             "trials": self.num_trials,
             "batch_count": sum(row["batches"] for row in rows.values()),
             "multiply_adds": self.multiply_adds,
-            "core_seconds": round(core_seconds(self.num_trials, self.multiply_adds)),
+            "step_times": self.step_times.model_dump(),
+            "core_seconds": round(core_seconds),
             "stored_bytes": stored_bytes(self.num_trials, len(self.distinct)),
             "skipped": [f"{entry['arm']} on {entry['task']}: {entry['reason']}" for entry in self.skipped],
             "batches": list(rows.values()),
@@ -177,6 +154,7 @@ class Plan:
         `places` reads them.
         """
         self.check_size()
+        compiled = {group.first.group for group in self._groups() if self._compiles(group)}
         return {
             "study": self.study.name,
             "scale": self.scale,
@@ -185,10 +163,16 @@ class Plan:
             "package": self._package(),
             "file": canonical(self.study.model_dump(mode="json", by_alias=True)),
             "conditions": [
-                {**condition.labels, "first_seed": condition.seeds.start, "trials": list(condition.keys())}
+                {
+                    **condition.labels,
+                    "first_seed": condition.seeds.start,
+                    "trials": list(condition.keys()),
+                    "compiled": condition.group in compiled,
+                }
                 for condition in self.conditions
             ],
             "skipped": list(self.skipped),
+            "step_times": self.step_times.model_dump(),
         }
 
     def _package(self) -> str:
@@ -199,15 +183,25 @@ class Plan:
         return "" if outside or self.study.plugins else package_digest()
 
 
+#: What a stored condition holds beside its labels.
+NO_LABELS = ("first_seed", "trials", "compiled")
+
+
 def places(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Every place of a stored plan's grid: the labels of its condition, its seed, and the key of the trial in it."""
     for condition in record["conditions"]:
-        labels = {name: value for name, value in condition.items() if name not in ("first_seed", "trials")}
+        labels = {name: value for name, value in condition.items() if name not in NO_LABELS}
         for seed, key in enumerate(condition["trials"], condition["first_seed"]):
             yield {"trial": key, **labels, "seed": seed}
 
 
-def plan_study(study: str | Path | Study, scale: str = "quick", device: str = "auto", elsewhere: bool = False) -> Plan:
+def plan_study(
+    study: str | Path | Study,
+    scale: str = "quick",
+    device: str = "auto",
+    elsewhere: bool = False,
+    times: StepTimes | None = None,
+) -> Plan:
     """The trials and batches of a study at a scale, every option validated and defaulted; nothing is run.
 
     Args:
@@ -215,6 +209,8 @@ def plan_study(study: str | Path | Study, scale: str = "quick", device: str = "a
         scale: a scale of the file.
         device: `auto`, `cpu` or `cuda`.
         elsewhere: other machines compute, so that `cuda` need not be here.
+        times: what steps take, which decides what is compiled; by default on this machine, where it is measured once
+            if it may pay to compile.
 
     Raises:
         UnknownName: an unknown study, scale, task, method or option, with the nearest valid one.
@@ -225,7 +221,10 @@ def plan_study(study: str | Path | Study, scale: str = "quick", device: str = "a
     place = resolve_device(device, elsewhere)
     import_plugins(chosen.plugins, chosen.where, chosen.folder)
     conditions, skipped = expand(chosen, scale)
-    return Plan(chosen, scale, place, tuple(conditions), tuple(skipped))
+    if times is None:
+        long = any(condition.compilable and condition.steps >= FEWEST_STEPS for condition in conditions)
+        times = step_times(needed=long and place == "cpu" and chosen.at(scale).compile == "auto")
+    return Plan(chosen, scale, place, tuple(conditions), tuple(skipped), times)
 
 
 def resolve_device(device: str, elsewhere: bool = False) -> str:
@@ -241,25 +240,3 @@ def resolve_device(device: str, elsewhere: bool = False) -> str:
     if device == "cuda":
         raise invalid("device", device, "cpu: this machine has no CUDA device")
     return "cpu"
-
-
-def replicates_in_cache(widths: Sequence[int], batch_size: int, bytes_per_number: int = 4) -> int:
-    """Replicates whose training step stays in `CACHE_BYTES`: a rule of thumb for a CPU, from shapes alone.
-
-    A step touches about three arrays of `batch_size` numbers for each unit (value, derivative, gradient) and four for
-    each weight (value, gradient, Adam's two moments).
-    """
-    parameters = sum((before + 1) * after for before, after in pairwise(widths))
-    touched = bytes_per_number * (3 * batch_size * sum(widths) + 4 * parameters)
-    return max(1, CACHE_BYTES // touched)
-
-
-def _most_replicates(condition: Condition, device: str) -> int:
-    if not condition.batchable:
-        return 1
-    if device != "cpu":
-        return MAX_REPLICATES[device]
-    specification = condition.specification
-    bytes_per_number = 8 if specification["dtype"] == "float64" else 4
-    fitting = replicates_in_cache(condition.widths, specification["budget"]["batch_size"], bytes_per_number)
-    return min(MAX_REPLICATES["cpu"], fitting)

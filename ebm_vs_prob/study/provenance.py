@@ -31,6 +31,7 @@ NOT_IN_DIGEST = (
     "study/",
     "cli/",
     "core/bibliography.py",
+    "core/caches.py",
     "core/interrupts.py",
     "core/lazy_names.py",
     "core/streams.py",

@@ -25,6 +25,7 @@ class Outcome:
     reason: str = ""
     traceback: str = ""
     steps: int | None = None
+    compiled: bool = False
     metrics: list[dict[str, Any]] = field(default_factory=list)
     energies: list[float | None] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
@@ -62,6 +63,7 @@ def entry(outcome: Outcome, device: str) -> Entry:
         "notes": {name: printable(note) for name, note in outcome.notes.items()},
         "provenance": {
             **provenance(device),
+            "compiled": outcome.compiled,
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": outcome.seconds,
         },

@@ -15,7 +15,7 @@ from .engines import Dispatcher, Job, check_engine, introduce, make_pool, token_
 from .files import load_study
 from .keys import digest
 from .plan import DEVICES, Plan, places, plan_study
-from .plan_again import plan_again
+from .plan_again import plan_again, step_times_of
 from .provenance import mixture
 from .schema import Study
 from .shards import FILES
@@ -75,12 +75,13 @@ def run_study(
     loaded = study if isinstance(study, Study) else load_study(study)
     loaded.at(scale)
     earlier = plan_again(kept, loaded, scale) if device in DEVICES else None
-    planned = None if earlier else plan_study(loaded, scale, device, elsewhere=engine == "dask")
+    times = step_times_of(kept, loaded, scale)
+    planned = None if earlier else plan_study(loaded, scale, device, elsewhere=engine == "dask", times=times)
     with kept.lock(loaded.name, scale):
         kept.mend()
         frame = finished_table(kept, earlier) if earlier and not retry_failed else None
         if frame is None:
-            planned = planned or plan_study(loaded, scale, device, elsewhere=engine == "dask")
+            planned = planned or plan_study(loaded, scale, device, elsewhere=engine == "dask", times=times)
             kept.write_plan(planned.to_record())
             keys = {trial.key for trial in planned.trials}
             kept.forget(_incomplete(kept, planned) | (_failed(kept, keys) if retry_failed else set()))

@@ -51,7 +51,10 @@ class Scale(Options):
     ]
     evaluation: Annotated[dict[str, Any], Field(default_factory=dict)]
     dtype: Literal["float32", "float64"] = "float32"
-    compile: bool = False
+    compile: Annotated[
+        Literal["auto", "always", "never"],
+        Field(description="whether training steps are compiled; auto: where the plan predicts that it pays"),
+    ] = "auto"
     time_limit: Annotated[
         float, Field(gt=0, le=366 * 86400, description="seconds a batch may take before its worker is stopped")
     ] = 3600.0

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from ..core.interrupts import is_users
 from ..core.registry import METHODS, TASKS
 from ..core.streams import printed_aside
+from .batches import Batch
 from .failures import (
     is_broken_device,
     is_of_environment,
@@ -25,7 +26,6 @@ from .failures import (
 from .grid import Trial
 from .keys import canonical
 from .measurement import measured, reproducible
-from .plan import Batch
 from .plugins import import_plugins
 from .records import Outcome, entry
 from .schema import from_table

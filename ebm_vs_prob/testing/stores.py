@@ -53,7 +53,7 @@ def stored_plan(study: str, scale: str, trials: list[str]) -> dict[str, Any]:
         "principle": "margin",
     }
     condition |= {"normalised": False, "smoothing": None, "thickness": 0.1, "budget": "steps", "steps": 3}
-    condition |= {"first_seed": 0, "trials": trials}
+    condition |= {"first_seed": 0, "trials": trials, "compiled": False}
     return {
         "study": study,
         "scale": scale,
@@ -63,6 +63,7 @@ def stored_plan(study: str, scale: str, trials: list[str]) -> dict[str, Any]:
         "file": {},
         "conditions": [condition],
         "skipped": [],
+        "step_times": {},
     }
 
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from ..core.budget import Cost
 from ..core.errors import invalid
-from ..core.programs import NotRecordable
+from ..core.programs import NotRecordable, Program
 from ..core.text import printable
 from ..models.model import Model
 from ..models.record import ReplicateStatus, Training
@@ -69,7 +69,7 @@ def train(
     history = torch.empty(steps, setting.num_replicates, dtype=torch.float32, device="cpu")
     recorded: dict[str, list[torch.Tensor]] = {name: [] for name in traces.names}
     started = time.perf_counter()
-    run: Callable[..., list[torch.Tensor]] = step
+    run: Step | Program = step
     for number, (rows, drawn) in enumerate(draws(setting, noise, steps)):
         inputs = [rows, *drawn.values(), *optimizer.inputs(number, steps)]
         if number == 1 and (setting.compile or steps >= RECORDED):
@@ -91,10 +91,11 @@ def train(
         for each in evaluations
     )
     stacked = {name: torch.stack(values, 1).cpu() for name, values in recorded.items()}
-    return Training(history.T.contiguous(), _status(history, optimizer.parameters), costs, stacked)
+    compiled = isinstance(run, Program) and run.compiled
+    return Training(history.T.contiguous(), _status(history, optimizer.parameters), costs, stacked, compiled)
 
 
-def _program(step: Step, inputs: list[torch.Tensor], compiled: bool) -> Callable[..., list[torch.Tensor]]:
+def _program(step: Step, inputs: list[torch.Tensor], compiled: bool) -> Step | Program:
     try:
         program = step.recorded(*inputs)
     except NotRecordable as error:
@@ -103,7 +104,7 @@ def _program(step: Step, inputs: list[torch.Tensor], compiled: bool) -> Callable
     if compiled:
         try:
             program.compile()
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             _say_once(f"steps are taken without the compiler, which does not work here: {printable(error, 300)}")
     return program
 

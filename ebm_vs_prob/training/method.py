@@ -82,6 +82,7 @@ class Method(ABC):
     bibliography: ClassVar[str] = ""  # BibTeX of papers that references.bib lacks
     version: ClassVar[int] = 1  # raised when the same options would give another model
     batchable: ClassVar[bool] = True  # False: one replicate at a time
+    compilable: ClassVar[bool] = True  # False: its training is no repetition of one step
     groups_thickness: ClassVar[bool] = True  # False: its quadrature grows as the data thin, so one batch a thickness
     Options: ClassVar[type[MethodOptions]] = MethodOptions
     gaussian_optimum: ClassVar[GaussianOptimum | None] = None

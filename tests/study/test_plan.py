@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from study_files import write_study
 
 from ebm_vs_prob.study import plan_study
+from ebm_vs_prob.study.batches import MAX_REPLICATES, replicates_in_cache
 from ebm_vs_prob.study.grid import Condition, Trial
 from ebm_vs_prob.study.keys import canonical
-from ebm_vs_prob.study.plan import MAX_REPLICATES, MOST_TRIALS, places, replicates_in_cache, resolve_device
+from ebm_vs_prob.study.plan import MOST_TRIALS, places, resolve_device
+from ebm_vs_prob.study.step_times import OPERATIONS, TYPICAL, WORTH
 
 pytestmark = pytest.mark.usefixtures("plugin")
 
@@ -58,6 +60,21 @@ def test_any_other_option_is_another_trial(tmp_path, options):
     assert not set(keys(planned, "plain")) & set(keys(planned, "other"))
 
 
+def condition_of(specification, seeds):
+    return Condition(
+        labels=None,
+        specification=canonical(specification),
+        seeds=seeds,
+        group="",
+        batchable=True,
+        compilable=True,
+        widths=(),
+        steps=0,
+        evaluations=0.0,
+        multiply_adds=0.0,
+    )
+
+
 @given(
     st.dictionaries(
         st.sampled_from(["budget", "dtype", "seam", 'seed"', "sef", "task", "日"]), st.integers(), min_size=1
@@ -65,15 +82,13 @@ def test_any_other_option_is_another_trial(tmp_path, options):
     st.integers(0, 2**62),
 )
 def test_a_key_made_for_many_seeds_is_that_of_the_whole_specification(specification, first):
-    condition = Condition(None, canonical(specification), range(first, first + 3), "", True, (), 0.0)
+    condition = condition_of(specification, range(first, first + 3))
     whole = [Trial.of({**specification, "seed": seed}) for seed in range(first, first + 3)]
     assert list(condition.trials()) == whole
 
 
 def test_keys_are_those_of_the_stores_there_are():
-    condition = Condition(
-        None, canonical({"task": {"name": "circle"}, "dtype": "float32"}), range(7, 8), "", True, (), 0
-    )
+    condition = condition_of({"task": {"name": "circle"}, "dtype": "float32"}, range(7, 8))
     assert list(condition.keys()) == ["8db0e2b59b76cc2a0d6741b6441a16c43387f04968434e1827e3575fdb7939fb"]
 
 
@@ -130,10 +145,61 @@ def test_what_is_missing_is_put_into_batches_anew(tmp_path):
     assert planned.batches_of(()) == ()
 
 
+CHEAP = TYPICAL.model_copy(update={"compile": 1e-6})
+DEAR = TYPICAL.model_copy(update={"compile": 1e6})
+NEVER = TYPICAL.model_copy(update={"compile": None})
+LEARNED = {"score": ("denoising_score_matching", ""), "nuts": ("gibbs_nuts", ""), "exact": ("exact", "")}
+
+
+@pytest.mark.parametrize(
+    ("asked", "times", "device", "expected"),
+    [
+        ("auto", CHEAP, "cpu", True),
+        ("auto", DEAR, "cpu", False),
+        ("auto", NEVER, "cpu", False),
+        ("auto", CHEAP, "cuda", False),
+        ("always", DEAR, "cpu", True),
+        ("never", CHEAP, "cpu", False),
+    ],
+)
+def test_what_is_compiled_is_asked_for_or_predicted_to_pay(tmp_path, asked, times, device, expected):
+    path = write_study(tmp_path / "rings.toml", arms=LEARNED, seeds=3)
+    path.write_text(path.read_text().replace("seeds = 3", f'seeds = 3\ncompile = "{asked}"'))
+    planned = plan_study(path, device=device, elsewhere=True, times=times)
+    wanted = {"denoising_score_matching"} if expected else set()
+    assert {t.specification["method"]["name"] for b in planned.batches if b.compile for t in b.trials} == wanted
+    assert {c["method"] for c in planned.to_record()["conditions"] if c["compiled"]} == wanted
+    rows = {row["method"]: row for row in planned.summary()["batches"]}
+    assert {name for name, row in rows.items() if row["compiled"] == row["batches"]} == wanted
+    assert {name for name, row in rows.items() if 0 < row["compiled"] < row["batches"]} == set()
+    score = rows["denoising_score_matching"]
+    assert 0 < score["compiled_ms"] < score["recorded_ms"]
+    assert rows["exact"]["steps"] == rows["exact"]["recorded_ms"] == 0
+
+
+def test_whether_it_is_compiled_depends_on_no_trial_that_is_there_already(tmp_path):
+    """A batch of 32 that it pays to compile, of which one trial is left, by which alone it would not."""
+    path = write_study(tmp_path / "rings.toml", arms={"score": LEARNED["score"]}, seeds=32, thickness="0.1")
+    whole = plan_study(path, device="cpu", times=TYPICAL)
+    (group,) = whole._groups()
+
+    def spared(replicates):
+        recorded, compiled = (group.step_seconds(TYPICAL, replicates, mode) for mode in (False, True))
+        return group.first.steps * (WORTH * recorded - compiled)
+
+    between = TYPICAL.model_copy(update={"compile": (spared(1) + spared(32)) / 2 / OPERATIONS})
+    planned = plan_study(path, device="cpu", times=between)
+    (alone,) = planned.batches_of({planned.trials[5].key})
+    (together,) = planned.batches
+    assert spared(1) < spared(32)
+    assert alone.compile
+    assert together.compile
+
+
 def test_batch_key_covers_device_and_compile(tmp_path):
     planned = plan(tmp_path)
     path = tmp_path / "rings.toml"
-    path.write_text(path.read_text().replace("seeds = 3", "seeds = 3\ncompile = true"))
+    path.write_text(path.read_text().replace("seeds = 3", 'seeds = 3\ncompile = "always"'))
     compiled = plan_study(path, device="cpu")
     assert [t.key for t in planned.trials] == [t.key for t in compiled.trials]
     assert planned.batches[0].key != compiled.batches[0].key

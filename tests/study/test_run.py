@@ -16,8 +16,8 @@ from study_files import registered_plugin, write_study
 import ebm_vs_prob as evp
 from ebm_vs_prob.energies.evaluation import weight_norm
 from ebm_vs_prob.study import Store, plan_study, study_status
+from ebm_vs_prob.study.batches import MAX_REPLICATES
 from ebm_vs_prob.study.engines import serial
-from ebm_vs_prob.study.plan import MAX_REPLICATES
 from ebm_vs_prob.study.table import COLUMNS
 
 HERE = Path(__file__).parents[1]

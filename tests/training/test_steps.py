@@ -8,12 +8,12 @@ import pytest
 import torch
 
 import ebm_vs_prob as evp
+from ebm_vs_prob.core import programs
 from ebm_vs_prob.ebm.objectives import margin as losses
 from ebm_vs_prob.testing.methods import applicable_task
 from ebm_vs_prob.training import loop
 
-#: `exact` trains nothing; NUTS and the Gaussian process follow the gradient by a loop of their own.
-METHODS = [m for m in evp.list_methods() if m.name not in ("exact", "gibbs_nuts", "gaussian_process", "kernel_density")]
+METHODS = [method for method in evp.list_methods() if method.compilable]
 #: One of each kind of step; the others are recorded where minutes are spent.
 QUICK = ("denoising_score_matching", "contrastive_divergence", "gibbs_maximum_likelihood", "vae", "softmax_classifier")
 COMPILED = ("hinge",)
@@ -74,6 +74,28 @@ def test_a_step_that_decides_by_values_is_taken_as_it_is_written(monkeypatch, ca
     caplog.set_level(logging.INFO, "ebm_vs_prob.training")
     assert bits(trained(method, 8)) == bits(written)
     assert "as it is written" in caplog.text
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no C++ compiler\nfound"), FileNotFoundError("g++")], ids=["", "g++"])
+def test_without_a_compiler_steps_are_recorded_and_it_is_said_once(monkeypatch, caplog, error):
+    import torch._inductor
+
+    def fail(*given, **options):
+        raise error
+
+    method = evp.get_method("energy_loss")
+    monkeypatch.setattr(loop, "RECORDED", 1)
+    recorded = trained(method, 6)
+    monkeypatch.setattr(torch._inductor, "standalone_compile", fail)
+    monkeypatch.setattr(programs, "_compiled", type(programs._compiled)())
+    loop._say_once.cache_clear()
+    for _ in range(2):
+        assert bits(trained(method, 6, compile=True)) == bits(recorded)
+    (said,) = caplog.messages
+    assert said.startswith("steps are taken without the compiler, which does not work here: ")
+    assert "\n" not in said
+    model = evp.fit(method, evp.get_task("circle"), budget=evp.Budget(steps=3, examples=10, batch_size=4), compile=True)
+    assert not model.training.compiled
 
 
 @pytest.mark.slow

@@ -190,6 +190,7 @@ class GaussianProcess(SmoothingMethod):
     """
 
     name = "gaussian_process"
+    compilable = False
     family = "prob"
     principle = "likelihood"
     normalised = True

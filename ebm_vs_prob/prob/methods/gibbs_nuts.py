@@ -59,6 +59,7 @@ class GibbsNuts(PosteriorMethod):
     """
 
     name = "gibbs_nuts"
+    compilable = False
     version = 2
     batchable = False
     summary = "Gibbs-Boltzmann model, posterior over weights by NUTS, for small networks (Hoffman and Gelman 2014)"

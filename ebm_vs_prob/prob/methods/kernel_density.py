@@ -59,6 +59,7 @@ class KernelDensity(SmoothingMethod):
     """
 
     name = "kernel_density"
+    compilable = False
     family = "prob"
     principle = "likelihood"
     normalised = True

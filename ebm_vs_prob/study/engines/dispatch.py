@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from ..plan import Batch
+from ..batches import Batch
 from ..records import Outcome, entry
 from ..store import Store
 from ..worker import Fault, Receipt, StoreFault, pack

@@ -22,6 +22,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from ...core import streams
+from ...core.caches import COMPILER_VARIABLE, compiler_folder
 from ..failures import reason
 from ..worker import attempt
 from .introductions import introduce
@@ -187,15 +188,22 @@ def spawned(target: Callable[[Any], None], argument: Any) -> BaseProcess:
     resource_tracker.ensure_running()  # as a part of the start below it would let the signals in again
     given = dict(os.environ)
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS) if hasattr(signal, "pthread_sigmask") else None
-    os.environ.update({**ENVIRONMENT, **given})
+    wanted = {**ENVIRONMENT, **_compiler_folder()}
+    os.environ.update({**wanted, **given})
     try:
         process.start()
     finally:
-        for name in ENVIRONMENT.keys() - given.keys():
+        for name in wanted.keys() - given.keys():
             del os.environ[name]
         if blocked is not None:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     return process
+
+
+def _compiler_folder() -> dict[str, str]:
+    """Where torch's compiler, as soon as it is imported, makes a folder: not in TMPDIR, where it would stay."""
+    folder = compiler_folder()
+    return {} if folder is None else {COMPILER_VARIABLE: str(folder)}
 
 
 def _pass_signals() -> None:

@@ -1,0 +1,93 @@
+"""Folders for what can be made again, kept between runs: constants of this machine, and what torch's compiler made."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from unittest.mock import patch
+
+#: Bytes of compiled programs that are kept; a program takes some 300 kB, the compiler's headers 300 MB.
+MOST_BYTES = 2**30
+#: Seconds without use after which a file may be removed: another process may be about to read a younger one.
+UNUSED = 3600.0
+#: Of torch, which sets it itself, to a folder in TMPDIR, when its compiler is imported.
+COMPILER_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+
+
+def cache_folder() -> Path:
+    """The environment's `EBM_VS_PROB_CACHE`, or the package's folder among the user's caches; it need not exist."""
+    given = os.environ.get("EBM_VS_PROB_CACHE")
+    if given:
+        return Path(given).absolute()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("ebm_vs_prob")
+
+
+@contextmanager
+def compiler_cache() -> Iterator[None]:
+    """Within the block torch's compiler keeps what it makes in the cache folder, and compiles in this process.
+
+    A folder that the user has set, `TORCHINDUCTOR_CACHE_DIR`, stands and is left to the user; so is torch's own where
+    the cache folder cannot be written.
+    """
+    from torch._inductor import codecache, config
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+    before = os.environ.get(COMPILER_VARIABLE)
+    own = compiler_folder()
+    if own is None or before not in (None, default_cache_dir(), str(own)):
+        yield
+        return
+    trim_once(own)
+    os.environ[COMPILER_VARIABLE] = str(own)
+    # The headers' folder follows no setting: it lies in TMPDIR, which others may share and which is often small.
+    headers = patch.object(codecache, "_HEADER_DIR", str(own / "precompiled_headers"), create=True)
+    try:
+        with headers, config.patch(compile_threads=1):
+            yield
+    finally:
+        if before is None:
+            del os.environ[COMPILER_VARIABLE]
+        else:
+            os.environ[COMPILER_VARIABLE] = before
+
+
+def compiler_folder() -> Path | None:
+    """Where compiled programs are kept, made if need be; None where it cannot be."""
+    folder = cache_folder() / "compiler"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
+@lru_cache
+def trim_once(folder: Path) -> None:
+    """`trim`, once in the life of a process."""
+    trim(folder, MOST_BYTES)
+
+
+def trim(folder: Path, most: int) -> None:
+    """Remove files, those first that were not used for longest, until the others take at most `most` bytes.
+
+    Files that were used within the last hour stay, and what cannot be removed.
+    """
+    found = []
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            state = path.lstat()
+            if not path.is_dir():
+                found.append((max(state.st_atime, state.st_mtime), state.st_size, path))
+    excess, now = sum(size for _, size, _ in found) - most, time.time()
+    for used, size, path in sorted(found):
+        if excess <= 0 or now - used < UNUSED:
+            return
+        with suppress(OSError):
+            path.unlink()
+            excess -= size

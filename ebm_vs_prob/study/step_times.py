@@ -1,0 +1,155 @@
+"""How long training steps take on this machine, recorded and compiled, predicted from shapes before anything is built.
+
+The constants are measured once, by `step_probe` in a process of its own, and kept in the cache folder.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import subprocess
+import sys
+from contextlib import suppress
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+
+from ..core.atomic_files import write_atomically
+from ..core.caches import cache_folder
+from ..core.options import Options
+from ..core.text import printable
+
+Seconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+#: Operations of a method's step, and so what launching and compiling them takes, where the probe's step has one: the
+#: median over the package's methods; from 0.6 (a loss without noise) to 30 (a flow of splines).
+OPERATIONS = 3.0
+#: A batch is compiled where that is predicted to take at most this share of its time.
+WORTH = 0.8
+#: Steps below which no compiler pays on any machine, so that nothing needs to be measured.
+FEWEST_STEPS = 2000
+PROBE_LIMIT = 600.0  # seconds
+
+log = logging.getLogger("ebm_vs_prob.study")
+
+
+class StepTime(Options):
+    """Seconds of one step: for what is done once whatever the size, for each unit and each multiply-add of an energy
+    evaluation."""
+
+    launch: Seconds
+    unit: Seconds
+    multiply_add: Seconds
+
+    def seconds(self, evaluations: float, widths: tuple[int, ...]) -> float:
+        """Of a step with so many evaluations of the energy, all replicates' and examples', by layers of these widths.
+
+        That of the probe's kind; `launch` is to be scaled for a method of more operations.
+        """
+        products = sum(before * after for before, after in pairwise(widths))
+        return self.launch + evaluations * (sum(widths) * self.unit + products * self.multiply_add)
+
+
+class StepTimes(Options):
+    """What steps take on a machine. `compile` is what compiling the probe's step takes; None where it cannot be."""
+
+    machine: str
+    recorded: StepTime
+    compiled: StepTime
+    compile: Seconds | None
+
+    def seconds(self, compiled: bool, evaluations: float, widths: tuple[int, ...]) -> float:
+        """Predicted seconds of a step of a typical method: a method may be five times faster or slower.
+
+        Args:
+            compiled: whether it is compiled, and not only recorded.
+            evaluations: of the energy in the step, all replicates' and examples'.
+            widths: of the network's layers.
+        """
+        times = self.compiled if compiled else self.recorded
+        return (OPERATIONS - 1) * times.launch + times.seconds(evaluations, widths)
+
+    @property
+    def compiling(self) -> float:
+        """Predicted seconds of compiling a typical method's step."""
+        return OPERATIONS * (self.compile or 0.0)
+
+    def pays(self, steps: int, evaluations: float, widths: tuple[int, ...]) -> bool:
+        """Whether compiling saves a fifth of a training's time, that of compiling included."""
+        if self.compile is None:
+            return False
+        whole = self.compiling + steps * self.seconds(True, evaluations, widths)
+        return whole <= WORTH * steps * self.seconds(False, evaluations, widths)
+
+
+#: Medians on two cores of an Intel Xeon; for plans whose steps are too few for a compiler to pay.
+TYPICAL = StepTimes(
+    machine="a typical core, not measured",
+    recorded=StepTime(launch=1e-3, unit=1e-9, multiply_add=3e-11),
+    compiled=StepTime(launch=1e-4, unit=4e-10, multiply_add=3e-11),
+    compile=8.0,
+)
+
+
+def step_times(needed: bool) -> StepTimes:
+    """This machine's constants as they were measured; where they were not, measured now if they are `needed`."""
+    kept = _kept()
+    if kept is not None:
+        return kept
+    return _measured() if needed else TYPICAL
+
+
+@lru_cache
+def machine() -> str:
+    """The processor, and the version of torch: measured constants hold for both."""
+    from .provenance import torch_version
+
+    name = platform.processor() or platform.machine()
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    return printable(f"{name}, torch {torch_version()}", 200)
+
+
+def _file() -> Path:
+    return cache_folder() / "step_times.json"
+
+
+def keep(times: StepTimes) -> None:
+    """Keep a machine's constants for later runs."""
+    _file().parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(_file(), times.model_dump_json().encode())
+
+
+def _kept() -> StepTimes | None:
+    with suppress(OSError, ValidationError):
+        kept = StepTimes.model_validate_json(_file().read_bytes())
+        return kept if kept.machine == machine() else None
+    return None
+
+
+@lru_cache(maxsize=1)
+def _measured() -> StepTimes:
+    """Measured in a process of its own, with one thread; typical ones that never compile where that fails."""
+    log.warning("measuring once what training steps take on this machine, about a minute")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "ebm_vs_prob.study.step_probe"]
+    try:
+        found = subprocess.run(command, env=environment, capture_output=True, timeout=PROBE_LIMIT, check=True)
+        times = StepTimes.model_validate_json(found.stdout)
+    except (OSError, subprocess.SubprocessError, ValidationError) as error:
+        detail = getattr(error, "stderr", b"") or b""
+        last = detail.decode(errors="replace").strip().rpartition("\n")[2]
+        log.warning("they could not be measured, and nothing is compiled: %s", printable(last or str(error), 300))
+        return TYPICAL.model_copy(update={"compile": None})
+    if times.compile is None:
+        log.warning("no compiler works here: steps are recorded and not compiled")
+    with suppress(OSError):  # measured again by the next run
+        keep(times)
+    return times
