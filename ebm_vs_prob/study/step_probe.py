@@ -33,6 +33,7 @@ SHAPES = ((2, (32, 32)), (32, (32, 32)), (8, (128, 128)))
 BATCH_SIZE = 64
 EVALUATIONS = 9.0  # of the energy, an example: see `DenoisingScoreMatching.energy_evaluations`
 STEPS, ROUNDS = 100, 5
+SIGMA = 0.1
 
 
 def measured() -> StepTimes:
@@ -85,11 +86,10 @@ def _program(replicates: int, hidden: tuple[int, ...]) -> tuple[tuple[int, ...],
         options={},
     )
     model = method.build(setting)
-    sigma = torch.full((replicates, 1, 1), 0.1)
 
     def loss(batch: Batch) -> torch.Tensor:
-        _, gradient = energy_and_gradient(model.module, batch.x, batch.y + sigma * batch.noise["y"])
-        return (sigma * gradient - batch.noise["y"]).square().sum(-1).mean(-1)
+        _, gradient = energy_and_gradient(model.module, batch.x, batch.y + SIGMA * batch.noise["y"])
+        return (SIGMA * gradient - batch.noise["y"]).square().sum(-1).mean(-1)
 
     optimizer = ReplicatedAdam(model.module, setting.options.learning_rate)
     step = Step(setting, loss, ["y"], optimizer, Traces())
