@@ -13,6 +13,8 @@ from torch import nn
 WARM_UP = 0.05
 #: Adam's decay rates of the two moments, and what keeps its quotient finite (Kingma and Ba 2015, algorithm 1).
 BETAS, EPSILON = (0.9, 0.999), 1e-8
+#: Steps whose rates are made at once.
+BLOCK = 256
 
 
 class Optimizer(Protocol):
@@ -46,12 +48,21 @@ class ReplicatedAdam:
         first = self.parameters[0]
         self._like = first.new_zeros(len(first), sum(p[0].numel() for p in self.parameters), requires_grad=False)
         self.state = [torch.zeros_like(self._like), torch.zeros_like(self._like)]
+        self._block = (-1, 0)
+        self._prepared: list[tuple[torch.Tensor, ...]] = []
 
     def inputs(self, step: int, steps: int) -> list[torch.Tensor]:
         """The rates (R, 1), and the root of what is left of the second moment, a number."""
-        left = [1 - beta ** (step + 1) for beta in BETAS]
-        rate = (self.rates * (learning_rate_schedule(step, steps) / left[0])).to(self._like)
-        return [rate, torch.tensor(math.sqrt(left[1]), dtype=self._like.dtype, device=self._like.device)]
+        block = step // BLOCK
+        if self._block != (block, steps):
+            self._block = (block, steps)
+            numbers = range(block * BLOCK, min((block + 1) * BLOCK, steps))
+            left = [[1 - beta ** (number + 1) for beta in BETAS] for number in numbers]
+            rises = [learning_rate_schedule(n, steps) / first for n, (first, _) in zip(numbers, left, strict=True)]
+            roots = torch.tensor([math.sqrt(second) for _, second in left], dtype=torch.float64, device="cpu")
+            shares = torch.tensor(rises, dtype=torch.float64, device="cpu").reshape(-1, 1, 1)
+            self._prepared = [part.to(self._like).unbind() for part in (self.rates * shares, roots)]
+        return [part[step % BLOCK] for part in self._prepared]
 
     def move(self, gradients: Sequence[torch.Tensor], inputs: Sequence[torch.Tensor]) -> None:
         """One step of all parameters."""
