@@ -71,6 +71,15 @@ def test_methods_are_found_without_torchs_compiler():
     assert "sympy" not in modules_after("import ebm_vs_prob as evp; evp.list_methods()")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [["list"], ["cite", "thin_manifold"]], ids=" ".join)
+def test_what_was_asked_for_before_is_answered_without_a_heavy_import(arguments, monkeypatch, tmp_path):
+    monkeypatch.setenv("EBM_VS_PROB_CACHE", str(tmp_path))
+    code = f"from ebm_vs_prob.cli.commands import main; main({arguments})"
+    assert "torch" in modules_after(code)
+    assert modules_after(code) & HEAVY == set()
+
+
 def test_the_package_says_that_it_is_typed():
     from importlib.resources import files
 

@@ -92,8 +92,8 @@ def list_(
 ) -> None:
     """List the registered tasks and methods, and the studies."""
     readers: dict[Kind, Callable[[], list[dict[str, Any]]]] = {
-        Kind.tasks: _tasks,
-        Kind.methods: _methods,
+        Kind.tasks: lambda: _remembered("tasks", _tasks),
+        Kind.methods: lambda: _remembered("methods", _methods),
         Kind.studies: _studies,
     }
     with printed_aside():
@@ -217,18 +217,37 @@ def cite(
     as_json: JsonOption = False,
 ) -> None:
     """Print BibTeX for the package, the study and the papers behind what it compares."""
-    import pandas as pd
-
     from ..report.citation import bibtex
-    from ..study import plan_study
+    from ..study import load_study, plan_study
+    from ..study.step_times import TYPICAL
+
+    def entries_of_plan() -> str:
+        import pandas as pd
+
+        plan = plan_study(loaded, scale, device="cpu", times=TYPICAL)
+        return bibtex(loaded, pd.DataFrame([condition.labels for condition in plan.conditions]))
 
     with printed_aside():
-        plan = plan_study(study, scale, device="cpu")
-    entries = bibtex(plan.study, pd.DataFrame([condition.labels for condition in plan.conditions]))
+        loaded = load_study(study)
+        loaded.at(scale)
+        question = ["cite", loaded.model_dump(mode="json", by_alias=True), scale]
+        entries = entries_of_plan() if loaded.plugins else _remembered(question, entries_of_plan)
     if as_json:
         print_json({"study": study, "scale": scale, "bibtex": entries})
         return
     typer.echo(entries)
+
+
+def _remembered(question: Any, answer: Callable[[], Any]) -> Any:
+    """`caches.remembered` where the answer follows from the package's own code, which is as it was, and not from code
+    of others, which may be written to between two calls."""
+    from ..core.caches import remembered
+    from ..core.registry import METHODS, TASKS
+    from ..study.provenance import package_digest
+
+    if METHODS.is_extended() or TASKS.is_extended():
+        return answer()
+    return remembered([package_digest(), question], answer)
 
 
 def _tasks() -> list[dict[str, Any]]:

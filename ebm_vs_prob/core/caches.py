@@ -1,17 +1,24 @@
-"""Folders for what can be made again, kept between runs: constants of this machine, and what torch's compiler made."""
+"""Folders for what can be made again, kept between runs: constants of this machine, answers that take a heavy import,
+and what torch's compiler made."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
+
+from .atomic_files import write_atomically
 
 #: Bytes of compiled programs that are kept; a program takes some 300 kB, the compiler's headers 300 MB.
 MOST_BYTES = 2**30
+ANSWER_BYTES = 2**24
 #: Seconds without use after which a file may be removed: another process may be about to read a younger one.
 UNUSED = 3600.0
 #: Of torch, which sets it itself, to a folder in TMPDIR, when its compiler is imported.
@@ -26,6 +33,29 @@ def cache_folder() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("ebm_vs_prob")
+
+
+def remembered(question: Any, answer: Callable[[], Any]) -> Any:
+    """What `answer` gave when it was asked this question before, or gives now; both are JSON-ready.
+
+    The question holds all that the answer follows from. A kept answer that is not what was written is asked for anew.
+    """
+    name = hashlib.sha256(_json(question)).hexdigest()
+    path = cache_folder() / "answers" / f"{name}.json"
+    with suppress(OSError, ValueError, TypeError, LookupError, RecursionError):
+        kept = json.loads(path.read_bytes())
+        if kept["checksum"] == hashlib.sha256(_json(kept["answer"])).hexdigest():
+            return kept["answer"]
+    found = answer()
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, _json({"checksum": hashlib.sha256(_json(found)).hexdigest(), "answer": found}))
+        trim(path.parent, ANSWER_BYTES)
+    return found
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True).encode()
 
 
 @contextmanager

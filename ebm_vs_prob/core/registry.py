@@ -52,6 +52,12 @@ class Registry(Generic[EntryT]):
             raise unknown(self.kind, name, self._entries)
         return self._entries[name]
 
+    def is_extended(self) -> bool:
+        """Whether there are classes of others: registered here, or declared by another distribution."""
+        package = __name__.partition(".")[0]
+        others = any(entry.__module__.partition(".")[0] != package for entry in self._entries.values())
+        return others or bool(entry_points(group=self.group))
+
     def entries(self) -> list[EntryT]:
         """All classes, by name."""
         self._load()

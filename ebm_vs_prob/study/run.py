@@ -19,6 +19,7 @@ from .plan_again import plan_again, step_times_of
 from .provenance import mixture
 from .schema import Study
 from .shards import FILES
+from .step_times import TYPICAL
 from .store import Store
 from .table import finished_table, results_table, trial_states
 
@@ -176,7 +177,7 @@ def study_status(study: str | Path | Study, scale: str = "quick", store: str | P
     kept = Store(store)
     columns = ["trial", "task", "arm", "thickness", "seed", "budget", "status", "reason"]
     chosen.at(scale)
-    planned = plan_again(kept, chosen, scale) or plan_study(chosen, scale, "cpu").to_record()
+    planned = plan_again(kept, chosen, scale) or plan_study(chosen, scale, "cpu", times=TYPICAL).to_record()
     states = trial_states(kept, planned)
     rows = [{**place, **states[place["trial"]]} for place in places(planned)]
     return pd.DataFrame(rows, columns=columns)

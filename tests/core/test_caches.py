@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ebm_vs_prob.core import caches
-from ebm_vs_prob.core.caches import COMPILER_VARIABLE, cache_folder, compiler_cache, compiler_folder, trim
+from ebm_vs_prob.core.caches import (
+    COMPILER_VARIABLE,
+    cache_folder,
+    compiler_cache,
+    compiler_folder,
+    remembered,
+    trim,
+)
 
 DAY = 86400
 
@@ -112,3 +119,58 @@ def test_it_is_trimmed_once_in_a_process(own, monkeypatch):
         with compiler_cache():
             pass
     assert trimmed == [(own, caches.MOST_BYTES)]
+
+
+# ---- answers ---------------------------------------------------------------------------------------------------------
+
+
+def counted(answer):
+    asked = []
+
+    def make():
+        asked.append(1)
+        return answer
+
+    return make, asked
+
+
+def test_an_answer_is_kept_until_the_question_is_another(monkeypatch, tmp_path):
+    monkeypatch.setenv("EBM_VS_PROB_CACHE", str(tmp_path))
+    make, asked = counted({"b": [1, "é", None], "a": 0.1})
+    for _ in range(2):
+        assert remembered(["a question", 1], make) == {"b": [1, "é", None], "a": 0.1}
+    assert len(asked) == 1
+    remembered(["a question", 2], make)
+    assert len(asked) == 2
+
+
+def test_whatever_lies_in_its_place_is_no_answer(monkeypatch, tmp_path):
+    monkeypatch.setenv("EBM_VS_PROB_CACHE", str(tmp_path))
+    make, asked = counted("the answer")
+    remembered("q", make)
+    (path,) = tmp_path.rglob("*.json")
+    whole = path.read_bytes()
+    for content in (
+        b"",
+        b"[]",
+        b"1",
+        b"\xff",
+        whole[:-3],
+        whole.replace(b"the", b"eht"),
+        b'{"answer": "x"}',
+        b"[" * 10**5,
+    ):
+        path.write_bytes(content)
+        asked.clear()
+        assert remembered("q", make) == "the answer"
+        assert asked == [1]
+        assert path.read_bytes() == whole
+    path.unlink()
+    path.mkdir()
+    assert remembered("q", make) == "the answer"
+
+
+def test_a_folder_that_cannot_be_written_costs_no_answer(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("EBM_VS_PROB_CACHE", str(tmp_path / "file"))
+    assert remembered("q", lambda: [1]) == [1]
