@@ -125,8 +125,11 @@ def plan(
     time, size = in_units(summary.pop("core_seconds")), in_bytes(summary.pop("stored_bytes"))
     for reason in summary.pop("skipped"):
         typer.echo(f"left out: {printable(reason)}")
+    summary.pop("step_times")
     for field, value in summary.items():
         typer.echo(f"{field}: {value}")
+    for line in planned.step_times.described():
+        typer.echo(line)
     typer.echo(f"estimated: {time} of one core, {size} in the store")
 
 

@@ -78,6 +78,17 @@ class StepTimes(Options):
         """Predicted seconds of compiling a typical method's step."""
         return OPERATIONS * (self.compile or 0.0)
 
+    def described(self) -> list[str]:
+        """The constants in words, a line each."""
+        modes = {"recorded": self.recorded, "compiled": self.compiled}
+        lines = [
+            f"step {mode}: {1e3 * times.launch:.3g} ms, {1e9 * times.unit:.3g} ns a unit, "
+            f"{1e12 * times.multiply_add:.3g} ps a multiply-add"
+            for mode, times in modes.items()
+        ]
+        compiling = "no compiler works here" if self.compile is None else f"compiling: {self.compile:.3g} s"
+        return [f"machine: {self.machine}", *lines, compiling]
+
     def pays(self, steps: int, evaluations: float, widths: tuple[int, ...]) -> bool:
         """Whether compiling saves a fifth of a training's time, that of compiling included."""
         if self.compile is None:
