@@ -1,4 +1,4 @@
-"""Denoising score matching: replicates together, one model after another, a plain torch loop, torchebm."""
+"""Denoising score matching: replicates together, one after another, a plain torch loop, torchebm, a JAX scan."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from . import torchebm_peer
+from . import jax_peer, torchebm_peer
 from .timing import Arm, Section
 from .workload import LEARNING_RATE, Workload, package
 
@@ -46,7 +46,7 @@ def torchebm_loss(energy: Any) -> Any:
 
 
 def check_same_loss(workload: Workload) -> None:
-    """Raise unless package, torch loop and torchebm give the same loss for the same weights, data and noise."""
+    """Raise unless package, torch loop, torchebm and JAX give the same loss for the same weights, data and noise."""
     from ebm_vs_prob.ebm.objectives.score import denoising_score_matching_loss
 
     energy, network = workload.twins()
@@ -57,7 +57,8 @@ def check_same_loss(workload: Workload) -> None:
     plain = torch_loss(network, y, noise).detach()
     _, gradient = energy.energy_and_gradient(torch.zeros(1, len(y), 0), (y + SIGMA * noise)[None])
     own = denoising_score_matching_loss(gradient, noise[None], torch.full((1, 1, 1), SIGMA)).detach()[0]
-    torch.testing.assert_close(torch.stack([own, theirs]), plain.expand(2), rtol=1e-4, atol=1e-6)
+    scanned = own.new_tensor(jax_peer.same_loss(network, y.numpy(), noise.numpy(), SIGMA))
+    torch.testing.assert_close(torch.stack([own, theirs, scanned]), plain.expand(3), rtol=1e-4, atol=1e-6)
 
 
 def section(workload: Workload, replicates: Sequence[int], compiled: bool) -> Section:
@@ -75,6 +76,7 @@ def section(workload: Workload, replicates: Sequence[int], compiled: bool) -> Se
         Arm(ALONE, 1, ours(1)),
         *(Arm(f"{count} replicates", count, ours(count)) for count in replicates),
     ]
+    arms += [Arm(f"JAX scan, {n} vmapped", n, jax_peer.scanned(workload, SIGMA, n)) for n in (1, *replicates)]
     if compiled:
         arms.append(Arm(f"{ALONE}, compiled", 1, ours(1, compiled=True)))
         arms += [Arm(f"{count} replicates, compiled", count, ours(count, compiled=True)) for count in replicates]
