@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import tempfile
@@ -35,6 +36,15 @@ settings.load_profile("derandomised")
 def pytest_configure(config: pytest.Config) -> None:
     keep(TYPICAL.model_copy(update={"machine": machine()}))
     config.addinivalue_line("markers", "uses_global_generator: the test may move a global random state")
+
+
+def pytest_collection_finish() -> None:
+    """Whatever was imported stays, so no collection of garbage need walk through it, a third of a second each time.
+
+    The package collects after each failure of a batch, and Python by itself every now and then.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

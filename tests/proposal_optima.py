@@ -63,7 +63,9 @@ class Proposal:
 
     def mean_log_sum(self, a: float, own: np.ndarray | None = None) -> float:
         """E ln Σ_m w_m over answers and draws; of Σ_m w_m + w(y) where the answers' ln w is given, (n,)."""
-        s = np.arange(-32.0, 36.0, 0.125)
+        # The integrand is analytic to ±iπ/2, so that the rule is off by e^(-π² / step), 3e-9 of it.
+        step = 0.5
+        s = np.arange(-32.0, 36.0, step)
         t = np.exp(s)
         # Weights of each answer are measured in e^scale, so that one range of t serves all.
         scale = -0.5 * a * self.y**2
@@ -77,7 +79,7 @@ class Proposal:
         )
         if own is not None:
             log_product = log_product - t * np.exp(own - scale)[:, None]
-        integral = (np.exp(-t) - np.exp(log_product)).sum(-1) * 0.125
+        integral = (np.exp(-t) - np.exp(log_product)).sum(-1) * step
         return float(self.mass @ (integral + scale))
 
 

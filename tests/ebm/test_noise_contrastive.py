@@ -207,7 +207,7 @@ def tolerance(dim: int) -> float:
 LEVEL_OFF = {1: 0.05, 2: 0.065, 8: 0.3}
 
 
-@pytest.mark.parametrize("dim", [1, pytest.param(2, marks=pytest.mark.long), 8])
+@pytest.mark.parametrize("dim", [pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.long), 8])
 @pytest.mark.parametrize("method", METHODS)
 def test_the_optimum_on_a_gaussian_is_the_declared_one(method, dim):
     model = gaussian_fit(method, dim)

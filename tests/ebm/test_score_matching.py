@@ -240,7 +240,8 @@ def tolerance(dim: int) -> float:
 @pytest.mark.parametrize(
     ("method", "options", "dim"),
     [
-        *((method, {}, dim) for method in METHODS for dim in (1, 8)),
+        *((method, {}, 8) for method in METHODS),
+        *(pytest.param(method, {}, 1, marks=pytest.mark.slow) for method in METHODS),
         *(pytest.param(method, {}, 2, marks=pytest.mark.long) for method in METHODS),
         ("score_matching", {"sigma": 0.5}, 2),
         ("sliced_score_matching", {"variance_reduced": False, "projection": "normal", "projections": 4}, 2),

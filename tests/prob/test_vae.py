@@ -274,7 +274,7 @@ def test_the_objective_is_pyros_elbo_of_each_replicate():
     torch.testing.assert_close(losses, torch.stack([plain(0), plain(1)]), rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("guide", ["mean_field", "full_rank", "flow", "mixture"])
+@pytest.mark.parametrize("guide", ["mean_field", "full_rank", pytest.param("flow", marks=pytest.mark.slow), "mixture"])
 def test_a_recorded_bound_is_the_bound_with_its_gradient_wherever_the_draws_fall(guide):
     model = evp.get_method("vae").build(_setting(guide=guide, objective="iwae", latent_dim=2))
     energy, count = model.module, model.module.particles

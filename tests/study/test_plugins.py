@@ -138,6 +138,7 @@ def test_a_failed_run_says_where_and_exits_with_one(own, tmp_path, capsys):
     broken = '\n    @classmethod\n    def train(cls, model):\n        raise RuntimeError("broken here")\n'
     module.write_text(module.read_text() + broken)
     line = module.read_text().count("\n")
+    own.write_text(STUDY.replace("seeds = 10", "seeds = 2") + ARM.format("own_energy") + CRITERION)
     store = tmp_path / "its results"
     assert main(["run", str(own), "--engine", "serial", "--device", "cpu", "--store", str(store)]) == 1
     expected = f"RuntimeError: broken here (own_energy.py, line {line}, in train)"

@@ -110,8 +110,9 @@ def test_exact_samples_have_the_law_of_the_data(name):
     task = evp.get_task(name, thickness=0.1)
     x, _ = task.sample(4000, seed=2)
     y = task.reference.sample(x, 2, seed=5)
-    assert torch.equal(y, task.reference.sample(x, 2, seed=5))
-    assert not torch.equal(y, task.reference.sample(x, 2, seed=6))
+    few = slice(50)  # draws of an x do not depend on how many others follow
+    assert torch.equal(y[few], task.reference.sample(x[few], 2, seed=5))
+    assert not torch.equal(y[few], task.reference.sample(x[few], 2, seed=6))
     assert not torch.equal(y[:, 0], y[:, 1])
     for draw in y.unbind(1):
         surprise = -task.reference.log_prob(x, draw)

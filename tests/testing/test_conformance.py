@@ -24,6 +24,7 @@ from ebm_vs_prob.testing import check_method, check_store, check_task, global_ge
 SLOW = (
     *("gibbs_nuts", "horn", "sparse_coding", "coupling_flow", "autoregressive_flow", "vae"),
     *("gibbs_stochastic_gradient_langevin", "gibbs_variational_bayes", "gibbs_ensemble"),
+    *("gibbs_maximum_a_posteriori", "persistent_contrastive_divergence", "two_step"),
 )
 
 

@@ -48,8 +48,8 @@ def test_every_tensor_says_its_dtype_and_device() -> None:
     assert not silent, "\n".join(silent)
 
 
-#: Unnormalised methods whose temperature is fitted here, in half a second; that of others only where all is measured.
-CALIBRATED = ("hinge", "score_matching", "latent_clustering")
+#: Unnormalised methods whose temperature is fitted here, in a second; that of others only where all is measured.
+CALIBRATED = ("score_matching", "latent_clustering")
 
 
 def fitted(name: str, calibrated: bool = True) -> Model:
@@ -160,7 +160,10 @@ STATES: dict[str, Any] = {
 
 
 #: Methods that take seconds; each has kin that are quick.
-DEAR = ("gibbs_nuts", "sparse_coding", "coupling_flow")
+DEAR = (
+    *("gibbs_nuts", "gibbs_stochastic_gradient_langevin", "gibbs_variational_bayes", "gibbs_ensemble"),
+    *("sparse_coding", "coupling_flow", "autoregressive_flow"),
+)
 MARKED = [pytest.param(name, marks=[pytest.mark.slow] if name in DEAR else []) for name in METHODS]
 
 
@@ -195,7 +198,7 @@ def test_no_number_depends_on_a_global(name: str) -> None:
     assert not any(moved.values()), moved
 
 
-PAIRS = ("mixture_density", "vae", "gaussian_process", "hinge")
+PAIRS = ("mixture_density", "vae", "gaussian_process", "latent_clustering")
 
 
 @pytest.mark.filterwarnings("ignore::ebm_vs_prob.NormalizerWarning")
