@@ -55,7 +55,7 @@ def remembered(question: Any, answer: Callable[[], Any]) -> Any:
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True).encode()
+    return json.dumps(value).encode()
 
 
 @contextmanager

@@ -233,12 +233,12 @@ def test_a_finished_study_is_neither_planned_nor_parsed_again(tmp_path, monkeypa
     path = write_study(tmp_path / "curves.toml", arms={"hinge": ("hinge", "")}, seeds=1, thickness="0.1")
     path.write_text(path.read_text().replace('plugins = ["study_plugin"]\n', ""))
     frame = run(path, tmp_path / "store")
-    monkeypatch.setattr("ebm_vs_prob.study.run.plan_study", lambda *_: pytest.fail("planned"))
+    monkeypatch.setattr("ebm_vs_prob.study.run.plan_study", lambda *_, **__: pytest.fail("planned"))
     pd.testing.assert_frame_equal(run(path, tmp_path / "store"), frame)
     assert list(study_status(path, store=tmp_path / "store")["status"]) == ["done"]
     monkeypatch.undo()
     monkeypatch.setattr("ebm_vs_prob.study.plan_again.package_digest", lambda: "0" * 64)
-    monkeypatch.setattr("ebm_vs_prob.study.run.plan_study", lambda *_: pytest.fail("planned"))
+    monkeypatch.setattr("ebm_vs_prob.study.run.plan_study", lambda *_, **__: pytest.fail("planned"))
     with pytest.raises(pytest.fail.Exception, match="planned"):
         study_status(path, store=tmp_path / "store")
 
