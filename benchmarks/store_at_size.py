@@ -38,12 +38,14 @@ ARM = '\n[[arms]]\nname = "{0}"\nmethod = "{0}"\n'
 
 MAIN = "from ebm_vs_prob.cli.commands import main; "
 COMMANDS = {
+    "plan": MAIN + "main(['plan', study])",
     "status, no table yet": MAIN + "main(['status', study, '--store', store])",
     "load_results, no table yet": "import ebm_vs_prob as evp; evp.load_results(study, store=store)",
     "run with nothing to do, no table yet": MAIN + "main(['run', study, '--store', store])",
     "run with nothing to do": MAIN + "main(['run', study, '--store', store])",
     "status": MAIN + "main(['status', study, '--store', store])",
     "load_results": "import ebm_vs_prob as evp; evp.load_results(study, store=store)",
+    "report": MAIN + "main(['report', study, '--store', store, '--out', store + '/../reports'])",
 }
 
 
@@ -51,6 +53,7 @@ def make(folder: Path) -> int:
     """Write the study and a store in which all its trials are done; how many these are."""
     from safetensors.numpy import save
 
+    from ebm_vs_prob.comparison.containers import to_netcdf
     from ebm_vs_prob.study import Store, plan_study
     from ebm_vs_prob.study.shards import Entry
 
@@ -60,12 +63,13 @@ def make(folder: Path) -> int:
     study.write_text(text, encoding="utf-8")
     planned, store = plan_study(study, device="cpu"), Store(folder / "store")
     trials, rng = planned.trials, np.random.default_rng(0)
+    container = to_netcdf(_arrays(rng), rng.normal(size=1500), {"trial": "one for all"})
     with store.lock("ten_thousand", "quick"):
         store.write_plan(planned.to_record())
         for start in range(0, len(trials), TOGETHER):
             entries = []
             for index, trial in enumerate(trials[start : start + TOGETHER], start):
-                files = {"arrays": save(_arrays(rng)), "inference_data": rng.bytes(60_000)}
+                files = {"arrays": save(_arrays(rng)), "inference_data": container}
                 entries.append(Entry(trial.key, _record(trial, rng, start), {} if index % WITH_ARRAYS else files))
             store.write(entries)
     return len(trials)

@@ -91,9 +91,11 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List the registered tasks and methods, and the studies."""
+    from ..study.provenance import remembered_of_package
+
     readers: dict[Kind, Callable[[], list[dict[str, Any]]]] = {
-        Kind.tasks: lambda: _remembered("tasks", _tasks),
-        Kind.methods: lambda: _remembered("methods", _methods),
+        Kind.tasks: lambda: remembered_of_package("tasks", _tasks),
+        Kind.methods: lambda: remembered_of_package("methods", _methods),
         Kind.studies: _studies,
     }
     with printed_aside():
@@ -222,6 +224,7 @@ def cite(
     """Print BibTeX for the package, the study and the papers behind what it compares."""
     from ..report.citation import bibtex
     from ..study import load_study, plan_study
+    from ..study.provenance import remembered_of_package
     from ..study.step_times import TYPICAL
 
     def entries_of_plan() -> str:
@@ -234,23 +237,11 @@ def cite(
         loaded = load_study(study)
         loaded.at(scale)
         question = ["cite", loaded.model_dump(mode="json", by_alias=True), scale]
-        entries = entries_of_plan() if loaded.plugins else _remembered(question, entries_of_plan)
+        entries = entries_of_plan() if loaded.plugins else remembered_of_package(question, entries_of_plan)
     if as_json:
         print_json({"study": study, "scale": scale, "bibtex": entries})
         return
     typer.echo(entries)
-
-
-def _remembered(question: Any, answer: Callable[[], Any]) -> Any:
-    """`caches.remembered` where the answer follows from the package's own code, which is as it was, and not from code
-    of others, which may be written to between two calls."""
-    from ..core.caches import remembered
-    from ..core.registry import METHODS, TASKS
-    from ..study.provenance import package_digest
-
-    if METHODS.is_extended() or TASKS.is_extended():
-        return answer()
-    return remembered([package_digest(), question], answer)
 
 
 def _tasks() -> list[dict[str, Any]]:

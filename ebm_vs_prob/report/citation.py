@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..core.bibliography import Entry, cited, papers
-from ..core.registry import METHODS, TASKS
+from ..core.registry import METHODS, TASKS, Registry
+from ..study.provenance import remembered_of_package
 from .escaping import to_latex_text
 
 if TYPE_CHECKING:
@@ -48,6 +51,12 @@ def bibtex(study: Any, results: pd.DataFrame) -> str:
     entries = [package, *cited(ALWAYS)]
     for column, registry in (("method", METHODS), ("task", TASKS)):
         present = set(results[column].dropna().unique())
-        entries += [paper for entry in registry.entries() if entry.name in present for paper in papers(entry)]
+        known = remembered_of_package(["papers", column], partial(_papers, registry))
+        entries += [Entry(**paper) for name, behind in known.items() if name in present for paper in behind]
     # Two methods may rest on one paper.
     return "\n".join(str(entry) for entry in {entry.key: entry for entry in entries}.values())
+
+
+def _papers(registry: Registry[Any]) -> dict[str, list[dict[str, Any]]]:
+    """The papers behind everything registered, by name, JSON-ready: to know them torch has to be imported."""
+    return {entry.name: [asdict(paper) for paper in papers(entry)] for entry in registry.entries()}

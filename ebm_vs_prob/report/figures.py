@@ -53,12 +53,13 @@ def metric_figure(inputs: Inputs, task: str, names: Sequence[str]) -> Figure:
     rows = math.ceil(len(names) / columns)
     look_of, eps = inputs.looks(), inputs.thicknesses(task)
     table = inputs.primary[inputs.primary["task"] == task]
+    of_metric = dict(iter(table.groupby("metric")))
     with house_style():
         figure = new_figure(10.4, 2.4 * rows + 0.8)
         panels = figure.subplots(rows, columns, squeeze=False)
         drawn: dict[str, Any] = {}
         for panel, name in zip(panels.flat, names, strict=False):
-            here = table[table["metric"] == name]
+            here = of_metric.get(name, table.iloc[:0])
             measured = here.dropna(subset="value").groupby(["arm", "thickness"])["value"]
             estimates: dict[str, dict[float, Estimate]] = {}
             for place, values in measured:

@@ -98,14 +98,16 @@ def _task_row(
     trials = group.drop_duplicates("seed")
     count = {status: int((trials["status"] == status).sum()) for status in ("done", "failed")}
     steps = trials["steps"].dropna()
+    values_of = dict(iter(group.groupby("metric")["value"]))
+    none = group["value"].iloc[:0]
 
     def shown(name: str) -> str:
-        values = group.loc[group["metric"] == name, "value"]
+        values = values_of.get(name, none)
         estimate = summarise(values, name)
         return with_interval(estimate.value, estimate.low, estimate.high)
 
     def spent(name: str) -> str:
-        values = group.loc[group["metric"] == name, "value"].dropna()
+        values = values_of.get(name, none).dropna()
         return plain(float(values.mean()), 2) if len(values) else "–"
 
     principle, normalised = trials["principle"].iloc[0], bool(trials["normalised"].iloc[0])

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.atomic_files import host
+from ..core.caches import remembered
+from ..core.registry import METHODS, TASKS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +57,14 @@ def code_digest() -> str:
 def package_digest() -> str:
     """SHA-256 over all of the package's sources."""
     return _digest_of_package(lambda name: True)
+
+
+def remembered_of_package(question: Any, answer: Callable[[], Any]) -> Any:
+    """`caches.remembered` of what follows from the package's own code alone: not with tasks or methods of others, whose
+    code may change between two calls."""
+    if METHODS.is_extended() or TASKS.is_extended():
+        return answer()
+    return remembered([package_digest(), question], answer)
 
 
 def _digest_of_package(counts: Callable[[str], bool]) -> str:
