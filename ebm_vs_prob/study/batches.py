@@ -50,10 +50,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class Group:
-    """Conditions whose trials train together on a device."""
+    """Conditions whose trials train together on a device.
+
+    `program_steps` are the steps of all batches of the plan that run the same program as its largest.
+    """
 
     conditions: tuple[Condition, ...]
     device: str
+    program_steps: int = 0
 
     @property
     def first(self) -> Condition:
@@ -98,7 +102,12 @@ class Group:
             return asked == "always" and self.first.compilable
         # What compiling saves on a GPU is not measured.
         evaluations = self._evaluations(self.largest)
-        return self.device == "cpu" and times.pays(self.first.steps, evaluations, self.first.widths)
+        return self.device == "cpu" and times.pays(self.program_steps, evaluations, self.first.widths)
+
+    @property
+    def program(self) -> tuple[str, int]:
+        """What batches have in common that run one program."""
+        return self.first.program, self.largest
 
     def step_seconds(self, times: StepTimes, replicates: int, compiled: bool) -> float:
         """Predicted seconds of a step of a batch of so many replicates; 0 where nothing is trained by steps."""

@@ -60,14 +60,16 @@ class Condition:
     """One combination of arm, task, thickness and budget, whose trials differ in their seeds only.
 
     `specification` is that of its trials but for the seed, canonical. `group` is all that trials trained together have
-    in common. `steps`, `evaluations` of the energy an example in a step, and `multiply_adds` are those of a trial's
-    training, counted from shapes; all are 0 where nothing is trained by steps.
+    in common, `program` what those have whose steps are the same operations, so that one compilation serves them all.
+    `steps`, `evaluations` of the energy an example in a step, and `multiply_adds` are those of a trial's training,
+    counted from shapes; all are 0 where nothing is trained by steps.
     """
 
     labels: Labels
     specification: dict[str, Any]
     seeds: range
     group: str
+    program: str
     batchable: bool
     compilable: bool
     widths: tuple[int, ...]
@@ -142,7 +144,8 @@ def expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[st
                 with _blamed(f"{study.where}: arms.{arm.name}"):
                     specification = canonical({**asked, "budget": budget.model_dump(mode="json")})
                     steps, work = cost.steps_and_multiply_adds(method, evaluations, layers, budget)
-                    group = _group(task, method, specification, evaluations)
+                    program = _program(task, method, specification, evaluations)
+                    own_thickness = "" if method.groups_thickness else canonical_json(task.thickness)
                 where = f"{study.where}: scales.{scale_name}: {arm.name} on {task.name} with {name}"
                 cost.check_affordable(where, layers, evaluations, work, budget, evaluation)
                 conditions.append(
@@ -150,7 +153,8 @@ def expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[st
                         labels=_labels(study.where, arm, method, options, task, name, budget),
                         specification=specification,
                         seeds=scale.all_seeds,
-                        group=group,
+                        group=f"{program}{own_thickness}",
+                        program=program,
                         batchable=method.batchable,
                         compilable=method.compilable,
                         widths=layers,
@@ -246,8 +250,9 @@ def _labels(
     )
 
 
-def _group(task: Task, method: type[Method], specification: dict[str, Any], evaluations: float) -> str:
-    """What trials of one batch have in common, as canonical JSON: all but the seed and per-replicate options.
+def _program(task: Task, method: type[Method], specification: dict[str, Any], evaluations: float) -> str:
+    """What trials have in common whose steps are the same operations, as canonical JSON: all but the seed and
+    per-replicate options.
 
     The cost of a step too: a batch takes one number of steps, also where a budget of multiply-adds sets it.
     """
@@ -256,7 +261,7 @@ def _group(task: Task, method: type[Method], specification: dict[str, Any], eval
         shared = {
             name: value
             for name, value in specification[part]["options"].items()
-            if name not in schema.per_replicate_fields() or (name == "thickness" and not method.groups_thickness)
+            if name not in schema.per_replicate_fields()
         }
         common[part] = {**specification[part], "options": shared}
     return canonical_json(common)

@@ -5,8 +5,9 @@ A trial's numbers do not depend on its company (docs/reproducibility.md), so bat
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from .keys import canonical, digest
 from .plugins import import_plugins
 from .provenance import package_digest, plugin_digests
 from .schema import Study
-from .step_times import FEWEST_STEPS, StepTimes, step_times
+from .step_times import FEWEST_STEPS, TYPICAL, StepTimes, step_times
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -94,7 +95,18 @@ class Plan:
         groups: dict[str, list[Condition]] = {}
         for condition in self.distinct:
             groups.setdefault(condition.group, []).append(condition)
-        return [Group(tuple(conditions), self.device) for conditions in groups.values()]
+        made = [Group(tuple(conditions), self.device) for conditions in groups.values()]
+        steps: Counter[tuple[str, int]] = Counter()
+        for group in made:
+            steps[group.program] += group.batches * group.first.steps
+        return [replace(group, program_steps=steps[group.program]) for group in made]
+
+    @property
+    def may_compile(self) -> bool:
+        """Whether it depends on what steps take here what is compiled."""
+        if self.device != "cpu" or self.study.at(self.scale).compile != "auto":
+            return False
+        return any(group.first.compilable and group.program_steps >= FEWEST_STEPS for group in self._groups())
 
     def _compiles(self, group: Group) -> bool:
         return group.compiles(self.study.at(self.scale).compile, self.step_times)
@@ -221,10 +233,8 @@ def plan_study(
     place = resolve_device(device, elsewhere)
     import_plugins(chosen.plugins, chosen.where, chosen.folder)
     conditions, skipped = expand(chosen, scale)
-    if times is None:
-        long = any(condition.compilable and condition.steps >= FEWEST_STEPS for condition in conditions)
-        times = step_times(needed=long and place == "cpu" and chosen.at(scale).compile == "auto")
-    return Plan(chosen, scale, place, tuple(conditions), tuple(skipped), times)
+    plan = Plan(chosen, scale, place, tuple(conditions), tuple(skipped), times or TYPICAL)
+    return plan if times else replace(plan, step_times=step_times(needed=plan.may_compile))
 
 
 def resolve_device(device: str, elsewhere: bool = False) -> str:

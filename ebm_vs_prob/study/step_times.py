@@ -28,10 +28,12 @@ Seconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 #: Operations of a method's step, and so what launching and compiling them takes, where the probe's step has one: the
 #: median over the package's methods; from 0.6 (a loss without noise) to 30 (a flow of splines).
 OPERATIONS = 3.0
-#: A batch is compiled where that is predicted to take at most this share of its time.
+#: Processes that compile a program before the first of them has put it into the cache: two workers begin at once.
+COMPILED_BY = 2.0
+#: Steps are compiled where that is predicted to take at most this share of its time.
 WORTH = 0.8
-#: Steps below which no compiler pays on any machine, so that nothing needs to be measured.
-FEWEST_STEPS = 2000
+#: Steps of a program below which compiling saves less than measuring takes, so that nothing is measured.
+FEWEST_STEPS = 8_000
 PROBE_LIMIT = 600.0  # seconds
 
 log = logging.getLogger("ebm_vs_prob.study")
@@ -75,8 +77,8 @@ class StepTimes(Options):
 
     @property
     def compiling(self) -> float:
-        """Predicted seconds of compiling a typical method's step."""
-        return OPERATIONS * (self.compile or 0.0)
+        """Predicted seconds, of all processes, of compiling a typical method's step."""
+        return COMPILED_BY * OPERATIONS * (self.compile or 0.0)
 
     def described(self) -> list[str]:
         """The constants in words, a line each."""
@@ -90,7 +92,7 @@ class StepTimes(Options):
         return [f"machine: {self.machine}", *lines, compiling]
 
     def pays(self, steps: int, evaluations: float, widths: tuple[int, ...]) -> bool:
-        """Whether compiling saves a fifth of a training's time, that of compiling included."""
+        """Whether compiling saves a fifth of the time of so many steps, of all batches, that of compiling included."""
         if self.compile is None:
             return False
         whole = self.compiling + steps * self.seconds(True, evaluations, widths)

@@ -20,7 +20,7 @@ from ebm_vs_prob.study.batches import MAX_REPLICATES, replicates_in_cache
 from ebm_vs_prob.study.grid import Condition, Trial
 from ebm_vs_prob.study.keys import canonical
 from ebm_vs_prob.study.plan import MOST_TRIALS, places, resolve_device
-from ebm_vs_prob.study.step_times import OPERATIONS, TYPICAL, WORTH
+from ebm_vs_prob.study.step_times import COMPILED_BY, OPERATIONS, TYPICAL, WORTH
 
 pytestmark = pytest.mark.usefixtures("plugin")
 
@@ -66,6 +66,7 @@ def condition_of(specification, seeds):
         specification=canonical(specification),
         seeds=seeds,
         group="",
+        program="",
         batchable=True,
         compilable=True,
         widths=(),
@@ -187,13 +188,29 @@ def test_whether_it_is_compiled_depends_on_no_trial_that_is_there_already(tmp_pa
         recorded, compiled = (group.step_seconds(TYPICAL, replicates, mode) for mode in (False, True))
         return group.first.steps * (WORTH * recorded - compiled)
 
-    between = TYPICAL.model_copy(update={"compile": (spared(1) + spared(32)) / 2 / OPERATIONS})
+    between = TYPICAL.model_copy(update={"compile": (spared(1) + spared(32)) / 2 / OPERATIONS / COMPILED_BY})
     planned = plan_study(path, device="cpu", times=between)
     (alone,) = planned.batches_of({planned.trials[5].key})
     (together,) = planned.batches
     assert spared(1) < spared(32)
     assert alone.compile
     assert together.compile
+
+
+def test_one_compilation_pays_for_all_batches_of_its_program(tmp_path):
+    """Likelihood trains one thickness a batch: ten times one batch are ten batches of one program."""
+    arms = {"likelihood": ("gibbs_maximum_likelihood", "")}
+    for count in (1, 10):
+        thickness = ", ".join(f"{0.3 / (1 + k):.4f}" for k in range(count))
+        path = write_study(tmp_path / "rings.toml", arms=arms, seeds=4, thickness=thickness)
+        groups = plan_study(path, device="cpu", times=TYPICAL)._groups()
+        assert len(groups) == count
+        assert {group.program_steps for group in groups} == {count * groups[0].first.steps}
+        (group, *_) = groups
+        recorded, compiled = (group.step_seconds(TYPICAL, 4, mode) for mode in (False, True))
+        spared = group.first.steps * (WORTH * recorded - compiled)
+        times = TYPICAL.model_copy(update={"compile": 3 * spared / OPERATIONS / COMPILED_BY})
+        assert {b.compile for b in plan_study(path, device="cpu", times=times).batches} == {count == 10}
 
 
 def test_batch_key_covers_device_and_compile(tmp_path):
