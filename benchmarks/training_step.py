@@ -104,7 +104,7 @@ def main(
     compiled: Annotated[
         bool,
         typer.Option(
-            "--compile", help="add arms whose loss torch.compile compiles (score matching, vae); needs a C++ compiler"
+            "--compile", help="add arms whose steps are compiled (score matching, vae); needs a C++ compiler"
         ),
     ] = False,
     out: Annotated[Path | None, typer.Option(help="write every figure as JSON here")] = None,
