@@ -103,9 +103,7 @@ def main(
     part: Annotated[list[Part] | None, typer.Option(help="time this part only; may be repeated")] = None,
     compiled: Annotated[
         bool,
-        typer.Option(
-            "--compile", help="add arms whose steps are compiled (score matching, vae); needs a C++ compiler"
-        ),
+        typer.Option("--compile", help="add arms whose steps are compiled (score matching, vae); needs a C++ compiler"),
     ] = False,
     out: Annotated[Path | None, typer.Option(help="write every figure as JSON here")] = None,
 ) -> None:

@@ -17,7 +17,7 @@ import torch
 from torch.distributions import Distribution
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .caches import compiler_cache
+from .caches import compiler_cache, empty_compiler_cache
 
 #: Compiled programs that a process keeps at hand; another beyond them is read from the compiler's cache on disk.
 KEPT = 32
@@ -82,14 +82,21 @@ class Program:
         """
         key = self.digest
         if key not in _compiled:
-            from torch._inductor import standalone_compile
-
             with compiler_cache(), torch.no_grad():
-                _compiled[key] = standalone_compile(self._graph, self._examples, dynamic_shapes="from_example_inputs")
+                try:
+                    _compiled[key] = self._machine_code()
+                except (RuntimeError, OSError, SyntaxError, ImportError):  # something damaged in the cache, perhaps
+                    with empty_compiler_cache():
+                        _compiled[key] = self._machine_code()
         _compiled.move_to_end(key)
         while len(_compiled) > KEPT:
             _compiled.popitem(last=False)
         self._run = _compiled[key]
+
+    def _machine_code(self) -> Any:
+        from torch._inductor import standalone_compile
+
+        return standalone_compile(self._graph, self._examples, dynamic_shapes="from_example_inputs")
 
     @property
     def digest(self) -> str:

@@ -52,12 +52,14 @@ class Batch:
 class Group:
     """Conditions whose trials train together on a device.
 
-    `program_steps` are the steps of all batches of the plan that run the same program as its largest.
+    `program_steps` are the steps of all batches of the plan that run the same program as its largest, `program_groups`
+    of how many groups they are. A last batch of fewer trials is a program of its own.
     """
 
     conditions: tuple[Condition, ...]
     device: str
     program_steps: int = 0
+    program_groups: int = 1
 
     @property
     def first(self) -> Condition:
@@ -105,6 +107,11 @@ class Group:
         return self.device == "cpu" and times.pays(self.program_steps, evaluations, self.first.widths)
 
     @property
+    def steps_of_largest(self) -> int:
+        """Steps of all batches that are as large as the largest."""
+        return self.first.steps * max(1, self.trials // self.most_replicates)
+
+    @property
     def program(self) -> tuple[str, int]:
         """What batches have in common that run one program."""
         return self.first.program, self.largest
@@ -120,7 +127,8 @@ class Group:
         full, left = divmod(self.trials, self.most_replicates)
         step = full * self.step_seconds(times, self.most_replicates, compiled)
         step += self.step_seconds(times, left, compiled) if left else 0.0
-        compiling = times.compiling if compiled else 0.0
+        programs = 1 / self.program_groups + (left > 0 and full > 0)
+        compiling = programs * times.compiling if compiled else 0.0
         return compiling + self.first.steps * step + self.trials * SECONDS_TO_MEASURE
 
     def _evaluations(self, replicates: int) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, NotRequired, TypeVar, cast
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from pydantic_core import from_json
@@ -97,7 +97,7 @@ class StoredCondition(Labels):
 
     first_seed: Annotated[int, Field(ge=0, lt=2**62)]
     trials: list[Key]
-    compiled: bool
+    compiled: NotRequired[bool]
 
 
 class StoredPlan(Document):
@@ -116,7 +116,7 @@ class StoredPlan(Document):
     file: dict[str, Any]
     conditions: list[StoredCondition]
     skipped: list[dict[str, str]]
-    step_times: dict[str, Any]
+    step_times: NotRequired[dict[str, Any]]
 
 
 class StoredTable(Document):

@@ -97,9 +97,10 @@ class Plan:
             groups.setdefault(condition.group, []).append(condition)
         made = [Group(tuple(conditions), self.device) for conditions in groups.values()]
         steps: Counter[tuple[str, int]] = Counter()
+        groups_of = Counter(group.program for group in made)
         for group in made:
-            steps[group.program] += group.batches * group.first.steps
-        return [replace(group, program_steps=steps[group.program]) for group in made]
+            steps[group.program] += group.steps_of_largest
+        return [replace(g, program_steps=steps[g.program], program_groups=groups_of[g.program]) for g in made]
 
     @property
     def may_compile(self) -> bool:

@@ -19,12 +19,14 @@ def plan_again(store: Store, study: Study, scale: str) -> StoredPlan | None:
     return plan if plan is not None and plan["package"] == package_digest() else None
 
 
-def step_times_of(store: Store, study: Study, scale: str) -> StepTimes | None:
+def step_times_of(store: Store, study: Study, scale: str, device: str) -> StepTimes | None:
     """The constants by which it was decided what is compiled, so that a run that is continued, here or on another
-    machine, decides the same; None where there is no plan of what would be run now."""
+    machine, decides the same; None where there is no plan for this device of what would be run now."""
     plan = _stored(store, study, scale)
     try:
-        return None if plan is None else StepTimes.model_validate(plan["step_times"])
+        if plan is None or (device in ("cpu", "cuda") and plan["device"] != device):
+            return None
+        return StepTimes.model_validate(plan.get("step_times"))
     except ValidationError:
         return None
 

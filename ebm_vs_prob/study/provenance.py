@@ -55,8 +55,8 @@ def code_digest() -> str:
 
 @lru_cache(maxsize=1)
 def package_digest() -> str:
-    """SHA-256 over all of the package's sources."""
-    return _digest_of_package(lambda name: True)
+    """SHA-256 over all of the package's sources, and the papers that they cite."""
+    return _digest_of_package(lambda name: True, ("*.py", "*.bib"))
 
 
 def remembered_of_package(question: Any, answer: Callable[[], Any]) -> Any:
@@ -67,9 +67,9 @@ def remembered_of_package(question: Any, answer: Callable[[], Any]) -> Any:
     return remembered([package_digest(), question], answer)
 
 
-def _digest_of_package(counts: Callable[[str], bool]) -> str:
+def _digest_of_package(counts: Callable[[str], bool], patterns: tuple[str, ...] = ("*.py",)) -> str:
     total = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in sorted(path for pattern in patterns for path in PACKAGE.rglob(pattern)):
         name = path.relative_to(PACKAGE).as_posix()
         if counts(name):
             total.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())

@@ -76,7 +76,7 @@ def run_study(
     loaded = study if isinstance(study, Study) else load_study(study)
     loaded.at(scale)
     earlier = plan_again(kept, loaded, scale) if device in DEVICES else None
-    times = step_times_of(kept, loaded, scale)
+    times = step_times_of(kept, loaded, scale, device)
     planned = None if earlier else plan_study(loaded, scale, device, elsewhere=engine == "dask", times=times)
     with kept.lock(loaded.name, scale):
         kept.mend()

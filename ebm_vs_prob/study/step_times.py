@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from contextlib import suppress
@@ -19,7 +20,7 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 from ..core.atomic_files import write_atomically
-from ..core.caches import cache_folder
+from ..core.caches import cache_folder, make_private
 from ..core.options import Options
 from ..core.text import printable
 
@@ -88,7 +89,7 @@ class StepTimes(Options):
             f"{1e12 * times.multiply_add:.3g} ps a multiply-add"
             for mode, times in modes.items()
         ]
-        compiling = "no compiler works here" if self.compile is None else f"compiling: {self.compile:.3g} s"
+        compiling = "no compiler: nothing is compiled" if self.compile is None else f"compiling: {self.compile:.3g} s"
         return [f"machine: {self.machine}", *lines, compiling]
 
     def pays(self, steps: int, evaluations: float, widths: tuple[int, ...]) -> bool:
@@ -106,6 +107,14 @@ TYPICAL = StepTimes(
     compiled=StepTime(launch=1e-4, unit=4e-10, multiply_add=3e-11),
     compile=8.0,
 )
+
+
+UNCOMPILED = TYPICAL.model_copy(update={"compile": None})
+
+
+def compiler() -> str:
+    """The C++ compiler that torch's own calls."""
+    return os.environ.get("CXX") or {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
 
 
 def step_times(needed: bool) -> StepTimes:
@@ -136,7 +145,7 @@ def _file() -> Path:
 
 def keep(times: StepTimes) -> None:
     """Keep a machine's constants for later runs."""
-    _file().parent.mkdir(parents=True, exist_ok=True)
+    make_private(_file().parent)
     write_atomically(_file(), times.model_dump_json().encode())
 
 
@@ -149,10 +158,18 @@ def _kept() -> StepTimes | None:
 
 @lru_cache(maxsize=1)
 def _measured() -> StepTimes:
-    """Measured in a process of its own, with one thread; typical ones that never compile where that fails."""
+    """Measured in a process of its own, with one thread; typical ones that never compile where that fails.
+
+    Only what could be measured is kept: a compiler that is not there, or fails, may be there the next time.
+    """
+    if shutil.which(compiler()) is None:
+        log.warning("no compiler here, %s: steps are recorded and not compiled", printable(compiler(), 100))
+        return UNCOMPILED
     log.warning("measuring once what training steps take on this machine, about a minute")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "ebm_vs_prob.study.step_probe"]
+    places = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(places)}
+    # Without -P modules of the folder that this was called in would take the place of others of their name.
+    command = [sys.executable, "-P", "-m", "ebm_vs_prob.study.step_probe"]
     try:
         found = subprocess.run(command, env=environment, capture_output=True, timeout=PROBE_LIMIT, check=True)
         times = StepTimes.model_validate_json(found.stdout)
@@ -160,9 +177,10 @@ def _measured() -> StepTimes:
         detail = getattr(error, "stderr", b"") or b""
         last = detail.decode(errors="replace").strip().rpartition("\n")[2]
         log.warning("they could not be measured, and nothing is compiled: %s", printable(last or str(error), 300))
-        return TYPICAL.model_copy(update={"compile": None})
+        return UNCOMPILED
     if times.compile is None:
-        log.warning("no compiler works here: steps are recorded and not compiled")
+        log.warning("the compiler %s does not work: steps are recorded and not compiled", printable(compiler(), 100))
+        return times
     with suppress(OSError):  # measured again by the next run
         keep(times)
     return times

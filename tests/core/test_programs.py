@@ -159,3 +159,23 @@ def test_compiled_it_differs_by_roundings_and_one_compilation_serves_all_of_a_ki
             for one, other in zip(written.all(), compiled.all(), strict=True):
                 torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
     assert len(programs._compiled) == 1
+
+
+@pytest.mark.slow
+def test_a_damaged_program_in_the_cache_is_compiled_anew(monkeypatch, tmp_path):
+    monkeypatch.setenv("EBM_VS_PROB_CACHE", str(tmp_path))
+    monkeypatch.setattr(programs, "_compiled", type(programs._compiled)())
+    written, compiled = Descent(), Descent()
+    program = Program(compiled, compiled.state, inputs(1))
+    program.compile()
+    kept = [path for path in tmp_path.rglob("*.py") if "precompiled" not in path.name]
+    assert kept
+    for path in kept:
+        path.write_text("no code (")
+    programs._compiled.clear()
+    again = Program(compiled, compiled.state, inputs(1))
+    again.compile()
+    given = inputs(2)
+    expected = written(*given)
+    for one, other in zip(expected, again(*given), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)

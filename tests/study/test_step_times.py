@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from study_files import write_study
 
 from ebm_vs_prob.study import plan_study, step_times
 from ebm_vs_prob.study.plan_again import step_times_of
-from ebm_vs_prob.study.step_times import TYPICAL, WORTH, StepTime, StepTimes, machine
+from ebm_vs_prob.study.step_times import TYPICAL, UNCOMPILED, WORTH, StepTime, StepTimes, machine
 from ebm_vs_prob.study.store import Store
 
 SECONDS = st.floats(1e-12, 1e-2)
@@ -50,6 +51,7 @@ def probe(tmp_path, monkeypatch):
 
     monkeypatch.setenv("EBM_VS_PROB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(step_times.subprocess, "run", run)
+    monkeypatch.setattr(step_times.shutil, "which", lambda name: None if name.startswith("no-such") else name)
     step_times._measured.cache_clear()
     yield said, calls
     step_times._measured.cache_clear()
@@ -94,6 +96,26 @@ def test_where_nothing_can_be_measured_nothing_is_compiled(probe, caplog, fault)
     assert not step_times._file().exists()
 
 
+def test_a_compiler_that_is_not_there_or_fails_is_asked_for_again(probe, monkeypatch, caplog):
+    said, calls = probe
+    measured = said[0]
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert step_times.step_times(needed=True).compile is None
+    assert calls == []
+    assert "no-such-compiler" in caplog.messages[0]
+    monkeypatch.delenv("CXX")
+    for content, expected in ((UNCOMPILED.model_dump_json().encode(), None), (measured, 3.0)):
+        said[0] = content
+        step_times._measured.cache_clear()
+        assert step_times.step_times(needed=True).compile == expected
+
+
+def test_the_probe_is_not_led_astray_by_modules_of_the_folder_it_is_called_in(probe):
+    _, calls = probe
+    step_times.step_times(needed=True)
+    assert calls[0][1:3] == ["-P", "-m"]
+
+
 def test_a_cache_folder_that_cannot_be_written_costs_a_measurement(probe, tmp_path):
     _, calls = probe
     (tmp_path / "cache").write_text("a file")
@@ -119,11 +141,13 @@ def test_a_plan_measures_only_where_compiling_may_pay(probe, tmp_path):
 def test_a_run_that_is_continued_decides_by_the_constants_of_its_first_plan(tmp_path):
     path, store = write_study(tmp_path / "rings.toml"), Store(tmp_path / "store")
     planned = plan_study(path, device="cpu", times=MEASURED)
-    assert step_times_of(store, planned.study, "quick") is None
+    assert step_times_of(store, planned.study, "quick", "cpu") is None
     store.write_plan(planned.to_record())
-    assert step_times_of(store, planned.study, "quick") == MEASURED
+    for device in ("cpu", "auto"):
+        assert step_times_of(store, planned.study, "quick", device) == MEASURED
+    assert step_times_of(store, planned.study, "quick", "cuda") is None
     more = plan_study(write_study(path, seeds=4), device="cpu", times=TYPICAL)
-    assert step_times_of(store, more.study, "quick") is None
+    assert step_times_of(store, more.study, "quick", "cpu") is None
 
 
 @pytest.mark.slow
@@ -135,6 +159,8 @@ def test_the_probe_measures_this_machine():
     layers, evaluations = (2, 32, 32, 1), 9.0 * 64 * 32
     recorded, compiled = (each.seconds(evaluations, layers) for each in (times.recorded, times.compiled))
     assert 1e-5 < recorded < 1.0  # 3 ms on an Intel Xeon
-    if times.compile is not None:
-        assert compiled < recorded
-        assert 0.1 < times.compile < 600
+    if shutil.which(step_times.compiler()) is None:
+        assert times.compile is None
+        return
+    assert compiled < recorded
+    assert 0.1 < times.compile < 600

@@ -160,6 +160,11 @@ def serve(connection: Connection) -> None:
     """The life of a worker: its introduction, then batches, until its pipe ends or its driver does."""
     _pass_signals()
     streams.open_closed()
+    with contextlib.suppress(ImportError):
+        from tqdm import tqdm  # type: ignore[import-untyped]
+
+        # torch's compiler has a bar, whose own lock is a semaphore: a worker that is ended would leave it behind.
+        tqdm.set_lock(threading.RLock())
     threading.Thread(target=_end_with_driver, daemon=True).start()
     with contextlib.suppress(EOFError, OSError):
         connection.send(os.getpid())
