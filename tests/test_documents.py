@@ -53,7 +53,8 @@ def test_normalizers_page_runs():
 
 
 @pytest.mark.uses_global_generator  # as a Pyro user runs a model
-@pytest.mark.parametrize("page", ["latent_variables", pytest.param("posteriors", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["latent_variables", "posteriors"])
 def test_pages_on_latents_and_posteriors_run(page):
     execute((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8"), f"{page}.md")
 

@@ -21,7 +21,10 @@ LEANING = (
 LINEAR = "self_normalised_likelihood"
 EXAMPLES, SEEDS = 20_000, range(4)
 #: Of the methods that lean farthest one is enough for every check of a change.
-SLOW = ("ranking_noise_contrastive_estimation", "kl_divergence_importance_sampling")
+SLOW = (
+    *("ranking_noise_contrastive_estimation", "kl_divergence_importance_sampling"),
+    *("self_normalised_likelihood", "noise_contrastive_estimation"),
+)
 MARKED = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in (*LEANING, LINEAR)]
 
 

@@ -355,7 +355,7 @@ def test_regularisers_compose_with_latent_objectives(method, options):
         assert not torch.equal(model.energy(*task.sample(8)), plain.energy(*task.sample(8)))
 
 
-@pytest.mark.parametrize(("dim", "collapsed"), [(1, False), (2, True)])
+@pytest.mark.parametrize(("dim", "collapsed"), [(1, False), pytest.param(2, True, marks=pytest.mark.slow)])
 def test_a_latent_of_the_dimension_of_y_collapses(dim, collapsed):
     """The energy is quadratic in z: from any node a few steps find its minimum."""
     model = evp.fit(

@@ -25,6 +25,7 @@ SLOW = (
     *("gibbs_nuts", "horn", "sparse_coding", "coupling_flow", "autoregressive_flow", "vae"),
     *("gibbs_stochastic_gradient_langevin", "gibbs_variational_bayes", "gibbs_ensemble"),
     *("gibbs_maximum_a_posteriori", "persistent_contrastive_divergence", "two_step"),
+    *("latent_free_energy", "latent_variable_likelihood"),
 )
 
 

@@ -162,7 +162,8 @@ STATES: dict[str, Any] = {
 #: Methods that take seconds; each has kin that are quick.
 DEAR = (
     *("gibbs_nuts", "gibbs_stochastic_gradient_langevin", "gibbs_variational_bayes", "gibbs_ensemble"),
-    *("sparse_coding", "coupling_flow", "autoregressive_flow"),
+    *("sparse_coding", "coupling_flow", "autoregressive_flow", "latent_clustering", "score_matching"),
+    *("gibbs_maximum_a_posteriori",),
 )
 MARKED = [pytest.param(name, marks=[pytest.mark.slow] if name in DEAR else []) for name in METHODS]
 
