@@ -78,7 +78,9 @@ def test_methods_are_found_without_torchs_compiler():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", [["list"], ["cite", "thin_manifold"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["list"], pytest.param(["cite", "thin_manifold"], marks=pytest.mark.long)], ids=str
+)
 def test_what_was_asked_for_before_is_answered_without_a_heavy_import(arguments, monkeypatch, tmp_path):
     monkeypatch.setenv("EBM_VS_PROB_CACHE", str(tmp_path))
     code = f"from ebm_vs_prob.cli.commands import main; main({arguments})"

@@ -405,6 +405,7 @@ def test_closed_streams_and_those_that_nobody_reads_end_no_run(tmp_path, streams
     assert lock.read_bytes() == b""
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_causes_no_complaint():
     listing = subprocess.Popen(
         [sys.executable, "-m", "ebm_vs_prob.cli", "list", "tasks", "--json"],

@@ -161,7 +161,7 @@ def test_compiled_it_differs_by_roundings_and_one_compilation_serves_all_of_a_ki
     assert len(programs._compiled) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_damaged_program_in_the_cache_is_compiled_anew(monkeypatch, tmp_path):
     monkeypatch.setenv("EBM_VS_PROB_CACHE", str(tmp_path))
     monkeypatch.setattr(programs, "_compiled", type(programs._compiled)())

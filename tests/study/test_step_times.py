@@ -150,7 +150,7 @@ def test_a_run_that_is_continued_decides_by_the_constants_of_its_first_plan(tmp_
     assert step_times_of(store, more.study, "quick", "cpu") is None
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_probe_measures_this_machine():
     command = [sys.executable, "-m", "ebm_vs_prob.study.step_probe"]
     found = subprocess.run(command, capture_output=True, timeout=600, check=True)
