@@ -100,12 +100,12 @@ class StepTimes(Options):
         return whole <= WORTH * steps * self.seconds(False, evaluations, widths)
 
 
-#: Medians on two cores of an Intel Xeon; for plans whose steps are too few for a compiler to pay.
+#: Measured once on an Intel Xeon that was busy; for plans whose steps are too few for a compiler to pay.
 TYPICAL = StepTimes(
     machine="a typical core, not measured",
-    recorded=StepTime(launch=1e-3, unit=1e-9, multiply_add=3e-11),
-    compiled=StepTime(launch=1e-4, unit=4e-10, multiply_add=3e-11),
-    compile=8.0,
+    recorded=StepTime(launch=1.4e-3, unit=1e-9, multiply_add=4e-11),
+    compiled=StepTime(launch=1.4e-4, unit=6e-10, multiply_add=2e-11),
+    compile=17.0,
 )
 
 
