@@ -78,7 +78,8 @@ class Program:
         """Have it compiled: later calls run machine code, whose numbers differ from the operations' by roundings.
 
         Raises:
-            RuntimeError, OSError: the compiler, which needs a C++ compiler on a CPU, does not make it.
+            RuntimeError, OSError, SyntaxError, ImportError: the compiler, which needs a C++ compiler on a CPU, does not
+                make it.
         """
         key = self.digest
         if key not in _compiled:

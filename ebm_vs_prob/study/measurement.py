@@ -93,7 +93,8 @@ def _outcome(
     steps = model.cost[r].steps
     if not status.ok or table is None:
         reason = f"training: step {status.step}: {status.reason}"
-        return Outcome(trial, batch.key, "failed", reason=reason, steps=steps, seconds=seconds)
+        compiled = model.training.compiled
+        return Outcome(trial, batch.key, "failed", reason=reason, steps=steps, compiled=compiled, seconds=seconds)
     rows = table[table["replicate"] == r]
     if rows.empty:
         raise RuntimeError(f"evaluation gave no row for replicate {r}")

@@ -94,7 +94,7 @@ class StepTimes(Options):
 
     def pays(self, steps: int, evaluations: float, widths: tuple[int, ...]) -> bool:
         """Whether compiling saves a fifth of the time of so many steps, of all batches, that of compiling included."""
-        if self.compile is None:
+        if self.compile is None or steps < FEWEST_STEPS:
             return False
         whole = self.compiling + steps * self.seconds(True, evaluations, widths)
         return whole <= WORTH * steps * self.seconds(False, evaluations, widths)

@@ -104,7 +104,7 @@ def _program(step: Step, inputs: list[torch.Tensor], compiled: bool) -> Step | P
     if compiled:
         try:
             program.compile()
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, OSError, SyntaxError, ImportError) as error:
             _say_once(f"steps are taken without the compiler, which does not work here: {printable(error, 300)}")
     return program
 

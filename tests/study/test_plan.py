@@ -152,6 +152,19 @@ NEVER = TYPICAL.model_copy(update={"compile": None})
 LEARNED = {"score": ("denoising_score_matching", ""), "nuts": ("gibbs_nuts", ""), "exact": ("exact", "")}
 
 
+@pytest.fixture
+def few_steps(monkeypatch):
+    """Short trainings count as long ones do."""
+    monkeypatch.setattr("ebm_vs_prob.study.step_times.FEWEST_STEPS", 0)
+
+
+def test_what_is_too_short_to_be_measured_is_not_compiled(tmp_path):
+    path = write_study(tmp_path / "rings.toml", arms={"score": LEARNED["score"]}, seeds=3)
+    planned = plan_study(path, device="cpu", times=CHEAP)
+    assert not planned.may_compile
+    assert not any(batch.compile for batch in planned.batches)
+
+
 @pytest.mark.parametrize(
     ("asked", "times", "device", "expected"),
     [
@@ -163,6 +176,7 @@ LEARNED = {"score": ("denoising_score_matching", ""), "nuts": ("gibbs_nuts", "")
         ("never", CHEAP, "cpu", False),
     ],
 )
+@pytest.mark.usefixtures("few_steps")
 def test_what_is_compiled_is_asked_for_or_predicted_to_pay(tmp_path, asked, times, device, expected):
     path = write_study(tmp_path / "rings.toml", arms=LEARNED, seeds=3)
     path.write_text(path.read_text().replace("seeds = 3", f'seeds = 3\ncompile = "{asked}"'))
@@ -178,6 +192,7 @@ def test_what_is_compiled_is_asked_for_or_predicted_to_pay(tmp_path, asked, time
     assert rows["exact"]["steps"] == rows["exact"]["recorded_ms"] == 0
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_whether_it_is_compiled_depends_on_no_trial_that_is_there_already(tmp_path):
     """A batch of 32 that it pays to compile, of which one trial is left, by which alone it would not."""
     path = write_study(tmp_path / "rings.toml", arms={"score": LEARNED["score"]}, seeds=32, thickness="0.1")
@@ -197,6 +212,7 @@ def test_whether_it_is_compiled_depends_on_no_trial_that_is_there_already(tmp_pa
     assert together.compile
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_one_compilation_pays_for_all_batches_of_its_program(tmp_path):
     """Likelihood trains one thickness a batch: ten times one batch are ten batches of one program."""
     arms = {"likelihood": ("gibbs_maximum_likelihood", "")}
