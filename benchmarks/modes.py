@@ -14,6 +14,7 @@ import os
 import statistics
 import subprocess
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,6 +48,14 @@ for line in sys.stdin:
 """
 
 
+class Mode(Enum):
+    """How the package does its steps."""
+
+    WRITTEN = "written"
+    RECORDED = "recorded"
+    COMPILED = "compiled"
+
+
 class Checkout:
     """A process with the package of a folder."""
 
@@ -73,7 +82,7 @@ def main(
     replicates: Annotated[list[int], typer.Option(help="numbers of replicates")] = [1, 32],  # noqa: B006
     hidden: Annotated[str, typer.Option(help="widths of the hidden layers")] = "32,32",
     against: Annotated[Path | None, typer.Option(help="another checkout, as it is by default")] = None,
-    compiled: Annotated[bool, typer.Option(help="time the compiled mode too")] = True,
+    mode: Annotated[list[Mode], typer.Option(help="how steps are done; may be repeated")] = list(Mode),  # noqa: B006
     rounds: Annotated[int, typer.Option(min=1)] = 3,
     short: Annotated[int, typer.Option(min=2)] = 20,
     long: Annotated[int, typer.Option(min=3)] = 320,
@@ -81,18 +90,17 @@ def main(
 ) -> None:
     """Print a table of milliseconds a step and write every round."""
     own, other = Checkout(HERE), Checkout(against) if against else None
-    arms = [("written", own), ("recorded", own)] + [("compiled", own)] * compiled
-    arms += [("earlier", other)] if other else []
+    arms = [(asked.value, own) for asked in mode] + ([("earlier", other)] if other else [])
     rows: list[dict[str, Any]] = []
     for name in method:
         for count in replicates:
             found: dict[str, list[tuple[float, float]]] = {}
             shape = {"method": name, "replicates": count, "hidden": [int(width) for width in hidden.split(",")]}
             for turn in range(rounds + 1):
-                for mode, checkout in arms:
-                    seconds = checkout.seconds(mode=mode, steps=(short, long), **shape)
+                for arm, checkout in arms:
+                    seconds = checkout.seconds(mode=arm, steps=(short, long), **shape)
                     if turn:  # in the first, caches and the compiler's own are filled
-                        found.setdefault(mode, []).append(seconds)
+                        found.setdefault(arm, []).append(seconds)
             row = {**shape, "rounds": found, "steps": (short, long)}
             rows.append(row)
             print(described(row), flush=True)
@@ -101,11 +109,12 @@ def main(
 
 
 def described(row: dict[str, Any]) -> str:
-    """One line: milliseconds a step by mode, the ratio to the earlier package, seconds before the first step."""
+    """One line: milliseconds a step by arm, the ratio to the earlier package or the first arm, seconds before the first
+    step."""
     short, long = row["steps"]
     step = {mode: [(b - a) / (long - short) * 1e3 for a, b in times] for mode, times in row["rounds"].items()}
     start = {mode: statistics.median(a for a, _ in times) for mode, times in row["rounds"].items()}
-    base = step.get("earlier", step["written"])
+    base = step.get("earlier", next(iter(step.values())))
     parts = [
         f"{mode} {statistics.median(values):.3f} ms "
         f"(x{statistics.median(b / v for b, v in zip(base, values, strict=True)):.2f}, start {start[mode]:.1f} s)"

@@ -1,6 +1,7 @@
-"""A training step of the other objectives that torchebm has too: exact and sliced score matching, two divergences.
+"""A training step of the other objectives that torchebm and ebmkit have too: score matching, two divergences.
 
-Its margins, noise-contrastive, importance-sampled and latent objectives the package has for itself.
+Margins, latent and importance-sampled objectives the package has for itself; ebmkit's noise contrast draws from a
+Gaussian where the package's draws from kernels round the data, so that they are not the same work.
 """
 
 from __future__ import annotations
@@ -15,40 +16,41 @@ from ebm_vs_prob.ebm.objectives.contrastive import contrastive_divergence_loss
 from ebm_vs_prob.ebm.objectives.score import score_matching_loss, sliced_score_matching_loss
 from ebm_vs_prob.energies.derivatives import gradient_and_products, gradient_and_trace
 
-from . import torchebm_peer
+from . import ebmkit_peer, torchebm_peer
 from .timing import Arm, Section
 from .workload import Workload, package
 
-TORCHEBM = "torchebm"
+TORCHEBM, EBMKIT = "torchebm", "ebmkit"
 PROJECTIONS = 1
 CHAIN_STEPS, STEP_SIZE, BUFFER = 10, 0.1, 1024
 
 
 @dataclass(frozen=True)
 class Objective:
-    """One objective on both sides.
+    """One objective on all sides.
 
     Attributes:
         method, options: the package's.
-        peer: makes torchebm's loss of its energy. steps: trains with it.
-        check: raises unless both sides give the same loss for the same weights, data and random numbers.
+        torchebm: makes torchebm's loss of its energy. steps: trains with it. ebmkit: makes ebmkit's loss.
+        check: raises unless all sides give the same loss for the same weights, data and random numbers.
     """
 
     title: str
     method: str
     options: dict[str, Any]
-    peer: Callable[[Any], Any]
+    torchebm: Callable[[Any], Any]
     steps: Callable[[Workload, Callable[[Any], Any]], Callable[[int], object]]
-    check: Callable[[Workload, Callable[[Any], Any]], None]
+    ebmkit: Callable[[], Any]
+    check: Callable[[Workload, Objective], None]
 
 
-def _exact(energy: Any) -> Any:
+def _exact_torchebm(energy: Any) -> Any:
     from torchebm.losses import ScoreMatching
 
     return ScoreMatching(energy, hessian_method="exact", device="cpu")
 
 
-def _sliced(energy: Any) -> Any:
+def _sliced_torchebm(energy: Any) -> Any:
     from torchebm.losses import SlicedScoreMatching
 
     return SlicedScoreMatching(energy, n_projections=PROJECTIONS, device="cpu")
@@ -79,42 +81,91 @@ def _persistent(energy: Any) -> Any:
     return _contrastive(energy, persistent=True)
 
 
+def _exact_ebmkit() -> Any:
+    from ebm import ExactScoreMatching
+
+    return ExactScoreMatching()
+
+
+def _sliced_ebmkit() -> Any:
+    from ebm import SlicedScoreMatching
+
+    return SlicedScoreMatching(PROJECTIONS, vr=False)
+
+
+def _contrastive_ebmkit() -> Any:
+    """Chains that start from draws of N(0, I), since ebmkit has none that start from the data."""
+    from ebm import ContrastiveDivergence, LangevinDynamics
+
+    return ContrastiveDivergence(LangevinDynamics(STEP_SIZE**2 / 2, CHAIN_STEPS))
+
+
+def _persistent_ebmkit() -> Any:
+    from ebm import ContrastiveDivergence, LangevinDynamics, ReplayBuffer
+
+    return ContrastiveDivergence(LangevinDynamics(STEP_SIZE**2 / 2, CHAIN_STEPS), ReplayBuffer(BUFFER, (2,)))
+
+
 def _same(own: torch.Tensor, theirs: torch.Tensor) -> None:
     torch.testing.assert_close(own.detach().reshape(()), theirs.detach().reshape(()), rtol=1e-3, atol=1e-5)
 
 
-def _check_exact(workload: Workload, peer: Callable[[Any], Any]) -> None:
+def _check_exact(workload: Workload, objective: Objective) -> None:
     energy, network = workload.twins()
     y = workload.data[: workload.batch_size]
     own = score_matching_loss(*gradient_and_trace(energy, torch.zeros(1, len(y), 0), y[None]))
-    _same(own, peer(torchebm_peer.energy_of(network))(y))
+    _same(own, objective.torchebm(torchebm_peer.energy_of(network))(y))
+    _same(own, ebmkit_peer.value(network, objective.ebmkit(), y))
 
 
-def _check_sliced(workload: Workload, peer: Callable[[Any], Any]) -> None:
+def _check_sliced(workload: Workload, objective: Objective) -> None:
+    """torchebm projects on random signs, ebmkit on normal draws."""
     energy, network = workload.twins()
     y = workload.data[: workload.batch_size]
-    drawn = torch.randn(PROJECTIONS * len(y), 2, generator=torch.Generator().manual_seed(0)).sign()
-    projections = drawn.reshape(1, PROJECTIONS, len(y), 2)
-    slopes = gradient_and_products(energy, torch.zeros(1, len(y), 0), y[None], projections)
-    own = sliced_score_matching_loss(*slopes, projections, variance_reduced=False)
-    theirs = peer(torchebm_peer.energy_of(network))(y, generator=torch.Generator().manual_seed(0))
-    _same(own, theirs)
+    drawn = torch.randn(PROJECTIONS * len(y), 2, generator=torch.Generator().manual_seed(0))
+
+    def own(directions: torch.Tensor) -> torch.Tensor:
+        projections = directions.reshape(1, PROJECTIONS, len(y), 2)
+        slopes = gradient_and_products(energy, torch.zeros(1, len(y), 0), y[None], projections)
+        return sliced_score_matching_loss(*slopes, projections, variance_reduced=False)
+
+    theirs = objective.torchebm(torchebm_peer.energy_of(network))(y, generator=torch.Generator().manual_seed(0))
+    _same(own(drawn.sign()), theirs)
+    _same(own(drawn), ebmkit_peer.value(network, objective.ebmkit(), y))
 
 
-def _check_contrastive(workload: Workload, peer: Callable[[Any], Any]) -> None:
+def _check_contrastive(workload: Workload, objective: Objective) -> None:
+    from ebm import ContrastiveDivergence, LangevinDynamics
+
     energy, network = workload.twins()
     positive, negative = workload.data[: 2 * workload.batch_size].chunk(2)
     none = torch.zeros(1, workload.batch_size, 0)
     own = contrastive_divergence_loss(energy(none, positive[None]), energy(none, negative[None]))
-    _same(own, peer(torchebm_peer.energy_of(network)).compute_loss(positive, negative))
+    _same(own, objective.torchebm(torchebm_peer.energy_of(network)).compute_loss(positive, negative))
+    still = ContrastiveDivergence(LangevinDynamics(STEP_SIZE**2 / 2, 0), init_fn=lambda _: negative)
+    _same(own, ebmkit_peer.value(network, still, positive))
 
 
 _CHAIN = {"kernel": "langevin", "steps": CHAIN_STEPS, "step_size": STEP_SIZE}
 _PROJECTED = {"projections": PROJECTIONS, "variance_reduced": False}
 OBJECTIVES = (
-    Objective("Exact score matching", "score_matching", {}, _exact, torchebm_peer.train_steps, _check_exact),
     Objective(
-        "Sliced score matching", "sliced_score_matching", _PROJECTED, _sliced, torchebm_peer.train_steps, _check_sliced
+        "Exact score matching",
+        "score_matching",
+        {},
+        _exact_torchebm,
+        torchebm_peer.train_steps,
+        _exact_ebmkit,
+        _check_exact,
+    ),
+    Objective(
+        "Sliced score matching",
+        "sliced_score_matching",
+        _PROJECTED,
+        _sliced_torchebm,
+        torchebm_peer.train_steps,
+        _sliced_ebmkit,
+        _check_sliced,
     ),
     Objective(
         "Contrastive divergence",
@@ -122,6 +173,7 @@ OBJECTIVES = (
         _CHAIN,
         _contrastive,
         torchebm_peer.contrastive_steps,
+        _contrastive_ebmkit,
         _check_contrastive,
     ),
     Objective(
@@ -130,20 +182,25 @@ OBJECTIVES = (
         {**_CHAIN, "buffer": BUFFER},
         _persistent,
         torchebm_peer.contrastive_steps,
+        _persistent_ebmkit,
         _check_contrastive,
     ),
 )
 
 
-def sections(workload: Workload, replicates: Sequence[int]) -> list[Section]:
-    """One section an objective: torchebm's trainer, and 1 and more replicates of the package's."""
+def sections(workload: Workload, replicates: Sequence[int], compiled: bool) -> list[Section]:
+    """One section an objective: the peers' trainers, and 1 and more replicates of the package's."""
     built = []
     for objective in OBJECTIVES:
-        objective.check(workload, objective.peer)
-        arms = [Arm(TORCHEBM, 1, objective.steps(workload, objective.peer))]
-        for count in replicates:
-            name = "1 replicate" if count == 1 else f"{count} replicates"
-            arms.append(Arm(name, count, package(workload, objective.method, objective.options, count)))
+        objective.check(workload, objective)
+        arms = [
+            Arm(TORCHEBM, 1, objective.steps(workload, objective.torchebm)),
+            Arm(EBMKIT, 1, ebmkit_peer.train_steps(workload, objective.ebmkit)),
+        ]
+        for mode in ("recorded", "compiled") if compiled else ("recorded",):
+            for count in replicates:
+                run = package(workload, objective.method, objective.options, count, mode == "compiled")
+                arms.append(Arm(f"{count} replicate{'s' * (count > 1)}, {mode}", count, run))
         title = f"{objective.title}, hidden {workload.width}, batch {workload.batch_size}"
-        built.append(Section(title, arms, baselines=(TORCHEBM,)))
+        built.append(Section(title, arms, baselines=(TORCHEBM, EBMKIT)))
     return built

@@ -1,4 +1,4 @@
-"""A step of every sampler that torchebm has too: unadjusted Langevin and Hamiltonian Monte Carlo."""
+"""A step of the samplers that torchebm or ebmkit have too: Langevin, adjusted and not, and Hamiltonian Monte Carlo."""
 
 from __future__ import annotations
 
@@ -11,24 +11,28 @@ import torch
 
 from ebm_vs_prob.core.seeding import torch_generator
 from ebm_vs_prob.energies.mlp import MLPEnergy, Network
-from ebm_vs_prob.samplers import HMC, ULA, Kernel, gibbs_potential, run
+from ebm_vs_prob.samplers import HMC, MALA, ULA, Kernel, gibbs_potential, run
 
-from . import torchebm_peer
+from . import ebmkit_peer, torchebm_peer
 from .timing import Arm, Section
 from .workload import Workload
 
-TORCHEBM = "torchebm sample"
+TORCHEBM, EBMKIT = "torchebm sample", "ebmkit sample"
 LEAPFROG_STEPS, LENGTH = 10, 0.1
 UNBOUNDED = (-math.inf, math.inf)
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """One sampler on both sides, its step in the package's units: h, of which sqrt(2 h) is the length of a move."""
+    """One sampler on all sides, its step in the package's units: h, of which sqrt(2 h) is the length of a move.
+
+    `torchebm` makes torchebm's of its energy, where it has one, and `ebmkit` makes ebmkit's.
+    """
 
     title: str
     kernel: Kernel[Any]
-    peer: Callable[[Any], Any]
+    torchebm: Callable[[Any], Any] | None
+    ebmkit: Callable[[], Any]
 
 
 def _langevin(energy: Any) -> Any:
@@ -43,13 +47,28 @@ def _hamiltonian(energy: Any) -> Any:
     return HamiltonianMonteCarlo(energy, step_size=LENGTH, n_leapfrog_steps=LEAPFROG_STEPS, device="cpu")
 
 
+def _ebmkit(name: str, *options: Any) -> Callable[[], Any]:
+    def make() -> Any:
+        import ebm
+
+        return getattr(ebm, name)(*options)
+
+    return make
+
+
 SAMPLERS = (
-    Sampler("Unadjusted Langevin", ULA(), _langevin),
-    Sampler(f"Hamiltonian Monte Carlo, {LEAPFROG_STEPS} leapfrog steps", HMC(LEAPFROG_STEPS), _hamiltonian),
+    Sampler("Unadjusted Langevin", ULA(), _langevin, _ebmkit("LangevinDynamics", LENGTH**2 / 2)),
+    Sampler("Metropolis-adjusted Langevin", MALA(), None, _ebmkit("MALA", LENGTH**2 / 2)),
+    Sampler(
+        f"Hamiltonian Monte Carlo, {LEAPFROG_STEPS} leapfrog steps",
+        HMC(LEAPFROG_STEPS),
+        _hamiltonian,
+        _ebmkit("HMC", LENGTH, LEAPFROG_STEPS),
+    ),
 )
 
 
-def _package(workload: Workload, kernel: Kernel[Any], replicates: int) -> Callable[[int], object]:
+def _package(workload: Workload, kernel: Kernel[Any], replicates: int, compiled: bool) -> Callable[[int], object]:
     """Chains of the package's own energies, a minibatch of them for each replicate."""
     energy = MLPEnergy(range(replicates), 0, 2, Network(hidden=workload.hidden)).requires_grad_(False)
     potential = gibbs_potential(energy, torch.zeros(1, 1, 0))
@@ -59,43 +78,52 @@ def _package(workload: Workload, kernel: Kernel[Any], replicates: int) -> Callab
     @torch.no_grad()
     def steps_of(steps: int) -> None:
         state = kernel.init(potential, start, LENGTH**2 / 2)
-        for after, _ in run(kernel, potential, state, steps, UNBOUNDED, generators):
+        for after, _ in run(kernel, potential, state, steps, UNBOUNDED, generators, compiled):
             state = after
 
     return steps_of
 
 
-def _torchebm(workload: Workload, sampler: Sampler) -> Callable[[int], object]:
-    network = workload.network().requires_grad_(False)
-    peer, start = sampler.peer(torchebm_peer.energy_of(network)), workload.data[: workload.batch_size]
-    return lambda steps: peer.sample(x=start, n_steps=steps)
+def _theirs(workload: Workload, sampler: Sampler) -> list[Arm]:
+    network, start = workload.network().requires_grad_(False), workload.data[: workload.batch_size]
+    energy, chains = ebmkit_peer.energy_of(network), sampler.ebmkit()
+    arms = [Arm(EBMKIT, 1, lambda steps: ebmkit_peer.chain(energy, chains, start, steps))]
+    if sampler.torchebm is not None:
+        peer = sampler.torchebm(torchebm_peer.energy_of(network))
+        arms.insert(0, Arm(TORCHEBM, 1, lambda steps: peer.sample(x=start, n_steps=steps)))
+    return arms
 
 
 @torch.no_grad()
 def check_same_step(workload: Workload, sampler: Sampler) -> None:
-    """Raise unless one step of both sides from the same points with the same noise ends at the same points."""
+    """Raise unless one step of all sides from the same points with the same noise ends at the same points."""
     energy, network = workload.twins()
     start = workload.data[: workload.batch_size]
     drawn = torch.Generator().manual_seed(0)
     noise, uniform = torch.randn(start.shape, generator=drawn), torch.rand(len(start), generator=drawn)
-    theirs = sampler.peer(torchebm_peer.energy_of(network)).sample(
-        x=start, n_steps=1, generator=torch.Generator().manual_seed(0)
-    )
     potential = gibbs_potential(energy, torch.zeros(1, 1, 0))
     state = sampler.kernel.init(potential, start[None], LENGTH**2 / 2)
     own, _ = sampler.kernel.step(potential, state, noise[None], uniform[None], UNBOUNDED)
+    if sampler.torchebm is not None:
+        peer = sampler.torchebm(torchebm_peer.energy_of(network))
+        theirs = peer.sample(x=start, n_steps=1, generator=torch.Generator().manual_seed(0))
+        torch.testing.assert_close(own.y[0], theirs, rtol=1e-4, atol=1e-5)
+    torch.manual_seed(0)
+    theirs = ebmkit_peer.chain(ebmkit_peer.energy_of(network), sampler.ebmkit(), start, 1)
     torch.testing.assert_close(own.y[0], theirs, rtol=1e-4, atol=1e-5)
 
 
-def sections(workload: Workload, replicates: Sequence[int]) -> list[Section]:
-    """One section a sampler: torchebm's, and the package's with 1 and more replicates."""
+def sections(workload: Workload, replicates: Sequence[int], compiled: bool) -> list[Section]:
+    """One section a sampler: the peers', and the package's with 1 and more replicates."""
     built = []
     for sampler in SAMPLERS:
         check_same_step(workload, sampler)
-        arms = [Arm(TORCHEBM, 1, _torchebm(workload, sampler))]
-        for count in replicates:
-            name = "1 replicate" if count == 1 else f"{count} replicates"
-            arms.append(Arm(name, count, _package(workload, sampler.kernel, count)))
+        arms = _theirs(workload, sampler)
+        baselines = tuple(arm.name for arm in arms)
+        for mode in ("written", "compiled") if compiled else ("written",):
+            for count in replicates:
+                chains = _package(workload, sampler.kernel, count, mode == "compiled")
+                arms.append(Arm(f"{count} replicate{'s' * (count > 1)}, {mode}", count, chains))
         title = f"{sampler.title}, {workload.batch_size} chains, hidden {workload.width}"
-        built.append(Section(title, arms, baselines=(TORCHEBM,)))
+        built.append(Section(title, arms, baselines))
     return built

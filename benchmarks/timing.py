@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+#: Steps of the short call: so many that a training records its step in both.
+FEW = 300
+
 
 @dataclass
 class Arm:
@@ -17,13 +20,15 @@ class Arm:
         replicates: models that one step advances.
         run: takes the steps.
         setup_seconds: wall time of the first turn less a usual one: compilation, and memory not yet allocated.
-        wall, cpu: seconds of each timed round, by the clock and by the process.
+        start: seconds of each timed round before the steps that are timed: of a call that takes `FEW` of them.
+        wall, cpu: seconds that the steps took in each timed round, by the clock and by the process.
     """
 
     name: str
     replicates: int
     run: Callable[[int], object]
     setup_seconds: float = 0.0
+    start: list[float] = field(default_factory=list)
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
 
@@ -41,22 +46,33 @@ class Section:
 
 
 def interleave(arms: Sequence[Arm], steps: int, rounds: int, progress: Callable[[], object] = lambda: None) -> None:
-    """One untimed round, then `rounds` timed ones; each arm takes `steps` steps a round, in the given order."""
+    """One untimed round, then `rounds` timed ones, in the given order; each arm takes `FEW` steps and then `steps` more
+    than these in a call of its own, and the difference is what is timed: what a call does before its first step, such
+    as drawing the data or recording a step, is left out."""
     first = []
     for arm in arms:
         started = time.perf_counter()
-        arm.run(steps)
+        arm.run(FEW)
+        arm.run(FEW + steps)
         first.append(time.perf_counter() - started)
         progress()
     for _ in range(rounds):
         for arm in arms:
-            wall, cpu = time.perf_counter(), time.process_time()
-            arm.run(steps)
-            arm.wall.append(time.perf_counter() - wall)
-            arm.cpu.append(time.process_time() - cpu)
+            (short, short_cpu), (long, long_cpu) = _timed(arm, FEW), _timed(arm, FEW + steps)
+            arm.start.append(short)
+            arm.wall.append(long - short)
+            arm.cpu.append(long_cpu - short_cpu)
             progress()
     for arm, seconds in zip(arms, first, strict=True):
-        arm.setup_seconds = max(0.0, seconds - statistics.median(arm.wall))
+        usual = statistics.median(2 * start + wall for start, wall in zip(arm.start, arm.wall, strict=True))
+        arm.setup_seconds = max(0.0, seconds - usual)
+
+
+def _timed(arm: Arm, steps: int) -> tuple[float, float]:
+    """Seconds of one call, by the clock and by the process."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    arm.run(steps)
+    return time.perf_counter() - wall, time.process_time() - cpu
 
 
 def model_steps_per_second(arm: Arm, steps: int) -> float:

@@ -1,4 +1,4 @@
-"""Training and sampler steps a second: replicates together against one model after another, torchebm, Pyro and NumPyro.
+"""Training and sampler steps a second: replicates together against one after another, torchebm, ebmkit, Pyro, NumPyro.
 
     python -m benchmarks.training_step --out benchmarks/training_step.json
 
@@ -51,9 +51,9 @@ def sections(parts: list[Part], compiled: bool) -> list[Section]:
             built.append(score_matching.section(Workload(hidden), replicates, compiled))
     for hidden in ((32, 32), (128, 128)):
         if Part.objectives in parts:
-            built += objectives.sections(Workload(hidden), (1, 8))
+            built += objectives.sections(Workload(hidden), (1, 8), compiled)
         if Part.samplers in parts:
-            built += samplers.sections(Workload(hidden), (1, 8))
+            built += samplers.sections(Workload(hidden), (1, 8), compiled)
     if Part.variational_autoencoder in parts:
         built.append(variational_autoencoder.section((16, 32), compiled))
     return built
@@ -73,6 +73,7 @@ def record(section: Section, steps: int) -> dict[str, Any]:
                     name: {"median": statistics.median(values), "least": min(values), "greatest": max(values)}
                     for name, values in ratios.items()
                 },
+                "start_seconds": statistics.median(arm.start),
                 "setup_seconds": arm.setup_seconds,
                 "wall_seconds": arm.wall,
                 "cpu_seconds": arm.cpu,
@@ -89,11 +90,18 @@ def table(entry: dict[str, Any]) -> Table:
     baselines = list(entry["arms"][0]["speed_up"])
     for name in baselines:
         shown.add_column(f"x {name}", justify="right", no_wrap=True)
-    shown.add_column("first turn, extra s", justify="right")
+    shown.add_column("start, s", justify="right")
+    shown.add_column("first, s", justify="right")
     for arm in entry["arms"]:
         spread = [arm["speed_up"][name] for name in baselines]
         ratios = [f"{each['median']:.2f} ({each['least']:.2f}-{each['greatest']:.2f})" for each in spread]
-        shown.add_row(arm["name"], f"{arm['model_steps_per_second']:,.0f}", *ratios, f"{arm['setup_seconds']:.1f}")
+        shown.add_row(
+            arm["name"],
+            f"{arm['model_steps_per_second']:,.0f}",
+            *ratios,
+            f"{arm['start_seconds']:.2f}",
+            f"{arm['setup_seconds']:.1f}",
+        )
     return shown
 
 
@@ -103,7 +111,7 @@ def main(
     part: Annotated[list[Part] | None, typer.Option(help="time this part only; may be repeated")] = None,
     compiled: Annotated[
         bool,
-        typer.Option("--compile", help="add arms whose steps are compiled (score matching, vae); needs a C++ compiler"),
+        typer.Option("--compile", help="add arms whose steps are compiled; needs a C++ compiler"),
     ] = False,
     out: Annotated[Path | None, typer.Option(help="write every figure as JSON here")] = None,
 ) -> None:
@@ -135,7 +143,7 @@ def main(
             "benchmark": "training_step",
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "provenance": provenance("cpu"),
-            "peers": {name: metadata.version(name) for name in ("torchebm", "pyro-ppl", "numpyro", "jax")},
+            "peers": {name: metadata.version(name) for name in ("torchebm", "ebmkit", "pyro-ppl", "numpyro", "jax")},
             "platform": platform.platform(),
             "load_average_before": load,
             "processor_share": share,

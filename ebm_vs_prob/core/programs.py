@@ -22,6 +22,10 @@ from .caches import compiler_cache, empty_compiler_cache
 #: Compiled programs that a process keeps at hand; another beyond them is read from the compiler's cache on disk.
 KEPT = 32
 
+#: Kernels are called from C++ and not from Python, and no call asks whether its inputs have the shapes of the examples:
+#: for small networks calls take longer than kernels.
+_ON_CPU = {"cpp_wrapper": True, "size_asserts": False, "alignment_asserts": False}
+
 _compiled: OrderedDict[str, Any] = OrderedDict()
 
 
@@ -97,7 +101,8 @@ class Program:
     def _machine_code(self) -> Any:
         from torch._inductor import standalone_compile
 
-        return standalone_compile(self._graph, self._examples, dynamic_shapes="from_example_inputs")
+        options = {"config_patches": _ON_CPU} if self._examples[0].device.type == "cpu" else {}
+        return standalone_compile(self._graph, self._examples, dynamic_shapes="from_example_inputs", options=options)
 
     @property
     def digest(self) -> str:
@@ -178,6 +183,8 @@ def _lifted(module: Any) -> tuple[Any, list[torch.Tensor]]:
     first = next(iter(graph.nodes))
     constants: dict[str, Any] = {}
     for node in list(graph.nodes):
+        # What is known of some inputs only, the compiler takes for all that is known of any.
+        node.meta.pop("val", None)
         if node.op == "get_attr":
             if node.target not in constants:
                 with graph.inserting_before(first):

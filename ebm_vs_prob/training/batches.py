@@ -57,7 +57,8 @@ class Examples:
 
     def batch(self, rows: torch.Tensor, noise: Mapping[str, torch.Tensor]) -> Batch:
         """The minibatch in the given rows (R, B)."""
-        return Batch(self.x[self._replicates, rows], self.y[self._replicates, rows], rows, dict(noise))
+        x = self.x[self._replicates, rows] if self.x.shape[-1] else self.x[:, :1].expand(-1, rows.shape[1], -1)
+        return Batch(x, self.y[self._replicates, rows], rows, dict(noise))
 
 
 def draws(

@@ -16,6 +16,7 @@ from statistical import follows, variance_agrees, within_standard_errors
 from torch import nn
 
 from ebm_vs_prob.core.spaces import Box
+from ebm_vs_prob.energies.mlp import MLPEnergy, Network
 from ebm_vs_prob.samplers import (
     HMC,
     KERNELS,
@@ -727,3 +728,20 @@ def test_kernels_name_their_own_mistakes():
         next(run(MALA(), gaussian(1.0), state, 0, WIDE, generators(1)))
     with pytest.raises(ValueError, match="num_samples"):
         sample_from_descent(Bowls([1.0]), torch.zeros(1, 1, 1), Box((-1.0, 1.0), 1), 0, torch.ones(1), generators(1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernel", [ULA(), MALA(), HMC(3)], ids=lambda kernel: kernel.name)
+def test_compiled_steps_are_the_written_ones_but_for_roundings(kernel):
+    energy = MLPEnergy(range(2), 0, 2, Network(hidden=(8,))).requires_grad_(False)
+    potential = gibbs_potential(energy, torch.zeros(1, 1, 0))
+    start = torch.linspace(-1, 1, 2 * 5 * 2).reshape(2, 5, 2)
+
+    @torch.no_grad()
+    def chain(compile):
+        state = kernel.init(potential, start, 0.01)
+        return list(run(kernel, potential, state, 20, (-3.0, 3.0), generators(2), compile))
+
+    for (state, info), (own, happened) in zip(chain(False), chain(True), strict=True):
+        assert torch.equal(info.accepted, happened.accepted)
+        torch.testing.assert_close(own.y, state.y, rtol=1e-4, atol=1e-5)
