@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .bars_and_ellipses import AREA, KINDS, NODES, PERIODS, largest_step, pictures
-from .shape_modes import NEGLIGIBLE, Modes, nearest
+from .shape_modes import NEGLIGIBLE, Modes
 
 if TYPE_CHECKING:
     import torch
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 TOLERANCE, RELATIVE = 1e-7, 1e-14
 #: Gauss-Hermite nodes of each direction, in turn.
 ORDERS = (5, 8, 12, 18)
+#: Deviations of the noise between neighbouring nodes above which the table's lattice resolves nothing.
+COARSE = 3.0
 #: How often the lattice is halved, at most, and the nodes that a pair may have on it.
-HALVINGS, MOST_NODES = 6, 1 << 16
+HALVINGS, MOST_NODES = 6, 1 << 17
 #: Pairs looked at together, and pictures drawn together: 8 MB of either.
 PAIRS, DRAWN = 32, 1 << 12
 
@@ -39,7 +41,7 @@ def log_integral_of_x(likelihood: Likelihood, x: torch.Tensor) -> torch.Tensor:
     """
     import torch
 
-    values, settled = _lattice_mean(likelihood.on_lattice(x, None)[0])
+    values, settled = _lattice_mean(likelihood.on_lattice(x, None).integrated)
     if not bool(settled.all()):
         raise ArithmeticError(f"the lattice of the angles does not resolve the likelihood of x to {TOLERANCE:.0e}")
     return torch.logsumexp(values, -1) - math.log(len(KINDS))
@@ -62,16 +64,14 @@ def log_integral(likelihood: Likelihood, x: torch.Tensor, y: torch.Tensor) -> to
 def _of_pairs(likelihood: Likelihood, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     import torch
 
-    whole, peaks = likelihood.on_lattice(x, y)
-    by_kind, settled = _lattice_mean(whole)
+    lattice = likelihood.on_lattice(x, y)
+    if likelihood.longest_step * largest_step() > COARSE:
+        return _thin(likelihood, x, y, lattice.largest.detach())
+    by_kind, settled = _lattice_mean(lattice.integrated)
     result = torch.logsumexp(by_kind, -1) - math.log(len(KINDS))
     left = (~settled.all(-1)).nonzero().squeeze(-1)
     if len(left):
-        value, settled = _by_modes(likelihood, x[left], y[left], peaks[left].detach())
-        result = result.index_put((left,), value)
-        left = left[~settled]
-    if len(left):
-        value = torch.stack([_by_halving(likelihood, x[row], y[row], peaks[row].detach()) for row in left])
+        value = _thin(likelihood, x[left], y[left], lattice.largest[left].detach())
         result = result.index_put((left,), value)
     return result
 
@@ -82,7 +82,7 @@ def _settled(value: torch.Tensor, previous: torch.Tensor) -> torch.Tensor:
 
 
 def _lattice_mean(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """ln of the mean of exp(values) over the table's nodes, (B, 2, N) -> (B, 2), and whether the lattice resolves it."""
+    """ln of the mean of exp(values) (B, 2, N) over the table's nodes, (B, 2), and whether the lattice resolves it."""
     import torch
 
     rows, columns = (torch.arange(count) for count in NODES)
@@ -102,14 +102,26 @@ def _resolved(even: torch.Tensor, odd: torch.Tensor, apart: float = 0.1 * math.s
     return (even - odd).detach().abs() <= apart
 
 
-def _by_modes(
-    likelihood: Likelihood, x: torch.Tensor, y: torch.Tensor, peaks: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The log-integrals (B,) by nodes round the modes, and which settled."""
+def _thin(likelihood: Likelihood, x: torch.Tensor, y: torch.Tensor, peaks: torch.Tensor) -> torch.Tensor:
+    """The log-integrals (B,) of pairs that the table's lattice does not resolve."""
     import torch
 
     with torch.no_grad():
         modes = Modes(likelihood, x.detach(), y.detach(), peaks)
+    result, settled = _by_modes(likelihood, x, y, modes)
+    left = (~settled).nonzero().squeeze(-1)
+    if len(left):
+        value = _by_halving(likelihood, x[left], y[left], peaks[left], modes.of(left))
+        result = result.index_put((left,), value)
+    return result
+
+
+def _by_modes(
+    likelihood: Likelihood, x: torch.Tensor, y: torch.Tensor, modes: Modes
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The log-integrals (B,) by Gauss-Hermite nodes round the modes, and which settled."""
+    import torch
+
     result = x.new_zeros(len(x))
     open_pairs, settled = modes.separate.clone(), torch.zeros(len(x), dtype=torch.bool)
     previous = None
@@ -166,45 +178,80 @@ def _hermite_nodes(order: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(nodes[kept]), torch.from_numpy(log_weights[kept])
 
 
-def _by_halving(likelihood: Likelihood, x: torch.Tensor, y: torch.Tensor, peaks: torch.Tensor) -> torch.Tensor:
-    """ln of the mean of one pair, x (16,) and y (256,), on lattices finer and finer wherever the integrand counts."""
+def _by_halving(
+    likelihood: Likelihood, x: torch.Tensor, y: torch.Tensor, peaks: torch.Tensor, modes: Modes
+) -> torch.Tensor:
+    """The log-integrals (B,) on lattices finer and finer, as far from the modes as the integrand counts.
+
+    Raises:
+        ArithmeticError: the finest does not resolve it, or has too many nodes.
+    """
     import torch
 
-    step = likelihood.longest_step * largest_step()
-    board = peaks.unflatten(-1, NODES)
-    kept = (nearest(board, step) >= board.amax() - NEGLIGIBLE).nonzero()
+    result, left = x.new_zeros(len(x)), torch.arange(len(x))
+    seeds = [(peaks >= modes.best[:, None, None] - NEGLIGIBLE).nonzero()]
+    high = torch.cat([seeds[0][:, :2], seeds[0][:, 2:] // NODES[1], seeds[0][:, 2:] % NODES[1]], 1)
     for halving in range(1, HALVINGS + 1):
-        step *= 0.5
-        corner = torch.cartesian_prod(torch.arange(2), torch.arange(2))
-        nodes = torch.cat(
-            [kept[:, None, :1].expand(-1, 4, -1), 2 * kept[:, None, 1:] + corner], -1
-        ).flatten(0, 1)
-        if len(nodes) > MOST_NODES:
-            break
-        fine = halving < HALVINGS
+        lattice = _Lattice(likelihood, x, y, halving)
+        starts = [torch.cat([high[:, :2], high[:, 2:] * 2**halving], 1)]
+        for kind in range(len(KINDS)):
+            places = (modes.angles[kind] / lattice.spacing).round().long()
+            starts.append(torch.cat([modes.rows[kind][:, None], torch.full_like(places[:, :1], kind), places], 1))
+        start = torch.cat(starts)
         with torch.no_grad():
-            peak, value = _at_nodes(likelihood, x, y, nodes, halving)
-        colour = (nodes[:, 1] + nodes[:, 2]) % 2
-        even, odd = _log_sums(value, colour, 2)
-        if bool(_resolved(even, odd)):
-            nodes = nodes[value >= value.amax() - NEGLIGIBLE]
-            value = _at_nodes(likelihood, x, y, nodes, halving)[1]
-            return torch.logsumexp(value, 0) - math.log(len(KINDS) * NODES[0] * NODES[1] * 4**halving)
-        if fine:
-            kept = nodes[nearest(peak, step) >= peak.amax() - NEGLIGIBLE]
+            nodes, value = lattice.grown(start[torch.isin(start[:, 0], left)], modes.best - NEGLIGIBLE)
+        even, odd = (
+            _log_sums(value, 2 * nodes[:, 0] + nodes[:, 2:].sum(1) % 2, 2 * len(x)).unflatten(0, (-1, 2)).unbind(1)
+        )
+        now = left[_resolved(even[left], odd[left])]
+        if len(now):
+            counts = torch.isin(nodes[:, 0], now) & (value >= modes.best[nodes[:, 0]] - NEGLIGIBLE)
+            value = _log_sums(lattice.values(nodes[counts]), nodes[counts, 0], len(x)) - math.log(lattice.count)
+            result = result.index_put((now,), value[now])
+            left = left[~torch.isin(left, now)]
+        if not len(left):
+            return result
     raise ArithmeticError(f"no quadrature over the angles settles to {TOLERANCE:.0e} nats")
 
 
-def _at_nodes(
-    likelihood: Likelihood, x: torch.Tensor, y: torch.Tensor, nodes: torch.Tensor, halving: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """ln of the likelihood with the best brightness and with it integrated out, (n,), at nodes (kind, row, column)."""
-    import torch
+class _Lattice:
+    """The table's lattice halved a few times, whose nodes are (pair, kind, row, column), (n, 4) int64."""
 
-    spacing = x.new_tensor(PERIODS) / x.new_tensor(NODES) / 2**halving
-    value, peak = x.new_zeros(len(nodes)), x.new_zeros(len(nodes))
-    for kind in range(len(KINDS)):
-        for part in (nodes[:, 0] == kind).nonzero().squeeze(-1).split(DRAWN):
-            found = likelihood.at(x, y, pictures(kind, nodes[part, 1:] * spacing))
-            value, peak = (old.index_put((part,), new) for old, new in zip((value, peak), found, strict=True))
-    return peak, value
+    def __init__(self, likelihood: Likelihood, x: torch.Tensor, y: torch.Tensor, halving: int) -> None:
+        self.likelihood, self.x, self.y = likelihood, x, y
+        self.shape = (len(x), len(KINDS), *(count << halving for count in NODES))
+        self.spacing = x.new_tensor(PERIODS) / x.new_tensor(self.shape[2:])
+        self.count = math.prod(self.shape[1:])
+
+    def values(self, nodes: torch.Tensor) -> torch.Tensor:
+        """ln of the likelihood with the brightness integrated out, (n,)."""
+        value = self.x.new_zeros(len(nodes))
+        for kind in range(len(KINDS)):
+            for part in (nodes[:, 1] == kind).nonzero().squeeze(-1).split(DRAWN):
+                drawn, row = pictures(kind, nodes[part, 2:] * self.spacing), nodes[part, 0]
+                value = value.index_put((part,), self.likelihood.at(self.x[row], self.y[row], drawn)[0])
+        return value
+
+    def grown(self, nodes: torch.Tensor, floor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """From some nodes on to all neighbours of nodes above the floor (B,) of their pair: nodes and values."""
+        import torch
+
+        beside = torch.tensor([[0, 0, 1, 0], [0, 0, -1, 0], [0, 0, 0, 1], [0, 0, 0, -1]])
+        known = torch.empty(0, dtype=torch.int64)
+        found: list[torch.Tensor] = []
+        values: list[torch.Tensor] = []
+        while len(nodes):
+            nodes[:, 2:] %= torch.tensor(self.shape[2:])
+            key = (
+                (nodes * torch.tensor([self.count, *(math.prod(self.shape[at:]) for at in (2, 3, 4))])).sum(1).unique()
+            )
+            key = key[~torch.isin(key, known)]
+            known = torch.cat([known, key])
+            if len(known) > MOST_NODES * len(self.x):
+                raise ArithmeticError(f"the integrand is spread over more than {MOST_NODES} nodes")
+            nodes = torch.stack(torch.unravel_index(key, self.shape), 1)
+            found.append(nodes)
+            values.append(self.values(nodes))
+            above = values[-1] >= floor[nodes[:, 0]]
+            nodes = (nodes[above, None] + beside).flatten(0, 1)
+        return torch.cat(found), torch.cat(values)

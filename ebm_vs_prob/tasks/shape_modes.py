@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import copy
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from .bars_and_ellipses import KINDS, NODES, PERIODS, largest_step, pictures, table
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from .shape_likelihood import Likelihood
 
-#: Nats below the largest value of an integrand at which it no longer counts.
-NEGLIGIBLE = 45.0
+#: Nats below the largest value of an integrand at which it no longer counts: e⁻²⁷ of every node is 3e-8.
+NEGLIGIBLE = 27.0
 #: Maxima on the lattice from which modes are sought, for each kind.
 STARTS = 4
 #: Deviations between two modes from which neither's nodes see the other.
@@ -53,10 +53,26 @@ class Modes:
             self.angles.append(angles)
             self.value.append(value)
             self.spread.append(_spread(curvature))
-        self.best = x.new_full((len(x),), -torch.inf).scatter_reduce(0, torch.cat(self.rows), torch.cat(self.value), "amax")
+        self.best = x.new_full((len(x),), -torch.inf).scatter_reduce(
+            0, torch.cat(self.rows), torch.cat(self.value), "amax"
+        )
         self.separate = torch.ones(len(x), dtype=torch.bool)
         for kind in range(len(KINDS)):
             self._keep(kind)
+
+    def of(self, pairs: torch.Tensor) -> Self:
+        """The modes of some pairs (m,), which are numbered anew."""
+        import torch
+
+        chosen = copy.copy(self)
+        number = torch.full_like(self.separate, -1, dtype=torch.int64)
+        number[pairs] = torch.arange(len(pairs))
+        chosen.best, chosen.separate = self.best[pairs], self.separate[pairs]
+        kept = [(number[rows] >= 0).nonzero().squeeze(-1) for rows in self.rows]
+        for name in ("rows", "angles", "value", "spread"):
+            setattr(chosen, name, [part[own] for part, own in zip(getattr(self, name), kept, strict=True)])
+        chosen.rows = [number[rows] for rows in chosen.rows]
+        return chosen
 
     def _keep(self, kind: int) -> None:
         """Leave out what is negligible beside the best, or an earlier mode but for rounding and whole periods."""
