@@ -30,6 +30,8 @@ WEIGHTS, DIRECTIONS = (0.5, 0.3, 0.2), (-math.pi / 4, 0.0, math.pi / 4)
 FORK = (7.0, 7.5)
 #: The last frame seen is that far before the fork, at most, and the blob moves so many pixels a frame.
 GAP, SPEEDS = 1.0, (1.5, 2.5)
+#: Pairs looked at together, so that their frames at all nodes stay in cache.
+PAIRS = 64
 #: Deviations of the noise that the box leaves room for.
 _REACH = 6.5
 
@@ -73,9 +75,16 @@ class VideoReference(DensityReference):
 
         eps = self.noise
         shape = torch.broadcast_shapes(x.shape[:-1], y.shape[:-1])
-        x, y = (part.expand(*shape, -1).reshape(-1, part.shape[-1]) for part in (x, y))
-        motion = self.motion(x)
+        pairs = [part.expand(*shape, -1).reshape(-1, part.shape[-1]).split(PAIRS) for part in (x, y)]
         normalizer = 0.5 * y.shape[-1] * math.log(2.0 * math.pi * eps**2)
+        parts = [self._log_branches_of(*part, eps) for part in zip(*pairs, strict=True)]
+        return torch.cat(parts).reshape(*shape, len(WEIGHTS)) - normalizer
+
+    def _log_branches_of(self, x: torch.Tensor, y: torch.Tensor, eps: float) -> torch.Tensor:
+        """The same of x (n, dx) and y (n, dy) but for the normaliser of the noise, (n, 3)."""
+        import torch
+
+        motion = self.motion(x)
         branches = []
         for branch in range(len(WEIGHTS)):
 
@@ -85,7 +94,7 @@ class VideoReference(DensityReference):
                 return -0.5 * ((y.unsqueeze(1) - frames) / eps).square().sum(-1)
 
             branches.append(log_mean_over(exponent, len(y), self._factors))
-        return torch.stack(branches, -1).reshape(*shape, len(WEIGHTS)) - normalizer
+        return torch.stack(branches, -1)
 
     def motion(self, x: torch.Tensor) -> torch.Tensor:
         """How far before the fork the blob is in the last frame, and its speed: (..., dx) -> (..., 2) pixels.
@@ -121,6 +130,12 @@ class VideoReference(DensityReference):
 
     def _nearest(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Distance from y to the futures of each branch, (n, 3)."""
+        import torch
+
+        pairs = zip(x.split(PAIRS), y.split(PAIRS), strict=True)
+        return torch.cat([self._nearest_of(*part) for part in pairs])
+
+    def _nearest_of(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         import torch
 
         motion = self.motion(x).unsqueeze(1)
