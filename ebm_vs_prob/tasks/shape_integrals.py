@@ -85,21 +85,27 @@ def _lattice_mean(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """ln of the mean of exp(values) (B, 2, N) over the table's nodes, (B, 2), and whether the lattice resolves it."""
     import torch
 
-    rows, columns = (torch.arange(count) for count in NODES)
-    even = ((rows[:, None] + columns) % 2 == 0).flatten()
-    halves = torch.logsumexp(values[..., even], -1), torch.logsumexp(values[..., ~even], -1)
-    total = torch.logaddexp(*halves) - math.log(NODES[0] * NODES[1])
+    parts = values.unflatten(-1, (NODES[0] // 2, 2, NODES[1] // 2, 2)).logsumexp((-4, -2)).flatten(-2)
+    total = torch.logsumexp(parts, -1) - math.log(NODES[0] * NODES[1])
     negligible = total.detach() < total.detach().amax(-1, keepdim=True) - NEGLIGIBLE
-    return total, _resolved(*halves) | negligible & _resolved(*halves, 1.0)
+    return total, _resolved(parts, math.sqrt(TOLERANCE)) | negligible & _resolved(parts, 1.0)
 
 
-def _resolved(even: torch.Tensor, odd: torch.Tensor, apart: float = 0.1 * math.sqrt(TOLERANCE)) -> torch.Tensor:
-    """Whether a lattice resolves an integrand whose sums over its white and its black nodes, as of a chessboard, agree.
+def _resolved(parts: torch.Tensor, apart: float) -> torch.Tensor:
+    """Whether a lattice resolves an integrand whose log-sums over nodes of each parity of row and column are (..., 4).
 
-    Either is a lattice √2 as coarse. An error that falls as exp(-c / h²) is on the whole lattice the square of
-    theirs, so that they need only agree to the square root of the tolerance.
+    Sums over every other row, over every other column and over the white nodes, as of a chessboard, must agree with
+    those over the others. They differ by the Fourier transform of the integrand at half the frequencies that the whole
+    lattice takes for 0. It falls at least exponentially, so that they need only agree to the square root of the
+    tolerance.
     """
-    return (even - odd).detach().abs() <= apart
+    import torch
+
+    sums = [
+        [torch.logaddexp(parts[..., one], parts[..., other]).detach() for one, other in pairs]
+        for pairs in (((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2)))
+    ]
+    return torch.stack([(one - other).abs() <= apart for one, other in sums]).all(0)
 
 
 def _thin(likelihood: Likelihood, x: torch.Tensor, y: torch.Tensor, peaks: torch.Tensor) -> torch.Tensor:
@@ -200,10 +206,8 @@ def _by_halving(
         start = torch.cat(starts)
         with torch.no_grad():
             nodes, value = lattice.grown(start[torch.isin(start[:, 0], left)], modes.best - NEGLIGIBLE)
-        even, odd = (
-            _log_sums(value, 2 * nodes[:, 0] + nodes[:, 2:].sum(1) % 2, 2 * len(x)).unflatten(0, (-1, 2)).unbind(1)
-        )
-        now = left[_resolved(even[left], odd[left])]
+        parts = _log_sums(value, 4 * nodes[:, 0] + 2 * (nodes[:, 2] % 2) + nodes[:, 3] % 2, 4 * len(x))
+        now = left[_resolved(parts.unflatten(0, (-1, 4))[left], math.sqrt(TOLERANCE))]
         if len(now):
             counts = torch.isin(nodes[:, 0], now) & (value >= modes.best[nodes[:, 0]] - NEGLIGIBLE)
             value = _log_sums(lattice.values(nodes[counts]), nodes[counts, 0], len(x)) - math.log(lattice.count)

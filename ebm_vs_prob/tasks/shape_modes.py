@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from .shape_likelihood import Likelihood
 
-#: Nats below the largest value of an integrand at which it no longer counts: e⁻²⁷ of every node is 3e-8.
-NEGLIGIBLE = 27.0
+#: Nats below the largest value of an integrand at which it no longer counts.
+NEGLIGIBLE = 32.0
 #: Maxima on the lattice from which modes are sought, for each kind.
 STARTS = 4
 #: Deviations between two modes from which neither's nodes see the other.
