@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
-from .bars_and_ellipses import KINDS, NODES, PERIODS, largest_step, pictures, table
+from .bars_and_ellipses import KINDS, NODES, PERIODS, pictures, table
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,7 @@ class Modes:
         self.angles: list[torch.Tensor] = []
         self.value: list[torch.Tensor] = []
         self.spread: list[torch.Tensor] = []
-        for kind, (rows, starts) in enumerate(_starts(peaks, likelihood.longest_step * largest_step())):
+        for kind, (rows, starts) in enumerate(_starts(peaks)):
 
             def objective(
                 angles: torch.Tensor, which: torch.Tensor, kind: int = kind, rows: torch.Tensor = rows
@@ -94,30 +94,28 @@ class Modes:
             part[kind] = part[kind][kept]
 
 
-def _starts(peaks: torch.Tensor, step: float) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def _starts(peaks: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Of each kind, the pairs (n,) and angles (n, 2) from which modes are sought: the highest maxima on the lattice.
 
-    A mode may be nearer than its node by a `step`, in deviations of the noise; what even so stays negligible beside
-    the best node is left out.
+    Between nodes a parabola through a largest node and its two neighbours rises by an eighth of their second difference
+    at most. What stays negligible beside the best node even if it rises by four times that in both directions is left
+    out.
     """
     import torch
 
     board = peaks.unflatten(-1, NODES)
     around = [board.roll(shift, (-2, -1)) for shift in ((1, 0), (-1, 0), (0, 1), (0, -1))]
-    highest = torch.stack(around).amax(0) <= board
-    value, node = peaks.masked_fill(~highest.flatten(-2), -torch.inf).topk(STARTS, -1)
-    useful = value.isfinite() & (nearest(value, step) >= peaks.amax((-2, -1))[:, None, None] - NEGLIGIBLE)
+    highest = (torch.stack(around).amax(0) <= board).flatten(-2)
+    bound = board + 0.5 * (4.0 * board - torch.stack(around).sum(0))
+    value, node = peaks.masked_fill(~highest, -torch.inf).topk(STARTS, -1)
+    useful = bound.flatten(-2).gather(-1, node) >= peaks.amax((-2, -1))[:, None, None] - NEGLIGIBLE
+    useful &= value.isfinite()
     angles = table()[0]
     found = []
     for kind in range(len(KINDS)):
         rows, which = useful[:, kind].nonzero(as_tuple=True)
         found.append((rows, angles[node[rows, kind, which]]))
     return found
-
-
-def nearest(value: torch.Tensor, step: float) -> torch.Tensor:
-    """What -½ d² may rise to where the distance d may shrink by a `step`."""
-    return -0.5 * ((-2.0 * value).clamp_min(0.0).sqrt() - step).clamp_min(0.0).square()
 
 
 def climb(

@@ -18,18 +18,11 @@ from ..core.registry import TASKS
 from ..core.spaces import Box
 from .base import DensityReference, Split, Task, TaskOptions, check_inputs, check_pairs, refined
 from .branch_integrals import log_mean_over, nearest_on
+from .fork_frames import FORK, GAP, RADIUS, SIDE, SPEEDS, WEIGHTS, blobs, futures
 
 if TYPE_CHECKING:
     import torch
 
-#: Pixels on a side of a frame, and the radius (standard deviation) of the blob.
-SIDE, RADIUS = 16, 1.3
-#: Probabilities of the branches, and their directions in radians, downwards positive: up, straight on, down.
-WEIGHTS, DIRECTIONS = (0.5, 0.3, 0.2), (-math.pi / 4, 0.0, math.pi / 4)
-#: Column and row of the fork, in pixels from the first.
-FORK = (7.0, 7.5)
-#: The last frame seen is that far before the fork, at most, and the blob moves so many pixels a frame.
-GAP, SPEEDS = 1.0, (1.5, 2.5)
 #: Pairs looked at together, so that their frames at all nodes stay in cache.
 PAIRS = 64
 #: Deviations of the noise that the box leaves room for.
@@ -77,14 +70,14 @@ class VideoReference(DensityReference):
         shape = torch.broadcast_shapes(x.shape[:-1], y.shape[:-1])
         pairs = [part.expand(*shape, -1).reshape(-1, part.shape[-1]).split(PAIRS) for part in (x, y)]
         normalizer = 0.5 * y.shape[-1] * math.log(2.0 * math.pi * eps**2)
-        parts = [self._log_branches_of(*part, eps) for part in zip(*pairs, strict=True)]
+        parts = [self._log_branches_of(*part) for part in zip(*pairs, strict=True)]
         return torch.cat(parts).reshape(*shape, len(WEIGHTS)) - normalizer
 
-    def _log_branches_of(self, x: torch.Tensor, y: torch.Tensor, eps: float) -> torch.Tensor:
+    def _log_branches_of(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The same of x (n, dx) and y (n, dy) but for the normaliser of the noise, (n, 3)."""
         import torch
 
-        motion = self.motion(x)
+        motion, eps = self.motion(x), self.noise
         branches = []
         for branch in range(len(WEIGHTS)):
 
@@ -222,29 +215,6 @@ class VideoReference(DensityReference):
                 ratio = torch.logsumexp(beside + log_weights, -1) + 0.5 * noise.square().sum(-1)
                 total -= float(share * log_weight.exp() * (mass @ ratio))
         return total
-
-
-def futures(motion: torch.Tensor, branch: int, factor: torch.Tensor, frames: int) -> torch.Tensor:
-    """The next frames without noise: motion (..., 2) and factor (...), broadcasting -> (..., frames · 256)."""
-    import torch
-
-    step = torch.arange(1, frames + 1, dtype=motion.dtype, device=motion.device)
-    beyond = motion[..., 1, None] * step - motion[..., 0, None]
-    beyond = beyond * factor.unsqueeze(-1)
-    column, row = FORK[0] + beyond * math.cos(DIRECTIONS[branch]), FORK[1] + beyond * math.sin(DIRECTIONS[branch])
-    return blobs(column, row).flatten(-2)
-
-
-def blobs(column: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
-    """exp(-½ d² / radius²) of every pixel's distance d to the centre (...): (..., 256), row by row of pixels."""
-    import torch
-
-    pixel = torch.arange(SIDE, dtype=column.dtype, device=column.device)
-    across, down = (
-        torch.exp(-0.5 * ((pixel - place.unsqueeze(-1)) / RADIUS).square())
-        for place in torch.broadcast_tensors(column, row)
-    )
-    return (down.unsqueeze(-1) * across.unsqueeze(-2)).flatten(-2)
 
 
 @TASKS.register

@@ -16,7 +16,7 @@ from statistical import counts_agree, follows, within_standard_errors
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.errors import NoExactReference
 from ebm_vs_prob.tasks.branch_integrals import log_mean_over, nearest_on
-from ebm_vs_prob.tasks.video import DIRECTIONS, FORK, GAP, RADIUS, SIDE, SPEEDS, WEIGHTS
+from ebm_vs_prob.tasks.fork_frames import DIRECTIONS, FORK, GAP, RADIUS, SIDE, SPEEDS, WEIGHTS
 from ebm_vs_prob.testing import check_task
 
 
@@ -100,7 +100,9 @@ def test_a_change_of_speed_is_integrated(thickness):
         assert value == pytest.approx(expected, abs=2e-5)  # what midpoints miss at the ends of the interval
 
 
-@pytest.mark.parametrize("thickness", [1e-4, 0.05, 0.5, 3.0])
+@pytest.mark.parametrize(
+    "thickness", [1e-4, 0.5, *(pytest.param(value, marks=pytest.mark.slow) for value in (0.05, 3.0))]
+)
 def test_mean_log_prob_is_minus_the_entropy(thickness):
     task = task_at(thickness)
     values = task.reference.log_prob(*task.sample(3000, seed=3))
