@@ -25,8 +25,8 @@ def compiled_step(step: TakeStep, state: State, noise: torch.Tensor, uniform: to
     kind, width = type(state), len(fields(state))
 
     def flat(*inputs: torch.Tensor) -> list[torch.Tensor]:
-        drawn = (*inputs[width:], None)
-        after, info = step(kind(*inputs[:width]), *drawn[:2])
+        drawn = inputs[width:]
+        after, info = step(kind(*inputs[:width]), drawn[0], drawn[1] if uniform is not None else None)
         return [*_tensors(after), *_tensors(info)]
 
     try:
