@@ -135,15 +135,17 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
         latents,
         likelihood,
         posteriors,
+        regret,
         sharpness,
         sublevel,
         traces,
     )
 
     if isinstance(space, Discrete):
-        return likelihood, decisions, cost
+        return likelihood, decisions, regret, cost
     return (
         likelihood,
+        regret,
         distances,
         latents,
         sublevel,

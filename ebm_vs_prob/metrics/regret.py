@@ -1,0 +1,63 @@
+"""What a model's decisions lose against the Bayes decisions, of tasks where something is to be decided."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..core.errors import NotMeasured
+from ..core.spaces import Box
+from ..gibbs.normalizers import Quadrature
+from ..gibbs.trust import doubts_asked_for
+from ..models.model import EnergyModel
+from ..tasks.decisions import DecisionReference
+from .measurement import Group, Measurement, mean, named, noted
+from .observation import Observation, as_numpy
+
+
+def regret(observed: Observation) -> dict[str, Measurement]:
+    """Mean over held-out x of the expected cost of the model's decision less that of the Bayes decision.
+
+    Both expectations are exact under the truth, so that no y scatters them. The model decides what costs least on
+    average under its own law of y, at its beta: by a sum over labels, and by quadrature on a line, where each x has a
+    partition function to compute and the first `partitions` of them are used.
+    """
+    model, tasks = observed.model, observed.tasks
+    if tasks[0].decisions is None:
+        raise NotMeasured(f"{tasks[0].name}: nothing is to be decided")
+    if not (model.normalised or isinstance(model, EnergyModel)):
+        raise NotMeasured(f"{model.method.name} stands for no density")
+    with torch.no_grad(), doubts_asked_for():
+        x, y, weights = _law_on_line(observed) if isinstance(tasks[0].y_space, Box) else _law_of_labels(observed)
+    values = np.full(x.shape[:2], np.nan)
+    for r, task in enumerate(tasks):
+        assert task.decisions is not None
+        assert isinstance(task.reference, DecisionReference)
+        if bool(weights[r].isfinite().all()):
+            decided = task.decisions.best(x[r], y[r], weights[r])
+            values[r] = as_numpy(task.reference.regret(x[r], decided))
+    return noted({"regret": mean(values)}, observed.partition_note)
+
+
+def _law_of_labels(observed: Observation) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Held-out x (R, N, dx), every label (R, N, K) and its probability (R, N, K) under the model."""
+    x = observed.test[0]
+    labels = observed.tasks[0].y_space.every_answer()
+    log_prob = observed.model.gibbs(x).log_prob(labels[:, None, None].to(observed.model.setting.device))
+    weights = log_prob.movedim(0, -1).double().exp().cpu()
+    return x, labels.expand(weights.shape), weights
+
+
+def _law_on_line(observed: Observation) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The first held-out x (R, n, dx), nodes (R, n, M, 1) of a quadrature over y and their shares of its mass."""
+    if observed.box.dim > 1:
+        raise NotMeasured(f"decisions are taken by quadrature on a line, and y has {observed.box.dim} dimensions")
+    x = observed.test[0][:, : observed.evaluation.partitions]
+    target = observed.model.gibbs(x).target
+    cells = Quadrature().cells(target)
+    shares = (cells.log_density.flatten(1) + cells.log_weights()).softmax(-1)
+    shape = (*x.shape[:2], -1)
+    return x, cells.nodes().reshape(*shape, 1).cpu().double(), shares.reshape(shape).cpu().double()
+
+
+GROUPS = (Group(named("regret"), regret),)
