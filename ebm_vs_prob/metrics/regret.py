@@ -14,6 +14,9 @@ from ..tasks.decisions import DecisionReference
 from .measurement import Group, Measurement, mean, named, noted
 from .observation import Observation, as_numpy
 
+#: Points in a cell of the quadrature, among which a quantile is interpolated.
+MIDPOINTS = 128
+
 
 def regret(observed: Observation) -> dict[str, Measurement]:
     """Mean over held-out x of the expected cost of the model's decision less that of the Bayes decision.
@@ -49,15 +52,22 @@ def _law_of_labels(observed: Observation) -> tuple[torch.Tensor, torch.Tensor, t
 
 
 def _law_on_line(observed: Observation) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The first held-out x (R, n, dx), nodes (R, n, M, 1) of a quadrature over y and their shares of its mass."""
+    """The first held-out x (R, n, dx), nodes (R, n, M, 1) of a quadrature over y and their shares of its mass.
+
+    A Gauss rule knows its integral better than where between its nodes a quantile lies: the cells that it settled on
+    are filled with midpoints, each of which stands for its own width.
+    """
     if observed.box.dim > 1:
         raise NotMeasured(f"decisions are taken by quadrature on a line, and y has {observed.box.dim} dimensions")
     x = observed.test[0][:, : observed.evaluation.partitions]
     target = observed.model.gibbs(x).target
     cells = Quadrature().cells(target)
-    shares = (cells.log_density.flatten(1) + cells.log_weights()).softmax(-1)
-    shape = (*x.shape[:2], -1)
-    return x, cells.nodes().reshape(*shape, 1).cpu().double(), shares.reshape(shape).cpu().double()
+    steps = (2.0 * torch.arange(MIDPOINTS, dtype=torch.float64, device=cells.centers.device) + 1.0) / MIDPOINTS - 1.0
+    y = (cells.centers + cells.half_width.unsqueeze(-1) * steps).flatten(1)
+    shape = (*target.batch_shape, -1)
+    log_density = target.log_density(y.to(target.dtype).reshape(*shape, 1)).double()
+    widths = cells.half_width.log().repeat_interleave(MIDPOINTS, -1).reshape(shape)
+    return x, y.reshape(*shape, 1).cpu(), (log_density + widths).softmax(-1).cpu()
 
 
 GROUPS = (Group(named("regret"), regret),)

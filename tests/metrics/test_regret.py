@@ -110,6 +110,35 @@ def test_the_exact_model_of_steering_loses_nothing(options):
     assert note == ""
 
 
+@pytest.mark.parametrize("demand", ["gaussian", "skewed", "contaminated"])
+def test_the_exact_model_of_the_newsvendor_loses_nothing(demand):
+    task = evp.get_task("newsvendor", demand=demand, underage=9.0)
+    value, error, n, note = regret_of(evp.fit("exact", task), task)
+    assert value == [pytest.approx(0.0, abs=1e-7)]
+    assert error == [pytest.approx(0.0, abs=1e-7)]
+    assert (n, note) == ([16], "")
+
+
+def test_the_regret_of_demand_believed_too_large():
+    """A Gaussian law, wrong by a shift and a factor: its order is known, and so is what that costs."""
+    task = evp.get_task("newsvendor", thickness=0.3, underage=4.0)
+    pairs = [(0.0, 1.0), (0.5, 1.0), (0.0, 2.0)]
+
+    def energy(x, y, r):
+        shift, factor = pairs[r]
+        return 0.5 * ((y - 2.0 - x - shift)[..., 0] / (0.3 * factor)) ** 2
+
+    model = HandMade([task] * 3, energy, log_prob=lambda x, y, r: -energy(x, y, r))
+    value, error, _, _ = regret_of(model, task)
+    z = stats.norm.ppf(0.8)
+    for r, (shift, factor) in enumerate(pairs):
+        u = factor * z + shift / 0.3
+        cost = 0.3 * (4.0 * (stats.norm.pdf(u) - u * stats.norm.sf(u)) + stats.norm.pdf(u) + u * stats.norm.cdf(u))
+        # The order is found among points a tenth of ε apart, each of which stands for its surroundings.
+        assert value[r] == pytest.approx(cost - 5.0 * 0.3 * stats.norm.pdf(z), abs=1e-4)
+        assert error[r] == pytest.approx(0.0, abs=1e-4)
+
+
 def test_the_regret_of_going_right_always():
     """A law of angles on the right alone: it loses .8 cost_of_right - .2 cost_of_left at every x, without scatter."""
     tasks = [
