@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -14,6 +16,8 @@ from ..tasks.decisions import DecisionReference
 from .measurement import Group, Measurement, mean, named, noted
 from .observation import Observation, as_numpy
 
+#: Answers (n, M, *event) at each x of a replicate, and their probabilities (n, M).
+Law = tuple[torch.Tensor, torch.Tensor]
 #: Points in a cell of the quadrature, among which a quantile is interpolated.
 MIDPOINTS = 128
 
@@ -31,28 +35,28 @@ def regret(observed: Observation) -> dict[str, Measurement]:
     if not (model.normalised or isinstance(model, EnergyModel)):
         raise NotMeasured(f"{model.method.name} stands for no density")
     with torch.no_grad(), doubts_asked_for():
-        x, y, weights = _law_on_line(observed) if isinstance(tasks[0].y_space, Box) else _law_of_labels(observed)
+        x, laws = _laws_on_line(observed) if isinstance(tasks[0].y_space, Box) else _laws_of_labels(observed)
     values = np.full(x.shape[:2], np.nan)
-    for r, task in enumerate(tasks):
+    for r, (task, (y, weights)) in enumerate(zip(tasks, laws, strict=True)):
         assert task.decisions is not None
         assert isinstance(task.reference, DecisionReference)
-        if bool(weights[r].isfinite().all()):
-            decided = task.decisions.best(x[r], y[r], weights[r])
+        if bool(weights.isfinite().all()):
+            decided = task.decisions.best(x[r], y, weights)
             values[r] = as_numpy(task.reference.regret(x[r], decided))
     return noted({"regret": mean(values)}, observed.partition_note)
 
 
-def _law_of_labels(observed: Observation) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Held-out x (R, N, dx), every label (R, N, K) and its probability (R, N, K) under the model."""
+def _laws_of_labels(observed: Observation) -> tuple[torch.Tensor, list[Law]]:
+    """Held-out x (R, N, dx), and of each replicate every label with its probabilities."""
     x = observed.test[0]
     labels = observed.tasks[0].y_space.every_answer()
     log_prob = observed.model.gibbs(x).log_prob(labels[:, None, None].to(observed.model.setting.device))
-    weights = log_prob.movedim(0, -1).double().exp().cpu()
-    return x, labels.expand(weights.shape), weights
+    chances = log_prob.movedim(0, -1).double().exp().cpu()
+    return x, [(labels.expand(own.shape), own) for own in chances]
 
 
-def _law_on_line(observed: Observation) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The first held-out x (R, n, dx), nodes (R, n, M, 1) of a quadrature over y and their shares of its mass.
+def _laws_on_line(observed: Observation) -> tuple[torch.Tensor, list[Law]]:
+    """The first held-out x (R, n, dx), and of each replicate points of a quadrature with their shares of its mass.
 
     A Gauss rule knows its integral better than where between its nodes a quantile lies: the cells that it settled on
     are filled with midpoints, each of which stands for its own width.
@@ -63,11 +67,16 @@ def _law_on_line(observed: Observation) -> tuple[torch.Tensor, torch.Tensor, tor
     target = observed.model.gibbs(x).target
     cells = Quadrature().cells(target)
     steps = (2.0 * torch.arange(MIDPOINTS, dtype=torch.float64, device=cells.centers.device) + 1.0) / MIDPOINTS - 1.0
-    y = (cells.centers + cells.half_width.unsqueeze(-1) * steps).flatten(1)
-    shape = (*target.batch_shape, -1)
-    log_density = target.log_density(y.to(target.dtype).reshape(*shape, 1)).double()
-    widths = cells.half_width.log().repeat_interleave(MIDPOINTS, -1).reshape(shape)
-    return x, y.reshape(*shape, 1).cpu(), (log_density + widths).softmax(-1).cpu()
+    shape = (*x.shape[:2], -1)
+    y = (cells.centers + cells.half_width.unsqueeze(-1) * steps).flatten(1).reshape(*shape, 1)
+    log_density = target.log_density(y.to(target.dtype)).double()
+    log_width = cells.half_width.log().repeat_interleave(MIDPOINTS, -1).reshape(shape)
+    laws = []
+    for points, mass, width in zip(y.cpu(), (log_density + log_width).cpu(), log_width.cpu(), strict=True):
+        # Points without width pad a replicate to the neediest of its batch; summed along, they would change its bits.
+        own = (width > -math.inf).any(0)
+        laws.append((points[:, own], mass[:, own].softmax(-1)))
+    return x, laws
 
 
 GROUPS = (Group(named("regret"), regret),)

@@ -224,7 +224,7 @@ class Steering(Task):
         super().__init__(**options)
         own = self.options
         discrete = own.answer == "discrete"
-        extent = max(2.0, EXTENT + 6.0 * self.thickness)
+        extent = max(3.0, EXTENT + 6.0 * self.thickness)
         self.x_space = Box((-1.0, 1.0), 2)
         self.y_space = Labels(2) if discrete else Box((-extent, extent), 1)
         self.z_space = None if discrete else Labels(2)

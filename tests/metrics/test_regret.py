@@ -15,6 +15,8 @@ from scipy import stats
 import ebm_vs_prob as evp
 from ebm_vs_prob.control.exact import Exact, ExactGraphEnergy
 from ebm_vs_prob.metrics import Evaluation
+from ebm_vs_prob.metrics.observation import Observation
+from ebm_vs_prob.metrics.regret import regret
 
 SMALL = Evaluation(test_examples=64, inputs=4, starts=2, partitions=16, samples=16, max_steps=5, fixed_steps=(0.1,))
 CHANCES = st.lists(st.floats(0.01, 1), min_size=3, max_size=3).map(lambda w: np.array(w) / sum(w))
@@ -192,6 +194,25 @@ def test_a_failed_replicate_has_no_regret_and_leaves_the_others():
     assert math.isnan(value[0])
     assert n == [0, 16]
     assert value[1] == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "options"),
+    [
+        ("steering", "denoising_score_matching", {"answer": "continuous"}),
+        ("newsvendor", "denoising_score_matching", {}),
+        ("steering", "negative_log_likelihood", {}),
+    ],
+)
+def test_a_replicate_has_the_regret_it_has_alone(name, method, options):
+    tasks = [evp.get_task(name, thickness=thickness, **options) for thickness in (0.3, 0.05)]
+    budget = evp.Budget(steps=20, examples=64, batch_size=16)
+    # A given temperature, because finding one costs more than all the rest.
+    together = evp.fit(method, tasks, seeds=[0, 1], budget=budget, gibbs_beta=1.0)
+    alone = evp.fit(method, tasks[1:], seeds=[1], budget=budget, gibbs_beta=1.0)
+    of_both, of_one = (regret(Observation(m, m.tasks, SMALL))["regret"].value for m in (together, alone))
+    assert np.isfinite(of_both).all()
+    assert of_both[1] == of_one[0]
 
 
 def test_where_nothing_is_decided_or_known_there_is_no_regret():
