@@ -225,3 +225,31 @@ def test_where_nothing_is_decided_or_known_there_is_no_regret():
     value, *_, note = regret_of(evp.fit(Exact, thin), thin)
     assert math.isnan(value[0])
     assert "thickness = 0" in note
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "methods", "options"),
+    [
+        (
+            "steering",
+            ("softmax_classifier", "negative_log_likelihood"),
+            {"preferred": "roomier", "cost_of_left": 3.0},
+        ),
+        (
+            "steering",
+            ("gibbs_maximum_likelihood", "denoising_score_matching"),
+            {"answer": "continuous", "thickness": 0.1, "preferred": "roomier", "cost_of_left": 3.0},
+        ),
+        ("newsvendor", ("gibbs_maximum_likelihood", "denoising_score_matching"), {}),
+    ],
+)
+def test_both_families_decide_better_than_any_constant(name, methods, options):
+    task = evp.get_task(name, **options)
+    x, _ = task.sample(1000, split="test")
+    space = task.decisions.space
+    constants = torch.arange(space.n) if isinstance(space, evp.Labels) else torch.linspace(1, 4, 61).double()[:, None]
+    best = min(float(task.reference.regret(x, d.expand(1000, *space.event_shape)).mean()) for d in constants)
+    for method in methods:
+        model = evp.fit(method, task, budget=evp.Budget(steps=600, batch_size=64, examples=2000))
+        assert float(regret(Observation(model, model.tasks, Evaluation()))["regret"].value[0]) < 0.6 * best
