@@ -132,7 +132,7 @@ MISTAKES = {
     'claim = "C11" -> claim = "C1"': r"criteria\.slope\.claim: 'C1'",
     "below = -1.0 -> law = -2.0": r"criteria\.slope: below or above is missing",
     "seeds = 3 -> seeds = 3\nleast_thickness = -1.0": r"least_thickness = -1\.0 is not valid: expected greater than",
-    "seeds = 3 -> seeds = 3\nleast_thickness = 0.4": r"least_thickness = 0\.4 is not valid: expected at most 0\.3: tasks",
+    "seeds = 3 -> seeds = 3\nleast_thickness = 0.4": r"least_thickness = 0\.4 is not valid: expected at most 0\.3:",
     "seeds = 3 -> seeds = 3\nleast_thickness = 0.2": r"least_thickness = 0\.2 .* at most 0\.1, for a slope of crit",
     "range = [0.003, 0.3] -> range = [0.3, 0.003]": r"range = \(0\.3, 0\.003\) is not valid: expected two numbers",
     "range = [0.003, 0.3] -> thickness = [0.1]": r"range is missing: a criterion of kind slope needs it",
