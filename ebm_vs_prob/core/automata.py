@@ -102,6 +102,21 @@ class Automaton(DiscreteEnergy):
     def free_energy(self, beta: torch.Tensor | float) -> torch.Tensor:
         return self._left(beta)[0][..., 0]
 
+    def conditionals(self, y: torch.Tensor) -> torch.Tensor:
+        """P(symbol at t | y_<t) of every symbol under exp(-E) / Z, for y (*batch, T) int64: (*batch, T, K).
+
+        NaN after symbols that cannot be completed.
+        """
+        left = self._left(1.0)
+        found: list[torch.Tensor] = []
+
+        def follow(energies: torch.Tensor, t: int) -> torch.Tensor:
+            found.append((-energies).softmax(-1))
+            return y[..., t]
+
+        self._read(left, follow, torch.broadcast_shapes(self.batch_shape, y.shape[:-1]))
+        return torch.stack(found, -2)
+
     def sample(self, beta: torch.Tensor | float, uniform: torch.Tensor) -> torch.Tensor:
         if uniform.shape[-2:] != (self.length, self.num_values):
             raise invalid("uniform.shape", tuple(uniform.shape), f"(..., {self.length}, {self.num_values})")

@@ -85,6 +85,20 @@ def test_draws_have_the_probabilities_of_their_energies():
     assert torch.equal(coldest, automaton.min_sum()[0].expand(3, -1))
 
 
+def test_conditionals_are_ratios_of_sums_over_what_begins_alike():
+    automaton, *_ = random_automaton(5, 4, 3, 2)
+    every = every_string(2, 4)
+    weight = (-automaton.energy(every)).exp()
+    found = automaton.conditionals(every)
+    for y, rows in zip(every, found, strict=True):
+        for t in range(4):
+            alike = (every[:, :t] == y[:t]).all(1)
+            shares = [float(weight[alike & (every[:, t] == k)].sum() / weight[alike].sum()) for k in (0, 1)]
+            assert rows[t].tolist() == pytest.approx(shares)
+    own = found.gather(-1, every.unsqueeze(-1)).squeeze(-1)
+    assert torch.allclose(own.prod(-1), weight / weight.sum())
+
+
 def test_what_is_forbidden_is_neither_found_nor_drawn():
     """Symbol 1 is never read, and ending in state 1 is not allowed."""
     target = torch.tensor([[0, 1], [1, 0]])
