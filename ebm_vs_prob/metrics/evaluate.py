@@ -138,6 +138,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
         sharpness,
         sublevel,
         traces,
+        two_samples,
     )
 
     if isinstance(space, Discrete):
@@ -148,6 +149,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
         latents,
         sublevel,
         angles,
+        two_samples,
         inference,
         sharpness,
         traces,

@@ -83,6 +83,7 @@ class Arm(Options):
     label: Line = ""
     method: Short
     options: Annotated[dict[str, Any], Field(default_factory=dict)]
+    network: Annotated[dict[str, Any], Field(default_factory=dict, description="what differs from the scale's network")]
     scale: Annotated[
         Literal["thickness"] | None, Field(description="give the method the thickness as its `scale` option")
     ] = None
