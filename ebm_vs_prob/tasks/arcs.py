@@ -63,7 +63,7 @@ def _rule(like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(nodes.ravel()).to(like), torch.from_numpy(weights.ravel()).to(like)
 
 
-def rises_or_ends(function: Function, low: torch.Tensor, high: torch.Tensor, halvings: int = 52) -> torch.Tensor:
+def zero_between(function: Function, low: torch.Tensor, high: torch.Tensor, halvings: int = 52) -> torch.Tensor:
     """A zero of a function with at most one sign change between `low` and `high`; an end where it has none."""
     sign = torch.where(function(high) >= 0, 1.0, -1.0).to(low)
     for _ in range(halvings):
@@ -80,4 +80,4 @@ def log_von_mises(angle: torch.Tensor, concentration: float) -> torch.Tensor:
     return concentration * (angle.cos() - 1) - math.log(2 * math.pi * i0e(concentration))
 
 
-__all__ = ["DEPTH", "log_integral", "log_von_mises", "rises_or_ends"]
+__all__ = ["DEPTH", "log_integral", "log_von_mises", "zero_between"]
