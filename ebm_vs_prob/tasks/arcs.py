@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 #: Each arc is cut where the integrand is exp(-DEPTH) of its largest, and integrated in panels with NODES nodes each.
-DEPTH, NODES, PANELS = 40.0, 20, (0.0, 0.25, 1.0)
+DEPTH, NODES, PANELS = 40.0, 16, (0.0, 0.25, 1.0)
 #: An arc is cut to 2^-k of its length, k up to the first number, found by the second number of halvings.
 CUTS, CUT_HALVINGS = 44.0, 7
 
@@ -63,7 +63,7 @@ def _rule(like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(nodes.ravel()).to(like), torch.from_numpy(weights.ravel()).to(like)
 
 
-def zero_between(function: Function, low: torch.Tensor, high: torch.Tensor, halvings: int = 52) -> torch.Tensor:
+def zero_between(function: Function, low: torch.Tensor, high: torch.Tensor, halvings: int) -> torch.Tensor:
     """A zero of a function with at most one sign change between `low` and `high`; an end where it has none."""
     sign = torch.where(function(high) >= 0, 1.0, -1.0).to(low)
     for _ in range(halvings):

@@ -52,7 +52,9 @@ class ManifoldOptions(TaskOptions):
     ] = None
     concentration: Annotated[
         float,
-        Field(ge=0.0, le=20.0, description="of the von Mises(-Fisher) law on sphere, torus and klein_bottle; 0 is even"),
+        Field(
+            ge=0.0, le=20.0, description="of the von Mises(-Fisher) law on sphere, torus and klein_bottle; 0 is even"
+        ),
     ] = 2.0
     rotation: Annotated[
         int | None, Field(ge=0, lt=2**63, description="seed of a random rotation in R^D; None leaves the axes")
@@ -155,7 +157,7 @@ class ManifoldReference(DensityReference):
         return torch.from_numpy(points).to(x.device).expand(x.shape[0], -1, -1)
 
     def entropy(self) -> float:
-        """h(Y) in nats: that of the shape, to 1e-7, and ½ ln(2πe ε²) for each further dimension.
+        """h(Y) in nats: that of the shape, to 1e-6, and ½ ln(2πe ε²) for each further dimension.
 
         Raises:
             NoExactReference: at thickness 0, and for the Klein bottle.

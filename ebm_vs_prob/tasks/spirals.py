@@ -23,6 +23,10 @@ SCALE = 1.0 / LAST
 HEIGHT, BOXED = 0.5, 6.0
 #: Below this noise the entropy is integrated along the spiral and across it, above it over the plane.
 THIN = 0.03
+#: Panels of the spiral are halved so many times towards either end.
+GRADED = 14
+#: Halvings of an interval that holds a stationary point, for the projection and for the density.
+EXACT, FINE = 52, 34
 #: Points whose density is computed at once.
 BLOCK = 1024
 
@@ -58,7 +62,7 @@ class SwissRoll(Surface):
         return _law(t).log() - length.log() + _log_normal(height, HEIGHT)
 
     def project(self, y: torch.Tensor) -> torch.Tensor:
-        t = _stationary(y[..., :2])
+        t = _stationary(y[..., :2], EXACT)
         square = _half_square(t, y[..., :2].unsqueeze(-2))
         nearest = t.gather(-1, square.argmin(-1, keepdim=True)).squeeze(-1)
         return self.points(torch.stack([nearest, y[..., 2]], -1))
@@ -71,11 +75,11 @@ class SwissRoll(Surface):
         ).numpy()
 
     def entropy(self, eps: float) -> float:
-        """To 1e-7: the height's in closed form; the spiral's along it and across it, or where thick over the plane."""
+        """To 1e-6: the height's in closed form; the spiral's along it and across it, or where thick over the plane."""
         height = 0.5 * math.log(2 * math.pi * math.e * (HEIGHT**2 + eps**2))
         if eps > THIN:
-            return height + refined(lambda resolution: self._over_the_plane(eps, resolution), 1, tolerance=1e-7)
-        return height + refined(lambda resolution: self._over_the_noise(eps, resolution), 6, tolerance=1e-7)
+            return height + refined(lambda resolution: self._over_the_plane(eps, resolution), 1, tolerance=1e-6)
+        return height + refined(lambda resolution: self._over_the_noise(eps, resolution), 5, tolerance=1e-7)
 
     def _log_planar(self, y: torch.Tensor, eps: float) -> torch.Tensor:
         """ln of the density of the blurred spiral at y (..., 2)."""
@@ -85,17 +89,20 @@ class SwissRoll(Surface):
             return law - _half_square(t, y.unsqueeze(-2)) / eps**2
 
         fixed = y.detach()
-        breaks = _stationary(fixed).sort(-1).values
+        breaks = _stationary(fixed, FINE).sort(-1).values
         integral = log_integral(log_integrand, lambda t: _half_square(t, fixed.unsqueeze(-2)), breaks, eps)
         return integral - math.log(2 * math.pi * eps**2)
 
     def _over_the_noise(self, eps: float, resolution: int) -> float:
         node, weight = np.polynomial.hermite_e.hermegauss(resolution)
-        panel_node, panel_weight = np.polynomial.legendre.leggauss(10)
-        edges = np.linspace(FIRST, LAST, 4 * resolution + 1)
-        half = (edges[1] - edges[0]) / 2
+        panel_node, panel_weight = np.polynomial.legendre.leggauss(resolution)
+        # Finer towards the ends, where the logarithm of the law is singular.
+        graded = np.append(0.0, 0.5 ** np.arange(GRADED, 0, -1))
+        unit = np.unique(np.concatenate([graded, [0.375, 0.625], 1 - graded]))
+        edges = FIRST + (LAST - FIRST) * unit
+        half = np.diff(edges)[:, None] / 2
         t = torch.from_numpy((edges[:-1, None] + half * (1 + panel_node)).ravel())
-        share = torch.from_numpy(np.tile(half * panel_weight, len(edges) - 1)) * _law(t)
+        share = torch.from_numpy((half * panel_weight).ravel()) * _law(t)
         noise = torch.cartesian_prod(*[torch.from_numpy(eps * node)] * 2)
         noise_share = torch.from_numpy(np.outer(weight, weight).ravel() / (2 * math.pi))
         y = self.points(torch.stack([t, torch.zeros_like(t)], -1))[:, None, :2] + noise
@@ -126,7 +133,7 @@ def _half_square(t: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return 0.5 * ((SCALE * t * t.cos() - y[..., 0]).square() + (SCALE * t * t.sin() - y[..., 1]).square())
 
 
-def _stationary(y: torch.Tensor) -> torch.Tensor:
+def _stationary(y: torch.Tensor, halvings: int) -> torch.Tensor:
     """Angles t (..., 21) of y (..., 2), among which are all at which its distance to the spiral is stationary, and both
     ends.
 
@@ -151,7 +158,7 @@ def _stationary(y: torch.Tensor) -> torch.Tensor:
         across = y[..., 1:] * t.cos() - y[..., :1] * t.sin()
         return SCALE * t - along - t * across
 
-    return torch.cat([zero_between(slope, edges[..., :-1], edges[..., 1:]), ends], -1)
+    return torch.cat([zero_between(slope, edges[..., :-1], edges[..., 1:], halvings), ends], -1)
 
 
 __all__ = ["FIRST", "HEIGHT", "LAST", "SCALE", "SwissRoll"]

@@ -21,13 +21,15 @@ from .surfaces import SIDE, Surface
 
 #: Radius of the circles; their centres are at distance 1 from the origin.
 TUBE = 0.4
-#: Below this noise the torus's entropy is integrated in coordinates of the tube, above it over the whole space.
-THIN = 0.03
+#: Below this noise the torus's entropy is integrated in coordinates of the tube, above it over the space, as far as
+#: REACH standard deviations from the surface, beyond which lies less than 1e-13 of the mass.
+THIN, REACH = 0.06, 7.5
 #: Points whose density is computed at once.
 BLOCK = 1024
-#: The least distances of the Klein bottle are bisected within CLUSTER of the roots that tell of them, so many times:
-#: to 1e-14. Near the circle of the centres six roots fall together, and are found no better than that.
-CLUSTER, HALVINGS = 8e-3, 40
+#: The least distances of the Klein bottle are bisected within CLUSTER of the roots that tell of them, so many times
+#: for the density and for the projection. Near the circle of the centres six roots fall together, and are found no
+#: better than that.
+CLUSTER, ROUGH, EXACT = 8e-3, 24, 44
 
 
 class Tube(Surface):
@@ -52,8 +54,8 @@ class Tube(Surface):
         """radius e1(phi) + height e2(phi)."""
 
     @abstractmethod
-    def _extrema(self, y: torch.Tensor) -> torch.Tensor:
-        """Angles phi (..., k) at which the distance of y (..., m) to the circles may have an extremum."""
+    def _extrema(self, y: torch.Tensor, halvings: int) -> torch.Tensor:
+        """Angles phi (..., k), among them those at which the distance of y (..., m) to the circles has an extremum."""
 
     @abstractmethod
     def _log_area_element(self, phi: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
@@ -71,7 +73,7 @@ class Tube(Surface):
     def log_density(self, y: torch.Tensor, eps: float) -> torch.Tensor:
         """An integral over phi; theta is a blurred circle of radius TUBE in the plane of e1 and e2, as in `circle`."""
         fixed = y.detach().unsqueeze(-2)
-        turns = self._extrema(y.detach())
+        turns = self._extrema(y.detach(), ROUGH)
         # The law of phi has its own extrema, which count where the noise is thick.
         turns = torch.cat([turns, torch.zeros_like(turns[..., :1]), torch.full_like(turns[..., :1], math.pi)], -1)
         turns = torch.remainder(turns, 2 * math.pi).sort(-1).values
@@ -102,7 +104,7 @@ class Tube(Surface):
         return law - self._log_area_element(phi, theta)
 
     def project(self, y: torch.Tensor) -> torch.Tensor:
-        turns = self._extrema(y)
+        turns = self._extrema(y, EXACT)
         best = self._distance(turns, y.unsqueeze(-2)).argmin(-1, keepdim=True)
         phi = turns.gather(-1, best)
         along, height, _ = self._coordinates(phi, y.unsqueeze(-2))
@@ -129,7 +131,7 @@ class Torus(Tube):
     def _embed(self, phi: torch.Tensor, radius: torch.Tensor, height: torch.Tensor) -> torch.Tensor:
         return torch.stack([radius * phi.cos(), radius * phi.sin(), height], -1)
 
-    def _extrema(self, y: torch.Tensor) -> torch.Tensor:
+    def _extrema(self, y: torch.Tensor, halvings: int) -> torch.Tensor:
         """The two half planes of y: the distance is a monotone function of <y, e1>."""
         nearest = torch.atan2(y[..., 1], y[..., 0])
         return torch.stack([nearest, nearest + math.pi], -1)
@@ -138,26 +140,28 @@ class Torus(Tube):
         return (TUBE * (1 + TUBE * theta.cos())).log()
 
     def entropy(self, eps: float) -> float:
-        """To 1e-7. Thin noise: radius and two angles of a shell round the surface; thick: the whole space."""
+        """To 1e-6. Thin noise: radius and two angles of a shell round the surface; thick: the whole space."""
         rule = self._over_the_shell if eps <= THIN else self._over_the_space
-        return refined(lambda resolution: rule(eps, resolution), start=12 if eps <= THIN else 1, tolerance=1e-7)
+        return refined(lambda resolution: rule(eps, resolution), start=8 if eps <= THIN else 1, tolerance=1e-6)
 
     def _over_the_shell(self, eps: float, resolution: int) -> float:
-        node, weight = np.polynomial.legendre.leggauss(2 * resolution)
-        radius = torch.from_numpy(TUBE + 10 * eps * node)
+        node, weight = np.polynomial.legendre.leggauss(4 * resolution)
+        low, high = max(0.0, TUBE - REACH * eps), TUBE + REACH * eps
+        radius = torch.from_numpy(low + (high - low) * (node + 1) / 2)
         # Even in both angles.
         angle = (torch.arange(resolution, dtype=torch.float64, device="cpu") + 0.5) * (math.pi / resolution)
         radius, theta, phi = torch.meshgrid(radius, angle, angle, indexing="ij")
         y = self._embed(phi, 1 + radius * theta.cos(), radius * theta.sin())
-        volume = radius * (1 + radius * theta.cos()) * torch.from_numpy(10 * eps * weight)[:, None, None]
+        volume = radius * (1 + radius * theta.cos()) * torch.from_numpy((high - low) / 2 * weight)[:, None, None]
         return 4 * (math.pi / resolution) ** 2 * float(_surprise(self, y, eps) @ volume.flatten())
 
     def _over_the_space(self, eps: float, resolution: int) -> float:
-        spacing, reach = eps / resolution, 9 * eps
+        spacing, reach = eps / resolution, REACH * eps
         across = torch.arange(-math.ceil((self.extent + reach) / spacing), 1, dtype=torch.float64, device="cpu")
         up = torch.arange(math.ceil((TUBE + reach) / spacing), dtype=torch.float64, device="cpu") + 0.5
         along = torch.cat([across, -across[:-1].flip(0)])
         y = spacing * torch.cartesian_prod(along, -across, up)
+        y = y[(y - self.project(y)).norm(dim=-1) < reach]
         share = torch.where(y[:, 1] > 0, 4.0, 2.0)  # even in the second and third coordinates
         return spacing**3 * float(_surprise(self, y, eps) @ share.to(y))
 
@@ -171,8 +175,8 @@ class KleinBottle(Tube):
     dim = 4
 
     def _coordinates(self, phi: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        cosine, sine = phi.cos(), phi.sin()
         half_cosine, half_sine = (phi / 2).cos(), (phi / 2).sin()
+        cosine, sine = half_cosine.square() - half_sine.square(), 2 * half_sine * half_cosine
         along, first = y[..., 0] * cosine + y[..., 1] * sine, y[..., 1] * cosine - y[..., 0] * sine
         height = y[..., 2] * half_cosine + y[..., 3] * half_sine
         second = y[..., 3] * half_cosine - y[..., 2] * half_sine
@@ -182,7 +186,7 @@ class KleinBottle(Tube):
         half = phi / 2
         return torch.stack([radius * phi.cos(), radius * phi.sin(), height * half.cos(), height * half.sin()], -1)
 
-    def _extrema(self, y: torch.Tensor) -> torch.Tensor:
+    def _extrema(self, y: torch.Tensor, halvings: int) -> torch.Tensor:
         """All roots of the trigonometric polynomial 4 a'² Q - TUBE² Q'², where a = <y, e1>, Q = (a - 1)² + <y, e2>².
 
         Half the squared distance is (|y|² + 1 + TUBE²) / 2 - a - TUBE sqrt(Q), and at its extrema 2 a' sqrt(Q) =
@@ -195,7 +199,9 @@ class KleinBottle(Tube):
         square = torch.stack([part.conj() for part in positive[:0:-1]] + positive, -1)
         order = torch.arange(-2, 3, dtype=y.dtype, device=y.device)
         slope = torch.stack([-0.5j * first.conj(), zero, 0.5j * first], -1)
-        series = 4 * _product(_product(slope, slope), square) - TUBE**2 * _product(order * 1j * square, order * 1j * square)
+        series = 4 * _product(_product(slope, slope), square) - TUBE**2 * _product(
+            order * 1j * square, order * 1j * square
+        )
         phi = _roots(series)
 
         def slope(phi: torch.Tensor) -> torch.Tensor:
@@ -207,7 +213,7 @@ class KleinBottle(Tube):
 
         low, high = phi - CLUSTER, phi + CLUSTER
         least = (slope(low) < 0) & (slope(high) > 0)
-        return torch.where(least, zero_between(slope, low, high, HALVINGS), phi)
+        return torch.where(least, zero_between(slope, low, high, halvings), phi)
 
     def _log_area_element(self, phi: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
         """The tangents are orthogonal: TUBE along theta, and along phi (1 + TUBE cos theta, TUBE sin theta / 2)."""
