@@ -34,6 +34,7 @@ def main() -> None:
         if shape != "sphere":
             panel.plot_wireframe(*(part.reshape(32, 32) for part in answers.T[:3]), color="0.6", linewidth=0.25)
         panel.set_aspect("equal")
+        panel.view_init(elev=65 if shape == "swiss_roll" else 30)
         panel.set_title(TITLES.get(shape, shape).replace(": ", ":\n"), fontsize=9)
         panel.set(xticks=[], yticks=[], zticks=[])
     figure.savefig(Path(__file__).with_suffix(".png"), dpi=100)

@@ -1,7 +1,8 @@
 """Integrals along a curve of a density that noise has blurred, by arcs on which the distance to the point grows.
 
-The noise makes the integrand exp(-e(t) / eps²), e half the squared distance, times something smooth. Between neighbouring
-extrema of e it falls along the arc, so Gauss-Legendre nodes from the nearer end as far as it counts resolve it at any eps.
+The noise makes the integrand exp(-e(t) / eps²), e half the squared distance, times something smooth. Between
+neighbouring extrema of e it falls along the arc, so Gauss-Legendre nodes from the nearer end as far as it counts
+resolve it at any eps.
 """
 
 from __future__ import annotations

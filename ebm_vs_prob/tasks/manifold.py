@@ -1,8 +1,8 @@
 """Manifolds of several shapes in R^D with a law that is not uniform, blurred: sphere, subspace, torus, and others.
 
-Brehmer and Cranmer (NeurIPS 2020) learn densities on such manifolds without noise; here the noise has a known thickness,
-so that the density in R^D is exact. Each shape lies in a small R^m, turned into R^D by m orthonormal axes; the noise
-across them factors off.
+Brehmer and Cranmer (NeurIPS 2020) learn densities on such manifolds without noise; here the noise has a known
+thickness, and the density in R^D is exact. Each shape lies in a small R^m, turned into R^D by m orthonormal axes; the
+noise across them factors off.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class ManifoldReference(DensityReference):
         return density.expand(torch.broadcast_shapes(x.shape[:-1], density.shape))
 
     def log_surface_density(self, z: torch.Tensor) -> torch.Tensor:
-        """ln of the noise-free density by d-dimensional area at latents z (n, k), as `sample_with_latent` has them: (n,).
+        """ln of the noise-free density by d-dimensional area at latents z (n, k) of `sample_with_latent`: (n,).
 
         It is the law of the latents less the logarithm of the area element, in nats, and what is left of ln p on the
         manifold as the thickness goes to 0, the noise of the D - d normal coordinates taken off.
@@ -190,7 +190,7 @@ class Manifold(Task):
     """A point of a manifold in R^D, by a law that is not uniform, with noise; its latent are its coordinates there.
 
     Attributes:
-        surface: the manifold in the smallest space R^m that holds it. axes: (D, m), orthonormal, which turn it into R^D.
+        surface: the manifold in the smallest space R^m that holds it. axes: (D, m), orthonormal, which put it in R^D.
     """
 
     name = "manifold"

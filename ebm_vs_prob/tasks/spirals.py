@@ -16,7 +16,7 @@ from .arcs import log_integral, zero_between
 from .base import refined
 from .surfaces import COVERED, SIDE, Surface
 
-#: The spiral is SCALE * t (cos t, sin t) from the first to the last angle t, one turn and a half; its end is at radius 1.
+#: The spiral is SCALE * t (cos t, sin t) from the first to the last angle t, a turn and a half; it ends at radius 1.
 FIRST, LAST = 1.5 * math.pi, 4.5 * math.pi
 SCALE = 1.0 / LAST
 #: Standard deviation of the height, and of how many the box has room for.
@@ -139,8 +139,8 @@ def _stationary(y: torch.Tensor, halvings: int) -> torch.Tensor:
 
     With y at angle alpha and radius SCALE s, the distance is stationary where t = s cos(psi) / (1 + s sin(psi)),
     psi = t - alpha. The difference of the two sides has poles at s sin(psi) = -1 and its slope has the sign of
-    v² + 3 v + 1 + s², v = s sin(psi), so that between poles and zeros of the slope, which are arcsines, there is at most
-    one stationary point.
+    v² + 3 v + 1 + s², v = s sin(psi), so that between poles and zeros of the slope, which are arcsines, there is at
+    most one stationary point.
     """
     s = (y.norm(dim=-1) / SCALE).clamp_min(torch.finfo(y.dtype).tiny)
     alpha = torch.atan2(y[..., 1], y[..., 0])

@@ -198,10 +198,9 @@ class KleinBottle(Tube):
         positive = [constant.to(first), second.square() / 4 - first, first.square() / 4]
         square = torch.stack([part.conj() for part in positive[:0:-1]] + positive, -1)
         order = torch.arange(-2, 3, dtype=y.dtype, device=y.device)
-        slope = torch.stack([-0.5j * first.conj(), zero, 0.5j * first], -1)
-        series = 4 * _product(_product(slope, slope), square) - TUBE**2 * _product(
-            order * 1j * square, order * 1j * square
-        )
+        turned = torch.stack([-0.5j * first.conj(), zero, 0.5j * first], -1)
+        derivative = order * 1j * square
+        series = 4 * _product(_product(turned, turned), square) - TUBE**2 * _product(derivative, derivative)
         phi = _roots(series)
 
         def slope(phi: torch.Tensor) -> torch.Tensor:
@@ -221,7 +220,7 @@ class KleinBottle(Tube):
 
     def entropy(self, eps: float) -> float:
         raise NoExactReference(
-            "manifold: the entropy of the Klein bottle is an integral over R^4 of a density that is itself an integral; "
+            "manifold: the entropy of the Klein bottle is an integral over R^4 of a density that is an integral; "
             "no symmetry is left to reduce it: use the mean of -log_prob over samples, with its standard error"
         )
 
@@ -249,7 +248,7 @@ def _roots(series: torch.Tensor) -> torch.Tensor:
     tries = torch.arange(4 * degree, dtype=torch.float64, device=series.device) * (math.pi / (2 * degree))
     values = (series.unsqueeze(-2) * torch.exp(1j * tries.unsqueeze(-1) * order)).sum(-1).real.abs()
     largest = values.amax(-1, keepdim=True)
-    origin = tries[values.argmax(-1)].unsqueeze(-1)
+    origin = values.argmax(-1, keepdim=True) * (math.pi / (2 * degree))
     series = series / torch.where(largest > 0, largest, 1.0)
     # With u = tan((phi - origin) / 2), exp(i (phi - origin)) = (1 + iu) / (1 - iu); the origin lies at infinity.
     turned = series * torch.exp(1j * order * (origin + math.pi))

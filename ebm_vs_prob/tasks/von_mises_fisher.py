@@ -1,7 +1,7 @@
 """The von Mises-Fisher law on the unit sphere of R^m, blurred by isotropic Gaussian noise: exact in any dimension.
 
-The point integrates out of the density in closed form: the noise only adds y / eps² to the natural parameter (Mardia and
-Jupp, Directional Statistics, 2000, section 9.3.2). The mean direction is the first axis.
+The point integrates out of the density in closed form: the noise only adds y / eps² to the natural parameter (Mardia
+and Jupp, Directional Statistics, 2000, section 9.3.2). The mean direction is the first axis.
 """
 
 from __future__ import annotations
