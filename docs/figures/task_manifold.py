@@ -29,12 +29,18 @@ def main() -> None:
         _, y, z = task.sample_with_latent(2500)
         law = task.reference.log_surface_density(z).numpy()
         y = np.pad(y.numpy(), ((0, 0), (0, max(0, 3 - y.shape[1]))))
-        panel.scatter(*y[:, :3].T, c=np.maximum(law, np.quantile(law, 0.05)), s=3, cmap="viridis", linewidth=0)
+        order = [0, 2, 1] if shape == "swiss_roll" else [0, 1, 2]  # the roll lies on its side
+        panel.scatter(*y[:, order].T, c=np.maximum(law, np.quantile(law, 0.05)), s=3, cmap="viridis", linewidth=0)
         answers = task.reference.answers(torch.empty(1, 0))[0].numpy()
-        if shape != "sphere":
-            panel.plot_wireframe(*(part.reshape(32, 32) for part in answers.T[:3]), color="0.6", linewidth=0.25)
+        if shape not in ("sphere", "swiss_roll"):
+            panel.plot_wireframe(
+                *(part.reshape(32, 32) for part in answers.T[[k for k in order if k < task.y_space.dim]]),
+                color="0.6",
+                linewidth=0.25,
+            )
         panel.set_aspect("equal")
-        panel.view_init(elev=65 if shape == "swiss_roll" else 30)
+        if shape == "swiss_roll":
+            panel.view_init(elev=12, azim=-86)
         panel.set_title(TITLES.get(shape, shape).replace(": ", ":\n"), fontsize=9)
         panel.set(xticks=[], yticks=[], zticks=[])
     figure.savefig(Path(__file__).with_suffix(".png"), dpi=100)

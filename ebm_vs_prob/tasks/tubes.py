@@ -220,8 +220,8 @@ class KleinBottle(Tube):
 
     def entropy(self, eps: float) -> float:
         raise NoExactReference(
-            "manifold: the entropy of the Klein bottle is an integral over R^4 of a density that is an integral; "
-            "no symmetry is left to reduce it: use the mean of -log_prob over samples, with its standard error"
+            "manifold: the entropy of the Klein bottle is an integral over R^4 of a density that is itself one, too "
+            "dear to refine to a stated tolerance: use the mean of -log_prob over samples, with its standard error"
         )
 
 
