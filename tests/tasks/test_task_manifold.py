@@ -92,12 +92,13 @@ def test_the_rules_are_kept_by_every_shape(shape):
 def test_the_density_of_a_tube_is_the_convolution(shape, thickness, concentration):
     """Against the midpoint rule over both angles."""
     task = made(shape, thickness, concentration=concentration)
-    grid = latent_grid(shape, 300)
+    side = 160
+    grid = latent_grid(shape, side)
     law = torch.from_numpy(stats.vonmises.logpdf(grid.numpy(), max(concentration, 1e-12)).sum(-1)).flatten()
     points = task.surface.points(grid).reshape(-1, task.y_space.dim)
-    for y in hard_points(task)[::6]:
+    for y in hard_points(task)[::12]:
         exponent = law - (y - points).square().sum(-1) / (2 * thickness**2)
-        expected = exponent.logsumexp(0) + 2 * math.log(2 * math.pi / 300)
+        expected = exponent.logsumexp(0) + 2 * math.log(2 * math.pi / side)
         expected -= task.y_space.dim * math.log(thickness * math.sqrt(2 * math.pi))
         assert float(log_prob(task, y)) == pytest.approx(float(expected), abs=2e-8)
 
@@ -173,7 +174,7 @@ def test_bessel_functions_of_large_order_go_over_into_the_expansion():
     assert float(log_scaled_bessel(80.0, k[2])) == pytest.approx(expected, abs=1e-11)
 
 
-@pytest.mark.parametrize("shape", ["sphere", "torus", "swiss_roll"])
+@pytest.mark.parametrize("shape", ["sphere", "torus"])
 def test_the_density_sums_to_one_over_a_grid_of_space(shape):
     """Spacing 1.2 eps: of the sum over a grid of a function blurred by eps, the error is exp(-2 pi² / 1.2²) ~ 1e-6."""
     task = made(shape, 0.4)
@@ -190,10 +191,10 @@ def test_the_density_integrates_to_one_by_importance(shape, thickness, dim):
     task = made(shape, thickness, ambient_dim=dim, rotation=5)
     y = task.sample(4000, seed=1)[1].numpy()
     proposal = stats.multivariate_normal(y.mean(0), 1.5 * np.cov(y.T))
-    drawn = proposal.rvs(6000, random_state=np.random.default_rng(0))
+    drawn = proposal.rvs(3000, random_state=np.random.default_rng(0))
     ratio = np.exp(log_prob(task, drawn).numpy() - proposal.logpdf(drawn))
     assert within_standard_errors(ratio.mean(), 1.0, ratio.std() / len(ratio) ** 0.5)
-    assert ratio.std() / len(ratio) ** 0.5 < 0.03
+    assert ratio.std() / len(ratio) ** 0.5 < 0.05
 
 
 @pytest.mark.parametrize("dim", [20, 300])
@@ -203,7 +204,7 @@ def test_the_density_of_a_sphere_in_many_dimensions_integrates_to_one(dim):
     even = made("sphere", 0.2, concentration=0.0, manifold_dim=dim)
     if dim < 64:
         even = evp.get_task("thin_sphere", thickness=0.2, ambient_dim=dim + 1)
-    x, y = even.sample(8000, seed=2)
+    x, y = even.sample(4000, seed=2)
     ratio = (log_prob(task, y) - even.reference.log_prob(x, y)).exp()
     assert within_standard_errors(ratio.mean(), 1.0, ratio.std() / len(ratio) ** 0.5)
 
@@ -215,12 +216,12 @@ def test_the_density_of_a_sphere_in_many_dimensions_integrates_to_one(dim):
 def test_the_law_integrates_to_one_over_the_area(shape):
     """The area of small parallelograms, which knows no Jacobian; on a sphere it shrinks towards the poles."""
     task = made(shape, 0.0)
-    points = embedded(task, latent_grid(shape, 300, corners=True))[0]
+    points = embedded(task, latent_grid(shape, 200, corners=True))[0]
     one, other = points[1:, 1:] - points[:-1, :-1], points[1:, :-1] - points[:-1, 1:]
     area = (one.square().sum(-1) * other.square().sum(-1) - (one * other).sum(-1).square()).clamp_min(0).sqrt() / 2
-    latent = embedded(task, latent_grid(shape, 300))[1]
+    latent = embedded(task, latent_grid(shape, 200))[1]
     law = task.reference.log_surface_density(latent.flatten(0, 1)).exp()
-    assert float(law @ area.flatten()) == pytest.approx(1.0, abs=3e-4)
+    assert float(law @ area.flatten()) == pytest.approx(1.0, abs=5e-4)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -243,8 +244,14 @@ def test_on_thin_data_the_density_is_that_of_area_and_of_the_noise(shape):
 # ---- entropy ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", ["sphere", "linear", "torus", "swiss_roll"])
-@pytest.mark.parametrize("thickness", [3.0, 1e-3])
+@pytest.mark.parametrize(
+    ("shape", "thickness"),
+    [
+        *((shape, 3.0) for shape in ("sphere", "linear", "torus", "swiss_roll")),
+        *((shape, 1e-3) for shape in ("sphere", "linear", "torus")),
+        pytest.param("swiss_roll", 1e-3, marks=pytest.mark.slow),
+    ],
+)
 def test_mean_log_prob_is_minus_the_entropy(shape, thickness):
     task = made(shape, thickness, ambient_dim=4)
     values = task.reference.log_prob(*task.sample(4000, seed=11))
@@ -326,7 +333,7 @@ def test_no_point_is_nearer_than_the_projection(shape):
     task = made(shape, 0.1)
     y = hard_points(task)
     distance = task.reference.distance(torch.empty(len(y), 0), y)
-    grid = latent_grid(shape, 400)
+    grid = latent_grid(shape, 300)
     points = task.surface.points(grid).reshape(-1, task.y_space.dim)
     for point, found in zip(y, distance, strict=True):
         off = point - points
@@ -353,11 +360,13 @@ def test_what_is_left_of_the_projection_is_normal(shape):
 # ---- derivatives and extremes ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("thickness", [1.0, 0.03])
+@pytest.mark.parametrize(
+    ("shape", "thickness"),
+    [*((shape, 0.03) for shape in SHAPES), *(pytest.param(shape, 1.0, marks=pytest.mark.slow) for shape in SHAPES)],
+)
 def test_derivatives_against_finite_differences(shape, thickness):
     task = made(shape, thickness, rotation=1, ambient_dim=5)
-    y = task.sample(3, seed=0)[1]
+    y = task.sample(2, seed=0)[1]
     step = 1e-4 * thickness
     shifts = torch.eye(5, dtype=torch.float64) * step
 
@@ -370,7 +379,7 @@ def test_derivatives_against_finite_differences(shape, thickness):
     bend = torch.stack([gradient(y + s) - gradient(y - s) for s in shifts], 1) / (2 * step)
     torch.testing.assert_close(hessian, bend, rtol=1e-4, atol=1e-4 / thickness**2)
     again = y.clone().requires_grad_()
-    (plain,) = torch.autograd.grad(task.reference.log_prob(torch.empty(3, 0), again).sum(), again)
+    (plain,) = torch.autograd.grad(task.reference.log_prob(torch.empty(2, 0), again).sum(), again)
     torch.testing.assert_close(plain, gradient(y))
 
 
