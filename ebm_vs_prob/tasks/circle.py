@@ -52,7 +52,7 @@ class CircleReference(DensityReference):
 
         eps = self.noise
         planar, normal = self._split(y)
-        density = _planar_log_density(planar, eps, self._concentration)
+        density = planar_log_density(planar, eps, self._concentration)
         density = density - 0.5 * (normal / eps).square().sum(-1) - (self._dim - 2) * self._normal_constant
         return density.expand(torch.broadcast_shapes(x.shape[:-1], density.shape))
 
@@ -176,7 +176,7 @@ class Circle(Task):
         return points if self.rotation is None else points @ self.rotation.T
 
 
-def _planar_log_density(y: torch.Tensor, eps: float, kappa: float) -> torch.Tensor:
+def planar_log_density(y: torch.Tensor, eps: float, kappa: float) -> torch.Tensor:
     """ln p(y) in nats in D = 2, without rotation: (..., 2) -> (...), float64.
 
     The angle integrates to I0(w) / I0(kappa), w = |kappa e1 + y / eps^2|. Near the ring the exponent
@@ -221,7 +221,7 @@ def _planar_entropy(num_nodes: int, eps: float, kappa: float) -> float:
     angle_weights[[0, -1]] /= 2.0
     weight = np.outer(radius * weights * (high - low) / 2.0, angle_weights)
     points = np.stack([np.outer(radius, np.cos(angle)), np.outer(radius, np.sin(angle))], axis=-1)
-    log_density = _planar_log_density(torch.from_numpy(points), eps, kappa).numpy()
+    log_density = planar_log_density(torch.from_numpy(points), eps, kappa).numpy()
     return float(-(weight * np.exp(log_density) * log_density).sum())
 
 
