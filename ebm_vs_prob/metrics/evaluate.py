@@ -127,6 +127,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
     from ..core.spaces import Discrete
     from . import (
         angles,
+        branches,
         cost,
         decisions,
         distances,
@@ -148,6 +149,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
         latents,
         sublevel,
         angles,
+        branches,
         inference,
         sharpness,
         traces,

@@ -1,7 +1,7 @@
 """Pieces of the plane blurred by noise: points, rings and segments, with their densities in closed form.
 
-A piece carries a uniform law, and y = (a point of it) + thickness * n. Mixtures of pieces are the truth of `three_modes`,
-and the ring, with a von Mises law, is that of `circle`.
+A piece carries a uniform law, and y = (a point of it) + thickness * n. Mixtures of pieces are the truth of
+`three_modes`, and the ring, with a von Mises law, is that of `circle`.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class ThreeCurvesReference(DensityReference):
         return (y - curves(x)).abs().argmin(-1)
 
     def branch_weights(self, x: torch.Tensor) -> torch.Tensor:
-        """P(branch = k | x), (n, 3) float64: `WEIGHTS`, and what the noise carries past the middle between two curves."""
+        """P(branch = k | x), (n, 3) float64: `WEIGHTS`, and what noise carries past the middle between curves."""
         import torch
 
         check_inputs(self.task, x)

@@ -1,8 +1,8 @@
 """Three modes, or three concentric circles, of unequal weight: the case in which a score does not see the weights.
 
-Between modes that are many deviations apart there are no data, so the score of their mixture is that of the nearest mode,
-whatever the weights (Wenliang and Kanagawa 2020; Zhang et al. 2022). A bridge, a small share of the mass on lines
-from mode to mode, makes them visible again.
+Between modes that are many deviations apart there are no data, so the score of their mixture is that of the nearest
+mode, whatever the weights (Wenliang and Kanagawa 2020; Zhang et al. 2022). A bridge, a small share of the mass on
+lines from mode to mode, makes them visible again.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ WEIGHTS = (0.5, 0.3, 0.2)
 ANGLES = (math.pi / 2, math.pi * 7 / 6, math.pi * 11 / 6)
 #: Radii of the circles.
 RADII = (0.5, 1.25, 2.0)
+#: Radii half-way between neighbouring circles.
+MIDDLES = (0.875, 1.625)
 #: Distance of neighbouring answers.
 SPACING = math.pi / 64
 
@@ -153,7 +155,8 @@ class ThreeModes(Task):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        extent = max(3.0, max(RADII) + 6.0 * self.thickness)
+        reach = 1.0 if self.options.shape == "modes" else max(RADII)
+        extent = max(2.0 + reach, reach + 6.0 * self.thickness)
         self.x_space = Box((0.0, 1.0), 0)
         self.y_space = Box((-extent, extent), 2)
         self.z_space = Labels(len(WEIGHTS))
@@ -193,11 +196,12 @@ def _modes() -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
 def _circles(bridged: bool) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
     """The circles and the spokes from the innermost to the outermost; only if bridged are the circles not alone."""
     inner, middle, outer = RADII
-    spokes = [
-        Segment(*((r * math.cos(angle), r * math.sin(angle)) for r in (inner, outer)), marks=(middle - inner,))
-        for angle in ANGLES
-    ]
-    return tuple(Ring(radius, ANGLES if bridged else ()) for radius in RADII), tuple(spokes)
+
+    def at(radius: float, angle: float) -> tuple[float, float]:
+        return radius * math.cos(angle), radius * math.sin(angle)
+
+    spokes = tuple(Segment(at(inner, angle), at(outer, angle), marks=(middle - inner,)) for angle in ANGLES)
+    return tuple(Ring(radius, ANGLES if bridged else ()) for radius in RADII), spokes
 
 
 def _stays(eps: float) -> float:
@@ -216,13 +220,11 @@ def _stays(eps: float) -> float:
 
 def _bands(center: np.ndarray, eps: float) -> np.ndarray:
     """P(circle k is the nearest) for points at the distances `center` (m,) from the origin, blurred: (m, 3)."""
-    edges = [(a + b) / 2 for a, b in zip(RADII[:-1], RADII[1:], strict=True)]
-    below = [(center <= edge).astype(float) if eps == 0.0 else radius_cdf(edge, center, eps) for edge in edges]
+    below = [(center <= edge).astype(float) if eps == 0.0 else radius_cdf(edge, center, eps) for edge in MIDDLES]
     return np.diff(np.stack([0.0 * center, *below, 1.0 + 0.0 * center], axis=1), axis=1)
 
 
 def _bands_of_bridge(eps: float) -> np.ndarray:
     """The same for points uniform on a spoke, (3,)."""
-    edges = [(a + b) / 2 for a, b in zip(RADII[:-1], RADII[1:], strict=True)]
-    place, weight = panels(RADII[0], RADII[-1], edges, eps, 32)
+    place, weight = panels(RADII[0], RADII[-1], MIDDLES, eps, 32)
     return weight @ _bands(place, eps) / (RADII[-1] - RADII[0])
