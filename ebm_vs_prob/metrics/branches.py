@@ -24,8 +24,8 @@ def branch_kl(observed: Observation) -> dict[str, Measurement]:
     Samples are pooled over the inputs, as the true weights are averaged over them, since a single input has few. Half a
     sample is added to each branch, so that an empty one of weight p costs p ln(p (2n + K)) at most, and no infinity. Of
     n samples of the truth the value is about (K - 1) / (2n). Its standard error is that of the shares to first order
-    (less (K - 1) / n, which right shares have by chance) and, where that vanishes, sqrt((K - 1) / 2) / n, the chi-square
-    law's. It is too large where a branch is nearly empty. NaN where a sample is not finite.
+    (less (K - 1) / n, which right shares have by chance) and, where that vanishes, sqrt((K - 1) / 2) / n, that of the
+    chi-square law. It is too large where a branch is nearly empty. NaN where a sample is not finite.
     """
     references = _references(observed)
     samples = observed.samples.detach().cpu().double()
