@@ -127,6 +127,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
     from ..core.spaces import Discrete
     from . import (
         angles,
+        branches,
         cost,
         decisions,
         distances,
@@ -150,6 +151,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
         sublevel,
         angles,
         two_samples,
+        branches,
         inference,
         sharpness,
         traces,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -74,6 +74,19 @@ class Reference(ABC):
     @abstractmethod
     def sample(self, x: torch.Tensor, num_samples: int, seed: int = 0) -> torch.Tensor:
         """Exact draws of y given each x: (n, num_samples, dy) float64."""
+
+
+@runtime_checkable
+class HasBranches(Protocol):
+    """A reference whose answer set falls into K branches of known weight, as `three_curves` has three curves."""
+
+    def branch(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """The branch of x (n, dx) that is nearest to y (n, dy): (n,) int64 in 0 .. K-1."""
+        ...
+
+    def branch_weights(self, x: torch.Tensor) -> torch.Tensor:
+        """P(branch(x, Y) = k | x), the noise of Y included: (n, K) float64, exact."""
+        ...
 
 
 class DensityReference(Reference):

@@ -16,7 +16,7 @@ from ..core.errors import NoExactReference
 from ..core.spaces import Box
 from .arcs import DEPTH, log_integral, log_von_mises, zero_between
 from .base import refined
-from .circle import planar_log_density
+from .planar import log_ring
 from .surfaces import SIDE, Surface
 
 #: Radius of the circles; their centres are at distance 1 from the origin.
@@ -82,7 +82,7 @@ class Tube(Surface):
         def log_integrand(phi: torch.Tensor) -> torch.Tensor:
             along, height, normal = self._coordinates(phi, y.unsqueeze(-2))
             planar = torch.stack([(along - 1) / TUBE, height / TUBE], -1)
-            log_circle = planar_log_density(planar, eps / TUBE, self._concentration)
+            log_circle = log_ring(planar, eps / TUBE, self._concentration)
             return log_circle - 0.5 * (normal / eps).square().sum(-1) + self._concentration * (phi.cos() - 1)
 
         def energy(phi: torch.Tensor) -> torch.Tensor:
