@@ -136,6 +136,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
         latents,
         likelihood,
         posteriors,
+        regret,
         sharpness,
         sublevel,
         traces,
@@ -143,9 +144,10 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
     )
 
     if isinstance(space, Discrete):
-        return likelihood, decisions, cost
+        return likelihood, decisions, regret, cost
     return (
         likelihood,
+        regret,
         distances,
         latents,
         sublevel,

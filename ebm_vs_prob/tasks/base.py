@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from .decisions import Decisions
+
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -158,6 +160,7 @@ class Task(ABC):
     z_space: Space | None
     manifold_dim: int | None  # dimension d of the answer set of one x; None where there is no manifold
     reference: Reference
+    decisions: Decisions | None = None  # where something is to be decided; `reference` is a `DecisionReference` too
 
     def __init__(self, **options: Any) -> None:
         self.options = validated(type(self).Options, options, type(self).name)
