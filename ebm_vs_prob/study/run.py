@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..core import streams
 from ..core.seeding import random_module_restored
+from .data_files import digests_of
 from .engines import Dispatcher, Job, check_engine, introduce, make_pool, token_in
 from .files import load_study
 from .keys import digest
@@ -117,6 +118,7 @@ def _run_missing(
             time_limit=settings.time_limit,
             token=token,
             token_text=token_text,
+            files=digests_of(planned.study),
         )
         batches = planned.batches_of(missing)
         with make_pool(engine, job, workers, scheduler, len(batches)) as pool:
