@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
-OWN_TASKS = [kind for kind in evp.list_tasks() if kind.__module__.startswith("ebm_vs_prob.")]
+OWN_TASKS = [kind for kind in evp.list_tasks() if kind.__module__.startswith("ebm_vs_prob.") and kind.has_truth]
 
 
 def blocks(text: str, language: str) -> list[str]:

@@ -40,7 +40,8 @@ def gibbs_log_score(observed: Observation) -> dict[str, Measurement]:
 
 def _score(name: str, observed: Observation, log_density: np.ndarray) -> dict[str, Measurement]:
     """The mean of ln q (R, n), from the unit of each task to that of its data."""
-    score = {name: mean(log_density - observed.log_unit[:, None])}
+    with np.errstate(invalid="ignore"):  # the spread of values of which some are -inf is none
+        score = {name: mean(log_density - observed.log_unit[:, None])}
     return noted(noted(score, observed.partition_note), observed.outside_note)
 
 

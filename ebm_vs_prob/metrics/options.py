@@ -19,7 +19,7 @@ class Evaluation(Options):
         int,
         Field(
             ge=2,
-            description="held-out pairs of `gibbs_gap` and `gibbs_log_score` where each x has its own partition function",
+            description="held-out pairs of `gibbs_gap` and `gibbs_log_score` where each x has a partition function",
         ),
     ] = 32
     samples: Annotated[int, Field(ge=2, le=10**8, description="samples in all, spread over the inputs, 2 at least")] = (

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..tasks.data import PLACES, Data
 from ..tasks.data_sources import remember_place, source_of_file
+from .keys import digest
 from .schema import Study, TaskGrid
 
 
@@ -32,6 +33,12 @@ def digests_of(study: Study) -> dict[str, str]:
     return found
 
 
+def digest_of_runs(study: Study, scale: str) -> str:
+    """SHA-256 of all that decides what is run at a scale: of the study's file, and the content of the data it names."""
+    files = digests_of(study)
+    return digest({**study.runs(scale), **({"files": files} if files else {})})
+
+
 def know_files(digests: Mapping[str, str], folder: str | Path | None, read: bool = False) -> None:
     """Tell this process where the data of a study lie, from the digests of the paths in it.
 
@@ -41,12 +48,12 @@ def know_files(digests: Mapping[str, str], folder: str | Path | None, read: bool
     Raises:
         ValueError: a file that cannot be read or holds other data, where they are read.
     """
-    for written, digest in digests.items():
+    for written, planned in digests.items():
         path = Path(folder or ".") / written
         if read:
-            source_of_file(path, digest)
-        elif digest:
-            remember_place(digest, path)
+            source_of_file(path, planned)
+        elif planned:
+            remember_place(planned, path)
 
 
 def _files(study: Study) -> Iterator[tuple[str, str]]:

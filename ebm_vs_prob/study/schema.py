@@ -182,14 +182,9 @@ class Study(Options):
         return next((grid.thickness or () for grid in self.tasks if grid.name == task), ())
 
     def runs(self, scale: str) -> dict[str, Any]:
-        """All of the file that decides what is run at a scale, canonical: titles and criteria left out; and the digests
-        of the data files it names."""
-        from .data_files import digests_of
-
+        """All of the file that decides what is run at a scale, canonical: titles and criteria left out."""
         whole = self.model_dump(mode="json", by_alias=True)
-        files = digests_of(self)
         return {
-            **({"files": files} if files else {}),
             "scale": {key: value for key, value in whole["scales"][scale].items() if key != "time_limit"},
             "arms": [{key: value for key, value in arm.items() if key != "label"} for arm in whole["arms"]],
             **{key: whole[key] for key in ("evaluation", "tasks", "plugins")},
