@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,16 +15,18 @@ from .base import Reference, check_inputs, check_pairs
 if TYPE_CHECKING:
     import torch
 
-    from .data import Data
-
 #: Held-out answers of one x that metrics look at: distances between all of them are taken.
 MOST_HELD_OUT = 2000
 
 
 class DataReference(Reference):
-    """No truth: what the generating law would answer raises `NoExactReference`, a sentence each."""
+    """No truth: what the generating law would answer raises `NoExactReference`, a sentence each.
 
-    def __init__(self, task: Data) -> None:
+    Args:
+        task: the `Data` whose rows these are.
+    """
+
+    def __init__(self, task: Any) -> None:
         self.task = task
 
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
