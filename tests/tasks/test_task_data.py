@@ -545,3 +545,42 @@ def test_energy_score_of_single_answers_is_that_of_each_pair():
     assert table.loc["energy_score", "n"] == 4
     assert table.loc["singletons", "value"] == 4
     assert math.isnan(table.loc["precision", "value"])
+
+
+# ---- every method --------------------------------------------------------------------------------------------------
+
+WITHOUT_TRUTH = {
+    "unconditional": {"gibbs_log_score", "energy_score", "precision", "recall", "weight_norm"},
+    "conditional": {"gibbs_log_score", "energy_score", "weight_norm"},
+    "labels": {"gibbs_log_score", "error_rate", "hamming_distance", "expected_calibration_error"},
+}
+
+
+#: They take most of the time; tests/testing/test_conformance.py has them too.
+DEAR = ("gibbs_nuts", "autoregressive_flow", "coupling_flow", "sparse_coding", "gibbs_stochastic_gradient_langevin")
+
+
+@pytest.mark.parametrize("kind", WITHOUT_TRUTH)
+@pytest.mark.parametrize(
+    "dear", [pytest.param(False, marks=pytest.mark.slow), pytest.param(True, marks=pytest.mark.long)]
+)
+def test_every_method_trains_and_is_measured_without_a_truth(kind, dear):
+    y, angle = ring(60)
+    task = {
+        "unconditional": lambda: evp.task_from_arrays(y),
+        "conditional": lambda: evp.task_from_arrays(y, angle),
+        "labels": lambda: evp.task_from_arrays((angle > 3).astype(int), y),
+    }[kind]()
+    look = {"test_examples": 12, "inputs": 2, "starts": 2, "samples": 16, "max_steps": 3, "partitions": 2}
+    ran = []
+    for method in evp.list_methods():
+        if method.why_not(task) is not None or (method.name in DEAR) is not dear:
+            continue
+        budget = evp.Budget(steps=20, examples=36, batch_size=12)
+        model = evp.fit(method, task, budget=budget, network=evp.Network(hidden=(4,)))
+        found = evp.evaluate(model, task, evp.Evaluation(**look, fixed_steps=(0.1,))).set_index("metric")["value"]
+        # A regression stands for no density and has no distribution to sample.
+        expected = WITHOUT_TRUTH[kind] if method.principle != "regression" else {"weight_norm"}
+        assert expected <= set(found.dropna().index), method.name
+        ran.append(method.family)
+    assert dear or set(ran) >= {"ebm", "prob"}
