@@ -150,6 +150,11 @@ class Exact(Method):
     y_spaces = (Box, Labels, Sequences)
 
     @classmethod
+    def why_not(cls, task: Task) -> str | None:
+        reason = super().why_not(task)
+        return reason or (None if task.has_truth else "the law that made the data is not known, so no model is exact")
+
+    @classmethod
     def build(cls, setting: Setting) -> Model:
         if isinstance(setting.tasks[0].y_space, Discrete):
             if setting.options.potential != "log_density":

@@ -22,19 +22,27 @@ BINS = 15
 
 
 def decisions(observed: Observation) -> dict[str, Measurement]:
-    """Answers that are wrong, symbols of them that are, and what is lost against the Bayes answer.
+    """Answers that are wrong, and symbols of them that are."""
+    wrong = _wrong(observed).double()
+    return {
+        "error_rate": share(as_numpy(wrong.amax(2)) + _blank(observed)),
+        "hamming_distance": mean(as_numpy(wrong.mean(2)) + _blank(observed)),
+    }
+
+
+def excess_error(observed: Observation) -> dict[str, Measurement]:
+    """What is lost against the Bayes answer.
 
     The loss is max_y P(y | x) - P(answer | x) under the exact posterior, so that the noise of the labels does not
     scatter it: 0 for the truth, and never below.
     """
-    wrong = _wrong(observed).double()
     lost = observed.by_task(lambda r, task: _lost(task.reference, observed.test[0][r], observed.decided[r]))
-    blank = np.where(observed.answered, 0.0, np.nan)[:, None]
-    return {
-        "error_rate": share(as_numpy(wrong.amax(2)) + blank),
-        "hamming_distance": mean(as_numpy(wrong.mean(2)) + blank),
-        "excess_error": mean(as_numpy(lost) + blank),
-    }
+    return {"excess_error": mean(as_numpy(lost) + _blank(observed))}
+
+
+def _blank(observed: Observation) -> np.ndarray:
+    """0 for a replicate that answers, NaN for one that does not, (R, 1)."""
+    return np.where(observed.answered, 0.0, np.nan)[:, None]
 
 
 def calibration(observed: Observation) -> dict[str, Measurement]:
@@ -73,6 +81,7 @@ def _lost(reference: Reference, x: torch.Tensor, decided: torch.Tensor) -> torch
 
 
 GROUPS = (
-    Group(named("error_rate", "hamming_distance", "excess_error"), decisions),
+    Group(named("error_rate", "hamming_distance"), decisions),
+    Group(named("excess_error"), excess_error),
     Group(named("expected_calibration_error"), calibration),
 )

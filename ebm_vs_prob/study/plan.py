@@ -16,9 +16,10 @@ from ..core.errors import invalid
 from ..core.registry import METHODS, TASKS
 from .batches import Batch, Group
 from .cost import stored_bytes
+from .data_files import digest_of_runs
 from .files import load_study
 from .grid import Condition, Trial, expand
-from .keys import canonical, digest
+from .keys import canonical
 from .plugins import import_plugins
 from .provenance import package_digest, plugin_digests
 from .schema import Study
@@ -172,7 +173,7 @@ class Plan:
             "study": self.study.name,
             "scale": self.scale,
             "device": self.device,
-            "runs": digest(self.study.runs(self.scale)),
+            "runs": digest_of_runs(self.study, self.scale),
             "package": self._package(),
             "file": canonical(self.study.model_dump(mode="json", by_alias=True)),
             "conditions": [
