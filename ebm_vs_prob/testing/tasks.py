@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 TOLERATED_STANDARD_ERRORS = 4.0
 
 
-def check_task(task: Task | type[Task] | str) -> None:
+def check_task(task: Task | type[Task] | str, examples: int = 4000) -> None:
     """Check a task (an instance, or a class or registered name at its default options).
+
+    Args:
+        examples: pairs over which log-densities are averaged, fewer where each is dear.
 
     Rules:
         1. `name` is an identifier; `summary` is one line; `version` is an integer >= 1; the specification is JSON.
@@ -55,7 +58,7 @@ def check_task(task: Task | type[Task] | str) -> None:
         if made.manifold_dim is not None:
             _check_thickness(made, who)
         _check_answers(made, who)
-        _check_density(made, who)
+        _check_density(made, who, examples)
         _check_branches(made, who)
 
 
@@ -154,7 +157,7 @@ def _check_answers(task: Task, who: str) -> None:
         rule(p > 1e-4, who, f"reference.sample must lie as far from the answers as the data do (KS test: p = {p:.1g})")
 
 
-def _check_density(task: Task, who: str) -> None:
+def _check_density(task: Task, who: str, n: int) -> None:
     import torch
 
     if task.manifold_dim is not None:
@@ -163,7 +166,6 @@ def _check_density(task: Task, who: str) -> None:
         expect(NoExactReference, who, "log_prob at thickness 0", lambda: thin.reference.log_prob(*data))
         expect(NoExactReference, who, "entropy at thickness 0", lambda: thin.reference.entropy())
         task = task.with_thickness(max(task.thickness, 0.05))  # thick enough for a grid to integrate
-    n = 4000
     x, y = task.sample(n, seed=10)
     log_prob = _exact(who, lambda: task.reference.log_prob(x, y))
     if log_prob is None:
