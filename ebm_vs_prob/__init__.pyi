@@ -56,6 +56,7 @@ from .tasks.base import check_inputs as check_inputs
 from .tasks.base import check_pairs as check_pairs
 from .tasks.base import no_density as no_density
 from .tasks.base import refined as refined
+from .tasks.data_arrays import task_from_arrays as task_from_arrays
 from .tasks.decisions import CostMatrix as CostMatrix
 from .tasks.decisions import DecisionReference as DecisionReference
 from .tasks.decisions import Decisions as Decisions

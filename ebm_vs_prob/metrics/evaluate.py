@@ -127,6 +127,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
     from ..core.spaces import Discrete
     from . import (
         angles,
+        branches,
         cost,
         decisions,
         distances,
@@ -139,6 +140,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
         sharpness,
         sublevel,
         traces,
+        two_samples,
     )
 
     if isinstance(space, Discrete):
@@ -150,6 +152,8 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
         latents,
         sublevel,
         angles,
+        two_samples,
+        branches,
         inference,
         sharpness,
         traces,

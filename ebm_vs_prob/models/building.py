@@ -38,16 +38,30 @@ def build_energy(setting: Setting, level: bool = False) -> nn.Module:
     return energy.to(device=setting.device, dtype=setting.dtype)
 
 
+def unscaled(network: Network) -> Network:
+    """A network that is no energy and has no scale to learn.
+
+    Raises:
+        ValueError: it is to learn one.
+    """
+    if network.learned_scale:
+        raise invalid(
+            "network.learned_scale", True, "False: this method's network gives no energy that could be scaled"
+        )
+    return network
+
+
 def build_head(setting: Setting, outputs: int) -> ReplicatedMLP:
     """The shared trunk on x alone with `outputs` numbers in place of the energy.
 
     Raises:
-        ValueError: the fit was given an energy of the user's, whose head cannot be replaced.
+        ValueError: the fit was given an energy of the user's, whose head cannot be replaced, or a scale to learn.
     """
     if not isinstance(setting.network, Network):
         raise invalid("energy", setting.network, "None: this method replaces the trunk's head, so it needs a Network")
     dx, _ = box_dims(setting)
-    head = ReplicatedMLP(setting.seeds, (dx, *setting.network.hidden, outputs), setting.network.activation)
+    network = unscaled(setting.network)
+    head = ReplicatedMLP(setting.seeds, (dx, *network.hidden, outputs), network.activation)
     return head.to(device=setting.device, dtype=setting.dtype)
 
 
@@ -141,16 +155,18 @@ def build_decoder(
     """The decoder of that name for a setting whose network is the package's own, in float32 on the CPU.
 
     Raises:
-        ValueError: spaces that are no boxes, an energy of the user's own, or an angle decoder where y is not in R^2.
+        ValueError: spaces that are no boxes, an energy of the user's own, a scale to learn, or an angle decoder where y
+            is not in R^2.
     """
     x_dim, y_dim = box_dims(setting)
     if not isinstance(setting.network, Network):
         raise invalid("energy", setting.network, "None: this decoder is made of a Network")
+    network = unscaled(setting.network)
     if name == "angle":
         if y_dim != 2:
             raise invalid("decoder", name, f"'mlp' on {setting.tasks[0].name}: an angle decodes to two numbers")
-        return AngleDecoder(setting.seeds, x_dim, setting.network)
+        return AngleDecoder(setting.seeds, x_dim, network)
     limit = torch.zeros(len(setting.seeds), dtype=torch.float32, device="cpu") if cost is None else cost
     if name == "linear":
         return LinearDecoder(setting.seeds, x_dim, y_dim, latent_dim, limit)
-    return MLPDecoder(setting.seeds, x_dim, y_dim, latent_dim, setting.network, limit)
+    return MLPDecoder(setting.seeds, x_dim, y_dim, latent_dim, network, limit)
