@@ -29,7 +29,7 @@ SURGE = 5.0
 #: Mean of the exponential part of skewed noise, for a unit of the Gaussian part.
 SKEW = 2.0
 #: Bisections of the interval in which a quantile lies.
-HALVINGS = 100
+HALVINGS = 64
 
 
 class NewsvendorOptions(TaskOptions):

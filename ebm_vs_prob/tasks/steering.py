@@ -178,29 +178,33 @@ class SteeringAngleReference(_SteeringDecisions, DensityReference):
         """
         if self._thickness == 0.0:
             raise no_density("steering")
-        return refined(self._entropy, start=8, tolerance=1e-9)
+        return refined(self._entropy, start=16, tolerance=1e-9)
 
     def _entropy(self, resolution: int) -> float:
-        """`resolution` nodes for each of x; as many panels of 8 for each branch's noise, over 10 deviations."""
+        """`resolution` nodes for x₀ and half as many for x₁; so many panels of 8 for each branch's noise."""
         import torch
 
         x, weights = _nodes(resolution)
         inner, inner_weights = (torch.from_numpy(part) for part in np.polynomial.legendre.leggauss(8))
-        half = 10.0 / resolution
-        edges = torch.linspace(-10.0, 10.0, resolution + 1, dtype=torch.float64, device="cpu")[:-1, None]
+        panels = resolution // 2
+        half = 10.0 / panels  # of 10 deviations to either side
+        edges = torch.linspace(-10.0, 10.0, panels + 1, dtype=torch.float64, device="cpu")[:-1, None]
         noise = (edges + half * (1.0 + inner)).flatten()
-        mass = (half * inner_weights).repeat(resolution) * torch.exp(-0.5 * noise**2) / math.sqrt(2.0 * math.pi)
+        mass = (half * inner_weights).repeat(panels) * torch.exp(-0.5 * noise**2) / math.sqrt(2.0 * math.pi)
         y = geometry(x)[0][..., None, None] + self._thickness * noise[:, None]
         surprise = -self.log_density(x[:, None, None], y)  # (x, branch, noise)
         return float(torch.einsum("xkn,x,xk,n->", surprise, weights, self._drivers.choices(x), mass))
 
 
 def _nodes(resolution: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Gauss-Legendre nodes (resolution², 2) of x and their weights, which sum to 1."""
+    """Gauss-Legendre nodes of x, `resolution` along x₀ and half as many along x₁, and their weights, which sum to 1."""
     import torch
 
-    nodes, weights = (torch.from_numpy(part) for part in np.polynomial.legendre.leggauss(resolution))
-    return torch.cartesian_prod(nodes, nodes), torch.outer(weights, weights).flatten() / 4.0
+    rules = [
+        [torch.from_numpy(part) for part in np.polynomial.legendre.leggauss(n)] for n in (resolution, resolution // 2)
+    ]
+    (first, first_weights), (second, second_weights) = rules
+    return torch.cartesian_prod(first, second), torch.outer(first_weights, second_weights).flatten() / 4.0
 
 
 @TASKS.register

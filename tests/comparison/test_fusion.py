@@ -21,7 +21,7 @@ SCALES = np.array([3.0, 0.4]).reshape(2, 1, 1)
 
 
 @functools.cache
-def distorted(correlation, views="complementary", fitted=20_000, tested=20_000):
+def distorted(correlation, views="complementary", fitted=10_000, tested=10_000):
     """Scores to fit on, their labels, scores to test on, and ln P(y | both views) of these."""
     task = evp.get_task("fusion", correlation=correlation, views=views)
     x, y = task.sample(fitted, seed=0, split="validation")
@@ -42,7 +42,7 @@ def lost(rule, correlation, views="complementary"):
 @functools.cache
 def loss_by_quadrature(correlation, views, power):
     """KL of Bayes' rule from the product of exact single views over the prior to `power`, by the trapezoidal rule."""
-    side = np.linspace(-4, 4, 321)
+    side = np.linspace(-4, 4, 161)
     grid = np.stack(np.meshgrid(side, side, indexing="ij"), -1)
     covariance = 0.25 * np.array([[1, correlation], [correlation, 1]])
     means = np.array(MEANS[views])

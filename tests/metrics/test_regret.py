@@ -46,7 +46,7 @@ def test_a_cost_matrix_decides_as_brute_force_does(costs, chances):
     overage=st.floats(0.01, 100),
     shape=st.floats(0.5, 5),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_a_pinball_cost_decides_for_the_quantile(underage, overage, shape):
     """Nodes of a Gauss rule over a gamma law; no order on a fine grid costs less, but for the rule's error."""
     decisions = evp.PinballCost(underage, overage, (0.0, 60.0))

@@ -178,7 +178,7 @@ def test_the_bayes_decision_of_clear_sides(answer, costs, decision, cost):
     preferred=st.sampled_from(["left", "roomier"]),
     answer=st.sampled_from(["discrete", "continuous"]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_no_decision_costs_less_than_the_bayes_decision(left, right, abstention, thickness, preferred, answer):
     task = steering(
         answer=answer,
