@@ -77,7 +77,7 @@ class VideoReference(DensityReference):
         shape = torch.broadcast_shapes(x.shape[:-1], y.shape[:-1])
         pairs = [part.expand(*shape, -1).reshape(-1, part.shape[-1]).split(PAIRS) for part in (x, y)]
         normalizer = 0.5 * y.shape[-1] * math.log(2.0 * math.pi * eps**2)
-        parts = [self._log_branches_of(*part, eps) for part in zip(*pairs, strict=True)]
+        parts = [self._log_branches_of(own, seen, eps) for own, seen in zip(*pairs, strict=True)]
         return torch.cat(parts).reshape(*shape, len(WEIGHTS)) - normalizer
 
     def _log_branches_of(self, x: torch.Tensor, y: torch.Tensor, eps: float) -> torch.Tensor:
