@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer
@@ -35,10 +35,18 @@ class Network(Options):
         bool, Field(description="learn one number s a replicate that makes the energy e^s times the network's output")
     ] = False
 
+    factors: Annotated[
+        Literal["chain", "whole"],
+        Field(
+            description="of sequences: energies of neighbours added up, or one of all symbols, up to 65,536 strings"
+        ),
+    ] = "chain"
+
     @model_serializer(mode="wrap")
-    def _without_what_is_off(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Trials are known by what is written of their network, and one without the scale is what it always was.
-        return {name: value for name, value in written(self).items() if name != "learned_scale" or value}
+    def _without_what_is_usual(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Trials are known by what is written of their network, and a usual one is what it always was.
+        usual = {"learned_scale": False, "factors": "chain"}
+        return {name: value for name, value in written(self).items() if name not in usual or value != usual[name]}
 
 
 class ReplicatedMLP(nn.Module):

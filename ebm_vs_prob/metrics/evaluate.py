@@ -127,6 +127,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
     from ..core.spaces import Discrete
     from . import (
         angles,
+        branches,
         cost,
         decisions,
         distances,
@@ -135,6 +136,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
         latents,
         likelihood,
         posteriors,
+        regret,
         sharpness,
         sublevel,
         traces,
@@ -142,14 +144,16 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
     )
 
     if isinstance(space, Discrete):
-        return likelihood, decisions, cost
+        return likelihood, decisions, regret, cost
     return (
         likelihood,
+        regret,
         distances,
         latents,
         sublevel,
         angles,
         two_samples,
+        branches,
         inference,
         sharpness,
         traces,

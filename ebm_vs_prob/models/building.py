@@ -10,11 +10,12 @@ from torch import nn
 
 from ..core.errors import invalid
 from ..core.seeding import forked, stream
-from ..core.spaces import Box, Discrete, Labels
+from ..core.spaces import Box, Discrete, Labels, Sequences
 from ..energies.decoders import AngleDecoder, Decoder, DecoderName, LinearDecoder, MLPDecoder
 from ..energies.graphs import ChainEnergy, EnumeratedEnergy
 from ..energies.mlp import MLPEnergy, Network, ReplicatedMLP
 from ..energies.replicated import Replicated
+from ..energies.strings import StringEnergy
 from .setting import box_dims
 
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ class _OfLabel(nn.Module):
 def build_graph_energy(setting: Setting) -> nn.Module:
     """The setting's replicated energy of discrete answers, on its device and in its dtype.
 
-    The package's own `ChainEnergy`; or the user's: a module with `num_replicates` and `graph(x)` as it is, and, of
+    The package's own, a `ChainEnergy` or, of sequences whose network says `factors = "whole"`, a `StringEnergy`; or the
+    user's: a module with `num_replicates` and `graph(x)` as it is, and, of
     labels, any `nn.Module` with forward(x (n, dx), y (n,) int64) -> (n,), asked for every label.
 
     Raises:
@@ -117,11 +119,15 @@ def build_graph_energy(setting: Setting) -> nn.Module:
     """
     space = setting.tasks[0].y_space
     assert isinstance(space, Discrete)
-    if isinstance(setting.network, Network):
-        energy: nn.Module = ChainEnergy(setting.seeds, _x_dim(setting), space, setting.network)
-    else:
-        energy = _users(setting, space)
+    network = setting.network
+    energy = _own(setting, space, network) if isinstance(network, Network) else _users(setting, space)
     return energy.to(device=setting.device, dtype=setting.dtype)
+
+
+def _own(setting: Setting, space: Discrete, network: Network) -> nn.Module:
+    if isinstance(space, Sequences) and network.factors == "whole":
+        return StringEnergy(setting.seeds, _x_dim(setting), space, network)
+    return ChainEnergy(setting.seeds, _x_dim(setting), space, network)
 
 
 def _users(setting: Setting, space: Discrete) -> nn.Module:

@@ -20,6 +20,7 @@ from ..core.registry import METHODS, TASKS
 from ..core.text import printable
 from . import cost
 from .consistency import PRIMARY_BUDGET
+from .data_files import located
 from .documents import Labels
 from .keys import canonical, canonical_json, digest
 from .schema import Arm, Scale, Study, TaskGrid, from_table
@@ -211,7 +212,7 @@ def _tasks(study: Study, grid: TaskGrid) -> list[Task]:
     kind = _look_up(TASKS, grid.name, f"{study.where}: tasks.name")
     with _blamed(f"{study.where}: tasks.{grid.name}"):
         schema = kind.Options
-    options = from_table(schema, grid.options, f"{study.where}: tasks.{grid.name}.options").model_dump()
+    options = from_table(schema, located(study, grid), f"{study.where}: tasks.{grid.name}.options").model_dump()
     with _blamed(f"{study.where}: tasks.{grid.name}"):
         task: Task = kind(**options)
         return [task] if grid.thickness is None else [task.with_thickness(value) for value in grid.thickness]
