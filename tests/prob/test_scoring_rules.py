@@ -184,6 +184,7 @@ def test_the_optimum_on_a_gaussian_is_the_declared_one(objective, dim):
     assert abs(float(mean_curvature(model, dim).mean()) - 1) < tolerance
 
 
+@pytest.mark.slow
 def test_blurred_data_are_learned_blurred():
     model = fitted("energy_score", 1, sigma=0.5)
     assert abs(float(mean_curvature(model, 1).mean()) - 0.8) < curvature_tolerance(1, EXAMPLES, 4, 0.05, 0.8)

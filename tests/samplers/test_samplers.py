@@ -734,7 +734,9 @@ def test_kernels_name_their_own_mistakes():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kernel", [ULA(), MALA(), HMC(3)], ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize(
+    "kernel", [ULA(), MALA(), HMC(3), Tempering(rungs=2), NUTS(doublings=2)], ids=lambda kernel: kernel.name
+)
 def test_compiled_steps_are_the_written_ones_but_for_roundings(kernel):
     energy = MLPEnergy(range(2), 0, 2, Network(hidden=(8,))).requires_grad_(False)
     potential = gibbs_potential(energy, torch.zeros(1, 1, 0))
