@@ -14,7 +14,7 @@ from scipy import stats
 from statistical import FALSE_ALARM, counts_agree, follows, level, within_standard_errors
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.tasks.particle import infer_policy
+from ebm_vs_prob.tasks.particle import START_SHARE, infer_policy
 from ebm_vs_prob.tasks.point_mass import (
     ACTIONS,
     APART,
@@ -203,8 +203,7 @@ def test_states_are_at_uniform_times_of_episodes(first_goal):
     )
     took = sum((~reached.all(-1)).long() for _, reached in seen)
     time = (torch.from_numpy(rng.random(2000)) * took).long()
-    if first_goal < 1.0:
-        time = torch.where(torch.from_numpy(rng.random(2000)) < 0.25, 0, time)
+    time = torch.where(torch.from_numpy(rng.random(2000)) < START_SHARE, 0, time)
     stored = torch.stack([state for state, _ in seen])[time, torch.arange(2000)]
     for quantity in (lambda v: distances(v)[:, 0], lambda v: distances(v)[:, 1], lambda v: v[:, 2:4].norm(dim=1)):
         assert stats.ks_2samp(quantity(x).numpy(), quantity(stored).numpy()).pvalue > level(6, FALSE_ALARM)
