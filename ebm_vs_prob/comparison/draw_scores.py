@@ -21,7 +21,8 @@ DataSplit = Literal["test", "train"]
 
 @dataclass(frozen=True)
 class DrawScores:
-    """ln q(y | x, draw) of D draws at n pairs, (D, n) nats; the replicate of each draw; what to be warned of."""
+    """ln q(y | x, draw) of D draws at n pairs, (D, n) nats in the units that the data came in; the replicate of each
+    draw; what to be warned of."""
 
     log_likelihood: torch.Tensor
     replicates: tuple[int, ...]
@@ -47,7 +48,8 @@ def scored_draws(model: Model, x: torch.Tensor, y: torch.Tensor, replicate: int 
         each, doubtful = _each_draw(model, x, y, members)
     said += [*doubtful, *chain_warnings(model, members)]
     owners = tuple(r for r in members for _ in range(each.shape[1]))
-    return DrawScores(each[members].flatten(0, 1).double().cpu(), owners, tuple(said))
+    scores = each[members].flatten(0, 1).double().cpu() - model.tasks[0].log_unit
+    return DrawScores(scores, owners, tuple(said))
 
 
 def _each_draw(

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from .decisions import Decisions
+
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -66,6 +68,10 @@ class Reference(ABC):
 
         Where sets differ in size the rows left over are NaN.
         """
+
+    def held_out(self, x: torch.Tensor) -> torch.Tensor:
+        """What samples at each x are held against where the law is not known: as `answers`, unless overridden."""
+        return self.answers(x)
 
     @abstractmethod
     def entropy(self) -> float:
@@ -148,6 +154,7 @@ class Task(ABC):
     version: ClassVar[int] = 1  # raised when the data or the truth change, so that stored trials are not mistaken
     summary: ClassVar[str]
     truth: ClassVar[str] = ""  # what is exactly known of it, and how
+    has_truth: ClassVar[bool] = True  # False where all that is known are rows, so that no model can be exact
     references: ClassVar[tuple[str, ...]] = ()  # papers: keys of references.bib or of `bibliography`
     bibliography: ClassVar[str] = ""  # BibTeX of papers that references.bib lacks
     Options: ClassVar[type[TaskOptions]] = TaskOptions
@@ -158,6 +165,7 @@ class Task(ABC):
     z_space: Space | None
     manifold_dim: int | None  # dimension d of the answer set of one x; None where there is no manifold
     reference: Reference
+    decisions: Decisions | None = None  # where something is to be decided; `reference` is a `DecisionReference` too
 
     def __init__(self, **options: Any) -> None:
         self.options = validated(type(self).Options, options, type(self).name)
@@ -171,6 +179,12 @@ class Task(ABC):
     def intrinsic_coordinate(self) -> str | None:
         """Name of the exact one-dimensional coordinate along the manifold (`angle`), or None."""
         return None
+
+    @property
+    def log_unit(self) -> float:
+        """ln of the volume of the task's unit of y in that of the data's origin: log-densities are reported in the
+        latter, ln q - `log_unit`. 0 where both are one."""
+        return 0.0
 
     def with_thickness(self, thickness: float) -> Task:
         """The same task at another thickness."""
