@@ -22,7 +22,7 @@ from .point_mass import Policy, begin, choice, rollout
 if TYPE_CHECKING:
     import torch
 
-#: Share of the pairs that are at the start where the oracle is free to choose there: of an episode it would be 1 in 60.
+#: Share of the pairs that are at the start, where the oracle is free if it has two modes: of an episode it is 1 in 60.
 START_SHARE = 0.25
 #: Episodes that are simulated together.
 _BLOCK = 1024
@@ -104,8 +104,8 @@ class Particle(Task):
     """x is position, velocity and two goals, N numbers each; y the oracle's set point, one of the goals, with noise.
 
     x is the state at a random time of an episode of the oracle without noise, which ends as the last goal is reached.
-    Each pair has an episode of its own, so that pairs are independent. With two modes a quarter of them are at the
-    start, where the oracle is free.
+    Each pair has an episode of its own, so that pairs are independent. A quarter of them are at the start, where all is
+    decided.
     """
 
     name = "particle"
@@ -190,8 +190,7 @@ class Particle(Task):
         for first in range(0, n, _BLOCK):
             start = starts[first : first + _BLOCK]
             seen = self._visited(start, preference[first : first + _BLOCK], rng)
-            if self.two_modes:
-                seen = np.where(at_start[first : first + _BLOCK, None] < START_SHARE, start.numpy(), seen)
+            seen = np.where(at_start[first : first + _BLOCK, None] < START_SHARE, start.numpy(), seen)
             visited.append(seen)
         x = np.concatenate(visited)
         y, label = self.draw(x, rng)

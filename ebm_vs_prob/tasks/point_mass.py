@@ -25,7 +25,7 @@ DAMPING = 2.0 * math.sqrt(STIFFNESS)
 #: Actions of an episode.
 ACTIONS = 100
 #: Within this of a goal the oracle turns to the other one.
-TURNING = 0.02
+TURNING = 0.04
 #: Slower than this the particle has no heading yet, and an oracle of two modes is free to choose.
 SLOW = 0.05
 #: Headings are told apart where the speeds at which goals are approached differ by this share of the speed.
