@@ -157,6 +157,10 @@ class Data(Task):
     def log_unit(self) -> float:
         return 0.0 if self.y_scaling is None else self.y_scaling.log_unit
 
+    @property
+    def test_rows(self) -> int:
+        return len(self.parts["test"])
+
     def specification(self) -> dict[str, Any]:
         options = self.options.model_dump(mode="json")
         return {

@@ -273,6 +273,17 @@ def test_answers_outside_the_box_are_counted_and_not_clipped():
     assert table.set_index("metric").loc["energy_score", "value"] > 0
 
 
+def test_no_test_row_is_measured_twice():
+    task = evp.task_from_arrays(ring(100)[0])
+    model = evp.fit("kernel_density", task, budget=evp.Budget(steps=1, examples=60))
+    table = evp.evaluate(model, task, evp.Evaluation(inputs=40, starts=1, samples=8)).set_index("metric")
+    assert table.loc["log_score", "n"] == task.test_rows == 20
+    assert len(evp.compare_models({"a": model, "b": model}, task).table) == 2
+    known = evp.inference_data(model, task).log_likelihood["y"]
+    assert known.shape[-1] == 20
+    assert float(known.mean()) == pytest.approx(table.loc["log_score", "value"], abs=1e-5)  # both in the user's units
+
+
 # ---- labels --------------------------------------------------------------------------------------------------------
 
 
