@@ -413,6 +413,12 @@ def test_a_bad_binary_file_has_a_one_line_answer(tmp_path, case):
     assert "\n" not in str(raised.value)
 
 
+def test_one_column_needs_no_list_and_a_path_no_text(tmp_path):
+    task = made(tmp_path, CSV, y="a", x="b")
+    again = evp.get_task("data", data=tmp_path / "points.csv", y=["a"], x=["b"])
+    assert task.specification() == again.specification()
+
+
 def test_a_file_that_is_not_there_and_a_folder_are_named(tmp_path):
     for path in (tmp_path / "none.csv", tmp_path):
         with pytest.raises(ValueError, match="is not valid: expected a file"):
