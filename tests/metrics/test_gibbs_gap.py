@@ -30,6 +30,12 @@ class HandMadeEnergy(HandMade, EnergyModel):
         self._beta = torch.tensor(beta, dtype=torch.float64)
 
 
+class InOtherUnits(Observation):
+    """Of tasks whose units are 1, e and e² of the data's."""
+
+    log_unit = np.array([0.0, 1.0, 2.0])
+
+
 def of(table, metric):
     return table[table.metric == metric].set_index("replicate")
 
@@ -64,10 +70,7 @@ def test_log_score_is_that_of_the_tempered_density_in_the_units_of_the_data(dim)
         expected = float((-0.5 * g * squared).mean()) + 0.5 * dim * math.log(g / (2 * math.pi))
         assert score.value[r] == pytest.approx(expected, abs=1e-5)
         assert score.n[r] == 2048
-    observed.__class__ = type(
-        "InOtherUnits", (Observation,), {"log_unit": property(lambda self: np.array([0, 1, 2.0]))}
-    )
-    shifted = gibbs_log_score(observed)["gibbs_log_score"]
+    shifted = gibbs_log_score(InOtherUnits(model, (task,) * 3, LOOK))["gibbs_log_score"]
     assert (score.value - shifted.value).tolist() == pytest.approx([0.0, 1.0, 2.0])
 
 
