@@ -85,6 +85,11 @@ def test_normalizers_page_runs():
     assert float(namespace["bracket"].gap) > 0  # type: ignore[attr-defined]
 
 
+def test_objectives_page_runs():
+    namespace = execute((ROOT / "docs" / "objectives.md").read_text(encoding="utf-8"), "objectives.md")
+    assert namespace["blind"].status[0].ok  # type: ignore[attr-defined]
+
+
 @pytest.mark.uses_global_generator  # as a Pyro user runs a model
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ["latent_variables", "posteriors"])

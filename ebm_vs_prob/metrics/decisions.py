@@ -48,11 +48,14 @@ def _blank(observed: Observation) -> np.ndarray:
 def calibration(observed: Observation) -> dict[str, Measurement]:
     """Σ_b (n_b / n) |accuracy_b - confidence_b| over 15 equal bins of confidence (Guo et al. 2017, eq. 3).
 
-    Confidence is the probability of the answer of least energy, as a whole, under exp(-beta E) / Z. The error is that
-    of the bins' accuracies, whose scatter also keeps a calibrated model above 0.
+    Confidence is the probability of the answer of least energy, as a whole, under the model's density, or under
+    exp(-beta E) / Z. The error is that of the bins' accuracies, whose scatter also keeps a calibrated model above 0.
     """
+    model, x = observed.model, observed.test[0]
     with torch.no_grad():
-        confidence = as_numpy(observed.model.gibbs(observed.test[0]).log_prob(observed.decided).exp())
+        decided = observed.decided
+        log_prob = model.log_prob(x, decided) if model.normalised else model.gibbs(x).log_prob(decided)
+        confidence = as_numpy(log_prob.exp())
     right = as_numpy(~_wrong(observed).any(2))
     bins = np.clip(np.ceil(np.nan_to_num(confidence) * BINS).astype(int) - 1, 0, BINS - 1)
     value, variance = np.zeros(len(right)), np.zeros(len(right))

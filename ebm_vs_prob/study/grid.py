@@ -125,10 +125,11 @@ def expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[st
                 raise invalid(f"{study.where}: arms.{arm.name}.tasks", grid.name, f"a task it applies to: {reason}")
             skipped.append({"arm": arm.name, "task": grid.name, "reason": reason})
             continue
+        own = _network({**scale.network, **arm.network}, f"{study.where}: arms.{arm.name}") if arm.network else network
         for task in tasks:
             options = _options(study, arm, method, task)
             with _blamed(f"{study.where}: arms.{arm.name}"):
-                layers = cost.widths(task, network)
+                layers = cost.widths(task, own)
                 evaluations = method.step_evaluations(options, task)
                 asked = {
                     "task": task.specification(),
@@ -137,7 +138,7 @@ def expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[st
                         "version": method.version,
                         "options": options.model_dump(mode="json"),
                     },
-                    "network": network.model_dump(mode="json"),
+                    "network": own.model_dump(mode="json"),
                     "evaluation": evaluation.model_dump(mode="json"),
                     "dtype": scale.dtype,
                 }
@@ -175,17 +176,22 @@ def _check_count(study: Study, budgets: int) -> None:
 
 
 def _shared(study: Study, name: str, scale: Scale) -> tuple[Network, Evaluation, dict[str, Budget]]:
-    from ..energies.mlp import Network
     from ..metrics import Evaluation
 
     where = f"{study.where}: scales.{name}"
-    network = from_table(Network, scale.network, f"{where}.network")
+    network = _network(scale.network, where)
     from_table(Evaluation, study.evaluation, f"{study.where}: evaluation")
     evaluation = from_table(Evaluation, {**study.evaluation, **scale.evaluation}, f"{where}.evaluation")
     budgets = {PRIMARY_BUDGET: from_table(Budget, scale.budget, f"{where}.budget")}
     for other, table in scale.budgets.items():
         budgets[other] = from_table(Budget, {**scale.budget, **table}, f"{where}.budgets.{other}")
     return network, evaluation, budgets
+
+
+def _network(table: dict[str, Any], where: str) -> Network:
+    from ..energies.mlp import Network
+
+    return from_table(Network, table, f"{where}.network")
 
 
 def _combinations(study: Study) -> Iterator[tuple[Arm, TaskGrid]]:

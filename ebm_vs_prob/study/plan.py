@@ -234,7 +234,7 @@ def plan_study(
     chosen.at(scale)
     place = resolve_device(device, elsewhere)
     import_plugins(chosen.plugins, chosen.where, chosen.folder)
-    conditions, skipped = expand(chosen, scale)
+    conditions, skipped = expand(chosen.held_at(scale), scale)
     plan = Plan(chosen, scale, place, tuple(conditions), tuple(skipped), times or TYPICAL)
     return plan if times else replace(plan, step_times=step_times(needed=plan.may_compile))
 

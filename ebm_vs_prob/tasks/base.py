@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -16,6 +16,8 @@ from ..core.spaces import Box, Space
 if TYPE_CHECKING:
     import numpy as np
     import torch
+
+    from .decisions import Decisions
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -78,6 +80,19 @@ class Reference(ABC):
     @abstractmethod
     def sample(self, x: torch.Tensor, num_samples: int, seed: int = 0) -> torch.Tensor:
         """Exact draws of y given each x: (n, num_samples, dy) float64."""
+
+
+@runtime_checkable
+class HasBranches(Protocol):
+    """A reference whose answer set falls into K branches of known weight, as `three_curves` has three curves."""
+
+    def branch(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """The branch of x (n, dx) that is nearest to y (n, dy): (n,) int64 in 0 .. K-1."""
+        ...
+
+    def branch_weights(self, x: torch.Tensor) -> torch.Tensor:
+        """P(branch(x, Y) = k | x), the noise of Y included: (n, K) float64, exact."""
+        ...
 
 
 class DensityReference(Reference):
@@ -150,6 +165,7 @@ class Task(ABC):
     z_space: Space | None
     manifold_dim: int | None  # dimension d of the answer set of one x; None where there is no manifold
     reference: Reference
+    decisions: Decisions | None = None  # where something is to be decided; `reference` is a `DecisionReference` too
 
     def __init__(self, **options: Any) -> None:
         self.options = validated(type(self).Options, options, type(self).name)

@@ -22,7 +22,7 @@ from ebm_vs_prob.testing import check_method, check_store, check_task, global_ge
 
 #: Their checks take longest; each has kin whose check is quick.
 SLOW = (
-    *("gibbs_nuts", "horn", "sparse_coding", "coupling_flow", "autoregressive_flow", "vae"),
+    *("gibbs_nuts", "horn", "super_resolution", "sparse_coding", "coupling_flow", "autoregressive_flow", "vae"),
     *("gibbs_stochastic_gradient_langevin", "gibbs_variational_bayes", "gibbs_ensemble"),
     *("gibbs_maximum_a_posteriori", "persistent_contrastive_divergence", "two_step"),
     *("latent_free_energy", "latent_variable_likelihood"),
@@ -36,11 +36,13 @@ def registered(entries):
 
 #: A user's data has no default: tests/tasks/test_task_data.py checks it.
 TASKS = [task for task in evp.list_tasks() if task.has_truth]
+#: Pairs of tasks whose log-densities take milliseconds each.
+EXAMPLES = {"super_resolution": 256}
 
 
 @pytest.mark.parametrize("task", registered(TASKS))
 def test_registered_task_keeps_the_rules(task):
-    check_task(task)
+    check_task(task, **({"examples": EXAMPLES[task.name]} if task.name in EXAMPLES else {}))
 
 
 @pytest.mark.parametrize("method", registered(evp.list_methods()))
