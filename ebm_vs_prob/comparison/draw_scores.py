@@ -110,7 +110,8 @@ def pairs(
     if not isinstance(task, Task) or (task.x_space, task.y_space) != (own.x_space, own.y_space):
         raise invalid("task", task, f"a task with the spaces of {own!r}, which the model was fitted to")
     if split == "test":
-        return task.sample(examples, seed, "test")
+        rows = task.test_rows
+        return task.sample(examples if rows is None else min(examples, rows), seed, "test")
     if replicate is None and count > 1:
         raise invalid("replicate", replicate, f"one of 0 .. {count - 1} on split = 'train': each has its own examples")
     r = replicate or 0

@@ -93,8 +93,8 @@ class Observation:
 
     @cached_property
     def test(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Held-out x (R, N, dx) and y (R, N, dy), float64."""
-        n = self.evaluation.test_examples
+        """Held-out x (R, N, dx) and y (R, N, dy), float64: as many as asked for, and no row of the test part twice."""
+        n = min([self.evaluation.test_examples, *(rows for task in self.tasks if (rows := task.test_rows) is not None)])
         pairs = [
             task.sample(n, seed=seed, split="test") for task, seed in zip(self.tasks, self.model.seeds, strict=True)
         ]

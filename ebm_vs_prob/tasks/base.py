@@ -186,6 +186,11 @@ class Task(ABC):
         latter, ln q - `log_unit`. 0 where both are one."""
         return 0.0
 
+    @property
+    def test_rows(self) -> int | None:
+        """How many test pairs there are to be looked at without seeing one twice; None where each draw is new."""
+        return None
+
     def with_thickness(self, thickness: float) -> Task:
         """The same task at another thickness."""
         return type(self)(**{**self.options.model_dump(), "thickness": thickness})

@@ -6,6 +6,7 @@ of the methods (noise, widths, the first weights) is for data of about unit size
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -37,12 +38,17 @@ def _only_zero(value: float) -> float:
 
 
 def _as_tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+def _as_text(value: object) -> object:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 Columns = Annotated[
     tuple[Annotated[str, Field(min_length=1, max_length=1000)], ...], BeforeValidator(_as_tuple), Field(max_length=4096)
 ]
+File = Annotated[str, BeforeValidator(_as_text), Field(max_length=4096)]
 Digest = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 
 
@@ -50,8 +56,8 @@ class DataOptions(TaskOptions):
     """Options of `data`. A trial's key has all of them but `data` and `test`, in whose place the digests stand."""
 
     thickness: Annotated[float, AfterValidator(_only_zero), Field(description="always 0: nothing is added")] = 0.0
-    data: Annotated[str, Field(max_length=4096, description="a .csv, .npz or .parquet file")] = ""
-    test: Annotated[str, Field(max_length=4096, description="a file of test rows; a share of `data` if empty")] = ""
+    data: Annotated[File, Field(description="a .csv, .npz or .parquet file")] = ""
+    test: Annotated[File, Field(description="a file of test rows; a share of `data` if empty")] = ""
     sha256: Annotated[Digest, Field(description="SHA-256 that `data` must have; filled in")] = ""
     test_sha256: Annotated[Digest, Field(description="SHA-256 that `test` must have; filled in")] = ""
     y: Annotated[Columns, Field(description="names of the columns of y")] = ()
@@ -156,6 +162,10 @@ class Data(Task):
     @property
     def log_unit(self) -> float:
         return 0.0 if self.y_scaling is None else self.y_scaling.log_unit
+
+    @property
+    def test_rows(self) -> int:
+        return len(self.parts["test"])
 
     def specification(self) -> dict[str, Any]:
         options = self.options.model_dump(mode="json")

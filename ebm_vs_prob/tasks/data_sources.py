@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from ..core.errors import invalid
+from ..core.text import printable
 from .data_columns import read_bytes, read_columns
 
 
@@ -58,7 +59,7 @@ def source_of_file(path: str | Path, digest: str = "") -> Source:
     found = hashlib.sha256(read_bytes(place)).hexdigest()
     _check_digest(place.name, found, digest or found)
     _FILES[found] = place.resolve()
-    return Source(place.name, found, path=_FILES[found])
+    return Source(printable(place.name), found, path=_FILES[found])
 
 
 def remember_place(digest: str, path: str | Path) -> None:
@@ -88,7 +89,7 @@ def known_source(digest: str) -> Source:
     if source is not None:
         return source
     if digest in _FILES:
-        return Source(_FILES[digest].name, digest, path=_FILES[digest])
+        return Source(printable(_FILES[digest].name), digest, path=_FILES[digest])
     valid = (
         "that of data which this process knows: make the task of them first, with get_task('data', data=FILE, ...) or "
         "task_from_arrays"

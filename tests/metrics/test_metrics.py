@@ -611,6 +611,7 @@ def test_the_exact_model_wins_against_that_of_another_task(task, wrong):
     assert exact["likelihood_gap", 0][0] == 0.0
     assert better("likelihood_gap", standard_errors(checks) * other["likelihood_gap", 0][1])
     assert better("log_score")
+    assert better("gibbs_log_score")
     inputs = 1 if name == "circle" else e.inputs
     precision, coverage = least_of_sublevel_set(truth, ANSWERS_PER_INPUT if inputs > 1 else 512, checks * inputs)
     found, error, _ = exact["sublevel_precision", 0]

@@ -273,6 +273,17 @@ def test_answers_outside_the_box_are_counted_and_not_clipped():
     assert table.set_index("metric").loc["energy_score", "value"] > 0
 
 
+def test_no_test_row_is_measured_twice():
+    task = evp.task_from_arrays(ring(100)[0])
+    model = evp.fit("kernel_density", task, budget=evp.Budget(steps=1, examples=60))
+    table = evp.evaluate(model, task, evp.Evaluation(inputs=40, starts=1, samples=8)).set_index("metric")
+    assert table.loc["log_score", "n"] == task.test_rows == 20
+    assert len(evp.compare_models({"a": model, "b": model}, task).table) == 2
+    known = evp.inference_data(model, task).log_likelihood["y"]
+    assert known.shape[-1] == 20
+    assert float(known.mean()) == pytest.approx(table.loc["log_score", "value"], abs=1e-5)  # both in the user's units
+
+
 # ---- labels --------------------------------------------------------------------------------------------------------
 
 
@@ -400,6 +411,12 @@ def test_a_bad_binary_file_has_a_one_line_answer(tmp_path, case):
     with pytest.raises(ValueError, match=message) as raised:
         made(tmp_path, content(), name, x=["b"])
     assert "\n" not in str(raised.value)
+
+
+def test_one_column_needs_no_list_and_a_path_no_text(tmp_path):
+    task = made(tmp_path, CSV, y="a", x="b")
+    again = evp.get_task("data", data=tmp_path / "points.csv", y=["a"], x=["b"])
+    assert task.specification() == again.specification()
 
 
 def test_a_file_that_is_not_there_and_a_folder_are_named(tmp_path):
