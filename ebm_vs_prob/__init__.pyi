@@ -1,5 +1,6 @@
 from .comparison.compare import compare_models as compare_models
 from .comparison.containers import inference_data as inference_data
+from .comparison.fusion import fit_fusion as fit_fusion
 from .core.budget import Budget as Budget
 from .core.budget import Cost as Cost
 from .core.errors import NoExactReference as NoExactReference
@@ -55,6 +56,11 @@ from .tasks.base import check_inputs as check_inputs
 from .tasks.base import check_pairs as check_pairs
 from .tasks.base import no_density as no_density
 from .tasks.base import refined as refined
+from .tasks.data_arrays import task_from_arrays as task_from_arrays
+from .tasks.decisions import CostMatrix as CostMatrix
+from .tasks.decisions import DecisionReference as DecisionReference
+from .tasks.decisions import Decisions as Decisions
+from .tasks.decisions import PinballCost as PinballCost
 from .tasks.discrete import DiscreteOptions as DiscreteOptions
 from .tasks.discrete import DiscreteReference as DiscreteReference
 from .training.batches import Batch as Batch

@@ -1,4 +1,4 @@
-"""Runs the tests marked `portable` under the arithmetic of other processors; arguments go to pytest.
+"""Runs the tests marked `portable` under the arithmetic of other processors; arguments but `--all` go to pytest.
 
 What rounds differently is the vector width of torch's own kernels, the code path of MKL, and the number of threads,
 which splits sums. Each can be set by the environment, and only before torch is loaded, so that every setting has a
@@ -24,6 +24,8 @@ SETTINGS: list[dict[str, str]] = [
     {"MKL_ENABLE_INSTRUCTIONS": "AVX2"},
     dict.fromkeys(THREADS, "2"),
 ]
+#: Those that the fast suite, which runs as the processor is, has least in common with; `--all` runs every one.
+USUAL = (0, 1, 4)
 #: torch's names of x86's instruction sets, each of which includes those before it.
 CAPABILITIES = ("DEFAULT", "AVX2", "AVX512")
 #: The exit status by which a process says that its setting does not exist here.
@@ -129,8 +131,10 @@ def run(index: int, arguments: list[str]) -> int:
 def main(arguments: list[str]) -> int:
     if arguments[:1] == ["--setting"]:
         return child(SETTINGS[int(arguments[1])], arguments[2:])
+    chosen = range(len(SETTINGS)) if "--all" in arguments else USUAL
+    given = [argument for argument in arguments if argument != "--all"]
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        codes = list(pool.map(lambda index: run(index, arguments), range(len(SETTINGS))))
+        codes = list(pool.map(lambda index: run(index, given), chosen))
     return int(any(code not in (0, CANNOT) for code in codes))
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 from pathlib import Path
 
 import pytest
+import torch
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.cli.commands import main
@@ -18,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
-OWN_TASKS = [kind for kind in evp.list_tasks() if kind.__module__.startswith("ebm_vs_prob.")]
+OWN_TASKS = [kind for kind in evp.list_tasks() if kind.__module__.startswith("ebm_vs_prob.") and kind.has_truth]
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -41,6 +43,37 @@ def test_readme_quickstart_runs(tmp_path, monkeypatch):
     assert namespace["table"].shape[0] > 0  # type: ignore[attr-defined]
 
 
+def own_data_study(folder: Path) -> Path:
+    """The README's section on data of one's own, as a reader follows it: the path of its study, its data beside it."""
+    (section,) = re.findall(r"^## Your own data\n(.*?)^## ", README, re.MULTILINE | re.DOTALL)
+    (study,) = blocks(section, "toml")
+    (code,) = blocks(section, "python")
+    namespace = {"evp": evp, "torch": torch, "budget": evp.Budget(steps=2, examples=20)}
+    exec(compile(code, "README.md, your own data", "exec"), namespace)
+    (folder / "points.toml").write_text(study, encoding="utf-8")
+    return folder / "points.toml"
+
+
+def test_readme_study_of_own_data_is_planned(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert len(plan_study(own_data_study(tmp_path), device="cpu").trials) == 2 * 10
+
+
+@pytest.mark.slow
+def test_readme_study_of_own_data_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    own_data_study(tmp_path)
+    assert main(["run", "points.toml"]) == 0
+    assert main(["report", "points.toml", "--json"]) == 0
+    verdicts = json.loads(capsys.readouterr().out.partition("\n")[2])
+    assert {each["verdict"] for each in verdicts} == {"supported"}
+
+
+def test_page_on_own_data_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    execute((ROOT / "docs" / "your_data.md").read_text(encoding="utf-8"), "your_data.md")
+
+
 def test_inference_page_runs():
     namespace = execute((ROOT / "docs" / "inference.md").read_text(encoding="utf-8"), "inference.md")
     assert namespace["answer"].tolist() == [0, 0]  # type: ignore[attr-defined]
@@ -50,6 +83,11 @@ def test_inference_page_runs():
 def test_normalizers_page_runs():
     namespace = execute((ROOT / "docs" / "normalizers.md").read_text(encoding="utf-8"), "normalizers.md")
     assert float(namespace["bracket"].gap) > 0  # type: ignore[attr-defined]
+
+
+def test_objectives_page_runs():
+    namespace = execute((ROOT / "docs" / "objectives.md").read_text(encoding="utf-8"), "objectives.md")
+    assert namespace["blind"].status[0].ok  # type: ignore[attr-defined]
 
 
 @pytest.mark.uses_global_generator  # as a Pyro user runs a model

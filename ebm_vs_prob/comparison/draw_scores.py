@@ -21,7 +21,8 @@ DataSplit = Literal["test", "train"]
 
 @dataclass(frozen=True)
 class DrawScores:
-    """ln q(y | x, draw) of D draws at n pairs, (D, n) nats; the replicate of each draw; what to be warned of."""
+    """ln q(y | x, draw) of D draws at n pairs, (D, n) nats in the units that the data came in; the replicate of each
+    draw; what to be warned of."""
 
     log_likelihood: torch.Tensor
     replicates: tuple[int, ...]
@@ -47,7 +48,8 @@ def scored_draws(model: Model, x: torch.Tensor, y: torch.Tensor, replicate: int 
         each, doubtful = _each_draw(model, x, y, members)
     said += [*doubtful, *chain_warnings(model, members)]
     owners = tuple(r for r in members for _ in range(each.shape[1]))
-    return DrawScores(each[members].flatten(0, 1).double().cpu(), owners, tuple(said))
+    scores = each[members].flatten(0, 1).double().cpu() - model.tasks[0].log_unit
+    return DrawScores(scores, owners, tuple(said))
 
 
 def _each_draw(
@@ -108,7 +110,8 @@ def pairs(
     if not isinstance(task, Task) or (task.x_space, task.y_space) != (own.x_space, own.y_space):
         raise invalid("task", task, f"a task with the spaces of {own!r}, which the model was fitted to")
     if split == "test":
-        return task.sample(examples, seed, "test")
+        rows = task.test_rows
+        return task.sample(examples if rows is None else min(examples, rows), seed, "test")
     if replicate is None and count > 1:
         raise invalid("replicate", replicate, f"one of 0 .. {count - 1} on split = 'train': each has its own examples")
     r = replicate or 0

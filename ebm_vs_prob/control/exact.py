@@ -14,8 +14,8 @@ from pydantic import Field
 from torch import nn
 
 from ..core.budget import Cost
+from ..core.discrete_energies import DiscreteEnergy
 from ..core.errors import NoExactReference, NotNormalised, invalid
-from ..core.factor_graphs import FactorGraph
 from ..core.registry import METHODS
 from ..core.seeding import stream
 from ..core.spaces import Box, Discrete, Labels, Sequences
@@ -129,12 +129,10 @@ class ExactGraphEnergy(GraphEnergy):
         self.space = cast("Discrete", tasks[0].y_space)
         self._references = [cast("DiscreteReference", task.reference) for task in tasks]
 
-    def graph(self, x: torch.Tensor) -> FactorGraph:
+    def graph(self, x: torch.Tensor) -> DiscreteEnergy:  # type: ignore[override]  # trained energies are factor graphs
         x = x.expand(self.num_replicates, *x.shape[1:])
         graphs = [reference.graph(own) for reference, own in zip(self._references, x, strict=True)]
-        unary = torch.stack([graph.unary.expand(*graph.batch_shape, -1, -1) for graph in graphs])
-        pairwise = torch.stack([graph.pairwise.expand(*graph.batch_shape, -1, -1, -1) for graph in graphs])
-        return FactorGraph(unary, pairwise, graphs[0].parents)
+        return type(graphs[0]).stacked(graphs)
 
 
 @METHODS.register
@@ -150,6 +148,11 @@ class Exact(Method):
     Options: ClassVar[type[MethodOptions]] = ExactOptions
     groups_thickness = False
     y_spaces = (Box, Labels, Sequences)
+
+    @classmethod
+    def why_not(cls, task: Task) -> str | None:
+        reason = super().why_not(task)
+        return reason or (None if task.has_truth else "the law that made the data is not known, so no model is exact")
 
     @classmethod
     def build(cls, setting: Setting) -> Model:

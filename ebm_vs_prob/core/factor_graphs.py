@@ -9,12 +9,13 @@ Kschischang, Frey and Loeliger 2001). T variables of K values cost T K², agains
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch.nn.functional import one_hot
 
+from .discrete_energies import DiscreteEnergy
 from .errors import invalid
 from .free_energies import free_energy
 from .process_state import holds
@@ -23,7 +24,7 @@ Beta = torch.Tensor | float
 
 
 @dataclass(frozen=True)
-class FactorGraph:
+class FactorGraph(DiscreteEnergy):
     """E(y) = Σ_t unary[t, y_t] + Σ_{t>0} pairwise[t-1, y_parent(t), y_t], of a batch of trees of one shape.
 
     The batch is what the leading dimensions broadcast to. An energy of +inf forbids. One label is a tree of one
@@ -79,15 +80,16 @@ class FactorGraph:
         return torch.broadcast_shapes(self.unary.shape[:-2], self.pairwise.shape[:-3])
 
     @property
-    def log_answers(self) -> float:
-        """ln K^T: of the number of answers."""
-        return self.num_variables * math.log(self.num_values)
-
-    @property
     def log_incorrect(self) -> float:
         """ln (K^T - 1): of the number of answers but one; -inf where there is no other."""
         one = math.exp(-self.log_answers)
         return self.log_answers + math.log1p(-one) if one < 1 else -math.inf
+
+    @classmethod
+    def stacked(cls, parts: Sequence[FactorGraph]) -> FactorGraph:
+        whole = [part.expand() for part in parts]
+        unary, pairwise = (torch.stack([getattr(part, name) for part in whole]) for name in ("unary", "pairwise"))
+        return cls(unary, pairwise, parts[0].parents)
 
     def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> FactorGraph:
         """The graph whose factors are what `change` makes of these: another dtype, sign or part of the batch."""
@@ -108,18 +110,10 @@ class FactorGraph:
         return (own + entering.gather(-1, y.expand(own.shape).unsqueeze(-1)).squeeze(-1)).sum(-1)
 
     def min_sum(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The answer of least energy, (*batch, T) int64, and that energy, (*batch); of equal answers the first."""
         collected, _ = self._collected(math.inf)
         return self._assigned(collected, lambda energies, _: energies.argmin(-1)), collected[0].amin(-1)
 
     def free_energy(self, beta: Beta) -> torch.Tensor:
-        """-1/beta ln(K^-T Σ_y exp(-beta E(y))), (*batch): the least energy at beta = inf, the mean at 0.
-
-        The measure over answers is normalised, as everywhere in the package; ln Z is `log_answers` - beta F.
-
-        Args:
-            beta: inverse temperature(s) in [0, inf] that broadcast with the batch.
-        """
         collected, _ = self._collected(beta)
         return free_energy(collected[0], beta, -1)
 
@@ -150,17 +144,8 @@ class FactorGraph:
         return free_energy(total, beta, -1, log_weights=total.new_tensor(log_counts))
 
     def sample(self, beta: Beta, uniform: torch.Tensor) -> torch.Tensor:
-        """Exact draws from exp(-beta E) / Z made of given noise, (*sample, *batch, T) int64.
-
-        Forward filtering, backward sampling, each value by the maximum of energies perturbed with Gumbel noise.
-
-        Args:
-            beta: inverse temperature(s) in [0, inf] that broadcast with the batch; at inf the answer of least energy.
-            uniform: uniforms on [0, 1), (*sample, *batch, T, K).
-
-        Raises:
-            ValueError: beta negative or NaN, or a shape of `uniform` that does not fit.
-        """
+        """Exact draws by forward filtering, backward sampling, each value by the maximum of energies perturbed with
+        Gumbel noise."""
         length, count = self.num_variables, self.num_values
         fits = uniform.shape[-2:] == (length, count)
         try:

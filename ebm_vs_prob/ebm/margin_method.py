@@ -66,11 +66,7 @@ def train_on_graphs(model: GraphModel, loss: TutorialLoss) -> Training:
         ValueError: a regulariser along y, which has no directions.
     """
     options = model.setting.options
-    for name in ("gradient_penalty", "energy_magnitude"):
-        weights = getattr(options, name)
-        if bool((weights > 0).any()):
-            raise invalid(name, float(weights.max()), "0 where answers are discrete: it is taken along real y")
-
+    refuse_regularisers_along_y(model)
     an_example = torch.zeros(1, 1, dtype=model.setting.dtype, device=model.setting.device)
     parameters = {name: options.column(name, an_example) for name in loss.parameters}
 
@@ -79,3 +75,11 @@ def train_on_graphs(model: GraphModel, loss: TutorialLoss) -> Training:
         return loss.on_graph(graph, y, **parameters).mean(-1)
 
     return train(model, mean_loss)
+
+
+def refuse_regularisers_along_y(model: Model) -> None:
+    """Raise a `ValueError` where a regulariser is taken along y, and answers are discrete and have no directions."""
+    for name in ("gradient_penalty", "energy_magnitude"):
+        weights = getattr(model.setting.options, name)
+        if bool((weights > 0).any()):
+            raise invalid(name, float(weights.max()), "0 where answers are discrete: it is taken along real y")

@@ -4,13 +4,17 @@ Incorrect answers are points near a right one, points anywhere in the box, and w
 there: the most offending ones (LeCun et al. 2006, definition 2). The tutorial looks for them outside a ball round the
 right answer. Where an x has many answers that would ask the others to be bad, so a distance takes the ball's place: an
 incorrect answer at distance d from the nearest training answer is owed the share min(1, d / radius) of the full margin.
+
+That distance tells the loss where the answers are, which losses of other principles are not told. With
+`margin_by = "constant"` every incorrect answer found is owed the full margin, and the loss learns of the answers from
+their energies alone.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -75,7 +79,15 @@ class SearchOptions(RegularisedOptions):
 
 
 class DistanceOptions(SearchOptions):
-    """What an incorrect answer is owed, by its distance to the nearest training answer."""
+    """What an incorrect answer is owed: by its distance to the nearest training answer, or everything."""
+
+    margin_by: Annotated[
+        Literal["distance", "constant"],
+        Field(
+            description="what an incorrect answer is owed: the more the farther it is from the training answers, up to "
+            "`radius`, or the full margin wherever it is, without a look at them"
+        ),
+    ] = "distance"
 
     radius: Annotated[
         float,
@@ -137,7 +149,11 @@ class SearchMethod(MarginMethod):
 
 
 class DistanceScaledMethod(SearchMethod):
-    """A loss with a margin, of which an incorrect answer is owed the more the farther it is from every answer."""
+    """A loss with a margin, of which an incorrect answer is owed the more the farther it is from every answer.
+
+    Or all of it (`margin_by`). A constant margin asks incorrect answers near a right one to be as bad as far ones,
+    which no smooth energy gives: the loss trades them off.
+    """
 
     Options: ClassVar[type[MethodOptions]] = DistanceOptions
     gaussian_optimum: ClassVar[GaussianOptimum | None] = GaussianOptimum(curvature=None)
@@ -150,14 +166,21 @@ class DistanceScaledMethod(SearchMethod):
     @classmethod
     def objective(cls, model: Model) -> Objective:
         options, kernel = model.setting.options, model.data_kernel
-        # Without x every training answer is an answer: (R, 1, N, dy); else those nearest in x: (R, N, C, dy).
-        answers = kernel.centers(kernel.x, options.answers if kernel.x.shape[-1] else MAX_SHARED_ANSWERS)
-        replicates = torch.arange(len(answers), device=answers.device, dtype=torch.int64).unsqueeze(1)
 
         def option(name: str) -> torch.Tensor:
             values: torch.Tensor = getattr(options, name)
-            return values.to(answers).reshape(-1, 1, 1)
+            return values.to(kernel.y).reshape(-1, 1, 1)
 
+        def blind(
+            batch: Batch, offending: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor
+        ) -> torch.Tensor:
+            return cls.terms(ComparedEnergies(positive, negative, torch.ones_like(negative)), option)
+
+        if options.margin_by == "constant":
+            return blind
+        # Without x every training answer is an answer: (R, 1, N, dy); else those nearest in x: (R, N, C, dy).
+        answers = kernel.centers(kernel.x, options.answers if kernel.x.shape[-1] else MAX_SHARED_ANSWERS)
+        replicates = torch.arange(len(answers), device=answers.device, dtype=torch.int64).unsqueeze(1)
         radius = (options.radius * options.scale).to(answers).reshape(-1, 1, 1)
 
         def loss(batch: Batch, offending: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:

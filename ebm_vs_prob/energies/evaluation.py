@@ -88,9 +88,13 @@ def weight_names(energy: nn.Module) -> list[str]:
 
 
 def weight_norm(module: nn.Module) -> torch.Tensor:
-    """Euclidean norm of all parameters of each replicate, (R,) float64; a module may bring its own `weight_norm()`."""
+    """Euclidean norm of all parameters of each replicate, (R,) float64; a module may bring its own `weight_norm()`.
+
+    A learned scale of the energy (`log_scale`) is left out: the norm is of what is scaled.
+    """
     own = getattr(module, "weight_norm", None)
     if own is not None:
         return cast("torch.Tensor", own())
-    squares = [p.detach().double().reshape(p.shape[0], -1).square().sum(1) for p in module.parameters()]
+    counted = (p for name, p in module.named_parameters() if not name.endswith("log_scale"))
+    squares = [p.detach().double().reshape(p.shape[0], -1).square().sum(1) for p in counted]
     return torch.stack(squares, -1).sum(-1).sqrt()

@@ -16,7 +16,7 @@ from torch import nn
 from ..core.errors import invalid
 from ..core.factor_graphs import FactorGraph
 from ..core.spaces import Discrete, Labels
-from .mlp import Network, ReplicatedMLP
+from .mlp import LearnedScale, Network, ReplicatedMLP
 
 
 class GraphEnergy(nn.Module):
@@ -37,7 +37,8 @@ class ChainEnergy(GraphEnergy):
     """A network reads each place of x alone and learned transitions couple neighbours; one place is a classifier.
 
     E(x, y) = Σ_t f(x_t)[y_t] + Σ_{t>0} W[y_{t-1}, y_t], f one multilayer perceptron for all places, x of T equal parts
-    (a linear-chain conditional random field, Lafferty, McCallum and Pereira 2001, with a learned f). W starts at 0.
+    (a linear-chain conditional random field, Lafferty, McCallum and Pereira 2001, with a learned f). W starts at 0. All
+    of it times e^s where the network has a learned scale.
     """
 
     def __init__(self, seeds: Sequence[int], x_dim: int, space: Discrete, network: Network) -> None:
@@ -50,6 +51,7 @@ class ChainEnergy(GraphEnergy):
         self.num_replicates = self.trunk.num_replicates
         coupled = torch.zeros(self.num_replicates, count, count, dtype=torch.float32, device="cpu")
         self.transitions = nn.Parameter(coupled) if length > 1 else None
+        self.scale = LearnedScale(self.num_replicates, network.learned_scale)
 
     @property
     def multiply_adds(self) -> float:
@@ -59,10 +61,10 @@ class ChainEnergy(GraphEnergy):
 
     def graph(self, x: torch.Tensor) -> FactorGraph:
         length, count = self.space.num_variables, self.space.num_values
-        unary = self.trunk(x.reshape(*x.shape[:-1], length, -1))
+        unary = self.scale(self.trunk(x.reshape(*x.shape[:-1], length, -1)))
         if self.transitions is None:
             return FactorGraph(unary, unary.new_zeros(*unary.shape[:-2], 0, count, count))
-        between = self.transitions.reshape(self.num_replicates, *[1] * (x.ndim - 1), count, count)
+        between = self.scale(self.transitions).reshape(self.num_replicates, *[1] * (x.ndim - 1), count, count)
         return FactorGraph(unary, between.expand(*between.shape[:-3], length - 1, -1, -1))
 
 

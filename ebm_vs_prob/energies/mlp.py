@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer
 from torch import nn
 
 from ..core.options import Options
 from ..core.replicate_noise import replicate_generators, replicate_noise
+from ..core.tensors import in_whole_vectors
 from .activations import ACTIVATIONS, Activation, pull_back, with_derivative, with_derivatives
 from .products import affine, batched_matmul, in_order, product, row_matmul, whole_rows, without_padding
 
@@ -30,6 +31,22 @@ class Network(Options):
         Field(min_length=1, max_length=64, description="widths of the hidden layers"),
     ] = (32, 32)
     activation: Annotated[Activation, Field(description="smooth, so that energies have Hessians")] = "silu"
+    learned_scale: Annotated[
+        bool, Field(description="learn one number s a replicate that makes the energy e^s times the network's output")
+    ] = False
+
+    factors: Annotated[
+        Literal["chain", "whole"],
+        Field(
+            description="of sequences: energies of neighbours added up, or one of all symbols, up to 65,536 strings"
+        ),
+    ] = "chain"
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_usual(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Trials are known by what is written of their network, and a usual one is what it always was.
+        usual = {"learned_scale": False, "factors": "chain"}
+        return {name: value for name, value in written(self).items() if name not in usual or value != usual[name]}
 
 
 class ReplicatedMLP(nn.Module):
@@ -89,8 +106,27 @@ class ReplicatedMLP(nn.Module):
         return self.tail(self.product(u, self.weights[0]) + self.bias(0, u.ndim))
 
 
+class LearnedScale(nn.Module):
+    """A factor e^s in front of R energies, s learned, one a replicate, from 0; or 1 where it is not wanted.
+
+    How sharp an energy is becomes one number's matter, where otherwise all weights have to grow. `weight_norm` leaves s
+    out.
+    """
+
+    def __init__(self, num_replicates: int, wanted: bool) -> None:
+        super().__init__()
+        zeros = torch.zeros(num_replicates, 1, dtype=torch.float32, device="cpu")
+        self.log_scale = nn.Parameter(zeros) if wanted else None
+
+    def forward(self, value: torch.Tensor) -> torch.Tensor:
+        """e^s times value (R, ...)."""
+        if self.log_scale is None:
+            return value
+        return value * in_whole_vectors(torch.exp, self.log_scale).reshape(-1, *[1] * (value.ndim - 1))
+
+
 class MLPEnergy(nn.Module):
-    """R scalar energies E(x, y) = MLP([x, y]), with dE/dy in closed form.
+    """R scalar energies E(x, y) = e^s MLP([x, y]), with dE/dy in closed form; s = 0 unless `learned_scale`.
 
     The closed form (one backward sweep written forward) lets a loss on the score be differentiated once, not twice.
     """
@@ -101,6 +137,7 @@ class MLPEnergy(nn.Module):
         self.y_dim = y_dim
         self.trunk = ReplicatedMLP(seeds, (x_dim + y_dim, *network.hidden, 1), network.activation)
         self.num_replicates = self.trunk.num_replicates
+        self.scale = LearnedScale(self.num_replicates, network.learned_scale)
 
     @property
     def multiply_adds(self) -> float:
@@ -121,7 +158,7 @@ class MLPEnergy(nn.Module):
         return hidden.expand(-1, *shape, -1)
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return self.trunk.tail(self._whole(x, self._first(x, y))).squeeze(-1)
+        return self.scale(self.trunk.tail(self._whole(x, self._first(x, y))).squeeze(-1))
 
     def energy_and_gradient(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """E (R, *n) and dE/dy (R, *n, dy)."""
@@ -140,7 +177,7 @@ class MLPEnergy(nn.Module):
         for layer in range(last - 1, 0, -1):
             gradient = trunk.product(gradient, trunk.weights[layer].transpose(1, 2)) * slopes[layer - 1]
         gradient = trunk.product(gradient, trunk.weights[0][:, self.x_dim :].transpose(1, 2))
-        return trunk.unpadded(hidden, shape).squeeze(-1), trunk.unpadded(gradient, shape)
+        return self.scale(trunk.unpadded(hidden, shape).squeeze(-1)), self.scale(trunk.unpadded(gradient, shape))
 
     @torch.no_grad()
     def given(self, x: torch.Tensor) -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
@@ -177,7 +214,7 @@ class MLPEnergy(nn.Module):
             for (before, value), weight in zip(reversed(passed), reversed(back), strict=True):
                 pulled = pull_back(activation, gradient, before, value)
                 gradient = torch.bmm(pulled, weight) if trunk.training else product(pulled, weight)
-            return without_padding(hidden, n).squeeze(-1), without_padding(gradient, n)
+            return self.scale(without_padding(hidden, n).squeeze(-1)), self.scale(without_padding(gradient, n))
 
         return potential
 
@@ -204,6 +241,5 @@ class MLPEnergy(nn.Module):
             back = batched_matmul(gradient, weight)
             gradient = back * slopes[layer - 1]
             products = batched_matmul(products, weight) * slopes[layer - 1] + back * bends[layer - 1]
-        return batched_matmul(gradient, entry.transpose(1, 2)).squeeze(1), batched_matmul(
-            products, entry.transpose(1, 2)
-        )
+        gradient, products = (batched_matmul(each, entry.transpose(1, 2)) for each in (gradient, products))
+        return self.scale(gradient.squeeze(1)), self.scale(products)

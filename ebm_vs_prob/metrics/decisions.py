@@ -22,29 +22,40 @@ BINS = 15
 
 
 def decisions(observed: Observation) -> dict[str, Measurement]:
-    """Answers that are wrong, symbols of them that are, and what is lost against the Bayes answer.
+    """Answers that are wrong, and symbols of them that are."""
+    wrong = _wrong(observed).double()
+    return {
+        "error_rate": share(as_numpy(wrong.amax(2)) + _blank(observed)),
+        "hamming_distance": mean(as_numpy(wrong.mean(2)) + _blank(observed)),
+    }
+
+
+def excess_error(observed: Observation) -> dict[str, Measurement]:
+    """What is lost against the Bayes answer.
 
     The loss is max_y P(y | x) - P(answer | x) under the exact posterior, so that the noise of the labels does not
     scatter it: 0 for the truth, and never below.
     """
-    wrong = _wrong(observed).double()
     lost = observed.by_task(lambda r, task: _lost(task.reference, observed.test[0][r], observed.decided[r]))
-    blank = np.where(observed.answered, 0.0, np.nan)[:, None]
-    return {
-        "error_rate": share(as_numpy(wrong.amax(2)) + blank),
-        "hamming_distance": mean(as_numpy(wrong.mean(2)) + blank),
-        "excess_error": mean(as_numpy(lost) + blank),
-    }
+    return {"excess_error": mean(as_numpy(lost) + _blank(observed))}
+
+
+def _blank(observed: Observation) -> np.ndarray:
+    """0 for a replicate that answers, NaN for one that does not, (R, 1)."""
+    return np.where(observed.answered, 0.0, np.nan)[:, None]
 
 
 def calibration(observed: Observation) -> dict[str, Measurement]:
     """Σ_b (n_b / n) |accuracy_b - confidence_b| over 15 equal bins of confidence (Guo et al. 2017, eq. 3).
 
-    Confidence is the probability of the answer of least energy, as a whole, under exp(-beta E) / Z. The error is that
-    of the bins' accuracies, whose scatter also keeps a calibrated model above 0.
+    Confidence is the probability of the answer of least energy, as a whole, under the model's density, or under
+    exp(-beta E) / Z. The error is that of the bins' accuracies, whose scatter also keeps a calibrated model above 0.
     """
+    model, x = observed.model, observed.test[0]
     with torch.no_grad():
-        confidence = as_numpy(observed.model.gibbs(observed.test[0]).log_prob(observed.decided).exp())
+        decided = observed.decided
+        log_prob = model.log_prob(x, decided) if model.normalised else model.gibbs(x).log_prob(decided)
+        confidence = as_numpy(log_prob.exp())
     right = as_numpy(~_wrong(observed).any(2))
     bins = np.clip(np.ceil(np.nan_to_num(confidence) * BINS).astype(int) - 1, 0, BINS - 1)
     value, variance = np.zeros(len(right)), np.zeros(len(right))
@@ -70,6 +81,7 @@ def _lost(reference: Reference, x: torch.Tensor, decided: torch.Tensor) -> torch
 
 
 GROUPS = (
-    Group(named("error_rate", "hamming_distance", "excess_error"), decisions),
+    Group(named("error_rate", "hamming_distance"), decisions),
+    Group(named("excess_error"), excess_error),
     Group(named("expected_calibration_error"), calibration),
 )

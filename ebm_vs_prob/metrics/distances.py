@@ -41,6 +41,18 @@ def sample_distance(observed: Observation) -> dict[str, Measurement]:
     return _of_chains(observed, _quantiles(observed, "sample_distance", _of_samples(observed)))
 
 
+def best_sample_distance(observed: Observation) -> dict[str, Measurement]:
+    """Quantiles of the distance to the answer set of the draw of least energy among as many as there are `starts`."""
+    draws, each = observed.samples, min(observed.evaluation.starts, observed.samples.shape[2])
+    groups = draws.shape[2] // each
+    distance = _of_samples(observed)[:, :, : groups * each]
+    energy = observed.energy(draws)[:, :, : groups * each]
+    energy, distance = (value.reshape(*value.shape[:2], groups, each) for value in (energy, distance))
+    best = np.where(np.isnan(energy), np.inf, energy).argmin(-1)
+    found = np.take_along_axis(distance, best[..., None], -1)[..., 0]
+    return _of_chains(observed, _quantiles(observed, "best_sample_distance", found))
+
+
 def tube_mass(observed: Observation) -> dict[str, Measurement]:
     """Share of the model's samples within the radius that holds .99 of the truth, .05 at thickness 0."""
     radius = observed.tube[:, None]
@@ -60,5 +72,6 @@ def _names(stem: str) -> tuple[str, ...]:
 GROUPS = (
     Group(named(*_names("answer_distance")), answer_distance),
     Group(named(*_names("sample_distance")), sample_distance),
+    Group(named(*_names("best_sample_distance")), best_sample_distance),
     Group(named("tube_mass"), tube_mass),
 )

@@ -127,6 +127,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
     from ..core.spaces import Discrete
     from . import (
         angles,
+        branches,
         cost,
         decisions,
         distances,
@@ -135,19 +136,24 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
         latents,
         likelihood,
         posteriors,
+        regret,
         sharpness,
         sublevel,
         traces,
+        two_samples,
     )
 
     if isinstance(space, Discrete):
-        return likelihood, decisions, cost
+        return likelihood, decisions, regret, cost
     return (
         likelihood,
+        regret,
         distances,
         latents,
         sublevel,
         angles,
+        two_samples,
+        branches,
         inference,
         sharpness,
         traces,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import torch
 
+from ..core.errors import NoExactReference
 from ..descent.answers import Answers, Search
 from ..descent.search import descend
 from .measurement import Group, Measurement, clustered, named
@@ -55,10 +57,15 @@ def _measured(
     # A replicate without a single finite energy was not descended on; one that lost some starts failed at those.
     known = answers.energy.isfinite().flatten(1).any(1).cpu().numpy() & applies
     blank = np.where(known, 0.0, np.nan)[:, None, None]
-    near = observed.distance(observed.inputs, answers.y) <= observed.evaluation.target_radius
     note = "" if np.all(applies) else NO_SCALE
-    measured = {"success": clustered(near + blank), "steps": clustered(as_numpy(answers.steps) + blank)}
-    return {f"descent_{what}_{rule}{suffix}": Measurement(m.value, m.error, m.n, note) for what, m in measured.items()}
+    steps = clustered(as_numpy(answers.steps) + blank)
+    measured = {"success": replace(steps, value=blank[:, 0, 0] + np.nan), "steps": replace(steps, note=note)}
+    try:
+        near = observed.distance(observed.inputs, answers.y) <= observed.evaluation.target_radius
+        measured["success"] = replace(clustered(near + blank), note=note)
+    except NoExactReference as error:  # how many steps are taken is known all the same
+        measured["success"] = replace(measured["success"], note=str(error))
+    return {f"descent_{what}_{rule}{suffix}": m for what, m in measured.items()}
 
 
 def grid_names(evaluation: Evaluation) -> tuple[str, ...]:

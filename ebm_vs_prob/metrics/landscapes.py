@@ -34,8 +34,8 @@ def landscapes(
     `axis_0` and `axis_1` (1-D) and `energy` (len axis_0, len axis_1): over y_0 and y_1 of an unconditional task in two
     dimensions, over x and y where both are numbers; absent otherwise. `data_x` (m, dx) and `data_y` (m, dy), or symbols
     (m, T), are held-out pairs; `answers_x`, `answers_y` what inference found, `samples_x`, `samples_y` what the model
-    drew; absent where it cannot. `data_log_likelihood` (m,) is ln q(y | x) of the data in nats, of a normalised model
-    that was evaluated at all of them. `observed` as in `evaluate`.
+    drew; absent where it cannot. `data_log_likelihood` (m,) is ln q(y | x) of the data in nats, in the units that they
+    came in, of a normalised model that was evaluated at all of them. `observed` as in `evaluate`.
     """
     observed = observed or Observation(model, checked_tasks(model, tasks), evaluation or Evaluation())
     arrays: list[dict[str, np.ndarray]] = [{} for _ in range(model.num_replicates)]
@@ -84,7 +84,7 @@ def _add_samples(observed: Observation, arrays: list[dict[str, np.ndarray]]) -> 
 def _add_log_likelihood(observed: Observation, arrays: list[dict[str, np.ndarray]]) -> None:
     if observed.model.normalised and observed.log_density.shape[1] == observed.test[1].shape[1]:
         for r, row in enumerate(arrays):
-            row["data_log_likelihood"] = observed.log_density[r].astype(np.float32)
+            row["data_log_likelihood"] = (observed.log_density[r] - observed.log_unit[r]).astype(np.float32)
 
 
 def _add_sets(arrays: list[dict[str, np.ndarray]], name: str, x: torch.Tensor, y: torch.Tensor) -> None:

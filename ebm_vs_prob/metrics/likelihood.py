@@ -5,15 +5,44 @@ from __future__ import annotations
 import numpy as np
 
 from ..core.errors import NoExactReference, NotMeasured
+from ..core.spaces import Box
 from ..models.model import EnergyModel
 from .measurement import Group, Measurement, mean, named, noted
 from .observation import Observation, as_numpy
 
+#: Dimensions of y up to which the partition function of an energy is computed where nothing exact stands against it.
+MOST_DIMS = 16
+
 
 def log_score(observed: Observation) -> dict[str, Measurement]:
-    """Mean log-density of held-out data (Good 1952), the logarithmic score."""
-    score = {"log_score": mean(observed.log_density)}
-    return noted(score, observed.partition_note)
+    """Mean log-density of held-out data (Good 1952), the logarithmic score, in the units that the data came in."""
+    return _score("log_score", observed, observed.log_density)
+
+
+def gibbs_log_score(observed: Observation) -> dict[str, Measurement]:
+    """`log_score` of the density that an energy stands for: exp(-beta E) / Z at the model's own beta.
+
+    A normalised model is its own density. Nothing exact is needed, so that both families are compared on data of which
+    nothing is known.
+    """
+    model = observed.model
+    if model.normalised:
+        return _score("gibbs_log_score", observed, observed.log_density)
+    if not isinstance(model, EnergyModel):
+        raise NotMeasured(f"{model.method.name} stands for no density")
+    space = observed.tasks[0].y_space
+    if isinstance(space, Box) and space.dim > MOST_DIMS:
+        raise NotMeasured(
+            f"{model.method.name}: a partition function in {space.dim} dimensions is too dear: at most {MOST_DIMS}"
+        )
+    return _score("gibbs_log_score", observed, observed.gibbs_log_density)
+
+
+def _score(name: str, observed: Observation, log_density: np.ndarray) -> dict[str, Measurement]:
+    """The mean of ln q (R, n), from the unit of each task to that of its data."""
+    with np.errstate(invalid="ignore"):  # the spread of values of which some are -inf is none
+        score = {name: mean(log_density - observed.log_unit[:, None])}
+    return noted(noted(score, observed.partition_note), observed.outside_note)
 
 
 def likelihood_gap(observed: Observation) -> dict[str, Measurement]:
@@ -63,6 +92,7 @@ def _gap(name: str, observed: Observation, ours: np.ndarray) -> dict[str, Measur
 
 GROUPS = (
     Group(named("log_score"), log_score),
+    Group(named("gibbs_log_score"), gibbs_log_score),
     Group(named("likelihood_gap"), likelihood_gap),
     Group(named("gibbs_gap"), gibbs_gap),
 )

@@ -12,6 +12,7 @@ import torch
 from ..core.errors import NotMeasured
 from ..core.replicate_noise import ReplicateStreams, replicate_points
 from ..core.seeding import stream
+from ..core.spaces import Box
 from ..descent.answers import Search
 from ..energies.evaluation import energy_in_blocks
 from ..gibbs.trust import doubts_asked_for
@@ -20,7 +21,6 @@ from ..models.model import MAX_QUADRATURE_DIM
 from .options import Evaluation
 
 if TYPE_CHECKING:
-    from ..core.spaces import Box
     from ..descent.answers import Answers
     from ..models.model import Model
     from ..samplers.draws import Draws
@@ -57,6 +57,26 @@ class Observation:
         """(R,) of the tasks."""
         return np.array([task.thickness for task in self.tasks], dtype=np.float64)
 
+    @property
+    def log_unit(self) -> np.ndarray:
+        """(R,) of the tasks."""
+        return np.array([task.log_unit for task in self.tasks], dtype=np.float64)
+
+    @cached_property
+    def outside_note(self) -> str:
+        """How many held-out answers lie outside the y-box, where densities over the box are 0; "" if none do."""
+        space = self.tasks[0].y_space
+        if not isinstance(space, Box):
+            return ""
+        low, high = space.bounds
+        outside = ((self.test[1] < low) | (self.test[1] > high)).any(-1).sum(-1).tolist()
+        return "; ".join(
+            f"{count} of {self.test[1].shape[1]} held-out answers lie outside the y-box, where an energy's density is "
+            f"0 (replicate {r})"
+            for r, count in enumerate(outside)
+            if count
+        )
+
     @cached_property
     def tube(self) -> np.ndarray:
         """Radius (R,) round the answer set that holds .99 of the truth: ε times the .99 quantile of chi_{D-d}.
@@ -73,8 +93,8 @@ class Observation:
 
     @cached_property
     def test(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Held-out x (R, N, dx) and y (R, N, dy), float64."""
-        n = self.evaluation.test_examples
+        """Held-out x (R, N, dx) and y (R, N, dy), float64: as many as asked for, and no row of the test part twice."""
+        n = min([self.evaluation.test_examples, *(rows for task in self.tasks if (rows := task.test_rows) is not None)])
         pairs = [
             task.sample(n, seed=seed, split="test") for task, seed in zip(self.tasks, self.model.seeds, strict=True)
         ]

@@ -16,7 +16,11 @@ class Evaluation(Options):
     inputs: Annotated[int, Field(ge=1, description="held-out x that are answered and sampled at")] = 32
     starts: Annotated[int, Field(ge=1, description="starts of descent for each of them")] = 16
     partitions: Annotated[
-        int, Field(ge=2, description="held-out pairs of `gibbs_gap` where each x has a partition function of its own")
+        int,
+        Field(
+            ge=2,
+            description="held-out pairs of `gibbs_gap` and `gibbs_log_score` where each x has a partition function",
+        ),
     ] = 32
     samples: Annotated[int, Field(ge=2, le=10**8, description="samples in all, spread over the inputs, 2 at least")] = (
         512

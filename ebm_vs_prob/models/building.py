@@ -10,11 +10,12 @@ from torch import nn
 
 from ..core.errors import invalid
 from ..core.seeding import forked, stream
-from ..core.spaces import Box, Discrete, Labels
+from ..core.spaces import Box, Discrete, Labels, Sequences
 from ..energies.decoders import AngleDecoder, Decoder, DecoderName, LinearDecoder, MLPDecoder
 from ..energies.graphs import ChainEnergy, EnumeratedEnergy
 from ..energies.mlp import MLPEnergy, Network, ReplicatedMLP
 from ..energies.replicated import Replicated
+from ..energies.strings import StringEnergy
 from .setting import box_dims
 
 if TYPE_CHECKING:
@@ -38,16 +39,30 @@ def build_energy(setting: Setting, level: bool = False) -> nn.Module:
     return energy.to(device=setting.device, dtype=setting.dtype)
 
 
+def unscaled(network: Network) -> Network:
+    """A network that is no energy and has no scale to learn.
+
+    Raises:
+        ValueError: it is to learn one.
+    """
+    if network.learned_scale:
+        raise invalid(
+            "network.learned_scale", True, "False: this method's network gives no energy that could be scaled"
+        )
+    return network
+
+
 def build_head(setting: Setting, outputs: int) -> ReplicatedMLP:
     """The shared trunk on x alone with `outputs` numbers in place of the energy.
 
     Raises:
-        ValueError: the fit was given an energy of the user's, whose head cannot be replaced.
+        ValueError: the fit was given an energy of the user's, whose head cannot be replaced, or a scale to learn.
     """
     if not isinstance(setting.network, Network):
         raise invalid("energy", setting.network, "None: this method replaces the trunk's head, so it needs a Network")
     dx, _ = box_dims(setting)
-    head = ReplicatedMLP(setting.seeds, (dx, *setting.network.hidden, outputs), setting.network.activation)
+    network = unscaled(setting.network)
+    head = ReplicatedMLP(setting.seeds, (dx, *network.hidden, outputs), network.activation)
     return head.to(device=setting.device, dtype=setting.dtype)
 
 
@@ -95,7 +110,8 @@ class _OfLabel(nn.Module):
 def build_graph_energy(setting: Setting) -> nn.Module:
     """The setting's replicated energy of discrete answers, on its device and in its dtype.
 
-    The package's own `ChainEnergy`; or the user's: a module with `num_replicates` and `graph(x)` as it is, and, of
+    The package's own, a `ChainEnergy` or, of sequences whose network says `factors = "whole"`, a `StringEnergy`; or the
+    user's: a module with `num_replicates` and `graph(x)` as it is, and, of
     labels, any `nn.Module` with forward(x (n, dx), y (n,) int64) -> (n,), asked for every label.
 
     Raises:
@@ -103,11 +119,15 @@ def build_graph_energy(setting: Setting) -> nn.Module:
     """
     space = setting.tasks[0].y_space
     assert isinstance(space, Discrete)
-    if isinstance(setting.network, Network):
-        energy: nn.Module = ChainEnergy(setting.seeds, _x_dim(setting), space, setting.network)
-    else:
-        energy = _users(setting, space)
+    network = setting.network
+    energy = _own(setting, space, network) if isinstance(network, Network) else _users(setting, space)
     return energy.to(device=setting.device, dtype=setting.dtype)
+
+
+def _own(setting: Setting, space: Discrete, network: Network) -> nn.Module:
+    if isinstance(space, Sequences) and network.factors == "whole":
+        return StringEnergy(setting.seeds, _x_dim(setting), space, network)
+    return ChainEnergy(setting.seeds, _x_dim(setting), space, network)
 
 
 def _users(setting: Setting, space: Discrete) -> nn.Module:
@@ -141,16 +161,18 @@ def build_decoder(
     """The decoder of that name for a setting whose network is the package's own, in float32 on the CPU.
 
     Raises:
-        ValueError: spaces that are no boxes, an energy of the user's own, or an angle decoder where y is not in R^2.
+        ValueError: spaces that are no boxes, an energy of the user's own, a scale to learn, or an angle decoder where y
+            is not in R^2.
     """
     x_dim, y_dim = box_dims(setting)
     if not isinstance(setting.network, Network):
         raise invalid("energy", setting.network, "None: this decoder is made of a Network")
+    network = unscaled(setting.network)
     if name == "angle":
         if y_dim != 2:
             raise invalid("decoder", name, f"'mlp' on {setting.tasks[0].name}: an angle decodes to two numbers")
-        return AngleDecoder(setting.seeds, x_dim, setting.network)
+        return AngleDecoder(setting.seeds, x_dim, network)
     limit = torch.zeros(len(setting.seeds), dtype=torch.float32, device="cpu") if cost is None else cost
     if name == "linear":
         return LinearDecoder(setting.seeds, x_dim, y_dim, latent_dim, limit)
-    return MLPDecoder(setting.seeds, x_dim, y_dim, latent_dim, setting.network, limit)
+    return MLPDecoder(setting.seeds, x_dim, y_dim, latent_dim, network, limit)

@@ -92,8 +92,7 @@ def gather(path_or_name: str | Path, scale: str, store: str | Path) -> Inputs:
     from ..study.store import Store
     from ..study.table import planned_trials
 
-    study = load_study(path_or_name)
-    study.at(scale)
+    study = load_study(path_or_name).held_at(scale)
     results = load_results(path_or_name, scale=scale, store=store)
     kept = Store(store)
     plan = kept.plan(study.name, scale, study.given)

@@ -28,6 +28,7 @@ HEADLINES = {
     "angle_kuiper": "Kuiper",
     "likelihood_gap": "likelihood gap",
     "gibbs_gap": "Gibbs gap",
+    "gibbs_log_score": "Gibbs log score",
     "sharpness_curvature": "curvature, scale-free",
     "curvature_p95": "curvature, raw",
     "descent_success_line_search": "success, line search",
@@ -81,6 +82,8 @@ def task_table(inputs: Inputs, task: str) -> pd.DataFrame:
 
     here = inputs.results[inputs.results["task"] == task]
     present = [name for name in HEADLINES if here.loc[here["metric"] == name, "value"].notna().any()]
+    if "gibbs_gap" in present:  # which says it better, where there is a truth
+        present.remove("gibbs_log_score")
     grouped = dict(list(here.groupby(["budget", "arm", "thickness"], dropna=False)))
     rows = []
     for look in inputs.looks().values():

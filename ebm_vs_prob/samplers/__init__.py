@@ -11,12 +11,15 @@ from .dual_averaging import DualAveraging
 from .from_descent import sample_from_descent
 from .hmc import HMC
 from .mala import MALA
+from .nuts import NUTS
+from .tempering import Tempering
 from .ula import ULA
 
 __all__ = [
     "HMC",
     "KERNELS",
     "MALA",
+    "NUTS",
     "ULA",
     "Draws",
     "DualAveraging",
@@ -26,6 +29,7 @@ __all__ = [
     "Potential",
     "Samples",
     "State",
+    "Tempering",
     "diagnostics",
     "get_kernel",
     "gibbs_potential",

@@ -72,6 +72,15 @@ class Kernel(ABC, Generic[StateT]):
     target_acceptance: ClassVar[float | None]
 
     @property
+    def num_normals(self) -> int:
+        """Standard normal vectors of y's size that a step of a chain takes."""
+        return 1
+
+    def normal_shape(self, places: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of `noise` in `step` for chains at y of shape (R, *n, dy) or any part of it."""
+        return (*places[:-1], self.num_normals, places[-1]) if self.num_normals > 1 else places
+
+    @property
     def num_uniforms(self) -> int:
         """Uniform numbers that a step of a chain takes: 1 for the Metropolis test, and what the kernel itself needs."""
         return int(self.target_acceptance is not None)
@@ -101,7 +110,8 @@ class Kernel(ABC, Generic[StateT]):
         """One step of every chain with the given standard normal `noise` (R, *n, dy) and `uniform` numbers on [0, 1).
 
         These are (R, *n), or (R, *n, k) for a kernel whose `num_uniforms` is a k above 1, the Metropolis test's first;
-        a kernel without Metropolis test takes none.
+        a kernel without Metropolis test takes none. The noise of a kernel whose `num_normals` is a k above 1 is
+        (R, *n, k, dy).
         """
 
     @abstractmethod

@@ -15,19 +15,21 @@ from .diagnostics import MIN_CHAINS, MIN_DRAWS, diagnostics
 from .dual_averaging import DualAveraging
 from .hmc import HMC
 from .mala import MALA
+from .nuts import NUTS
 from .programs import TakeStep, compiled_step
+from .tempering import Tempering
 from .ula import ULA
 
 #: Noise is drawn for this many steps at once.
 NOISE_BLOCK = 16
 
-KERNELS: dict[str, type[Kernel[Any]]] = {kernel.name: kernel for kernel in (ULA, MALA, HMC)}
+KERNELS: dict[str, type[Kernel[Any]]] = {kernel.name: kernel for kernel in (ULA, MALA, HMC, NUTS, Tempering)}
 
 StateT = TypeVar("StateT", bound=State)
 
 
 def get_kernel(name: str, **options: Any) -> Kernel[Any]:
-    """The kernel of that name, `langevin` (ULA), `mala` or `hmc`, built with its own options.
+    """The kernel of that name, `langevin` (ULA), `mala`, `hmc`, `nuts` or `tempering`, built with its own options.
 
     Raises:
         LookupError: an unknown name, with the nearest valid one, or an unknown option.
@@ -110,7 +112,8 @@ def _noise(
     for begin in range(0, num_steps, NOISE_BLOCK):
         block = min(NOISE_BLOCK, num_steps - begin)
         # The axis of the inputs comes first, so that the numbers of one do not depend on how many follow.
-        noise = replicate_noise(generators, (first, block, *rest), dtype=dtype, device=device)
+        normals = kernel.normal_shape((first, block, *rest))
+        noise = replicate_noise(generators, normals, dtype=dtype, device=device)
         shape = kernel.uniform_shape((first, block, *rest[:-1]))
         if shape is None:
             yield from ((normal, None) for normal in noise.movedim(2, 0))
@@ -167,7 +170,7 @@ def sample_chains(
         step_size: h in units of y squared, a number or a tensor that broadcasts to (R, *n, C): the first step if it is
             adapted, else the step.
         kernel: a name that `get_kernel` knows, or a kernel.
-        adapt: whether warm-up adapts each chain's step (MALA and HMC).
+        adapt: whether warm-up adapts each chain's step (all kernels with a Metropolis test).
         warmup: steps before the first draw; 0 only where nothing is adapted.
         thin: steps from one draw to the next.
         bounds: the interval of every entry of y.

@@ -25,8 +25,8 @@ def compiled_step(step: TakeStep, state: State, noise: torch.Tensor, uniform: to
     kind, width = type(state), len(fields(state))
 
     def flat(*inputs: torch.Tensor) -> list[torch.Tensor]:
-        drawn = (*inputs[width:], None)
-        after, info = step(kind(*inputs[:width]), *drawn[:2])
+        drawn = inputs[width:]
+        after, info = step(kind(*inputs[:width]), drawn[0], drawn[1] if uniform is not None else None)
         return [*_tensors(after), *_tensors(info)]
 
     try:
@@ -43,7 +43,8 @@ def compiled_step(step: TakeStep, state: State, noise: torch.Tensor, uniform: to
 
 
 def _inputs(state: State, noise: torch.Tensor, uniform: torch.Tensor | None) -> list[torch.Tensor]:
-    return [*_tensors(state), noise, *([] if uniform is None else [uniform])]
+    # Machine code is for one layout, and what is drawn for many steps at once has that of its block.
+    return [*_tensors(state), noise.contiguous(), *([] if uniform is None else [uniform.contiguous()])]
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:

@@ -41,6 +41,7 @@ def check_references(study: Study) -> None:
             raise invalid(
                 f"{where}: scales.{scale_name}.budgets", PRIMARY_BUDGET, "another name: it is that of `budget`"
             )
+        _check_thin(study, scale_name)
     for arm in study.arms:
         _known(f"task of {where}: arms.{arm.name}.tasks:", arm.tasks or (), tasks)
     for criterion in study.criteria:
@@ -69,6 +70,27 @@ def check_references(study: Study) -> None:
                     raise invalid(
                         field, value, f"one that tasks.{task} lists: {', '.join(map(str, grid_values)) or 'none'}"
                     )
+
+
+def _check_thin(study: Study, scale: str) -> None:
+    """Every grid and criterion keeps a thickness at a scale, and a slope two."""
+    held, least = study.held_at(scale), study.at(scale).least_thickness
+    field = f"{study.where}: scales.{scale}.least_thickness"
+    for grid in held.tasks:
+        if grid.thickness == ():
+            raise invalid(field, least, f"at most {max(study.thickness_of(grid.name))}: tasks.{grid.name} has no other")
+    for criterion, whole in zip(held.criteria, study.criteria, strict=True):
+        if whole.thickness and not criterion.thickness:
+            raise invalid(field, least, f"at most {max(whole.thickness)}: criteria.{criterion.id} has no other")
+        chosen = whole.choose_step_at
+        if chosen is not None and chosen < least:
+            raise invalid(field, least, f"at most {chosen}, where criteria.{criterion.id} chooses its step")
+        for task in criterion.tasks if criterion.range is not None else ():
+            low, high = whole.range or (0.0, 0.0)
+            inside = [value for value in study.thickness_of(task) if low <= value <= high]
+            if len(inside) > 1 and sum(value >= least for value in inside) < 2:
+                valid = f"at most {sorted(inside)[-2]}, for a slope of criteria.{criterion.id} on {task}"
+                raise invalid(field, least, valid)
 
 
 #: What a criterion of each kind needs, and what has no meaning in it.

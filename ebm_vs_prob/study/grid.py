@@ -20,6 +20,7 @@ from ..core.registry import METHODS, TASKS
 from ..core.text import printable
 from . import cost
 from .consistency import PRIMARY_BUDGET
+from .data_files import located
 from .documents import Labels
 from .keys import canonical, canonical_json, digest
 from .schema import Arm, Scale, Study, TaskGrid, from_table
@@ -124,10 +125,11 @@ def expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[st
                 raise invalid(f"{study.where}: arms.{arm.name}.tasks", grid.name, f"a task it applies to: {reason}")
             skipped.append({"arm": arm.name, "task": grid.name, "reason": reason})
             continue
+        own = _network({**scale.network, **arm.network}, f"{study.where}: arms.{arm.name}") if arm.network else network
         for task in tasks:
             options = _options(study, arm, method, task)
             with _blamed(f"{study.where}: arms.{arm.name}"):
-                layers = cost.widths(task, network)
+                layers = cost.widths(task, own)
                 evaluations = method.step_evaluations(options, task)
                 asked = {
                     "task": task.specification(),
@@ -136,7 +138,7 @@ def expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[st
                         "version": method.version,
                         "options": options.model_dump(mode="json"),
                     },
-                    "network": network.model_dump(mode="json"),
+                    "network": own.model_dump(mode="json"),
                     "evaluation": evaluation.model_dump(mode="json"),
                     "dtype": scale.dtype,
                 }
@@ -174,17 +176,22 @@ def _check_count(study: Study, budgets: int) -> None:
 
 
 def _shared(study: Study, name: str, scale: Scale) -> tuple[Network, Evaluation, dict[str, Budget]]:
-    from ..energies.mlp import Network
     from ..metrics import Evaluation
 
     where = f"{study.where}: scales.{name}"
-    network = from_table(Network, scale.network, f"{where}.network")
+    network = _network(scale.network, where)
     from_table(Evaluation, study.evaluation, f"{study.where}: evaluation")
     evaluation = from_table(Evaluation, {**study.evaluation, **scale.evaluation}, f"{where}.evaluation")
     budgets = {PRIMARY_BUDGET: from_table(Budget, scale.budget, f"{where}.budget")}
     for other, table in scale.budgets.items():
         budgets[other] = from_table(Budget, {**scale.budget, **table}, f"{where}.budgets.{other}")
     return network, evaluation, budgets
+
+
+def _network(table: dict[str, Any], where: str) -> Network:
+    from ..energies.mlp import Network
+
+    return from_table(Network, table, f"{where}.network")
 
 
 def _combinations(study: Study) -> Iterator[tuple[Arm, TaskGrid]]:
@@ -205,7 +212,7 @@ def _tasks(study: Study, grid: TaskGrid) -> list[Task]:
     kind = _look_up(TASKS, grid.name, f"{study.where}: tasks.name")
     with _blamed(f"{study.where}: tasks.{grid.name}"):
         schema = kind.Options
-    options = from_table(schema, grid.options, f"{study.where}: tasks.{grid.name}.options").model_dump()
+    options = from_table(schema, located(study, grid), f"{study.where}: tasks.{grid.name}.options").model_dump()
     with _blamed(f"{study.where}: tasks.{grid.name}"):
         task: Task = kind(**options)
         return [task] if grid.thickness is None else [task.with_thickness(value) for value in grid.thickness]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import UnknownName, invalid
 from ..core.registry import METHODS
+from .data_files import digests_of, know_files
 from .files import load_study
 from .grid import Trial
 from .measurement import train_trials
@@ -41,6 +42,7 @@ def open_model(study: str | Path | Study, trial: str, store: str | Path = "resul
     """
     chosen = study if isinstance(study, Study) else load_study(study)
     import_plugins(chosen.plugins, chosen.where, chosen.folder)
+    know_files(digests_of(chosen), chosen.folder)
     record = Store(store).read(trial)
     if record is None:
         raise UnknownName(

@@ -16,9 +16,10 @@ from ..core.errors import invalid
 from ..core.registry import METHODS, TASKS
 from .batches import Batch, Group
 from .cost import stored_bytes
+from .data_files import digest_of_runs
 from .files import load_study
 from .grid import Condition, Trial, expand
-from .keys import canonical, digest
+from .keys import canonical
 from .plugins import import_plugins
 from .provenance import package_digest, plugin_digests
 from .schema import Study
@@ -172,7 +173,7 @@ class Plan:
             "study": self.study.name,
             "scale": self.scale,
             "device": self.device,
-            "runs": digest(self.study.runs(self.scale)),
+            "runs": digest_of_runs(self.study, self.scale),
             "package": self._package(),
             "file": canonical(self.study.model_dump(mode="json", by_alias=True)),
             "conditions": [
@@ -233,7 +234,7 @@ def plan_study(
     chosen.at(scale)
     place = resolve_device(device, elsewhere)
     import_plugins(chosen.plugins, chosen.where, chosen.folder)
-    conditions, skipped = expand(chosen, scale)
+    conditions, skipped = expand(chosen.held_at(scale), scale)
     plan = Plan(chosen, scale, place, tuple(conditions), tuple(skipped), times or TYPICAL)
     return plan if times else replace(plan, step_times=step_times(needed=plan.may_compile))
 

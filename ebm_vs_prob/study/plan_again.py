@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from ..core.errors import UnknownName
+from .data_files import digest_of_runs
 from .documents import DamagedRecord, StoredPlan
-from .keys import digest
 from .provenance import package_digest
 from .schema import Study
 from .step_times import StepTimes
@@ -36,4 +36,4 @@ def _stored(store: Store, study: Study, scale: str) -> StoredPlan | None:
         plan = store.plan(study.name, scale)
     except (UnknownName, DamagedRecord):
         return None
-    return plan if plan["runs"] == digest(study.runs(scale)) else None
+    return plan if plan["runs"] == digest_of_runs(study, scale) else None

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from ..core import streams
 from ..core.seeding import random_module_restored
+from .data_files import digest_of_runs, digests_of
 from .engines import Dispatcher, Job, check_engine, introduce, make_pool, token_in
 from .files import load_study
-from .keys import digest
 from .plan import DEVICES, Plan, places, plan_study
 from .plan_again import plan_again, step_times_of
 from .provenance import mixture
@@ -117,6 +117,7 @@ def _run_missing(
             time_limit=settings.time_limit,
             token=token,
             token_text=token_text,
+            files=digests_of(planned.study),
         )
         batches = planned.batches_of(missing)
         with make_pool(engine, job, workers, scheduler, len(batches)) as pool:
@@ -158,7 +159,7 @@ def load_results(study: str | Path | Study, scale: str = "quick", store: str | P
     chosen = study if isinstance(study, Study) else load_study(study)
     chosen.at(scale)
     kept = Store(store)
-    if kept.plan(chosen.name, scale, chosen.given)["runs"] != digest(chosen.runs(scale)):
+    if kept.plan(chosen.name, scale, chosen.given)["runs"] != digest_of_runs(chosen, scale):
         log.warning("%s has changed since it was run: these are the results of the earlier file", chosen.where)
     frame = results_table(kept, chosen.name, scale)
     _report_mixture(frame)

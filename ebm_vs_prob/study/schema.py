@@ -43,6 +43,9 @@ class Scale(Options):
     first_seed: Annotated[
         int, Field(ge=0, le=2**62, description="others than a study's own, where its options are tuned")
     ] = 0
+    least_thickness: Annotated[
+        Thickness, Field(description="thinner data are left out, of criteria too, which are held to what is left")
+    ] = 0.0
     network: Annotated[dict[str, Any], Field(default_factory=dict)]
     budget: Annotated[dict[str, Any], Field(default_factory=dict)]
     budgets: Annotated[
@@ -80,6 +83,7 @@ class Arm(Options):
     label: Line = ""
     method: Short
     options: Annotated[dict[str, Any], Field(default_factory=dict)]
+    network: Annotated[dict[str, Any], Field(default_factory=dict, description="what differs from the scale's network")]
     scale: Annotated[
         Literal["thickness"] | None, Field(description="give the method the thickness as its `scale` option")
     ] = None
@@ -181,6 +185,18 @@ class Study(Options):
         """The thicknesses a task of the grid lists; empty where it runs at its default."""
         return next((grid.thickness or () for grid in self.tasks if grid.name == task), ())
 
+    def held_at(self, scale: str) -> Study:
+        """The same study without the thicknesses that are too thin for a scale, in its grids and in its criteria."""
+        least = self.at(scale).least_thickness
+        grids = [
+            grid if grid.thickness is None else grid.model_copy(update={"thickness": _from(least, grid.thickness)})
+            for grid in self.tasks
+        ]
+        criteria = [
+            criterion.model_copy(update={"thickness": _from(least, criterion.thickness)}) for criterion in self.criteria
+        ]
+        return self.model_copy(update={"tasks": tuple(grids), "criteria": tuple(criteria)})
+
     def runs(self, scale: str) -> dict[str, Any]:
         """All of the file that decides what is run at a scale, canonical: titles and criteria left out."""
         whole = self.model_dump(mode="json", by_alias=True)
@@ -189,6 +205,10 @@ class Study(Options):
             "arms": [{key: value for key, value in arm.items() if key != "label"} for arm in whole["arms"]],
             **{key: whole[key] for key in ("evaluation", "tasks", "plugins")},
         }
+
+
+def _from(least: float, thickness: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(value for value in thickness if value >= least)
 
 
 def check_table(table: Mapping[str, Any], where: str) -> None:

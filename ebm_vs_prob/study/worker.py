@@ -15,6 +15,7 @@ from ..core.interrupts import is_users
 from ..core.registry import METHODS, TASKS
 from ..core.streams import printed_aside
 from .batches import Batch
+from .data_files import know_files
 from .failures import (
     is_broken_device,
     is_of_environment,
@@ -75,7 +76,7 @@ class StoreFault(OSError):
     """The store cannot be read or written."""
 
 
-def pack(batch: Batch, plugins: Sequence[str], folder: str | None) -> str:
+def pack(batch: Batch, plugins: Sequence[str], folder: str | None, files: Mapping[str, str] | None = None) -> str:
     """A batch as the JSON text that is sent to a worker."""
     return json.dumps(
         {
@@ -86,6 +87,7 @@ def pack(batch: Batch, plugins: Sequence[str], folder: str | None) -> str:
             "first_seed": batch.first_seed,
             "plugins": list(plugins),
             "folder": folder,
+            "files": dict(files or {}),
         }
     )
 
@@ -111,6 +113,7 @@ def run_batch(packed: str, root: str | None, interruptible: bool = False) -> Rec
     receipt = Receipt()
     with _ONE_AT_A_TIME, printed_aside():
         import_plugins(whole["plugins"], "the worker", whole["folder"])
+        know_files(whole["files"], whole["folder"])
         trials = [Trial.of(specification) for specification in whole["trials"]]
         tasks = {trial.key: trial_task(trial) for trial in trials}
         with _store_faults():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -16,6 +16,8 @@ from ..core.spaces import Box, Space
 if TYPE_CHECKING:
     import numpy as np
     import torch
+
+    from .decisions import Decisions
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -67,6 +69,10 @@ class Reference(ABC):
         Where sets differ in size the rows left over are NaN.
         """
 
+    def held_out(self, x: torch.Tensor) -> torch.Tensor:
+        """What samples at each x are held against where the law is not known: as `answers`, unless overridden."""
+        return self.answers(x)
+
     @abstractmethod
     def entropy(self) -> float:
         """h(Y | X) in nats: the mean of -log_prob under the task."""
@@ -74,6 +80,19 @@ class Reference(ABC):
     @abstractmethod
     def sample(self, x: torch.Tensor, num_samples: int, seed: int = 0) -> torch.Tensor:
         """Exact draws of y given each x: (n, num_samples, dy) float64."""
+
+
+@runtime_checkable
+class HasBranches(Protocol):
+    """A reference whose answer set falls into K branches of known weight, as `three_curves` has three curves."""
+
+    def branch(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """The branch of x (n, dx) that is nearest to y (n, dy): (n,) int64 in 0 .. K-1."""
+        ...
+
+    def branch_weights(self, x: torch.Tensor) -> torch.Tensor:
+        """P(branch(x, Y) = k | x), the noise of Y included: (n, K) float64, exact."""
+        ...
 
 
 class DensityReference(Reference):
@@ -135,6 +154,7 @@ class Task(ABC):
     version: ClassVar[int] = 1  # raised when the data or the truth change, so that stored trials are not mistaken
     summary: ClassVar[str]
     truth: ClassVar[str] = ""  # what is exactly known of it, and how
+    has_truth: ClassVar[bool] = True  # False where all that is known are rows, so that no model can be exact
     references: ClassVar[tuple[str, ...]] = ()  # papers: keys of references.bib or of `bibliography`
     bibliography: ClassVar[str] = ""  # BibTeX of papers that references.bib lacks
     Options: ClassVar[type[TaskOptions]] = TaskOptions
@@ -145,6 +165,7 @@ class Task(ABC):
     z_space: Space | None
     manifold_dim: int | None  # dimension d of the answer set of one x; None where there is no manifold
     reference: Reference
+    decisions: Decisions | None = None  # where something is to be decided; `reference` is a `DecisionReference` too
 
     def __init__(self, **options: Any) -> None:
         self.options = validated(type(self).Options, options, type(self).name)
@@ -157,6 +178,17 @@ class Task(ABC):
     @property
     def intrinsic_coordinate(self) -> str | None:
         """Name of the exact one-dimensional coordinate along the manifold (`angle`), or None."""
+        return None
+
+    @property
+    def log_unit(self) -> float:
+        """ln of the volume of the task's unit of y in that of the data's origin: log-densities are reported in the
+        latter, ln q - `log_unit`. 0 where both are one."""
+        return 0.0
+
+    @property
+    def test_rows(self) -> int | None:
+        """How many test pairs there are to be looked at without seeing one twice; None where each draw is new."""
         return None
 
     def with_thickness(self, thickness: float) -> Task:

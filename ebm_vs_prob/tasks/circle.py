@@ -16,12 +16,11 @@ from ..core.registry import TASKS
 from ..core.seeding import check_seed, numpy_generator
 from ..core.spaces import Box
 from .base import DensityReference, Split, Task, TaskOptions, check_inputs, check_pairs, refined
+from .planar import log_ring
 
 if TYPE_CHECKING:
     import torch
 
-#: Where the squared argument of the Bessel function is below this, its logarithm is a series: sqrt is singular there.
-_SERIES_BELOW = 1e-2
 #: Below this thickness the Bessel functions of `angle_cdf` leave the range of AMOS and the angular noise is Gaussian.
 _GAUSSIAN_ANGLE_BELOW = 5e-5
 
@@ -52,7 +51,7 @@ class CircleReference(DensityReference):
 
         eps = self.noise
         planar, normal = self._split(y)
-        density = _planar_log_density(planar, eps, self._concentration)
+        density = log_ring(planar, eps, self._concentration)
         density = density - 0.5 * (normal / eps).square().sum(-1) - (self._dim - 2) * self._normal_constant
         return density.expand(torch.broadcast_shapes(x.shape[:-1], density.shape))
 
@@ -176,35 +175,6 @@ class Circle(Task):
         return points if self.rotation is None else points @ self.rotation.T
 
 
-def _planar_log_density(y: torch.Tensor, eps: float, kappa: float) -> torch.Tensor:
-    """ln p(y) in nats in D = 2, without rotation: (..., 2) -> (...), float64.
-
-    The angle integrates to I0(w) / I0(kappa), w = |kappa e1 + y / eps^2|. Near the ring the exponent
-    w - kappa - (r^2 + 1) / (2 eps^2) is a small difference of large terms, so it is taken in a form in which the
-    largest have cancelled exactly: around the shifted radius eps^2 w, or around kappa where that exceeds 1 / eps^2.
-    """
-    import torch
-    from scipy.special import i0e
-
-    variance = eps**2
-    squared_radius = y[..., 0] ** 2 + y[..., 1] ** 2
-    squared_argument = ((y[..., 0] + kappa * variance) ** 2 + y[..., 1] ** 2) / variance**2
-    near = squared_argument < _SERIES_BELOW
-    # Each branch gets arguments at which it is regular, so that neither puts a NaN into the other's derivatives.
-    argument = torch.where(near, 1.0, squared_argument).sqrt()
-    if kappa * variance <= 1.0:
-        exponent = kappa * y[..., 0] + kappa * (kappa * variance / 2.0 - 1.0)
-        exponent = exponent - (argument * variance - 1.0) ** 2 / (2.0 * variance)
-    else:
-        exponent = (2.0 * kappa * y[..., 0] + squared_radius / variance) / (variance * (argument + kappa))
-        exponent = exponent - (squared_radius + 1.0) / (2.0 * variance)
-    far_value = torch.special.i0e(argument).log() + exponent
-    square = torch.where(near, squared_argument, 0.0)
-    series = square / 4.0 - square**2 / 64.0 + square**3 / 576.0 - 11.0 * square**4 / 49152.0
-    near_value = series - kappa - (squared_radius + 1.0) / (2.0 * variance)
-    return torch.where(near, near_value, far_value) - math.log(i0e(kappa)) - math.log(2.0 * math.pi * variance)
-
-
 def _planar_entropy(num_nodes: int, eps: float, kappa: float) -> float:
     """Entropy in D = 2: Gauss-Legendre nodes over the radius, trapezoids over the angle, in which the density is even.
 
@@ -221,7 +191,7 @@ def _planar_entropy(num_nodes: int, eps: float, kappa: float) -> float:
     angle_weights[[0, -1]] /= 2.0
     weight = np.outer(radius * weights * (high - low) / 2.0, angle_weights)
     points = np.stack([np.outer(radius, np.cos(angle)), np.outer(radius, np.sin(angle))], axis=-1)
-    log_density = _planar_log_density(torch.from_numpy(points), eps, kappa).numpy()
+    log_density = log_ring(torch.from_numpy(points), eps, kappa).numpy()
     return float(-(weight * np.exp(log_density) * log_density).sum())
 
 

@@ -1,4 +1,4 @@
-"""What tasks with discrete answers share: a posterior that is a factor graph, and everything exact that follows."""
+"""What tasks with discrete answers share: a posterior whose every sum is exact, and all that follows from it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .base import Reference, Task, TaskOptions, check_inputs
 if TYPE_CHECKING:
     import torch
 
-    from ..core.factor_graphs import FactorGraph
+    from ..core.discrete_energies import DiscreteEnergy
 
 
 class DiscreteOptions(TaskOptions):
@@ -28,7 +28,7 @@ class DiscreteOptions(TaskOptions):
 
 
 class DiscreteReference(Reference):
-    """Exact truth of discrete answers whose joint energy -ln p(x, y) is a factor graph over y."""
+    """Exact truth of discrete answers whose joint energy -ln p(x, y) over y is a factor graph's or an automaton's."""
 
     def __init__(self, task: Task) -> None:
         assert isinstance(task.y_space, Discrete)
@@ -36,8 +36,8 @@ class DiscreteReference(Reference):
         self._space = task.y_space
 
     @abstractmethod
-    def graph(self, x: torch.Tensor) -> FactorGraph:
-        """-ln p(x, y) in nats as a function of y, up to a function of x, for x (..., dx): a graph of batch (...)."""
+    def graph(self, x: torch.Tensor) -> DiscreteEnergy:
+        """-ln p(x, y) in nats as a function of y, up to a function of x, for x (..., dx): of batch (...)."""
 
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln P(y | x) in nats, (n,) float64, for x (n, dx) and y (n,) labels or (n, T) symbols.

@@ -206,9 +206,9 @@ class LinearGaussian(Task):
         own = self.options
         dim, ambient = own.latent_dim, own.ambient_dim
         rng = numpy_generator(own.rotation, self.name, dim, ambient)
-        self.axes = _orthonormal(rng, ambient, dim)
-        self.latent_axes = _orthonormal(rng, dim, dim)
-        self.input_map = _orthonormal(rng, ambient, own.input_dim)
+        self.axes = orthonormal(rng, ambient, dim)
+        self.latent_axes = orthonormal(rng, dim, dim)
+        self.input_map = orthonormal(rng, ambient, own.input_dim)
         self.singular_values = np.geomspace(own.largest, own.smallest, dim)
         self.weight = (self.axes * self.singular_values) @ self.latent_axes.T
         deviation = math.sqrt(float((self.weight**2).sum(1).max()) + max(self.thickness, THIN) ** 2)
@@ -232,7 +232,7 @@ class LinearGaussian(Task):
         return z @ self.weight.T + x @ self.input_map.T + self.thickness * noise, z
 
 
-def _orthonormal(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
+def orthonormal(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
     """(rows, columns) with orthonormal columns, Haar-random: QR with a positive diagonal of R (Mezzadri 2007)."""
     q, r = np.linalg.qr(rng.standard_normal((rows, columns)))
     matrix: np.ndarray = q * np.sign(np.diag(r))

@@ -53,6 +53,25 @@ class ThreeCurvesReference(DensityReference):
         x, y = check_pairs(self.task, x, y)
         return (y - curves(x)).abs().amin(-1)
 
+    def branch(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """The curve that is nearest to y (n, 1) at x (n, 1), (n,) int64."""
+        x, y = check_pairs(self.task, x, y)
+        return (y - curves(x)).abs().argmin(-1)
+
+    def branch_weights(self, x: torch.Tensor) -> torch.Tensor:
+        """P(branch = k | x), (n, 3) float64: `WEIGHTS`, and what noise carries past the middle between curves."""
+        import torch
+
+        check_inputs(self.task, x)
+        values = curves(x.double())
+        weights = values.new_tensor(WEIGHTS)
+        if self._thickness == 0.0:
+            return weights.expand(len(x), -1)
+        middles = (values[:, :-1] + values[:, 1:]) / 2
+        above = torch.special.ndtr((values.unsqueeze(-2) - middles.unsqueeze(-1)) / self._thickness) @ weights
+        edges = torch.zeros_like(values[:, :1])
+        return torch.cat([edges, above, edges + 1.0], dim=-1).diff(dim=-1)
+
     def answers(self, x: torch.Tensor) -> torch.Tensor:
         """The three values at each x: (n, 3, 1) float64, in the order of `WEIGHTS`."""
         check_inputs(self.task, x)
@@ -93,7 +112,7 @@ class ThreeCurves(Task):
 
     name = "three_curves"
     summary = "x uniform, y on one of three smooth curves of unequal weight"
-    truth = "log-density in closed form, entropy by quadrature"
+    truth = "log-density in closed form, entropy by quadrature, weights of the branches"
     references = ("lecun2020energy",)
     x_space: Box
     y_space: Box

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import NoExactReference
 from ..core.spaces import Box, Discrete
+from ..tasks.base import HasBranches
 from .rules import check_declaration, every_answer, expect, global_generators_left_alone, integral, rule
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def check_task(task: Task | type[Task] | str, examples: int = 4000) -> None:
     Rules:
         1. `name` is an identifier; `summary` is one line; `version` is an integer >= 1; the specification is JSON.
         2. `sample(n, seed, split)` gives (n, d) float64, or (n,) labels or (n, T) symbols int64, within the spaces, the
-           same for the same seed, other data for another seed and in another split, and leaves global generators alone.
+           same for the same seed, other data for another seed and, unless examples repeat, in another split, and leaves
+           global generators alone.
         3. An unknown option is a `LookupError`; a negative thickness, n < 1 and an unknown split are `ValueError`s.
         4. On a manifold, data at one seed are linear in the thickness: y = m(u) + thickness * n.
         5. `reference.answers` are (n, m, ...) of the dtype of y at distance 0; draws of `reference.sample` lie as far
@@ -38,6 +40,8 @@ def check_task(task: Task | type[Task] | str, examples: int = 4000) -> None:
            `reference.sample` and minus `entropy()`, within Monte-Carlo error; up to two output dimensions exp(log_prob)
            integrates to 1 within 1e-6, and over discrete answers it sums to 1. Where there is no exact value, and on a
            manifold at thickness 0, `NoExactReference` says why.
+        7. Where the answers have branches (`HasBranches`), every answer has one, their weights sum to 1, and data are
+           shared among them by these.
 
     Raises:
         AssertionError: a rule is broken.
@@ -55,6 +59,7 @@ def check_task(task: Task | type[Task] | str, examples: int = 4000) -> None:
             _check_thickness(made, who)
         _check_answers(made, who)
         _check_density(made, who, examples)
+        _check_branches(made, who)
 
 
 def _check_data(task: Task, who: str) -> None:
@@ -76,9 +81,12 @@ def _check_data(task: Task, who: str) -> None:
         "same seed, same data",
     )
     rule(not torch.equal(task.sample(64, seed=6)[1], y), who, "another seed must give other data")
+    whole = torch.cat([x, y.reshape(64, -1)], 1)
+    if len(whole.unique(dim=0)) < 64:
+        return  # Examples that come twice in one split may come in two by chance.
     for split in task.splits[1:]:
         other = torch.cat([part.reshape(64, -1) for part in task.sample(64, seed=5, split=split)], 1)
-        shared = (other.unsqueeze(1) == torch.cat([x, y.reshape(64, -1)], 1)).all(-1).any()
+        shared = (other.unsqueeze(1) == whole).all(-1).any()
         rule(not shared, who, f"splits must be disjoint, but {task.splits[0]} and {split} share examples")
 
 
@@ -177,6 +185,30 @@ def _check_density(task: Task, who: str, n: int) -> None:
             lambda grid: task.reference.log_prob(x[:1].expand(len(grid), -1), grid), task.y_space, task.thickness
         )
         rule(abs(mass - 1) < 1e-6, who, f"exp(log_prob) must integrate to 1, not {mass:.8f}")
+
+
+def _check_branches(task: Task, who: str) -> None:
+    import torch
+
+    reference = task.reference
+    if not isinstance(reference, HasBranches):
+        return
+    n = 4000
+    x, y = task.sample(n, seed=12)
+    weights, branch = reference.branch_weights(x), reference.branch(x, y)
+    rule(weights.ndim == 2 and weights.dtype == torch.float64, who, "branch_weights must be (n, K) float64")
+    rule(weights.min() > -1e-9 and (weights.sum(-1) - 1).abs().max() < 1e-9, who, "branch_weights must sum to 1")
+    rule(branch.shape == (n,) and branch.dtype == torch.int64, who, "branch must be (n,) int64")
+    rule(branch.min() >= 0 and branch.max() < weights.shape[1], who, "branch must be in 0 .. K-1")
+    for k in range(weights.shape[1]):
+        share = weights[:, k].mean()
+        error = TOLERATED_STANDARD_ERRORS * float((weights[:, k] * (1 - weights[:, k])).sum().clamp_min(0)) ** 0.5 / n
+        off = abs(float((branch == k).double().mean() - share))
+        rule(
+            off <= error + 1 / n,
+            who,
+            f"data must have the weight of branch {k}: off by {off:.4f}, tolerated {error:.4f}",
+        )
 
 
 def _meet(who: str, what: str, differences: torch.Tensor) -> None:

@@ -44,6 +44,40 @@ def test_margin_losses_find_the_sign_of_a_gaussians_curvature(name, dim):
     assert (mean_curvature(model, dim) > SIGN).all()
 
 
+@pytest.mark.parametrize("dim", [1, pytest.param(2, marks=pytest.mark.long), pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", SCALED)
+def test_with_a_constant_margin_the_sign_is_the_same(name, dim):
+    assert (mean_curvature(gaussian_fit(name, dim, margin_by="constant"), dim) > SIGN).all()
+
+
+def test_a_constant_margin_flipped_fails_that_check(monkeypatch):
+    right = losses.hinge
+    monkeypatch.setattr(losses, "hinge", lambda good, bad, margin: right(-good, -bad, margin))
+    model = gaussian_fit("hinge", 2, learning_rate=0.05, margin_by="constant")
+    assert (mean_curvature(model, 2) < SIGN).all()
+
+
+def test_a_constant_margin_asks_for_no_distance_to_a_training_answer(monkeypatch):
+    """And so the radius sets the last move of the descent alone."""
+
+    def asked(*arguments):
+        raise AssertionError("a distance to the training answers was taken")
+
+    monkeypatch.setattr("ebm_vs_prob.ebm.search_method.nearest_distance", asked)
+    monkeypatch.setattr("ebm_vs_prob.models.data_kernel.DataKernel.centers", asked)
+    task = evp.get_task("three_curves")
+    assert evp.fit("hinge", task, budget=TINY, margin_by="constant").status[0].ok
+    with pytest.raises(AssertionError, match="distance"):
+        evp.fit("hinge", task, budget=TINY)
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_a_constant_margin_learns_a_circle(name):
+    budget = evp.Budget(steps=150, examples=500)
+    model = evp.fit(name, evp.get_task("circle", thickness=0.1), budget=budget, margin_by="constant")
+    assert separation(model) > 0.8
+
+
 @pytest.mark.parametrize("name", SCALED)
 def test_a_flipped_sign_in_the_loss_fails_that_check(name, monkeypatch):
     right = getattr(losses, name)

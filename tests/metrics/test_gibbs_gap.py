@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from gaussian import gaussian
@@ -13,7 +14,7 @@ from statistical import within_standard_errors
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.budget import Budget
-from ebm_vs_prob.metrics.likelihood import gibbs_gap, likelihood_gap
+from ebm_vs_prob.metrics.likelihood import gibbs_gap, gibbs_log_score, likelihood_gap
 from ebm_vs_prob.metrics.observation import Observation
 from ebm_vs_prob.metrics.options import Evaluation
 from ebm_vs_prob.models.model import EnergyModel
@@ -27,6 +28,12 @@ class HandMadeEnergy(HandMade, EnergyModel):
     def __init__(self, tasks, energy, beta):
         super().__init__(tasks, energy)
         self._beta = torch.tensor(beta, dtype=torch.float64)
+
+
+class InOtherUnits(Observation):
+    """Of tasks whose units are 1, e and e² of the data's."""
+
+    log_unit = np.array([0.0, 1.0, 2.0])
 
 
 def of(table, metric):
@@ -48,6 +55,23 @@ def test_gap_is_the_divergence_of_the_tempered_density(dim):
         assert within_standard_errors(gap.value[r], expected, gap.error[r], comparisons=3, slack=1e-5)
         assert gap.n[r] == 2048
     assert gap.value[0] == pytest.approx(0.0, abs=1e-5)  # the truth, pair by pair
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+def test_log_score_is_that_of_the_tempered_density_in_the_units_of_the_data(dim):
+    """The same energy at beta = g / 3: ln N(y; 0, I / g), pair by pair, less ln of the unit."""
+    task = gaussian(dim)
+    tempered = (1.0, 0.5, 4.0)
+    model = HandMadeEnergy((task,) * 3, lambda x, y, r: 1.5 * y.square().sum(-1) + 5.0, [g / 3 for g in tempered])
+    observed = Observation(model, (task,) * 3, LOOK)
+    score = gibbs_log_score(observed)["gibbs_log_score"]
+    for r, g in enumerate(tempered):
+        squared = observed.test[1][r].square().sum(-1)
+        expected = float((-0.5 * g * squared).mean()) + 0.5 * dim * math.log(g / (2 * math.pi))
+        assert score.value[r] == pytest.approx(expected, abs=1e-5)
+        assert score.n[r] == 2048
+    shifted = gibbs_log_score(InOtherUnits(model, (task,) * 3, LOOK))["gibbs_log_score"]
+    assert (score.value - shifted.value).tolist() == pytest.approx([0.0, 1.0, 2.0])
 
 
 def test_a_normalised_model_has_the_gap_of_its_own_density():

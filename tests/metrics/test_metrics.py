@@ -611,6 +611,7 @@ def test_the_exact_model_wins_against_that_of_another_task(task, wrong):
     assert exact["likelihood_gap", 0][0] == 0.0
     assert better("likelihood_gap", standard_errors(checks) * other["likelihood_gap", 0][1])
     assert better("log_score")
+    assert better("gibbs_log_score")
     inputs = 1 if name == "circle" else e.inputs
     precision, coverage = least_of_sublevel_set(truth, ANSWERS_PER_INPUT if inputs > 1 else 512, checks * inputs)
     found, error, _ = exact["sublevel_precision", 0]
@@ -624,6 +625,9 @@ def test_the_exact_model_wins_against_that_of_another_task(task, wrong):
         low, high = (normal.ppf(share) for share in shares_below_quantile(n, q, checks))
         # The circle's curvature makes it smaller by ε²/8 of itself, and by less where more dimensions are normal.
         assert low * (1 - truth.thickness**2 / 8) <= value <= high
+    for metric in ("stein_discrepancy_samples", "stein_discrepancy_data"):
+        assert abs(exact[metric, 0][0]) < standard_errors(checks) * exact[metric, 0][1] or exact[metric, 0][0] < 0
+        assert better(metric)
     assert better("sublevel_precision", standard_errors(checks) * other["sublevel_precision", 0][1])
     if "thickness" in wrong:
         # By a model so wide that its share, .61 or less, is no chance of the truth's .99: power beyond .99999.

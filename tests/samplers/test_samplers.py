@@ -21,8 +21,10 @@ from ebm_vs_prob.samplers import (
     HMC,
     KERNELS,
     MALA,
+    NUTS,
     ULA,
     DualAveraging,
+    Tempering,
     diagnostics,
     get_kernel,
     gibbs_potential,
@@ -42,7 +44,8 @@ ADJUSTED = [pytest.param(MALA(), id="mala"), pytest.param(HMC(leapfrog_steps=3),
 JITTERED = pytest.param(HMC(leapfrog_steps=3, step_jitter=0.3), id="hmc jittered")
 #: Without jitter the step that some chain adapts to is near half a period of a Gaussian, and that chain never mixes.
 MIXING = [ADJUSTED[0], JITTERED]
-EVERY = [pytest.param(ULA(), id="langevin"), *ADJUSTED, JITTERED]
+TEMPERED = pytest.param(Tempering(rungs=3, hottest=0.1), id="tempering")
+EVERY = [pytest.param(ULA(), id="langevin"), *ADJUSTED, JITTERED, TEMPERED]
 
 
 def generators(count, seed=0):
@@ -514,7 +517,7 @@ def test_dual_averaging_by_hand():
     )
 
 
-@pytest.mark.parametrize("kernel", EVERY)
+@pytest.mark.parametrize("kernel", [*EVERY, pytest.param(NUTS(doublings=4), id="nuts")])
 def test_a_replicate_alone_equals_the_same_replicate_in_company(kernel):
     start = normals(3, 2, 4, 2)
     options = {"step_size": 0.3, "kernel": kernel, "adapt": kernel.target_acceptance is not None, "warmup": 40}
@@ -538,7 +541,7 @@ def test_kernels_keep_shape_dtype_and_refuse_what_is_not_finite(kernel):
     state = kernel.init(broken, y, 0.1)
     shape = kernel.uniform_shape((2, 3, 5))
     uniform = None if shape is None else torch.zeros(shape)
-    after, info = kernel.step(broken, state, torch.zeros_like(y), uniform, WIDE)
+    after, info = kernel.step(broken, state, torch.zeros(kernel.normal_shape(y.shape)), uniform, WIDE)
     assert after.y.shape == y.shape
     assert after.y.dtype == torch.float32
     for field in (info.acceptance, info.accepted, info.diverged, info.gradient_norm):
@@ -731,7 +734,9 @@ def test_kernels_name_their_own_mistakes():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kernel", [ULA(), MALA(), HMC(3)], ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize(
+    "kernel", [ULA(), MALA(), HMC(3), Tempering(rungs=2), NUTS(doublings=2)], ids=lambda kernel: kernel.name
+)
 def test_compiled_steps_are_the_written_ones_but_for_roundings(kernel):
     energy = MLPEnergy(range(2), 0, 2, Network(hidden=(8,))).requires_grad_(False)
     potential = gibbs_potential(energy, torch.zeros(1, 1, 0))

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from study_files import write_study
+from study_files import CRITERION, write_study
 
 from ebm_vs_prob.study import plan_study
 from ebm_vs_prob.study.batches import MAX_REPLICATES, replicates_in_cache
@@ -339,6 +339,24 @@ def test_every_batch_knows_the_studys_first_seed(tmp_path):
     assert {part.first_seed for batch in plan.batches for part in (batch, *batch.halves())} == {7}
 
 
+#: Two criteria of the arm `plain`: at two thicknesses, and over a range of them.
+THIN = (
+    """
+[[criteria]]
+id = "level"
+claim = "C11"
+statement = "It is sharp"
+kind = "value"
+metric = "curvature_p95"
+arms = ["plain"]
+tasks = ["circle"]
+thickness = [0.3, 0.01]
+above = 1.0
+"""
+    + CRITERION
+)
+
+
 def test_headline_study_is_planned_whole():
     planned = plan_study("thin_manifold", device="cpu")
     summary = planned.summary()
@@ -348,12 +366,27 @@ def test_headline_study_is_planned_whole():
     assert summary["multiply_adds"] == pytest.approx(sum(batch.multiply_adds for batch in planned.batches))
     assert max(row["largest_batch"] for row in summary["batches"]) == max(len(b.trials) for b in planned.batches)
     assert {place.task for place in grid(planned)} == {"circle", "three_curves", "digits"}
-    seeds = planned.study.at("quick").seeds
-    assert sum(p.arm == "score" and p.task == "circle" for p in grid(planned)) == 6 * seeds
+    quick = planned.study.at("quick")
+    thin_enough = [eps for eps in planned.study.thickness_of("circle") if eps >= quick.least_thickness]
+    assert 2 < len(thin_enough) < len(planned.study.thickness_of("circle"))
+    assert sum(p.arm == "score" and p.task == "circle" for p in grid(planned)) == len(thin_enough) * quick.seeds
     assert all(len(batch.trials) <= MAX_REPLICATES["cpu"] for batch in planned.batches)
     smoothing = {place.arm: place.smoothing for place in grid(planned) if place.task == "circle"}
     assert smoothing["likelihood_raw"] == 0.0
     assert smoothing["score"] == smoothing["likelihood_smoothed"] == 0.1
+
+
+def test_a_scale_leaves_out_what_is_too_thin_for_it(tmp_path):
+    path = write_study(tmp_path / "rings.toml", thickness="0.3, 0.1, 0.01, 0.0", extra=THIN)
+    path.write_text(path.read_text().replace("seeds = 3", "seeds = 3\nleast_thickness = 0.1"))
+    planned = plan_study(path, device="cpu")
+    assert {place.thickness for place in grid(planned)} == {0.3, 0.1}
+    held = planned.study.held_at("quick")
+    assert [criterion.thickness for criterion in held.criteria] == [(0.3,), ()]
+    assert planned.study.criteria[0].thickness == (0.3, 0.01)
+    whole = path.read_text().replace("least_thickness = 0.1", "")
+    path.write_text(whole)
+    assert {place.thickness for place in grid(plan_study(path, device="cpu"))} == {0.3, 0.1, 0.01, 0.0}
 
 
 def test_a_million_seeds_are_counted_at_once_and_not_run(tmp_path):

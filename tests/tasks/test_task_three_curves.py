@@ -126,3 +126,21 @@ def test_answers_are_the_curves_in_the_order_of_the_labels():
     # Of 20,000 draws Pearson's statistic sees a share that is off by .025 with a power of .999.
     chosen = (samples - answers.movedim(1, 2)).abs().argmin(-1)
     assert counts_agree(torch.bincount(chosen.flatten(), minlength=3), WEIGHTS)
+
+
+@pytest.mark.parametrize("thickness", [0.0, 0.05, 0.5])
+def test_weights_of_branches_against_sums_over_y(thickness):
+    task = task_at(thickness)
+    x = torch.linspace(-1, 1, 7, dtype=torch.float64).unsqueeze(-1)
+    weights = task.reference.branch_weights(x)
+    if thickness == 0.0:
+        torch.testing.assert_close(weights, torch.tensor(WEIGHTS, dtype=torch.float64).expand(7, 3))
+        return
+    y = torch.arange(-6.0, 6.0, 2e-4, dtype=torch.float64).unsqueeze(-1)
+    for given, expected in zip(x, weights, strict=True):
+        repeated = given.expand(len(y), 1)
+        mass = task.reference.log_density(repeated, y).exp() * 2e-4
+        nearest = task.reference.branch(repeated, y)
+        assert bool((task.reference.distance(repeated, y) == (y - curves(repeated)).abs().amin(-1)).all())
+        found = torch.zeros(3, dtype=torch.float64).index_add(0, nearest, mass)
+        torch.testing.assert_close(found, expected, rtol=0, atol=2e-4)  # one node, at a density below 1, on either side

@@ -18,11 +18,13 @@ from ebm_vs_prob.models.setting import box_dims
 from ebm_vs_prob.prob.methods.mixture_density import MixtureDensity
 from ebm_vs_prob.study import Store
 from ebm_vs_prob.tasks.circle import Circle, CircleReference
+from ebm_vs_prob.tasks.three_curves import ThreeCurves, ThreeCurvesReference
 from ebm_vs_prob.testing import check_method, check_store, check_task, global_generators_left_alone
 
 #: Their checks take longest; each has kin whose check is quick.
 SLOW = (
-    *("gibbs_nuts", "horn", "super_resolution", "sparse_coding", "coupling_flow", "autoregressive_flow", "vae"),
+    *("gibbs_nuts", "horn", "particle", "super_resolution", "sparse_coding", "coupling_flow", "vae"),
+    "autoregressive_flow",
     *("gibbs_stochastic_gradient_langevin", "gibbs_variational_bayes", "gibbs_ensemble"),
     *("gibbs_maximum_a_posteriori", "persistent_contrastive_divergence", "two_step"),
     *("latent_free_energy", "latent_variable_likelihood"),
@@ -34,11 +36,13 @@ def registered(entries):
     return [pytest.param(e, id=e.name, marks=marks.get(e.name, [])) for e in entries]
 
 
+#: A user's data has no default: tests/tasks/test_task_data.py checks it.
+TASKS = [task for task in evp.list_tasks() if task.has_truth]
 #: Pairs of tasks whose log-densities take milliseconds each.
 EXAMPLES = {"super_resolution": 256}
 
 
-@pytest.mark.parametrize("task", registered(evp.list_tasks()))
+@pytest.mark.parametrize("task", registered(TASKS))
 def test_registered_task_keeps_the_rules(task):
     check_task(task, **({"examples": EXAMPLES[task.name]} if task.name in EXAMPLES else {}))
 
@@ -105,6 +109,39 @@ class DensityOfThinData(CircleReference):
 )
 def test_check_task_notices_a_wrong_reference(reference, rule):
     class Broken(Circle):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.reference = reference(self)
+
+    with pytest.raises(AssertionError, match=rule):
+        check_task(Broken)
+
+
+class WeightsOfNoData(ThreeCurvesReference):
+    def branch_weights(self, x):
+        return super().branch_weights(x).flip(-1)
+
+
+class WeightsThatLack(ThreeCurvesReference):
+    def branch_weights(self, x):
+        return 0.9 * super().branch_weights(x)
+
+
+class BranchBeyond(ThreeCurvesReference):
+    def branch(self, x, y):
+        return super().branch(x, y) + 1
+
+
+@pytest.mark.parametrize(
+    ("reference", "rule"),
+    [
+        (WeightsOfNoData, "data must have the weight of branch 0"),
+        (WeightsThatLack, "must sum to 1"),
+        (BranchBeyond, r"in 0 \.\. K-1"),
+    ],
+)
+def test_check_task_notices_wrong_branches(reference, rule):
+    class Broken(ThreeCurves):
         def __init__(self, **options):
             super().__init__(**options)
             self.reference = reference(self)

@@ -3,7 +3,8 @@
 Of continuous answers every incorrect one that was found makes a pair, and a loss of pairs is their mean. The share
 s = min(1, d / radius) of the margin that it is owed scales m where the loss has that parameter. Where the margin is any
 number > 0, so that there is no m to scale, s scales what the incorrect answer counts. Either way an answer that is
-itself right is owed nothing. Discrete answers are compared with all others (`ebm.tutorial`).
+itself right is owed nothing. With `margin_by = "constant"` s is 1 throughout and no distance is taken.
+Discrete answers are compared with all others (`ebm.tutorial`).
 
 Which of them collapse follows from the margin column. `energy_loss` does, unless a regulariser holds it; `perceptron`
 and `lvq2` may, because a constant energy already has loss 0; the others have their minimum below any constant energy's.

@@ -11,6 +11,7 @@ import math
 
 import torch
 
+from ...core.tensors import in_whole_vectors
 from ...energies.activations import softplus
 from ...gibbs.normalizers.pareto import log_mean_weight
 
@@ -93,6 +94,18 @@ def self_normalised_loss(
     # As one exponential: exp(-b) and Z apart may overflow where their product does not.
     ratio = (-negative - log_density - log_normalizer.unsqueeze(-1)).exp().mean((-2, -1))
     return positive.mean(-1) + log_normalizer.mean(-1) + ratio - 1
+
+
+def energy_discrepancy_loss(positive: torch.Tensor, negative: torch.Tensor, stabiliser: torch.Tensor) -> torch.Tensor:
+    """E ln [(w + Σ_m e^{E(y) - E(y_m)}) / M], (R,): the stabilised estimate of Schröder et al. 2023.
+
+    Args:
+        negative: energies of the M rivals that the perturbed answer may as well have come from, (R, B, M).
+        stabiliser: w > 0, which bounds the loss below by ln(w / M), (R, 1).
+    """
+    log_w = in_whole_vectors(torch.log, stabiliser)
+    excess = positive + (-negative).logsumexp(-1) - log_w
+    return (softplus(excess) + log_w).mean(-1) - math.log(negative.shape[-1])
 
 
 def contrastive_divergence_loss(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from ...core.discrete_energies import DiscreteEnergy
 from ...core.errors import check_count, invalid
-from ...core.factor_graphs import FactorGraph
 from ...core.spaces import Discrete
 from .partition import ExactPartition, Target, Uniforms
 
@@ -97,9 +97,9 @@ class MessagesPartition(ExactPartition):
         super().__init__(target)
         # Where beta is NaN, as of a replicate whose training failed, results are NaN and draws mean nothing.
         self._known_beta = torch.where(target.beta.isnan(), 1.0, target.beta)
-        self._known: FactorGraph | None = None
+        self._known: DiscreteEnergy | None = None
 
-    def _graph(self) -> FactorGraph:
+    def _graph(self) -> DiscreteEnergy:
         if self._known is not None and not torch.is_grad_enabled():
             return self._known
         assert self.target.graph is not None
@@ -109,10 +109,10 @@ class MessagesPartition(ExactPartition):
             self._known = graph
         return graph
 
-    def _check(self, graph: FactorGraph) -> None:
+    def _check(self, graph: DiscreteEnergy) -> None:
         batch, length, count = self.target.batch_shape, self.target.dim, self.target.discrete("messages").num_values
         valid = f"a FactorGraph of batch {tuple(batch)}, {length} variables of {count} values"
-        if not isinstance(graph, FactorGraph):
+        if not isinstance(graph, DiscreteEnergy):
             raise invalid("energy.graph(x)", type(graph).__name__, valid)
         try:
             fits = torch.broadcast_shapes(graph.batch_shape, batch) == batch
@@ -122,7 +122,7 @@ class MessagesPartition(ExactPartition):
             found = tuple(graph.batch_shape), graph.num_variables, graph.num_values
             raise invalid("batch, variables, values of energy.graph(x)", found, valid)
 
-    def _log_z(self, graph: FactorGraph) -> torch.Tensor:
+    def _log_z(self, graph: DiscreteEnergy) -> torch.Tensor:
         return graph.log_answers - self.target.beta * graph.free_energy(self._known_beta)
 
     def log_z(self) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,8 +9,8 @@ from typing import Protocol
 
 import torch
 
+from ...core.discrete_energies import DiscreteEnergy
 from ...core.errors import invalid
-from ...core.factor_graphs import FactorGraph
 from ...core.spaces import Box, Discrete
 from ...energies.evaluation import block_size
 
@@ -36,7 +36,7 @@ class Target:
     dtype: torch.dtype
     device: torch.device
     beta: torch.Tensor
-    graph: Callable[[], FactorGraph] | None = None
+    graph: Callable[[], DiscreteEnergy] | None = None
 
     @property
     def dim(self) -> int:

@@ -36,8 +36,9 @@ class DiscreteDensityModel(NormalisedGraphModel):
         """
         with torch.no_grad():
             graph = self.graph(x).expand()
-        if graph.parents != tuple(range(graph.num_variables - 1)):
-            raise invalid("energy: graph(x).parents", graph.parents, "a chain: each variable the next one's parent")
+        parents = getattr(graph, "parents", "no parents")
+        if parents != tuple(range(graph.num_variables - 1)):
+            raise invalid("energy: graph(x).parents", parents, "a chain: each variable the next one's parent")
 
         def program() -> torch.Tensor:
             return self.space.from_variables(chain(graph))

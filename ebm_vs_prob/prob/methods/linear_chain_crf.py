@@ -29,6 +29,7 @@ class LinearChainCRF(Method):
     """
 
     name = "linear_chain_crf"
+    twin = "pseudo_likelihood"
     family = "prob"
     principle = "likelihood"
     normalised = True

@@ -14,6 +14,7 @@ from ...core.options import PER_REPLICATE
 from ...core.registry import METHODS
 from ...core.seeding import stream
 from ...energies.mlp import Network
+from ...models.building import unscaled
 from ...models.model import Model
 from ...models.record import Training
 from ...models.setting import Setting, box_dims
@@ -57,6 +58,7 @@ class NormalisingFlow(SmoothingMethod):
     def build(cls, setting: Setting) -> FlowModel:
         if not isinstance(setting.network, Network):
             raise invalid("energy", setting.network, f"None: {cls.name} is made of networks of its own, from a Network")
+        unscaled(setting.network)
         box: Any = setting.tasks[0].y_space
         places = range(setting.options.layers)
         layers = [cls.layer(setting, [stream(seed, "layer", k) for seed in setting.seeds], k) for k in places]

@@ -158,7 +158,7 @@ class Dispatcher:
             batch = next((batch for batch in self._queue if batch.device == "cpu" or worker.device), None)
             if batch is not None:
                 self._queue.remove(batch)
-                packed = pack(batch, self._job.plugins, self._job.folder)
+                packed = pack(batch, self._job.plugins, self._job.folder, self._job.files)
                 self._pool.give(name, packed, self._job.root if worker.sees_store else None)
                 self._tasks[name] = _Task(batch, time.monotonic())
 

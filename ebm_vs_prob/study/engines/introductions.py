@@ -6,10 +6,11 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...core.atomic_files import temporary_path
+from ..data_files import know_files
 from ..failures import reason
 from ..plugins import import_plugins
 from ..provenance import code_digest, module_digest, torch_version
@@ -19,7 +20,8 @@ from ..provenance import code_digest, module_digest, torch_version
 class Job:
     """What all batches of a run have in common, JSON-ready but for its class.
 
-    `token` is a file in the store that a worker sees if it sees the store; `token_text` is what it holds.
+    `token` is a file in the store that a worker sees if it sees the store; `token_text` is what it holds. `files` are
+    the study's data files, as it writes them, with their digests.
     """
 
     root: str
@@ -29,6 +31,7 @@ class Job:
     time_limit: float
     token: str = ""
     token_text: str = ""
+    files: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ def introduce(job: Job) -> Introduction:
     try:
         import_plugins(job.plugins, "the worker", job.folder)
         digests = {name: module_digest(name) for name in job.plugins}
+        know_files(job.files, job.folder, read=True)
     except BaseException as error:  # a module that ends the process when it is imported ends only itself
         fault = reason(error)
     return Introduction(

@@ -1,0 +1,208 @@
+"""Named columns of a user's file: CSV, NumPy's `.npz` or Parquet. Whatever the file holds, the answer is one line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import zipfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import invalid, unknown
+from ..core.text import printable, shown
+
+#: Kinds of files, by the ends of their names.
+FORMATS = (".csv", ".npz", ".parquet")
+#: Bytes of the largest file, and of what an array of a compressed `.npz` may grow to: they are read at once.
+MOST_BYTES = 1 << 32
+#: Bytes in which the header of a CSV file must end.
+_MOST_HEADER = 1 << 20
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a data file.
+
+    Raises:
+        ValueError: a name of no known kind, or a file that is not there, too large or not readable.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise invalid("data", path.name, f"a file whose name ends in {', '.join(FORMATS)}")
+    try:
+        if not path.is_file():
+            raise invalid("data", str(path), "a file that is there")
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise invalid("data", str(path), f"a file that can be read: {error.strerror}") from None
+    if len(content) > MOST_BYTES:
+        raise invalid("data", path.name, f"a file of at most {MOST_BYTES} bytes")
+    return content
+
+
+def read_columns(
+    name: str, content: bytes, numbers: Sequence[str], labels: Sequence[str], separator: str
+) -> dict[str, np.ndarray]:
+    """The columns asked for: of numbers (n, k) float64, NaN where missing; of labels (n,) strings, None where missing.
+
+    k is 1 but for two-dimensional arrays of an `.npz`. Numbers are rounded to float64, and what is beyond its range is
+    infinite. Rows are counted as a spreadsheet counts them: in a CSV file the header is row 1.
+
+    Args:
+        name: of the file, which decides its kind. numbers, labels: names of columns. separator: of a CSV file.
+
+    Raises:
+        ValueError: a file that is not of its kind, a name that is there twice, or a column that does not hold what is
+            asked of it.
+        UnknownName: a column that is not there, with the nearest that is.
+    """
+    reader = {".csv": _read_csv, ".npz": _read_npz, ".parquet": _read_parquet}[Path(name).suffix.lower()]
+    found = reader(name, content, tuple(numbers), tuple(labels), separator)
+    lengths = {len(column) for column in found.values()}
+    if len(lengths) > 1:
+        each = ", ".join(f"{column} {len(values)}" for column, values in found.items())
+        raise ValueError(f"{name}: expected arrays of one length, not {printable(each)}")
+    return found
+
+
+def check_names(name: str, there: Sequence[str], wanted: Iterable[str]) -> None:
+    """Raise unless each wanted column is there, once."""
+    for column in wanted:
+        if column not in there:
+            raise unknown(f"column of {name}:", column, [printable(each, 100) for each in there[:50]])
+        if there.count(column) > 1:
+            raise ValueError(f"{name}: column {shown(column)} is there {there.count(column)} times: expected once")
+
+
+def _read_csv(
+    name: str, content: bytes, numbers: tuple[str, ...], labels: tuple[str, ...], separator: str
+) -> dict[str, np.ndarray]:
+    import pyarrow as pa
+    from pyarrow import csv as arrow
+
+    check_names(name, _header(name, content, separator), [*numbers, *labels])
+    kinds = {**dict.fromkeys(numbers, pa.float64()), **dict.fromkeys(labels, pa.string())}
+    try:
+        table = arrow.read_csv(
+            pa.BufferReader(content),
+            arrow.ReadOptions(use_threads=False),
+            arrow.ParseOptions(delimiter=separator, newlines_in_values=True),
+            arrow.ConvertOptions(column_types=kinds, include_columns=list(kinds), strings_can_be_null=True),
+        )
+    except (pa.ArrowException, ValueError) as error:
+        raise ValueError(
+            f"{name}: {_plainly(printable(error, 300), list(_header(name, content, separator)))}"
+        ) from None
+    return {
+        **{column: _as_numbers(table[column]) for column in numbers},
+        **{column: _as_labels(table[column]) for column in labels},
+    }
+
+
+def _header(name: str, content: bytes, separator: str) -> list[str]:
+    """The names in the first row of a CSV file that is not blank."""
+    head = content[:_MOST_HEADER]
+    try:
+        text = head.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 4 or len(content) <= _MOST_HEADER:
+            raise ValueError(f"{name}: byte {error.start + 1} is not UTF-8: save the file as UTF-8") from None
+        text = head[: error.start].decode("utf-8-sig")
+    try:
+        names = next((row for row in csv.reader(io.StringIO(text), delimiter=separator) if row), None)
+    except csv.Error as error:
+        raise ValueError(f"{name}: its header cannot be read: {printable(error, 200)}") from None
+    if names is None:
+        raise ValueError(f"{name} is empty: expected a header with the names of columns, and rows below it")
+    return names
+
+
+def _plainly(text: str, names: list[str]) -> str:
+    """What Arrow says of a CSV file, with the name of the column in place of its number."""
+    for prefix in ("CSV parse error: ", "In CSV "):
+        text = text.removeprefix(prefix)
+    first, _, rest = text.partition(": ")
+    number = first.removeprefix("column #")
+    if number != first and number.isdigit() and int(number) < len(names):
+        text = f"column {shown(names[int(number)])}: {rest}"
+    text = text.replace("CSV conversion error to double: invalid value", "expected a number, not")
+    return text.replace("CSV conversion error to string: invalid UTF8 data", "text that is not UTF-8").replace("#", "")
+
+
+def _as_numbers(column: Any) -> np.ndarray:
+    import pyarrow as pa
+
+    values: np.ndarray = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return np.array(values, dtype=np.float64)[:, None]
+
+
+def _as_labels(column: Any) -> np.ndarray:
+    import pyarrow as pa
+
+    return np.array(column.cast(pa.string()).to_pylist(), dtype=object)
+
+
+def _read_parquet(
+    name: str, content: bytes, numbers: tuple[str, ...], labels: tuple[str, ...], separator: str
+) -> dict[str, np.ndarray]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(pa.BufferReader(content))
+        schema = file.schema_arrow
+        check_names(name, schema.names, [*numbers, *labels])
+        for column in (*numbers, *labels):
+            kind = schema.field(column).type
+            kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+            number = pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind)
+            text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_boolean(kind)
+            if not (number or (text and column in labels)):
+                wanted = "numbers" if column in numbers else "text or integers"
+                nested = ": one column for each of its entries" if pa.types.is_nested(kind) else ""
+                raise ValueError(
+                    f"{name}: column {shown(column)} holds {printable(kind, 100)}: expected {wanted}{nested}"
+                )
+        table = file.read(columns=[*numbers, *labels], use_threads=False)
+        return {
+            **{column: _as_numbers(table[column]) for column in numbers},
+            **{column: _as_labels(table[column]) for column in labels},
+        }
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{name} cannot be read as Parquet: {printable(error, 200)}") from None
+
+
+def _read_npz(
+    name: str, content: bytes, numbers: tuple[str, ...], labels: tuple[str, ...], separator: str
+) -> dict[str, np.ndarray]:
+    found = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as packed:
+            check_names(name, [entry.removesuffix(".npy") for entry in packed.namelist()], [*numbers, *labels])
+            for column in (*numbers, *labels):
+                entry = packed.getinfo(f"{column}.npy")
+                if entry.file_size > MOST_BYTES:
+                    raise ValueError(f"{name}: array {shown(column)} has more than {MOST_BYTES} bytes")
+                found[column] = _array(name, column, packed.read(entry), column in labels)
+    except (zipfile.BadZipFile, KeyError, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(f"{name} cannot be read as .npz: {printable(error, 200)}") from None
+    return found
+
+
+def _array(name: str, column: str, content: bytes, label: bool) -> np.ndarray:
+    where = f"{name}: array {shown(column)}"
+    try:
+        values = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    except ValueError as error:
+        if "pickle" in str(error):
+            raise ValueError(f"{where} holds pickled objects, which are not read because they can run code") from None
+        raise ValueError(f"{where} cannot be read: {printable(error, 200)}") from None
+    if label:
+        if values.ndim != 1 or values.dtype.kind not in "iubU":
+            raise ValueError(f"{where} is {values.dtype} {values.shape}: expected (n,) integers or text")
+        return values.astype(str).astype(object)
+    if values.ndim not in (1, 2) or values.dtype.kind not in "iuf":
+        raise ValueError(f"{where} is {values.dtype} {values.shape}: expected (n,) or (n, d) numbers")
+    return values.reshape(len(values), -1).astype(np.float64) if values.size else np.empty((len(values), 1))

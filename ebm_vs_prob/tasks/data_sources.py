@@ -1,0 +1,102 @@
+"""Where a user's data are found by their digest: in a file, or in arrays of this process.
+
+What a trial is follows from the digest of its data and not from a path, so a specification has no path in it. Who makes
+a task from a specification alone (a worker, `load_model`) has been told before where data of that digest lie.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from ..core.errors import invalid
+from ..core.text import printable
+from .data_columns import read_bytes, read_columns
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Data as they were given: `name` for messages, `digest` their SHA-256, and where they lie: a file, or arrays."""
+
+    name: str
+    digest: str
+    path: Path | None = None
+    arrays: Mapping[str, np.ndarray] | None = None
+
+    def columns(self, numbers: tuple[str, ...], labels: tuple[str, ...], separator: str) -> Mapping[str, np.ndarray]:
+        """As `read_columns`; of arrays, all of them.
+
+        Raises:
+            ValueError: the file holds other data than the digest says, too.
+        """
+        if self.arrays is not None:
+            return self.arrays
+        assert self.path is not None
+        content = read_bytes(self.path)
+        _check_digest(self.name, hashlib.sha256(content).hexdigest(), self.digest)
+        return read_columns(self.name, content, numbers, labels, separator)
+
+
+_FILES: dict[str, Path] = {}
+_ARRAYS: WeakValueDictionary[str, Source] = WeakValueDictionary()
+
+
+def source_of_file(path: str | Path, digest: str = "") -> Source:
+    """A file with the digest of its content, which is remembered as the place of data of that digest.
+
+    Args:
+        digest: that it must have, if any.
+
+    Raises:
+        ValueError: a file that cannot be read, or that holds other data than the digest says.
+    """
+    place = Path(path)
+    found = hashlib.sha256(read_bytes(place)).hexdigest()
+    _check_digest(place.name, found, digest or found)
+    _FILES[found] = place.resolve()
+    return Source(printable(place.name), found, path=_FILES[found])
+
+
+def remember_place(digest: str, path: str | Path) -> None:
+    """Say where a file with data of that digest lies; whether it holds them is checked when it is read."""
+    _FILES[digest] = Path(path)
+
+
+def source_of_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> Source:
+    """Arrays of this process, found by their digest as long as a task of them lives."""
+    total = hashlib.sha256()
+    for key, values in arrays.items():
+        whole = "\0".join("" if each is None else f"={each}" for each in values) if values.dtype == object else None
+        kind = "labels" if whole is not None else "numbers"
+        total.update(f"{key}\0{kind}\0{values.shape}\n".encode())
+        total.update(np.ascontiguousarray(values).view(np.uint8).data if whole is None else whole.encode())
+    source = Source(name, total.hexdigest(), arrays=arrays)
+    return _ARRAYS.setdefault(source.digest, source)
+
+
+def known_source(digest: str) -> Source:
+    """The data of a digest that this process has been told of.
+
+    Raises:
+        ValueError: it has not.
+    """
+    source = _ARRAYS.get(digest)
+    if source is not None:
+        return source
+    if digest in _FILES:
+        return Source(printable(_FILES[digest].name), digest, path=_FILES[digest])
+    valid = (
+        "that of data which this process knows: make the task of them first, with get_task('data', data=FILE, ...) or "
+        "task_from_arrays"
+    )
+    raise invalid("data: sha256", digest, valid)
+
+
+def _check_digest(name: str, found: str, planned: str) -> None:
+    if found != planned:
+        raise invalid(f"data: SHA-256 of {name}", found, f"{planned}: the file holds other data than were planned")

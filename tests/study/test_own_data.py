@@ -1,0 +1,167 @@
+"""A study on a data file of the user's: trials follow from its content, wherever it lies and whatever its name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+import ebm_vs_prob as evp
+from ebm_vs_prob.cli.commands import main
+from ebm_vs_prob.study import Store, study_status
+from ebm_vs_prob.study.data_files import digests_of, know_files
+from ebm_vs_prob.study.engines import Job, introduce
+from ebm_vs_prob.study.grid import Trial
+from ebm_vs_prob.study.worker import attempt, pack, trial_task
+
+STUDY = """schema = 1
+name = "mine"
+title = "Which family predicts my points better?"
+claims = ["mine"]
+
+[scales.quick]
+seeds = 2
+network = { hidden = [4] }
+budget = { steps = 3, batch_size = 16, examples = 60 }
+evaluation = { test_examples = 30, inputs = 2, samples = 32, starts = 2, max_steps = 3, fixed_steps = [0.1] }
+
+[[tasks]]
+name = "data"
+options = { data = "FILE", y = ["a", "b"] }
+
+[[arms]]
+name = "energy"
+method = "denoising_score_matching"
+
+[[arms]]
+name = "density"
+method = "mixture_density"
+
+[[arms]]
+name = "exact"
+method = "exact"
+"""
+
+
+def write(folder, file="points.csv", rows=120):
+    """A study and its data in a folder: the path of the study."""
+    rng = evp.numpy_generator(0, "points")
+    points = rng.standard_normal((120, 2))[:rows] * (3.0, 40.0)
+    (folder / file).parent.mkdir(parents=True, exist_ok=True)
+    np.savetxt(folder / file, points, delimiter=",", header="a,b", comments="")
+    path = folder / "mine.toml"
+    path.write_text(STUDY.replace("FILE", file))
+    return path
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("own")
+    path = write(folder)
+    frame = evp.run_study(path, store=folder / "store", engine="serial", device="cpu", progress=False)
+    return path, folder / "store", frame
+
+
+def keys(path):
+    return {trial.key for trial in evp.plan_study(path, device="cpu").trials}
+
+
+def test_trials_follow_from_the_content_and_not_from_the_path(tmp_path):
+    here = keys(write(tmp_path / "here"))
+    assert keys(write(tmp_path / "there", file="data/renamed.csv")) == here
+    assert not keys(write(tmp_path / "here", rows=119)) & here
+
+
+def test_a_path_is_taken_from_the_folder_of_the_study(tmp_path, monkeypatch):
+    write(tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    from_here = keys("mine.toml")
+    monkeypatch.chdir(tmp_path)
+    assert keys("here/mine.toml") == from_here
+
+
+def test_what_needs_no_truth_is_measured_and_the_rest_says_why(ran):
+    path, store, frame = ran
+    assert set(frame["status"]) == {"done"}
+    known = frame.dropna(subset="value")
+    for arm in ("energy", "density"):
+        metrics = set(known.loc[known["arm"] == arm, "metric"])
+        assert metrics >= {"gibbs_log_score", "energy_score", "precision", "recall", "descent_steps_line_search"}
+        assert metrics >= {"sharpness_curvature", "weight_norm", "multiply_adds"}
+        assert not {name for name in metrics if "distance" in name or "gap" in name or "success" in name}
+    record = Store(store).read(frame["trial"].iloc[0])
+    assert len(record["specification"]["task"]["options"]["sha256"]) == 64
+    assert "not known" in record["notes"]["gibbs_gap"]
+    whole = b"".join(each.read_bytes() for each in store.rglob("*") if each.is_file() and each.suffix == ".json")
+    assert str(path.parent).encode() not in whole + json.dumps(record).encode()
+
+
+def test_a_store_serves_the_same_data_elsewhere_and_not_others(ran, tmp_path, caplog):
+    _, store, frame = ran
+    moved = write(tmp_path, file="other.csv")
+    assert (study_status(moved, store=store)["status"] == "done").all()
+    again = evp.load_results(moved, store=store)
+    assert set(again["trial"]) == set(frame["trial"])
+    write(tmp_path, file="other.csv", rows=110)
+    assert (study_status(moved, store=store)["status"] == "pending").all()
+    caplog.clear()
+    evp.load_results(moved, store=store)
+    assert "has changed since it was run" in caplog.text
+    (tmp_path / "other.csv").unlink()
+    assert len(evp.load_results(moved, store=store)) == len(frame)
+    with pytest.raises(ValueError, match="expected a file that is there"):
+        evp.plan_study(moved, device="cpu")
+
+
+def test_the_model_of_a_trial_is_opened_again(ran):
+    path, store, frame = ran
+    trial = frame.loc[frame["arm"] == "density", "trial"].iloc[0]
+    model = evp.open_model(path, trial, store=store)
+    assert model.tasks[0].called == "points.csv"
+    x, y = model.tasks[0].sample(3, split="test")
+    assert bool(torch.isfinite(model.log_prob(x, y)).all())
+
+
+def test_a_worker_with_other_bytes_refuses_by_name(tmp_path):
+    path = write(tmp_path)
+    planned = evp.plan_study(path, device="cpu")
+    files = digests_of(planned.study)
+    shutil.copytree(tmp_path, tmp_path / "worker")
+    write(tmp_path / "worker", rows=100)
+    job = Job(str(tmp_path), (), str(tmp_path), "cpu", 60.0, files=files)
+    assert introduce(job).fault == ""
+    elsewhere = Job(str(tmp_path), (), str(tmp_path / "worker"), "cpu", 60.0, files=files)
+    assert "SHA-256 of points.csv" in introduce(elsewhere).fault
+    (tmp_path / "worker" / "points.csv").unlink()
+    assert "points.csv" in introduce(elsewhere).fault
+    changed = planned.trials[0].specification
+    changed = {**changed, "task": {**changed["task"], "options": {**changed["task"]["options"], "split_seed": 12345}}}
+    write(tmp_path, rows=99)
+    know_files(files, tmp_path)
+    with pytest.raises(ValueError, match=r"SHA-256 of points.csv .* the file holds other data than were planned"):
+        trial_task(Trial.of(changed))
+    from ebm_vs_prob.study.batches import Batch
+
+    batch = Batch.of([Trial.of(changed)], "cpu", False, 1.0, 0)
+    assert "the file holds other data" in attempt(pack(batch, (), str(tmp_path), files), None).text
+
+
+def test_exact_is_left_out_with_the_reason():
+    from ebm_vs_prob.control.exact import Exact
+
+    task = evp.task_from_arrays(np.arange(60.0))
+    assert "no model is exact" in Exact.why_not(task)
+
+
+def test_the_commands_work_and_the_report_says_what_is_not_known(ran, tmp_path, capsys):
+    path, store, _ = ran
+    for command in (["plan", str(path)], ["status", str(path), "--store", str(store)]):
+        assert main(command) == 0
+    assert "no model is exact" in capsys.readouterr().out
+    assert main(["report", str(path), "--store", str(store), "--out", str(tmp_path)]) == 0
+    page = (tmp_path / "mine" / "report.md").read_text()
+    assert "Gibbs log score" in page
+    assert "the law that made these rows is not known" in page
