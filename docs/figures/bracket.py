@@ -23,7 +23,7 @@ from ebm_vs_prob.gibbs.normalizers import (
     Quadrature,
     bidirectional_monte_carlo,
 )
-from ebm_vs_prob.tasks.spheres import RadialEnergy
+from ebm_vs_prob.tasks.geometry.spheres import RadialEnergy
 
 DIMS, THICKNESS, TEMPERATURES, CHAINS = (2, 8), (0.3, 0.1, 0.03, 0.01), (100, 300, 1000), 500
 NORMALIZERS = {

@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.tasks.bars_and_ellipses import KINDS
+from ebm_vs_prob.tasks.images.bars_and_ellipses import KINDS
 
 DRAWS = 5
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.tasks.spheres import log_area
+from ebm_vs_prob.tasks.geometry.spheres import log_area
 
 THICKNESS, DIMS = (0.3, 0.1, 0.03), (2, 3, 8, 64)
 COLOURS = ("#2a6f97", "#c1440e", "#6a994e", "#6d597a")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.tasks.fork_frames import SIDE, WEIGHTS
+from ebm_vs_prob.tasks.images.fork_frames import SIDE, WEIGHTS
 
 
 def main() -> None:

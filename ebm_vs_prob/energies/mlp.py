@@ -37,9 +37,7 @@ class Network(Options):
 
     factors: Annotated[
         Literal["chain", "whole"],
-        Field(
-            description="of sequences: energies of neighbours added up, or one of all symbols, up to 65,536 strings"
-        ),
+        Field(description="of sequences: energies of neighbours added up, or one of all symbols, up to 65,536 strings"),
     ] = "chain"
 
     @model_serializer(mode="wrap")

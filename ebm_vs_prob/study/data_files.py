@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..tasks.data import PLACES, Data
-from ..tasks.data_sources import remember_place, source_of_file
+from ..tasks.rows.sources import remember_place, source_of_file
 from .keys import digest
 from .schema import Study, TaskGrid
 

@@ -16,7 +16,7 @@ from ..core.registry import TASKS
 from ..core.seeding import check_seed, numpy_generator
 from ..core.spaces import Box
 from .base import DensityReference, Split, Task, TaskOptions, check_inputs, check_pairs, refined
-from .planar import log_ring
+from .geometry.planar import log_ring
 
 if TYPE_CHECKING:
     import torch

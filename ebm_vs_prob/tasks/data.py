@@ -20,10 +20,10 @@ from ..core.options import validated
 from ..core.registry import TASKS
 from ..core.spaces import Box, Labels
 from .base import Split, Task, TaskOptions
-from .data_parts import Part, Parts, Scaling, ScalingName, divide
-from .data_reference import DataReference
-from .data_sources import Source, known_source, source_of_file
-from .data_table import Table, make_table
+from .rows.parts import Part, Parts, Scaling, ScalingName, divide
+from .rows.reference import DataReference
+from .rows.sources import Source, known_source, source_of_file
+from .rows.table import Table, make_table
 
 #: Options that say where data lie and not which they are.
 PLACES = ("data", "test")

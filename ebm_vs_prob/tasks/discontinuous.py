@@ -15,7 +15,7 @@ from pydantic import Field
 from ..core.registry import TASKS
 from ..core.spaces import Box, Labels
 from .base import DensityReference, Split, Task, TaskOptions, check_inputs, check_pairs, refined
-from .planar import REACH, panels
+from .geometry.planar import REACH, panels
 
 if TYPE_CHECKING:
     import torch

@@ -50,20 +50,20 @@ class EllipsesReference(DensityReference):
             NoExactReference: at thickness 0.
             ValueError: shapes that do not fit, or non-finite values.
         """
-        from .ellipse_geometry import log_density_in_blocks
+        from .geometry.ellipses import log_density_in_blocks
 
         x, y = check_pairs(self.task, x, y)
         return log_density_in_blocks(self.task.axes(x), y, self.noise)
 
     def log_density(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln p(y | x) in nats for broadcasting x (..., dx) and y (..., 2), unchecked."""
-        from .ellipse_geometry import log_density
+        from .geometry.ellipses import log_density
 
         return log_density(self.task.axes(x.double()), y.double(), self.noise)
 
     def distance(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Distance from y (n, 2) to the ellipse of x (n, dx), (n,) float64, to rounding error."""
-        from .ellipse_geometry import distance
+        from .geometry.ellipses import distance
 
         x, y = check_pairs(self.task, x, y)
         return distance(self.task.axes(x), y)
@@ -87,7 +87,7 @@ class EllipseReference(EllipsesReference):
         Raises:
             NoExactReference: at thickness 0.
         """
-        from .ellipse_geometry import entropy
+        from .geometry.ellipses import entropy
 
         return entropy(*AXES, self.noise)
 
@@ -101,7 +101,7 @@ class EllipseReference(EllipsesReference):
 
     @cached_property
     def _series(self) -> np.ndarray:
-        from .ellipse_geometry import direction_series
+        from .geometry.ellipses import direction_series
 
         return direction_series(*AXES, self.task.thickness)
 

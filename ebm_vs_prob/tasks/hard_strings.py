@@ -124,7 +124,7 @@ class HardStrings(Task):
 
     name = "hard_strings"
     summary = "strings of bits with an easy energy and hard conditionals: parity, subset sums"
-    truth = "probabilities, draws and nearest answers by dynamic programming; entropy of parity in closed form"
+    truth = "probabilities, draws and nearest answers by dynamic programming; entropy of parity, no entropy of sums"
     references = ("lin2021limitations",)
     Options = HardStringsOptions
     options: HardStringsOptions

@@ -32,7 +32,7 @@ class HornReference(EllipsesReference):
         Raises:
             NoExactReference: at thickness 0.
         """
-        from .ellipse_geometry import entropy
+        from .geometry.ellipses import entropy
 
         eps = self.noise
 

@@ -23,7 +23,7 @@ from .linear_gaussian import orthonormal
 if TYPE_CHECKING:
     import torch
 
-    from .surfaces import Surface
+    from .geometry.surfaces import Surface
 
 Shape = Literal["sphere", "torus", "swiss_roll", "linear", "klein_bottle"]
 #: Of each shape its dimension d, None where it is free, and the dimension m of the space it lies in, less d.
@@ -233,10 +233,10 @@ class Manifold(Task):
 
 
 def _surface(options: ManifoldOptions) -> Surface:
-    from .klein_bottle import KleinBottle
-    from .spirals import SwissRoll
-    from .surfaces import Linear, Sphere
-    from .tubes import Torus
+    from .geometry.klein_bottle import KleinBottle
+    from .geometry.spirals import SwissRoll
+    from .geometry.surfaces import Linear, Sphere
+    from .geometry.tubes import Torus
 
     kappa, dim = options.concentration, options.intrinsic
     match options.shape:

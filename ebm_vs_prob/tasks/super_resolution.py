@@ -18,12 +18,12 @@ from pydantic import Field
 from ..core.errors import NoExactReference
 from ..core.registry import TASKS
 from ..core.spaces import Box
-from .bars_and_ellipses import BRIGHTNESS, KINDS, PERIODS, SIDE, SMALL_SIDE, block_means, pictures
 from .base import DensityReference, Split, Task, TaskOptions, check_inputs, check_pairs, no_density
-from .shape_integrals import PAIRS, log_integral, log_integral_of_x
-from .shape_likelihood import Likelihood
-from .shape_modes import Modes
-from .shape_posterior import drawn_latents, spread_pictures
+from .images.bars_and_ellipses import BRIGHTNESS, KINDS, PERIODS, SIDE, SMALL_SIDE, block_means, pictures
+from .images.shape_integrals import PAIRS, log_integral, log_integral_of_x
+from .images.shape_likelihood import Likelihood
+from .images.shape_modes import Modes
+from .images.shape_posterior import drawn_latents, spread_pictures
 
 if TYPE_CHECKING:
     import torch

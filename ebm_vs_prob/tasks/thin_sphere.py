@@ -16,7 +16,7 @@ from ..core.registry import TASKS
 from ..core.seeding import numpy_generator
 from ..core.spaces import Box
 from .base import DensityReference, Split, Task, TaskOptions, check_inputs, check_pairs, refined
-from .spheres import log_area, radial_nodes
+from .geometry.spheres import log_area, radial_nodes
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +53,7 @@ class ThinSphereReference(DensityReference):
         """
         import torch
 
-        from .bessel import log_hypergeometric, log_scaled_bessel
+        from .geometry.bessel import log_hypergeometric, log_scaled_bessel
 
         eps = self.noise
         order, variance = self._dim / 2 - 1, eps**2

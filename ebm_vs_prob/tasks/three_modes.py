@@ -17,7 +17,7 @@ from pydantic import Field
 from ..core.registry import TASKS
 from ..core.spaces import Box, Labels
 from .base import DensityReference, Split, Task, TaskOptions, check_inputs, check_pairs, refined
-from .planar import Piece, Point, Ring, Segment, panels, radius_cdf
+from .geometry.planar import Piece, Point, Ring, Segment, panels, radius_cdf
 
 if TYPE_CHECKING:
     import torch

@@ -17,8 +17,8 @@ from ..core.errors import NoExactReference
 from ..core.registry import TASKS
 from ..core.spaces import Box
 from .base import DensityReference, Split, Task, TaskOptions, check_inputs, check_pairs, refined
-from .branch_integrals import log_mean_over, nearest_on
-from .fork_frames import FORK, GAP, RADIUS, SIDE, SPEEDS, WEIGHTS, blobs, futures
+from .images.branch_integrals import log_mean_over, nearest_on
+from .images.fork_frames import FORK, GAP, RADIUS, SIDE, SPEEDS, WEIGHTS, blobs, futures
 
 if TYPE_CHECKING:
     import torch

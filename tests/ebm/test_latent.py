@@ -20,7 +20,7 @@ from ebm_vs_prob.ebm.methods.sparse_coding import SparseCodingEnergy
 from ebm_vs_prob.energies.decoders import AngleDecoder, MLPDecoder
 from ebm_vs_prob.energies.mlp import Network, ReplicatedMLP
 from ebm_vs_prob.models.building import replicated
-from ebm_vs_prob.tasks.ellipse_geometry import distance
+from ebm_vs_prob.tasks.geometry.ellipses import distance
 
 INF = float("inf")
 

@@ -21,7 +21,7 @@ from ebm_vs_prob.gibbs.normalizers import AnnealedImportanceSampling, annealing,
 from ebm_vs_prob.gibbs.normalizers.annealed_path import AnnealedPath
 from ebm_vs_prob.gibbs.trust import doubts_asked_for
 from ebm_vs_prob.samplers import HMC, MALA
-from ebm_vs_prob.tasks.spheres import RadialEnergy
+from ebm_vs_prob.tasks.geometry.spheres import RadialEnergy
 
 BOUNDS = (-3.0, 3.0)
 

@@ -17,7 +17,7 @@ from ebm_vs_prob.gibbs.normalizers import AnnealedImportanceSampling, Importance
 from ebm_vs_prob.gibbs.normalizers.annealed_partition import AnnealedPartition
 from ebm_vs_prob.gibbs.normalizers.modes import Scan, scanned
 from ebm_vs_prob.gibbs.trust import doubts_asked_for
-from ebm_vs_prob.tasks.spheres import RadialEnergy
+from ebm_vs_prob.tasks.geometry.spheres import RadialEnergy
 
 WIDTHS, PLACES = torch.tensor([0.05, 0.6]).double(), torch.tensor([[1.5, -1.0], [-1.0, 0.7]]).double()
 

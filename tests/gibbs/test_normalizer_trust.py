@@ -17,7 +17,7 @@ from ebm_vs_prob.comparison.draw_scores import scored_draws
 from ebm_vs_prob.gibbs.normalizers import AnnealedImportanceSampling, ImportanceSampling, Quadrature
 from ebm_vs_prob.gibbs.normalizers.pareto import pareto_k, pareto_smoothed
 from ebm_vs_prob.gibbs.trust import doubts_asked_for
-from ebm_vs_prob.tasks.spheres import RadialEnergy
+from ebm_vs_prob.tasks.geometry.spheres import RadialEnergy
 
 
 def gaussian(scale: float, dim: int) -> torch.distributions.Distribution:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from ebm_vs_prob.tasks.planar import Point, Ring, Segment, log_interval, panels, radius_cdf
+from ebm_vs_prob.tasks.geometry.planar import Point, Ring, Segment, log_interval, panels, radius_cdf
 
 PIECES = {
     "point": Point((0.3, -0.4)),

@@ -17,8 +17,8 @@ import ebm_vs_prob as evp
 from ebm_vs_prob.metrics.held_out_sets import precision_and_recall
 from ebm_vs_prob.tasks.base import SPLITS
 from ebm_vs_prob.tasks.data import Data
-from ebm_vs_prob.tasks.data_parts import FEWEST
-from ebm_vs_prob.tasks.data_reference import MOST_HELD_OUT
+from ebm_vs_prob.tasks.rows.parts import FEWEST
+from ebm_vs_prob.tasks.rows.reference import MOST_HELD_OUT
 from ebm_vs_prob.testing import check_task
 
 ROWS = "".join(f"{i},{i * i % 83},x{i % 3}\n" for i in range(100))

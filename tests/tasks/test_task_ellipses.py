@@ -13,8 +13,8 @@ from scipy import integrate
 from statistical import follows
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.tasks import ellipse_geometry
-from ebm_vs_prob.tasks.ellipse_geometry import direction_series, log_density
+from ebm_vs_prob.tasks.geometry import ellipses
+from ebm_vs_prob.tasks.geometry.ellipses import direction_series, log_density
 
 #: Thin and thick, long and round, wide and tall.
 AXES = [(2.0, 1.5), (1.5, 2.0), (1.0, 1.0), (14.8, 11.1), (3.0, 0.5)]
@@ -97,7 +97,7 @@ def test_derivatives_are_those_of_differences(name, eps):
 )  # fmt: skip
 def test_distance_is_that_to_the_nearest_of_many_points(a, b, p, q, scale):
     y = scale * torch.tensor([[p, q]], dtype=torch.float64)
-    found = float(ellipse_geometry.distance(torch.tensor([a, b], dtype=torch.float64), y))
+    found = float(ellipses.distance(torch.tensor([a, b], dtype=torch.float64), y))
     t = np.linspace(-np.pi, np.pi, 20_001)
     nearest = np.hypot(float(y[0, 0]) - a * np.cos(t), float(y[0, 1]) - b * np.sin(t)).min()
     spacing = max(a, b) * (t[1] - t[0])

@@ -16,10 +16,10 @@ from statistical import follows, within_standard_errors
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.errors import NoExactReference
-from ebm_vs_prob.tasks import arcs, tubes
-from ebm_vs_prob.tasks.bessel import log_scaled_bessel
+from ebm_vs_prob.tasks.geometry import arcs, tubes
+from ebm_vs_prob.tasks.geometry.bessel import log_scaled_bessel
+from ebm_vs_prob.tasks.geometry.spirals import FIRST, LAST
 from ebm_vs_prob.tasks.manifold import DIMENSIONS
-from ebm_vs_prob.tasks.spirals import FIRST, LAST
 from ebm_vs_prob.testing import check_task
 
 SHAPES = list(DIMENSIONS)

@@ -15,10 +15,10 @@ from statistical import counts_agree, follows, within_standard_errors
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.errors import NoExactReference
-from ebm_vs_prob.tasks.bars_and_ellipses import BAR, BRIGHTNESS, ELLIPSE, RING, SOFTNESS
-from ebm_vs_prob.tasks.shape_integrals import _by_halving, _by_modes, log_integral
-from ebm_vs_prob.tasks.shape_likelihood import Likelihood, log_brightness_integral
-from ebm_vs_prob.tasks.shape_modes import Modes
+from ebm_vs_prob.tasks.images.bars_and_ellipses import BAR, BRIGHTNESS, ELLIPSE, RING, SOFTNESS
+from ebm_vs_prob.tasks.images.shape_integrals import _by_halving, _by_modes, log_integral
+from ebm_vs_prob.tasks.images.shape_likelihood import Likelihood, log_brightness_integral
+from ebm_vs_prob.tasks.images.shape_modes import Modes
 
 
 def task_at(thickness=0.01, **options):

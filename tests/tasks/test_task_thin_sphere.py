@@ -15,8 +15,8 @@ from statistical import follows, standard_errors, variance_agrees, within_standa
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.errors import NoExactReference
-from ebm_vs_prob.tasks.bessel import log_scaled_bessel
-from ebm_vs_prob.tasks.spheres import RadialEnergy, log_area
+from ebm_vs_prob.tasks.geometry.bessel import log_scaled_bessel
+from ebm_vs_prob.tasks.geometry.spheres import RadialEnergy, log_area
 from ebm_vs_prob.testing import check_task
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from statistical import counts_agree, follows, within_standard_errors
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.tasks.planar import Ring, Segment
+from ebm_vs_prob.tasks.geometry.planar import Ring, Segment
 from ebm_vs_prob.tasks.three_modes import WEIGHTS
 from ebm_vs_prob.testing import check_task
 

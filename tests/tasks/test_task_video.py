@@ -15,8 +15,8 @@ from statistical import counts_agree, follows, within_standard_errors
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.errors import NoExactReference
-from ebm_vs_prob.tasks.branch_integrals import log_mean_over, nearest_on
-from ebm_vs_prob.tasks.fork_frames import DIRECTIONS, FORK, GAP, RADIUS, SIDE, SPEEDS, WEIGHTS
+from ebm_vs_prob.tasks.images.branch_integrals import log_mean_over, nearest_on
+from ebm_vs_prob.tasks.images.fork_frames import DIRECTIONS, FORK, GAP, RADIUS, SIDE, SPEEDS, WEIGHTS
 from ebm_vs_prob.testing import check_task
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core.errors import invalid
-from ..core.text import shown
+from ...core.errors import invalid
+from ...core.text import shown
 
 #: Absolute values beyond this are refused: their squares, and sums of these, must stay finite.
 LARGEST = 1e100

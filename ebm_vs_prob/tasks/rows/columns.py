@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import invalid, unknown
-from ..core.text import printable, shown
+from ...core.errors import invalid, unknown
+from ...core.text import printable, shown
 
 #: Kinds of files, by the ends of their names.
 FORMATS = (".csv", ".npz", ".parquet")

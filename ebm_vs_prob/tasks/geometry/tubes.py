@@ -12,9 +12,9 @@ from abc import abstractmethod
 import numpy as np
 import torch
 
-from ..core.spaces import Box
+from ...core.spaces import Box
+from ..base import refined
 from .arcs import DEPTH, log_integral, log_von_mises
-from .base import refined
 from .planar import log_ring
 from .surfaces import SIDE, Surface
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ..core.errors import invalid
-from ..core.seeding import stream
-from ..core.spaces import Box
-from ..core.text import shown
-from .base import SPLITS, Split
-from .data_table import Table
+from ...core.errors import invalid
+from ...core.seeding import stream
+from ...core.spaces import Box
+from ...core.text import shown
+from ..base import SPLITS, Split
+from .table import Table
 
 if TYPE_CHECKING:
     import torch

@@ -9,8 +9,8 @@ from abc import ABC, abstractmethod
 import numpy as np
 import torch
 
-from ..core.seeding import numpy_generator
-from ..core.spaces import Box
+from ...core.seeding import numpy_generator
+from ...core.spaces import Box
 from . import von_mises_fisher
 
 #: Singular values of the linear map, evenly spaced in their logarithm, and how many deviations answers and box cover.

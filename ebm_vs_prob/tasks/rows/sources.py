@@ -14,9 +14,9 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from ..core.errors import invalid
-from ..core.text import printable
-from .data_columns import read_bytes, read_columns
+from ...core.errors import invalid
+from ...core.text import printable
+from .columns import read_bytes, read_columns
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core.errors import check_count, invalid
-from ..core.seeding import numpy_generator
-from .base import refined
+from ...core.errors import check_count, invalid
+from ...core.seeding import numpy_generator
+from ..base import refined
 
 if TYPE_CHECKING:
     import torch

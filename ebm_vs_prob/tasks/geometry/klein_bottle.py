@@ -10,9 +10,9 @@ import math
 import numpy as np
 import torch
 
-from ..core.errors import NoExactReference
+from ...core.errors import NoExactReference
+from ..base import refined
 from .arcs import zero_between
-from .base import refined
 from .tubes import BLOCK, TUBE, Tube
 
 #: The least distances are bisected within CLUSTER of the roots that tell of them. Near the circle of the centres six

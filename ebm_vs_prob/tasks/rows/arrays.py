@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import invalid
-from .data import Data, Manifold
-from .data_sources import source_of_arrays
+from ...core.errors import invalid
+from ..data import Data, Manifold
+from .sources import source_of_arrays
 
 
 def task_from_arrays(

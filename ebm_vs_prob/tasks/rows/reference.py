@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.errors import NoExactReference, invalid
-from ..core.seeding import numpy_generator
-from ..core.spaces import Box
-from .base import Reference, check_inputs, check_pairs
+from ...core.errors import NoExactReference, invalid
+from ...core.seeding import numpy_generator
+from ...core.spaces import Box
+from ..base import Reference, check_inputs, check_pairs
 
 if TYPE_CHECKING:
     import torch

@@ -11,9 +11,9 @@ import math
 import numpy as np
 import torch
 
-from ..core.spaces import Box
+from ...core.spaces import Box
+from ..base import refined
 from .arcs import log_integral, zero_between
-from .base import refined
 from .surfaces import COVERED, SIDE, Surface
 
 #: The spiral is SCALE * t (cos t, sin t) from the first to the last angle t, a turn and a half; it ends at radius 1.

@@ -1,0 +1,1 @@
+"""Curves, surfaces and spheres blurred by noise: densities, projections and quadratures that tasks share."""

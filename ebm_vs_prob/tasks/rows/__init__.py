@@ -1,0 +1,1 @@
+"""Rows that a user brings: read, checked, divided and scaled."""
