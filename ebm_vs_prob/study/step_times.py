@@ -36,6 +36,8 @@ WORTH = 0.8
 #: Steps of a program below which compiling saves less than measuring takes, so that nothing is measured.
 FEWEST_STEPS = 8_000
 PROBE_LIMIT = 600.0  # seconds
+#: Raised where the steps that are timed change.
+VERSION = 2
 
 log = logging.getLogger("ebm_vs_prob.study")
 
@@ -140,7 +142,7 @@ def machine() -> str:
 
 
 def _file() -> Path:
-    return cache_folder() / "step_times.json"
+    return cache_folder() / f"step_times_{VERSION}.json"
 
 
 def keep(times: StepTimes) -> None:
