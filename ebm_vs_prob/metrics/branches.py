@@ -72,7 +72,9 @@ def branch_kl_density(observed: Observation) -> dict[str, Measurement]:
     for r, reference in enumerate(references):
         truth = reference.branch_weights(x[r])
         nearest = _branches(observed, r, node[r])
-        found = torch.zeros(inputs, truth.shape[1], dtype=torch.float64).scatter_add(1, nearest, weight[r])
+        found = torch.zeros(inputs, truth.shape[1], dtype=torch.float64, device="cpu").scatter_add(
+            1, nearest, weight[r]
+        )
         rows.append([_divergence(p, q) for p, q in zip(as_numpy(truth), as_numpy(found), strict=True)])
     values = np.array(rows)
     return noted({"branch_kl_density": mean(values)}, observed.partition_note)

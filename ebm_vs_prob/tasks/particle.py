@@ -181,7 +181,7 @@ class Particle(Task):
         import torch
 
         label = (torch.from_numpy(uniform) < self.goal_probabilities(x)[:, 1]).long()
-        return self.goals(x)[torch.arange(len(x)), label]
+        return self.goals(x)[torch.arange(len(x), dtype=torch.int64, device="cpu"), label]
 
     def _draw(self, n: int, rng: np.random.Generator, split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         starts = begin(n, self.options.dim, rng)
@@ -228,7 +228,7 @@ def infer_policy(model: Any, replicate: int = 0, n_starts: int = 16, seed: int =
     def policy(x: torch.Tensor) -> torch.Tensor:
         found = model.infer(x, n_starts, seed)
         best = found.energy[replicate].argmin(-1)
-        y: torch.Tensor = found.y[replicate, torch.arange(len(x), device=best.device), best]
+        y: torch.Tensor = found.y[replicate, torch.arange(len(x), device=best.device, dtype=torch.int64), best]
         return y.detach().to(x)
 
     return policy

@@ -74,9 +74,9 @@ class SuperResolutionReference(DensityReference):
         import torch
 
         _, number = x.detach().unique(dim=0, return_inverse=True)
-        first = torch.full((int(number.max()) + 1 if len(x) else 0,), len(x)).scatter_reduce(
-            0, number, torch.arange(len(x)), "amin"
-        )
+        first = torch.full(
+            (int(number.max()) + 1 if len(x) else 0,), len(x), dtype=torch.int64, device="cpu"
+        ).scatter_reduce(0, number, torch.arange(len(x), dtype=torch.int64, device="cpu"), "amin")
         likelihood = Likelihood(math.inf, self._input_noise)
         values = [log_integral_of_x(likelihood, part) for part in x[first].split(PAIRS)]
         return torch.cat(values)[number] if values else x.new_zeros(0)

@@ -197,18 +197,21 @@ class VideoReference(DensityReference):
 
         node, weight = (torch.from_numpy(part) for part in np.polynomial.legendre.leggauss(resolution))
         gap, speed = 0.5 * GAP * (1.0 + node), SPEEDS[0] + 0.5 * (SPEEDS[1] - SPEEDS[0]) * (1.0 + node)
-        side = torch.linspace(-9.0, 9.0, 10 * resolution, dtype=torch.float64)
+        side = torch.linspace(-9.0, 9.0, 10 * resolution, dtype=torch.float64, device="cpu")
         mass = torch.exp(-0.5 * side.square())
         mass = (mass[:, None] * mass).flatten() / mass.sum() ** 2
-        noise, log_weights = torch.cartesian_prod(side, side), torch.tensor(WEIGHTS, dtype=torch.float64).log()
+        noise, log_weights = (
+            torch.cartesian_prod(side, side),
+            torch.tensor(WEIGHTS, dtype=torch.float64, device="cpu").log(),
+        )
         total = 0.0
         for motion, share in zip(
             torch.cartesian_prod(gap, speed), torch.cartesian_prod(weight, weight).prod(-1) / 4.0, strict=True
         ):
-            one = torch.ones((), dtype=torch.float64)
+            one = torch.ones((), dtype=torch.float64, device="cpu")
             places = torch.stack([futures(motion, branch, one, self._options.future) for branch in range(len(WEIGHTS))])
             sides = (places[1:] - places[0]).T / self._thickness
-            corners = torch.cat([torch.zeros(1, 2, dtype=torch.float64), torch.linalg.qr(sides).R.T])
+            corners = torch.cat([torch.zeros(1, 2, dtype=torch.float64, device="cpu"), torch.linalg.qr(sides).R.T])
             for own, log_weight in enumerate(log_weights):
                 # ln p(y) - ln p(y | branch) at y = corner + noise
                 beside = -0.5 * (noise.unsqueeze(1) + corners[own] - corners).square().sum(-1)
@@ -249,14 +252,18 @@ class Video(Task):
 
         gap, speed = rng.uniform(0.0, GAP, n), rng.uniform(*SPEEDS, n)
         column = FORK[0] - gap[:, None] - speed[:, None] * np.arange(self.options.past)[::-1]
-        x = blobs(torch.from_numpy(column), torch.tensor(FORK[1], dtype=torch.float64)).flatten(-2).numpy()
+        x = (
+            blobs(torch.from_numpy(column), torch.tensor(FORK[1], dtype=torch.float64, device="cpu"))
+            .flatten(-2)
+            .numpy()
+        )
         return x, *self._future(np.stack([gap, speed], 1), rng)
 
     def draw(self, x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """A draw for each x (n, dx) from `rng` alone: y (n, dy) and the z (n, 3) that made it, float64."""
         import torch
 
-        return self._future(self.reference.motion(torch.tensor(x, dtype=torch.float64)).numpy(), rng)
+        return self._future(self.reference.motion(torch.tensor(x, dtype=torch.float64, device="cpu")).numpy(), rng)
 
     def _future(self, motion: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """y and z of each motion (n, 2): how far before the fork, and how fast."""

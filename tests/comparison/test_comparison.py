@@ -413,6 +413,7 @@ def test_any_names_numbers_and_seeds_make_a_table(name, examples, seed):
     assert found.table["elpd"].is_monotonic_decreasing
 
 
+@pytest.mark.slow
 def test_the_page_on_baselines_runs():
     from test_documents import ROOT, execute
 

@@ -51,6 +51,7 @@ def test_with_a_stabiliser_of_1_the_data_are_the_optimum_whatever_is_drawn(t, dr
     assert optimum(t, draws, 1.0) == pytest.approx(1.0, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_with_another_stabiliser_the_optimum_leans_the_less_the_more_is_drawn():
     for w, sign in ((0.5, 1), (2.0, -1)):
         lean = [sign * (optimum(0.25, draws, w) - 1) for draws in (1, 4, 16)]
@@ -118,6 +119,7 @@ def test_the_optimum_on_a_gaussian_is_the_declared_one(dim, options):
     assert gap(model, dim) < tolerance(dim)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("w", [0.5, 2.0])
 def test_with_another_stabiliser_a_fit_ends_at_the_computed_optimum(w):
     target = optimum(1.0, 2, w)

@@ -417,7 +417,7 @@ def test_the_exact_model_wins_the_decisions(task):
     assert abs(exact.loc["gibbs_gap", "value"]) < 1e-12
     assert set(exact.index) == {
         *("log_score", "gibbs_log_score", "likelihood_gap", "gibbs_gap"),
-        *("error_rate", "hamming_distance", "excess_error"),
+        *("error_rate", "hamming_distance", "excess_error", "regret"),
         *("expected_calibration_error", "weight_norm", "energy_evaluations", "multiply_adds", "seconds"),
     }
     wrong = evp.evaluate(scaled(task, -1.0, gibbs_beta=1.0), task).set_index("metric")

@@ -83,6 +83,7 @@ def test_a_path_is_taken_from_the_folder_of_the_study(tmp_path, monkeypatch):
     assert keys("here/mine.toml") == from_here
 
 
+@pytest.mark.slow
 def test_what_needs_no_truth_is_measured_and_the_rest_says_why(ran):
     path, store, frame = ran
     assert set(frame["status"]) == {"done"}

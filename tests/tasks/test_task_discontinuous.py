@@ -26,6 +26,7 @@ def task_at(shape, thickness, upper=0.5):
     return evp.get_task("discontinuous", shape=shape, thickness=thickness, upper=upper)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["circle", "hyperbola"])  # the step is the default
 def test_it_keeps_the_rules(shape):
     check_task(task_at(shape, 0.05, upper=0.7))

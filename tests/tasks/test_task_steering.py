@@ -41,6 +41,7 @@ def chance_of_left(x, task):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

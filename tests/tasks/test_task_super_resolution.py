@@ -170,6 +170,7 @@ def test_the_density_integrates_to_1():
     assert within_standard_errors(weights.mean(), 1.0, weights.std() / 400**0.5, degrees=399)
 
 
+@pytest.mark.slow
 def test_draws_follow_the_posterior():
     """Kind, and quantiles of each latent, against sums over an independent grid; the noise is fresh."""
     task = task_at(0.01)

@@ -45,6 +45,7 @@ def test_the_density_is_that_of_many_blurred_points(shape, bridge, thickness):
     torch.testing.assert_close(task.reference.log_prob(x, y), density.log(), rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @kinds
 def test_entropy_against_a_sum_over_the_plane(shape, bridge):
     task = task_at(shape, bridge, 0.3)

@@ -109,6 +109,7 @@ def test_mean_log_prob_is_minus_the_entropy(thickness):
     assert within_standard_errors(values.mean(), -task.reference.entropy(), values.std() / len(values) ** 0.5)
 
 
+@pytest.mark.slow
 def test_entropy_of_thin_branches_is_label_plus_noise_and_of_thick_ones_noise_alone():
     labels = -sum(weight * math.log(weight) for weight in WEIGHTS)
     for thickness, tells in ((0.01, labels), (1000.0, 0.0)):
@@ -141,6 +142,7 @@ def test_distance_is_to_the_nearest_future(speed_change):
         assert found == pytest.approx(best, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("speed_change", [0.0, 0.2])
 def test_answers_are_futures_and_the_label_is_read_back(speed_change):
     task = task_at(0.02, speed_change=speed_change)

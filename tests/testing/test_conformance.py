@@ -23,7 +23,8 @@ from ebm_vs_prob.testing import check_method, check_store, check_task, global_ge
 
 #: Their checks take longest; each has kin whose check is quick.
 SLOW = (
-    *("gibbs_nuts", "horn", "particle", "super_resolution", "sparse_coding", "coupling_flow", "vae"),
+    *("gibbs_nuts", "horn", "particle", "super_resolution", "video", "hard_strings"),
+    *("sparse_coding", "coupling_flow", "vae"),
     "autoregressive_flow",
     *("gibbs_stochastic_gradient_langevin", "gibbs_variational_bayes", "gibbs_ensemble"),
     *("gibbs_maximum_a_posteriori", "persistent_contrastive_divergence", "two_step"),

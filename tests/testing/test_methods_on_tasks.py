@@ -31,7 +31,7 @@ def pairs():
             yield pytest.param(method, evp.get_task(name, **options), id=f"{method.name}-{name}", marks=mark)
 
 
-@pytest.mark.parametrize(("method", "task"), pairs())
+@pytest.mark.parametrize(("method", "task"), list(pairs()))
 def test_method_keeps_the_rules_on_a_task_or_says_why_not(method, task):
     reason = method.why_not(task)
     if reason is None:

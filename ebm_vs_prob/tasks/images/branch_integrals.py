@@ -37,13 +37,13 @@ def log_mean_over(
     """
     import torch
 
-    low, high = (torch.full((count, 1), bound, dtype=torch.float64) for bound in bounds)
+    low, high = (torch.full((count, 1), bound, dtype=torch.float64, device="cpu") for bound in bounds)
     if bounds[0] == bounds[1]:
         return exponent(low).squeeze(-1)
     with torch.no_grad():
         for closing in range(CLOSINGS):
             nodes, width = FEWER if closing else NODES, high - low
-            t = low + width * torch.linspace(0.0, 1.0, nodes, dtype=torch.float64)
+            t = low + width * torch.linspace(0.0, 1.0, nodes, dtype=torch.float64, device="cpu")
             value = exponent(t)
             counts = value >= value.amax(-1, keepdim=True) - NEGLIGIBLE
             first = counts.to(torch.int8).argmax(-1, keepdim=True)
@@ -72,13 +72,13 @@ def nearest_on(square: Callable[[torch.Tensor], torch.Tensor], count: int, bound
     """
     import torch
 
-    low, high = (torch.full((count, 1), bound, dtype=torch.float64) for bound in bounds)
+    low, high = (torch.full((count, 1), bound, dtype=torch.float64, device="cpu") for bound in bounds)
     if bounds[0] == bounds[1]:
         return square(low).squeeze(-1).sqrt()
     with torch.no_grad():
         for closing in range(1 + math.ceil(10.0 / math.log10((FEWER - 1) / 2.0))):
             nodes = FEWER if closing else NODES
-            t = low + (high - low) * torch.linspace(0.0, 1.0, nodes, dtype=torch.float64)
+            t = low + (high - low) * torch.linspace(0.0, 1.0, nodes, dtype=torch.float64, device="cpu")
             value, best = square(t).min(-1, keepdim=True)
             low, high = t.gather(-1, (best - 1).clamp_min(0)), t.gather(-1, (best + 1).clamp_max(nodes - 1))
     return value.squeeze(-1).sqrt()

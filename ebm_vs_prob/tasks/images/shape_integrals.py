@@ -129,7 +129,7 @@ def _by_modes(
     import torch
 
     result = x.new_zeros(len(x))
-    open_pairs, settled = modes.separate.clone(), torch.zeros(len(x), dtype=torch.bool)
+    open_pairs, settled = modes.separate.clone(), torch.zeros(len(x), dtype=torch.bool, device="cpu")
     previous = None
     for order in ORDERS:
         if not bool(open_pairs.any()):
@@ -194,7 +194,7 @@ def _by_halving(
     """
     import torch
 
-    result, left = x.new_zeros(len(x)), torch.arange(len(x))
+    result, left = x.new_zeros(len(x)), torch.arange(len(x), dtype=torch.int64, device="cpu")
     seeds = [(peaks >= modes.best[:, None, None] - NEGLIGIBLE).nonzero()]
     high = torch.cat([seeds[0][:, :2], seeds[0][:, 2:] // NODES[1], seeds[0][:, 2:] % NODES[1]], 1)
     for halving in range(1, HALVINGS + 1):
@@ -240,14 +240,23 @@ class _Lattice:
         """From some nodes on to all neighbours of nodes above the floor (B,) of their pair: nodes and values."""
         import torch
 
-        beside = torch.tensor([[0, 0, 1, 0], [0, 0, -1, 0], [0, 0, 0, 1], [0, 0, 0, -1]])
-        known = torch.empty(0, dtype=torch.int64)
+        beside = torch.tensor(
+            [[0, 0, 1, 0], [0, 0, -1, 0], [0, 0, 0, 1], [0, 0, 0, -1]], dtype=torch.int64, device="cpu"
+        )
+        known = torch.empty(0, dtype=torch.int64, device="cpu")
         found: list[torch.Tensor] = []
         values: list[torch.Tensor] = []
         while len(nodes):
-            nodes[:, 2:] %= torch.tensor(self.shape[2:])
+            nodes[:, 2:] %= torch.tensor(self.shape[2:], dtype=torch.int64, device="cpu")
             key = (
-                (nodes * torch.tensor([self.count, *(math.prod(self.shape[at:]) for at in (2, 3, 4))])).sum(1).unique()
+                (
+                    nodes
+                    * torch.tensor(
+                        [self.count, *(math.prod(self.shape[at:]) for at in (2, 3, 4))], dtype=torch.int64, device="cpu"
+                    )
+                )
+                .sum(1)
+                .unique()
             )
             key = key[~torch.isin(key, known)]
             known = torch.cat([known, key])

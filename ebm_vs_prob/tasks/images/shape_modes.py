@@ -56,7 +56,7 @@ class Modes:
         self.best = x.new_full((len(x),), -torch.inf).scatter_reduce(
             0, torch.cat(self.rows), torch.cat(self.value), "amax"
         )
-        self.separate = torch.ones(len(x), dtype=torch.bool)
+        self.separate = torch.ones(len(x), dtype=torch.bool, device="cpu")
         for kind in range(len(KINDS)):
             self._keep(kind)
 
@@ -66,7 +66,7 @@ class Modes:
 
         chosen = copy.copy(self)
         number = torch.full_like(self.separate, -1, dtype=torch.int64)
-        number[pairs] = torch.arange(len(pairs))
+        number[pairs] = torch.arange(len(pairs), dtype=torch.int64, device="cpu")
         chosen.best, chosen.separate = self.best[pairs], self.separate[pairs]
         kept = [(number[rows] >= 0).nonzero().squeeze(-1) for rows in self.rows]
         for name in ("rows", "angles", "value", "spread"):
@@ -88,7 +88,9 @@ class Modes:
         scaled = torch.minimum(scaled, scaled.mT)
         own = rows.unsqueeze(1) == rows
         kept &= ~(own & (scaled < 0.5) & kept).tril(-1).any(-1)
-        near = own & (scaled < SEPARATE) & kept & kept.unsqueeze(1) & ~torch.eye(len(rows), dtype=torch.bool)
+        near = (
+            own & (scaled < SEPARATE) & kept & kept.unsqueeze(1) & ~torch.eye(len(rows), dtype=torch.bool, device="cpu")
+        )
         self.separate[rows[near.any(-1)]] = False
         for part in (self.rows, self.angles, self.value, self.spread):
             part[kind] = part[kind][kept]
@@ -128,7 +130,7 @@ def climb(
     """
     import torch
 
-    angles, active = starts.clone(), torch.arange(len(starts))
+    angles, active = starts.clone(), torch.arange(len(starts), dtype=torch.int64, device="cpu")
     value, slope, curvature = _derivatives(objective, angles, active)
     damping = torch.full_like(value, 1e-3)
     for _ in range(100):

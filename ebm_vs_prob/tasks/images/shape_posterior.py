@@ -27,7 +27,7 @@ def drawn_latents(likelihood: Likelihood, x: np.ndarray, count: int, rng: np.ran
     """
     import torch
 
-    given = torch.tensor(x, dtype=torch.float64)
+    given = torch.tensor(x, dtype=torch.float64, device="cpu")
     board = likelihood.on_lattice(given.unsqueeze(0), None).integrated[0].unflatten(-1, NODES)
     shifts = [(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1)]
     bound = torch.stack([board.roll(shift, (1, 2)) for shift in shifts]).amax(0).flatten() + RAISED
@@ -62,7 +62,7 @@ def spread_pictures(likelihood: Likelihood, x: np.ndarray, count: int) -> np.nda
     """
     import torch
 
-    lattice = likelihood.on_lattice(torch.tensor(x, dtype=torch.float64).unsqueeze(0), None)
+    lattice = likelihood.on_lattice(torch.tensor(x, dtype=torch.float64, device="cpu").unsqueeze(0), None)
     share = np.cumsum(torch.softmax(lattice.integrated.flatten(), 0).numpy())
     node = np.minimum(np.searchsorted(share, (np.arange(count) + 0.5) / count), len(share) - 1)
     golden = (np.arange(count) * 0.5 * (math.sqrt(5.0) - 1.0)) % 1.0
