@@ -58,7 +58,7 @@ def main() -> None:
         costs.plot(offset, each[:, k], color=colour, label=name)
     costs.plot(offset, each.amin(-1), "k:", linewidth=2.0, label="Bayes decision")
     costs.set(xlabel="x₀", ylabel="expected cost", ylim=(0, 1))
-    costs.set_title("roomier side preferred, abstention .35", fontsize=9)
+    costs.set_title("roomier side, abstention .35", fontsize=9)
     costs.legend(fontsize=8, loc="upper center", ncol=2)
     for panel in (road, law, costs):
         panel.spines[["top", "right"]].set_visible(False)
