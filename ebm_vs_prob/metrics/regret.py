@@ -11,6 +11,7 @@ from ..core.errors import NotMeasured
 from ..core.spaces import Box
 from ..gibbs.normalizers import Quadrature
 from ..gibbs.trust import doubts_asked_for
+from ..models.capabilities import Decides
 from ..models.model import EnergyModel
 from ..tasks.decisions import DecisionReference
 from .measurement import Group, Measurement, mean, named, noted
@@ -27,11 +28,14 @@ def regret(observed: Observation) -> dict[str, Measurement]:
 
     Both expectations are exact under the truth, so that no y scatters them. The model decides what costs least on
     average under its own law of y, at its beta: by a sum over labels, and by quadrature on a line, where each x has a
-    partition function to compute and the first `partitions` of them are used.
+    partition function to compute and the first `partitions` of them are used. A model that was trained to decide
+    decides, for the costs that it was trained with.
     """
     model, tasks = observed.model, observed.tasks
     if tasks[0].decisions is None:
         raise NotMeasured(f"{tasks[0].name}: nothing is to be decided")
+    if isinstance(model, Decides):
+        return {"regret": mean(_of_decisions(observed, model))}
     if not (model.normalised or isinstance(model, EnergyModel)):
         raise NotMeasured(f"{model.method.name} stands for no density")
     with torch.no_grad(), doubts_asked_for():
@@ -44,6 +48,19 @@ def regret(observed: Observation) -> dict[str, Measurement]:
             decided = task.decisions.best(x[r], y, weights)
             values[r] = as_numpy(task.reference.regret(x[r], decided))
     return noted({"regret": mean(values)}, observed.partition_note)
+
+
+def _of_decisions(observed: Observation, model: Decides) -> np.ndarray:
+    """What the decisions of a model that has them lose at all held-out x, (R, N); NaN where its training failed."""
+    x, tasks, own = observed.test[0], observed.tasks, observed.model
+    if tasks[0].decisions.space != own.tasks[0].decisions.space:
+        raise NotMeasured(f"{own.method.name} decides for what it was trained on, {own.tasks[0].decisions.space}")
+    decided = model.decide(x).cpu()
+    values = np.full(x.shape[:2], np.nan)
+    for r, (task, status) in enumerate(zip(tasks, own.status, strict=True)):
+        if status.ok:
+            values[r] = as_numpy(task.reference.regret(x[r].cpu(), decided[r]))
+    return values
 
 
 def _laws_of_labels(observed: Observation) -> tuple[torch.Tensor, list[Law]]:

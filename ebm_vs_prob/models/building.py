@@ -107,8 +107,8 @@ class _OfLabel(nn.Module):
         return cast("torch.Tensor", self.energy(x, y.squeeze(-1).long()))
 
 
-def build_graph_energy(setting: Setting) -> nn.Module:
-    """The setting's replicated energy of discrete answers, on its device and in its dtype.
+def build_graph_energy(setting: Setting, space: Discrete | None = None) -> nn.Module:
+    """The setting's replicated energy of discrete answers, or of another discrete space, on its device, in its dtype.
 
     The package's own, a `ChainEnergy` or, of sequences whose network says `factors = "whole"`, a `StringEnergy`; or the
     user's: a module with `num_replicates` and `graph(x)` as it is, and, of
@@ -117,10 +117,10 @@ def build_graph_energy(setting: Setting) -> nn.Module:
     Raises:
         ValueError: a module of the user's for sequences that has no `graph`: they are too many to ask for each.
     """
-    space = setting.tasks[0].y_space
-    assert isinstance(space, Discrete)
+    chosen = space or setting.tasks[0].y_space
+    assert isinstance(chosen, Discrete)
     network = setting.network
-    energy = _own(setting, space, network) if isinstance(network, Network) else _users(setting, space)
+    energy = _own(setting, chosen, network) if isinstance(network, Network) else _users(setting, chosen)
     return energy.to(device=setting.device, dtype=setting.dtype)
 
 

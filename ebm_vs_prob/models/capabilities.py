@@ -34,6 +34,15 @@ class ModelMethod(Protocol):
 
 
 @runtime_checkable
+class Decides(Protocol):
+    """A model that was trained to decide, under the costs of its tasks, and needs no density for it."""
+
+    def decide(self, x: torch.Tensor) -> torch.Tensor:
+        """The decision at x (n, dx) or (R, n, dx): (R, n, *event) of the space of the tasks' decisions."""
+        ...
+
+
+@runtime_checkable
 class Decodes(Protocol):
     """A model with a latent variable whose values lead to answers."""
 

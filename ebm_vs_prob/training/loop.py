@@ -57,12 +57,8 @@ def train(
     """
     setting, module = model.setting, model.module
     loss, noise = model.method.regularise(model, loss, noise or {})
-    evaluations = _evaluations(model)
-    per_evaluation = float(module.multiply_adds)  # type: ignore[arg-type]
-    steps = setting.budget.steps_for(evaluations[0] * per_evaluation)
-    if any(setting.budget.steps_for(each * per_evaluation) != steps for each in evaluations):
-        valid = "replicates whose steps cost the same, where a budget of multiply-adds sets their number"
-        raise invalid("options", [own.model_dump() for own in setting.options.replicates], valid)
+    steps = steps_of(model)
+    evaluations, per_evaluation = _evaluations(model), float(module.multiply_adds)  # type: ignore[arg-type]
     optimizer = make_optimizer(module, setting.options.learning_rate)
     traces = traces or Traces()
     step = Step(setting, loss, list(noise), optimizer, traces)
@@ -93,6 +89,21 @@ def train(
     stacked = {name: torch.stack(values, 1).cpu() for name, values in recorded.items()}
     compiled = isinstance(run, Program) and run.compiled
     return Training(history.T.contiguous(), _status(history, optimizer.parameters), costs, stacked, compiled)
+
+
+def steps_of(model: Model) -> int:
+    """How many steps of its training the budget of a model pays for.
+
+    Raises:
+        ValueError: replicates whose options cost differently would take different numbers of steps.
+    """
+    setting = model.setting
+    per_evaluation = float(model.module.multiply_adds)  # type: ignore[arg-type]
+    steps = {setting.budget.steps_for(each * per_evaluation) for each in _evaluations(model)}
+    if len(steps) > 1:
+        valid = "replicates whose steps cost the same, where a budget of multiply-adds sets their number"
+        raise invalid("options", [own.model_dump() for own in setting.options.replicates], valid)
+    return steps.pop()
 
 
 def _program(step: Step, inputs: list[torch.Tensor], compiled: bool) -> Step | Program:

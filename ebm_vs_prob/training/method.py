@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .batches import Loss, Noise
 
 Family = Literal["ebm", "prob", "control"]
-Principle = Literal["likelihood", "score", "contrastive", "margin", "regularised", "regression", "exact"]
+Principle = Literal["likelihood", "score", "contrastive", "margin", "regularised", "regression", "decision", "exact"]
 
 
 class MethodOptions(Options):
