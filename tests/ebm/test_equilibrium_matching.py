@@ -1,4 +1,4 @@
-"""Equilibrium matching: where its optimum is known in closed form, and that it is no steeper the thinner the data are."""
+"""Equilibrium matching: where its optimum is known in closed form, and that thin data make it no steeper."""
 
 from __future__ import annotations
 

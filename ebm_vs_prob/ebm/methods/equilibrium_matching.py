@@ -1,4 +1,4 @@
-"""Equilibrium matching: an energy made to be descended, whose gradient vanishes at the data and leads there from noise."""
+"""Equilibrium matching: an energy to be descended, whose gradient leads from noise to the data and vanishes there."""
 
 from __future__ import annotations
 

@@ -1,0 +1,131 @@
+"""Implicit manifolds: the penalty against singular values, and zero sets against manifolds whose distance is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ebm_vs_prob as evp
+from ebm_vs_prob.ebm.objectives.implicit import norm, saturating_reward, singular_value_penalty
+from ebm_vs_prob.energies.implicit import ZeroSetEnergy
+
+METHOD = "implicit_manifold"
+NETWORK = evp.Network(hidden=(16, 16))
+LITTLE = evp.Budget(steps=3, batch_size=8, examples=16)
+
+
+def distances(model, task, found, r):
+    """Distance to the answer set of answers (R, n, starts, dy) of replicate r, where the task has no x."""
+    y = found.y[r].reshape(-1, found.y.shape[-1]).double()
+    return task.reference.distance(torch.zeros(len(y), 0, dtype=torch.float64), y)
+
+
+@settings(max_examples=20, deadline=None)
+@given(scale=st.floats(0.1, 3), low=st.floats(0.2, 1), high=st.floats(1, 2), seed=st.integers(0, 99))
+def test_the_penalty_is_0_where_all_singular_values_lie_between_the_bounds(scale, low, high, seed):
+    rng = np.random.default_rng(seed)
+    v = torch.from_numpy(rng.standard_normal((1, 64, 2)))
+    orthonormal = torch.from_numpy(np.linalg.qr(rng.standard_normal((4, 2)))[0].T)
+    found = float(singular_value_penalty(scale * v @ orthonormal, v, *(torch.full((1, 1), e) for e in (low, high))))
+    # Orthonormal rows times a scale stretch every direction by it.
+    assert found == pytest.approx(max(low - scale, 0) ** 2 + max(scale - high, 0) ** 2, abs=1e-6)
+    deficient = orthonormal * torch.tensor([[1.0], [0.0]], dtype=torch.float64)
+    assert float(singular_value_penalty(v @ deficient, v, torch.ones(1, 1), torch.ones(1, 1))) > 0.01
+
+
+def test_what_negatives_gain_ends_at_the_level():
+    size = torch.linspace(0, 5, 501, dtype=torch.float64).requires_grad_()
+    saturating_reward(size[None], torch.full((1, 1), 2.0, dtype=torch.float64)).sum().backward()
+    assert int(size.grad.abs().argmin()) == 200
+    at_zero = torch.zeros(1, 1, 3, requires_grad=True)
+    norm(at_zero).sum().backward()
+    assert at_zero.grad.tolist() == [[[0.0] * 3]]
+
+
+def test_products_are_those_of_the_jacobian():
+    energy = ZeroSetEnergy([0, 1], 1, 3, 2, NETWORK).double()
+    generator = torch.Generator().manual_seed(0)
+    x, y, v = (torch.randn(2, 5, d, dtype=torch.float64, generator=generator) for d in (1, 3, 2))
+    value, products = energy.map_and_products(x, y, v)
+    for r in range(2):
+        for b in range(5):
+            jacobian = torch.autograd.functional.jacobian(
+                lambda point, r=r, b=b: energy.map(x[:, b : b + 1], point.expand(2, 1, 3))[r, 0], y[r, b]
+            )
+            assert torch.allclose(products[r, b], jacobian.T @ v[r, b], atol=1e-12)
+    assert torch.allclose(energy(x, y), 0.5 * value.square().sum(-1))
+
+
+def test_the_zero_set_of_a_circle_and_the_distance_from_it():
+    """Answers are within .02 of it, thickness .02, and the map's size is the distance to .1 at half a radius."""
+    task = evp.get_task("circle", thickness=0.02)
+    budget = evp.Budget(steps=400, batch_size=64, examples=1000)
+    model = evp.fit(METHOD, task, seeds=[0, 1], budget=budget, network=NETWORK)
+    found = model.infer(torch.zeros(1, 0), n_starts=64)
+    angle = torch.linspace(0, 2 * torch.pi, 33)[:-1]
+    outside = 1.15 * torch.stack([angle.cos(), angle.sin()], -1)
+    sizes = model.map(torch.zeros(32, 0), outside).norm(dim=-1)
+    for r in range(2):
+        away = distances(model, task, found, r)
+        assert float(away.median()) < 0.02
+        assert float((away < 0.1).double().mean()) > 0.9
+        # All round, and not on an arc alone.
+        assert float((found.y[r, 0] / found.y[r, 0].norm(dim=-1, keepdim=True)).mean(0).norm()) < 0.5
+        assert float((sizes[r] - 0.15).abs().max()) < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "within"),
+    [
+        ({"shape": "torus"}, 0.03),
+        ({"shape": "linear", "manifold_dim": 2, "ambient_dim": 4, "rotation": 3}, 0.1),
+    ],
+)
+def test_zero_sets_of_surfaces(options, within):
+    task = evp.get_task("manifold", thickness=0.02, **options)
+    budget = evp.Budget(steps=800, batch_size=128, examples=2000)
+    model = evp.fit(METHOD, task, seeds=[0, 1], budget=budget, network=evp.Network(hidden=(32, 32)))
+    found = model.infer(torch.zeros(1, 0), n_starts=64)
+    x, y = task.sample(200, split="test")
+    for r in range(2):
+        assert float(distances(model, task, found, r).median()) < within
+        # Held-out points lie where the map is 0 but for their noise, of two or more values for a plane in R^4.
+        assert float(model.map(x, y)[r].norm(dim=-1).median()) < 0.05
+    assert model.map(x, y).shape[-1] == task.y_space.dim - task.manifold_dim
+
+
+@pytest.mark.slow
+def test_the_fitted_beta_is_that_of_the_noise():
+    """Energy ½ distance² makes exp(-beta E) Gaussian across the manifold, so that beta is 1 / ε²; to 30 %."""
+    task = evp.get_task("circle", thickness=0.1)
+    budget = evp.Budget(steps=1000, batch_size=128, examples=4000)
+    model = evp.fit(METHOD, task, seeds=[0, 1], budget=budget, network=evp.Network(hidden=(32, 32)))
+    assert bool(((model.beta * 0.1**2 - 1).abs() < 0.3).all())
+
+
+def test_the_dimension_may_be_given():
+    task = evp.get_task("manifold", shape="linear", manifold_dim=2, ambient_dim=4)
+    model = evp.fit(METHOD, task, budget=LITTLE, network=NETWORK, manifold_dim=1)
+    assert model.map(torch.zeros(5, 0), torch.zeros(5, 4)).shape == (1, 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: evp.fit(METHOD, evp.get_task("circle"), manifold_dim=2, budget=LITTLE), "less than the 2 dimensions"),
+        (lambda: evp.fit(METHOD, evp.get_task("newsvendor", demand="skewed")), "dimension of its answers is not known"),
+        (
+            lambda: evp.fit(METHOD, evp.get_task("circle"), max_singular_value=0.5, budget=LITTLE),
+            "min_singular_value = 1",
+        ),
+        (lambda: evp.fit(METHOD, evp.get_task("circle"), negative_weight=1.0, budget=LITTLE), "negative_weight"),
+        (lambda: evp.fit(METHOD, evp.get_task("circle"), energy=torch.nn.Identity, budget=LITTLE), "made of a Network"),
+    ],
+)
+def test_what_cannot_be_is_refused(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
