@@ -49,7 +49,7 @@ class ImplicitManifoldOptions(RegularisedOptions):
         Field(
             ge=0, lt=1, description="w, of what keeps F from 0 off the data; below 1, the weight of the data; 0 is none"
         ),
-    ] = 0.1
+    ] = 0.0
     negative_level: Annotated[
         float,
         PER_REPLICATE,
@@ -89,6 +89,7 @@ class ImplicitManifold(RegularisedMethod):
     dimension d, of any topology. With both bounds at 1, the default, ‖F‖ is the distance from it to first order, and
     the energy, ½ ‖F‖², half the squared distance. Negatives y⁻ are where the energy's own descent from uniform points
     ends after a few moves, so that zeros off the data are found and pushed away; the paper takes Langevin samples.
+    By default w is 0, and there are none.
     w E ‖F(y⁻)‖² / (2 level) beside them bounds what they gain. On the manifold itself the data win, as w < 1.
 
     The energy knows where answers are and not how many lie where: the density along the zero set, which the paper
@@ -139,12 +140,10 @@ class ImplicitManifold(RegularisedMethod):
         bounds = model.y_box.bounds
         width = bounds[1] - bounds[0]
         level = options.column("negative_level", like) * 0.5 * width
-        moves = torch.logspace(
-            *(math.log10(share * width) for share in MOVES),
-            options.descent_steps,
-            dtype=setting.dtype,
-            device=setting.device,
-        ).reshape(-1, 1, 1, 1, 1)
+        first, last = (math.log10(share * width) for share in MOVES)
+        moves = torch.logspace(first, last, options.descent_steps, dtype=setting.dtype, device=setting.device).reshape(
+            -1, 1, 1, 1, 1
+        )
         pushes = bool((weight > 0).any())
 
         def loss(batch: Batch) -> torch.Tensor:
