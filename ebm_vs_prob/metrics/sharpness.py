@@ -20,11 +20,16 @@ ROWS = 64
 def largest_curvature(module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Largest signed eigenvalue of the Hessian in y of a replicated energy, (R, n), at x (R, n, dx) and y (R, n,
     dy)."""
-    hessian = torch.cat([_hessian(module, *block) for block in zip(x.split(ROWS, 1), y.split(ROWS, 1), strict=True)], 1)
-    finite = hessian.isfinite().all(-1).all(-1)
-    hessian = (hessian + hessian.mT) / 2
-    largest: torch.Tensor = torch.linalg.eigvalsh(hessian.where(finite[..., None, None], 0.0))[..., -1]
+    second = hessian(module, x, y)
+    finite = second.isfinite().all(-1).all(-1)
+    second = (second + second.mT) / 2
+    largest: torch.Tensor = torch.linalg.eigvalsh(second.where(finite[..., None, None], 0.0))[..., -1]
     return largest.masked_fill(~finite, torch.nan)
+
+
+def hessian(module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """∇² in y of a replicated energy, (R, n, dy, dy), symmetric up to rounding, at x (R, n, dx) and y (R, n, dy)."""
+    return torch.cat([_hessian(module, *block) for block in zip(x.split(ROWS, 1), y.split(ROWS, 1), strict=True)], 1)
 
 
 @torch.enable_grad()

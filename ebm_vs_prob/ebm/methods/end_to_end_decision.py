@@ -52,7 +52,8 @@ class EndToEndDecision(Method):
     An amount is one network's output, and its cost is taken as it is; of `PinballCost` that is quantile regression
     (Koenker and Bassett 1978). A law of y is fitted nowhere: one that no parameter gives right does no harm, and costs
     that change need a new training. What it stands against is any density, which decides through `Task.decisions`:
-    estimate, then optimise.
+    estimate, then optimise. In the paper's terms this is sample average approximation over a class of decisions; their
+    integrated estimation trains a law by the cost of the decisions it leads to.
 
     Read as an energy of y, the model says what y costs its decision; of an amount exp(-beta E) is the asymmetric
     Laplace density. An energy of the user's own is one of decisions that are labels.
