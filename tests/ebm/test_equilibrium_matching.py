@@ -38,8 +38,8 @@ def test_moments_of_the_decay_are_integrals(plateau):
 @pytest.mark.parametrize(
     "options",
     [
-        {},
         {"decay": "linear"},
+        pytest.param({}, marks=pytest.mark.slow),
         pytest.param({"noise": 2.0, "plateau": 0.5, "multiplier": 1.0}, marks=pytest.mark.slow),
     ],
 )

@@ -63,9 +63,9 @@ def test_products_are_those_of_the_jacobian():
 def test_the_zero_set_of_a_circle_and_the_distance_from_it(weight):
     """Answers are within .02 of it, thickness .02, and the map's size is the distance to .1 at half a radius."""
     task = evp.get_task("circle", thickness=0.02)
-    budget = evp.Budget(steps=400, batch_size=64, examples=1000)
+    budget = evp.Budget(steps=300, batch_size=64, examples=1000)
     model = evp.fit(METHOD, task, seeds=[0, 1], budget=budget, network=NETWORK, negative_weight=weight)
-    found = model.infer(torch.zeros(1, 0), n_starts=64)
+    found = model.infer(torch.zeros(1, 0), n_starts=32)
     angle = torch.linspace(0, 2 * torch.pi, 33)[:-1]
     outside = 1.15 * torch.stack([angle.cos(), angle.sin()], -1)
     sizes = model.map(torch.zeros(32, 0), outside).norm(dim=-1)
