@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import special
+from statistical import within_standard_errors
+from torch import nn
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.ebm.objectives.implicit import norm, saturating_reward, singular_value_penalty
 from ebm_vs_prob.energies.implicit import ZeroSetEnergy
+from ebm_vs_prob.metrics import Evaluation
+from ebm_vs_prob.metrics.likelihood import gibbs_gap
+from ebm_vs_prob.metrics.observation import Observation
 
 METHOD = "implicit_manifold"
 NETWORK = evp.Network(hidden=(16, 16))
@@ -106,6 +114,70 @@ def test_the_fitted_beta_is_that_of_the_noise():
     budget = evp.Budget(steps=1000, batch_size=128, examples=4000)
     model = evp.fit(METHOD, task, seeds=[0, 1], budget=budget, network=evp.Network(hidden=(32, 32)))
     assert bool(((model.beta * 0.1**2 - 1).abs() < 0.3).all())
+
+
+class VonMisesOnCircle(ZeroSetEnergy):
+    """F = ‖y‖ - 1 and V = -2 y_0, whose law along the circle is von Mises with concentration 2."""
+
+    def __init__(self):
+        super().__init__([0], 0, 2, 1, NETWORK, along=nn.Identity())
+        self.along = Slope()
+
+    def map(self, x, y):
+        return y.norm(dim=-1, keepdim=True) - 1
+
+
+class Slope(nn.Module):
+    num_replicates = 1
+
+    def forward(self, x, y):
+        return -2.0 * y[..., 0]
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_constrained_chains_stay_on_the_zero_set_and_follow_the_law_along_it(dim):
+    """From points all round, at distance .2: mean of y_0 is I1(2) / I0(2) on a circle, coth 2 - 1/2 on a sphere.
+
+    A step of .2 leaves a bias of its square times a slope; 4096 chains tell the mean to .01.
+    """
+    generator = torch.Generator().manual_seed(0)
+    y = torch.randn(1, 4096, dim, dtype=torch.float64, generator=generator)
+    y = 1.2 * y / y.norm(dim=-1, keepdim=True)
+    noise = torch.randn(1, 300, 4096, dim, dtype=torch.float64, generator=generator)
+    step = torch.full((1, 1, 1), 0.2, dtype=torch.float64)
+    start, end = VonMisesOnCircle().constrained_steps(torch.zeros(1, 4096, 0), y, noise, step, (-3.0, 3.0))
+    assert float((start - y / 1.2).norm(dim=-1).max()) < 1e-4
+    # Newton's steps go along the normal of where the move began: two of them leave .04 of a move of .7, which is rare.
+    away = (end.norm(dim=-1) - 1).abs()
+    assert float(away.quantile(0.95)) < 3e-3
+    assert float(away.max()) < 0.1
+    law = special.i1(2.0) / special.i0(2.0) if dim == 2 else 1 / np.tanh(2.0) - 0.5
+    found = end[0, :, 0].numpy()
+    assert within_standard_errors(found.mean(), law, found.std() / 64, slack=0.02, comparisons=2)
+
+
+@pytest.mark.slow
+def test_the_density_along_the_zero_set_is_learned():
+    """Within .06 nat of the truth, where the zero set alone is .2 off; the thickness to a tenth."""
+    task = evp.get_task("circle", thickness=0.05)
+    budget = evp.Budget(steps=600, batch_size=128, examples=4000)
+    given = {"seeds": [0, 1], "budget": budget, "network": evp.Network(hidden=(32, 32))}
+    plain, along = (evp.fit(METHOD, task, density=density, **given) for density in (False, True))
+    gaps = [gibbs_gap(Observation(model, (task,) * 2, Evaluation()))["gibbs_gap"].value for model in (plain, along)]
+    assert (gaps[0] > 0.15).all()
+    assert (gaps[1] < 0.06).all()
+    assert torch.allclose(along.module.thickness, torch.tensor(0.05), rtol=0.1)
+
+
+def test_with_a_density_steps_are_recorded_and_a_replicate_is_the_same_alone(caplog):
+    task = evp.get_task("circle", thickness=0.1)
+    budget = evp.Budget(steps=300, batch_size=8, examples=32)
+    given = {"budget": budget, "network": evp.Network(hidden=(8,)), "density": True, "langevin_steps": 2}
+    with caplog.at_level(logging.INFO, "ebm_vs_prob.training"):
+        alone, company = (evp.fit(METHOD, task, seeds=seeds, **given) for seeds in ([1], [2, 0, 1]))
+    assert "as it is written" not in caplog.text
+    for name, value in alone.module.state_dict().items():
+        assert torch.equal(value[0], company.module.state_dict()[name][-1]), name
 
 
 def test_the_dimension_may_be_given():

@@ -11,12 +11,12 @@ from pydantic import Field, model_validator
 from ...core.errors import invalid
 from ...core.options import PER_REPLICATE
 from ...core.registry import METHODS
-from ...energies.implicit import ZeroSetEnergy
+from ...energies.implicit import RETURNS, ZeroSetEnergy
 from ...energies.mlp import Network
-from ...models.building import unscaled
+from ...models.building import build_energy, unscaled
 from ...models.model import EnergyModel, Model
 from ...models.record import Training
-from ...models.setting import Setting, box_dims
+from ...models.setting import Setting, box_dims, training_data
 from ...tasks.base import Task
 from ...training.batches import Batch, Noise
 from ...training.loop import train
@@ -60,6 +60,14 @@ class ImplicitManifoldOptions(RegularisedOptions):
         Field(ge=0, le=1000, description="moves of the energy's descent from a uniform point to where F is 0 in vain"),
     ] = 6
 
+    density: Annotated[
+        bool, Field(description="learn an energy along the zero set too, by constrained Langevin chains from the data")
+    ] = False
+    langevin_steps: Annotated[int, Field(ge=1, le=10_000, description="steps of each chain")] = 5
+    langevin_step: Annotated[
+        float, PER_REPLICATE, Field(gt=0, le=1e6, description="size of a step, in units of `scale`")
+    ] = 0.2
+
     @model_validator(mode="after")
     def _singular_values_are_ordered(self) -> Self:
         if self.max_singular_value < self.min_singular_value:
@@ -92,8 +100,11 @@ class ImplicitManifold(RegularisedMethod):
     By default w is 0, and there are none.
     w E ‖F(y⁻)‖² / (2 level) beside them bounds what they gain. On the manifold itself the data win, as w < 1.
 
-    The energy knows where answers are and not how many lie where: the density along the zero set, which the paper
-    gives to a second energy constrained to it, is not part of this. Where answers cross, as curves of `three_curves`
+    That energy knows where answers are and not how many lie where. With `density` a second one, V, is learned beside
+    it, by contrastive divergence whose chains are constrained to the zero set: from the answers' nearest points there,
+    `langevin_steps` steps in the tangent space, each brought back by Newton's (the paper keeps a buffer of chains and
+    minimises V with F done). The whole is V + ½ ‖F‖² / τ², τ² the mean square of an entry of F at the training answers:
+    a density of thickness τ round the paper's, which is its limit. Where answers cross, as curves of `three_curves`
     do, they are no manifold, and no map of full rank is 0 on them.
     """
 
@@ -123,13 +134,24 @@ class ImplicitManifold(RegularisedMethod):
         dim = cast("int", own.pop() if given is None else given)
         if dim >= y_dim:
             raise invalid("manifold_dim", dim, f"less than the {y_dim} dimensions of y")
-        energy = ZeroSetEnergy(setting.seeds, x_dim, y_dim, y_dim - dim, unscaled(setting.network))
+        along = build_energy(setting) if setting.options.density else None
+        energy = ZeroSetEnergy(setting.seeds, x_dim, y_dim, y_dim - dim, unscaled(setting.network), along)
         return ImplicitManifoldModel(cls, setting, energy.to(device=setting.device, dtype=setting.dtype))
 
     @classmethod
     def energy_evaluations(cls, options: Any) -> float:
         # Forward 1 and its backward to y 2; the backward of the loss goes back through all three.
         return 9.0 + (3.0 + 3.0 * options.descent_steps) * (options.negative_weight > 0)
+
+    @classmethod
+    def step_evaluations(cls, options: Any, task: Task) -> float:
+        own = super().step_evaluations(options, task)
+        if not options.density:
+            return own
+        dim = task.manifold_dim if options.manifold_dim is None else options.manifold_dim
+        derivative = 1.0 + 2.0 * (task.y_space.event_shape[0] - cast("int", dim))
+        # A step takes a derivative, the slope of the energy along, and returns; the loss two energies, backwards too.
+        return own + derivative + RETURNS + options.langevin_steps * (derivative + 3.0 + RETURNS) + 6.0
 
     @classmethod
     def train(cls, model: Model) -> Training:
@@ -144,12 +166,17 @@ class ImplicitManifold(RegularisedMethod):
         moves = torch.logspace(first, last, options.descent_steps, dtype=setting.dtype, device=setting.device).reshape(
             -1, 1, 1, 1, 1
         )
+        along, third = energy.along, like.unsqueeze(-1)
+        step = options.column("langevin_step", third) * options.column("scale", third)
         pushes = bool((weight > 0).any())
 
         def loss(batch: Batch) -> torch.Tensor:
             directions = batch.noise["direction"]
             value, products = energy.map_and_products(batch.x, batch.y, directions)
             total = norm(value).mean(-1) + rank * singular_value_penalty(products, directions, low, high)
+            if along is not None:
+                near, drawn = energy.constrained_steps(batch.x, batch.y, batch.noise["chain"], step, bounds)
+                total = total + (along(batch.x, near) - along(batch.x, drawn)).mean(-1)
             if pushes:
                 start = bounds[0] + width * batch.noise["start"].unsqueeze(2)
                 negative = descended(energy, batch.x.unsqueeze(2), start, moves, bounds).squeeze(2)
@@ -160,4 +187,10 @@ class ImplicitManifold(RegularisedMethod):
         noise = {"direction": Noise("normal", (size, energy.trunk.sizes[-1]))}
         if pushes:
             noise["start"] = Noise("uniform", (size, model.y_box.dim))
-        return train(model, loss, noise)
+        if along is not None:
+            noise["chain"] = Noise("normal", (options.langevin_steps, size, model.y_box.dim))
+        training = train(model, loss, noise)
+        if along is not None:
+            with torch.no_grad():
+                energy.thickness.copy_(energy.map(*training_data(setting)).square().mean((1, 2)).sqrt())
+        return training
