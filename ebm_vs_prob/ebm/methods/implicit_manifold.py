@@ -110,7 +110,7 @@ class ImplicitManifold(RegularisedMethod):
 
     name = "implicit_manifold"
     principle = "regularised"
-    summary = "the zero set of a map of full rank; the energy is its squared norm (Ross et al. 2024)"
+    summary = "the zero set of a map of full rank, and a density along it where asked for (Ross et al. 2024)"
     references = ("ross2024implicit",)
     Options: ClassVar[type[MethodOptions]] = ImplicitManifoldOptions
 
