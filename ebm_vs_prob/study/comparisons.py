@@ -76,7 +76,7 @@ def compare(
     thicknesses = getattr(criterion, "thickness", None) or sorted(rows["thickness"].unique(), reverse=True)
     cells = []
     for eps in thicknesses or [float("nan")]:
-        first, second = _series(own, metric[arm], eps, seeds), _series(other, metric[against], eps, seeds)
+        first, second = series(own, metric[arm], eps, seeds), series(other, metric[against], eps, seeds)
         with np.errstate(divide="ignore", invalid="ignore"):
             effect = EFFECTS[criterion.kind](first, second)
         cells.append(_tested((float(eps),), effect, test, bounds))
@@ -88,13 +88,13 @@ def choose_step(rows: pd.DataFrame, prefix: str, thickness: float, seeds: range)
     names = [name for name in rows["metric"].dropna().unique() if name.startswith(f"{prefix}@")]
     scored = []
     for name in names:
-        values = _series(rows, name, thickness, seeds)
+        values = series(rows, name, thickness, seeds)
         if np.isfinite(values).any():
             scored.append((round(float(np.nan_to_num(values).mean()), 12), float(name.split("@", 1)[1]), name))
     return (max(scored)[2], max(scored)[1]) if scored else None
 
 
-def _series(rows: pd.DataFrame, metric: str, thickness: float, seeds: range) -> NDArray[np.float64]:
+def series(rows: pd.DataFrame, metric: str, thickness: float, seeds: range) -> NDArray[np.float64]:
     """(len(seeds),) values of a metric at one thickness, NaN for a seed without one."""
     here = rows[(rows["metric"] == metric) & np.isclose(rows["thickness"].astype(float), thickness, equal_nan=True)]
     if here["seed"].duplicated().any():
@@ -111,7 +111,7 @@ def _slope_cell(
     if len(eps) < 2:
         slopes = np.full(len(seeds), np.nan)
     else:
-        table = np.stack([_series(rows, metric, e, seeds) for e in eps], axis=1)
+        table = np.stack([series(rows, metric, e, seeds) for e in eps], axis=1)
         slopes = np.array([log_slope(eps, seed) for seed in table])
     return _tested(tuple(eps), slopes, effect_test("slope", criterion.metric), bounds)
 
