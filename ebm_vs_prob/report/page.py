@@ -189,7 +189,7 @@ def _origin(name: str) -> str:
 
 
 def _card(claim: Verdict, verdicts: list[Verdict], labels: dict[str, str], album: Album) -> dict[str, Any]:
-    """A claim with its verdict, the number of its weakest link, and its comparisons by criterion, the deciding first."""
+    """A claim with its verdict, the number of its weakest link, and its comparisons, those that decide it first."""
     parts = [v for v in verdicts if v.scope == "comparison" and v.claim == claim.claim]
     parts.sort(key=lambda part: not part.primary)
     groups = []
