@@ -114,16 +114,18 @@ def plan(
     device: DeviceOption = Device.auto,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the trials, batches and cost of a study. Nothing is run."""
-    from ..study import plan_study
+    """Show the trials, batches and cost of a study, and what its criteria are to models that need no training."""
+    from ..study import check_feasible, plan_study
 
     with printed_aside():
         planned = plan_study(study, scale=scale, device=device.value)
-    summary = planned.summary()
+        held = [each.as_row() for each in check_feasible(planned.study, scale)]
+    summary = {**planned.summary(), "criteria": held}
     if as_json:
         print_json(summary)
         return
     print_table(summary.pop("batches"), "Batches")
+    print_table(summary.pop("criteria"), "Criteria, held against what is known before training")
     time, size = in_units(summary.pop("core_seconds")), in_bytes(summary.pop("stored_bytes"))
     for reason in summary.pop("skipped"):
         typer.echo(f"left out: {printable(reason)}")
