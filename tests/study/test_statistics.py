@@ -204,7 +204,7 @@ LAWS = {
 }
 
 
-@pytest.mark.parametrize("n", [10, 20])
+@pytest.mark.parametrize("n", [10, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("law", LAWS)
 def test_wrong_decisions_are_at_most_one_in_twenty(law, n):
     """At the bound itself, where they are most frequent, on either side; the intervals cover as often.
