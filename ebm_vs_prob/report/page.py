@@ -215,6 +215,7 @@ def _card(claim: Verdict, verdicts: list[Verdict], labels: dict[str, str], album
         "id": claim.claim,
         "text": claim_in_words(claim.claim, parts),
         "verdict": claim.verdict,
+        "caveat": claim.caveat,
         "number": plain(claim.estimate) if math.isfinite(claim.estimate) else "",
         "interval": interval(claim.low, claim.high),
         "sentence": sentence(claim, labels) if claim.kind else "",

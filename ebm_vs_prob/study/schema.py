@@ -15,6 +15,9 @@ from ..core.text import hidden_character, printable
 
 SCHEMA = 1
 
+#: The scale that every study has for a first look, in minutes: what it says is no result.
+DEMONSTRATION = "quick"
+
 #: Tables and lists within each other in a study file; the deepest that mean something are five.
 MOST_LEVELS = 16
 
@@ -234,6 +237,11 @@ class Study(Options):
 
 def _from(least: float, thickness: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(value for value in thickness if value >= least)
+
+
+def caveat(scale: str) -> str:
+    """What is said beside every verdict of a scale; "" where it may be cited."""
+    return f"{DEMONSTRATION}, not for citing" if scale == DEMONSTRATION else ""
 
 
 def check_table(table: Mapping[str, Any], where: str) -> None:

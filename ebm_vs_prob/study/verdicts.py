@@ -16,6 +16,7 @@ from .comparisons import Cell, bounds_of, compare
 from .consistency import PRIMARY_BUDGET
 from .gates import untrained
 from .provenance import mixture
+from .schema import caveat
 from .statistics import ALPHA, MIN_SEEDS, holm
 
 if TYPE_CHECKING:
@@ -32,18 +33,19 @@ class Verdict:
 
     A comparison of an arm that missed a gate of the study is "untrained"; a claim is never that.
 
-    `primary` says of a comparison whether its criterion decides the claim. `estimate`, `low`, `high` are those of the
-    cell (for a claim: of the comparison) with the largest p, the weakest link of what was decided; `level` is that
-    interval's, before Holm's correction. `seeds` are complete seeds and `failed` those that are not. `p` is two-sided,
-    `adjusted_p` Holm's over the comparisons of the claim's primary criterion, or over all secondary ones of the study;
-    both NaN where nothing is tested. `holds_in` and `fails_in` name the parts of a qualified verdict. `steps` are the
-    fixed steps chosen for the arms.
+    `caveat` is what is to be said beside it wherever it is shown. `primary` says of a comparison whether its criterion
+    decides the claim. `estimate`, `low`, `high` are those of the cell (for a claim: of the comparison) with the largest
+    p, the weakest link of what was decided; `level` is that interval's, before Holm's correction. `seeds` are complete
+    seeds and `failed` those that are not. `p` is two-sided, `adjusted_p` Holm's over the comparisons of the claim's
+    primary criterion, or over all secondary ones of the study; both NaN where nothing is tested. `holds_in` and
+    `fails_in` name the parts of a qualified verdict. `steps` are the fixed steps chosen for the arms.
     """
 
     scope: Literal["comparison", "claim"]
     claim: str
     verdict: Outcome
     reason: str
+    caveat: str = ""
     primary: bool = False
     criterion: str = ""
     statement: str = ""
@@ -91,13 +93,14 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def judge(study: Any, results: pd.DataFrame, seeds: range) -> list[Verdict]:
+def judge(study: Any, results: pd.DataFrame, seeds: range, scale: str = "") -> list[Verdict]:
     """Decide every comparison of the study's criteria, then every claim by those of its primary criterion.
 
     Args:
         study: has `claims` (identifiers), `criteria` and `primary_criteria`.
         results: the tidy table of `load_results`: one row per (trial, metric). Only the primary budget decides.
         seeds: those of the plan; one without a value counts as failed.
+        scale: that of the results.
 
     Raises:
         ValueError: a (task, arm, thickness, seed, metric) has two values, or a criterion has no bound.
@@ -116,7 +119,8 @@ def judge(study: Any, results: pd.DataFrame, seeds: range) -> list[Verdict]:
     measured = [_gated(verdict, halfway) for verdict in measured]
     decided = [_decide(verdict, p, blocked) for verdict, p in zip(measured, _adjusted(measured), strict=True)]
     claims = dict.fromkeys([*study.claims, *(verdict.claim for verdict in decided)])
-    return decided + [_decide_claim(claim, [v for v in decided if v.claim == claim and v.primary]) for claim in claims]
+    decided += [_decide_claim(claim, [v for v in decided if v.claim == claim and v.primary]) for claim in claims]
+    return [replace(verdict, caveat=caveat(scale)) for verdict in decided]
 
 
 def _gated(verdict: Verdict, halfway: Mapping[tuple[str, str], str]) -> Verdict:

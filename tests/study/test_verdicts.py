@@ -279,6 +279,14 @@ def test_a_claim_without_a_criterion_is_undecided():
 # ---- the correction, and what is written down
 
 
+def test_verdicts_of_the_quick_scale_say_that_they_are_not_for_citing():
+    results = table(power_law(-2.0), "m", ("a",))
+    for scale, caveat in (("quick", "quick, not for citing"), ("standard", ""), ("", "")):
+        verdicts = judge(study(criterion(below=-1.0)), results, range(10), scale)
+        assert {v.caveat for v in verdicts} == {caveat}
+        assert {v.verdict for v in verdicts} == {"supported"}
+
+
 def test_holm_runs_over_every_comparison_of_a_primary_criterion():
     def plant(arm, eps, seed):
         return max(eps, 1e-3) ** -1.3 * math.exp(0.9 * noise(arm, eps, seed))
