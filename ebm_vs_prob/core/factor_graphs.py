@@ -95,6 +95,10 @@ class FactorGraph(DiscreteEnergy):
         """The graph whose factors are what `change` makes of these: another dtype, sign or part of the batch."""
         return FactorGraph(change(self.unary), change(self.pairwise), self.parents)
 
+    def plus(self, costs: torch.Tensor) -> FactorGraph:
+        """The graph that a cost of each variable's value, (*batch, T, K), is added to."""
+        return FactorGraph(self.unary + costs, self.pairwise, self.parents)
+
     def expand(self) -> FactorGraph:
         """The same graph, both of whose factors have all of the batch's dimensions."""
         batch = self.batch_shape

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..core.automata import Automaton
 
 #: Sentences whose charts are made at once, so that they fit into memory.
-_ROWS = 2048
+_ROWS = 1024
 #: Right translations of one sentence that are listed, at most.
 _MOST_LISTED = 100_000
 
