@@ -414,24 +414,21 @@ def test_the_exact_model_wins_what_is_measured_of_it():
 
 @pytest.mark.slow
 def test_both_families_learn_more_than_is_common_to_all_sentences():
-    """Against each place's own frequencies, which is all that a law that does not read x can add to an even guess
-    without reading its own prefix; a margin loss says which answer is best, not how good the others are."""
+    """Against the frequencies of each place, an even guess's better; of the margin losses, which say what is right and
+    not how probable, answers are held against the most frequent symbols."""
     task = evp.get_task("translation", length=5, words=8, phrases=0)
-    budget = evp.Budget(steps=400, batch_size=64, examples=3000)
-    network = evp.Network(hidden=(16, 16))
-    y, (x_test, y_test) = task.sample(3000)[1], task.sample(1000, split="test")
+    budget, network = evp.Budget(steps=250, batch_size=32, examples=2000), evp.Network(hidden=(16, 16))
+    y, (x_test, y_test) = task.sample(2000)[1], task.sample(1000, split="test")
     counts = torch.nn.functional.one_hot(y, task.y_space.num_values).double().sum(0) + 0.5
     places = (counts / counts.sum(-1, keepdim=True)).log()
     trivial = float(places.gather(-1, y_test.T).sum(0).mean())
     assert trivial > -5 * math.log(task.y_space.num_values) + 1
-    for name in ("linear_chain_crf", "autoregressive", "pseudo_likelihood"):
+    frequent = float(task.reference.distance(x_test, places.argmax(-1).expand(len(x_test), -1)).mean())
+    for name in ("linear_chain_crf", "autoregressive", "pseudo_likelihood", "structured_hinge", "structured_perceptron"):
         model = evp.fit(name, task, seeds=[0, 1], budget=budget, network=network, learning_rate=0.02)
-        log_prob = model.log_prob if model.normalised else lambda x, y, m=model: m.gibbs(x).log_prob(y)
-        score = log_prob(x_test, y_test).double().mean(1)
-        assert (score > trivial + 0.5).all(), name
-    most_frequent = places.argmax(-1).expand(len(x_test), -1)
-    none = float(task.reference.distance(x_test, most_frequent).mean())
-    for name in ("hinge", "structured_hinge"):
-        model = evp.fit(name, task, seeds=[0, 1], budget=budget, network=network, learning_rate=0.02)
-        found = model.infer(x_test, n_starts=1).y[:, :, 0]
-        assert all(float(task.reference.distance(x_test, each).mean()) < none - 0.5 for each in found), name
+        answers = model.infer(x_test[:300], n_starts=1).y[:, :, 0]
+        assert all(float(task.reference.distance(x_test[:300], each).mean()) < frequent - 1 for each in answers), name
+        if not name.startswith("structured"):
+            of_energy = not model.normalised
+            score = model.gibbs(x_test).log_prob(y_test) if of_energy else model.log_prob(x_test, y_test)
+            assert (score.double().mean(1) > trivial + 1.5).all(), name
