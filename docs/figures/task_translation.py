@@ -30,13 +30,13 @@ SHOWN, COLOURS = 20, ("#2a6f97", "#8a8a8a", "#468faf", "#c1440e", "#7a1f0a")
 
 
 def name(symbol: int) -> str:
-    """A symbol by the word it translates; the second synonym is marked, the particle is a ring."""
+    """A symbol by the word it translates; the second synonym has a star, the particle is a ring."""
     if symbol < 2:
         return ("", "∘")[symbol]
     content = 2 + 2 * PREPOSITIONS
     if symbol >= content:
         return WORDS[PREPOSITIONS + symbol - content]
-    return WORDS[(symbol - 2) // 2] + "′" * ((symbol - 2) % 2)
+    return WORDS[(symbol - 2) // 2] + "*" * ((symbol - 2) % 2)
 
 
 def main() -> None:
@@ -56,7 +56,8 @@ def main() -> None:
             bars.set_title(f"{' '.join(words)}\nthe first {SHOWN} of {len(strings)} translations", fontsize=9)
     bars.invert_yaxis()
     bars.set(xlabel="probability")
-    sums.set(xscale="log", xlabel="translations, the most probable first", ylabel="probability together", ylim=(0, 1.02))
+    sums.set(xscale="log", xlabel="translations, the most probable first", ylabel="probability together")
+    sums.set_ylim(0, 1.02)
     sums.set_title("sentences and their numbers of right translations", fontsize=9)
     figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=2)
     for panel in (bars, sums):

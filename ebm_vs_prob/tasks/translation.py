@@ -1,9 +1,9 @@
 """Translation: a sentence has several right translations, of probabilities that are known.
 
-A synchronous grammar (Lewis and Stearns 1968; Wu 1997) derives a sentence and its translation together: S -> NP V NP PP*,
-NP -> (A) N, PP -> P NP. The translation puts the verb first, last or in the middle, each adjective before or after its
-noun, one of two synonyms for each noun, verb and adjective, and an optional particle after the verb and before each PP.
-Of K^T strings of symbols a handful are right, and which of them is written no sentence tells.
+A synchronous grammar (Lewis and Stearns 1968; Wu 1997) derives a sentence and its translation together, the sentence by
+S -> NP V NP PP*, NP -> (A) N, PP -> P NP. The translation has the verb first, last or in the middle, each adjective
+before or after its noun, one of two synonyms for each noun, verb and adjective, and an optional particle after the verb
+and before each PP. Few of K^T strings of symbols are right, and which of them is written no sentence tells.
 """
 
 from __future__ import annotations
@@ -248,5 +248,5 @@ class Translation(Task):
             # Either particle is as likely as the other to be the one that stands between a final verb and a phrase.
             heads = torch.from_numpy(rng.random(rows) < 0.5)
             parts.append((self.features(sentences), y, derivation(sentences, own.as_read(y), heads, self.lexicon)))
-        x, y, z = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
-        return x, y, z
+        features, strings, latents = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
+        return features, strings, latents

@@ -201,7 +201,7 @@ def test_data_and_draws_follow_the_law():
 
 def test_sentences_follow_their_law():
     task = task_of(length=14, words=10, phrases=2)  # all structures fit
-    x = task.sample(6000, seed=4)[0]
+    x = task.sample(3000, seed=4)[0]
     found = [words_of(task, row)[0] for row in x]
     phrases = np.bincount([sum(w[0] == "p" for w in words) for words in found], minlength=3)
     nouns, adjectives = (np.array([sum(w[0] == c for w in words) for words in found]) for c in "na")
@@ -270,15 +270,16 @@ def test_as_slips_vanish_so_do_wrong_translations():
     for thickness in (0.3, 0.03, 0.0):
         x, y = task.with_thickness(thickness).sample(2000, seed=8)
         shares.append(float((task.reference.distance(x, y) == 0).double().mean()))
-        log_prob = task.with_thickness(thickness).reference.log_prob(x, y)
-        se = float(log_prob.std()) / 2000**0.5
-        assert within_standard_errors(-float(log_prob.mean()), task.with_thickness(thickness).reference.entropy(), se, 3)
+        reference = task.with_thickness(thickness).reference
+        surprise = -reference.log_prob(x, y)
+        se = float(surprise.std()) / 2000**0.5
+        assert within_standard_errors(float(surprise.mean()), reference.entropy(), se, comparisons=3)
     assert shares[0] < 0.3 < 0.7 < shares[1] < shares[2] == 1.0
     wrong = torch.full((1, 12), 1)
     assert float(task.with_thickness(0.0).reference.log_prob(x[:1], wrong)) == -math.inf
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=10)
 @given(
     st.integers(4, 20),
     st.integers(4, 30),
@@ -287,7 +288,7 @@ def test_as_slips_vanish_so_do_wrong_translations():
     st.sampled_from([0.0, 0.5, 1.0]),
     st.sampled_from([0.0, 0.01, 0.9]),
 )
-def test_any_options_that_are_accepted_give_data_that_the_chart_knows(length, words, phrases, orders, chance, thickness):
+def test_options_that_are_accepted_give_data_that_the_chart_knows(length, words, phrases, orders, chance, thickness):
     """Choices that are certain or impossible leave no 0/0 behind."""
     task = evp.get_task(
         "translation",
@@ -301,7 +302,7 @@ def test_any_options_that_are_accepted_give_data_that_the_chart_knows(length, wo
         particle=chance,
         thickness=thickness,
     )
-    x, y, z = task.sample_with_latent(20)
+    x, y, z = task.sample_with_latent(10)
     task.y_space.check("y", y)
     task.z_space.check("z", z)
     assert task.reference.log_prob(x, y).isfinite().all()
@@ -391,14 +392,14 @@ def test_what_cannot_be_listed_is_said():
     x = task.sample(64)[0]
     many = task.reference.num_translations(x)
     assert many.max() > 100_000
-    with pytest.raises(ValueError, match="a sentence of .* translations"):
+    with pytest.raises(ValueError, match=r"a sentence of .* translations"):
         task.reference.translations(x[many.argmax()].unsqueeze(0))
     with pytest.raises(ValueError, match="the translations of one sentence"):
         task.reference.translations(x)
 
 
 def metrics_of(model, task):
-    table = evp.evaluate(model, task)
+    table = evp.evaluate(model, task, evp.Evaluation(test_examples=1000))
     return {row.metric: row.value for row in table.itertuples() if row.replicate == 0}
 
 
@@ -424,11 +425,12 @@ def test_both_families_learn_more_than_is_common_to_all_sentences():
     trivial = float(places.gather(-1, y_test.T).sum(0).mean())
     assert trivial > -5 * math.log(task.y_space.num_values) + 1
     frequent = float(task.reference.distance(x_test, places.argmax(-1).expand(len(x_test), -1)).mean())
-    for name in ("linear_chain_crf", "autoregressive", "pseudo_likelihood", "structured_hinge", "structured_perceptron"):
+    densities = ("linear_chain_crf", "autoregressive", "pseudo_likelihood")
+    for name in (*densities, "structured_hinge", "structured_perceptron"):
         model = evp.fit(name, task, seeds=[0, 1], budget=budget, network=network, learning_rate=0.02)
         answers = model.infer(x_test[:300], n_starts=1).y[:, :, 0]
         assert all(float(task.reference.distance(x_test[:300], each).mean()) < frequent - 1 for each in answers), name
-        if not name.startswith("structured"):
+        if name in densities:
             of_energy = not model.normalised
             score = model.gibbs(x_test).log_prob(y_test) if of_energy else model.log_prob(x_test, y_test)
             assert (score.double().mean(1) > trivial + 1.5).all(), name

@@ -97,12 +97,13 @@ class StructuredHinge(StructuredMethod):
 
 @METHODS.register
 class StructuredPerceptron(StructuredMethod):
-    """E(x, y) - min_y' E(x, y'), with weights averaged over steps (Collins 2002, section 2.3).
+    """E(x, y) - min_y' E(x, y'), with weights averaged over steps (Collins 2002, his averaged parameters).
 
-    The loss is that of `perceptron`, and a constant energy has loss 0. The average stands for a vote of all weights that
-    training passes through, the last of which have no claim to be the best where data are not separable. Collins's is
-    the plain mean, of a linear energy; that of a network's first weights and its last is neither, so that later ones
-    count more: w̄ <- w̄ + (η + 1) / (t + η) (w - w̄) (Shamir and Zhang 2013, section 4).
+    The loss is that of `perceptron`, and a constant energy has loss 0. The average stands for a vote of all weights
+    that training passes through, the last of which have no claim to be the best where data are not separable. Collins
+    takes the plain mean, of the weights of a linear energy. A network's first weights lie far from its last, so that
+    here later ones count more: w̄ <- w̄ + (η + 1) / (t + η) (w - w̄) after step t (Shamir and Zhang 2013, their polynomial-decay
+    averaging).
     """
 
     name = "structured_perceptron"

@@ -15,8 +15,8 @@ from .margin import Parameter
 def structured_hinge(graph: FactorGraph | EnergyTable, y: torch.Tensor, margin: Parameter) -> torch.Tensor:
     """max_y' (m Δ(y, y') + E(y) - E(y')), (*batch) and >= 0, Δ the number of symbols that differ.
 
-    The margin is rescaled by what an answer costs (Taskar, Guestrin and Koller 2003, section 2; Tsochantaridis et al.
-    2005, section 2.2, their margin rescaling): an answer with two wrong symbols is owed twice the gap of one with one.
+    The margin is rescaled by what an answer costs (Taskar, Guestrin and Koller 2003; Tsochantaridis et al. 2005, their
+    margin rescaling): an answer with two wrong symbols is owed twice the gap of one with one.
     Hamming distance is a sum over symbols, so that the most offending answer is found by min-sum on energies each of
     whose wrong symbols is m lower. At m = 0 it is the perceptron's loss.
 

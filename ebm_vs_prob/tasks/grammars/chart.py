@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from ...core.automata import Automaton
 
+    #: An integer of each sentence, (n,), or one for all.
+    Each = torch.Tensor | int
+
 #: States. "Noun" and "adjective" wait for the other half of a noun phrase whose first half is read.
 START, SUBJECT_NOUN, SUBJECT_ADJECTIVE = 0, 1, 2
 AFTER_SUBJECT, EARLY_OBJECT_NOUN, EARLY_OBJECT_ADJECTIVE, LAST_VERB, AFTER_LAST_VERB, ONE_PARTICLE = range(3, 9)
@@ -160,7 +163,7 @@ class _Builder:
         self.weight = torch.zeros(shape, dtype=torch.float64, device=self.device)
         self.target = torch.zeros(shape, dtype=torch.int64, device=self.device)
 
-    def arc(self, state: int, symbol: torch.Tensor | int, weight: torch.Tensor | float, target: torch.Tensor | int) -> None:
+    def arc(self, state: int, symbol: Each, weight: torch.Tensor | float, target: Each) -> None:
         """One symbol (n,), or -1, of one state."""
         import torch
 
@@ -170,15 +173,13 @@ class _Builder:
         self.weight[rows, state, symbol] = torch.as_tensor(weight, dtype=torch.float64, device=self.device)
         self.target[rows, state, symbol] = torch.as_tensor(target, dtype=torch.int64, device=self.device)
 
-    def word(self, state: int, word: torch.Tensor, weight: float, target: torch.Tensor | int) -> None:
+    def word(self, state: int, word: torch.Tensor, weight: float, target: Each) -> None:
         """Both synonyms of a word (n,), or of none where it is -1."""
         first = self.choices.first_synonym
         self.arc(state, self.lexicon.symbol(word, 0), weight * first, target)
         self.arc(state, self.lexicon.symbol(word, 1), weight * (1.0 - first), target)
 
-    def noun_phrase(
-        self, state: int, number: int, halves: tuple[int, int], target: torch.Tensor | int, weight: float = 1.0
-    ) -> None:
+    def noun_phrase(self, state: int, number: int, halves: tuple[int, int], target: Each, weight: float = 1.0) -> None:
         """The noun phrase `number` from a state on, with the states that wait for its noun and for its adjective."""
         import torch
 

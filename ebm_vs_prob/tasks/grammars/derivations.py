@@ -1,9 +1,9 @@
 """Derivations: which choices make a translation of a sentence, and the translation that choices make.
 
-A derivation z of a sentence with up to Q phrases has 4 (2 + Q) + 1 numbers, each 0, 1 or 2: the order (0 the verb in the
-middle, 1 first, 2 last); of each of the 2 + Q noun phrases whether its adjective stands before (1) or after (2) the
-noun, which synonym (1 or 2) its noun has, and its adjective; the verb's synonym; and whether (1) a particle follows the
-verb and precedes each phrase. What the sentence does not have is 0.
+A derivation z of a sentence with up to Q phrases has 4 (2 + Q) + 1 numbers, each 0, 1 or 2: the order (0 the verb in
+the middle, 1 first, 2 last); of the 2 + Q noun phrases whether the adjective of each stands before (1) or after (2) its
+noun; which synonym (1 or 2) each noun has, and each adjective; the verb's synonym; and whether (1) a particle follows
+the verb and precedes each phrase. What the sentence does not have is 0.
 """
 
 from __future__ import annotations
@@ -72,9 +72,7 @@ def translated(sentences: Sentences, z: torch.Tensor, length: int, lexicon: Lexi
     return compacted(torch.cat(slots, -1), length, END)
 
 
-def derivation(
-    sentences: Sentences, strings: torch.Tensor, heads: torch.Tensor, lexicon: Lexicon
-) -> torch.Tensor:
+def derivation(sentences: Sentences, strings: torch.Tensor, heads: torch.Tensor, lexicon: Lexicon) -> torch.Tensor:
     """z of right translations (n, T): what `translated` made, back.
 
     Args:
@@ -113,8 +111,8 @@ def derivation(
     preceding = spread(is_preposition, before(is_preposition), particle[:, :-2], slots - 2)
     if slots > 2:
         led = (order[:, 0] == LAST) & (sentences.num_phrases > 0)
-        pair = torch.where(is_preposition & (before(is_preposition) == 0), particle[:, :-2] + _two_before(particle), 0).sum(-1)
-        one = led & (pair == 1)
+        first = is_preposition & (before(is_preposition) == 0)
+        one = led & (torch.where(first, particle[:, :-2] + _two_before(particle), 0).sum(-1) == 1)
         verbs_own = torch.where(one, heads.long(), verbs_own)
         preceding[:, 0] = torch.where(one, 1 - heads.long(), preceding[:, 0])
     particles = torch.cat([verbs_own.unsqueeze(-1), preceding], -1)

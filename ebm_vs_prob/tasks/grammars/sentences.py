@@ -99,8 +99,8 @@ class Sentences:
         import torch
 
         kind = lexicon.kind(tokens)
-        #: Nouns and adjectives stand in the phrase of the next noun, prepositions before it.
-        phrase = (kind == CLASSES.index("noun")).long().cumsum(-1) - (kind == CLASSES.index("noun")).long()
+        is_noun = (kind == CLASSES.index("noun")).long()
+        phrase = is_noun.cumsum(-1) - is_noun  # nouns before a word are as many as noun phrases before its own
 
         def slots(name: str, count: int, first: int = 0) -> torch.Tensor:
             place = torch.where(kind == CLASSES.index(name), phrase - first, count)
@@ -109,7 +109,8 @@ class Sentences:
             return empty.scatter(-1, place, tokens)[:, :count]
 
         at_verb = torch.where(kind == CLASSES.index("verb"), tokens, -1).amax(-1)
-        found = cls(slots("noun", 2 + phrases), slots("adjective", 2 + phrases), at_verb, slots("preposition", phrases, 2))
+        nouns, adjectives = slots("noun", 2 + phrases), slots("adjective", 2 + phrases)
+        found = cls(nouns, adjectives, at_verb, slots("preposition", phrases, 2))
         whole = (found.nouns[:, :2] >= 0).all(-1) & (at_verb >= 0)
         whole &= ((found.nouns[:, 2:] >= 0) == (found.prepositions >= 0)).all(-1)
         return found, whole & (found.tokens(tokens.shape[-1]) == tokens).all(-1)
@@ -164,7 +165,7 @@ class SourceLaw:
         n, starts = len(counts), self.lexicon.starts
         present = np.arange(2 + self.phrases) < 2 + counts[:, None]
         shapes = {"noun": present.shape, "adjective": present.shape, "verb": (n,), "preposition": (n, self.phrases)}
-        keep = {"noun": present, "adjective": described, "verb": np.True_, "preposition": present[:, 2:]}
+        keep = {"noun": present, "adjective": described, "verb": np.full(n, True), "preposition": present[:, 2:]}
         words = {
             name: torch.from_numpy(np.where(keep[name], starts[c] + number(c, shapes[name]), -1))
             for c, name in enumerate(CLASSES)
