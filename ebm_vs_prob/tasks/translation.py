@@ -169,7 +169,7 @@ class TranslationReference(DiscreteReference):
 
         law = self.task.law
         each = self.task.chart(law.each_structure()).entropy(self.task.options.length)
-        return float(torch.from_numpy(law.structures()[2]) @ each)
+        return float(torch.from_numpy(law.structures[2]) @ each)
 
 
 @TASKS.register
@@ -197,7 +197,7 @@ class Translation(Task):
         self.lexicon = Lexicon(own.words)
         self.choices = Choices(own.verb_first, own.verb_last, own.adjective_first, own.first_synonym, own.particle)
         self.law = SourceLaw(own.length, own.phrases, self.lexicon, own.particle > 0)
-        if not len(self.law.structures()[0]):
+        if not len(self.law.structures[0]):
             valid = "an integer >= 4: the grammar derives nothing shorter where there is a particle"
             raise invalid("translation: length", own.length, valid)
         self.x_space = Box((0.0, 1.0), own.length * own.words)

@@ -124,13 +124,30 @@ def test_they_keep_the_rules_on_sequences(name):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("factors", ["chain", "whole"])
 @pytest.mark.parametrize("name", METHODS)
-def test_they_find_nearly_the_bayes_answer_of_a_chain(name):
-    task = evp.get_task("labelled_chain", length=6, thickness=0.7)
-    budget = evp.Budget(steps=400, batch_size=64, examples=3000)
-    model = evp.fit(name, task, seeds=[0, 1], budget=budget, network=evp.Network(hidden=(16, 16)), learning_rate=0.02)
+def test_they_find_nearly_the_bayes_answer_of_a_chain(name, factors):
+    task = evp.get_task("labelled_chain", length=4, thickness=0.7)
+    budget, network = evp.Budget(steps=400, batch_size=64, examples=3000), evp.Network(hidden=(16, 16), factors=factors)
+    model = evp.fit(name, task, seeds=[0, 1], budget=budget, network=network, learning_rate=0.02)
     x, y = task.sample(2000, split="test")
     bayes = float((task.reference.answers(x)[:, 0] != y).double().mean())
     found = model.infer(x, n_starts=1).y[:, :, 0]
     lost = (found != y).double().mean((1, 2)) - bayes
-    assert (lost < 0.04).all()  # a guess loses more than .3
+    assert (lost < 0.05).all()  # a guess loses more than .3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
+def test_many_right_answers_of_one_x_are_asked_to_be_worse_than_each_other(name):
+    """Of strings with an even number of ones the law holds all to be as good, and no energy has a hinge of 0: the
+    margin loses some of them, and the perceptron has nothing better than a constant."""
+    task = evp.get_task("hard_strings", kind="parity", length=5, thickness=0.1)
+    budget, network = evp.Budget(steps=400, batch_size=64, examples=1000), evp.Network(hidden=(32,), factors="whole")
+    model = evp.fit(name, task, seeds=[0, 1], budget=budget, network=network)
+    every = task.y_space.every_answer()
+    energies = model.energy(torch.zeros(len(every), 0), every)
+    odd = every.sum(-1) % 2 == 1
+    assert (energies[:, odd].amin(1) < energies[:, ~odd].amax(1)).all()
+    if name == "structured_perceptron":
+        assert (energies.amax(1) - energies.amin(1) < 0.05).all()

@@ -102,8 +102,8 @@ class StructuredPerceptron(StructuredMethod):
     The loss is that of `perceptron`, and a constant energy has loss 0. The average stands for a vote of all weights
     that training passes through, the last of which have no claim to be the best where data are not separable. Collins
     takes the plain mean, of the weights of a linear energy. A network's first weights lie far from its last, so that
-    here later ones count more: w̄ <- w̄ + (η + 1) / (t + η) (w - w̄) after step t (Shamir and Zhang 2013, their polynomial-decay
-    averaging).
+    here later ones count more: w̄ <- w̄ + (η + 1) / (t + η) (w - w̄) after step t (Shamir and Zhang 2013, polynomial
+    decay).
     """
 
     name = "structured_perceptron"

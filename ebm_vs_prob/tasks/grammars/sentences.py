@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Self
 
@@ -130,6 +131,7 @@ class SourceLaw:
     lexicon: Lexicon
     optional: bool
 
+    @cached_property
     def structures(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All that fit: phrases (G,), which nouns have adjectives (G, 2 + Q) bool, and probabilities (G,).
 
@@ -147,12 +149,12 @@ class SourceLaw:
 
     def each_structure(self) -> Sentences:
         """One sentence of each structure, of the first words."""
-        counts, described, _ = self.structures()
+        counts, described, _ = self.structures
         return self._filled(counts, described, lambda kind, shape: np.zeros(shape, dtype=np.int64))
 
     def draw(self, n: int, rng: np.random.Generator) -> Sentences:
         """n sentences from `rng` alone."""
-        counts, described, probability = self.structures()
+        counts, described, probability = self.structures
         which = np.searchsorted(np.cumsum(probability)[:-1], rng.random(n), side="right")
         sizes = np.diff(self.lexicon.starts)
         return self._filled(
