@@ -115,8 +115,8 @@ def task_of(**options):
 
 def test_the_chart_has_the_translations_of_all_derivations_and_sums_over_those_of_one_string():
     task = task_of(**LONG)
-    rows, shared = task.sample(24, seed=1)[0], 0
-    assert rows.unique(dim=0).shape[0] > 15
+    rows, shared = task.sample(18, seed=1)[0], 0
+    assert rows.unique(dim=0).shape[0] > 12
     for row in rows:
         expected = right(task, row)
         if len(expected) > 3000:
@@ -249,10 +249,10 @@ def test_of_data_with_slips_the_latent_makes_the_translation_as_read():
     assert (read != y).any(-1).double().mean() > 0.5
 
 
-@pytest.mark.parametrize("thickness", [0.0, 0.4])
+@pytest.mark.parametrize("thickness", [0.0, 0.4])  # which has no part in them, but in the chart
 def test_distances_are_those_to_the_nearest_of_all_right_translations(thickness):
     task, rng = task_of(**LONG, thickness=thickness), np.random.default_rng(1)
-    x, y = task.sample(25, seed=7)
+    x, y = task.sample(12, seed=7)
     y = torch.where(torch.from_numpy(rng.random(y.shape) < 0.3), torch.from_numpy(rng.integers(18, size=y.shape)), y)
     found = task.reference.distance(x, y)
     zero = 0
@@ -324,7 +324,9 @@ def test_batches_of_any_shape_are_their_members():
     assert torch.allclose(task.reference.log_prob(x.float(), y), flat)
 
 
-@pytest.mark.parametrize("options", [TINY, LONG, {"length": 20, "phrases": 5}], ids=["tiny", "long", "longest"])
+@pytest.mark.parametrize(
+    "options", [TINY, LONG, pytest.param({"length": 20, "phrases": 5}, marks=pytest.mark.slow)], ids=str
+)
 def test_it_keeps_the_rules(options):
     check_task(task_of(**options, thickness=0.1), examples=1500)
 
@@ -404,7 +406,7 @@ def metrics_of(model, task):
 
 
 def test_the_exact_model_wins_what_is_measured_of_it():
-    """Against that of a translator with other habits. Most choices are nearly certain, so that chance decides nothing."""
+    """Against a translator of other habits, most choices of both nearly certain, so that chance decides nothing."""
     sure = {"length": 8, "phrases": 1, "adjective_first": 0.95, "first_synonym": 0.97, "particle": 0.03}
     task = evp.get_task("translation", **sure, verb_first=0.05, verb_last=0.05)
     other = evp.get_task("translation", **{**sure, "first_synonym": 0.8}, verb_first=0.05, verb_last=0.9)
