@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import one_hot
 
 from .discrete_energies import DiscreteEnergy
 from .errors import invalid
@@ -138,7 +137,7 @@ class FactorGraph(DiscreteEnergy):
         collected, messages = self._collected(beta)
         own, entering = self._along(y)
         y = y.expand(own.shape)
-        right = one_hot(y, count).bool()
+        right = y.unsqueeze(-1) == torch.arange(count, dtype=torch.int64, device=y.device)
         log_weights = torch.zeros_like(entering).masked_fill(right, -math.inf)
         departing = free_energy(torch.stack(collected, -2) + entering, beta.unsqueeze(-1), -1, log_weights)
         along = own + entering.gather(-1, y.unsqueeze(-1)).squeeze(-1)

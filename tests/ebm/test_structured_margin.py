@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,6 +16,7 @@ from ebm_vs_prob.core.spaces import Sequences
 from ebm_vs_prob.ebm.objectives.margin import TUTORIAL_LOSSES
 from ebm_vs_prob.ebm.objectives.structured import structured_hinge
 from ebm_vs_prob.testing import check_method
+from ebm_vs_prob.training import loop
 
 METHODS = ("structured_hinge", "structured_perceptron")
 
@@ -91,6 +94,20 @@ def test_the_perceptron_ends_at_the_average_of_its_weights(recency, shares):
         expected = sum(share * weights[name] for share, weights in zip(shares, seen, strict=True))
         assert torch.allclose(parameter.detach(), expected, atol=1e-12), name
     assert not torch.equal(seen[0]["transitions"], seen[3]["transitions"])
+
+
+@pytest.mark.parametrize("factors", ["chain", "whole"])
+@pytest.mark.parametrize("name", [*METHODS, "hinge"])
+def test_their_steps_on_sequences_are_recorded_and_the_same_to_the_bit(name, factors, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "ebm_vs_prob.training")
+    task, budget = evp.get_task("labelled_chain", length=3), evp.Budget(steps=5, batch_size=8, examples=32)
+    fits = []
+    for recorded in (300, 1):
+        monkeypatch.setattr(loop, "RECORDED", recorded)
+        network = evp.Network(hidden=(6,), factors=factors)
+        fits.append(evp.fit(name, task, seeds=[0, 1], budget=budget, network=network).module.state_dict())
+    assert not caplog.records
+    assert all(torch.equal(value, fits[1][key]) for key, value in fits[0].items())
 
 
 @pytest.mark.parametrize("name", METHODS)

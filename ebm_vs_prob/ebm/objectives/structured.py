@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-from torch.nn.functional import one_hot
 
 from ...core.energy_tables import EnergyTable
 from ...core.factor_graphs import FactorGraph
@@ -24,6 +23,7 @@ def structured_hinge(graph: FactorGraph | EnergyTable, y: torch.Tensor, margin: 
         graph: the energies of all answers. y: the right ones, (*batch, T) int64.
         margin: m, a number or of shape (*batch) broadcast.
     """
-    wrong = 1.0 - one_hot(y, graph.num_values).to(graph.energy(y))
-    costs = -torch.as_tensor(margin, dtype=wrong.dtype, device=wrong.device)[..., None, None] * wrong
-    return graph.energy(y) - graph.plus(costs).free_energy(math.inf)
+    energy = graph.energy(y)
+    owed = torch.as_tensor(margin, dtype=energy.dtype, device=energy.device)[..., None, None]
+    wrong = y.unsqueeze(-1) != torch.arange(graph.num_values, dtype=torch.int64, device=y.device)
+    return energy - graph.plus(-owed * wrong).free_energy(math.inf)
