@@ -23,7 +23,7 @@ from ebm_vs_prob.testing import check_method, check_store, check_task, global_ge
 
 #: Their checks take longest; each has kin whose check is quick.
 SLOW = (
-    *("gibbs_nuts", "horn", "particle", "super_resolution", "video", "hard_strings"),
+    *("gibbs_nuts", "horn", "particle", "super_resolution", "video", "hard_strings", "translation"),
     *("sparse_coding", "coupling_flow", "vae"),
     "autoregressive_flow",
     *("gibbs_stochastic_gradient_langevin", "gibbs_variational_bayes", "gibbs_ensemble"),
