@@ -206,6 +206,22 @@ def two_sided(p_one: float, p_other: float) -> float:
     return min(1.0, 2 * min(p_one, p_other))
 
 
+def detectable_effect(seeds: int, power: float = 0.8, level: float = 1 - ALPHA) -> float:
+    """How far from its bound, in standard deviations over seeds, a mean lies that Student's t test decides so often.
+
+    The test is two-sided; the power is that of the noncentral t law (Cohen 1988, section 2.3).
+
+    Raises:
+        ValueError: fewer than two seeds.
+    """
+    from scipy import optimize, stats
+
+    if seeds < 2:
+        raise invalid("seeds", seeds, "at least 2")
+    critical = stats.t.isf((1 - level) / 2, seeds - 1)
+    return float(optimize.brentq(lambda d: stats.nct.sf(critical, seeds - 1, d * np.sqrt(seeds)) - power, 1e-6, 100.0))
+
+
 def log_slope(thickness: ArrayLike, values: ArrayLike) -> float:
     """Least-squares slope of ln value in ln thickness of one seed; NaN where a value is missing or not positive.
 

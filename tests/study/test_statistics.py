@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from statistical import share_agrees
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
 
 from ebm_vs_prob.study import effects
 from ebm_vs_prob.study import statistics as s
+from ebm_vs_prob.study.comparisons import compare
 
 
 def test_t_interval_by_hand():
@@ -79,6 +84,32 @@ def test_holm_by_hand():
     assert s.holm([]) == []
     with pytest.raises(ValueError, match="0 to 1"):
         s.holm([0.2, float("nan")])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_is_that_of_statsmodels(p):
+    assert s.holm(p) == pytest.approx(multipletests(p, method="holm")[1].tolist(), abs=1e-12)
+
+
+@pytest.mark.parametrize("seeds", [5, 10, 20, 40])
+def test_the_detectable_effect_is_that_of_statsmodels(seeds):
+    """Which counts decisions in the wrong direction too: here they are rarer than 1e-4."""
+    expected = TTestPower().solve_power(nobs=seeds, alpha=0.05, power=0.8)
+    assert s.detectable_effect(seeds) == pytest.approx(expected, rel=1e-3)
+    with pytest.raises(ValueError, match="seeds = 1"):
+        s.detectable_effect(1)
+
+
+def test_an_equivalence_is_decided_by_two_one_sided_tests():
+    """By the larger p of the two (Schuirmann 1987); of values without skewness, for which Hall's test is Student's."""
+    values = np.array([-0.03, -0.02, -0.01, 0.0, 0.0, 0.01, 0.02, 0.03]) + 0.004
+    lower = stats.ttest_1samp(values, -0.02, alternative="greater").pvalue
+    upper = stats.ttest_1samp(values, 0.02, alternative="less").pvalue
+    asked = SimpleNamespace(id="e", kind="value", metric="m", above=-0.02, below=0.02, thickness=(0.1,))
+    rows = pd.DataFrame({"arm": "a", "metric": "m", "thickness": 0.1, "seed": range(8), "value": values})
+    (cell,), _ = compare(asked, rows, "a", "", range(8))
+    assert cell.holds
+    assert cell.p == pytest.approx(2 * max(lower, upper), rel=1e-9)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
