@@ -99,7 +99,10 @@ def test_a_plugin_brings_its_papers_and_a_wrong_key_is_named(monkeypatch):
 
     REGISTERED.register(Foreign)
     try:
-        text = bibtex(SimpleNamespace(name="s", title="t"), pd.DataFrame({"method": ["foreign"], "task": ["circle"]}))
+        text = bibtex(
+            SimpleNamespace(name="s", title="t"),
+            pd.DataFrame({"method": ["foreign"], "task": ["circle"], "scale": ["full"]}),
+        )
     finally:
         REGISTERED.unregister("foreign")
     keys = list(parse(text))

@@ -345,6 +345,7 @@ THIN = (
 [[criteria]]
 id = "level"
 claim = "C11"
+primary = true
 statement = "It is sharp"
 kind = "value"
 metric = "curvature_p95"
