@@ -13,6 +13,10 @@ from .free_energies import free_energy
 from .process_state import holds
 from .tilings import Tiling
 
+#: Inverse temperature from which exponentials tell energies apart, and the power of the least positive number that a
+#: sum of them must exceed.
+_WARM, _VANISHING = 0.5, 2 / 3
+
 
 @dataclass(frozen=True)
 class LatticeRecursion:
@@ -70,9 +74,11 @@ class LatticeRecursion:
             total, log_weights = self.step(i, left[-1], y)
             coupled = self.coupling is not None and i > 0
             if coupled:
-                total = total.unsqueeze(-4) + self.between(i, y).unsqueeze(-5)
-                log_weights = log_weights.unsqueeze(-4)
-            along = self.free(total.flatten(-2), 4 if coupled else 3, _over(log_weights, total))
+                between = self.between(i, y).flatten(-2).movedim(-3, -1)
+                ways = log_weights[:, 0].expand(-1, -1, total.shape[-1]).flatten(-2)
+                along = self.mixed(total.flatten(-2).transpose(-3, -2), ways, between, 4).movedim(-3, -1)
+            else:
+                along = self.free(total.flatten(-2), 3, _over(log_weights, total))
             before = along.amin(-1) if bounds else self.free(along, 3 if coupled else 2)
             if coupled:
                 before = before.unflatten(-1, (-1, *self.scores.shape[-2:]))
@@ -84,6 +90,28 @@ class LatticeRecursion:
         them."""
         beta = self.temperature(self.beta)
         return free_energy(energies.contiguous(), beta.reshape(*beta.shape, *[1] * (own - 1)), -1, log_weights)
+
+    def mixed(self, energies: torch.Tensor, log_weights: torch.Tensor, between: torch.Tensor, own: int) -> torch.Tensor:
+        """Free energy over m of energies (*lead, ..., n, m) and between (*lead, ..., m, A): (*lead, ..., n, A).
+
+        Where exponentials neither vanish nor cancel they are a product of matrices, many times faster.
+
+        Args:
+            log_weights: of the nodes, (n, m).
+            own: dimensions of (..., n, A, m), those after the batch's.
+        """
+        beta = self.temperature(self.beta)
+        if holds(lambda: ((beta >= _WARM) & beta.isfinite()).all()):
+            inverse = beta.reshape(*beta.shape, *[1] * (own - 1))
+            low = torch.where(log_weights > -math.inf, energies, math.inf).amin(-1, keepdim=True)
+            low = low.detach().nan_to_num(0.0, 0.0, 0.0)
+            tilted = (log_weights.log_softmax(-1) - inverse * (energies - low)).exp()
+            found = tilted @ (-inverse * between).exp()
+            least = torch.finfo(found.dtype).tiny ** _VANISHING
+            if holds(lambda: ((found > least) & found.isfinite()).all()):
+                return low - found.log() / inverse
+        total = energies.unsqueeze(-2) + between.transpose(-1, -2).unsqueeze(-3)
+        return self.free(total, own, log_weights.unsqueeze(-2))
 
     def step(self, i: int, after: torch.Tensor, y: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Energies of the segments of place i with what is left after them, (*lead, starts, K, M, V), and ln of the

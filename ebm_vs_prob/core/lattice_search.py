@@ -47,9 +47,8 @@ class LatticeReader:
         if lattice.coupling is None:
             return lattice.free(before, 2, log_weights)[..., None, None, None]
         rows = lattice.coupling.unflatten(-2, (lattice.num_values, widths * variants)).flatten(-2)
-        between = row_of(rows, symbol).unflatten(-1, (widths * variants, -1)).transpose(-1, -2)
-        total = before.unsqueeze(-2) + between.unsqueeze(-3)
-        return lattice.free(total, 3, log_weights.unsqueeze(-2)).unflatten(-1, lattice.scores.shape[-3:])
+        between = row_of(rows, symbol).unflatten(-1, (widths * variants, -1))
+        return lattice.mixed(before, log_weights, between, 3).unflatten(-1, lattice.scores.shape[-3:])
 
 
 def least_of(lattice: LatticeRecursion) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -26,7 +26,7 @@ from .process_state import holds
 #: Strings up to which all are asked, where no recursion answers.
 MOST_ANSWERS = 1 << 16
 #: Energies of neighbours, or of prefixes, that are held at once, about.
-HELD = 1 << 20
+HELD = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class SegmentLattice(LatticeRecursion, DiscreteEnergy):
         if self.coupling is None:
             return self.left(y)[0].squeeze(-1)
         lead, flat = y.shape[:-1], y.reshape(-1, self.length)
-        across = self.scores.shape[-4] * self.scores.shape[-2:].numel() ** 2
+        across = self._most_starts * self.scores.shape[-2:].numel() ** 2
         parts = [own.left(flat[at])[0].squeeze(-1) for at, own in self._expanded(lead).blocks(across)]
         return torch.cat(parts).reshape(lead)
 
@@ -117,7 +117,7 @@ class SegmentLattice(LatticeRecursion, DiscreteEnergy):
             return self._table(beta).free_energy(beta)
         if self.coupling is None:
             return self.left()[0].squeeze(-1).expand(self.batch_shape)
-        across = self.scores.shape[-4] * self.scores.shape[-3:].numel() ** 2
+        across = self._most_starts * self.scores.shape[-3:].numel() ** 2
         parts = [own.left()[0].squeeze(-1) for _, own in self.blocks(across)]
         return torch.cat(parts).reshape(self.batch_shape)
 
@@ -217,12 +217,16 @@ class SegmentLattice(LatticeRecursion, DiscreteEnergy):
     def _expanded(self, lead: torch.Size) -> SegmentLattice:
         return replace(self, scores=self.scores.expand(*lead, *self.scores.shape[-4:]))
 
+    @property
+    def _most_starts(self) -> int:
+        return max(len(self.tiling.starts(i)) for i in range(self.length))
+
     def _search_cost(self, prefixes: int) -> int:
         """Numbers that reading so many prefixes of one strip takes."""
         states = self.scores.shape[-3:].numel()
         neighbours = 1 if self.coupling is None else self.scores.shape[-2:].numel()
         table = states if self.coupling is None else states**2
-        return self.scores.shape[-4] * max(prefixes * states * neighbours, table)
+        return self._most_starts * max(prefixes * states * neighbours, table)
 
     def _is_own(self, beta: torch.Tensor | float) -> bool:
         own, asked = self.temperature(self.beta), self.temperature(beta)
