@@ -1,16 +1,12 @@
-"""The string of least energy along a lattice of segments, z summed out, and draws: prefixes as `core.prefixes` reads
-them."""
+"""Strings along a lattice of segments, z summed out, read a symbol at a time."""
 
 from __future__ import annotations
-
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 
 from .lattice_recursion import LatticeRecursion, row_of
-from .prefixes import KEPT, State, least
+from .prefixes import State
 
 
 class LatticeReader:
@@ -49,23 +45,3 @@ class LatticeReader:
         rows = lattice.coupling.unflatten(-2, (lattice.num_values, widths * variants)).flatten(-2)
         between = row_of(rows, symbol).unflatten(-1, (widths * variants, -1))
         return lattice.mixed(before, log_weights, between, 3).unflatten(-1, lattice.scores.shape[-3:])
-
-
-def least_of(lattice: LatticeRecursion) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """`most_probable` of a lattice of a flat batch, more prefixes kept for members where fewer prove nothing."""
-    y, energy, proven = least(LatticeReader(lattice, bounds=True), KEPT[0])
-    for kept in KEPT[1:]:
-        again = (~proven).nonzero().squeeze(-1)
-        for row in again.tolist():
-            own: dict[str, Any] = {
-                name: part[row : row + 1] if len(part) > 1 else part for name, part in parts_of(lattice).items()
-            }
-            one = replace(lattice, **own, beta=lattice.temperature(lattice.beta).expand(len(y))[row : row + 1])
-            found = least(LatticeReader(one, bounds=True), kept)
-            y[row], energy[row], proven[row] = (value[0] for value in found)
-    return y, energy, proven
-
-
-def parts_of(lattice: LatticeRecursion) -> dict[str, Any]:
-    parts = {"scores": lattice.scores, "places": lattice.places, "coupling": lattice.coupling}
-    return {name: part for name, part in parts.items() if part is not None}

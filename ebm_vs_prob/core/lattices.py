@@ -19,8 +19,8 @@ from .discrete_energies import DiscreteEnergy
 from .energy_tables import EnergyTable
 from .errors import invalid
 from .lattice_recursion import LatticeRecursion, row_of
-from .lattice_search import LatticeReader, least_of
-from .prefixes import KEPT, drawn
+from .lattice_search import LatticeReader
+from .prefixes import KEPT, drawn, proven_least
 from .process_state import holds
 
 #: Strings up to which all are asked, where no recursion answers.
@@ -103,7 +103,7 @@ class SegmentLattice(LatticeRecursion, DiscreteEnergy):
             return self.left(y)[0].squeeze(-1)
         lead, flat = y.shape[:-1], y.reshape(-1, self.length)
         across = self._most_starts * self.scores.shape[-2:].numel() ** 2
-        parts = [own.left(flat[at])[0].squeeze(-1) for at, own in self._expanded(lead).blocks(across)]
+        parts = [own.left(flat[at])[0].squeeze(-1) for at, own in self.blocks(across, lead)]
         return torch.cat(parts).reshape(lead)
 
     def free_energy(self, beta: torch.Tensor | float) -> torch.Tensor:
@@ -133,7 +133,7 @@ class SegmentLattice(LatticeRecursion, DiscreteEnergy):
             *uniform.shape[:first], -1, *uniform.shape[-2:]
         )
         parts = [
-            drawn(LatticeReader(own, bounds=False), own.temperature(own.beta), flat[..., at, :, :])
+            drawn(own.reader(bounds=False), own.temperature(own.beta), flat[..., at, :, :])
             for at, own in self.blocks(self._search_cost(uniform.shape[:first].numel()))
         ]
         return torch.cat(parts, -2).reshape(*uniform.shape[:first], *batch, -1)
@@ -150,7 +150,7 @@ class SegmentLattice(LatticeRecursion, DiscreteEnergy):
         fewer prove nothing; beyond, the string is the best of those, and said to be unproven.
         """
         batch = self.batch_shape
-        parts = [least_of(own) for _, own in self.blocks(self._search_cost(KEPT[0]))]
+        parts = [proven_least(own) for _, own in self.blocks(self._search_cost(KEPT[0]))]
         y, energy, proven = (torch.cat(each) for each in zip(*parts, strict=True))
         return y.reshape(*batch, -1), energy.reshape(batch), proven.reshape(batch)
 
@@ -192,27 +192,39 @@ class SegmentLattice(LatticeRecursion, DiscreteEnergy):
             (found,) = torch.autograd.grad(total.sum(), scores)
         return found
 
-    def blocks(self, cost: int) -> Iterator[tuple[slice, SegmentLattice]]:
+    def blocks(self, cost: int, lead: torch.Size | None = None) -> Iterator[tuple[slice, SegmentLattice]]:
         """Lattices of a flat batch that make up this one, and where in it they lie, small enough to be searched.
 
         Args:
             cost: numbers held for each member of the batch.
+            lead: a shape that the batch is expanded to.
         """
-        batch = self.batch_shape
-        whole, beta = self._expanded(batch), self.temperature(self.beta).expand(batch).reshape(-1)
+        batch = self.batch_shape if lead is None else lead
+        beta = self.temperature(self.beta).expand(batch).reshape(-1)
 
         def flat(part: torch.Tensor, own: int) -> torch.Tensor:
             if part.shape[:-own].numel() == 1:
                 return part.reshape(1, *part.shape[-own:])
             return part.expand(*batch, *part.shape[-own:]).reshape(-1, *part.shape[-own:])
 
+        parts: dict[str, Any] = {"scores": flat(self.scores, 4)}
+        for name in ("places", "coupling"):
+            parts[name] = None if getattr(self, name) is None else flat(getattr(self, name), 2)
+        whole = replace(self, **parts, beta=beta)
         size = max(1, HELD // cost)
-        parts = {"scores": flat(whole.scores, 4)}
-        parts |= {name: flat(part, 2) for name in ("places", "coupling") if (part := getattr(self, name)) is not None}
-        for start in range(0, batch.numel(), size):
-            at = slice(start, min(start + size, batch.numel()))
-            own: dict[str, Any] = {name: part if len(part) == 1 else part[at] for name, part in parts.items()}
-            yield at, replace(self, **own, beta=beta[at])
+        for start in range(0, len(beta), size):
+            at = slice(start, min(start + size, len(beta)))
+            yield at, whole.rows(at)
+
+    def rows(self, at: slice) -> SegmentLattice:
+        """Those of a flat batch, some of whose parts may be one for all."""
+        beta = self.temperature(self.beta)
+        own = self.map(lambda part: part if len(part) == 1 else part[at])
+        return own.at(beta[at] if beta.ndim else beta)
+
+    def reader(self, bounds: bool) -> LatticeReader:
+        """What reads strings along the lattice: see `core.prefixes`."""
+        return LatticeReader(self, bounds)
 
     def _expanded(self, lead: torch.Size) -> SegmentLattice:
         return replace(self, scores=self.scores.expand(*lead, *self.scores.shape[-4:]))

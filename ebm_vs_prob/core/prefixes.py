@@ -38,6 +38,18 @@ class PrefixReader(Protocol):
         ...
 
 
+class SearchedEnergy(Protocol):
+    """Energies of a flat batch, (n,), of which some can be taken apart."""
+
+    def reader(self, bounds: bool) -> PrefixReader:
+        """What reads strings along them and tells free energies, or bounds."""
+        ...
+
+    def rows(self, at: slice) -> SearchedEnergy:
+        """Those of a part of the batch."""
+        ...
+
+
 def drawn(reader: PrefixReader, beta: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     """Exact draws (*sample, *batch, T) int64, each symbol given those before it, by Gumbel-perturbed free energies.
 
@@ -90,6 +102,16 @@ def least(reader: PrefixReader, kept: int) -> tuple[torch.Tensor, torch.Tensor, 
     slack = 64 * torch.finfo(energy.dtype).eps * (1 + energy.abs())
     proven = torch.ones_like(energy, dtype=torch.bool) if aside is None else ~(aside < energy - slack)
     return y[0], energy, proven
+
+
+def proven_least(energies: SearchedEnergy) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """`least`, with more prefixes kept for members of the batch where fewer prove nothing."""
+    y, energy, proven = least(energies.reader(bounds=True), KEPT[0])
+    for kept in KEPT[1:]:
+        for row in (~proven).nonzero().squeeze(-1).tolist():
+            found = least(energies.rows(slice(row, row + 1)).reader(bounds=True), kept)
+            y[row], energy[row], proven[row] = (value[0] for value in found)
+    return y, energy, proven
 
 
 def _of_symbol(part: torch.Tensor, symbol: torch.Tensor) -> torch.Tensor:
