@@ -70,6 +70,12 @@ class LatticeRecursion:
         free energy over z least, and no string has less.
         """
         left = [self.scores.new_zeros(1)]
+        if self.coupling is None and not bounds:
+            for i, energies in enumerate(self._windows(y)[::-1]):
+                index, ways = self.tiling.following(self.length - 1 - i)
+                after = left[-1][..., torch.from_numpy(index).to(energies.device)]
+                left.append(self.free(energies + after, 2, self.constant(ways)))
+            return left[::-1]
         for i in range(self.length - 1, -1, -1):
             total, log_weights = self.step(i, left[-1], y)
             coupled = self.coupling is not None and i > 0
@@ -84,6 +90,16 @@ class LatticeRecursion:
                 before = before.unflatten(-1, (-1, *self.scores.shape[-2:]))
             left.append(before)
         return left[::-1]
+
+    def _windows(self, y: torch.Tensor | None) -> list[torch.Tensor]:
+        """Free energy of a segment of each place by its start and width, over symbols, or y's, and variants:
+        T of (*lead, starts, M)."""
+        places = [self.tiling.starts(i) for i in range(self.length)]
+        if y is None and self.places is None:  # the same at each place
+            every = self.free(self.scores.movedim(-3, -2).flatten(-2), 3)
+            return [every[..., starts.start : starts.stop, :] for starts in places]
+        each = [self.segment(i, y).movedim(-3, -2).flatten(-2) for i in range(self.length)]
+        return [self.free(energies, 3) for energies in each]
 
     def free(self, energies: torch.Tensor, own: int, log_weights: torch.Tensor | None = None) -> torch.Tensor:
         """The free energy at `beta` along the last dimension; `own` counts those after the batch's, this one among
