@@ -6,7 +6,6 @@ import math
 from dataclasses import replace
 
 import torch
-from torch.nn.functional import one_hot
 
 from ...core.lattices import SegmentLattice
 
@@ -22,7 +21,8 @@ def lattice_margin(lattice: SegmentLattice, y: torch.Tensor, margin: torch.Tenso
     Args:
         lattice: the energies. y: right strings, (*batch, T) int64. margin: m >= 0, broadcasting with the batch.
     """
-    wrong = 1 - one_hot(y, lattice.num_values).to(lattice.scores)
+    symbols = torch.arange(lattice.num_values, dtype=torch.int64, device=y.device)
+    wrong = (y.unsqueeze(-1) != symbols).to(lattice.scores)
     owed = torch.as_tensor(margin, dtype=wrong.dtype, device=wrong.device)[..., None, None] * wrong
     offending = replace(lattice, beta=math.inf, places=-owed)
     return lattice.at(math.inf).energy(y) - offending.free_energy(math.inf)
