@@ -109,7 +109,8 @@ class ConnectionistEnergy(DiscreteEnergy):
         """The most probable string y (*batch, T) int64; its energy; whether that is proven, (*batch).
 
         By prefix search (section 3.2), with bounds for which each frame that begins a symbol chooses it. It keeps up to
-        1024 prefixes of each place where fewer prove nothing; beyond, the string is the best of those, and unproven.
+        256 prefixes of each place where fewer prove nothing, and all where there are no more than 1024; beyond, the
+        string is the best of those, and unproven.
         """
         batch = self.batch_shape
         y, energy, proven = proven_least(
@@ -132,9 +133,13 @@ class ConnectionistEnergy(DiscreteEnergy):
         """What reads strings along the frames: see `core.prefixes`."""
         return _Reader(self, bounds)
 
-    def rows(self, at: slice) -> ConnectionistEnergy:
+    def rows(self, at: slice | torch.Tensor) -> ConnectionistEnergy:
         """Those of a part of the batch."""
         return replace(self, log_probs=self.log_probs[at])
+
+    def search_cost(self, prefixes: int) -> int:
+        """Numbers that reading so many prefixes of one member holds at once."""
+        return prefixes * self.frames * self.num_values
 
     def left(self, bounds: bool = False) -> torch.Tensor:
         """ln of the probability to read what lacks to T symbols in the frames left, (*batch, frames + 1, T + 1, K + 1):

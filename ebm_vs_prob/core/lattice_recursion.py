@@ -81,8 +81,8 @@ class LatticeRecursion:
             coupled = self.coupling is not None and i > 0
             if coupled:
                 between = self.between(i, y).flatten(-2).movedim(-3, -1)
-                ways = log_weights[:, 0].expand(-1, -1, total.shape[-1]).flatten(-2)
-                along = self.mixed(total.flatten(-2).transpose(-3, -2), ways, between, 4).movedim(-3, -1)
+                each = log_weights[:, 0].expand(-1, -1, total.shape[-1]).flatten(-2)
+                along = self.mixed(total.flatten(-2).transpose(-3, -2), each, between, 4).movedim(-3, -1)
             else:
                 along = self.free(total.flatten(-2), 3, _over(log_weights, total))
             before = along.amin(-1) if bounds else self.free(along, 3 if coupled else 2)

@@ -20,13 +20,11 @@ from .energy_tables import EnergyTable
 from .errors import invalid
 from .lattice_recursion import LatticeRecursion, row_of
 from .lattice_search import LatticeReader
-from .prefixes import KEPT, drawn, proven_least
+from .prefixes import HELD, KEPT, drawn, proven_least
 from .process_state import holds
 
 #: Strings up to which all are asked, where no recursion answers.
 MOST_ANSWERS = 1 << 16
-#: Energies of neighbours, or of prefixes, that are held at once, about.
-HELD = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ class SegmentLattice(LatticeRecursion, DiscreteEnergy):
         )
         parts = [
             drawn(own.reader(bounds=False), own.temperature(own.beta), flat[..., at, :, :])
-            for at, own in self.blocks(self._search_cost(uniform.shape[:first].numel()))
+            for at, own in self.blocks(self.search_cost(uniform.shape[:first].numel()))
         ]
         return torch.cat(parts, -2).reshape(*uniform.shape[:first], *batch, -1)
 
@@ -146,11 +144,12 @@ class SegmentLattice(LatticeRecursion, DiscreteEnergy):
         """The string y (*batch, T) int64 of least energy, z summed out; its energy; whether that is proven, (*batch).
 
         A search among prefixes with bounds from the recursion, which are exact at `beta` = inf (Viterbi's algorithm),
-        and at others let each place and start choose its symbol. It keeps up to 1024 prefixes of each place where
-        fewer prove nothing; beyond, the string is the best of those, and said to be unproven.
+        and at others let each place and start choose its symbol. It keeps up to 256 prefixes of each place where
+        fewer prove nothing, and all where there are no more than 1024; beyond, the string is the best of those, and
+        said to be unproven.
         """
         batch = self.batch_shape
-        parts = [proven_least(own) for _, own in self.blocks(self._search_cost(KEPT[0]))]
+        parts = [proven_least(own) for _, own in self.blocks(self.search_cost(KEPT[0]))]
         y, energy, proven = (torch.cat(each) for each in zip(*parts, strict=True))
         return y.reshape(*batch, -1), energy.reshape(batch), proven.reshape(batch)
 
@@ -216,7 +215,7 @@ class SegmentLattice(LatticeRecursion, DiscreteEnergy):
             at = slice(start, min(start + size, len(beta)))
             yield at, whole.rows(at)
 
-    def rows(self, at: slice) -> SegmentLattice:
+    def rows(self, at: slice | torch.Tensor) -> SegmentLattice:
         """Those of a flat batch, some of whose parts may be one for all."""
         beta = self.temperature(self.beta)
         own = self.map(lambda part: part if len(part) == 1 else part[at])
@@ -233,7 +232,7 @@ class SegmentLattice(LatticeRecursion, DiscreteEnergy):
     def _most_starts(self) -> int:
         return max(len(self.tiling.starts(i)) for i in range(self.length))
 
-    def _search_cost(self, prefixes: int) -> int:
+    def search_cost(self, prefixes: int) -> int:
         """Numbers that reading so many prefixes of one strip takes."""
         states = self.scores.shape[-3:].numel()
         neighbours = 1 if self.coupling is None else self.scores.shape[-2:].numel()

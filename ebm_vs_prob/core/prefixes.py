@@ -14,8 +14,10 @@ import torch
 #: Partial sums of the prefixes that are read so far, each (*lead, ...).
 State = tuple[torch.Tensor, ...]
 
-#: Prefixes kept of each place, more where fewer do not prove which string is best.
-KEPT = (4, 32, 256, 1024)
+#: Prefixes kept of each place, more where fewer do not prove which string is best; and up to how many all are.
+KEPT, ALL = (4, 32, 256), 1024
+#: Numbers that are held at once, about.
+HELD = 1 << 22
 
 
 class PrefixReader(Protocol):
@@ -41,12 +43,26 @@ class PrefixReader(Protocol):
 class SearchedEnergy(Protocol):
     """Energies of a flat batch, (n,), of which some can be taken apart."""
 
+    @property
+    def num_values(self) -> int:
+        """K."""
+        ...
+
+    @property
+    def num_variables(self) -> int:
+        """T."""
+        ...
+
     def reader(self, bounds: bool) -> PrefixReader:
         """What reads strings along them and tells free energies, or bounds."""
         ...
 
-    def rows(self, at: slice) -> SearchedEnergy:
+    def rows(self, at: slice | torch.Tensor) -> SearchedEnergy:
         """Those of a part of the batch."""
+        ...
+
+    def search_cost(self, prefixes: int) -> int:
+        """Numbers that reading so many prefixes of one member holds at once."""
         ...
 
 
@@ -107,10 +123,12 @@ def least(reader: PrefixReader, kept: int) -> tuple[torch.Tensor, torch.Tensor, 
 def proven_least(energies: SearchedEnergy) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """`least`, with more prefixes kept for members of the batch where fewer prove nothing."""
     y, energy, proven = least(energies.reader(bounds=True), KEPT[0])
-    for kept in KEPT[1:]:
-        for row in (~proven).nonzero().squeeze(-1).tolist():
-            found = least(energies.rows(slice(row, row + 1)).reader(bounds=True), kept)
-            y[row], energy[row], proven[row] = (value[0] for value in found)
+    whole = energies.num_values ** (energies.num_variables - 1)
+    for kept in (*KEPT[1:], *([whole] if whole <= ALL else [])):
+        for rows in (~proven).nonzero().squeeze(-1).split(max(1, HELD // energies.search_cost(kept))):
+            if len(rows):
+                found = least(energies.rows(rows).reader(bounds=True), kept)
+                y[rows], energy[rows], proven[rows] = found
     return y, energy, proven
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import torch
 
 from ..core.connectionist import ConnectionistEnergy
-from ..core.errors import invalid
+from ..core.errors import check_count, invalid
 from ..core.lattices import SegmentLattice
-from ..descent.answers import ANSWER_SEARCH, Answers, Search
+from ..descent.answers import ANSWER_SEARCH, Answers, Search, checked_search
 from ..energies.lattices import StripEnergy
 from .graph_model import GraphModel, NormalisedGraphModel
 
@@ -32,10 +32,18 @@ class StripModel(GraphModel):
         Raises:
             ValueError: a bad x, count or search.
         """
-        found = super().infer(x, n_starts, seed, search)
+        check_count("n_starts", n_starts)
+        checked_search(search)
         with torch.no_grad():
-            proven = cast("SegmentLattice | ConnectionistEnergy", self.graph(x)).most_probable()[2]
-        return replace(found, converged=found.converged & proven.unsqueeze(2))
+            found, least, proven = cast("SegmentLattice | ConnectionistEnergy", self.graph(x)).most_probable()
+        energy = least.unsqueeze(2).expand(-1, -1, n_starts)
+        return Answers(
+            y=found.unsqueeze(2).expand(-1, -1, n_starts, -1),
+            z=None,
+            energy=energy,
+            steps=torch.zeros_like(energy, dtype=torch.int64),
+            converged=energy.isfinite() & proven.unsqueeze(2),
+        )
 
     def for_task(self, task: Task) -> Self:
         """The same weights on strips of another length: a model of `task`, whose answers are to it as these to theirs.
