@@ -5,6 +5,7 @@ python -m benchmarks.growth --compiled --out growth.json
 A step's time is the slope between a short and a long training, so that data, recording and compiling are not in it.
 The exponent is that of time in size over the larger half of the sizes, where starting operations no longer counts. The
 last column says what share of the machine's rate of batched products of the same shapes the step's arithmetic reaches.
+One axis trains nothing: it times the exact probabilities and draws of `translation` against the length of its strings.
 """
 
 from __future__ import annotations
@@ -56,14 +57,32 @@ class Shape:
         return (seconds[1] - seconds[0]) / (long - short), work
 
 
-#: What is varied: its sizes, and the trainings of these sizes.
-AXES: dict[str, tuple[tuple[int, ...], Callable[[int], Shape]]] = {
+@dataclass(frozen=True)
+class Truth:
+    """Exact log-probabilities of translations and draws of them, the longest sentences that fit among those drawn."""
+
+    length: int
+    rows: int = 2048
+
+    def step(self, compiled: bool, short: int, long: int) -> tuple[float, None]:
+        """Seconds for all rows; nothing is trained and no products are counted."""
+        task = get_task("translation", length=self.length, phrases=(self.length - 4) // 3)
+        x, y = task.sample(self.rows)
+        started = time.perf_counter()
+        task.reference.log_prob(x, y)
+        task.reference.sample(x, 1)
+        return time.perf_counter() - started, None
+
+
+#: What is varied: its sizes, and the trainings of these sizes, or the truth.
+AXES: dict[str, tuple[tuple[int, ...], Callable[[int], Shape | Truth]]] = {
     "replicates": ((2, 4, 8, 16, 32, 64), lambda size: replace(Shape(), replicates=size)),
     "width": ((16, 32, 64, 128, 256), lambda size: replace(Shape(), width=size)),
     "batch": ((16, 64, 256, 1024), lambda size: replace(Shape(), batch=size)),
     "dimension of y": ((2, 8, 32, 128), lambda size: replace(Shape(), dim=size)),
     "length": ((4, 8, 16, 32), lambda size: Shape("linear_chain_crf", "labelled_chain", length=size)),
     "lattice length": ((4, 8, 16, 32), lambda size: Shape("lattice_crf", "segmentation", replicates=1, length=size)),
+    "length of translations": ((5, 8, 12, 16, 20), Truth),
 }
 
 
@@ -108,9 +127,12 @@ def main(
                 shape.step(True, 2, 3)
             timed = [shape.step(compiled, short, long) for _ in range(rounds)]
             seconds.append(statistics.median(time for time, _ in timed))
-            share = timed[0][1] / seconds[-1] / product_rate(shape)
+            work, share, remark = timed[0][1], None, ""
+            if work is not None and isinstance(shape, Shape):
+                share = work / seconds[-1] / product_rate(shape)
+                remark = f", {share:.2f} of the rate of products"
             kept.append({"axis": name, "size": size, "seconds": seconds[-1], "share_of_product_rate": share})
-            print(f"{name} {size}: {1e3 * seconds[-1]:.3f} ms, {share:.2f} of the rate of products", flush=True)
+            print(f"{name} {size}: {1e3 * seconds[-1]:.3f} ms{remark}", flush=True)
         steps = ", ".join(f"{b / a:.2f}" for a, b in pairwise(seconds))
         print(f"{name}: exponent {exponent(list(sizes), seconds):.2f} (from size to size x {steps})", flush=True)
     if out is not None:

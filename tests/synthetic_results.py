@@ -74,13 +74,19 @@ def criterion(**given: Any) -> SimpleNamespace:
     defaults: dict[str, Any] = {
         "id": "K1", "claim": "C11", "statement": "planted", "kind": "slope", "metric": "m", "arms": ["a"],
         "against": [], "tasks": ["circle"], "range": [0.003, 0.3], "thickness": None, "above": None, "below": None,
-        "law": None, "choose_step_at": None,
+        "law": None, "choose_step_at": None, "primary": False,
     }  # fmt: skip
     return SimpleNamespace(**(defaults | given))
 
 
-def study(*criteria: SimpleNamespace, claims: tuple[str, ...] = ("C11",)) -> SimpleNamespace:
-    return SimpleNamespace(name="planted", claims=list(claims), criteria=list(criteria))
+def study(
+    *criteria: SimpleNamespace, claims: tuple[str, ...] = ("C11",), gates: tuple[SimpleNamespace, ...] = ()
+) -> SimpleNamespace:
+    primary = {claim: each for claim in claims for each in criteria if each.claim == claim and each.primary}
+    primary = {each.claim: each for each in reversed(criteria)} | primary
+    return SimpleNamespace(
+        name="planted", claims=list(claims), criteria=list(criteria), primary_criteria=primary, gates=gates
+    )
 
 
 def noise(*key: float | str) -> float:

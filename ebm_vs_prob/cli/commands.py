@@ -114,16 +114,23 @@ def plan(
     device: DeviceOption = Device.auto,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the trials, batches and cost of a study. Nothing is run."""
-    from ..study import plan_study
+    """Show the trials, batches and cost of a study, and what its criteria are to models that need no training."""
+    from ..study import check_feasible, plan_study
+    from ..study.statistics import MIN_SEEDS, detectable_effect
 
     with printed_aside():
         planned = plan_study(study, scale=scale, device=device.value)
-    summary = planned.summary()
+        held = [each.as_row() for each in check_feasible(planned.study, scale)]
+    summary = {**planned.summary(), "criteria": held}
     if as_json:
         print_json(summary)
         return
     print_table(summary.pop("batches"), "Batches")
+    print_table(summary.pop("criteria"), "Criteria, held against what is known before training")
+    seeds = planned.study.at(scale).seeds
+    if held and seeds >= MIN_SEEDS:
+        distance = f"{detectable_effect(seeds):.2g} standard deviations over seeds"
+        typer.echo(f"power: .8 for an effect that lies {distance} from its bound, before Holm's correction")
     time, size = in_units(summary.pop("core_seconds")), in_bytes(summary.pop("stored_bytes"))
     for reason in summary.pop("skipped"):
         typer.echo(f"left out: {printable(reason)}")

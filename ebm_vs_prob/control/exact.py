@@ -28,7 +28,7 @@ from ..tasks.base import Task
 from ..tasks.discrete import DiscreteReference
 from ..training.method import Method, MethodOptions
 
-Potential = Literal["log_density", "density"]
+Potential = Literal["log_density", "density", "constant"]
 
 
 class ExactOptions(MethodOptions):
@@ -36,12 +36,16 @@ class ExactOptions(MethodOptions):
     rule."""
 
     potential: Annotated[
-        Potential, Field(description="energy -ln p, or -p: the lecture's perfect density as a landscape to descend")
+        Potential,
+        Field(
+            description="energy -ln p; or -p: the lecture's perfect density as a landscape to descend; or constant: an "
+            "energy that knows nothing, whose samples are uniform on the box"
+        ),
     ] = "log_density"
 
 
 class ExactEnergy(nn.Module):
-    """R exact energies, -ln p or -p, one a task: (R or 1, *n, dx), (R or 1, *n, dy) -> (R, *n) float64.
+    """R exact energies, -ln p or -p or 0, one a task: (R or 1, *n, dx), (R or 1, *n, dy) -> (R, *n) float64.
 
     Replicates whose task is the same are evaluated together. A replicate whose task has no density (thickness 0) is
     NaN in the company of others that have one; where none has, `forward` raises `NoExactReference`.
@@ -61,6 +65,8 @@ class ExactEnergy(nn.Module):
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         replicates = self.num_replicates
         shape = torch.broadcast_shapes((replicates, *[1] * (y.ndim - 2)), x.shape[:-1], y.shape[:-1])
+        if self.potential == "constant":
+            return (0.0 * y.double()).sum(-1).expand(shape)
         rows: list[torch.Tensor | None] = [None] * replicates
         missing: list[NoExactReference] = []
         for reference, members in self._groups:
@@ -82,7 +88,10 @@ def _rows(value: torch.Tensor, members: list[int]) -> torch.Tensor:
 
 
 class ExactModel(Model):
-    """The truth in a Model's clothes: `log_prob` and `sample` are those of `task.reference`, `infer` descends on it."""
+    """The truth in a Model's clothes: `log_prob` and `sample` are those of `task.reference`, `infer` descends on it.
+
+    Or what knows nothing, where the potential is constant.
+    """
 
     module: ExactEnergy
 
@@ -96,17 +105,23 @@ class ExactModel(Model):
 
         Raises:
             NoExactReference: the task has no density.
-            NotNormalised: the potential is the density itself, exp of which is no density.
+            NotNormalised: the potential is the density itself, exp of which is no density, or constant.
         """
         if not self.normalised:
             raise NotNormalised(
-                "exact: the potential -p is a landscape and no log-density: fit exact with potential = 'log_density'"
+                f"exact: the potential {self.module.potential!r} is a landscape and no log-density: fit exact with "
+                "potential = 'log_density'"
             )
         return -self.energy(x, y)
 
     def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
-        """Exact draws, (R, n, num_samples, dy) float64; at thickness 0 and on real data too."""
+        """Exact draws, (R, n, num_samples, dy) float64; at thickness 0 and on real data too. Uniform on the box where
+        the potential is constant."""
         x = self._placed("x", x)
+        if self.module.potential == "constant":
+            shape = (x.shape[-2], num_samples)
+            drawn = [self.y_box.uniform(shape, own) for own in self._streams(seed)]
+            return torch.stack(drawn).to(x.device)
         draws = [
             task.reference.sample(x[r if len(x) > 1 else 0], num_samples, seed=stream(seed, "sample", replicate_seed))
             for r, (task, replicate_seed) in enumerate(zip(self.tasks, self.seeds, strict=True))

@@ -63,6 +63,14 @@ class EnergyTable(DiscreteEnergy):
         """That of what `change` makes of the energies: another dtype, sign or part of the batch."""
         return EnergyTable(change(self.energies), self.length, self.values)
 
+    def plus(self, costs: torch.Tensor) -> EnergyTable:
+        """The table that a cost of each variable's value, (*batch, T, K), is added to."""
+        total = self.energies
+        for t, cost in enumerate(costs.unbind(-2)):
+            parts = total.unflatten(-1, (self.values**t, self.values, -1))
+            total = (parts + cost.unsqueeze(-1).unsqueeze(-3)).flatten(-3)
+        return EnergyTable(total, self.length, self.values)
+
     def expand(self) -> EnergyTable:
         """The same, which has all of the batch's dimensions as it is."""
         return self

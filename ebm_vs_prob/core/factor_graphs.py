@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import one_hot
 
 from .discrete_energies import DiscreteEnergy
 from .errors import invalid
@@ -95,6 +94,10 @@ class FactorGraph(DiscreteEnergy):
         """The graph whose factors are what `change` makes of these: another dtype, sign or part of the batch."""
         return FactorGraph(change(self.unary), change(self.pairwise), self.parents)
 
+    def plus(self, costs: torch.Tensor) -> FactorGraph:
+        """The graph that a cost of each variable's value, (*batch, T, K), is added to."""
+        return FactorGraph(self.unary + costs, self.pairwise, self.parents)
+
     def expand(self) -> FactorGraph:
         """The same graph, both of whose factors have all of the batch's dimensions."""
         batch = self.batch_shape
@@ -134,7 +137,7 @@ class FactorGraph(DiscreteEnergy):
         collected, messages = self._collected(beta)
         own, entering = self._along(y)
         y = y.expand(own.shape)
-        right = one_hot(y, count).bool()
+        right = y.unsqueeze(-1) == torch.arange(count, dtype=torch.int64, device=y.device)
         log_weights = torch.zeros_like(entering).masked_fill(right, -math.inf)
         departing = free_energy(torch.stack(collected, -2) + entering, beta.unsqueeze(-1), -1, log_weights)
         along = own + entering.gather(-1, y.unsqueeze(-1)).squeeze(-1)

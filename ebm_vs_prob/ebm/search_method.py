@@ -21,6 +21,7 @@ from pydantic import Field, model_validator
 
 from ..core.options import PER_REPLICATE
 from ..core.tensors import power
+from ..models.data_kernel import coordinate_major
 from ..models.model import Model
 from ..models.record import Training
 from ..training.batches import Batch, Noise
@@ -179,13 +180,14 @@ class DistanceScaledMethod(SearchMethod):
         if options.margin_by == "constant":
             return blind
         # Without x every training answer is an answer: (R, 1, N, dy); else those nearest in x: (R, N, C, dy).
-        answers = kernel.centers(kernel.x, options.answers if kernel.x.shape[-1] else MAX_SHARED_ANSWERS)
+        count = options.answers if kernel.x.shape[-1] else MAX_SHARED_ANSWERS
+        answers, fused = coordinate_major(kernel.centers(kernel.x, count)), model.setting.compile
         replicates = torch.arange(len(answers), device=answers.device, dtype=torch.int64).unsqueeze(1)
         radius = (options.radius * options.scale).to(answers).reshape(-1, 1, 1)
 
         def loss(batch: Batch, offending: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
             own = answers if answers.shape[1] == 1 else answers[replicates, batch.rows]
-            share = distance_scaled_margin(nearest_distance(offending, own), 1.0, radius)
+            share = distance_scaled_margin(nearest_distance(offending, own, fused), 1.0, radius)
             return cls.terms(ComparedEnergies(positive, negative, share), option)
 
         return loss

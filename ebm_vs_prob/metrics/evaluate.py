@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import NoExactReference, NotNormalised, invalid
@@ -30,6 +30,7 @@ def evaluate(
     task: Task | Sequence[Task],
     evaluation: Evaluation | None = None,
     observed: Observation | None = None,
+    only: Collection[str] | None = None,
 ) -> pd.DataFrame:
     """Measure a model against the truth of its task: one row for each replicate and metric.
 
@@ -38,6 +39,7 @@ def evaluate(
         task: one, or a list with one per replicate, of the spaces that the model was fitted to.
         evaluation: how much to look at; `Evaluation()` by default.
         observed: what a caller keeps of the same model, tasks and evaluation, to infer and sample once.
+        only: metrics that are wanted, those with a step without it; what is measured together comes together.
 
     Returns:
         A table with columns replicate (int), metric, value (float), error (standard error; NaN where the value is
@@ -55,7 +57,7 @@ def evaluate(
         from .observation import Observation
 
         observed = Observation(model, tasks, evaluation or Evaluation())
-    measured, notes = _measure(observed)
+    measured, notes = _measure(observed, only)
     failed = np.array([not status.ok for status in model.status])
     failures = "; ".join(
         f"replicate {r}: training: step {status.step}: {status.reason}"
@@ -97,7 +99,7 @@ def checked_tasks(model: Model, task: Task | Sequence[Task]) -> tuple[Task, ...]
     return tasks
 
 
-def _measure(observed: Observation) -> tuple[dict[str, Measurement], dict[str, str]]:
+def _measure(observed: Observation, only: Collection[str] | None) -> tuple[dict[str, Measurement], dict[str, str]]:
     import numpy as np
 
     from ..core.errors import NotMeasured
@@ -109,6 +111,8 @@ def _measure(observed: Observation) -> tuple[dict[str, Measurement], dict[str, s
     notes: dict[str, str] = {}
     for group in (group for home in _homes(observed.tasks[0].y_space) for group in home.GROUPS):
         names = group.names(evaluation)
+        if only is not None and not any(name.partition("@")[0] in only for name in names):
+            continue
         try:
             found = group.measure(observed)
         except (NoExactReference, NotNormalised, NotMeasured) as error:

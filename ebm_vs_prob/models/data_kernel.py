@@ -16,13 +16,23 @@ WIDTHS = (1.0, 4.0)
 UNIFORM_SHARE = 0.125
 
 
+#: Dimensions up to which distances are taken by differences.
+BY_DIFFERENCES = 8
+
+
+def coordinate_major(points: torch.Tensor) -> torch.Tensor:
+    """The same points (..., n, d), all first coordinates first in memory: what is compared with many points reads them
+    in one go."""
+    return points.mT.contiguous().mT
+
+
 def squared_distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Squared Euclidean distances (..., n, m) between the rows of (..., n, d) and (..., m, d).
 
     From differences in few dimensions, where answers may be close; by products they would lose their small digits.
     """
     dim = a.shape[-1]
-    if dim > 8:
+    if dim > BY_DIFFERENCES:
         norms = a.square().sum(-1).unsqueeze(-1) + b.square().sum(-1).unsqueeze(-2)
         return (norms - 2 * a @ b.mT).clamp_min(0.0)
     # Coordinates are taken one after the other, because strided columns would be read one number at a time.
@@ -116,7 +126,7 @@ class DataKernel:
         which = (share.clamp_min(0) * widths.shape[1]).long().clamp_max(widths.shape[1] - 1)
         width = widths.gather(1, which.flatten(1)).reshape(which.shape).unsqueeze(-1)
         anywhere = low + (high - low) * uniform[..., 2:]
-        samples = torch.where(share.unsqueeze(-1) < 0, anywhere, center + width * normal)
+        samples = coordinate_major(torch.where(share.unsqueeze(-1) < 0, anywhere, center + width * normal))
         outside = ((samples < low) | (samples > high)).any(-1)
         log_density = self.log_density(samples, centers, widths)
         return samples, log_density.masked_fill(outside, math.inf)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.bibliography import Entry, cited, papers
 from ..core.registry import METHODS, TASKS, Registry
 from ..study.provenance import remembered_of_package
+from ..study.schema import caveat
 from .escaping import to_latex_text
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def bibtex(study: Any, results: pd.DataFrame) -> str:
 
     Args:
         study: has `name`, `title` and `claims`.
-        results: the tidy table of `load_results`; its `method` and `task` columns choose the entries.
+        results: the tidy table of `load_results`; its `method` and `task` columns choose the entries, and its `scale`
+            what is said beside them.
     """
     from ..core.version import __version__
 
@@ -48,6 +50,9 @@ def bibtex(study: Any, results: pd.DataFrame) -> str:
             "note": f"Study {to_latex_text(study.name)}: {to_latex_text(study.title)}",
         },
     )
+    said = caveat(next(iter(results["scale"].dropna().unique()), ""))
+    if said:
+        package.fields["note"] += f" ({said})"
     entries = [package, *cited(ALWAYS)]
     for column, registry in (("method", METHODS), ("task", TASKS)):
         present = set(results[column].dropna().unique())

@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
 #: Logarithmic axes end so many decades below the largest value.
 _DECADES = 5
-OUTCOME_COLOURS = {"supported": "#1a9850", "refuted": "#d73027", "qualified": "#d98e04", "undecided": "#8a929c"}
+OUTCOME_COLOURS = {
+    "supported": "#1a9850",
+    "refuted": "#d73027",
+    "qualified": "#d98e04",
+    "undecided": "#8a929c",
+    "untrained": "#8a929c",
+}
 
 
 def positions(thickness: Sequence[float]) -> dict[float, float]:

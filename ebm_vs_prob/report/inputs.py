@@ -62,7 +62,7 @@ class Inputs:
         return sorted(self.results.loc[self.results["task"] == task, "thickness"].dropna().unique(), reverse=True)
 
     def verdicts(self) -> list[Verdict]:
-        return judge(self.study, self.results, self.study.scales[self.scale].all_seeds)
+        return judge(self.study, self.results, self.study.scales[self.scale].all_seeds, self.scale)
 
 
 def flatten(records: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:

@@ -25,7 +25,7 @@ from .style import GROUPS, in_words, interval, p_value, plain, quantity
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SYMBOLS = {"supported": "✓", "refuted": "✗", "qualified": "◐", "undecided": "?"}
+SYMBOLS = {"supported": "✓", "refuted": "✗", "qualified": "◐", "undecided": "?", "untrained": "○"}
 
 _RANKS = (
     "Energies have no common scale, so each panel shows ranks: the share of the plotted box that has lower energy. "
@@ -189,8 +189,9 @@ def _origin(name: str) -> str:
 
 
 def _card(claim: Verdict, verdicts: list[Verdict], labels: dict[str, str], album: Album) -> dict[str, Any]:
-    """A claim with its verdict, the number of its weakest link, and the comparisons by criterion."""
+    """A claim with its verdict, the number of its weakest link, and its comparisons, those that decide it first."""
     parts = [v for v in verdicts if v.scope == "comparison" and v.claim == claim.claim]
+    parts.sort(key=lambda part: not part.primary)
     groups = []
     for criterion in dict.fromkeys(v.criterion for v in parts):
         members = [v for v in parts if v.criterion == criterion]
@@ -200,6 +201,7 @@ def _card(claim: Verdict, verdicts: list[Verdict], labels: dict[str, str], album
             {
                 "id": criterion,
                 "statement": first.statement,
+                "role": "Primary" if first.primary else "Secondary",
                 "counts": [(outcome, counts[outcome]) for outcome in SYMBOLS if counts[outcome]],
                 "asked": f"{quantity(first.kind, first.metric)} {tables.bound_text(first)}",
                 "law": "" if first.law is None else plain(first.law),
@@ -213,6 +215,7 @@ def _card(claim: Verdict, verdicts: list[Verdict], labels: dict[str, str], album
         "id": claim.claim,
         "text": claim_in_words(claim.claim, parts),
         "verdict": claim.verdict,
+        "caveat": claim.caveat,
         "number": plain(claim.estimate) if math.isfinite(claim.estimate) else "",
         "interval": interval(claim.low, claim.high),
         "sentence": sentence(claim, labels) if claim.kind else "",

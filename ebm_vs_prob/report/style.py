@@ -8,8 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..metrics.catalogue import METRICS, Metric
-from ..study.statistics import Estimate, geometric_estimate, mean_estimate
+from ..study.effects import effect_test
+from ..study.statistics import Estimate, mean_estimate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,12 +114,13 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def summarise(values: ArrayLike, name: str) -> Estimate:
-    """The interval over seeds that is shown for a metric: geometric where the metric is positive and spans decades."""
-    if metric_look(name).scale == "log":
-        estimate = geometric_estimate(values)
-        if math.isfinite(estimate.value):
-            return estimate
-    return mean_estimate(values)
+    """The interval over seeds that is shown for a metric: that of a criterion on its value.
+
+    Where what is positive by right is not, as a distance of 0, it is the arithmetic mean's.
+    """
+    known = np.asarray(values, dtype=np.float64)
+    estimate = effect_test("value", name).estimate(known[np.isfinite(known)])
+    return estimate if math.isfinite(estimate.value) else mean_estimate(known)
 
 
 def minus(text: str) -> str:

@@ -151,6 +151,7 @@ def criteria_table(verdicts: list[Verdict], labels: dict[str, str]) -> pd.DataFr
             rows.append(
                 {
                     "criterion": verdict.criterion,
+                    "role": "primary" if verdict.primary else "secondary",
                     "task": verdict.task,
                     "arm": labels.get(verdict.arm, verdict.arm),
                     "against": labels.get(verdict.against, verdict.against) or "–",

@@ -1,3 +1,4 @@
+from .feasibility import check_feasible as check_feasible
 from .files import list_studies as list_studies
 from .files import load_study as load_study
 from .opening import open_model as open_model

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..core.errors import invalid, unknown
-from .statistics import Estimate, Side, log_slope, mean_estimate, mean_p_value, median_estimate, sign_p_value, two_sided
+from .effects import EFFECTS, EffectTest, effect_test
+from .statistics import Side, log_slope, sign_p_value, two_sided
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
-
-
-#: What a criterion of each kind asks of an arm's metric and the other's at one thickness.
-_EFFECTS: dict[str, Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]] = {
-    "value": lambda own, other: own,
-    "difference": lambda own, other: own - other,
-    "ratio": lambda own, other: own / other,
-}
 
 
 @dataclass(frozen=True)
@@ -78,15 +70,16 @@ def compare(
                 metric[name], steps[name] = chosen
     if criterion.kind == "slope":
         return [_slope_cell(criterion, own, metric[arm], seeds, bounds)], steps
-    if criterion.kind not in _EFFECTS:
-        raise unknown("kind of criterion", criterion.kind, ("slope", *_EFFECTS))
+    if criterion.kind not in EFFECTS:
+        raise unknown("kind of criterion", criterion.kind, ("slope", *EFFECTS))
+    test = effect_test(criterion.kind, criterion.metric)
     thicknesses = getattr(criterion, "thickness", None) or sorted(rows["thickness"].unique(), reverse=True)
     cells = []
     for eps in thicknesses or [float("nan")]:
-        first, second = _series(own, metric[arm], eps, seeds), _series(other, metric[against], eps, seeds)
+        first, second = series(own, metric[arm], eps, seeds), series(other, metric[against], eps, seeds)
         with np.errstate(divide="ignore", invalid="ignore"):
-            effect = _EFFECTS[criterion.kind](first, second)
-        cells.append(_test((float(eps),), effect, criterion.kind, bounds))
+            effect = EFFECTS[criterion.kind](first, second)
+        cells.append(_tested((float(eps),), effect, test, bounds))
     return cells, steps
 
 
@@ -95,13 +88,13 @@ def choose_step(rows: pd.DataFrame, prefix: str, thickness: float, seeds: range)
     names = [name for name in rows["metric"].dropna().unique() if name.startswith(f"{prefix}@")]
     scored = []
     for name in names:
-        values = _series(rows, name, thickness, seeds)
+        values = series(rows, name, thickness, seeds)
         if np.isfinite(values).any():
             scored.append((round(float(np.nan_to_num(values).mean()), 12), float(name.split("@", 1)[1]), name))
     return (max(scored)[2], max(scored)[1]) if scored else None
 
 
-def _series(rows: pd.DataFrame, metric: str, thickness: float, seeds: range) -> NDArray[np.float64]:
+def series(rows: pd.DataFrame, metric: str, thickness: float, seeds: range) -> NDArray[np.float64]:
     """(len(seeds),) values of a metric at one thickness, NaN for a seed without one."""
     here = rows[(rows["metric"] == metric) & np.isclose(rows["thickness"].astype(float), thickness, equal_nan=True)]
     if here["seed"].duplicated().any():
@@ -118,28 +111,29 @@ def _slope_cell(
     if len(eps) < 2:
         slopes = np.full(len(seeds), np.nan)
     else:
-        table = np.stack([_series(rows, metric, e, seeds) for e in eps], axis=1)
+        table = np.stack([series(rows, metric, e, seeds) for e in eps], axis=1)
         slopes = np.array([log_slope(eps, seed) for seed in table])
-    return _test(tuple(eps), slopes, "slope", bounds)
+    return _tested(tuple(eps), slopes, effect_test("slope", criterion.metric), bounds)
 
 
-def _test(
-    thickness: tuple[float, ...], values: NDArray[np.float64], kind: str, bounds: tuple[float | None, float | None]
+def _tested(
+    thickness: tuple[float, ...],
+    values: NDArray[np.float64],
+    test: EffectTest,
+    bounds: tuple[float | None, float | None],
 ) -> Cell:
-    """Ratios by the sign test on their median, values, differences and slopes by Student's t.
+    """A cell from one number a seed.
 
     With failed seeds a decision must also survive the sign test in which every failed seed is on the other side, so a
     failure never helps to decide.
     """
-    complete = values[~np.isnan(values)]
+    complete = values[(values > 0) & np.isfinite(values) if test.positive else ~np.isnan(values)]
     failed = values.size - complete.size
-    estimate: Estimate = median_estimate(complete) if kind == "ratio" else mean_estimate(complete)
+    estimate = test.estimate(complete)
 
     def p_value(threshold: float, side: Side) -> float:
-        ranked = sign_p_value(complete, failed, threshold, side)
-        if kind == "ratio":
-            return ranked
-        return max(mean_p_value(complete, threshold, side), ranked if failed else 0.0)
+        ranked = sign_p_value(complete, failed, threshold, side) if failed else 0.0
+        return max(test.p_value(complete, threshold, side), ranked)
 
     above, below = bounds
     sides: list[tuple[float | None, Side, Side]] = [(above, "greater", "less"), (below, "less", "greater")]

@@ -44,6 +44,19 @@ def check_references(study: Study) -> None:
         _check_thin(study, scale_name)
     for arm in study.arms:
         _known(f"task of {where}: arms.{arm.name}.tasks:", arm.tasks or (), tasks)
+    for number, gate in enumerate(study.gates):
+        place = f"of {where}: gates.{number}"
+        _known(f"metric {place}.metric:", [gate.metric], METRICS)
+        _known(f"arm {place}.arms:", gate.arms, arms)
+        _known(f"task {place}.tasks:", gate.tasks, tasks)
+        if gate.below is None and gate.above is None:
+            raise ValueError(f"{where}: gates.{number}: below or above is missing: a gate needs one of them, or both")
+        for task in gate.tasks or tasks:
+            own = study.thickness_of(task)
+            if gate.thickness is not None and own and not any(math.isclose(gate.thickness, value) for value in own):
+                valid = f"one that tasks.{task} lists: {', '.join(map(str, own))}"
+                raise invalid(f"{where}: gates.{number}.thickness", gate.thickness, valid)
+    _check_primary(study)
     for criterion in study.criteria:
         _check_bounds(criterion, f"{where}: criteria.{criterion.id}")
         place = f"of {where}: criteria.{criterion.id}"
@@ -70,6 +83,16 @@ def check_references(study: Study) -> None:
                     raise invalid(
                         field, value, f"one that tasks.{task} lists: {', '.join(map(str, grid_values)) or 'none'}"
                     )
+
+
+def _check_primary(study: Study) -> None:
+    """Each claim with several criteria has one that decides it."""
+    for claim in study.claims:
+        own = [criterion for criterion in study.criteria if criterion.claim == claim]
+        deciding = [criterion.id for criterion in own if criterion.primary]
+        if len(own) > 1 and len(deciding) != 1:
+            valid = f"primary = true in one of {', '.join(criterion.id for criterion in own)}, which decides {claim}"
+            raise invalid(f"{study.where}: criteria of {claim}: primary", ", ".join(deciding) or "in none", valid)
 
 
 def _check_thin(study: Study, scale: str) -> None:

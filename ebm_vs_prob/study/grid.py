@@ -208,14 +208,25 @@ def _look_up(registry: Any, name: str, where: str) -> Any:
     return registry.get(name)
 
 
+def task_of(study: Study, name: str) -> Task:
+    """The task of that name in a study's grid, at its own thickness."""
+    return _task(study, next(grid for grid in study.tasks if grid.name == name))
+
+
 def _tasks(study: Study, grid: TaskGrid) -> list[Task]:
+    task = _task(study, grid)
+    with _blamed(f"{study.where}: tasks.{grid.name}"):
+        return [task] if grid.thickness is None else [task.with_thickness(value) for value in grid.thickness]
+
+
+def _task(study: Study, grid: TaskGrid) -> Task:
     kind = _look_up(TASKS, grid.name, f"{study.where}: tasks.name")
     with _blamed(f"{study.where}: tasks.{grid.name}"):
         schema = kind.Options
     options = from_table(schema, located(study, grid), f"{study.where}: tasks.{grid.name}.options").model_dump()
     with _blamed(f"{study.where}: tasks.{grid.name}"):
         task: Task = kind(**options)
-        return [task] if grid.thickness is None else [task.with_thickness(value) for value in grid.thickness]
+        return task
 
 
 @contextmanager

@@ -15,6 +15,9 @@ from ..core.text import hidden_character, printable
 
 SCHEMA = 1
 
+#: The scale that every study has for a first look, in minutes: what it says is no result.
+DEMONSTRATION = "quick"
+
 #: Tables and lists within each other in a study file; the deepest that mean something are five.
 MOST_LEVELS = 16
 
@@ -103,11 +106,15 @@ class Criterion(Options):
 
     `slope`: of ln metric in ln thickness over `range`; `value`: the metric of `arms` itself at each `thickness`;
     `difference` and `ratio`: of `arms` against `against` there. A task without a grid of thicknesses needs none.
-    `below` and `above` bound the interval of the effect; `law` is the value that theory predicts.
+    `below` and `above` bound the interval of the effect; `law` is the value that theory predicts. A claim is decided by
+    its primary criterion alone.
     """
 
     id: Id
     claim: Id
+    primary: Annotated[
+        bool, Field(description="decides its claim; where a claim has one criterion only it does so unasked")
+    ] = False
     statement: Line
     kind: Literal["slope", "value", "difference", "ratio"]
     metric: Short
@@ -120,6 +127,17 @@ class Criterion(Options):
     below: float | None = None
     above: float | None = None
     law: float | None = None
+
+
+class Gate(Options):
+    """What an arm must reach to count as trained: one that misses it is shown as untrained, and decides nothing."""
+
+    metric: Short
+    thickness: Annotated[Thickness | None, Field(description="where it is held; a task's thickest by default")] = None
+    below: Annotated[float | None, Field(description="most that the mean over seeds may be")] = None
+    above: Annotated[float | None, Field(description="least that it may be")] = None
+    arms: Annotated[tuple[Short, ...], Field(description="those that it holds; all that have the metric")] = ()
+    tasks: Annotated[tuple[Short, ...], Field(description="where it holds; on all")] = ()
 
 
 class Study(Options):
@@ -139,6 +157,7 @@ class Study(Options):
     tasks: Annotated[tuple[TaskGrid, ...], Field(min_length=1)]
     arms: Annotated[tuple[Arm, ...], Field(min_length=1)]
     criteria: tuple[Criterion, ...] = ()
+    gates: tuple[Gate, ...] = ()
     _path: Path | None = PrivateAttr(default=None)
     _given: str | None = PrivateAttr(default=None)
 
@@ -181,6 +200,15 @@ class Study(Options):
             raise unknown(f"scale of {self.where}:", scale, self.scales)
         return self.scales[scale]
 
+    @property
+    def primary_criteria(self) -> dict[str, Criterion]:
+        """The criterion that decides each claim, by the claim's identifier."""
+        found: dict[str, Criterion] = {}
+        for criterion in self.criteria:
+            if criterion.primary or criterion.claim not in found:
+                found[criterion.claim] = criterion
+        return found
+
     def thickness_of(self, task: str) -> tuple[float, ...]:
         """The thicknesses a task of the grid lists; empty where it runs at its default."""
         return next((grid.thickness or () for grid in self.tasks if grid.name == task), ())
@@ -209,6 +237,11 @@ class Study(Options):
 
 def _from(least: float, thickness: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(value for value in thickness if value >= least)
+
+
+def caveat(scale: str) -> str:
+    """What is said beside every verdict of a scale; "" where it may be cited."""
+    return f"{DEMONSTRATION}, not for citing" if scale == DEMONSTRATION else ""
 
 
 def check_table(table: Mapping[str, Any], where: str) -> None:

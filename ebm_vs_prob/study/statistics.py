@@ -1,4 +1,4 @@
-"""Intervals and tests over seeds: t intervals, exact median intervals, slopes in ln thickness, Holm's correction.
+"""Intervals and tests over seeds: of means, medians and bounded means, slopes in ln thickness, Holm's correction.
 
 A seed is the unit of replication: every function takes one number a seed. SciPy does the work; what is written here is
 what a verdict adds to it: the seeds that failed, and seeds that all agree.
@@ -48,15 +48,42 @@ def _finite(values: ArrayLike) -> NDArray[np.float64]:
 
 
 def mean_estimate(values: ArrayLike, level: float = 1 - ALPHA) -> Estimate:
-    """Mean with Student's t interval, over the finite values; NaN bounds with fewer than two."""
+    """Mean of the finite values with the interval of `mean_p_value`; NaN bounds with fewer than two."""
     from scipy import special
 
     sample = _finite(values)
     if sample.size < 2:
         return replace(no_estimate(level, sample.size), value=float(sample.mean()) if sample.size else float("nan"))
     quantile = special.stdtrit(sample.size - 1, (1 + level) / 2)
-    mean, half = sample.mean(), quantile * sample.std(ddof=1) / np.sqrt(sample.size)
-    return Estimate(float(mean), float(mean - half), float(mean + half), level, sample.size)
+    mean, error, bend = sample.mean(), sample.std(ddof=1) / np.sqrt(sample.size), _Bend.of(sample)
+    low = mean - error * max(quantile, bend.inverse(quantile))
+    high = mean - error * min(-quantile, bend.inverse(-quantile))
+    return Estimate(float(mean), float(low), float(high), level, sample.size)
+
+
+@dataclass(frozen=True)
+class _Bend:
+    """Hall's transformation of Student's t, which takes its skewness away: g(t) = ((1 + a t)^3 - 1) / 3a + a / 2 with
+    a = skewness / (3 sqrt n) (Hall 1992, Journal of the Royal Statistical Society B 54, 221-228, eq. 3)."""
+
+    a: float
+
+    @classmethod
+    def of(cls, sample: NDArray[np.float64]) -> _Bend:
+        from scipy import stats
+
+        if sample.size < 3 or np.ptp(sample) == 0:
+            return cls(0.0)
+        skewness = float(stats.skew((sample - sample.mean()) / sample.std(), bias=False))
+        return cls(skewness / (3 * np.sqrt(sample.size)))
+
+    def __call__(self, t: float) -> float:
+        return t + self.a * t * t + self.a**2 * t**3 / 3 + self.a / 2
+
+    def inverse(self, g: float) -> float:
+        if abs(self.a) < 1e-6:
+            return g
+        return float((np.cbrt(1 + 3 * self.a * (g - self.a / 2)) - 1) / self.a)
 
 
 def geometric_estimate(values: ArrayLike, level: float = 1 - ALPHA) -> Estimate:
@@ -83,6 +110,24 @@ def median_estimate(values: ArrayLike, level: float = 1 - ALPHA) -> Estimate:
     return Estimate(float(np.median(sample)), float(interval.low), float(interval.high), level, sample.size)
 
 
+def bounded_estimate(values: ArrayLike, bounds: tuple[float, float], level: float = 1 - ALPHA) -> Estimate:
+    """Mean of numbers that lie between bounds, with the interval of Gaffke (2005) within them; `bounded_p_value`."""
+    from scipy import optimize
+
+    sample = _finite(values)
+    if sample.size < 2:
+        return mean_estimate(sample, level)
+    alpha = (1 - level) / 2
+
+    def end(side: Side, bound: float) -> float:
+        def excess(threshold: float) -> float:
+            return bounded_p_value(sample, bounds, threshold, side) - alpha
+
+        return bound if excess(bound) >= 0 else float(optimize.brentq(excess, *bounds))
+
+    return Estimate(float(sample.mean()), end("greater", bounds[0]), end("less", bounds[1]), level, sample.size)
+
+
 def interquartile_mean(values: ArrayLike) -> float:
     """Mean of the middle half of the finite values (Agarwal et al. 2021, NeurIPS, "Statistical precipice")."""
     from scipy import stats
@@ -92,18 +137,57 @@ def interquartile_mean(values: ArrayLike) -> float:
 
 
 def mean_p_value(values: ArrayLike, threshold: float, side: Side) -> float:
-    """One-sided p of Student's t test that the mean lies on `side` of the threshold.
+    """One-sided p that the mean lies on `side` of the threshold: the larger of Student's t test and Hall's.
 
-    Seeds that all agree to the last bit have no standard error; there the sign test decides.
+    Student's rejects too often towards the short tail of a skewed law: of an exponential one at 10 seeds, whose mean is
+    called less than what it is in 9 cases of a hundred where 2.5 are meant, and both together in 4.7. Seeds that all
+    agree to the last bit have no standard error; there the sign test decides.
     """
-    from scipy import stats
+    from scipy import special
 
     sample = _finite(values)
     if sample.size < 2:
         return 1.0
     if np.ptp(sample) <= 1e-12 * max(1.0, float(np.abs(sample).max())):
         return sign_p_value(sample, 0, threshold, side)
-    return float(stats.ttest_1samp(sample, threshold, alternative=side).pvalue)
+    t = float((sample.mean() - threshold) / (sample.std(ddof=1) / np.sqrt(sample.size)))
+    both = (t, _Bend.of(sample)(t))
+    return float(special.stdtr(sample.size - 1, -min(both) if side == "greater" else max(both)))
+
+
+def geometric_p_value(values: ArrayLike, threshold: float, side: Side) -> float:
+    """One-sided p of Student's t test that the mean logarithm lies on `side` of that of the threshold.
+
+    Values are positive; of a threshold that is not, they are all above.
+    """
+    if threshold <= 0:
+        return sign_p_value(_finite(values), 0, threshold, side)
+    return mean_p_value(np.log(_finite(values)), float(np.log(threshold)), side)
+
+
+def bounded_p_value(values: ArrayLike, bounds: tuple[float, float], threshold: float, side: Side) -> float:
+    """One-sided p that the mean of numbers that lie between bounds lies on `side` of the threshold.
+
+    Gaffke (2005), Mathematical Methods of Statistics 14, 451-467: the chance that a mean of the values and of the bound
+    on the other side, weighted by a flat Dirichlet draw, does not. Of zeros and ones it is the binomial test, and so
+    it keeps its level where a t test does not: where nearly all seeds reach the bound. Over the draws that mean has a
+    B-spline as its density, whose knots are the values (Curry and Schoenberg 1966), and it is summed exactly.
+    """
+    from scipy.interpolate import BSpline
+
+    sample = _finite(values)
+    if side == "less":
+        return bounded_p_value(-sample, (-bounds[1], -bounds[0]), -threshold, "greater")
+    # Knots that differ by less than that are one, for quotients of their differences would overflow.
+    unit = 1e-12 * (bounds[1] - bounds[0])
+    knots = np.sort(np.round(np.append(sample, bounds[0]) / unit)) * unit
+    if threshold < knots[0] or threshold >= knots[-1]:
+        return float(threshold >= knots[-1])
+    # The integral of a B-spline is the sum of those of one degree more that begin no earlier (de Boor 1978, ch. X).
+    n = sample.size
+    padded = np.concatenate([np.full(n, knots[0]), knots, np.full(n, knots[-1])])
+    weights = np.concatenate([np.zeros(n), np.ones(n)])
+    return float(np.clip(BSpline(padded, weights, n)(threshold), 0.0, 1.0))
 
 
 def sign_p_value(values: ArrayLike, failed: int, threshold: float, side: Side) -> float:
@@ -120,6 +204,22 @@ def sign_p_value(values: ArrayLike, failed: int, threshold: float, side: Side) -
 def two_sided(p_one: float, p_other: float) -> float:
     """The p of a decision in either direction: a 1 - alpha interval lies beyond the threshold just when p <= alpha."""
     return min(1.0, 2 * min(p_one, p_other))
+
+
+def detectable_effect(seeds: int, power: float = 0.8, level: float = 1 - ALPHA) -> float:
+    """How far from its bound, in standard deviations over seeds, a mean lies that Student's t test decides so often.
+
+    The test is two-sided; the power is that of the noncentral t law (Cohen 1988, section 2.3).
+
+    Raises:
+        ValueError: fewer than two seeds.
+    """
+    from scipy import optimize, stats
+
+    if seeds < 2:
+        raise invalid("seeds", seeds, "at least 2")
+    critical = stats.t.isf((1 - level) / 2, seeds - 1)
+    return float(optimize.brentq(lambda d: stats.nct.sf(critical, seeds - 1, d * np.sqrt(seeds)) - power, 1e-6, 100.0))
 
 
 def log_slope(thickness: ArrayLike, values: ArrayLike) -> float:

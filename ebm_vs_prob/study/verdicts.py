@@ -1,12 +1,12 @@
 """Verdicts: a study's criteria held against its results. The rules are in docs/verdicts.md.
 
 A *comparison* is one criterion for one arm (against one other, where it has one) on one task. It is decided at every
-thickness that the criterion names; a claim is decided by all its comparisons.
+thickness that the criterion names; a claim is decided by the comparisons of its primary criterion.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -14,13 +14,15 @@ import numpy as np
 
 from .comparisons import Cell, bounds_of, compare
 from .consistency import PRIMARY_BUDGET
+from .gates import untrained
 from .provenance import mixture
+from .schema import caveat
 from .statistics import ALPHA, MIN_SEEDS, holm
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Outcome = Literal["supported", "refuted", "qualified", "undecided"]
+Outcome = Literal["supported", "refuted", "qualified", "undecided", "untrained"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 _NONE = float("nan")
 
@@ -29,17 +31,22 @@ _NONE = float("nan")
 class Verdict:
     """A decision on one comparison of a criterion (`scope` "comparison") or on a claim ("claim").
 
-    `estimate`, `low`, `high` are those of the cell (for a claim: of the comparison) with the largest p, the weakest
-    link of what was decided; `level` is that interval's, before Holm's correction. `seeds` are complete seeds and
-    `failed` those that are not. `p` is two-sided, `adjusted_p` Holm's over all comparisons of the study; both NaN where
-    nothing is tested. `holds_in` and `fails_in` name the parts of a qualified verdict. `steps` are the fixed steps
-    chosen for the arms.
+    A comparison of an arm that missed a gate of the study is "untrained"; a claim is never that.
+
+    `caveat` is what is to be said beside it wherever it is shown. `primary` says of a comparison whether its criterion
+    decides the claim. `estimate`, `low`, `high` are those of the cell (for a claim: of the comparison) with the largest
+    p, the weakest link of what was decided; `level` is that interval's, before Holm's correction. `seeds` are complete
+    seeds and `failed` those that are not. `p` is two-sided, `adjusted_p` Holm's over the comparisons of the claim's
+    primary criterion, or over all secondary ones of the study; both NaN where nothing is tested. `holds_in` and
+    `fails_in` name the parts of a qualified verdict. `steps` are the fixed steps chosen for the arms.
     """
 
     scope: Literal["comparison", "claim"]
     claim: str
     verdict: Outcome
     reason: str
+    caveat: str = ""
+    primary: bool = False
     criterion: str = ""
     statement: str = ""
     kind: str = ""
@@ -86,31 +93,60 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def judge(study: Any, results: pd.DataFrame, seeds: range) -> list[Verdict]:
-    """Decide every comparison of the study's criteria, then every claim.
+def judge(study: Any, results: pd.DataFrame, seeds: range, scale: str = "") -> list[Verdict]:
+    """Decide every comparison of the study's criteria, then every claim by those of its primary criterion.
 
     Args:
-        study: has `claims` (identifiers) and `criteria`.
+        study: has `claims` (identifiers), `criteria` and `primary_criteria`.
         results: the tidy table of `load_results`: one row per (trial, metric). Only the primary budget decides.
         seeds: those of the plan; one without a value counts as failed.
+        scale: that of the results.
 
     Raises:
         ValueError: a (task, arm, thickness, seed, metric) has two values, or a criterion has no bound.
     """
     results = results[results["budget"] == PRIMARY_BUDGET]
     blocked = _why_no_verdict(results)
+    halfway = untrained(study, results, seeds)
+    deciding = {criterion.id for criterion in study.primary_criteria.values()}
     measured = [
-        _measure(criterion, task, arm, against, results, seeds)
+        replace(_measure(criterion, task, arm, against, results, seeds), primary=criterion.id in deciding)
         for criterion in study.criteria
         for task in criterion.tasks
         for arm in criterion.arms
         for against in getattr(criterion, "against", None) or ("",)
     ]
-    # What cannot be tested stays in the family with p = 1: a missing arm never makes the others easier to decide.
-    adjusted = holm([1.0 if np.isnan(verdict.p) else verdict.p for verdict in measured])
-    decided = [_decide(verdict, p, blocked) for verdict, p in zip(measured, adjusted, strict=True)]
+    measured = [_gated(verdict, halfway) for verdict in measured]
+    decided = [_decide(verdict, p, blocked) for verdict, p in zip(measured, _adjusted(measured), strict=True)]
     claims = dict.fromkeys([*study.claims, *(verdict.claim for verdict in decided)])
-    return decided + [_decide_claim(claim, [v for v in decided if v.claim == claim]) for claim in claims]
+    decided += [_decide_claim(claim, [v for v in decided if v.claim == claim and v.primary]) for claim in claims]
+    return [replace(verdict, caveat=caveat(scale)) for verdict in decided]
+
+
+def _gated(verdict: Verdict, halfway: Mapping[tuple[str, str], str]) -> Verdict:
+    """The comparison, untested where one of its arms counts as untrained."""
+    missed = [
+        f"{arm}: {halfway[verdict.task, arm]}"
+        for arm in (verdict.arm, verdict.against)
+        if (verdict.task, arm) in halfway
+    ]
+    return replace(verdict, verdict="untrained", reason="; ".join(missed), p=_NONE) if missed else verdict
+
+
+def _adjusted(measured: Sequence[Verdict]) -> list[float]:
+    """Holm's p of each comparison in its family: those of one claim's primary criterion, and all secondary ones.
+
+    What cannot be tested stays in its family with p = 1: a missing arm never makes the others easier to decide.
+    """
+    families: dict[str, list[int]] = {}
+    for place, verdict in enumerate(measured):
+        families.setdefault(verdict.claim if verdict.primary else "", []).append(place)
+    found = [_NONE] * len(measured)
+    for members in families.values():
+        p = [1.0 if np.isnan(measured[place].p) else measured[place].p for place in members]
+        for place, adjusted in zip(members, holm(p), strict=True):
+            found[place] = adjusted
+    return found
 
 
 def _why_no_verdict(results: pd.DataFrame) -> str:
@@ -170,6 +206,8 @@ def _first_failure(rows: pd.DataFrame) -> str:
 
 
 def _decide(verdict: Verdict, adjusted_p: float, blocked: str) -> Verdict:
+    if verdict.verdict == "untrained":
+        return replace(verdict, reason=blocked) if blocked else verdict
     failure = f"; first failure: {verdict.reason}" if verdict.failed and verdict.reason else ""
     if np.isnan(verdict.p):
         return replace(
@@ -222,9 +260,9 @@ def _decide_claim(claim: str, parts: Sequence[Verdict]) -> Verdict:
     some_fail = bool(by_outcome["refuted"] or by_outcome["qualified"])
     if some_hold and some_fail:
         outcome: Outcome = "qualified"
-        deciding: Sequence[Verdict] = [v for v in parts if v.verdict != "undecided"]
-    elif by_outcome["undecided"]:
-        outcome, deciding = "undecided", by_outcome["undecided"]
+        deciding: Sequence[Verdict] = [v for v in parts if v.verdict not in ("undecided", "untrained")]
+    elif by_outcome["undecided"] or by_outcome["untrained"]:
+        outcome, deciding = "undecided", by_outcome["undecided"] or by_outcome["untrained"]
     else:
         outcome, deciding = ("supported" if some_hold else "refuted"), parts
     weakest = max(deciding, key=lambda v: (np.isnan(v.p), np.nan_to_num(v.p)))

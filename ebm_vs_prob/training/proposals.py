@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import torch
 from pydantic import Field
 
+from ..models.data_kernel import coordinate_major
 from .batches import Batch, Noise
 from .smoothing import Blur, SmoothingOptions
 
@@ -68,7 +69,7 @@ class KernelProposal:
         self._neighbours: torch.Tensor | None = None
         if centers == "neighbours" and not (self.shared and batch_centers):
             count = kernel.num_centers if self.shared else options.neighbours
-            self._neighbours = kernel.centers(kernel.x, count, leave_out and not self.shared)
+            self._neighbours = coordinate_major(kernel.centers(kernel.x, count, leave_out and not self.shared))
         widths = kernel.widths
         if options.widths is not None:
             widths = options.scale.to(kernel.y).reshape(-1, 1) * torch.tensor(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from statistical import counts_agree
+from scipy import stats
+from statistical import counts_agree, follows
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.errors import NoExactReference, NotNormalised
@@ -110,3 +111,23 @@ def test_costs_nothing_and_has_no_weights(tmp_path):
 def test_an_unknown_potential_is_refused():
     with pytest.raises(ValueError, match="potential"):
         evp.fit("exact", evp.get_task("circle"), potential="entropy")
+
+
+def test_the_constant_potential_knows_nothing():
+    task = evp.get_task("circle", thickness=0.1)
+    model = evp.fit("exact", [task, task], seeds=[0, 1], potential="constant")
+    y = torch.randn(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert (model.energy(torch.zeros(5, 0), y) == 0).all()
+    with pytest.raises(NotNormalised, match="constant"):
+        model.log_prob(torch.zeros(5, 0), y)
+    low, high = task.y_space.bounds
+    drawn = model.sample(torch.zeros(1, 0), 4000)
+    assert drawn.shape == (2, 1, 4000, 2)
+    for coordinate in drawn[:, 0].movedim(-1, 0).flatten(0, 1).numpy():
+        assert follows(coordinate, stats.uniform(low, high - low).cdf, comparisons=4)
+    found = model.infer(torch.zeros(1, 0), n_starts=3)
+    assert found.converged.all()
+    table = evp.evaluate(model, [task, task], only=["tube_mass", "curvature_p95"])
+    assert set(table["metric"]) >= {"tube_mass", "curvature_p95"}
+    assert "answer_distance_median" not in set(table["metric"])
+    assert (table[table["metric"] == "tube_mass"]["value"] < 0.1).all()

@@ -39,6 +39,12 @@ def test_it_answers_as_the_graph_of_the_same_energies(length, values):
     assert (listed.num_variables, listed.num_values) == (length, values)
     assert listed.log_answers == pytest.approx(graph.log_answers)
     assert listed.log_incorrect == pytest.approx(graph.log_incorrect)
+    costs = torch.randn(2, 4, length, values, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    chosen = every[:, None, None, :, None].expand(-1, 2, 4, -1, 1)
+    added = costs.expand(len(every), -1, -1, -1, -1).gather(-1, chosen).sum((-1, -2))
+    for energies in (listed, graph):
+        found = energies.plus(costs).energy(every[:, None, None])
+        torch.testing.assert_close(found, graph.energy(every[:, None, None]) + added)
     half = listed.map(lambda energies: energies[0])
     assert torch.equal(EnergyTable.stacked([half, half]).energies[1], half.energies)
 

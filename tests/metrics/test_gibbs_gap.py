@@ -14,7 +14,7 @@ from statistical import within_standard_errors
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.budget import Budget
-from ebm_vs_prob.metrics.likelihood import gibbs_gap, gibbs_log_score, likelihood_gap
+from ebm_vs_prob.metrics.likelihood import excess, gibbs_gap, gibbs_log_score, likelihood_gap, smoothing_price
 from ebm_vs_prob.metrics.observation import Observation
 from ebm_vs_prob.metrics.options import Evaluation
 from ebm_vs_prob.models.model import EnergyModel
@@ -110,3 +110,35 @@ def test_a_temperature_that_is_given_is_the_models():
 def test_a_bad_temperature_is_named(value):
     with pytest.raises(ValueError, match="gibbs_beta = "):
         evp.fit("hinge", evp.get_task("circle"), gibbs_beta=value)
+
+
+@pytest.mark.parametrize(("sigma", "thickness", "codimension"), [(0.1, 0.03, 1), (0.3, 0.3, 3), (0.03, 0.3, 7)])
+def test_price_of_smoothing_is_a_divergence_of_normals(sigma, thickness, codimension):
+    true = torch.distributions.Normal(torch.tensor(0.0, dtype=torch.float64), thickness)
+    blurred = torch.distributions.Normal(torch.tensor(0.0, dtype=torch.float64), math.hypot(sigma, thickness))
+    expected = codimension * float(torch.distributions.kl_divergence(true, blurred))
+    assert float(smoothing_price(sigma, thickness, codimension)) == pytest.approx(expected, rel=1e-9)
+    assert float(smoothing_price(0.0, thickness, codimension)) == 0.0
+    assert float(smoothing_price(0.0, 0.0, codimension)) == 0.0
+    assert math.isinf(float(smoothing_price(sigma, 0.0, codimension)))
+
+
+@pytest.mark.parametrize("name", ["circle", "three_curves", "linear_gaussian"])
+def test_a_perfect_model_of_blurred_data_has_no_excess(name, monkeypatch):
+    """Its density is the task's at thickness sqrt(ε² + σ²); the law is of straight manifolds, and these bend."""
+    tasks = tuple(evp.get_task(name, thickness=thickness) for thickness in (0.1, 0.03, 0.01))
+    sigma = 0.1
+    blurred = [task.with_thickness(math.hypot(task.thickness, sigma)).reference for task in tasks]
+    model = HandMadeEnergy(tasks, lambda x, y, r: -blurred[r].log_density(x, y), [1.0, 1.0, 1.0])
+    monkeypatch.setattr(model.method, "smoothing", lambda options: sigma)
+    look = LOOK.model_copy(update={"partitions": 512})
+    found = excess(Observation(model, tasks, look))["excess"]
+    assert within_standard_errors(found.value, 0.0, found.error, slack=0.02)
+    gap = gibbs_gap(Observation(model, tasks, look))["gibbs_gap"]
+    assert (gap.value - found.value > [0.05, 0.5, 1.5]).all()
+
+
+def test_where_no_dimension_is_known_there_is_no_excess():
+    task = evp.get_task("gaussian_classes")
+    table = evp.evaluate(evp.fit("softmax_classifier", task, budget=Budget(steps=5, batch_size=16, examples=64)), task)
+    assert "no manifold" in table.attrs["notes"]["excess"]

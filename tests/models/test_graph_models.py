@@ -74,7 +74,8 @@ def test_losses_with_a_margin_learn_to_decide_between_classes(name):
     assert value_of(model, "excess_error") < (0.07 if flat else 0.016)
 
 
-@pytest.mark.parametrize("name", ["negative_log_likelihood", pytest.param("hinge", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["negative_log_likelihood", "hinge"])
 def test_losses_learn_chains_and_their_transitions(name):
     """Over 48 seeds the excess was .007 ± .003 at most, and both differences of transitions 4.3 deviations above 0 or
     more: in means of four the bounds are seven standard errors away. A loss without transitions has none."""

@@ -137,6 +137,7 @@ def test_kernel_draws_follow_the_density():
     assert scipy.stats.kstest(uniform.numpy(), "uniform").pvalue > level()
 
 
+@pytest.mark.slow
 def test_more_examples_bring_a_kernel_density_closer_and_it_says_what_it_cost():
     """Over 20 seeds the divergences were .224 ± .059 and .023 ± .006 nats, as of an order n^(-2/3) in the plane: in the
     mean of 6 seeds the second is 7 standard errors below half of the first, and 9 above none."""

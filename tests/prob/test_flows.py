@@ -104,6 +104,7 @@ def test_so_it_is_whatever_its_dimensions_layers_bins_and_widths(method, transfo
     check_bijection(model, dim, x_dim, count=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transform", TRANSFORMS)
 @pytest.mark.parametrize("method", FLOWS)
 def test_the_density_given_x_integrates_to_one_and_is_another_at_another_x(method, transform):

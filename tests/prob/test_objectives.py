@@ -1,5 +1,6 @@
 """Objectives against values worked out by hand, and against what they are for."""
 
+import pytest
 import torch
 
 from ebm_vs_prob.ebm.negatives.noise import descended, nearest_distance, noisy_answers
@@ -59,13 +60,17 @@ def test_on_set_valued_answers_the_perfect_energy_beats_the_constant_one():
     assert float(hinge(perfect(y.unsqueeze(2))[..., 0], perfect(negative), ball).mean()) > 0.05
 
 
-def test_nearest_distance_of_shared_and_own_answers():
-    y = torch.randn(2, 5, 3, 2, generator=generator(2))
-    shared = torch.randn(2, 1, 7, 2, generator=generator(3))
-    own = shared.expand(2, 5, 7, 2)
-    brute = (y.unsqueeze(3) - own.unsqueeze(2)).norm(dim=-1).amin(-1)
-    torch.testing.assert_close(nearest_distance(y, shared), brute)
-    torch.testing.assert_close(nearest_distance(y, own.contiguous()), brute)
+@pytest.mark.parametrize("dim", [1, 2, 8, 9])
+@pytest.mark.parametrize("fused", [False, True])
+def test_nearest_distance_of_shared_and_own_answers(dim, fused):
+    """Far from the origin too, and of answers that lie a thousandth apart."""
+    y = 1e-3 * torch.randn(2, 5, 3, dim, generator=generator(2)) + 0.5
+    shared = 1e-3 * torch.randn(2, 1, 7, dim, generator=generator(3)) + 0.5
+    own = shared.expand(2, 5, 7, dim)
+    brute = (y.unsqueeze(3).double() - own.unsqueeze(2).double()).norm(dim=-1).amin(-1).float()
+    torch.testing.assert_close(nearest_distance(y, shared, fused), brute, rtol=1e-4, atol=1e-9)
+    if dim <= 8:
+        torch.testing.assert_close(nearest_distance(y, own.contiguous(), fused), brute, rtol=1e-4, atol=1e-9)
 
 
 def test_noisy_answers_keep_within_their_widths():

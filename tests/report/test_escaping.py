@@ -105,4 +105,6 @@ def test_a_studys_own_text_is_held_to_the_same_without_a_file():
         with pytest.raises(ValueError, match=f"{field} = .*U\\+202E"):
             Study(**{**study, field: "a\u202eb"})
     named = Study(**{**study, "title": "a { b"})
-    assert "ebm_vs_prob" in parse(bibtex(named, pd.DataFrame({"task": ["circle"], "method": ["hinge"]})))
+    assert "ebm_vs_prob" in parse(
+        bibtex(named, pd.DataFrame({"task": ["circle"], "method": ["hinge"], "scale": ["quick"]}))
+    )

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_results import row, study_arrays, study_results, table
+from synthetic_results import row, study, study_arrays, study_results, table
 
 from ebm_vs_prob.metrics import METRICS
 from ebm_vs_prob.report import bibtex, figures, page, pictures, rendering, style, tables
@@ -331,10 +331,10 @@ def test_bibtex_cites_what_was_used_and_nothing_else():
 def test_a_criterion_of_a_value_is_about_the_metric_itself():
     planted = SimpleNamespace(
         id="V", claim="C10", statement="s", kind="value", metric="angle_ks", arms=["a"], against=(), tasks=["circle"],
-        thickness=(0.1, 0.0), range=None, choose_step_at=None, above=0.08, below=None, law=None,
+        thickness=(0.1, 0.0), range=None, choose_step_at=None, above=0.08, below=None, law=None, primary=True,
     )  # fmt: skip
     results = table(lambda arm, eps, seed: 0.12 + 0.001 * seed, "angle_ks", ("a",))
-    verdicts = judge(SimpleNamespace(claims=["C10"], criteria=[planted]), results, range(10))
+    verdicts = judge(study(planted, claims=("C10",)), results, range(10))
     said = page.sentence(verdicts[0], {"a": "Arm A"})
     assert said.startswith("The weakest link: KS distance of angles of Arm A on circle is 0.12")
     assert "the criterion asks for above 0.08" in said

@@ -162,7 +162,9 @@ def test_any_grouping_and_a_resume_give_the_same_numbers(task, tmp_path, monkeyp
         assert float(weight_norm(model.module)) == row.value
 
 
-@pytest.mark.parametrize("damage", ["torn", "altered", "a folder"])
+@pytest.mark.parametrize(
+    "damage", ["torn", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("altered", "a folder"))]
+)
 def test_a_damaged_shard_is_reported_and_redone(copied, damage, caplog):
     path, store, frame = copied
     kept = Store(store)

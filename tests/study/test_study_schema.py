@@ -140,6 +140,10 @@ MISTAKES = {
     'kind = "slope" -> kind = "ratio"': r"against is missing: a criterion of kind ratio needs it",
     'kind = "slope" -> kind = "value"': r"range = \(0\.003, 0\.3\) is not valid: expected no range at kind value",
     'kind = "slope"\n -> kind = "value"\nagainst = ["plain"]\n': r"against = \('plain',\) is not valid: expected no",
+    'below = -1.0 -> below = -1.0\n[[gates]]\nmetric = "exces"\nbelow = 0.1': r"gates\.0\.metric: 'exces': did",
+    'below = -1.0 -> below = -1.0\n[[gates]]\nmetric = "excess"': r"gates\.0: below or above is missing",
+    "below = -1.0 -> below = -1.0\n[[gates]]\nmetric = 'excess'\nbelow = 1.0\nthickness = 0.2": r"thickness = 0\.2",
+    "below = -1.0 -> below = -1.0\n[[gates]]\nmetric = 'excess'\nbelow = 1.0\narms = ['plan']": r"arms: 'plan': did",
 }
 
 
@@ -165,6 +169,19 @@ def test_a_criterion_names_a_thickness_of_the_grid(tmp_path):
         ValueError, match=re.escape("thickness = 0.2 is not valid: expected one that tasks.circle lists")
     ):
         load_study(write_study(tmp_path / "rings.toml", extra=extra))
+
+
+def test_of_several_criteria_of_a_claim_one_decides_it(tmp_path):
+    other = CRITERION.replace('id = "slope"', 'id = "other"')
+    both, valid = CRITERION + other, r"expected primary = true in one of slope, other, which decides C11"
+    with pytest.raises(ValueError, match=f"criteria of C11: primary = 'in none' is not valid: {valid}"):
+        load_study(write_study(tmp_path / "none.toml", extra=both))
+    marked = both.replace('claim = "C11"\n', 'claim = "C11"\nprimary = true\n')
+    with pytest.raises(ValueError, match=f"criteria of C11: primary = 'slope, other' is not valid: {valid}"):
+        load_study(write_study(tmp_path / "two.toml", extra=marked))
+    study = load_study(write_study(tmp_path / "one.toml", extra=CRITERION + marked[len(CRITERION) + 15 :]))
+    assert study.primary_criteria["C11"].id == "other"
+    assert load_study(write_study(tmp_path / "only.toml", extra=CRITERION)).primary_criteria["C11"].id == "slope"
 
 
 def test_a_criterion_names_thicknesses_where_its_tasks_have_a_grid_of_them(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -18,8 +19,8 @@ def power_law(exponent, spread=0.05):
     return lambda arm, eps, seed: max(eps, 1e-4) ** exponent * math.exp(spread * noise(arm, eps, seed))
 
 
-def judged(results, *criteria, seeds=10, claims=("C11",)):
-    verdicts = judge(study(*criteria, claims=claims), results, range(seeds))
+def judged(results, *criteria, seeds=10, claims=("C11",), gates=()):
+    verdicts = judge(study(*criteria, claims=claims, gates=gates), results, range(seeds))
     return [v for v in verdicts if v.scope == "comparison"], [v for v in verdicts if v.scope == "claim"]
 
 
@@ -278,7 +279,15 @@ def test_a_claim_without_a_criterion_is_undecided():
 # ---- the correction, and what is written down
 
 
-def test_holm_runs_over_every_comparison_of_the_study():
+def test_verdicts_of_the_quick_scale_say_that_they_are_not_for_citing():
+    results = table(power_law(-2.0), "m", ("a",))
+    for scale, caveat in (("quick", "quick, not for citing"), ("standard", ""), ("", "")):
+        verdicts = judge(study(criterion(below=-1.0)), results, range(10), scale)
+        assert {v.caveat for v in verdicts} == {caveat}
+        assert {v.verdict for v in verdicts} == {"supported"}
+
+
+def test_holm_runs_over_every_comparison_of_a_primary_criterion():
     def plant(arm, eps, seed):
         return max(eps, 1e-3) ** -1.3 * math.exp(0.9 * noise(arm, eps, seed))
 
@@ -291,6 +300,56 @@ def test_holm_runs_over_every_comparison_of_the_study():
     corrected = [v for v in parts if v.p <= 0.05 < v.adjusted_p]
     assert corrected
     assert all(v.verdict == "undecided" and "Holm" in v.reason for v in corrected)
+
+
+def test_a_claim_is_decided_by_its_primary_criterion_however_many_others_there_are():
+    def plant(arm, eps, seed):
+        return max(eps, 1e-3) ** {"steep": -2.0, "flat": 0.0, "near": -1.0}[arm] * math.exp(0.2 * noise(arm, eps, seed))
+
+    results = table(plant, "m", ("steep", "flat", "near"))
+    first = criterion(id="first", arms=["flat"], below=-1.0)
+    primary = criterion(id="second", arms=["steep"], below=-1.0, primary=True)
+    others = [criterion(id=f"more{k}", arms=["near"], below=-1.0) for k in range(30)]
+    parts, claims = judged(results, first, primary, *others)
+    assert [claims[0].verdict, claims[0].criterion, claims[0].primary] == ["supported", "second", True]
+    assert [v.criterion for v in parts if v.primary] == ["second"]
+    assert parts[1].adjusted_p == pytest.approx(parts[1].p)
+    secondary = [v for v in parts if not v.primary]
+    assert [v.adjusted_p for v in secondary] == pytest.approx(holm([v.p for v in secondary]))
+    _, claims = judged(results, criterion(arms=["flat"], below=-1.0, primary=True), *others)
+    assert claims[0].verdict == "refuted"
+
+
+def gate(**given):
+    return SimpleNamespace(
+        **({"metric": "m", "thickness": 0.3, "below": None, "above": None, "arms": (), "tasks": ()} | given)
+    )
+
+
+def test_an_arm_that_misses_a_gate_decides_nothing():
+    def plant(arm, eps, seed):
+        return (9.0 if arm == "b" else 1.0) * max(eps, 1e-3) ** -2.0 * math.exp(0.05 * noise(arm, eps, seed))
+
+    results, asked = table(plant, "m", ("a", "b")), criterion(arms=["a", "b"], below=-1.0)
+    parts, claims = judged(results, asked, gates=(gate(below=20.0),))
+    assert [v.verdict for v in parts] == ["supported", "untrained"]
+    assert parts[1].reason.startswith("b: m 9")
+    assert "thickness 0.3, and its gate is at most 20" in parts[1].reason
+    assert parts[1].estimate == pytest.approx(-2.0, abs=0.1)
+    assert claims[0].verdict == "undecided"
+    assert "1 untrained" in claims[0].reason
+    for passed in (
+        gate(below=200.0),
+        gate(below=20.0, arms=("a",)),
+        gate(below=20.0, tasks=("other",)),
+        gate(metric="n", below=0.0),
+    ):
+        parts, claims = judged(results, asked, gates=(passed,))
+        assert [v.verdict for v in parts + claims] == ["supported"] * 3
+    # Against an arm that has not trained nothing is shown either; without a thickness the thickest counts.
+    against = criterion(kind="ratio", arms=["a"], against=["b"], thickness=[0.1], below=1.0)
+    assert judged(results, against, gates=(gate(below=20.0, thickness=None),))[0][0].verdict == "untrained"
+    assert judged(results, against, gates=(gate(above=5.0, below=9e9, thickness=0.01),))[0][0].verdict == "supported"
 
 
 def test_several_thicknesses_are_tested_by_the_worst_of_them():

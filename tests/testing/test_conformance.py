@@ -23,12 +23,16 @@ from ebm_vs_prob.testing import check_method, check_store, check_task, global_ge
 
 #: Their checks take longest; each has kin whose check is quick.
 SLOW = (
-    *("gibbs_nuts", "horn", "particle", "super_resolution", "video", "hard_strings", "segmentation"),
+    *("gibbs_nuts", "horn", "particle", "super_resolution", "video", "hard_strings", "translation"),
+    "segmentation",
     *("sparse_coding", "coupling_flow", "vae"),
     "autoregressive_flow",
     *("gibbs_stochastic_gradient_langevin", "gibbs_variational_bayes", "gibbs_ensemble"),
     *("gibbs_maximum_a_posteriori", "persistent_contrastive_divergence", "two_step"),
-    *("latent_free_energy", "latent_variable_likelihood"),
+    *("latent_free_energy", "latent_variable_likelihood", "latent_clustering", "gaussian_process"),
+    *("contrastive_divergence", "kl_divergence_importance_sampling", "ranking_noise_contrastive_estimation"),
+    *("log_loss", "lvq2", "minimum_classification_error", "minimum_empirical_error", "energy_loss", "perceptron"),
+    *("square_square", "square_exponential", "sliced_score_matching", "self_normalised_likelihood"),
 )
 
 

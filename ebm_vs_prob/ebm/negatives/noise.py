@@ -7,7 +7,7 @@ from torch import nn
 
 from ...core.tensors import power
 from ...energies.evaluation import energy_and_gradient
-from ...models.data_kernel import squared_distances
+from ...models.data_kernel import BY_DIFFERENCES, squared_distances
 
 
 def noisy_answers(
@@ -48,13 +48,22 @@ def descended(
     return y
 
 
-def nearest_distance(y: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
-    """Distance of each y (R, B, K, dy) to the nearest of its training answers (R, B or 1, C, dy): (R, B, K)."""
+def nearest_distance(y: torch.Tensor, answers: torch.Tensor, fused: bool = False) -> torch.Tensor:
+    """Distance of each y (R, B, K, dy) to the nearest of its training answers (R, B or 1, C, dy): (R, B, K).
+
+    Args:
+        fused: the step will be compiled, and a table of all differences is then never made.
+    """
     if answers.shape[1] > 1:
         return squared_distances(y, answers).amin(-1).sqrt()
-    # A replicate's distances at a time stay in cache; products in float64 keep the digits that differences would.
-    squared = [
-        points.square().sum(-1) - 2 * torch.addmm(-0.5 * own.square().sum(-1), points, own.mT).amax(-1)
-        for points, own in zip(y.flatten(1, 2).double(), answers[:, 0].double(), strict=True)
-    ]
-    return torch.stack(squared).clamp_min(0.0).sqrt().to(y).reshape(y.shape[:-1])
+    points, own = y.flatten(1, 2), answers[:, 0]
+    if fused and y.shape[-1] <= BY_DIFFERENCES:
+        squared = squared_distances(points, own).amin(-1)
+    else:
+        # A replicate's distances at a time stay in cache; products in float64 keep the digits that differences would.
+        # Half of each answer's square is subtracted within the product, as one more coordinate.
+        halves = torch.cat([own.double(), -0.5 * own.double().square().sum(-1, keepdim=True)], -1).mT
+        wide = torch.nn.functional.pad(points.double(), (0, 1), value=1.0)
+        products = [(one @ other).amax(-1) for one, other in zip(wide, halves, strict=True)]
+        squared = (points.double().square().sum(-1) - 2 * torch.stack(products)).clamp_min(0.0)
+    return squared.sqrt().to(y).reshape(y.shape[:-1])

@@ -1,0 +1,225 @@
+"""Whether a criterion can be passed, and can be failed, by what is known before anything is trained.
+
+Known are the task's own log-density, its density as a landscape, an energy that is constant, the law that the criterion
+declares, and how bad its metric can be at all. A criterion that all of them pass decides nothing when a
+method passes it, and one that all of them fail cannot be passed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..core.caches import remembered
+from ..metrics.catalogue import METRICS
+from .comparisons import bounds_of, choose_step
+from .effects import EFFECTS
+from .grid import task_of
+from .provenance import package_digest
+from .schema import Criterion, Study, from_table
+from .statistics import log_slope
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Models that need no training, as options of the method `exact`.
+KNOWN: Mapping[str, dict[str, Any]] = {
+    "exact": {},
+    "exact density": {"potential": "density"},
+    "constant energy": {"potential": "constant"},
+}
+
+
+#: How much is looked at, where a study looks at more: known models are far from bounds or bounds are badly set.
+ENOUGH = {"test_examples": 256, "inputs": 8, "starts": 8, "samples": 256}
+#: What passes a band that lies between known models.
+BETWEEN = "what lies between them"
+
+
+@dataclass(frozen=True)
+class Held:
+    """A criterion on one task, held against what is known.
+
+    `effects` are what the criterion bounds, one number a thickness (one for a slope), by the names of what stands for
+    its arm and the other's; NaN where there is none. `passed` and `failed` are the names of what passes at every
+    thickness, and of what does not.
+    """
+
+    criterion: str
+    task: str
+    effects: dict[str, tuple[float, ...]]
+    passed: tuple[str, ...]
+    failed: tuple[str, ...]
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with the criterion; "" where nothing is, or where nothing is known."""
+        if self.passed and self.failed:
+            return ""
+        names = self.passed or self.failed
+        if not any(name.partition(" against ")[0] in KNOWN for name in names):
+            return ""
+        return "cannot be failed by anything known" if self.passed else "cannot be passed by anything known"
+
+    def as_row(self, most: int = 2) -> dict[str, str]:
+        """One row of a table for people, with the numbers of at most so many that pass, and that do not."""
+        passed, failed = self._listed(self.passed, most), self._listed(self.failed, most)
+        return {"criterion": self.criterion, "task": self.task, "passed by": passed, "failed by": failed}
+
+    def _listed(self, names: tuple[str, ...], most: int) -> str:
+        shown = [
+            f"{name} {', '.join(f'{value:.3g}' for value in self.effects.get(name, ()))}".strip()
+            for name in names[:most]
+        ]
+        more = [f"{len(names) - most} more"] if len(names) > most else []
+        return "; ".join(shown + more) or "none"
+
+
+def check_feasible(study: Study, scale: str) -> list[Held]:
+    """Every criterion of a scale on each of its tasks, held against what is known.
+
+    Raises:
+        ValueError: the first that cannot be passed or cannot be failed, with the numbers.
+    """
+    found = feasibility(study, scale)
+    for held in found:
+        if held.problem:
+            row = held.as_row(most=6)
+            raise ValueError(
+                f"{study.where}: criteria.{held.criterion}: on {held.task} it {held.problem}: "
+                f"passed by {row['passed by']}; failed by {row['failed by']}"
+            )
+    return found
+
+
+def feasibility(study: Study, scale: str) -> list[Held]:
+    """As `check_feasible`, whatever comes out. What the known models come to is remembered between calls."""
+    study = study.held_at(scale)
+    wanted: dict[str, tuple[set[str], set[float]]] = {}
+    for criterion in study.criteria:
+        for task in criterion.tasks:
+            metrics, thickness = wanted.setdefault(task, (set(), set()))
+            metrics.add(criterion.metric.partition("@")[0])
+            thickness.update(_thickness(study, criterion, task))
+    tables = {task: _known(study, scale, task, *asked) for task, asked in wanted.items()}
+    return [_held(study, criterion, task, tables[task]) for criterion in study.criteria for task in criterion.tasks]
+
+
+def _thickness(study: Study, criterion: Criterion, task: str) -> list[float]:
+    """Those at which a criterion is taken; none where the task has no grid of them."""
+    if criterion.range is not None:
+        low, high = criterion.range
+        return [value for value in study.thickness_of(task) if low * (1 - 1e-9) <= value <= high * (1 + 1e-9)]
+    first = [] if criterion.choose_step_at is None else [criterion.choose_step_at]
+    return [*criterion.thickness, *first]
+
+
+def _known(study: Study, scale: str, name: str, metrics: set[str], thickness: set[float]) -> pd.DataFrame:
+    """Rows of the known models on one task, as results are: arm, thickness, seed, metric and value."""
+    import pandas as pd
+
+    from ..metrics import Evaluation
+
+    own = task_of(study, name)
+    tasks = [own.with_thickness(value) for value in sorted(thickness, reverse=True)] or [own]
+    table = {**study.evaluation, **study.at(scale).evaluation}
+    evaluation = from_table(Evaluation, table, f"{study.where}: scales.{scale}.evaluation")
+    smaller = {name: min(most, getattr(evaluation, name)) for name, most in ENOUGH.items()}
+    evaluation = evaluation.model_copy(update=smaller)
+    question = {
+        "feasibility": [task.specification() for task in tasks],
+        "metrics": sorted(metrics),
+        "evaluation": evaluation.model_dump(mode="json"),
+        "code": package_digest(),
+        "plugins": study.plugins,
+    }
+    rows = remembered(question, lambda: _measured(tasks, evaluation, metrics))
+    return pd.DataFrame(rows, columns=["arm", "thickness", "seed", "metric", "value"])
+
+
+def _measured(tasks: list[Any], evaluation: Any, metrics: set[str]) -> list[list[Any]]:
+    from ..core.budget import Budget
+    from ..metrics import evaluate
+    from ..training.fitting import fit
+    from .measurement import reproducible
+
+    rows: list[list[Any]] = []
+    for arm, options in KNOWN.items():
+        try:
+            with reproducible("cpu"):
+                model = fit("exact", list(tasks), seeds=[0] * len(tasks), budget=Budget(examples=256), **options)
+                table = evaluate(model, list(tasks), evaluation, only=metrics)
+        except ValueError:  # a task of which no law is known, or discrete answers, on which no landscape lies
+            continue
+        for row in table.itertuples(index=False):
+            if math.isfinite(row.value):  # type: ignore[arg-type]
+                thickness = float(tasks[row.replicate].thickness)  # type: ignore[index]
+                rows.append([arm, thickness, 0, str(row.metric), float(row.value)])  # type: ignore[arg-type]
+    return rows
+
+
+def _held(study: Study, criterion: Criterion, task: str, table: pd.DataFrame) -> Held:
+    thickness = _thickness(study, criterion, task) if criterion.range else list(criterion.thickness)
+    if not thickness:
+        thickness = sorted(table["thickness"].unique(), reverse=True) or [math.nan]
+    values = {name: _values(criterion, table[table["arm"] == name], thickness) for name in KNOWN}
+    effects: dict[str, tuple[float, ...]] = {}
+    if criterion.kind == "slope":
+        for name, own in values.items():
+            positive = bool(np.isfinite(own).all() and (own > 0).all()) and len(thickness) > 1
+            effects[name] = (log_slope(thickness, own) if positive else math.nan,)
+        effects["no change"] = (0.0,)
+    else:
+        values |= _extremes(criterion.metric, len(thickness))
+        if criterion.kind == "value":
+            effects = {name: tuple(own) for name, own in values.items()}
+        else:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                effects = {
+                    f"{one} against {other}": tuple(EFFECTS[criterion.kind](values[one], values[other]))
+                    for one, other in itertools.permutations(values, 2)
+                }
+    if criterion.law is not None:
+        effects["law"] = (criterion.law,) * (1 if criterion.kind == "slope" else len(thickness))
+    known = {name: effect for name, effect in effects.items() if not np.isnan(effect).any()}
+    above, below = bounds_of(criterion)
+    over = {name: [above is None or value > above for value in effect] for name, effect in known.items()}
+    under = {name: [below is None or value < below for value in effect] for name, effect in known.items()}
+    passed = [name for name in known if all(over[name]) and all(under[name])]
+    # Of a band that none hits, but on both sides of which some lie, methods between them may.
+    if not passed and any(all(each) for each in over.values()) and any(all(each) for each in under.values()):
+        passed = [BETWEEN]
+    failed = [name for name in known if name not in passed]
+    return Held(criterion.id, task, known, tuple(passed), tuple(failed))
+
+
+def _values(criterion: Criterion, rows: pd.DataFrame, thickness: list[float]) -> np.ndarray:
+    """The metric of one known model at each thickness, NaN where it has none."""
+    metric = criterion.metric
+    if criterion.choose_step_at is not None:
+        chosen = choose_step(rows, metric, criterion.choose_step_at, range(1))
+        metric = chosen[0] if chosen else metric
+    own = rows[rows["metric"] == metric]
+    found = []
+    for value in thickness:
+        here = own[np.isclose(own["thickness"].astype(float), value)]["value"]
+        found.append(float(here.iloc[0]) if len(here) else math.nan)
+    return np.array(found, dtype=np.float64)
+
+
+def _extremes(name: str, count: int) -> dict[str, np.ndarray]:
+    """How bad a metric can be; both ends of its range where neither is bad, or where the truth is not the best: at
+    descent a smooth energy may be."""
+    metric = METRICS[name.partition("@")[0]]
+    low, high = {"share": (0.0, 1.0), "log": (0.0, math.inf), "linear": (-math.inf, math.inf)}[metric.scale]
+    ends = {"least": low, "most": high}
+    if metric.better == "lower" and metric.group != "descent":
+        del ends["least"]
+    elif metric.better == "higher" and metric.group != "descent":
+        del ends["most"]
+    return {f"{end} of all": np.full(count, value) for end, value in ends.items()}

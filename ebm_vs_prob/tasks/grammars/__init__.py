@@ -1,0 +1,1 @@
+"""A synchronous grammar: sentences, their translations, and the chart of them."""
