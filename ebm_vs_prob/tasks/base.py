@@ -70,10 +70,6 @@ class Reference(ABC):
         Where sets differ in size the rows left over are NaN.
         """
 
-    def held_out(self, x: torch.Tensor) -> torch.Tensor:
-        """What samples at each x are held against where the law is not known: as `answers`, unless overridden."""
-        return self.answers(x)
-
     @abstractmethod
     def entropy(self) -> float:
         """h(Y | X) in nats: the mean of -log_prob under the task."""
@@ -93,6 +89,15 @@ class HasBranches(Protocol):
 
     def branch_weights(self, x: torch.Tensor) -> torch.Tensor:
         """P(branch(x, Y) = k | x), the noise of Y included: (n, K) float64, exact."""
+        ...
+
+
+@runtime_checkable
+class HasHeldOut(Protocol):
+    """A reference of real data, whose law nobody knows: samples are held against held-out answers."""
+
+    def held_out(self, x: torch.Tensor) -> torch.Tensor:
+        """The held-out answers of each x (n, dx): as `Reference.answers`."""
         ...
 
 

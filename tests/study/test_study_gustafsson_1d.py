@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 import ebm_vs_prob as evp
@@ -47,3 +49,12 @@ def test_a_mixture_density_denoising_and_score_matching_come_in_this_order():
     """Two seeds of the cheap arms; the published means are .056, .416 and .915."""
     mixture, denoising, score = (mean_gap(name, range(2)) for name in ("mixture_density", "dsm", "sm"))
     assert mixture < 0.1 < 0.2 < denoising < score
+
+
+def test_a_law_that_is_known_is_not_stood_in_for_by_its_answers():
+    """Of which its draws would be farther than a model's that has the answers alone."""
+    task = evp.get_task("gustafsson_1d")
+    table = evp.evaluate(evp.fit("exact", task, budget=evp.Budget(examples=8)), task)
+    for metric in ("energy_score", "precision", "recall"):
+        assert math.isnan(table.set_index("metric").loc[metric, "value"])
+        assert "its law is known" in table.attrs["notes"][metric]
