@@ -44,7 +44,8 @@ class Shape:
 
     def step(self, compiled: bool, short: int, long: int) -> tuple[float, float]:
         """Seconds of a step, and multiply-adds of it."""
-        own = {"circle": {"ambient_dim": self.dim}, "labelled_chain": {"length": self.length}}[self.task]
+        length = {"length": self.length}
+        own = {"circle": {"ambient_dim": self.dim}, "labelled_chain": length, "segmentation": length}[self.task]
         task = get_task(self.task, **own)
         seconds = []
         for steps in (short, long):
@@ -80,6 +81,7 @@ AXES: dict[str, tuple[tuple[int, ...], Callable[[int], Shape | Truth]]] = {
     "batch": ((16, 64, 256, 1024), lambda size: replace(Shape(), batch=size)),
     "dimension of y": ((2, 8, 32, 128), lambda size: replace(Shape(), dim=size)),
     "length": ((4, 8, 16, 32), lambda size: Shape("linear_chain_crf", "labelled_chain", length=size)),
+    "lattice length": ((4, 8, 16, 32), lambda size: Shape("lattice_crf", "segmentation", replicates=1, length=size)),
     "length of translations": ((5, 8, 12, 16, 20), Truth),
 }
 

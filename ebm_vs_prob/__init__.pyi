@@ -11,6 +11,7 @@ from .core.errors import invalid as invalid
 from .core.errors import unknown as unknown
 from .core.factor_graphs import FactorGraph as FactorGraph
 from .core.free_energies import free_energy as free_energy
+from .core.lattices import SegmentLattice as SegmentLattice
 from .core.options import PER_REPLICATE as PER_REPLICATE
 from .core.options import ExtendedFloat as ExtendedFloat
 from .core.seeding import numpy_generator as numpy_generator

@@ -40,6 +40,11 @@ class DiscreteEnergy(ABC):
     def stacked(cls, parts: Sequence[Self]) -> Self:
         """Energies of one kind and shape as one, with a first dimension of the batch for them."""
 
+    def at(self, beta: torch.Tensor | float) -> Self:
+        """The energy of which exp(-beta E(y)) is the law at an inverse temperature: itself, but where E is a free
+        energy over something besides y, which is then at that temperature too."""
+        return self
+
     @abstractmethod
     def energy(self, y: torch.Tensor) -> torch.Tensor:
         """E of answers y (*sample, *batch, T) int64, whose leading dimensions broadcast: (*sample, *batch)."""

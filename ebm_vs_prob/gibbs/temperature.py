@@ -103,8 +103,9 @@ def fit_graph_beta(graph: FactorGraph, variables: torch.Tensor, trained: torch.T
     ).clamp_min(1e-300)
 
     def loss(log_beta: float, r: int) -> float:
-        beta, own = math.exp(log_beta), graph.map(lambda factors: factors[r])
-        return beta * float(energy[r].mean() - own.free_energy(beta).mean())
+        beta = math.exp(log_beta)
+        own = graph.map(lambda factors: factors[r]).at(beta)
+        return beta * float(own.energy(variables[r]).mean() - own.free_energy(beta).mean())
 
     return _minimisers(loss, sound, limits.log())
 

@@ -11,8 +11,10 @@ from torch import nn
 from ..core.errors import invalid
 from ..core.seeding import forked, stream
 from ..core.spaces import Box, Discrete, Labels, Sequences
+from ..core.strips import StripShape
 from ..energies.decoders import AngleDecoder, Decoder, DecoderName, LinearDecoder, MLPDecoder
 from ..energies.graphs import ChainEnergy, EnumeratedEnergy
+from ..energies.lattices import StripEnergy
 from ..energies.mlp import MLPEnergy, Network, ReplicatedMLP
 from ..energies.replicated import Replicated
 from ..energies.strings import StringEnergy
@@ -122,6 +124,22 @@ def build_graph_energy(setting: Setting, space: Discrete | None = None) -> nn.Mo
     network = setting.network
     energy = _own(setting, chosen, network) if isinstance(network, Network) else _users(setting, chosen)
     return energy.to(device=setting.device, dtype=setting.dtype)
+
+
+def build_strip_energy(
+    setting: Setting, kind: Callable[[Sequence[int], Sequences, StripShape, Network], StripEnergy]
+) -> StripEnergy:
+    """A replicated energy of strings read off the strips of the setting's task, on its device and in its dtype.
+
+    Raises:
+        ValueError: a task without strips, or an energy of the user's.
+    """
+    task, network = setting.tasks[0], setting.network
+    if not isinstance(network, Network):
+        raise invalid("energy", network, "None: this method reads windows of columns, so it needs a Network")
+    if task.strip is None or not isinstance(task.y_space, Sequences):
+        raise invalid("task", task, "a task whose y is read off a strip")
+    return kind(setting.seeds, task.y_space, task.strip, network).to(device=setting.device, dtype=setting.dtype)
 
 
 def _own(setting: Setting, space: Discrete, network: Network) -> nn.Module:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from ..core.strips import StripShape
     from .decisions import Decisions
 
 Split = Literal["train", "validation", "test"]
@@ -170,6 +171,7 @@ class Task(ABC):
     z_space: Space | None
     manifold_dim: int | None  # dimension d of the answer set of one x; None where there is no manifold
     reference: Reference
+    strip: StripShape | None = None  # where y is read off segments of x, whose columns follow one another in it
     decisions: Decisions | None = None  # where something is to be decided; `reference` is a `DecisionReference` too
 
     def __init__(self, **options: Any) -> None:

@@ -58,12 +58,16 @@ class DiscreteReference(Reference):
         """Hamming distance of y (n, ...) from the Bayes answer at x (n, dx): symbols that differ, (n,) float64."""
         self._check(x, y)
         variables = self._space.to_variables(y)
-        return (variables != self.graph(x.double()).min_sum()[0]).double().sum(-1)
+        return (variables != self.bayes(x.double())).double().sum(-1)
 
     def answers(self, x: torch.Tensor) -> torch.Tensor:
         """The Bayes answer, the most probable y of each x (n, dx): (n, 1) labels or (n, 1, T) symbols, int64."""
         check_inputs(self.task, x)
-        return self._space.from_variables(self.graph(x.double()).min_sum()[0]).unsqueeze(1)
+        return self._space.from_variables(self.bayes(x.double())).unsqueeze(1)
+
+    def bayes(self, x: torch.Tensor) -> torch.Tensor:
+        """The most probable answer as symbols, (..., T) int64, for x (..., dx) float64, unchecked."""
+        return self.graph(x).min_sum()[0]
 
     def sample(self, x: torch.Tensor, num_samples: int, seed: int = 0) -> torch.Tensor:
         """Exact draws of y given each x (n, dx), on a stream of their own: (n, num_samples, ...) int64."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 def check_method(method: type[Method] | str, task: Task | None = None) -> None:
     """Check a method on a task, by default the first that it applies to of `circle`, `three_curves`, `digits`,
     `gaussian_classes`, `labelled_chain` and `newsvendor`.
+    `gaussian_classes`, `labelled_chain` and `segmentation`.
 
     Rules:
         1. `name` is an identifier; `family`, `principle` and `normalised` are declared; `version` is an integer >= 1;
@@ -126,6 +127,7 @@ def applicable_task(method: type[Method]) -> Task:
         get_task("gaussian_classes"),
         get_task("labelled_chain", length=3),
         get_task("newsvendor"),
+        get_task("segmentation", length=2, narrowest=3, widest=5),
     ):
         reason = method.why_not(task)
         if reason is None:

@@ -24,6 +24,7 @@ from ebm_vs_prob.testing import check_method, check_store, check_task, global_ge
 #: Their checks take longest; each has kin whose check is quick.
 SLOW = (
     *("gibbs_nuts", "horn", "particle", "super_resolution", "video", "hard_strings", "translation"),
+    "segmentation",
     *("sparse_coding", "coupling_flow", "vae"),
     "autoregressive_flow",
     *("gibbs_stochastic_gradient_langevin", "gibbs_variational_bayes", "gibbs_ensemble"),
@@ -43,7 +44,7 @@ def registered(entries):
 #: A user's data has no default: tests/tasks/test_task_data.py checks it.
 TASKS = [task for task in evp.list_tasks() if task.has_truth]
 #: Pairs of tasks whose log-densities take milliseconds each.
-EXAMPLES = {"super_resolution": 256}
+EXAMPLES = {"super_resolution": 256, "segmentation": 256}
 
 
 @pytest.mark.parametrize("task", registered(TASKS))

@@ -14,6 +14,7 @@ TASKS = {
     "digits": {},
     "gaussian_classes": {},
     "labelled_chain": {"length": 3},
+    "segmentation": {"length": 2, "narrowest": 3, "widest": 5},
 }
 
 

@@ -105,6 +105,7 @@ class MessagesPartition(ExactPartition):
         assert self.target.graph is not None
         graph = self.target.graph()
         self._check(graph)
+        graph = graph.at(self._known_beta)
         if not torch.is_grad_enabled():
             self._known = graph
         return graph

@@ -1,0 +1,88 @@
+"""The structured hinge on lattices against enumeration of all strings, and trainings on strips of digits."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+import ebm_vs_prob as evp
+from ebm_vs_prob.core.lattices import SegmentLattice
+from ebm_vs_prob.core.spaces import Sequences
+from ebm_vs_prob.ebm.objectives.lattice import lattice_margin
+
+
+@pytest.mark.parametrize("margin", [0.0, 1.0, 3.5])
+def test_the_hinge_is_that_of_all_strings(margin):
+    scores = torch.randn(5, 7, 3, 3, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    lattice, every = SegmentLattice(scores, 3), Sequences(3, 3).every_answer()
+    energies = lattice.energy(every.unsqueeze(1))
+    for y in every[::4]:
+        owed = margin * (every != y).sum(-1, keepdim=True)
+        expected = lattice.energy(y) - (energies - owed).amin(0)
+        found = lattice_margin(lattice, y.expand(5, -1), margin)
+        torch.testing.assert_close(found, expected)
+        assert (found >= 0).all()
+
+
+def test_it_is_0_where_each_string_is_worse_by_its_errors():
+    """The right symbols cost 0 and all others 1 in every window, so that a string costs its errors."""
+    scores = torch.ones(4, 2, 3, 1, dtype=torch.float64)
+    scores[:, 0] = 0.0
+    scores.requires_grad_()
+    y = torch.zeros(3, dtype=torch.int64)
+    assert float(lattice_margin(SegmentLattice(scores, 3), y, 1.0).detach()) == 0.0
+    loss = lattice_margin(SegmentLattice(scores, 3), y, 1.5)
+    assert float(loss.detach()) == pytest.approx(1.5)
+    (slope,) = torch.autograd.grad(loss, scores)
+    assert float(slope[:, 0].sum()) == pytest.approx(3.0)  # right segments are pulled down, as many wrong ones up
+    assert float(slope[:, 1].sum()) == pytest.approx(-3.0)
+
+
+def test_a_perceptron_has_no_margin():
+    flat = SegmentLattice(torch.zeros(4, 2, 3, 1, dtype=torch.float64), 3)
+    y = torch.tensor([0, 1, 0])
+    assert float(lattice_margin(flat, y, 0.0)) == 0.0
+    assert float(lattice_margin(flat, y, 1.0)) == 3.0
+
+
+@pytest.mark.slow
+def test_both_families_learn_to_read_strips_and_longer_ones():
+    """Symbols that are wrong: nine in ten by a guess, and the truth's own few."""
+    task = evp.get_task("segmentation", length=2, narrowest=4, widest=6, thickness=0.25, exemplars=1)
+    long = evp.get_task("segmentation", **{**task.options.model_dump(), "length": 6})
+    budget, network = evp.Budget(steps=320, batch_size=32, examples=1500), evp.Network(hidden=(24,))
+    for method in ("lattice_crf", "lattice_margin"):
+        model = evp.fit(method, task, seeds=[0, 1], network=network, budget=budget)
+        for own, reader in ((task, model), (long, model.for_task(long))):
+            x, y = own.sample(60, seed=7, split="test")
+            wrong = (reader.infer(x, n_starts=1).y[:, :, 0] != y).double().mean((1, 2))
+            assert (wrong < 0.2).all(), (method, own.options.length, wrong)
+
+
+@pytest.mark.slow
+def test_labels_of_columns_learn_to_read_strips():
+    task = evp.get_task("segmentation", length=2, narrowest=4, widest=6, thickness=0.25, exemplars=1)
+    budget = evp.Budget(steps=1000, batch_size=32, examples=1500)
+    model = evp.fit("connectionist_temporal", task, seeds=[0, 1], network=evp.Network(hidden=(24,)), budget=budget)
+    x, y = task.sample(100, seed=7, split="test")
+    wrong = (model.infer(x, n_starts=1).y[:, :, 0] != y).double().mean((1, 2))
+    assert (wrong < 0.35).all(), wrong
+
+
+@pytest.mark.slow
+def test_the_truth_wins_every_metric():
+    task = evp.get_task("segmentation", length=2, narrowest=4, widest=6, exemplars=1, thickness=0.5)
+    found = {}
+    for method in ("exact", "lattice_crf", "lattice_margin"):
+        model = evp.fit(method, task, budget=evp.Budget(steps=200, batch_size=32, examples=1000))
+        table = evp.evaluate(model, task)
+        found[method] = table.set_index("metric")["value"]
+    assert found["exact"]["gibbs_gap"] == pytest.approx(0.0, abs=1e-9)
+    assert found["exact"]["excess_error"] == pytest.approx(0.0, abs=1e-9)
+    for method in ("lattice_crf", "lattice_margin"):
+        for metric in ("gibbs_gap", "error_rate", "hamming_distance", "excess_error"):
+            assert found["exact"][metric] <= found[method][metric] + 1e-9, (method, metric)
+        assert found["exact"]["gibbs_log_score"] >= found[method]["gibbs_log_score"]
+        assert math.isfinite(found[method]["gibbs_gap"])
