@@ -143,6 +143,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
         posteriors,
         regret,
         sharpness,
+        smoothing,
         sublevel,
         traces,
         two_samples,
@@ -152,6 +153,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
         return likelihood, decisions, regret, cost
     return (
         likelihood,
+        smoothing,
         regret,
         distances,
         latents,
