@@ -23,6 +23,7 @@ import torch
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.budget import Budget
+from ebm_vs_prob.core.process_state import default_state
 from ebm_vs_prob.energies.mlp import Network
 from ebm_vs_prob.metrics.options import Evaluation
 from ebm_vs_prob.models.model import Model
@@ -129,6 +130,15 @@ def coarse_products() -> Iterator[None]:
 
 
 @contextmanager
+def denormals_flushed() -> Iterator[None]:
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+@contextmanager
 def filled_store() -> Iterator[None]:
     with pyro.get_param_store().scope():
         for name in ("kernel.lengthscale", "kernel.variance", "noise"):
@@ -156,6 +166,7 @@ STATES: dict[str, Any] = {
     "deterministic": deterministic,
     "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
     "coarse products": coarse_products,
+    "denormals flushed": denormals_flushed,
 }
 
 
@@ -273,3 +284,21 @@ def test_a_spawned_process_takes_every_model() -> None:
         for name, own, other in zip(METHODS, _densities(models), found, strict=True)
         if not np.array_equal(own, other)
     ] == []
+
+
+def test_within_the_package_denormals_are_nothing_and_afterwards_what_they_were():
+    def product() -> float:
+        return float(torch.tensor(1e-310, dtype=torch.float64, device="cpu") * 1.0)
+
+    assert product() > 0
+    with default_state():
+        assert product() == 0.0
+        with default_state():
+            assert product() == 0.0
+        assert product() == 0.0
+    assert product() > 0
+    with denormals_flushed():
+        with default_state():
+            assert product() == 0.0
+        assert product() == 0.0
+    assert product() > 0
