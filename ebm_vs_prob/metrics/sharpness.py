@@ -36,7 +36,10 @@ def hessian(module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor
 def _hessian(module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """(R, n, dy, dy), row by row."""
     point = y.detach().clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(module(x, point).sum(), point, create_graph=True)
+    energy = module(x, point)
+    if not energy.requires_grad:  # one that is constant in y but for jumps, as the cost of a label
+        return torch.zeros(*energy.shape, *2 * y.shape[-1:], dtype=y.dtype, device=y.device)
+    (gradient,) = torch.autograd.grad(energy.sum(), point, create_graph=True)
     rows = []
     for i in range(y.shape[-1]):
         if gradient.requires_grad:

@@ -20,6 +20,7 @@ from ebm_vs_prob.ebm.objectives.decision import annealed_cost, cost_sensitive_hi
 from ebm_vs_prob.metrics import Evaluation
 from ebm_vs_prob.metrics.observation import Observation
 from ebm_vs_prob.metrics.regret import regret
+from ebm_vs_prob.metrics.sharpness import hessian
 from ebm_vs_prob.models.capabilities import Decides
 from ebm_vs_prob.testing import check_method
 
@@ -231,6 +232,15 @@ def test_its_steps_are_recorded_and_the_temperature_falls_to_its_end(caplog):
         model = evp.fit(METHOD, [task] * 2, seeds=[0, 1], budget=BUDGET, final_temperature=[0.2, 0.5])
     assert "as it is written" not in caplog.text
     assert model.module.temperature.tolist() == pytest.approx([0.2, 0.5])
+
+
+def test_an_energy_of_jumps_alone_is_evaluated_as_flat():
+    task = evp.get_task("steering", answer="continuous")
+    model = evp.fit(METHOD, task, budget=LITTLE, network=NETWORK)
+    table = evp.evaluate(model, task, Evaluation(test_examples=16, inputs=2, starts=2, samples=16, max_steps=3))
+    assert math.isfinite(table.set_index("metric").value["regret"])
+    x, y = (part[None].float() for part in task.sample(5, split="test"))
+    assert torch.equal(hessian(model.module, x, y), torch.zeros(1, 5, 1, 1))
 
 
 def test_where_nothing_is_decided_it_says_so():
