@@ -198,8 +198,8 @@ class _Reader:
         frames, count = log_probs.shape[-2], log_probs.shape[-1] - 1
         symbols = torch.arange(count, dtype=torch.int64, device=log_probs.device)
         if state is None:
-            silent = log_probs[..., -1].cumsum(-1) - log_probs[..., -1]
-            before = silent.unsqueeze(-1)
+            silent = log_probs[..., :-1, -1].cumsum(-1)
+            before = torch.cat([torch.zeros_like(log_probs[..., :1, -1]), silent], -1).unsqueeze(-1)
         else:
             in_blank, in_symbol = self._read(*state)
             same = (state[1].unsqueeze(-1) == symbols).unsqueeze(-2)
