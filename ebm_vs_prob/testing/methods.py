@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
 def check_method(method: type[Method] | str, task: Task | None = None) -> None:
     """Check a method on a task, by default the first that it applies to of `circle`, `three_curves`, `digits`,
-    `gaussian_classes`, `labelled_chain` and `newsvendor`.
-    `gaussian_classes`, `labelled_chain` and `segmentation`.
+    `gaussian_classes`, `labelled_chain`, `newsvendor` and `segmentation`.
 
     Rules:
         1. `name` is an identifier; `family`, `principle` and `normalised` are declared; `version` is an integer >= 1;

@@ -59,7 +59,6 @@ class ImplicitManifoldOptions(RegularisedOptions):
         int,
         Field(ge=0, le=1000, description="moves of the energy's descent from a uniform point to where F is 0 in vain"),
     ] = 6
-
     density: Annotated[
         bool, Field(description="learn an energy along the zero set too, by constrained Langevin chains from the data")
     ] = False

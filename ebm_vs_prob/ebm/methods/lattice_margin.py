@@ -27,7 +27,9 @@ from ..regularisers import RegularisedMethod, RegularisedOptions
 
 class LatticeMarginOptions(RegularisedOptions):
     margin: Annotated[
-        float, PER_REPLICATE, Field(ge=0, description="what each wrong symbol owes; 0: the generalised perceptron")
+        float,
+        PER_REPLICATE,
+        Field(ge=0, le=1e6, description="what each wrong symbol owes; 0: the generalised perceptron"),
     ] = 1.0
 
 
