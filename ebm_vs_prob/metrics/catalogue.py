@@ -64,7 +64,7 @@ _ALL = (
     Metric("error_rate", "Wrong answers", "share",
            "decisions", "share", "lower", "discrete answers that are wrong"),
     Metric("hamming_distance", "Wrong symbols", "share",
-           "decisions", "share", "lower", "symbols of discrete answers that are wrong"),
+           "decisions", "share", "exact", "symbols of discrete answers that are wrong"),
     Metric("excess_error", "Lost against the Bayes answer", "share",
            "decisions", "share", "lower", "posterior probability that the answers lose against the Bayes answer"),
     Metric("expected_calibration_error", "Calibration error", "share",

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 def untrained(study: Any, results: pd.DataFrame, seeds: range) -> dict[tuple[str, str], str]:
     """Of (task, arm), why it counts as untrained: its value at a gate's thickness, over seeds, is not what that asks.
 
-    An arm without the metric, as a regression has no density, passes no gate and fails none.
+    An arm without the metric, as a regression has no density, passes no gate and fails none; one that has it for some
+    seeds, and for less than half of them, has not trained.
 
     Args:
         study: has `gates`.
@@ -31,7 +32,11 @@ def untrained(study: Any, results: pd.DataFrame, seeds: range) -> dict[tuple[str
             own = rows[(rows["task"] == task) & (rows["arm"] == arm)]
             thickness = gate.thickness if gate.thickness is not None else own["thickness"].astype(float).max()
             values = series(own, gate.metric, thickness, seeds)
-            value = effect_test("value", gate.metric).estimate(values[np.isfinite(values)]).value
+            known = values[np.isfinite(values)]
+            if 0 < 2 * len(known) < len(seeds):
+                found[task, arm] = f"{gate.metric} is finite for {len(known)} of {len(seeds)} seeds"
+                continue
+            value = effect_test("value", gate.metric).estimate(known).value
             above = -np.inf if gate.above is None else gate.above
             below = np.inf if gate.below is None else gate.below
             if np.isfinite(value) and not above <= value <= below:

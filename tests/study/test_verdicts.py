@@ -346,6 +346,11 @@ def test_an_arm_that_misses_a_gate_decides_nothing():
     ):
         parts, claims = judged(results, asked, gates=(passed,))
         assert [v.verdict for v in parts + claims] == ["supported"] * 3
+    # An arm that has the metric, and for hardly any seed a number, has not trained; one without it is not asked.
+    broken = results.assign(value=results["value"].where((results["arm"] != "b") | (results["seed"] < 4)))
+    parts, _ = judged(broken, asked, gates=(gate(below=2000.0),))
+    assert [v.verdict for v in parts] == ["supported", "untrained"]
+    assert "m is finite for 4 of 10 seeds" in parts[1].reason
     # Against an arm that has not trained nothing is shown either; without a thickness the thickest counts.
     against = criterion(kind="ratio", arms=["a"], against=["b"], thickness=[0.1], below=1.0)
     assert judged(results, against, gates=(gate(below=20.0, thickness=None),))[0][0].verdict == "untrained"
