@@ -1,0 +1,234 @@
+"""The polynomial surface of Brehmer and Cranmer (2020), blurred: a graph over the plane with a mixture of normal laws.
+
+The density is an integral over the plane of an analytic function, for which an even lattice converges faster than any
+power of its spacing. Where the noise is thin, the blocks of the lattice that count are found by halving.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from ...core.errors import NoExactReference
+from ...core.seeding import numpy_generator
+from ...core.spaces import Box
+from ..base import refined
+from .surfaces import SIDE, Surface
+
+#: The height is exp(-DAMPING |z|²) times a polynomial of degree DEGREE, whose coefficients of total degree k > 0 are
+#: normal of standard deviation k^-DECAY, drawn from SEED.
+DEGREE, DAMPING, DECAY, SEED = 5, 0.1, 3.0, 9
+#: Weights, means and standard deviations of the two laws of z; the second deviation is that at theta = 0.
+WEIGHTS, MEANS, DEVIATIONS = (0.6, 0.4), ((1.0, -1.0), (-1.0, 1.0)), (2.0, 0.6)
+#: How many deviations of the wider law answers and box cover.
+COVERED, BOXED = 4.0, 6.0
+#: Up to this noise the lattice is local; REACH is how many deviations of noise it covers, FURTHEST its half side.
+THICK, REACH, FURTHEST = 0.5, 10.0, 20.0
+#: A local lattice has ROOT blocks a side, each of NODES nodes a side, at most SPACING of the noise apart.
+ROOT, NODES, SPACING = 8, 6, 0.42
+#: Spacings of the lattice over the whole plane, below noise 1 and from there on, and its depth in nats.
+WIDE, DEPTH = (0.2, 0.3), 45.0
+#: Halvings and Newton steps by which the nearest point is found.
+HALVINGS, STEPS = 10, 12
+#: Noise up to which the entropy is integrated, in coordinates along the surface and normal to it.
+THIN = 0.05
+#: Points whose density is computed at once.
+BLOCK = 256
+
+Function = Callable[[torch.Tensor], torch.Tensor]
+
+
+class PolynomialSurface(Surface):
+    """(z0, z1, f(z)) in R^3, f(z) = exp(-0.1 |z|²) sum a_ij z0^i z1^j with i + j <= 5; u = z.
+
+    z is 0.6 N((1, -1), 2² I) + 0.4 N((-1, 1), 0.6² I), the law of Brehmer and Cranmer at theta = 0. The form, degrees,
+    decay of the coefficients and law are those of their published simulator, whose damping is by |z|². Their
+    coefficients are drawn too, from another generator; their rotation is that of the task.
+    """
+
+    dim, manifold_dim = 3, 2
+    extent = 1.0 + BOXED * DEVIATIONS[0]
+
+    def __init__(self) -> None:
+        self.latents = Box((-self.extent, self.extent), 2)
+        rng = numpy_generator(SEED, "coefficients", "polynomial surface")
+        self.coefficients = np.zeros((DEGREE + 1, DEGREE + 1))
+        for total in range(DEGREE + 1):
+            for first in range(total, -1, -1):
+                self.coefficients[first, total - first] = rng.standard_normal() * max(total, 1) ** -DECAY
+
+    def height(self, z: torch.Tensor) -> torch.Tensor:
+        """f(z), (...), at z (..., 2)."""
+        # So far out it is 0, and powers must not overflow.
+        first, second = z.clamp(-60.0, 60.0).unbind(-1)
+        total = torch.zeros_like(first)
+        for i in range(DEGREE, -1, -1):
+            row = torch.zeros_like(first)
+            for j in range(DEGREE - i, -1, -1):
+                row = row * second + float(self.coefficients[i, j])
+            total = total * first + row
+        return total * torch.exp(-DAMPING * (first.square() + second.square()))
+
+    def points(self, latent: torch.Tensor) -> torch.Tensor:
+        """The points (..., 3) at u (..., 2)."""
+        return torch.cat([latent, self.height(latent).unsqueeze(-1)], -1)
+
+    def draw(self, rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+        which = (rng.random(n) < WEIGHTS[1]).astype(int)
+        latent = np.array(MEANS)[which] + np.array(DEVIATIONS)[which, None] * rng.standard_normal((n, 2))
+        return self.points(torch.from_numpy(latent)).numpy(), latent
+
+    def log_density(self, y: torch.Tensor, eps: float) -> torch.Tensor:
+        """By an even lattice of z: local and found by halving where the noise is thin, or over all of the law."""
+        constant = 3 * (math.log(eps) + 0.5 * math.log(2 * math.pi))
+        if eps > THICK:
+            z, log_cell = _whole_lattice(WIDE[eps >= 1.0], y.device)
+            points = self.points(z)
+            # The square is multiplied out, which costs no digits that count where the noise is thick.
+            fixed = log_law(z) - 0.5 * (points / eps).square().sum(-1)
+            exponent = (y / eps) @ (points / eps).T + fixed
+            return exponent.logsumexp(-1) - 0.5 * (y / eps).square().sum(-1) + log_cell - constant
+        z, log_area = self._local_lattice(y.detach(), eps)
+        return (log_law(z) - self._half_square(z, y) / eps**2).logsumexp(-1) + log_area - constant
+
+    def log_surface_density(self, latent: torch.Tensor) -> torch.Tensor:
+        slope = torch.func.vmap(torch.func.grad(self.height))(latent.reshape(-1, 2)).reshape(latent.shape)
+        return log_law(latent) - 0.5 * torch.log1p(slope.square().sum(-1))
+
+    def project(self, y: torch.Tensor) -> torch.Tensor:
+        """The best block of all, and Newton's method from there. No foot is further off than the height of y."""
+
+        def energy(z: torch.Tensor) -> torch.Tensor:
+            return self._half_square(z, y)
+
+        centre = y[..., :2]
+        half = (y[..., 2] - self.height(centre)).abs().clamp(1e-300, FURTHEST)
+        z, _ = _blocks(energy, centre, half, torch.zeros_like(half), HALVINGS)
+        best = energy(z).argmin(-1)[..., None, None].expand(*z.shape[:-2], 1, 2)
+        z = z.gather(-2, best).squeeze(-2)
+
+        def single(z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return self._half_square(z, y)
+
+        gradient = torch.func.vmap(torch.func.grad(single))
+        hessian = torch.func.vmap(torch.func.hessian(single))
+        slope = gradient(z, y)
+        for _ in range(STEPS):
+            bend = hessian(z, y)
+            a, b, c = bend[:, 0, 0], bend[:, 0, 1], bend[:, 1, 1]
+            step = torch.stack([c * slope[:, 0] - b * slope[:, 1], a * slope[:, 1] - b * slope[:, 0]], -1)
+            moved = z - step / (a * c - b * b).clamp_min(1e-12).unsqueeze(-1)
+            changed = gradient(moved, y)
+            better = (changed.norm(dim=-1) < slope.norm(dim=-1)).unsqueeze(-1)
+            z, slope = torch.where(better, moved, z), torch.where(better, changed, slope)
+        return self.points(z)
+
+    def answers(self) -> np.ndarray:
+        """32 by 32 points, evenly within 4 standard deviations of the wider law round its mean."""
+        unit = (torch.arange(SIDE, dtype=torch.float64, device="cpu") + 0.5) * (2 / SIDE) - 1
+        mean = torch.tensor(MEANS[0], dtype=torch.float64, device="cpu")
+        return self.points(mean + COVERED * DEVIATIONS[0] * torch.cartesian_prod(unit, unit)).numpy()
+
+    def entropy(self, eps: float) -> float:
+        """To 1e-6, over a lattice of z and Gauss-Hermite nodes of the normal coordinate, where that is small.
+
+        Raises:
+            NoExactReference: thicker than .05.
+        """
+        if eps > THIN:
+            raise NoExactReference(
+                f"manifold: the entropy of a polynomial surface thicker than {THIN} is an integral over R^3 of a "
+                "density that is itself one over the plane, too dear to refine to a stated tolerance: use the mean of "
+                "-log_prob over samples"
+            )
+        return refined(lambda resolution: self._over_the_normal(eps, resolution), 2, tolerance=1e-6, doublings=3)
+
+    def _over_the_normal(self, eps: float, resolution: int) -> float:
+        z, log_cell = _whole_lattice(0.8 / resolution, torch.device("cpu"))
+        node, weight = (torch.from_numpy(part) for part in np.polynomial.hermite_e.hermegauss(resolution + 5))
+        points, jacobian = torch.func.vmap(self._off), torch.func.vmap(torch.func.jacfwd(self._off))
+        total = 0.0
+        for out, share in zip(node * eps, weight * eps * torch.exp(0.5 * node.square()), strict=True):
+            for part in z.split(BLOCK):
+                place = torch.cat([part, out.expand(len(part), 1)], -1)
+                log_p = self.log_density(points(place), eps)
+                volume = torch.linalg.det(jacobian(place)).abs()
+                total -= float(share * (volume * log_p.exp()) @ log_p)
+        return total * math.exp(log_cell)
+
+    def _off(self, place: torch.Tensor) -> torch.Tensor:
+        """The point (3,) at `place` (3,): z, and how far along the normal."""
+        slope = torch.func.grad(self.height)(place[:2])
+        normal = torch.cat([-slope, torch.ones_like(slope[:1])])
+        return self.points(place[:2]) + place[2] * normal / normal.norm()
+
+    def _half_square(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Half the squared distance of y (..., 3) to the surface at z (..., k, 2) or, where as many, (..., 2)."""
+        y = y.unsqueeze(-2) if z.ndim > y.ndim else y
+        return 0.5 * ((z - y[..., :2]).square().sum(-1) + (self.height(z) - y[..., 2]).square())
+
+    def _local_lattice(self, y: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Nodes z (..., k, 2) of a lattice wherever the integrand counts, and ln of the area of each cell (...).
+
+        With z normal round `centre` given the first two coordinates of y, z counts no further off than the square root
+        of the squared height of y over the surface there and REACH² of the noise.
+        """
+        variance = DEVIATIONS[0] ** 2
+        mean = torch.tensor(MEANS[0], dtype=y.dtype, device="cpu").to(y.device)
+        centre = (variance * y[..., :2] + eps**2 * mean) / (variance + eps**2)
+        half = torch.hypot(y[..., 2] - self.height(centre), torch.full_like(y[..., 2], REACH * eps)).clamp_max(FURTHEST)
+        enough = torch.full_like(half, SPACING * NODES * eps)
+        halvings = max(0, math.ceil(math.log2(2 * FURTHEST / ROOT / (SPACING * NODES * eps))))
+
+        def energy(z: torch.Tensor) -> torch.Tensor:
+            return self._half_square(z, y) - eps**2 * log_law(z)
+
+        z, side = _blocks(energy, centre, half, enough, halvings)
+        unit = (torch.arange(NODES, dtype=y.dtype, device=y.device) + 0.5) / NODES - 0.5
+        nodes = z.unsqueeze(-2) + side[..., None, None, None] * torch.cartesian_prod(unit, unit)
+        return nodes.flatten(-3, -2), 2 * (side / NODES).log()
+
+
+def log_law(z: torch.Tensor) -> torch.Tensor:
+    """ln of the density of z (..., 2) in nats."""
+    parts = []
+    for weight, mean, deviation in zip(WEIGHTS, MEANS, DEVIATIONS, strict=True):
+        square = (z[..., 0] - mean[0]).square() + (z[..., 1] - mean[1]).square()
+        parts.append(math.log(weight / (2 * math.pi * deviation**2)) - 0.5 * square / deviation**2)
+    return torch.logaddexp(*parts)
+
+
+def _whole_lattice(spacing: float, device: torch.device) -> tuple[torch.Tensor, float]:
+    """Nodes (k, 2) wherever the law is more than exp(-DEPTH) of its wider part's largest, and ln of the cell's area."""
+    side = math.ceil(math.sqrt(2 * DEPTH) * DEVIATIONS[0] / spacing)
+    axis = spacing * torch.arange(-side, side + 1, dtype=torch.float64, device=device)
+    offset = torch.cartesian_prod(axis, axis)
+    offset = offset[offset.norm(dim=-1) <= side * spacing]
+    return offset + torch.tensor(MEANS[0], dtype=torch.float64, device=device), 2 * math.log(spacing)
+
+
+def _blocks(
+    energy: Function, centre: torch.Tensor, half: torch.Tensor, enough: torch.Tensor, halvings: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Centres (..., ROOT², 2) of the square blocks of least energy within `half` (...) of a centre, and their side (...).
+
+    Blocks are halved, and the ROOT² best kept, until their side is at most `enough` or so many times.
+    """
+    unit = (torch.arange(ROOT, dtype=half.dtype, device=half.device) + 0.5) * (2 / ROOT) - 1
+    z = centre.unsqueeze(-2) + half[..., None, None] * torch.cartesian_prod(unit, unit)
+    side = half * (2 / ROOT)
+    quarter = torch.cartesian_prod(*[torch.tensor([-0.25, 0.25], dtype=half.dtype, device="cpu").to(half.device)] * 2)
+    for _ in range(halvings):
+        halves = (z.unsqueeze(-2) + side[..., None, None, None] * quarter).flatten(-3, -2)
+        best = energy(halves).topk(ROOT**2, dim=-1, largest=False, sorted=False).indices
+        finer = halves.gather(-2, best.unsqueeze(-1).expand(*best.shape, 2))
+        coarse = side > enough
+        z = torch.where(coarse[..., None, None], finer, z)
+        side = torch.where(coarse, side / 2, side)
+    return z, side
+
+
+__all__ = ["PolynomialSurface", "log_law"]
