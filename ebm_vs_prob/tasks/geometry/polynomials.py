@@ -26,17 +26,17 @@ WEIGHTS, MEANS, DEVIATIONS = (0.6, 0.4), ((1.0, -1.0), (-1.0, 1.0)), (2.0, 0.6)
 #: How many deviations of the wider law answers and box cover.
 COVERED, BOXED = 4.0, 6.0
 #: Up to this noise the lattice is local; REACH is how many deviations of noise it covers, FURTHEST its half side.
-THICK, REACH, FURTHEST = 0.5, 10.0, 20.0
-#: A local lattice has ROOT blocks a side, each of NODES nodes a side, at most SPACING of the noise apart.
-ROOT, NODES, SPACING = 8, 6, 0.42
+THICK, REACH, FURTHEST = 0.5, 9.0, 20.0
+#: A local lattice has ROOT² blocks, each of NODES nodes a side, REACH / ROOT of the noise from its middle to its edge.
+ROOT, NODES = 8, 5
 #: Spacings of the lattice over the whole plane, below noise 1 and from there on, and its depth in nats.
 WIDE, DEPTH = (0.2, 0.3), 45.0
-#: Halvings and Newton steps by which the nearest point is found.
-HALVINGS, STEPS = 10, 12
+#: Blocks a side, halvings and Newton steps by which the nearest point is found.
+SEARCHED, HALVINGS, STEPS = 6, 8, 6
 #: Noise up to which the entropy is integrated, in coordinates along the surface and normal to it.
 THIN = 0.05
-#: Points whose density is computed at once.
-BLOCK = 256
+#: Points whose density is computed at once, and whose lattices are.
+BLOCK, CHUNK = 1024, 64
 
 Function = Callable[[torch.Tensor], torch.Tensor]
 
@@ -62,8 +62,7 @@ class PolynomialSurface(Surface):
 
     def height(self, z: torch.Tensor) -> torch.Tensor:
         """f(z), (...), at z (..., 2)."""
-        # So far out it is 0, and powers must not overflow.
-        first, second = z.clamp(-60.0, 60.0).unbind(-1)
+        first, second = (part.contiguous() for part in _bounded(z).unbind(-1))
         total = torch.zeros_like(first)
         for i in range(DEGREE, -1, -1):
             row = torch.zeros_like(first)
@@ -91,8 +90,15 @@ class PolynomialSurface(Surface):
             fixed = log_law(z) - 0.5 * (points / eps).square().sum(-1)
             exponent = (y / eps) @ (points / eps).T + fixed
             return exponent.logsumexp(-1) - 0.5 * (y / eps).square().sum(-1) + log_cell - constant
-        z, log_area = self._local_lattice(y.detach(), eps)
-        return (log_law(z) - self._half_square(z, y) / eps**2).logsumexp(-1) + log_area - constant
+        if y.ndim > 1 and len(y) > CHUNK:
+            return torch.cat([self.log_density(part, eps) for part in y.split(CHUNK)])
+        z, side = self._local_blocks(y.detach(), eps)
+        unit = (torch.arange(NODES, dtype=y.dtype, device=y.device) + 0.5) / NODES - 0.5
+        first, second = (z.unsqueeze(-1) + side[..., None, None, None] * unit).unbind(-2)
+        off = (first - y[..., :1, None]).square().unsqueeze(-1) + (second - y[..., 1:2, None]).square().unsqueeze(-2)
+        off = off + (self._height_on(first, second) - y[..., 2, None, None, None]).square()
+        exponent = _log_law_on(first, second) - 0.5 * off / eps**2
+        return exponent.flatten(-3).logsumexp(-1) + 2 * (side / NODES).log() - constant
 
     def log_surface_density(self, latent: torch.Tensor) -> torch.Tensor:
         slope = torch.func.vmap(torch.func.grad(self.height))(latent.reshape(-1, 2)).reshape(latent.shape)
@@ -105,8 +111,9 @@ class PolynomialSurface(Surface):
             return self._half_square(z, y)
 
         centre = y[..., :2]
-        half = (y[..., 2] - self.height(centre)).abs().clamp(1e-300, FURTHEST)
-        z, _ = _blocks(energy, centre, half, torch.zeros_like(half), HALVINGS)
+        half = (y[..., 2] - self.height(centre)).abs().clamp_max(FURTHEST)
+        every = torch.full_like(half, HALVINGS)
+        z, _ = _blocks(energy, centre, half, every, SEARCHED, HALVINGS)
         best = energy(z).argmin(-1)[..., None, None].expand(*z.shape[:-2], 1, 2)
         z = z.gather(-2, best).squeeze(-2)
 
@@ -168,10 +175,21 @@ class PolynomialSurface(Surface):
     def _half_square(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Half the squared distance of y (..., 3) to the surface at z (..., k, 2) or, where as many, (..., 2)."""
         y = y.unsqueeze(-2) if z.ndim > y.ndim else y
-        return 0.5 * ((z - y[..., :2]).square().sum(-1) + (self.height(z) - y[..., 2]).square())
+        across = (z[..., 0] - y[..., 0]).square() + (z[..., 1] - y[..., 1]).square()
+        return 0.5 * (across + (self.height(z) - y[..., 2]).square())
 
-    def _local_lattice(self, y: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """Nodes z (..., k, 2) of a lattice wherever the integrand counts, and ln of the area of each cell (...).
+    def _height_on(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        """f at all pairs of coordinates (..., i) and (..., j): (..., i, j)."""
+        powers = []
+        for part in (_bounded(first), _bounded(second)):
+            each = [torch.exp(-DAMPING * part.square())]
+            for _ in range(DEGREE):
+                each.append(each[-1] * part)
+            powers.append(torch.stack(each, -1))
+        return powers[0] @ torch.from_numpy(self.coefficients).to(first) @ powers[1].transpose(-1, -2)
+
+    def _local_blocks(self, y: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Middles (..., ROOT², 2) of square blocks of z wherever the integrand counts, and their side (...).
 
         With z normal round `centre` given the first two coordinates of y, z counts no further off than the square root
         of the squared height of y over the surface there and REACH² of the noise.
@@ -179,17 +197,22 @@ class PolynomialSurface(Surface):
         variance = DEVIATIONS[0] ** 2
         mean = torch.tensor(MEANS[0], dtype=y.dtype, device="cpu").to(y.device)
         centre = (variance * y[..., :2] + eps**2 * mean) / (variance + eps**2)
-        half = torch.hypot(y[..., 2] - self.height(centre), torch.full_like(y[..., 2], REACH * eps)).clamp_max(FURTHEST)
-        enough = torch.full_like(half, SPACING * NODES * eps)
-        halvings = max(0, math.ceil(math.log2(2 * FURTHEST / ROOT / (SPACING * NODES * eps))))
+        least = REACH * eps
+        half = torch.hypot(y[..., 2] - self.height(centre), torch.full_like(y[..., 2], least)).clamp_max(FURTHEST)
+        # Near the surface the whole root is kept, and is no larger than what noise there can reach.
+        halvings = torch.log2(half / (least)).sub(0.1).ceil().clamp_min(0.0)
 
         def energy(z: torch.Tensor) -> torch.Tensor:
-            return self._half_square(z, y) - eps**2 * log_law(z)
+            across = (z[..., 0] - mean[0]).square() + (z[..., 1] - mean[1]).square()
+            return self._half_square(z, y) + 0.5 * eps**2 / variance * across
 
-        z, side = _blocks(energy, centre, half, enough, halvings)
-        unit = (torch.arange(NODES, dtype=y.dtype, device=y.device) + 0.5) / NODES - 0.5
-        nodes = z.unsqueeze(-2) + side[..., None, None, None] * torch.cartesian_prod(unit, unit)
-        return nodes.flatten(-3, -2), 2 * (side / NODES).log()
+        most = max(0, math.ceil(math.log2(FURTHEST / (least))))
+        return _blocks(energy, centre, least * torch.exp2(halvings), halvings, ROOT, most)
+
+
+def _bounded(z: torch.Tensor) -> torch.Tensor:
+    """z, but no further out than where f is 0, so that its powers do not overflow."""
+    return z.clamp(-60.0, 60.0)
 
 
 def log_law(z: torch.Tensor) -> torch.Tensor:
@@ -210,24 +233,36 @@ def _whole_lattice(spacing: float, device: torch.device) -> tuple[torch.Tensor, 
     return offset + torch.tensor(MEANS[0], dtype=torch.float64, device=device), 2 * math.log(spacing)
 
 
-def _blocks(
-    energy: Function, centre: torch.Tensor, half: torch.Tensor, enough: torch.Tensor, halvings: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Centres (..., ROOT², 2) of the square blocks of least energy within `half` (...) of a centre, and their side (...).
+def _log_law_on(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """`log_law` at all pairs of coordinates (..., i) and (..., j), (..., i, j), by the ratio of its two parts."""
+    (wide, narrow), (far, near) = DEVIATIONS, MEANS
+    ratio, log_wide = [], []
+    for k, z in enumerate((first, second)):
+        log_wide.append(-0.5 * ((z - far[k]) / wide).square())
+        ratio.append(torch.exp(-0.5 * ((z - near[k]) / narrow).square() - log_wide[-1]))
+    height = WEIGHTS[1] / WEIGHTS[0] * (wide / narrow) ** 2
+    mixed = torch.log1p(height * ratio[0].unsqueeze(-1) * ratio[1].unsqueeze(-2))
+    constant = math.log(WEIGHTS[0] / (2 * math.pi * wide**2))
+    return mixed + log_wide[0].unsqueeze(-1) + log_wide[1].unsqueeze(-2) + constant
 
-    Blocks are halved, and the ROOT² best kept, until their side is at most `enough` or so many times.
+
+def _blocks(
+    energy: Function, centre: torch.Tensor, half: torch.Tensor, halvings: torch.Tensor, root: int, most: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Middles (..., root², 2) of the square blocks of least energy within `half` (...) of a centre, and their side (...).
+
+    Blocks are halved as often as `halvings` (...) says, `most` times at most, and the root² best kept each time.
     """
-    unit = (torch.arange(ROOT, dtype=half.dtype, device=half.device) + 0.5) * (2 / ROOT) - 1
+    unit = (torch.arange(root, dtype=half.dtype, device=half.device) + 0.5) * (2 / root) - 1
     z = centre.unsqueeze(-2) + half[..., None, None] * torch.cartesian_prod(unit, unit)
-    side = half * (2 / ROOT)
+    side = half * (2 / root)
     quarter = torch.cartesian_prod(*[torch.tensor([-0.25, 0.25], dtype=half.dtype, device="cpu").to(half.device)] * 2)
-    for _ in range(halvings):
-        halves = (z.unsqueeze(-2) + side[..., None, None, None] * quarter).flatten(-3, -2)
-        best = energy(halves).topk(ROOT**2, dim=-1, largest=False, sorted=False).indices
-        finer = halves.gather(-2, best.unsqueeze(-1).expand(*best.shape, 2))
-        coarse = side > enough
-        z = torch.where(coarse[..., None, None], finer, z)
-        side = torch.where(coarse, side / 2, side)
+    for done in range(most):
+        finer = (z.unsqueeze(-2) + side[..., None, None, None] * quarter).flatten(-3, -2)
+        best = energy(finer).topk(root**2, dim=-1, largest=False, sorted=False).indices
+        finer = finer.gather(-2, best.unsqueeze(-1).expand(*best.shape, 2))
+        coarse = halvings > done
+        z, side = torch.where(coarse[..., None, None], finer, z), torch.where(coarse, side / 2, side)
     return z, side
 
 
