@@ -249,7 +249,7 @@ def _log_law_on(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 def _blocks(
     energy: Function, centre: torch.Tensor, half: torch.Tensor, halvings: torch.Tensor, root: int, most: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Middles (..., root², 2) of the square blocks of least energy within `half` (...) of a centre, and their side (...).
+    """Middles (..., root², 2) of the square blocks of least energy within `half` (...) of a centre, and their side.
 
     Blocks are halved as often as `halvings` (...) says, `most` times at most, and the root² best kept each time.
     """
