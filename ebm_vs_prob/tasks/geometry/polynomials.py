@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,8 +32,9 @@ THICK, REACH, FURTHEST = 0.5, 9.0, 20.0
 ROOT, NODES = 8, 5
 #: Spacings of the lattice over the whole plane, below noise 1 and from there on, and its depth in nats.
 WIDE, DEPTH = (0.2, 0.3), 45.0
-#: Blocks a side, halvings and Newton steps by which the nearest point is found.
-SEARCHED, HALVINGS, STEPS = 6, 8, 6
+#: Blocks a side by which the nearest point is found, halved until they reach no further than CLOSE together or so many
+#: times, and the Newton steps from there.
+SEARCHED, CLOSE, HALVINGS, STEPS = 6, 0.05, 9, 6
 #: Noise up to which the entropy is integrated, in coordinates along the surface and normal to it.
 THIN = 0.05
 #: Points whose density is computed at once, and whose lattices are.
@@ -92,7 +94,7 @@ class PolynomialSurface(Surface):
             return exponent.logsumexp(-1) - 0.5 * (y / eps).square().sum(-1) + log_cell - constant
         if y.ndim > 1 and len(y) > CHUNK:
             return torch.cat([self.log_density(part, eps) for part in y.split(CHUNK)])
-        z, side = self._local_blocks(y.detach(), eps)
+        z, side = _Local.apply(self, y.detach(), eps)
         unit = (torch.arange(NODES, dtype=y.dtype, device=y.device) + 0.5) / NODES - 0.5
         first, second = (z.unsqueeze(-1) + side[..., None, None, None] * unit).unbind(-2)
         off = (first - y[..., :1, None]).square().unsqueeze(-1) + (second - y[..., 1:2, None]).square().unsqueeze(-2)
@@ -112,8 +114,8 @@ class PolynomialSurface(Surface):
 
         centre = y[..., :2]
         half = (y[..., 2] - self.height(centre)).abs().clamp_max(FURTHEST)
-        every = torch.full_like(half, HALVINGS)
-        z, _ = _blocks(energy, centre, half, every, SEARCHED, HALVINGS)
+        halvings = torch.log2(half / CLOSE).ceil().clamp(0.0, HALVINGS)
+        z, _ = _blocks(energy, centre, half, halvings, SEARCHED)
         best = energy(z).argmin(-1)[..., None, None].expand(*z.shape[:-2], 1, 2)
         z = z.gather(-2, best).squeeze(-2)
 
@@ -130,6 +132,8 @@ class PolynomialSurface(Surface):
             moved = z - step / (a * c - b * b).clamp_min(1e-12).unsqueeze(-1)
             changed = gradient(moved, y)
             better = (changed.norm(dim=-1) < slope.norm(dim=-1)).unsqueeze(-1)
+            if not bool(better.any()):
+                break
             z, slope = torch.where(better, moved, z), torch.where(better, changed, slope)
         return self.points(z)
 
@@ -200,14 +204,37 @@ class PolynomialSurface(Surface):
         least = REACH * eps
         half = torch.hypot(y[..., 2] - self.height(centre), torch.full_like(y[..., 2], least)).clamp_max(FURTHEST)
         # Near the surface the whole root is kept, and is no larger than what noise there can reach.
-        halvings = torch.log2(half / (least)).sub(0.1).ceil().clamp_min(0.0)
+        halvings = torch.log2(half / least).sub(0.1).ceil().clamp_min(0.0)
 
         def energy(z: torch.Tensor) -> torch.Tensor:
             across = (z[..., 0] - mean[0]).square() + (z[..., 1] - mean[1]).square()
             return self._half_square(z, y) + 0.5 * eps**2 / variance * across
 
-        most = max(0, math.ceil(math.log2(FURTHEST / (least))))
-        return _blocks(energy, centre, least * torch.exp2(halvings), halvings, ROOT, most)
+        return _blocks(energy, centre, least * torch.exp2(halvings), halvings, ROOT)
+
+
+class _Local(torch.autograd.Function):
+    """`_local_blocks`, a constant to derivatives; under `vmap` it sees values, and halves no more than they need."""
+
+    @staticmethod
+    def forward(surface: PolynomialSurface, y: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
+        return surface._local_blocks(y, eps)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, torch.Tensor]) -> None:
+        ctx.mark_non_differentiable(*output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[None, None, None]:
+        return None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: torch.Tensor) -> tuple[None, None]:
+        return None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], surface: Any, y: torch.Tensor, eps: float) -> tuple[Any, Any]:
+        return _Local.apply(surface, y.movedim(in_dims[1], 0), eps), (0, 0)
 
 
 def _bounded(z: torch.Tensor) -> torch.Tensor:
@@ -247,17 +274,17 @@ def _log_law_on(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 
 
 def _blocks(
-    energy: Function, centre: torch.Tensor, half: torch.Tensor, halvings: torch.Tensor, root: int, most: int
+    energy: Function, centre: torch.Tensor, half: torch.Tensor, halvings: torch.Tensor, root: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Middles (..., root², 2) of the square blocks of least energy within `half` (...) of a centre, and their side.
 
-    Blocks are halved as often as `halvings` (...) says, `most` times at most, and the root² best kept each time.
+    Blocks are halved as often as `halvings` (...) says, and the root² best kept each time.
     """
     unit = (torch.arange(root, dtype=half.dtype, device=half.device) + 0.5) * (2 / root) - 1
     z = centre.unsqueeze(-2) + half[..., None, None] * torch.cartesian_prod(unit, unit)
     side = half * (2 / root)
     quarter = torch.cartesian_prod(*[torch.tensor([-0.25, 0.25], dtype=half.dtype, device="cpu").to(half.device)] * 2)
-    for done in range(most):
+    for done in range(int(halvings.max()) if halvings.numel() else 0):
         finer = (z.unsqueeze(-2) + side[..., None, None, None] * quarter).flatten(-3, -2)
         best = energy(finer).topk(root**2, dim=-1, largest=False, sorted=False).indices
         finer = finer.gather(-2, best.unsqueeze(-1).expand(*best.shape, 2))
