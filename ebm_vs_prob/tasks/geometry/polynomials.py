@@ -30,8 +30,8 @@ COVERED, BOXED = 4.0, 6.0
 THICK, REACH, FURTHEST = 0.5, 9.0, 20.0
 #: A local lattice has ROOT² blocks, each of NODES nodes a side, REACH / ROOT of the noise from its middle to its edge.
 ROOT, NODES = 8, 5
-#: Spacings of the lattice over the whole plane, below noise 1 and from there on, and its depth in nats.
-WIDE, DEPTH = (0.2, 0.3), 45.0
+#: Spacings of the lattice over the whole plane, below noise 1 and from there on, its depth in nats and that for the entropy.
+WIDE, DEPTH, SHALLOW = (0.2, 0.3), 45.0, 24.0
 #: Blocks a side by which the nearest point is found, halved until they reach no further than CLOSE together or so many
 #: times, and the Newton steps from there.
 SEARCHED, CLOSE, HALVINGS, STEPS = 6, 0.05, 9, 6
@@ -86,7 +86,7 @@ class PolynomialSurface(Surface):
         """By an even lattice of z: local and found by halving where the noise is thin, or over all of the law."""
         constant = 3 * (math.log(eps) + 0.5 * math.log(2 * math.pi))
         if eps > THICK:
-            z, log_cell = _whole_lattice(WIDE[eps >= 1.0], y.device)
+            z, log_cell = _whole_lattice(WIDE[eps >= 1.0], DEPTH, y.device)
             points = self.points(z)
             # The square is multiplied out, which costs no digits that count where the noise is thick.
             fixed = log_law(z) - 0.5 * (points / eps).square().sum(-1)
@@ -158,7 +158,7 @@ class PolynomialSurface(Surface):
         return refined(lambda resolution: self._over_the_normal(eps, resolution), 2, tolerance=1e-6, doublings=3)
 
     def _over_the_normal(self, eps: float, resolution: int) -> float:
-        z, log_cell = _whole_lattice(0.8 / resolution, torch.device("cpu"))
+        z, log_cell = _whole_lattice(1.0 / resolution, SHALLOW, torch.device("cpu"))
         node, weight = (torch.from_numpy(part) for part in np.polynomial.hermite_e.hermegauss(resolution + 5))
         points, jacobian = torch.func.vmap(self._off), torch.func.vmap(torch.func.jacfwd(self._off))
         total = 0.0
@@ -251,9 +251,9 @@ def log_law(z: torch.Tensor) -> torch.Tensor:
     return torch.logaddexp(*parts)
 
 
-def _whole_lattice(spacing: float, device: torch.device) -> tuple[torch.Tensor, float]:
-    """Nodes (k, 2) wherever the law is more than exp(-DEPTH) of its wider part's largest, and ln of the cell's area."""
-    side = math.ceil(math.sqrt(2 * DEPTH) * DEVIATIONS[0] / spacing)
+def _whole_lattice(spacing: float, depth: float, device: torch.device) -> tuple[torch.Tensor, float]:
+    """Nodes (k, 2) wherever the law is more than exp(-depth) of its wider part's largest, and ln of the cell's area."""
+    side = math.ceil(math.sqrt(2 * depth) * DEVIATIONS[0] / spacing)
     axis = spacing * torch.arange(-side, side + 1, dtype=torch.float64, device=device)
     offset = torch.cartesian_prod(axis, axis)
     offset = offset[offset.norm(dim=-1) <= side * spacing]
