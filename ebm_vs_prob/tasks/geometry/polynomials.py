@@ -30,7 +30,7 @@ COVERED, BOXED = 4.0, 6.0
 THICK, REACH, FURTHEST = 0.5, 9.0, 20.0
 #: A local lattice has ROOT² blocks, each of NODES nodes a side, REACH / ROOT of the noise from its middle to its edge.
 ROOT, NODES = 8, 5
-#: Spacings of the lattice over the whole plane, below noise 1 and from there on, its depth in nats and that for the entropy.
+#: Spacings of the lattice over the plane, below noise 1 and from there on, its depth in nats and that for the entropy.
 WIDE, DEPTH, SHALLOW = (0.2, 0.3), 45.0, 24.0
 #: Blocks a side by which the nearest point is found, halved until they reach no further than CLOSE together or so many
 #: times, and the Newton steps from there.
