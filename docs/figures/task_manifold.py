@@ -5,6 +5,7 @@ Run it as `python docs/figures/task_manifold.py`; seconds.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import matplotlib as mpl
@@ -17,15 +18,19 @@ import torch
 import ebm_vs_prob as evp
 from ebm_vs_prob.tasks.manifold import DIMENSIONS
 
-TITLES = {"klein_bottle": "Klein bottle: its first three of four coordinates", "swiss_roll": "Swiss roll"}
+TITLES = {
+    "klein_bottle": "Klein bottle: its first three of four coordinates",
+    "swiss_roll": "Swiss roll",
+    "polynomial": "polynomial surface",
+}
 THICKNESS = 0.02
 
 
 def main() -> None:
-    figure = plt.figure(figsize=(12, 3.1), layout="constrained")
+    figure = plt.figure(figsize=(12, 6.2), layout="constrained")
     for place, shape in enumerate(DIMENSIONS, start=1):
         task = evp.get_task("manifold", shape=shape, thickness=THICKNESS)
-        panel = figure.add_subplot(1, len(DIMENSIONS), place, projection="3d")
+        panel = figure.add_subplot(2, math.ceil(len(DIMENSIONS) / 2), place, projection="3d")
         _, y, z = task.sample_with_latent(2500)
         law = task.reference.log_surface_density(z).numpy()
         y = np.pad(y.numpy(), ((0, 0), (0, max(0, 3 - y.shape[1]))))

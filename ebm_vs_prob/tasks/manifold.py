@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from .geometry.surfaces import Surface
 
-Shape = Literal["sphere", "torus", "swiss_roll", "linear", "klein_bottle"]
+Shape = Literal["sphere", "torus", "swiss_roll", "linear", "klein_bottle", "polynomial"]
 #: Of each shape its dimension d, None where it is free, and the dimension m of the space it lies in, less d.
 DIMENSIONS: dict[Shape, tuple[int | None, int]] = {
     "sphere": (None, 1),
@@ -33,6 +33,7 @@ DIMENSIONS: dict[Shape, tuple[int | None, int]] = {
     "torus": (2, 1),
     "swiss_roll": (2, 1),
     "klein_bottle": (2, 2),
+    "polynomial": (2, 1),
 }
 #: Points handled at once.
 BLOCK = 1024
@@ -160,7 +161,7 @@ class ManifoldReference(DensityReference):
         """h(Y) in nats: that of the shape, to 1e-6, and ½ ln(2πe ε²) for each further dimension.
 
         Raises:
-            NoExactReference: at thickness 0, and for a Klein bottle thicker than .05.
+            NoExactReference: at thickness 0, and for a Klein bottle or polynomial surface thicker than .05.
         """
         eps = self.noise
         return self.task.surface.entropy(eps) + self._codimension * (self._normal_constant + 0.5)
@@ -194,8 +195,8 @@ class Manifold(Task):
     """
 
     name = "manifold"
-    summary = "sphere, torus, Swiss roll, Klein bottle or subspace in R^D; unconditional"
-    truth = "log-density in closed form or by quadrature, projection, entropy of all but thick Klein bottles"
+    summary = "sphere, torus, Swiss roll, Klein bottle, polynomial surface or subspace in R^D; unconditional"
+    truth = "log-density in closed form or by quadrature, projection, entropy but of the last two surfaces where thick"
     references = ("brehmer2020flows", "mardia2000directional", "wood1994simulation")
     Options = ManifoldOptions
     options: ManifoldOptions
@@ -234,6 +235,7 @@ class Manifold(Task):
 
 def _surface(options: ManifoldOptions) -> Surface:
     from .geometry.klein_bottle import KleinBottle
+    from .geometry.polynomials import PolynomialSurface
     from .geometry.spirals import SwissRoll
     from .geometry.surfaces import Linear, Sphere
     from .geometry.tubes import Torus
@@ -250,3 +252,5 @@ def _surface(options: ManifoldOptions) -> Surface:
             return KleinBottle(kappa)
         case "swiss_roll":
             return SwissRoll()
+        case "polynomial":
+            return PolynomialSurface()

@@ -48,6 +48,7 @@ CURVED = [
     ("manifold", {"shape": "torus", "rotation": 1}),
     ("manifold", {"shape": "swiss_roll", "ambient_dim": 5}),
     ("manifold", {"shape": "klein_bottle"}),
+    ("manifold", {"shape": "polynomial", "rotation": 2}),
 ]
 
 

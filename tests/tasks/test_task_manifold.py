@@ -16,14 +16,14 @@ from statistical import follows, within_standard_errors
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.errors import NoExactReference
-from ebm_vs_prob.tasks.geometry import arcs, tubes
+from ebm_vs_prob.tasks.geometry import arcs, polynomials, tubes
 from ebm_vs_prob.tasks.geometry.bessel import log_scaled_bessel
 from ebm_vs_prob.tasks.geometry.spirals import FIRST, LAST
 from ebm_vs_prob.tasks.manifold import DIMENSIONS
 from ebm_vs_prob.testing import check_task
 
 SHAPES = list(DIMENSIONS)
-CURVED = ["torus", "klein_bottle", "swiss_roll"]
+CURVED = ["torus", "klein_bottle", "swiss_roll", "polynomial"]
 TUBES = ["torus", "klein_bottle"]
 
 
@@ -38,9 +38,11 @@ def log_prob(task, y):
 
 def latent_grid(shape, side, corners=False):
     """Midpoints of a grid of latents (side, side, 2), or its corners; of the sphere colatitude and longitude."""
-    low, high = {"sphere": ((0, math.pi), (-math.pi, math.pi)), "swiss_roll": ((FIRST, LAST), (-4.0, 4.0))}.get(
-        shape, ((-math.pi, math.pi),) * 2
-    )
+    low, high = {
+        "sphere": ((0, math.pi), (-math.pi, math.pi)),
+        "swiss_roll": ((FIRST, LAST), (-4.0, 4.0)),
+        "polynomial": ((-8.0, 10.0), (-10.0, 8.0)),
+    }.get(shape, ((-math.pi, math.pi),) * 2)
     steps = np.arange(side + 1) if corners else np.arange(side) + 0.5
     axes = [start + steps * (end - start) / side for start, end in (low, high)]
     return torch.from_numpy(np.stack(np.meshgrid(*axes, indexing="ij"), -1))
@@ -155,9 +157,31 @@ def test_more_nodes_do_not_move_the_density(shape, thickness, monkeypatch):
     values = log_prob(task, y)
     monkeypatch.setattr(arcs, "NODES", 48)
     monkeypatch.setattr(arcs, "PANELS", (0.0, 1 / 64, 1 / 16, 0.25, 0.5, 1.0))
+    for name, value in {"NODES": 8, "ROOT": 12, "REACH": 14.0, "WIDE": (0.15, 0.2), "DEPTH": 60.0}.items():
+        monkeypatch.setattr(polynomials, name, value)
     off = (log_prob(task, y) - values).abs()
     assert float(off.max()) < 1e-6
     assert float(off[:12].max()) < 1e-9
+
+
+@pytest.mark.parametrize("thickness", [1.0, 0.51, 0.49, 0.2])
+def test_the_density_of_the_polynomial_surface_is_the_convolution(thickness):
+    """Against a finer sum over the whole plane, the surface and its law written out again."""
+    task = made("polynomial", thickness)
+    coefficients = task.surface.coefficients
+    first = torch.arange(-10, 12, 0.04, dtype=torch.float64)
+    grid = torch.cartesian_prod(first, first - 1)
+    one, other = grid.T.numpy()
+    height = sum(coefficients[i, j] * one**i * other**j for i in range(6) for j in range(6 - i))
+    height = height * np.exp(-0.1 * (one**2 + other**2))
+    law = 0.6 * stats.multivariate_normal([1, -1], 4.0).pdf(grid) + 0.4 * stats.multivariate_normal([-1, 1], 0.36).pdf(
+        grid
+    )
+    for y in hard_points(task)[::12].numpy():
+        square = (one - y[0]) ** 2 + (other - y[1]) ** 2 + (height - y[2]) ** 2
+        expected = math.log(np.sum(law * np.exp(-square / (2 * thickness**2))) * 0.04**2)
+        expected -= 3 * math.log(thickness * math.sqrt(2 * math.pi))
+        assert float(log_prob(task, torch.from_numpy(y))) == pytest.approx(expected, abs=1e-8)
 
 
 @pytest.mark.parametrize("concentration", [0.0, 0.5, 2.0, 20.0])
@@ -268,6 +292,7 @@ def test_on_thin_data_the_density_is_that_of_area_and_of_the_noise(shape):
         *((shape, 3.0) for shape in ("sphere", "linear", "torus", "swiss_roll")),
         *((shape, 1e-3) for shape in ("sphere", "linear", "torus")),
         *(pytest.param(shape, 1e-3, marks=pytest.mark.slow) for shape in ("swiss_roll", "klein_bottle")),
+        pytest.param("polynomial", 0.02, marks=pytest.mark.long),
         pytest.param("klein_bottle", 0.05, marks=pytest.mark.slow),
     ],
 )
@@ -284,9 +309,10 @@ def test_the_two_quadratures_of_the_entropy_meet(shape, border):
     assert above - at == pytest.approx(at - below, abs=5e-6)
 
 
-def test_the_entropy_of_a_thick_klein_bottle_is_not_approximated():
-    with pytest.raises(NoExactReference, match=r"Klein bottle thicker than .* is an integral over R"):
-        made("klein_bottle", 0.051).reference.entropy()
+@pytest.mark.parametrize(("shape", "called"), [("klein_bottle", "Klein bottle"), ("polynomial", "polynomial surface")])
+def test_the_entropy_of_a_thick_surface_is_not_approximated(shape, called):
+    with pytest.raises(NoExactReference, match=rf"{called} thicker than .* is an integral over R"):
+        made(shape, 0.051).reference.entropy()
 
 
 @pytest.mark.parametrize("dim", [1, 50, 1023])
@@ -329,6 +355,17 @@ def test_the_swiss_roll_has_its_law():
     assert follows(z[:, 1], stats.norm(0, 0.5).cdf, comparisons=2)
 
 
+def test_the_polynomial_surface_has_its_law():
+    _, y, z = made("polynomial", 0.0).sample_with_latent(4000)
+    for coordinate, sign in zip(z.T, (1, -1), strict=True):
+
+        def cumulative(value, sign=sign):
+            return 0.6 * stats.norm(sign, 2.0).cdf(value) + 0.4 * stats.norm(-sign, 0.6).cdf(value)
+
+        assert follows(coordinate, cumulative, comparisons=2)
+    torch.testing.assert_close(y[:, :2], z)
+
+
 # ---- projection ------------------------------------------------------------------------------------------------------
 
 
@@ -352,7 +389,7 @@ def test_no_point_is_nearer_than_the_projection(shape):
     task = made(shape, 0.1)
     y = hard_points(task)
     distance = task.reference.distance(torch.empty(len(y), 0), y)
-    grid = latent_grid(shape, 300)
+    grid = latent_grid(shape, 1000 if shape == "polynomial" else 300)
     points = task.surface.points(grid).reshape(-1, task.y_space.dim)
     for point, found in zip(y, distance, strict=True):
         off = point - points
@@ -373,6 +410,15 @@ def test_what_is_left_of_the_projection_is_normal(shape):
     latent = torch.stack([phi, torch.atan2(sine, foot[:, :2].norm(dim=1) - 1)], -1)
     torch.testing.assert_close(task.surface.points(latent), foot, rtol=0, atol=1e-12)
     tangents = torch.func.vmap(torch.func.jacrev(task.surface.points))(latent)
+    assert float(torch.einsum("nd,ndk->nk", y - foot, tangents).abs().max()) < 1e-8
+
+
+def test_what_is_left_of_the_projection_to_a_polynomial_surface_is_normal():
+    task = made("polynomial", 0.3)
+    y = task.sample(50)[1]
+    foot = task.reference.project(y)
+    torch.testing.assert_close(task.surface.points(foot[:, :2]), foot, rtol=0, atol=1e-12)
+    tangents = torch.func.vmap(torch.func.jacrev(task.surface.points))(foot[:, :2])
     assert float(torch.einsum("nd,ndk->nk", y - foot, tangents).abs().max()) < 1e-8
 
 
