@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 import pyro
+import pyro.distributions as dist
 import torch
 
 from ...core.registry import METHODS
@@ -48,7 +49,9 @@ class ConnectionistTemporal(StripMethod):
 
         def labels(x: torch.Tensor, y: torch.Tensor) -> None:
             with pyro.plate("replicate", y.shape[0], dim=-2), pyro.plate("data", y.shape[1], dim=-1):
-                pyro.factor("y", -energy.graph(x).energy(y))
+                # As `pyro.factor`, whose check would let one replicate that diverges end the others.
+                observed = dist.Unit(-energy.graph(x).energy(y), validate_args=False)
+                pyro.sample("y", observed, obs=observed.sample(), infer={"is_auxiliary": True})
 
         def loss(batch: Batch) -> torch.Tensor:
             return elbo.replicate_losses(labels, no_guide, batch.x, batch.y) / size
