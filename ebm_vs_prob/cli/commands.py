@@ -238,7 +238,7 @@ def cite(
         import pandas as pd
 
         plan = plan_study(loaded, scale, device="cpu", times=TYPICAL)
-        return bibtex(loaded, pd.DataFrame([condition.labels for condition in plan.conditions]))
+        return bibtex(loaded, pd.DataFrame([{**condition.labels, "scale": scale} for condition in plan.conditions]))
 
     with printed_aside():
         loaded = load_study(study)
