@@ -227,8 +227,9 @@ def _card(claim: Verdict, verdicts: list[Verdict], labels: dict[str, str], album
 
 
 def claim_in_words(claim: str, parts: list[Verdict]) -> str:
-    """The lecture's words for a claim of its own, and for any other its criteria's statements; "" of neither."""
-    return CLAIMS.get(claim) or "; ".join(dict.fromkeys(part.statement for part in parts if part.statement.strip()))
+    """The lecture's words for a claim of its own, for any other those of its primary criterion; "" of neither."""
+    deciding = [part.statement for part in parts if part.primary and part.statement.strip()]
+    return CLAIMS.get(claim) or "; ".join(dict.fromkeys(deciding))
 
 
 def _named(text: str, labels: dict[str, str]) -> str:

@@ -186,15 +186,16 @@ def test_a_second_report_is_the_same_and_leaves_nothing_of_the_first(tmp_path):
     assert "the study has no criterion for it" in text
 
 
-def test_a_claim_of_the_studys_own_is_said_in_the_words_of_its_criteria(tmp_path):
-    """One claim with criteria, of which one has no statement, and one without: no sentence and no element is empty."""
+def test_a_claim_of_the_studys_own_is_said_in_the_words_of_its_primary_criterion(tmp_path):
+    """One claim with criteria, of which one decides, and one without: no sentence and no element is empty."""
     study = load_study("thin_manifold")
     criteria = [each.model_copy(update={"claim": "mine", "tasks": ("digits",)}) for each in study.criteria[:3]]
     criteria[2] = criteria[2].model_copy(update={"statement": ""})
+    criteria = [each.model_copy(update={"primary": i == 1}) for i, each in enumerate(criteria)]
     only = study.model_copy(update={"tasks": study.tasks[2:], "criteria": tuple(criteria), "claims": ("mine", "bare")})
     index = page.write(Inputs(only, "quick", study_results(only), study_arrays(only)), tmp_path)
     text, markdown = (path.read_text(encoding="utf-8") for path in (index, index.parent / "report.md"))
-    said = f"{criteria[0].statement}; {criteria[1].statement}"
+    said = criteria[1].statement
     assert f'<span class="claim">{said}</span>' in text
     assert f"<h3><span>mine. {said}</span>" in text
     assert "<h3><span>bare</span>" in text
