@@ -107,7 +107,9 @@ def _task_row(
     def shown(name: str) -> str:
         values = values_of.get(name, none)
         estimate = summarise(values, name)
-        return with_interval(estimate.value, estimate.low, estimate.high)
+        text = with_interval(estimate.value, estimate.low, estimate.high)
+        # A mean over the seeds that have a value is not one over those that are done.
+        return f"{text} ({estimate.n} of {count['done']})" if 0 < estimate.n < count["done"] else text
 
     def spent(name: str) -> str:
         values = values_of.get(name, none).dropna()
