@@ -68,6 +68,12 @@ def check_references(study: Study) -> None:
         _known(f"metric {place}.metric:", [criterion.metric.partition("@")[0]], METRICS)
         for task in criterion.tasks:
             grid_values = study.thickness_of(task)
+            if criterion.range is not None and grid_values:
+                low, high = criterion.range
+                inside = sum(low <= value <= high for value in grid_values)
+                if inside < 2:
+                    valid = f"one with two or more of tasks.{task}'s in it: {', '.join(map(str, grid_values))}"
+                    raise invalid(f"{where}: criteria.{criterion.id}: range", criterion.range, valid)
             if grid_values and not criterion.thickness and criterion.kind != "slope":
                 raise ValueError(
                     f"{where}: criteria.{criterion.id}: thickness is missing: a criterion of kind {criterion.kind} "

@@ -135,6 +135,7 @@ MISTAKES = {
     "seeds = 3 -> seeds = 3\nleast_thickness = 0.4": r"least_thickness = 0\.4 is not valid: expected at most 0\.3:",
     "seeds = 3 -> seeds = 3\nleast_thickness = 0.2": r"least_thickness = 0\.2 .* at most 0\.1, for a slope of crit",
     "range = [0.003, 0.3] -> range = [0.3, 0.003]": r"range = \(0\.3, 0\.003\) is not valid: expected two numbers",
+    "range = [0.003, 0.3] -> range = [0.2, 0.6]": r"range = \(0\.2, 0\.6\) is not valid: expected one with two or more",
     "range = [0.003, 0.3] -> thickness = [0.1]": r"range is missing: a criterion of kind slope needs it",
     "below = -1.0 -> below = -1.0\nabove = 0.0": r"above = 0\.0 is not valid: expected a number less than below",
     'kind = "slope" -> kind = "ratio"': r"against is missing: a criterion of kind ratio needs it",
