@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -32,13 +32,11 @@ def _emptied(shared: list[Any]) -> Iterator[None]:
 def default_state(differentiable: bool = False) -> Iterator[None]:
     """Within the block torch has the defaults of a new process and Pyro no handlers; all are given back after.
 
-    Default dtype float32, default device the CPU, products in full precision, no autocast, no inference mode. The
+    Default dtype float32, default device the CPU, products in full precision, denormal numbers as they are, no
+    autocast, no inference mode. The
     package's own tensors say their dtype and device; the block is for those that Pyro and a user's modules make.
     Threads take turns. The default dtype is the whole process's: where it is another one, other threads see float32
     for the time being.
-
-    Unlike in a new process, numbers too small to be normal are 0: weights of what is hardly ever drawn are such, and a
-    processor takes a hundred times as long for them.
 
     Args:
         differentiable: record gradients even where the caller records none; else as the caller does.
@@ -59,9 +57,7 @@ def default_state(differentiable: bool = False) -> Iterator[None]:
         if (precision := torch.get_float32_matmul_precision()) != "highest":
             given_back.callback(torch.set_float32_matmul_precision, precision)
             torch.set_float32_matmul_precision("highest")
-        if not flushes_denormals():
-            given_back.callback(torch.set_flush_denormal, False)
-            torch.set_flush_denormal(True)
+        given_back.enter_context(_denormals(flushed=False))
         if torch.is_inference_mode_enabled():
             given_back.enter_context(torch.inference_mode(False))
         given_back.enter_context(torch.set_grad_enabled(recorded))
@@ -69,6 +65,30 @@ def default_state(differentiable: bool = False) -> Iterator[None]:
         for shared in stacks:
             given_back.enter_context(_emptied(shared))
         yield
+
+
+@contextmanager
+def _denormals(flushed: bool) -> Iterator[None]:
+    import torch
+
+    before = flushes_denormals()
+    if before == flushed:
+        yield
+        return
+    torch.set_flush_denormal(flushed)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
+
+
+def without_denormals() -> AbstractContextManager[None]:
+    """Within the block numbers too small to be normal are 0 in this thread's arithmetic.
+
+    Weights of what is hardly ever drawn are such, and a processor takes a hundred times as long for them. The block is
+    for operations of torch alone: SciPy's search trees end the process where denormals are 0.
+    """
+    return _denormals(flushed=True)
 
 
 def flushes_denormals() -> bool:

@@ -17,6 +17,7 @@ from torch import nn
 
 from ..core.budget import Cost
 from ..core.errors import invalid
+from ..core.process_state import without_denormals
 from ..core.programs import NotRecordable, Program
 from ..core.text import printable
 from ..models.model import Model
@@ -66,16 +67,17 @@ def train(
     recorded: dict[str, list[torch.Tensor]] = {name: [] for name in traces.names}
     started = time.perf_counter()
     run: Step | Program = step
-    for number, (rows, drawn) in enumerate(draws(setting, noise, steps)):
-        inputs = [rows, *drawn.values(), *optimizer.inputs(number, steps)]
-        if number == 1 and (setting.compile or steps >= RECORDED):
-            run = _program(step, inputs, setting.compile)
-        losses, *traced = run(*inputs)
-        history[number] = losses
-        for values, value in zip(recorded.values(), traced, strict=True):
-            values.append(value)
-        if after_step is not None:
-            after_step(number + 1)
+    with without_denormals():
+        for number, (rows, drawn) in enumerate(draws(setting, noise, steps)):
+            inputs = [rows, *drawn.values(), *optimizer.inputs(number, steps)]
+            if number == 1 and (setting.compile or steps >= RECORDED):
+                run = _program(step, inputs, setting.compile)
+            losses, *traced = run(*inputs)
+            history[number] = losses
+            for values, value in zip(recorded.values(), traced, strict=True):
+                values.append(value)
+            if after_step is not None:
+                after_step(number + 1)
     seconds = (time.perf_counter() - started) / setting.num_replicates
     costs = tuple(
         Cost(

@@ -23,11 +23,12 @@ import torch
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.budget import Budget
-from ebm_vs_prob.core.process_state import default_state
+from ebm_vs_prob.core.process_state import default_state, without_denormals
 from ebm_vs_prob.energies.mlp import Network
 from ebm_vs_prob.metrics.options import Evaluation
 from ebm_vs_prob.models.model import Model
 from ebm_vs_prob.testing.methods import applicable_task
+from ebm_vs_prob.training import loop
 
 PACKAGE = Path(evp.__file__).parent
 METHODS = [method.name for method in evp.list_methods()]
@@ -286,19 +287,28 @@ def test_a_spawned_process_takes_every_model() -> None:
     ] == []
 
 
-def test_within_the_package_denormals_are_nothing_and_afterwards_what_they_were():
+def test_denormals_are_nothing_to_a_training_and_otherwise_what_they_were(monkeypatch: Any) -> None:
     def product() -> float:
         return float(torch.tensor(1e-310, dtype=torch.float64, device="cpu") * 1.0)
 
-    assert product() > 0
-    with default_state():
-        assert product() == 0.0
-        with default_state():
-            assert product() == 0.0
-        assert product() == 0.0
-    assert product() > 0
-    with denormals_flushed():
-        with default_state():
-            assert product() == 0.0
-        assert product() == 0.0
-    assert product() > 0
+    seen: list[float] = []
+    original = loop.draws
+
+    def looking(*given: Any) -> Iterator[Any]:
+        for each in original(*given):
+            seen.append(product())
+            yield each
+
+    monkeypatch.setattr(loop, "draws", looking)
+    budget = Budget(steps=3, batch_size=4, examples=16)
+    for state, outside in ((ExitStack, 1e-310), (denormals_flushed, 0.0)):
+        with state():
+            with default_state():
+                assert product() == 1e-310
+                with without_denormals():
+                    assert product() == 0.0
+                assert product() == 1e-310
+            model = evp.fit("denoising_score_matching", evp.get_task("circle"), budget=budget)
+            assert model.status[0].ok
+            assert product() == outside
+    assert seen == [0.0] * 6
