@@ -105,7 +105,9 @@ def test_plan_shows_what_is_known_and_refuses_what_decides_nothing(tmp_path, plu
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list_studies())
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] * (name == "flow_on_circle")) for name in list_studies()]
+)
 def test_every_packaged_study_is_feasible(name):
     study = load_study(name)
     held = check_feasible(study, "quick")
