@@ -68,7 +68,7 @@ class ConnectionistEnergy(DiscreteEnergy):
     def energy(self, y: torch.Tensor) -> torch.Tensor:
         """As of every discrete energy, by the forward algorithm over 2 T + 1 places (section 4.1); +inf where the
         frames are too few for the string and the blanks between its repetitions."""
-        y = self._checked(y)
+        y = self.checked(y)
         log_probs = self.log_probs.expand(*y.shape[:-1], *self.log_probs.shape[-2:])
         blank = torch.full_like(y, self.num_values)
         labels = torch.cat([torch.stack([blank, y], -1).flatten(-2), blank[..., :1]], -1)
@@ -177,13 +177,6 @@ class ConnectionistEnergy(DiscreteEnergy):
         every = torch.cartesian_prod(*[symbols] * self.length)
         every = every.reshape(number, *[1] * len(self.batch_shape), self.length)
         return EnergyTable(self.energy(every).movedim(0, -1), self.length, self.num_values)
-
-    def _checked(self, y: torch.Tensor) -> torch.Tensor:
-        if y.ndim < 1 or y.shape[-1] != self.length or y.dtype != torch.int64:
-            raise invalid("y", (tuple(y.shape), y.dtype), f"(..., {self.length}) int64")
-        if not torch.compiler.is_compiling() and not holds(lambda: ((y >= 0) & (y < self.num_values)).all()):
-            raise invalid("y", "symbols that do not exist", f"integers in 0 .. {self.num_values - 1}")
-        return y.expand(*torch.broadcast_shapes(self.batch_shape, y.shape[:-1]), -1)
 
 
 class _Reader:

@@ -7,6 +7,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
+from .errors import invalid
+from .process_state import holds
+
 if TYPE_CHECKING:
     import torch
 
@@ -48,6 +51,20 @@ class DiscreteEnergy(ABC):
     @abstractmethod
     def energy(self, y: torch.Tensor) -> torch.Tensor:
         """E of answers y (*sample, *batch, T) int64, whose leading dimensions broadcast: (*sample, *batch)."""
+
+    def checked(self, y: torch.Tensor) -> torch.Tensor:
+        """Answers y (*sample, *batch, T) int64, expanded to the batch.
+
+        Raises:
+            ValueError: another length or dtype, or symbols that do not exist.
+        """
+        import torch
+
+        if y.ndim < 1 or y.shape[-1] != self.num_variables or y.dtype != torch.int64:
+            raise invalid("y", (tuple(y.shape), y.dtype), f"(..., {self.num_variables}) int64")
+        if not torch.compiler.is_compiling() and not holds(lambda: ((y >= 0) & (y < self.num_values)).all()):
+            raise invalid("y", "symbols that do not exist", f"integers in 0 .. {self.num_values - 1}")
+        return y.expand(*torch.broadcast_shapes(self.batch_shape, y.shape[:-1]), -1)
 
     @abstractmethod
     def min_sum(self) -> tuple[torch.Tensor, torch.Tensor]:

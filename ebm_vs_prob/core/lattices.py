@@ -96,7 +96,7 @@ class SegmentLattice(LatticeRecursion, DiscreteEnergy):
         return replace(self, beta=beta)
 
     def energy(self, y: torch.Tensor) -> torch.Tensor:
-        y = self._checked(y)
+        y = self.checked(y)
         if self.coupling is None:
             return self.left(y)[0].squeeze(-1)
         lead, flat = y.shape[:-1], y.reshape(-1, self.length)
@@ -156,7 +156,7 @@ class SegmentLattice(LatticeRecursion, DiscreteEnergy):
     def segments(self, y: torch.Tensor, uniform: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
         """The segmentation z of least energy of strings y (*lead, T): starts, indices of widths and variants, each
         (*lead, T) int64. With uniforms (*lead, T, M V) on [0, 1) it is a draw of z given y at `beta`."""
-        y = self._checked(y)
+        y = self.checked(y)
         own = self if uniform is not None else self.at(math.inf)
         left, variants = own.left(y), self.scores.shape[-1]
         beta = own.temperature(own.beta).unsqueeze(-1)
@@ -252,10 +252,3 @@ class SegmentLattice(LatticeRecursion, DiscreteEnergy):
         every = torch.cartesian_prod(*[symbols] * self.length).reshape(-1, self.length)
         every = every.reshape(number, *[1] * len(self.batch_shape), self.length)
         return EnergyTable(self.energy(every).movedim(0, -1), self.length, self.num_values)
-
-    def _checked(self, y: torch.Tensor) -> torch.Tensor:
-        if y.ndim < 1 or y.shape[-1] != self.length or y.dtype != torch.int64:
-            raise invalid("y", (tuple(y.shape), y.dtype), f"(..., {self.length}) int64")
-        if not torch.compiler.is_compiling() and not holds(lambda: ((y >= 0) & (y < self.num_values)).all()):
-            raise invalid("y", "symbols outside the lattice's", f"integers in 0 .. {self.num_values - 1}")
-        return y.expand(*torch.broadcast_shapes(self.batch_shape, y.shape[:-1]), -1)

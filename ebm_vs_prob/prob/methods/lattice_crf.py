@@ -5,9 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import cast
 
-import pyro
-import torch
-
 from ...core.registry import METHODS
 from ...energies.lattices import LatticeEnergy
 from ...models.building import build_strip_energy
@@ -15,10 +12,8 @@ from ...models.model import Model
 from ...models.record import Training
 from ...models.setting import Setting
 from ...models.strip_models import NormalisedStripModel
-from ...training.batches import Batch
-from ...training.loop import train
 from ...training.strips import StripMethod
-from ..objectives.bounds import ReplicatedELBO, no_guide
+from ..observed_site import maximise_likelihood
 
 
 @METHODS.register
@@ -44,14 +39,4 @@ class LatticeCRF(StripMethod):
 
     @classmethod
     def train(cls, model: Model) -> Training:
-        density, elbo = cast("NormalisedStripModel", model).gibbs, ReplicatedELBO()
-        size = model.setting.budget.batch_size
-
-        def field(x: torch.Tensor, y: torch.Tensor) -> None:
-            with pyro.plate("replicate", y.shape[0], dim=-2), pyro.plate("data", y.shape[1], dim=-1):
-                pyro.sample("y", density(x), obs=y)
-
-        def loss(batch: Batch) -> torch.Tensor:
-            return elbo.replicate_losses(field, no_guide, batch.x, batch.y) / size
-
-        return train(model, loss)
+        return maximise_likelihood(model, cast("NormalisedStripModel", model).gibbs)

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from typing import cast
 
-import pyro
-import torch
-
 from ...core.registry import METHODS
 from ...core.spaces import Sequences
 from ...models.building import build_graph_energy
 from ...models.model import Model
 from ...models.record import Training
 from ...models.setting import Setting
-from ...training.batches import Batch
-from ...training.loop import train
 from ...training.method import Method
 from ..densities.enumerated import DiscreteDensityModel
-from ..objectives.bounds import ReplicatedELBO, no_guide
+from ..observed_site import maximise_likelihood
 
 
 @METHODS.register
@@ -43,14 +38,4 @@ class LinearChainCRF(Method):
 
     @classmethod
     def train(cls, model: Model) -> Training:
-        density, elbo = cast("DiscreteDensityModel", model).gibbs, ReplicatedELBO()
-        size = model.setting.budget.batch_size
-
-        def field(x: torch.Tensor, y: torch.Tensor) -> None:
-            with pyro.plate("replicate", y.shape[0], dim=-2), pyro.plate("data", y.shape[1], dim=-1):
-                pyro.sample("y", density(x), obs=y)
-
-        def loss(batch: Batch) -> torch.Tensor:
-            return elbo.replicate_losses(field, no_guide, batch.x, batch.y) / size
-
-        return train(model, loss)
+        return maximise_likelihood(model, cast("DiscreteDensityModel", model).gibbs)
