@@ -29,7 +29,7 @@ fixed_steps = [0.1]
 
 [[tasks]]
 name = "circle"
-thickness = [{thickness}]
+along = {{ thickness = [{thickness}] }}
 """
 
 ARM = """

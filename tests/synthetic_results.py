@@ -15,6 +15,8 @@ Row = dict[str, Any]
 COLUMNS = [
     *("trial", "batch", "study", "scale", "task", "arm", "method", "family", "principle", "normalised", "smoothing"),
     *(
+        "axis",
+        "setting",
         "thickness",
         "seed",
         "status",
@@ -39,7 +41,8 @@ def row(
     base = {
         "trial": f"{task}-{arm}-{thickness:g}-{seed}", "batch": f"{task}-{arm}", "study": "planted", "scale": "quick",
         "task": task, "arm": arm, "method": arm, "family": "ebm", "principle": "score", "normalised": False,
-        "smoothing": 0.1, "thickness": thickness, "seed": seed, "status": "done", "reason": "", "budget": "equal_steps",
+        "smoothing": 0.1, "axis": "thickness", "setting": thickness, "thickness": thickness, "seed": seed,
+        "status": "done", "reason": "", "budget": "equal_steps",
         "steps": 1500, "metric": metric, "value": value, "error": np.nan, "unit": "1", "n": 256, "note": "",
         "code_digest": "c0de",
     }  # fmt: skip
@@ -73,8 +76,8 @@ def criterion(**given: Any) -> SimpleNamespace:
     """A criterion with every attribute that verdicts read."""
     defaults: dict[str, Any] = {
         "id": "K1", "claim": "C11", "statement": "planted", "kind": "slope", "metric": "m", "arms": ["a"],
-        "against": [], "tasks": ["circle"], "range": [0.003, 0.3], "thickness": None, "above": None, "below": None,
-        "law": None, "choose_step_at": None, "primary": False,
+        "against": [], "tasks": ["circle"], "range": [0.003, 0.3], "at": None, "above": None, "below": None,
+        "law": None, "primary": False,
     }  # fmt: skip
     return SimpleNamespace(**(defaults | given))
 
@@ -146,7 +149,7 @@ def study_results(
             if arm.tasks is not None and grid.name not in arm.tasks:
                 continue
             family, principle, normalised = _METHODS[arm.method]
-            for eps in grid.thickness or (0.02,):
+            for eps in grid.settings or (0.02,):
                 for seed in range(study.scales[scale].seeds):
                     told = {
                         "study": study.name, "method": arm.method, "family": family, "principle": principle,
@@ -160,7 +163,7 @@ def study_results(
                     metrics = _planted_metrics(
                         arm.name, eps, lambda v, d=draw: v * float(np.exp(0.15 * d.standard_normal()))
                     )
-                    if grid.thickness is None:
+                    if not grid.along:
                         metrics = {"energy_score": metrics["tube_mass"], "recall": metrics["sublevel_coverage"]}
                     for name, value in metrics.items():
                         unit = "share" if "success" in name or "sublevel" in name else _UNITS.get(name, "1")
@@ -178,7 +181,7 @@ def study_arrays(study: Any, side: int = 64) -> dict[tuple[str, str, float], dic
         for arm in study.arms:
             if arm.tasks is not None and grid.name not in arm.tasks:
                 continue
-            for eps in grid.thickness or (0.02,):
+            for eps in grid.settings or (0.02,):
                 if grid.name == "digits":
                     found[grid.name, arm.name, eps] = _digit_arrays(rng)
                     continue

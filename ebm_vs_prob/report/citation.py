@@ -54,9 +54,10 @@ def bibtex(study: Any, results: pd.DataFrame) -> str:
     if said:
         package.fields["note"] += f" ({said})"
     entries = [package, *cited(ALWAYS)]
-    for column, registry in (("method", METHODS), ("task", TASKS)):
-        present = set(results[column].dropna().unique())
-        known = remembered_of_package(["papers", column], partial(_papers, registry))
+    run = set(results["task"].unique())
+    kinds = {grid.kind for grid in study.tasks if grid.name in run}
+    for present, registry in ((set(results["method"].dropna().unique()), METHODS), (kinds, TASKS)):
+        known = remembered_of_package(["papers", registry.kind], partial(_papers, registry))
         entries += [Entry(**paper) for name, behind in known.items() if name in present for paper in behind]
     # Two methods may rest on one paper.
     return "\n".join(str(entry) for entry in {entry.key: entry for entry in entries}.values())

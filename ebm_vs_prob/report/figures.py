@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001
-"""Curves of a report: every metric against thickness, and the forest of intervals behind the verdicts."""
+"""Curves of a report, every metric against what its task varies along, and the forest of intervals behind verdicts."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from ..study.comparisons import GROWTHS, in_range
+from ..study.schema import THICKNESS
 from ..study.statistics import Estimate
 from ..study.verdicts import Verdict
 from .escaping import drawn_text
 from .inputs import Inputs
 from .rendering import house_style, new_figure
-from .style import GROUPS, INK, Look, in_order, metric_look, quantity, summarise
+from .style import GROUPS, INK, Look, in_order, metric_look, quantity, summarise, symbol
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,13 +34,16 @@ OUTCOME_COLOURS = {
 }
 
 
-def positions(thickness: Sequence[float]) -> dict[float, float]:
-    """Where thicknesses stand on an axis that thins to the right: -log10, and 0 a step beyond the thinnest."""
-    positive = [eps for eps in thickness if eps > 0]
+def positions(settings: Sequence[float], axis: str = THICKNESS) -> dict[float, float]:
+    """Where settings stand on an axis: thickness by -log10, 0 a step beyond the thinnest, anything else by its order,
+    which is how settings are chosen: numbers of dimensions double, shares go in equal steps."""
+    if axis != THICKNESS:
+        return {at: 0.5 * index for index, at in enumerate(settings)}
+    positive = [eps for eps in settings if eps > 0]
     place = {eps: -math.log10(eps) for eps in positive}
     last = max(place.values(), default=0.0)
     gaps = np.diff(sorted(place.values()))
-    return place | {eps: last + (float(gaps.mean()) if gaps.size else 1.0) for eps in thickness if eps == 0}
+    return place | {eps: last + (float(gaps.mean()) if gaps.size else 1.0) for eps in settings if eps == 0}
 
 
 def metric_groups(inputs: Inputs, task: str) -> dict[str, list[str]]:
@@ -54,10 +59,11 @@ def metric_groups(inputs: Inputs, task: str) -> dict[str, list[str]]:
 
 
 def metric_figure(inputs: Inputs, task: str, names: Sequence[str]) -> Figure:
-    """Small multiples: each metric of one task against thickness, every arm with its interval over seeds."""
+    """Small multiples: each metric of one task against its settings, every arm with its interval over seeds."""
     columns = 3
     rows = math.ceil(len(names) / columns)
-    look_of, eps = inputs.looks(), inputs.thicknesses(task)
+    look_of, eps, axis = inputs.looks(), inputs.settings(task), inputs.axis(task)
+    title = f"thickness {inputs.symbol(task)}" if axis == THICKNESS else inputs.symbol(task)
     table = inputs.primary[inputs.primary["task"] == task]
     of_metric = dict(iter(table.groupby("metric")))
     with house_style():
@@ -66,7 +72,7 @@ def metric_figure(inputs: Inputs, task: str, names: Sequence[str]) -> Figure:
         drawn: dict[str, Any] = {}
         for panel, name in zip(panels.flat, names, strict=False):
             here = of_metric.get(name, table.iloc[:0])
-            measured = here.dropna(subset="value").groupby(["arm", "thickness"])["value"]
+            measured = here.dropna(subset="value").groupby(["arm", "setting"])["value"]
             estimates: dict[str, dict[float, Estimate]] = {}
             for place, values in measured:
                 arm, e = cast("tuple[str, float]", place)
@@ -74,8 +80,8 @@ def metric_figure(inputs: Inputs, task: str, names: Sequence[str]) -> Figure:
             for index, look in enumerate(look_of.values()):
                 if look.name in estimates:
                     offset = (index - (len(look_of) - 1) / 2) * 0.018
-                    drawn[look.name] = _curve(panel, estimates[look.name], look, eps, offset)
-            _thickness_axis(panel, eps)
+                    drawn[look.name] = _curve(panel, estimates[look.name], look, positions(eps, axis), offset)
+            _settings_axis(panel, positions(eps, axis), title)
             _value_axis(panel, here, name)
             _laws(panel, inputs, task, name, here, eps)
         for panel in list(panels.flat)[len(names) :]:
@@ -91,10 +97,9 @@ def metric_figure(inputs: Inputs, task: str, names: Sequence[str]) -> Figure:
     return figure
 
 
-def _curve(panel: Axes, estimates: dict[float, Estimate], look: Look, eps: Sequence[float], offset: float) -> Any:
-    """One arm: a line through the positive thicknesses, the point at 0 apart."""
-    place = positions(eps)
-    found = {e: estimates[e] for e in eps if e in estimates and math.isfinite(estimates[e].value)}
+def _curve(panel: Axes, estimates: dict[float, Estimate], look: Look, place: dict[float, float], offset: float) -> Any:
+    """One arm: a line through the settings, a point at thickness 0 apart."""
+    found = {e: estimates[e] for e in place if e in estimates and math.isfinite(estimates[e].value)}
     handle = None
     for part in ([e for e in found if e > 0], [e for e in found if e == 0]):
         if not part:
@@ -110,11 +115,10 @@ def _curve(panel: Axes, estimates: dict[float, Estimate], look: Look, eps: Seque
     return handle
 
 
-def _thickness_axis(panel: Axes, eps: Sequence[float]) -> None:
-    place = positions(eps)
+def _settings_axis(panel: Axes, place: dict[float, float], title: str) -> None:
     panel.set_xticks(list(place.values()), [f"{e:g}" for e in place])
-    panel.set_xlabel("thickness ε", labelpad=1)
-    if 0.0 in place and len(place) > 1:
+    panel.set_xlabel(drawn_text(title), labelpad=1)
+    if title.startswith(THICKNESS) and 0.0 in place and len(place) > 1:
         others = [p for e, p in place.items() if e > 0]
         panel.axvline((place[0.0] + max(others)) / 2, color=INK, linewidth=0.6, linestyle=(0, (1, 3)), alpha=0.6)
 
@@ -157,12 +161,11 @@ def _laws(panel: Axes, inputs: Inputs, task: str, name: str, rows: Any, eps: Seq
             or criterion.law is None
         ):
             continue
-        low, high = criterion.range
-        inside = [e for e in eps if low * (1 - 1e-9) <= e <= high * (1 + 1e-9) and e > 0]
-        start = rows[(rows["arm"] == criterion.arms[0]) & (rows["thickness"] == max(inside, default=math.nan))]
+        inside = [e for e in eps if in_range(e, criterion.range) and e > 0]
+        start = rows[(rows["arm"] == criterion.arms[0]) & (rows["setting"] == (inside or [math.nan])[0])]
         anchor = summarise(start["value"], name).value
         if len(inside) > 1 and math.isfinite(anchor):
-            place = positions(eps)
+            place = positions(eps, inputs.axis(task))
             guide = [anchor * (e / inside[0]) ** criterion.law for e in inside]
             panel.plot([place[e] for e in inside], guide, color=INK, linewidth=1.0, linestyle=(0, (4, 3)), alpha=0.7)
             panel.annotate(
@@ -185,7 +188,7 @@ def _logarithmic(criterion: Verdict, shown: Sequence[float]) -> bool:
 
 
 def forest_figure(verdicts: Sequence[Verdict], labels: dict[str, str]) -> Figure:
-    """Intervals of every comparison of one criterion, a row a thickness, against the bounds it was held to."""
+    """Intervals of every comparison of one criterion, a row a setting, against the bounds it was held to."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     first = verdicts[0]
@@ -204,7 +207,11 @@ def forest_figure(verdicts: Sequence[Verdict], labels: dict[str, str]) -> Figure
             what = labels.get(verdict.arm, verdict.arm)
             if verdict.against:
                 what = f"{what} / {labels.get(verdict.against, verdict.against)}"
-            at = f"ε = {cell.thickness[0]:g}" if first.kind != "slope" and math.isfinite(cell.thickness[0]) else ""
+            at = (
+                f"{symbol(verdict.axis)} = {cell.at[0]:g}"
+                if first.kind not in GROWTHS and math.isfinite(cell.at[0])
+                else ""
+            )
             name = f"{what}, {verdict.task}" if opening else ""
             names.append(drawn_text("   ".join(part for part in (name, at) if part)))
             colour = OUTCOME_COLOURS[verdict.verdict]
@@ -236,5 +243,5 @@ def forest_figure(verdicts: Sequence[Verdict], labels: dict[str, str]) -> Figure
         panel.set_yticks(range(len(rows)), names, fontsize=7.5)
         panel.set_ylim(len(rows) - 0.5, -0.5)
         panel.tick_params(axis="y", length=0)
-        panel.set_xlabel(drawn_text(quantity(first.kind, first.metric)))
+        panel.set_xlabel(drawn_text(quantity(first.kind, first.metric, first.axis)))
     return figure

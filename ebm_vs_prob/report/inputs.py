@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..study.consistency import PRIMARY_BUDGET
+from ..study.schema import THICKNESS
 from ..study.verdicts import Verdict, judge
-from .style import Look, looks
+from .style import Look, looks, symbol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +27,7 @@ class Inputs:
         study: the validated study.
         scale: name of one of its scales.
         results: the tidy table of `load_results`.
-        arrays: landscape, answer and sample arrays of (task, arm, thickness), of the first seed that has them.
+        arrays: landscape, answer and sample arrays of (task, arm, setting), of the first seed that has them.
         provenance: name and distinct values of whatever the records say of their origin.
         skipped: combinations of arm and task that a method declines, each with its reason.
     """
@@ -57,9 +58,19 @@ class Inputs:
         """How each arm is drawn."""
         return looks(self.study.arms, self.results)
 
-    def thicknesses(self, task: str) -> list[float]:
-        """Thicknesses with results, thick first."""
-        return sorted(self.results.loc[self.results["task"] == task, "thickness"].dropna().unique(), reverse=True)
+    def settings(self, task: str) -> list[float]:
+        """Settings with results: thick first along thickness, else the least first."""
+        found = self.results.loc[self.results["task"] == task, "setting"].dropna().unique()
+        return sorted(found, reverse=self.axis(task) == THICKNESS)
+
+    def axis(self, task: str) -> str:
+        """The option that a task varies along."""
+        axis: str = self.study.grid(task).axis
+        return axis
+
+    def symbol(self, task: str) -> str:
+        """What that option is called in tables and figures."""
+        return symbol(self.axis(task))
 
     def verdicts(self) -> list[Verdict]:
         return judge(self.study, self.results, self.study.scales[self.scale].all_seeds, self.scale)
@@ -100,7 +111,7 @@ def gather(path_or_name: str | Path, scale: str, store: str | Path) -> Inputs:
     arrays: dict[tuple[str, str, float], Arrays] = {}
     done = results[results["status"] == "done"].sort_values("seed", kind="stable")
     for row in done.drop_duplicates(["trial", "arm"]).itertuples():
-        place = (str(row.task), str(row.arm), float(str(row.thickness)))
+        place = (str(row.task), str(row.arm), float(str(row.setting)))
         if place not in arrays and "arrays" in kept.kinds(str(row.trial)):
             arrays[place] = kept.load_arrays(str(row.trial))
     return Inputs(

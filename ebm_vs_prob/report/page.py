@@ -20,7 +20,7 @@ from . import figures, pictures, rendering, tables
 from .citation import bibtex
 from .escaping import escape_markdown, printable_inputs
 from .inputs import Inputs
-from .style import GROUPS, in_words, interval, p_value, plain, quantity
+from .style import GROUPS, in_words, interval, p_value, plain, quantity, symbol
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -140,7 +140,7 @@ def context(inputs: Inputs, verdicts: list[Verdict], album: Album) -> dict[str, 
     """Everything that the two templates show."""
     study, labels = inputs.study, {look.name: look.label for look in inputs.looks().values()}
     title = study.title if study.title.endswith((".", "?", "!")) else f"{study.title}."
-    trials = inputs.results.drop_duplicates(["budget", "task", "arm", "thickness", "seed"])
+    trials = inputs.results.drop_duplicates(["budget", "task", "arm", "setting", "seed"])
     criteria = tables.criteria_table(verdicts, labels)
     slopes = tables.slopes_table(inputs)
     shown = [
@@ -203,9 +203,8 @@ def _card(claim: Verdict, verdicts: list[Verdict], labels: dict[str, str], album
                 "statement": first.statement,
                 "role": "Primary" if first.primary else "Secondary",
                 "counts": [(outcome, counts[outcome]) for outcome in SYMBOLS if counts[outcome]],
-                "asked": f"{quantity(first.kind, first.metric)} {tables.bound_text(first)}",
+                "asked": f"{quantity(first.kind, first.metric, first.axis)} {tables.bound_text(first)}",
                 "law": "" if first.law is None else plain(first.law),
-                "steps": sorted({(labels.get(a, a), v.task, f"{s:g}") for v in members for a, s in v.steps}),
                 "figure": album.add(
                     figures.forest_figure(members, labels), f"criterion_{criterion}", criterion, _FOREST, vector=True
                 ),
@@ -243,7 +242,8 @@ def sentence(verdict: Verdict, labels: dict[str, str]) -> str:
     metric = in_words(verdict.metric)
     said = f"{plain(verdict.estimate)}, 95 % interval {interval(verdict.low, verdict.high)}, {verdict.seeds} seeds"
     what = {
-        "slope": f"the slope of ln({metric}) in ln ε for {arm} on {verdict.task} is {said}",
+        "slope": f"the slope of ln({metric}) in ln {symbol(verdict.axis)} for {arm} on {verdict.task} is {said}",
+        "rate": f"ln({metric}) for {arm} on {verdict.task} grows by {said} with {symbol(verdict.axis)}",
         "value": f"{metric} of {arm} on {verdict.task} is {said}",
         "difference": f"{arm} minus {other} on {verdict.task}, {metric}: {said}",
         "ratio": f"{arm} over {other} on {verdict.task}, {metric}: median ratio {said}",
@@ -266,7 +266,7 @@ def _task_section(inputs: Inputs, task: str, album: Album) -> dict[str, Any]:
         yield album.add(pictures.answers_figure(inputs, task), f"{task}_points", title, _POINTS, vector=False)
         title = f"{task}: what each arm makes of x"
         yield album.add(pictures.digits_figure(inputs, task), f"{task}_gallery", title, _DIGITS, vector=False)
-        if len(inputs.thicknesses(task)) > 1:
+        if len(inputs.settings(task)) > 1:
             for group, names in figures.metric_groups(inputs, task).items():
                 figure = figures.metric_figure(inputs, task, names)
                 title = f"{task}: {GROUPS[group][0].lower()}{GROUPS[group][1:]}"

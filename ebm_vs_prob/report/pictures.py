@@ -61,9 +61,9 @@ def _plane(arrays: Arrays, what: str) -> tuple[NDArray[Any], NDArray[Any]] | Non
     return (y[:, 0], y[:, 1]) if y.shape[-1] > 1 else None
 
 
-def _panels(arms: list[Look], eps: list[float], size: float) -> tuple[Figure, Any]:
+def _panels(arms: list[Look], titles: list[str], size: float) -> tuple[Figure, Any]:
     # Fixed margins: a constrained layout of so many panels takes longer than drawing them.
-    width, height, left, right, top = size * len(eps) + 2.05, size * len(arms) + 0.35, 1.25, 0.8, 0.3
+    width, height, left, right, top = size * len(titles) + 2.05, size * len(arms) + 0.35, 1.25, 0.8, 0.3
     figure = new_figure(width, height, constrained=False)
     grid = {
         "wspace": 0.07,
@@ -73,15 +73,15 @@ def _panels(arms: list[Look], eps: list[float], size: float) -> tuple[Figure, An
         "top": 1 - top / height,
         "bottom": 0.05 / height,
     }
-    panels = figure.subplots(len(arms), len(eps), squeeze=False, gridspec_kw=grid)
+    panels = figure.subplots(len(arms), len(titles), squeeze=False, gridspec_kw=grid)
     for panel in panels.flat:
         panel.set_xticks([])
         panel.set_yticks([])
         for spine in panel.spines.values():
             spine.set_visible(True)
             spine.set_linewidth(0.4)
-    for panel, e in zip(panels[0], eps, strict=True):
-        panel.set_title(f"ε = {e:g}", fontsize=9)
+    for panel, title in zip(panels[0], titles, strict=True):
+        panel.set_title(drawn_text(title), fontsize=9)
     for panel, look in zip(panels[:, 0], arms, strict=True):
         words = _wrapped(look.label, 18)
         panel.set_ylabel(
@@ -98,11 +98,11 @@ def _wrapped(text: str, width: int) -> str:
 
 def landscape_figure(inputs: Inputs, task: str) -> Figure | None:
     """Energies of every arm at every thickness on one grid, by rank, the data on top; None without landscapes."""
-    arms, eps = _arms(inputs, task, "energy"), inputs.thicknesses(task)
+    arms, eps = _arms(inputs, task, "energy"), inputs.settings(task)
     if not arms:
         return None
     with house_style():
-        figure, panels = _panels(arms, eps, 1.28)
+        figure, panels = _panels(arms, [f"{inputs.symbol(task)} = {e:g}" for e in eps], 1.28)
         image = None
         for row, look in zip(panels, arms, strict=True):
             for panel, e in zip(row, eps, strict=True):
@@ -140,13 +140,13 @@ def _landscape(panel: Axes, arrays: Arrays) -> Any:
 def answers_figure(inputs: Inputs, task: str) -> Figure | None:
     """Answers found by descent and samples drawn, over the data; None without them."""
     arms = [look for look in _arms(inputs, task, "data_y") if _plane_of(inputs, task, look)]
-    every = inputs.thicknesses(task)
+    every = inputs.settings(task)
     if not arms:
         return None
     chosen = np.unique(np.linspace(0, len(every) - 1, min(_COLUMNS_OF_SCATTER, len(every))).round().astype(int))
     eps = [every[i] for i in chosen]
     with house_style():
-        figure, panels = _panels(arms, eps, 1.45)
+        figure, panels = _panels(arms, [f"{inputs.symbol(task)} = {e:g}" for e in eps], 1.45)
         limits = _limits(inputs, task)
         for row, look in zip(panels, arms, strict=True):
             for panel, e in zip(row, eps, strict=True):

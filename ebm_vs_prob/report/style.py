@@ -12,6 +12,7 @@ import numpy as np
 
 from ..metrics.catalogue import METRICS, Metric
 from ..study.effects import effect_test
+from ..study.schema import THICKNESS
 from ..study.statistics import Estimate, mean_estimate
 
 if TYPE_CHECKING:
@@ -92,9 +93,20 @@ def in_words(name: str) -> str:
     return label if first.isupper() or first.split("'")[0] in _NAMES else label[:1].lower() + label[1:]
 
 
-def quantity(kind: str, metric: str) -> str:
+def symbol(axis: str) -> str:
+    """What an option that tasks vary along is called in tables and figures."""
+    return "ε" if axis == THICKNESS else axis.replace("_", " ")
+
+
+def quantity(kind: str, metric: str, axis: str = THICKNESS) -> str:
     """What a criterion of a kind is about: `ratio of distance of answers, median`; a value is the metric itself."""
-    of = {"slope": "slope in ln ε of ", "value": "", "difference": "difference in ", "ratio": "ratio of "}
+    of = {
+        "slope": f"slope in ln {symbol(axis)} of ",
+        "rate": f"growth by {symbol(axis)} of ln ",
+        "value": "",
+        "difference": "difference in ",
+        "ratio": "ratio of ",
+    }
     return of[kind] + in_words(metric)
 
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..study.schema import THICKNESS
 from ..study.statistics import interquartile_mean, log_slope, mean_estimate
 from ..study.verdicts import Verdict
 from .escaping import to_csv_frame, to_latex_text
 from .inputs import Inputs
-from .style import in_order, in_words, metric_look, p_value, plain, quantity, summarise, with_interval
+from .style import in_order, in_words, metric_look, p_value, plain, quantity, summarise, symbol, with_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,19 +49,19 @@ _SLOPES = ("curvature_p95", "gradient_norm_p95", "sharpness_curvature", "sharpne
 
 
 def every_metric(inputs: Inputs, task: str) -> pd.DataFrame:
-    """Numbers of one task: a row for each budget, arm, thickness and metric, with interval and seeds. For machines."""
+    """Numbers of one task: a row for each budget, arm, setting and metric, with interval and seeds. For machines."""
     import pandas as pd
 
     rows = []
     table = inputs.results[(inputs.results["task"] == task) & inputs.results["metric"].notna()]
     place = {name: i for i, name in enumerate(in_order(table["metric"].unique()))}
     # An arm has one family and a metric one unit, so that grouping by them too splits nothing.
-    keys = ["budget", "arm", "family", "thickness", "metric", "unit"]
+    keys = ["budget", "arm", "family", "setting", "metric", "unit"]
     for (budget, arm, family, eps, metric, unit), values in table.groupby(keys, dropna=False)["value"]:
         estimate = summarise(values, str(metric))
         rows.append(
             {
-                "task": task, "budget": budget, "arm": arm, "family": family, "thickness": eps,
+                "task": task, "budget": budget, "arm": arm, "family": family, inputs.axis(task): eps,
                 "metric": metric, "unit": unit, "value": estimate.value, "low": estimate.low,
                 "high": estimate.high, "level": estimate.level, "interquartile_mean": interquartile_mean(values),
                 "median": float(np.nanmedian(values)) if estimate.n else math.nan,
@@ -71,32 +72,38 @@ def every_metric(inputs: Inputs, task: str) -> pd.DataFrame:
     if frame.empty:
         return frame
     order = {arm.name: i for i, arm in enumerate(inputs.study.arms)}
-    placed = frame.assign(_arm=frame["arm"].map(order), _metric=frame["metric"].map(place))
-    index = placed.sort_values(["budget", "_arm", "thickness", "_metric"], ascending=[True, True, False, True]).index
+    placed = frame.assign(
+        _arm=frame["arm"].map(order),
+        _metric=frame["metric"].map(place),
+        _place=frame[inputs.axis(task)].map({at: i for i, at in enumerate(inputs.settings(task))}),
+    )
+    index = placed.sort_values(["budget", "_arm", "_place", "_metric"]).index
     return frame.loc[index].reset_index(drop=True)
 
 
 def task_table(inputs: Inputs, task: str) -> pd.DataFrame:
-    """Rows for people: each arm at each thickness and budget, what it may spend, what it spent, how often it failed."""
+    """Rows for people: each arm at each setting and budget, what it may spend, what it spent, how often it failed."""
     import pandas as pd
 
     here = inputs.results[inputs.results["task"] == task]
     present = [name for name in HEADLINES if here.loc[here["metric"] == name, "value"].notna().any()]
     if "gibbs_gap" in present:  # which says it better, where there is a truth
         present.remove("gibbs_log_score")
-    grouped = dict(list(here.groupby(["budget", "arm", "thickness"], dropna=False)))
+    grouped = dict(list(here.groupby(["budget", "arm", "setting"], dropna=False)))
     rows = []
     for look in inputs.looks().values():
         for budget in here["budget"].drop_duplicates():
-            for eps in inputs.thicknesses(task):
+            for eps in inputs.settings(task):
                 group = grouped.get((budget, look.name, eps))
                 if group is not None:
-                    rows.append(_task_row(inputs, group, look.label, look.family, eps, budget, present))
+                    rows.append(
+                        _task_row(inputs, group, look.label, look.family, (inputs.symbol(task), eps), budget, present)
+                    )
     return pd.DataFrame(rows)
 
 
 def _task_row(
-    inputs: Inputs, group: pd.DataFrame, label: str, family: str, eps: float, budget: str, present: list[str]
+    inputs: Inputs, group: pd.DataFrame, label: str, family: str, at: tuple[str, float], budget: str, present: list[str]
 ) -> dict[str, str]:
     trials = group.drop_duplicates("seed")
     count = {status: int((trials["status"] == status).sum()) for status in ("done", "failed")}
@@ -119,7 +126,7 @@ def _task_row(
     smoothing = trials["smoothing"].iloc[0]
     return {
         "arm": label,
-        "ε": f"{eps:g}",
+        at[0]: f"{at[1]:g}",
         "family": family,
         "principle": f"{principle}{', normalised' if normalised else ''}",
         "smoothing": plain(float(smoothing), 2) if smoothing is not None else "–",
@@ -146,10 +153,9 @@ def criteria_table(verdicts: list[Verdict], labels: dict[str, str]) -> pd.DataFr
 
     rows = []
     for verdict in (v for v in verdicts if v.scope == "comparison"):
-        chosen = ", ".join(f"{labels.get(arm, arm)}: {step:g}" for arm, step in verdict.steps)
         for cell in verdict.cells:
-            at = f"{cell.thickness[0]:g}" if len(cell.thickness) == 1 else ""
-            span = f"{min(cell.thickness):g} to {max(cell.thickness):g}" if len(cell.thickness) > 1 else at
+            at = f"{cell.at[0]:g}" if len(cell.at) == 1 else ""
+            span = f"{min(cell.at):g} to {max(cell.at):g}" if len(cell.at) > 1 else at
             rows.append(
                 {
                     "criterion": verdict.criterion,
@@ -157,8 +163,8 @@ def criteria_table(verdicts: list[Verdict], labels: dict[str, str]) -> pd.DataFr
                     "task": verdict.task,
                     "arm": labels.get(verdict.arm, verdict.arm),
                     "against": labels.get(verdict.against, verdict.against) or "–",
-                    "quantity": quantity(verdict.kind, verdict.metric),
-                    "ε": span or "–",
+                    "quantity": quantity(verdict.kind, verdict.metric, verdict.axis),
+                    "at": f"{symbol(verdict.axis)} {span}" if span and span != "nan" else "–",
                     "estimate [95 %]": with_interval(cell.estimate, cell.low, cell.high),
                     "asked": bound_text(verdict),
                     "law": "–" if verdict.law is None else f"{verdict.law:g}".replace("-", "−"),
@@ -167,20 +173,19 @@ def criteria_table(verdicts: list[Verdict], labels: dict[str, str]) -> pd.DataFr
                     "p, Holm": p_value(verdict.adjusted_p),
                     "verdict": verdict.verdict,
                     "why": verdict.reason,
-                    "fixed steps": chosen or "–",
                 }
             )
     return pd.DataFrame(rows)
 
 
 def slopes_table(inputs: Inputs) -> pd.DataFrame:
-    """Fitted slopes in ln thickness, over all positive thicknesses, of every arm. Exploratory: nothing is tested."""
+    """Fitted slopes in ln ε, over all ε > 0, of every arm. Exploratory: nothing is tested."""
     import pandas as pd
 
     rows = []
     for task in inputs.tasks:
-        eps = [e for e in inputs.thicknesses(task) if e > 0]
-        if len(eps) < 2:
+        eps = [e for e in inputs.settings(task) if e > 0]
+        if len(eps) < 2 or inputs.axis(task) != THICKNESS:
             continue
         here = inputs.primary[(inputs.primary["task"] == task) & inputs.primary["metric"].isin(_SLOPES)]
         for look in inputs.looks().values():
@@ -188,7 +193,7 @@ def slopes_table(inputs: Inputs) -> pd.DataFrame:
             for name in _SLOPES:
                 wide = (
                     here[(here["arm"] == look.name) & (here["metric"] == name)]
-                    .pivot_table(index="seed", columns="thickness", values="value")
+                    .pivot_table(index="seed", columns="setting", values="value")
                     .reindex(columns=eps)
                 )
                 slope = mean_estimate([log_slope(eps, seed) for seed in wide.to_numpy(dtype=float)])
@@ -203,17 +208,17 @@ def failures_table(inputs: Inputs) -> pd.DataFrame:
     import pandas as pd
 
     table = inputs.results[inputs.results["status"] != "done"].drop_duplicates(
-        ["budget", "task", "arm", "thickness", "seed"]
+        ["budget", "task", "arm", "setting", "seed"]
     )
     labels = {look.name: look.label for look in inputs.looks().values()}
     rows = []
-    keys = ["task", "arm", "thickness", "budget", "status", "reason"]
-    for (task, arm, eps, budget, status, reason), group in table.groupby(keys, dropna=False, sort=False):
+    keys = ["task", "arm", "axis", "setting", "budget", "status", "reason"]
+    for (task, arm, axis, at, budget, status, reason), group in table.groupby(keys, dropna=False, sort=False):
         rows.append(
             {
                 "task": task,
                 "arm": labels.get(str(arm), str(arm)),
-                "ε": f"{eps:g}",
+                "at": f"{symbol(str(axis))} {at:g}",
                 "budget": str(budget).replace("_", " "),
                 "state": status,
                 "seeds": ", ".join(str(int(seed)) for seed in sorted(group["seed"])),

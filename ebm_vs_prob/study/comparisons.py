@@ -1,4 +1,4 @@
-"""What a criterion compares: one number a seed for each arm, task and thickness, estimated and tested, not decided."""
+"""What a criterion compares: one number a seed for each arm, task and setting, estimated and tested, not decided."""
 
 from __future__ import annotations
 
@@ -9,21 +9,25 @@ import numpy as np
 
 from ..core.errors import invalid, unknown
 from .effects import EFFECTS, EffectTest, effect_test
-from .statistics import Side, log_slope, sign_p_value, two_sided
+from .statistics import Side, log_slope, rate, sign_p_value, two_sided
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
 
+#: How fast a metric grows with what a task varies along, of one seed, by the kind of a criterion.
+GROWTHS = {"slope": log_slope, "rate": rate}
+
+
 @dataclass(frozen=True)
 class Cell:
-    """One test of a comparison: at one thickness, or over a range of them for a slope.
+    """One test of a comparison: at one setting, or over a range of them for a slope or a rate.
 
     `p` is two-sided; `holds` says on which side of the bounds the seeds lie, not that it is decided.
     """
 
-    thickness: tuple[float, ...]
+    at: tuple[float, ...]
     estimate: float
     low: float
     high: float
@@ -45,79 +49,62 @@ def bounds_of(criterion: Any) -> tuple[float | None, float | None]:
     return None if above is None else float(above), None if below is None else float(below)
 
 
-def compare(
-    criterion: Any, rows: pd.DataFrame, arm: str, against: str, seeds: range
-) -> tuple[list[Cell], dict[str, float]]:
-    """The cells of a comparison and the fixed steps chosen for its arms.
+def compare(criterion: Any, rows: pd.DataFrame, arm: str, against: str, seeds: range) -> list[Cell]:
+    """The cells of a comparison.
 
     Args:
-        criterion: `kind` is slope, value, difference or ratio.
+        criterion: `kind` is slope, rate, value, difference or ratio.
         rows: results of the arms on one task.
-        against: the other arm; empty for a slope or a value.
+        against: the other arm; empty where there is none.
 
     Raises:
         UnknownName: the kind of criterion.
-        ValueError: two values for one arm, thickness and seed.
+        ValueError: two values for one arm, setting and seed.
     """
     bounds = bounds_of(criterion)
     own, other = rows[rows["arm"] == arm], rows[rows["arm"] == against]
-    metric = dict.fromkeys((arm, against), criterion.metric)
-    steps: dict[str, float] = {}
-    if getattr(criterion, "choose_step_at", None) is not None:
-        for name, subset in ((arm, own), (against, other)):
-            chosen = choose_step(subset, criterion.metric, criterion.choose_step_at, seeds)
-            if chosen is not None:
-                metric[name], steps[name] = chosen
-    if criterion.kind == "slope":
-        return [_slope_cell(criterion, own, metric[arm], seeds, bounds)], steps
+    if criterion.kind in GROWTHS:
+        return [_growth_cell(criterion, own, seeds, bounds)]
     if criterion.kind not in EFFECTS:
-        raise unknown("kind of criterion", criterion.kind, ("slope", *EFFECTS))
+        raise unknown("kind of criterion", criterion.kind, (*GROWTHS, *EFFECTS))
     test = effect_test(criterion.kind, criterion.metric)
-    thicknesses = getattr(criterion, "thickness", None) or sorted(rows["thickness"].unique(), reverse=True)
+    settings = getattr(criterion, "at", None) or sorted(rows["setting"].unique(), reverse=True)
     cells = []
-    for eps in thicknesses or [float("nan")]:
-        first, second = series(own, metric[arm], eps, seeds), series(other, metric[against], eps, seeds)
+    for setting in settings or [float("nan")]:
+        first, second = (series(of, criterion.metric, setting, seeds) for of in (own, other))
         with np.errstate(divide="ignore", invalid="ignore"):
             effect = EFFECTS[criterion.kind](first, second)
-        cells.append(_tested((float(eps),), effect, test, bounds))
-    return cells, steps
+        cells.append(_tested((float(setting),), effect, test, bounds))
+    return cells
 
 
-def choose_step(rows: pd.DataFrame, prefix: str, thickness: float, seeds: range) -> tuple[str, float] | None:
-    """The metric and step with the highest mean at a thickness; failed seeds count 0; of equals the largest step."""
-    names = [name for name in rows["metric"].dropna().unique() if name.startswith(f"{prefix}@")]
-    scored = []
-    for name in names:
-        values = series(rows, name, thickness, seeds)
-        if np.isfinite(values).any():
-            scored.append((round(float(np.nan_to_num(values).mean()), 12), float(name.split("@", 1)[1]), name))
-    return (max(scored)[2], max(scored)[1]) if scored else None
-
-
-def series(rows: pd.DataFrame, metric: str, thickness: float, seeds: range) -> NDArray[np.float64]:
-    """(len(seeds),) values of a metric at one thickness, NaN for a seed without one."""
-    here = rows[(rows["metric"] == metric) & np.isclose(rows["thickness"].astype(float), thickness, equal_nan=True)]
+def series(rows: pd.DataFrame, metric: str, setting: float, seeds: range) -> NDArray[np.float64]:
+    """(len(seeds),) values of a metric at one setting, NaN for a seed without one."""
+    here = rows[(rows["metric"] == metric) & np.isclose(rows["setting"].astype(float), setting, equal_nan=True)]
     if here["seed"].duplicated().any():
-        raise invalid("results", metric, "one value for each task, arm, thickness and seed: the results of one scale")
+        raise invalid("results", metric, "one value for each task, arm, setting and seed: the results of one scale")
     values = here.set_index("seed")["value"].astype(float).reindex(seeds).to_numpy(copy=True)
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def _slope_cell(
-    criterion: Any, rows: pd.DataFrame, metric: str, seeds: range, bounds: tuple[float | None, float | None]
-) -> Cell:
-    low, high = criterion.range
-    eps = sorted({float(e) for e in rows["thickness"].dropna() if e > 0 and low * (1 - 1e-9) <= e <= high * (1 + 1e-9)})
-    if len(eps) < 2:
-        slopes = np.full(len(seeds), np.nan)
+def _growth_cell(criterion: Any, rows: pd.DataFrame, seeds: range, bounds: tuple[float | None, float | None]) -> Cell:
+    settings = sorted({float(at) for at in rows["setting"].dropna() if in_range(at, criterion.range)})
+    if len(settings) < 2:
+        growth = np.full(len(seeds), np.nan)
     else:
-        table = np.stack([series(rows, metric, e, seeds) for e in eps], axis=1)
-        slopes = np.array([log_slope(eps, seed) for seed in table])
-    return _tested(tuple(eps), slopes, effect_test("slope", criterion.metric), bounds)
+        table = np.stack([series(rows, criterion.metric, at, seeds) for at in settings], axis=1)
+        growth = np.array([GROWTHS[criterion.kind](settings, seed) for seed in table])
+    return _tested(tuple(settings), growth, effect_test(criterion.kind, criterion.metric), bounds)
+
+
+def in_range(setting: float, bounds: tuple[float, float]) -> bool:
+    """Whether a setting lies in the range of a criterion, its ends included."""
+    low, high = bounds
+    return low - 1e-9 * abs(low) <= setting <= high + 1e-9 * abs(high)
 
 
 def _tested(
-    thickness: tuple[float, ...],
+    at: tuple[float, ...],
     values: NDArray[np.float64],
     test: EffectTest,
     bounds: tuple[float | None, float | None],
@@ -142,4 +129,4 @@ def _tested(
     p_inside = max(p_value(threshold, inside) for threshold, inside, _ in given)
     p_outside = min(1.0, len(given) * min(p_value(threshold, outside) for threshold, _, outside in given))
     p = two_sided(p_inside, p_outside)
-    return Cell(thickness, estimate.value, estimate.low, estimate.high, complete.size, failed, p, p_inside <= p_outside)
+    return Cell(at, estimate.value, estimate.low, estimate.high, complete.size, failed, p, p_inside <= p_outside)

@@ -1,4 +1,4 @@
-"""What the parts of a study file say of each other: names that exist, thicknesses on the grid, bounds that can hold."""
+"""What the parts of a study file say of each other: names that exist, settings on the grid, bounds that can hold."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ PRIMARY_BUDGET = "equal_steps"
 
 
 def check_references(study: Study) -> None:
-    """Raise unless every name, thickness and bound that a study's parts give exists, fits and is given once.
+    """Raise unless every name, setting and bound that a study's parts give exists, fits and is given once.
 
     Raises:
         UnknownName: an arm, task or claim that the study does not have, or a metric that does not exist.
-        ValueError: a name twice, a thickness that is not on the grid, or a criterion without what its kind needs.
+        ValueError: a name twice, a setting that is not on the grid, or a criterion without what its kind needs.
     """
     from ..metrics.catalogue import METRICS
 
@@ -30,18 +30,14 @@ def check_references(study: Study) -> None:
     # A report's file of a criterion is named after it, with a dash for a dot.
     _distinct(f"{where}: criteria", [criterion.id.replace(".", "-") for criterion in study.criteria])
     for grid in study.tasks:
-        if grid.thickness is not None:
-            _distinct(f"{where}: tasks.{grid.name}.thickness", grid.thickness)
-            if "thickness" in grid.options:
-                raise invalid(
-                    f"{where}: tasks.{grid.name}.options.thickness", grid.options["thickness"], "one of the two"
-                )
+        _distinct(f"{where}: tasks.{grid.name}.along.{grid.axis}", grid.settings)
+        if grid.along and grid.axis in grid.options:
+            raise invalid(f"{where}: tasks.{grid.name}.options.{grid.axis}", grid.options[grid.axis], "one of the two")
     for scale_name, scale in study.scales.items():
         if PRIMARY_BUDGET in scale.budgets:
             raise invalid(
                 f"{where}: scales.{scale_name}.budgets", PRIMARY_BUDGET, "another name: it is that of `budget`"
             )
-        _check_thin(study, scale_name)
     for arm in study.arms:
         _known(f"task of {where}: arms.{arm.name}.tasks:", arm.tasks or (), tasks)
     for number, gate in enumerate(study.gates):
@@ -52,10 +48,10 @@ def check_references(study: Study) -> None:
         if gate.below is None and gate.above is None:
             raise ValueError(f"{where}: gates.{number}: below or above is missing: a gate needs one of them, or both")
         for task in gate.tasks or tasks:
-            own = study.thickness_of(task)
-            if gate.thickness is not None and own and not any(math.isclose(gate.thickness, value) for value in own):
-                valid = f"one that tasks.{task} lists: {', '.join(map(str, own))}"
-                raise invalid(f"{where}: gates.{number}.thickness", gate.thickness, valid)
+            own = study.grid(task).settings
+            if gate.at is not None and own and not any(math.isclose(gate.at, value) for value in own):
+                valid = f"one that tasks.{task} lists: {_listed(own)}"
+                raise invalid(f"{where}: gates.{number}.at", gate.at, valid)
     _check_primary(study)
     for criterion in study.criteria:
         _check_bounds(criterion, f"{where}: criteria.{criterion.id}")
@@ -67,28 +63,28 @@ def check_references(study: Study) -> None:
         _known(f"task {place}.tasks:", criterion.tasks, tasks)
         _known(f"metric {place}.metric:", [criterion.metric.partition("@")[0]], METRICS)
         for task in criterion.tasks:
-            grid_values = study.thickness_of(task)
+            grid_values = study.grid(task).settings
+            axis, first = study.grid(task).axis, study.grid(criterion.tasks[0]).axis
+            if axis != first:
+                valid = f"tasks along one option: {criterion.tasks[0]} is along {first}, {task} along {axis}"
+                raise invalid(f"{where}: criteria.{criterion.id}: tasks", ", ".join(criterion.tasks), valid)
             if criterion.range is not None and grid_values:
                 low, high = criterion.range
                 inside = sum(low <= value <= high for value in grid_values)
                 if inside < 2:
-                    valid = f"one with two or more of tasks.{task}'s in it: {', '.join(map(str, grid_values))}"
+                    valid = f"one with two or more of tasks.{task}'s in it: {_listed(grid_values)}"
                     raise invalid(f"{where}: criteria.{criterion.id}: range", criterion.range, valid)
-            if grid_values and not criterion.thickness and criterion.kind != "slope":
+            if grid_values and not criterion.at and criterion.range is None:
                 raise ValueError(
-                    f"{where}: criteria.{criterion.id}: thickness is missing: a criterion of kind {criterion.kind} "
-                    f"needs it where tasks.{task} lists {', '.join(map(str, grid_values))}"
+                    f"{where}: criteria.{criterion.id}: at is missing: a criterion of kind {criterion.kind} "
+                    f"needs it where tasks.{task} lists {_listed(grid_values)}"
                 )
-            chosen = [
-                *criterion.thickness,
-                *([criterion.choose_step_at] if criterion.choose_step_at is not None else []),
-            ]
-            for value in chosen:
+            for value in criterion.at:
                 if not any(math.isclose(value, other, rel_tol=1e-9, abs_tol=0.0) for other in grid_values):
-                    field = f"{where}: criteria.{criterion.id}: thickness"
-                    raise invalid(
-                        field, value, f"one that tasks.{task} lists: {', '.join(map(str, grid_values)) or 'none'}"
-                    )
+                    field = f"{where}: criteria.{criterion.id}: at"
+                    raise invalid(field, value, f"one that tasks.{task} lists: {_listed(grid_values) or 'none'}")
+    for name in study.scales:
+        _check_within(study, name)
 
 
 def _check_primary(study: Study) -> None:
@@ -101,30 +97,39 @@ def _check_primary(study: Study) -> None:
             raise invalid(f"{study.where}: criteria of {claim}: primary", ", ".join(deciding) or "in none", valid)
 
 
-def _check_thin(study: Study, scale: str) -> None:
-    """Every grid and criterion keeps a thickness at a scale, and a slope two."""
-    held, least = study.held_at(scale), study.at(scale).least_thickness
-    field = f"{study.where}: scales.{scale}.least_thickness"
-    for grid in held.tasks:
-        if grid.thickness == ():
-            raise invalid(field, least, f"at most {max(study.thickness_of(grid.name))}: tasks.{grid.name} has no other")
+def _check_within(study: Study, scale: str) -> None:
+    """Every grid and criterion keeps a setting at a scale, and a slope two."""
+    held, within = study.held_at(scale), study.at(scale).within
+    field = f"{study.where}: scales.{scale}.within"
+    _known(f"option that tasks vary along, of {field}:", within, {grid.axis for grid in study.tasks if grid.along})
+    for grid, whole_grid in zip(held.tasks, study.tasks, strict=True):
+        if whole_grid.settings and not grid.settings:
+            raise invalid(
+                f"{field}.{grid.axis}", within[grid.axis], f"some of tasks.{grid.name}'s {_listed(whole_grid.settings)}"
+            )
     for criterion, whole in zip(held.criteria, study.criteria, strict=True):
-        if whole.thickness and not criterion.thickness:
-            raise invalid(field, least, f"at most {max(whole.thickness)}: criteria.{criterion.id} has no other")
-        chosen = whole.choose_step_at
-        if chosen is not None and chosen < least:
-            raise invalid(field, least, f"at most {chosen}, where criteria.{criterion.id} chooses its step")
+        axis = study.grid(criterion.tasks[0]).axis
+        if whole.at and not criterion.at:
+            valid = f"some of criteria.{criterion.id}'s {_listed(whole.at)}"
+            raise invalid(f"{field}.{axis}", within[axis], valid)
         for task in criterion.tasks if criterion.range is not None else ():
             low, high = whole.range or (0.0, 0.0)
-            inside = [value for value in study.thickness_of(task) if low <= value <= high]
-            if len(inside) > 1 and sum(value >= least for value in inside) < 2:
-                valid = f"at most {sorted(inside)[-2]}, for a slope of criteria.{criterion.id} on {task}"
-                raise invalid(field, least, valid)
+            inside, left = (
+                [value for value in side.grid(task).settings if low <= value <= high] for side in (study, held)
+            )
+            if len(inside) > 1 and len(left) < 2:
+                valid = f"two or more of {_listed(inside)}, for criteria.{criterion.id} on {task}"
+                raise invalid(f"{field}.{axis}", within[axis], valid)
+
+
+def _listed(settings: Iterable[float]) -> str:
+    return ", ".join(map(str, settings))
 
 
 #: What a criterion of each kind needs, and what has no meaning in it.
 _FIELDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "slope": (("range",), ("against", "thickness", "choose_step_at")),
+    "slope": (("range",), ("against", "at")),
+    "rate": (("range",), ("against", "at")),
     "value": ((), ("against", "range")),
     "difference": (("against",), ("range",)),
     "ratio": (("against",), ("range",)),
@@ -145,6 +150,8 @@ def _check_bounds(criterion: Criterion, where: str) -> None:
         raise invalid(f"{where}: above", criterion.above, f"a number less than below = {criterion.below}")
     if criterion.range is not None and criterion.range[0] >= criterion.range[1]:
         raise invalid(f"{where}: range", criterion.range, "two numbers, low < high")
+    if criterion.range is not None and criterion.kind == "slope" and criterion.range[0] <= 0:
+        raise invalid(f"{where}: range", criterion.range, "two positive numbers: a slope is in their logarithms")
 
 
 def _distinct(field: str, values: Iterable[Any]) -> list[Any]:

@@ -14,7 +14,7 @@ from .schema import Study, TaskGrid
 
 def located(study: Study, grid: TaskGrid) -> dict[str, Any]:
     """The options of a task of the study, files where they lie: a path is taken from the folder of the study's file."""
-    if grid.name != Data.name:
+    if grid.kind != Data.name:
         return dict(grid.options)
     return {
         name: str(Path(study.folder or ".") / value) if name in PLACES and isinstance(value, str) and value else value
@@ -58,7 +58,7 @@ def know_files(digests: Mapping[str, str], folder: str | Path | None, read: bool
 
 def _files(study: Study) -> Iterator[tuple[str, str]]:
     for grid in study.tasks:
-        if grid.name == Data.name:
+        if grid.kind == Data.name:
             for name, value in located(study, grid).items():
                 if name in PLACES and value:
                     yield grid.options[name], value

@@ -86,6 +86,8 @@ class Labels(TypedDict):
     principle: str
     normalised: bool
     smoothing: Number
+    axis: str
+    setting: Number
     thickness: Number
     budget: str
     steps: Count

@@ -65,9 +65,9 @@ def _bounded(low: float, high: float) -> EffectTest:
     )
 
 
-#: By the kind of a criterion and the scale of its metric. Slopes are of logarithms already.
+#: By the kind of a criterion and the scale of its metric. Slopes and rates are of logarithms already.
 TESTS: dict[tuple[str, Scale], EffectTest] = {
-    **{("slope", scale): MEAN for scale in ("linear", "log", "share")},
+    **{(kind, scale): MEAN for kind in ("slope", "rate") for scale in ("linear", "log", "share")},
     ("value", "linear"): MEAN,
     ("value", "log"): GEOMETRIC,
     ("value", "share"): _bounded(0.0, 1.0),
@@ -80,7 +80,7 @@ TESTS: dict[tuple[str, Scale], EffectTest] = {
     ("ratio", "share"): MEDIAN,
 }
 
-#: What a criterion of each kind asks of an arm's metric and the other's at one thickness.
+#: What a criterion of each kind asks of an arm's metric and the other's at one setting.
 EFFECTS: dict[str, Callable[[Values, Values], Values]] = {
     "value": lambda own, other: own,
     "difference": lambda own, other: own - other,

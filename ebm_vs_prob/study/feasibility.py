@@ -17,12 +17,11 @@ import numpy as np
 
 from ..core.caches import remembered
 from ..metrics.catalogue import METRICS
-from .comparisons import bounds_of, choose_step
+from .comparisons import GROWTHS, bounds_of, in_range
 from .effects import EFFECTS
-from .grid import task_of
+from .grid import task_of, tasks_at
 from .provenance import package_digest
 from .schema import Criterion, Study, from_table
-from .statistics import log_slope
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,9 +44,9 @@ BETWEEN = "what lies between them"
 class Held:
     """A criterion on one task, held against what is known.
 
-    `effects` are what the criterion bounds, one number a thickness (one for a slope), by the names of what stands for
+    `effects` are what the criterion bounds, one number a setting (one for a slope), by the names of what stands for
     its arm and the other's; NaN where there is none. `passed` and `failed` are the names of what passes at every
-    thickness, and of what does not.
+    setting, and of what does not.
     """
 
     criterion: str
@@ -103,30 +102,28 @@ def feasibility(study: Study, scale: str) -> list[Held]:
     wanted: dict[str, tuple[set[str], set[float]]] = {}
     for criterion in study.criteria:
         for task in criterion.tasks:
-            metrics, thickness = wanted.setdefault(task, (set(), set()))
+            metrics, settings = wanted.setdefault(task, (set(), set()))
             metrics.add(criterion.metric.partition("@")[0])
-            thickness.update(_thickness(study, criterion, task))
+            settings.update(_settings(study, criterion, task))
     tables = {task: _known(study, scale, task, *asked) for task, asked in wanted.items()}
     return [_held(study, criterion, task, tables[task]) for criterion in study.criteria for task in criterion.tasks]
 
 
-def _thickness(study: Study, criterion: Criterion, task: str) -> list[float]:
-    """Those at which a criterion is taken; none where the task has no grid of them."""
+def _settings(study: Study, criterion: Criterion, task: str) -> list[float]:
+    """Those at which a criterion is taken; none where the task varies along nothing."""
     if criterion.range is not None:
-        low, high = criterion.range
-        return [value for value in study.thickness_of(task) if low * (1 - 1e-9) <= value <= high * (1 + 1e-9)]
-    first = [] if criterion.choose_step_at is None else [criterion.choose_step_at]
-    return [*criterion.thickness, *first]
+        return [value for value in study.grid(task).settings if in_range(value, criterion.range)]
+    return list(criterion.at)
 
 
-def _known(study: Study, scale: str, name: str, metrics: set[str], thickness: set[float]) -> pd.DataFrame:
-    """Rows of the known models on one task, as results are: arm, thickness, seed, metric and value."""
+def _known(study: Study, scale: str, name: str, metrics: set[str], settings: set[float]) -> pd.DataFrame:
+    """Rows of the known models on one task, as results are: arm, setting, seed, metric and value."""
     import pandas as pd
 
     from ..metrics import Evaluation
 
-    own = task_of(study, name)
-    tasks = [own.with_thickness(value) for value in sorted(thickness, reverse=True)] or [own]
+    at = sorted(settings, reverse=True)
+    tasks = tasks_at(study, name, at) or [task_of(study, name)]
     table = {**study.evaluation, **study.at(scale).evaluation}
     evaluation = from_table(Evaluation, table, f"{study.where}: scales.{scale}.evaluation")
     smaller = {name: min(most, getattr(evaluation, name)) for name, most in ENOUGH.items()}
@@ -138,11 +135,11 @@ def _known(study: Study, scale: str, name: str, metrics: set[str], thickness: se
         "code": package_digest(),
         "plugins": study.plugins,
     }
-    rows = remembered(question, lambda: _measured(tasks, evaluation, metrics))
-    return pd.DataFrame(rows, columns=["arm", "thickness", "seed", "metric", "value"])
+    rows = remembered(question, lambda: _measured(tasks, at or [tasks[0].thickness], evaluation, metrics))
+    return pd.DataFrame(rows, columns=["arm", "setting", "seed", "metric", "value"])
 
 
-def _measured(tasks: list[Any], evaluation: Any, metrics: set[str]) -> list[list[Any]]:
+def _measured(tasks: list[Any], settings: list[float], evaluation: Any, metrics: set[str]) -> list[list[Any]]:
     from ..core.budget import Budget
     from ..metrics import evaluate
     from ..training.fitting import fit
@@ -158,24 +155,22 @@ def _measured(tasks: list[Any], evaluation: Any, metrics: set[str]) -> list[list
             continue
         for row in table.itertuples(index=False):
             if math.isfinite(row.value):  # type: ignore[arg-type]
-                thickness = float(tasks[row.replicate].thickness)  # type: ignore[index]
-                rows.append([arm, thickness, 0, str(row.metric), float(row.value)])  # type: ignore[arg-type]
+                setting = float(settings[row.replicate])  # type: ignore[index]
+                rows.append([arm, setting, 0, str(row.metric), float(row.value)])  # type: ignore[arg-type]
     return rows
 
 
 def _held(study: Study, criterion: Criterion, task: str, table: pd.DataFrame) -> Held:
-    thickness = _thickness(study, criterion, task) if criterion.range else list(criterion.thickness)
-    if not thickness:
-        thickness = sorted(table["thickness"].unique(), reverse=True) or [math.nan]
-    values = {name: _values(criterion, table[table["arm"] == name], thickness) for name in KNOWN}
+    settings = _settings(study, criterion, task) or sorted(table["setting"].unique(), reverse=True) or [math.nan]
+    values = {name: _values(criterion, table[table["arm"] == name], settings) for name in KNOWN}
     effects: dict[str, tuple[float, ...]] = {}
-    if criterion.kind == "slope":
+    if criterion.kind in GROWTHS:
         for name, own in values.items():
-            positive = bool(np.isfinite(own).all() and (own > 0).all()) and len(thickness) > 1
-            effects[name] = (log_slope(thickness, own) if positive else math.nan,)
+            positive = bool(np.isfinite(own).all() and (own > 0).all()) and len(settings) > 1
+            effects[name] = (GROWTHS[criterion.kind](settings, own) if positive else math.nan,)
         effects["no change"] = (0.0,)
     else:
-        values |= _extremes(criterion.metric, len(thickness))
+        values |= _extremes(criterion.metric, len(settings))
         if criterion.kind == "value":
             effects = {name: tuple(own) for name, own in values.items()}
         else:
@@ -185,7 +180,7 @@ def _held(study: Study, criterion: Criterion, task: str, table: pd.DataFrame) ->
                     for one, other in itertools.permutations(values, 2)
                 }
     if criterion.law is not None:
-        effects["law"] = (criterion.law,) * (1 if criterion.kind == "slope" else len(thickness))
+        effects["law"] = (criterion.law,) * (1 if criterion.kind in GROWTHS else len(settings))
     known = {name: effect for name, effect in effects.items() if not np.isnan(effect).any()}
     above, below = bounds_of(criterion)
     over = {name: [above is None or value > above for value in effect] for name, effect in known.items()}
@@ -198,16 +193,12 @@ def _held(study: Study, criterion: Criterion, task: str, table: pd.DataFrame) ->
     return Held(criterion.id, task, known, tuple(passed), tuple(failed))
 
 
-def _values(criterion: Criterion, rows: pd.DataFrame, thickness: list[float]) -> np.ndarray:
-    """The metric of one known model at each thickness, NaN where it has none."""
-    metric = criterion.metric
-    if criterion.choose_step_at is not None:
-        chosen = choose_step(rows, metric, criterion.choose_step_at, range(1))
-        metric = chosen[0] if chosen else metric
-    own = rows[rows["metric"] == metric]
+def _values(criterion: Criterion, rows: pd.DataFrame, settings: list[float]) -> np.ndarray:
+    """The metric of one known model at each setting, NaN where it has none."""
+    own = rows[rows["metric"] == criterion.metric]
     found = []
-    for value in thickness:
-        here = own[np.isclose(own["thickness"].astype(float), value)]["value"]
+    for value in settings:
+        here = own[np.isclose(own["setting"].astype(float), value)]["value"]
         found.append(float(here.iloc[0]) if len(here) else math.nan)
     return np.array(found, dtype=np.float64)
 

@@ -1,4 +1,4 @@
-"""From a study file to its grid: every (arm, task, thickness, budget), and the trial of each at every seed.
+"""From a study file to its grid: every (arm, task, setting, budget), and the trial of each at every seed.
 
 A trial is one model: its key is the SHA-256 of its canonical specification (task with version and options, method with
 version and options, network, budget, evaluation, seed, dtype). The name of the arm is not in it: two arms that ask for
@@ -8,7 +8,7 @@ the same model share one trial, and both show it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -51,14 +51,10 @@ class Trial:
     def seed(self) -> int:
         return int(self.specification["seed"])
 
-    @property
-    def thickness(self) -> float:
-        return float(self.specification["task"]["options"]["thickness"])
-
 
 @dataclass(frozen=True)
 class Condition:
-    """One combination of arm, task, thickness and budget, whose trials differ in their seeds only.
+    """One combination of arm, task, setting and budget, whose trials differ in their seeds only.
 
     `specification` is that of its trials but for the seed, canonical. `group` is all that trials trained together have
     in common, `program` what those have whose steps are the same operations, so that one compilation serves them all.
@@ -126,7 +122,7 @@ def expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[st
             skipped.append({"arm": arm.name, "task": grid.name, "reason": reason})
             continue
         own = _network({**scale.network, **arm.network}, f"{study.where}: arms.{arm.name}") if arm.network else network
-        for task in tasks:
+        for setting, task in zip(grid.settings or (tasks[0].thickness,), tasks, strict=True):
             options = _options(study, arm, method, task)
             with _blamed(f"{study.where}: arms.{arm.name}"):
                 layers = cost.widths(task, own)
@@ -148,11 +144,11 @@ def expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[st
                     steps, work = cost.steps_and_multiply_adds(method, evaluations, layers, budget)
                     program = _program(task, method, specification, evaluations)
                     own_thickness = "" if method.groups_thickness else canonical_json(task.thickness)
-                where = f"{study.where}: scales.{scale_name}: {arm.name} on {task.name} with {name}"
+                where = f"{study.where}: scales.{scale_name}: {arm.name} on {grid.name} with {name}"
                 cost.check_affordable(where, layers, evaluations, work, budget, evaluation)
                 conditions.append(
                     Condition(
-                        labels=_labels(study.where, arm, method, options, task, name, budget),
+                        labels=_labels(study.where, arm, method, options, grid, setting, task, name, budget),
                         specification=specification,
                         seeds=scale.all_seeds,
                         group=f"{program}{own_thickness}",
@@ -169,9 +165,9 @@ def expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[st
 
 
 def _check_count(study: Study, budgets: int) -> None:
-    count = budgets * sum(len(grid.thickness or (0,)) for _, grid in _combinations(study))
+    count = budgets * sum(len(grid.settings or (0,)) for _, grid in _combinations(study))
     if count > MOST_CONDITIONS:
-        field = f"{study.where}: arms x tasks x thicknesses x budgets"
+        field = f"{study.where}: arms x tasks x settings x budgets"
         raise invalid(field, count, f"at most {MOST_CONDITIONS}")
 
 
@@ -209,21 +205,31 @@ def _look_up(registry: Any, name: str, where: str) -> Any:
 
 
 def task_of(study: Study, name: str) -> Task:
-    """The task of that name in a study's grid, at its own thickness."""
-    return _task(study, next(grid for grid in study.tasks if grid.name == name))
+    """The task of that name in a study's grid, at its own setting."""
+    return _task(study, study.grid(name), {})
+
+
+def tasks_at(study: Study, name: str, settings: Iterable[float]) -> list[Task]:
+    """The task of that name in a study's grid at each of these settings."""
+    grid = study.grid(name)
+    return [_task(study, grid, {grid.axis: _whole(setting)}) for setting in settings]
+
+
+def _whole(setting: float) -> float:
+    """A whole number as an integer, which options that count take alone."""
+    return int(setting) if float(setting).is_integer() else setting
 
 
 def _tasks(study: Study, grid: TaskGrid) -> list[Task]:
-    task = _task(study, grid)
-    with _blamed(f"{study.where}: tasks.{grid.name}"):
-        return [task] if grid.thickness is None else [task.with_thickness(value) for value in grid.thickness]
+    return tasks_at(study, grid.name, grid.settings) or [_task(study, grid, {})]
 
 
-def _task(study: Study, grid: TaskGrid) -> Task:
-    kind = _look_up(TASKS, grid.name, f"{study.where}: tasks.name")
+def _task(study: Study, grid: TaskGrid, setting: Mapping[str, float]) -> Task:
+    kind = _look_up(TASKS, grid.kind, f"{study.where}: tasks.{'task' if grid.task else 'name'}")
     with _blamed(f"{study.where}: tasks.{grid.name}"):
         schema = kind.Options
-    options = from_table(schema, located(study, grid), f"{study.where}: tasks.{grid.name}.options").model_dump()
+    where = f"{study.where}: tasks.{grid.name}.{'along' if setting else 'options'}"
+    options = from_table(schema, {**located(study, grid), **setting}, where).model_dump()
     with _blamed(f"{study.where}: tasks.{grid.name}"):
         task: Task = kind(**options)
         return task
@@ -250,18 +256,28 @@ def _options(study: Study, arm: Arm, method: type[Method], task: Task) -> Any:
 
 
 def _labels(
-    where: str, arm: Arm, method: type[Method], options: Any, task: Task, budget_name: str, budget: Budget
+    where: str,
+    arm: Arm,
+    method: type[Method],
+    options: Any,
+    grid: TaskGrid,
+    setting: float,
+    task: Task,
+    budget_name: str,
+    budget: Budget,
 ) -> Labels:
     with _blamed(f"{where}: arms.{arm.name}"):
         smoothing = method.smoothing(options)
     return Labels(
-        task=task.name,
+        task=grid.name,
         arm=arm.name,
         method=method.name,
         family=method.family,
         principle=method.principle,
         normalised=method.normalised,
         smoothing=smoothing,
+        axis=grid.axis,
+        setting=setting,
         thickness=task.thickness,
         budget=budget_name,
         steps=budget.steps,

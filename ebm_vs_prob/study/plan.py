@@ -77,7 +77,7 @@ class Plan:
         """Raise a `ValueError` where there are more trials than a run may have."""
         if self.num_trials > MOST_TRIALS:
             field = f"{self.study.where}: scales.{self.scale}: trials"
-            raise invalid(field, self.num_trials, f"at most {MOST_TRIALS} in a run: fewer seeds, arms or thicknesses")
+            raise invalid(field, self.num_trials, f"at most {MOST_TRIALS} in a run: fewer seeds, arms or settings")
 
     def batches_of(self, keys: Collection[str]) -> tuple[Batch, ...]:
         """The trials of these keys in batches, the longest first so that workers end together."""
@@ -191,7 +191,7 @@ class Plan:
 
     def _package(self) -> str:
         """The digest of the package where the plan follows from it and the study's file alone, else empty."""
-        tasks = {condition.labels["task"] for condition in self.conditions}
+        tasks = {condition.specification["task"]["name"] for condition in self.conditions}
         methods = {condition.labels["method"] for condition in self.conditions}
         outside = plugin_digests(*map(TASKS.get, tasks), *map(METHODS.get, methods))
         return "" if outside or self.study.plugins else package_digest()

@@ -167,7 +167,7 @@ def load_results(study: str | Path | Study, scale: str = "quick", store: str | P
 
 
 def study_status(study: str | Path | Study, scale: str = "quick", store: str | Path = "results") -> pd.DataFrame:
-    """The state of every place of a study's grid: trial, task, arm, thickness, seed, budget, status, reason.
+    """The state of every place of a study's grid: trial, task, arm, setting, seed, budget, status, reason.
 
     Raises:
         UnknownName: an unknown study or scale.
@@ -176,7 +176,7 @@ def study_status(study: str | Path | Study, scale: str = "quick", store: str | P
 
     chosen = study if isinstance(study, Study) else load_study(study)
     kept = Store(store)
-    columns = ["trial", "task", "arm", "thickness", "seed", "budget", "status", "reason"]
+    columns = ["trial", "task", "arm", "setting", "seed", "budget", "status", "reason"]
     chosen.at(scale)
     planned = plan_again(kept, chosen, scale) or plan_study(chosen, scale, "cpu", times=TYPICAL).to_record()
     states = trial_states(kept, planned)

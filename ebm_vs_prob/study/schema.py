@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -21,13 +22,15 @@ DEMONSTRATION = "quick"
 #: Tables and lists within each other in a study file; the deepest that mean something are five.
 MOST_LEVELS = 16
 
-Name = Annotated[
-    str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64, description="lower-case letters, digits, _ and -")
-]
+#: The option that tasks vary along where a study does not say another.
+THICKNESS = "thickness"
+
+_PLAIN_NAME = "lower-case letters, digits, _ and -"
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64, description=_PLAIN_NAME)]
 Line = Annotated[str, Field(max_length=500), AfterValidator(lambda text: " ".join(_shown(text).split()))]
 Short = Annotated[str, Field(max_length=64), AfterValidator(lambda text: _shown(text))]
 Id = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=64, description="letters, digits, _, - and dots")]
-Thickness = Annotated[float, Field(ge=0.0, le=1e6)]
+Setting = Annotated[float, Field(ge=-1e9, le=1e9)]
 SchemaT = TypeVar("SchemaT", bound=BaseModel)
 
 
@@ -46,9 +49,10 @@ class Scale(Options):
     first_seed: Annotated[
         int, Field(ge=0, le=2**62, description="others than a study's own, where its options are tuned")
     ] = 0
-    least_thickness: Annotated[
-        Thickness, Field(description="thinner data are left out, of criteria too, which are held to what is left")
-    ] = 0.0
+    within: Annotated[
+        dict[Short, tuple[float, float]],
+        Field(default_factory=dict, description="least and most of an option that a task lists: others are left out"),
+    ]
     network: Annotated[dict[str, Any], Field(default_factory=dict)]
     budget: Annotated[dict[str, Any], Field(default_factory=dict)]
     budgets: Annotated[
@@ -72,11 +76,33 @@ class Scale(Options):
 
 
 class TaskGrid(Options):
-    """One task at each thickness; without `thickness`, at the task's own default or the one in `options`."""
+    """One task at each setting of one of its options; without `along`, as `options` say.
 
-    name: Short
+    `name` is what criteria and reports call it; `task` is the registered task, where that has another name.
+    """
+
+    name: Name
+    task: Short = ""
     options: Annotated[dict[str, Any], Field(default_factory=dict)]
-    thickness: Annotated[tuple[Thickness, ...] | None, Field(min_length=1, max_length=1000)] = None
+    along: Annotated[
+        dict[Short, Annotated[tuple[Setting, ...], Field(min_length=1, max_length=1000)]],
+        Field(default_factory=dict, max_length=1, description="the option that varies, and its values"),
+    ]
+
+    @property
+    def kind(self) -> str:
+        """The name under which the task is registered."""
+        return self.task or self.name
+
+    @property
+    def axis(self) -> str:
+        """The option that varies."""
+        return next(iter(self.along), THICKNESS)
+
+    @property
+    def settings(self) -> tuple[float, ...]:
+        """The values of that option; none where the task has its default or what `options` say."""
+        return next(iter(self.along.values()), ())
 
 
 class Arm(Options):
@@ -104,10 +130,10 @@ class Arm(Options):
 class Criterion(Options):
     """What is decided, as a bound on a number.
 
-    `slope`: of ln metric in ln thickness over `range`; `value`: the metric of `arms` itself at each `thickness`;
-    `difference` and `ratio`: of `arms` against `against` there. A task without a grid of thicknesses needs none.
-    `below` and `above` bound the interval of the effect; `law` is the value that theory predicts. A claim is decided by
-    its primary criterion alone.
+    `slope`: of ln metric in the ln of what the task varies along, over `range`; `rate`: of ln metric in that itself;
+    `value`: the metric of `arms` at each setting of `at`; `difference` and `ratio`: of `arms` against `against` there.
+    A task that varies along nothing needs no `at`. `below` and `above` bound the interval of the effect; `law` is the
+    value that theory predicts. A claim is decided by its primary criterion alone.
     """
 
     id: Id
@@ -116,14 +142,13 @@ class Criterion(Options):
         bool, Field(description="decides its claim; where a claim has one criterion only it does so unasked")
     ] = False
     statement: Line
-    kind: Literal["slope", "value", "difference", "ratio"]
+    kind: Literal["slope", "rate", "value", "difference", "ratio"]
     metric: Short
     arms: Annotated[tuple[Short, ...], Field(min_length=1)]
     against: tuple[Short, ...] = ()
     tasks: Annotated[tuple[Short, ...], Field(min_length=1)]
-    thickness: Annotated[tuple[Thickness, ...], Field(max_length=1000)] = ()
-    range: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
-    choose_step_at: Annotated[float, Field(ge=0)] | None = None
+    at: Annotated[tuple[Setting, ...], Field(max_length=1000)] = ()
+    range: tuple[Setting, Setting] | None = None
     below: float | None = None
     above: float | None = None
     law: float | None = None
@@ -133,7 +158,7 @@ class Gate(Options):
     """What an arm must reach to count as trained: one that misses it is shown as untrained, and decides nothing."""
 
     metric: Short
-    thickness: Annotated[Thickness | None, Field(description="where it is held; a task's thickest by default")] = None
+    at: Annotated[Setting | None, Field(description="where it is held; at the thickest, or first, by default")] = None
     below: Annotated[float | None, Field(description="most that the mean over seeds may be")] = None
     above: Annotated[float | None, Field(description="least that it may be")] = None
     arms: Annotated[tuple[Short, ...], Field(description="those that it holds; all that have the metric")] = ()
@@ -209,19 +234,23 @@ class Study(Options):
                 found[criterion.claim] = criterion
         return found
 
-    def thickness_of(self, task: str) -> tuple[float, ...]:
-        """The thicknesses a task of the grid lists; empty where it runs at its default."""
-        return next((grid.thickness or () for grid in self.tasks if grid.name == task), ())
+    def grid(self, task: str) -> TaskGrid:
+        """The entry of that name in `tasks`; a `LookupError` with the nearest where there is none."""
+        for grid in self.tasks:
+            if grid.name == task:
+                return grid
+        raise unknown(f"task of {self.where}:", task, [grid.name for grid in self.tasks])
 
     def held_at(self, scale: str) -> Study:
-        """The same study without the thicknesses that are too thin for a scale, in its grids and in its criteria."""
-        least = self.at(scale).least_thickness
+        """The same study without the settings that a scale leaves out, in its grids and in its criteria."""
+        within = self.at(scale).within
         grids = [
-            grid if grid.thickness is None else grid.model_copy(update={"thickness": _from(least, grid.thickness)})
+            grid.model_copy(update={"along": {axis: _inside(within, axis, of) for axis, of in grid.along.items()}})
             for grid in self.tasks
         ]
         criteria = [
-            criterion.model_copy(update={"thickness": _from(least, criterion.thickness)}) for criterion in self.criteria
+            criterion.model_copy(update={"at": _inside(within, self.grid(criterion.tasks[0]).axis, criterion.at)})
+            for criterion in self.criteria
         ]
         return self.model_copy(update={"tasks": tuple(grids), "criteria": tuple(criteria)})
 
@@ -235,8 +264,9 @@ class Study(Options):
         }
 
 
-def _from(least: float, thickness: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple(value for value in thickness if value >= least)
+def _inside(within: Mapping[str, tuple[float, float]], axis: str, settings: tuple[float, ...]) -> tuple[float, ...]:
+    low, high = within.get(axis, (-math.inf, math.inf))
+    return tuple(value for value in settings if low <= value <= high)
 
 
 def caveat(scale: str) -> str:

@@ -1,4 +1,4 @@
-"""Intervals and tests over seeds: of means, medians and bounded means, slopes in ln thickness, Holm's correction.
+"""Intervals and tests over seeds: of means, medians and bounded means, growth, Holm's correction.
 
 A seed is the unit of replication: every function takes one number a seed. SciPy does the work; what is written here is
 what a verdict adds to it: the seeds that failed, and seeds that all agree.
@@ -222,20 +222,32 @@ def detectable_effect(seeds: int, power: float = 0.8, level: float = 1 - ALPHA) 
     return float(optimize.brentq(lambda d: stats.nct.sf(critical, seeds - 1, d * np.sqrt(seeds)) - power, 1e-6, 100.0))
 
 
-def log_slope(thickness: ArrayLike, values: ArrayLike) -> float:
-    """Least-squares slope of ln value in ln thickness of one seed; NaN where a value is missing or not positive.
+def log_slope(settings: ArrayLike, values: ArrayLike) -> float:
+    """Least-squares slope of ln value in ln setting of one seed; NaN where a value is missing or not positive.
 
     Raises:
-        ValueError: fewer than two distinct thicknesses, or one that is not positive.
+        ValueError: fewer than two distinct settings, or one that is not positive.
+    """
+    at = np.asarray(settings, dtype=np.float64)
+    if np.any(at <= 0):
+        raise invalid("settings", at.tolist(), "positive values for a slope in their logarithms")
+    return rate(np.log(at), values)
+
+
+def rate(settings: ArrayLike, values: ArrayLike) -> float:
+    """Least-squares slope of ln value in the setting of one seed; NaN where a value is missing or not positive.
+
+    Raises:
+        ValueError: fewer than two distinct settings.
     """
     from scipy import stats
 
-    eps, value = np.asarray(thickness, dtype=np.float64), np.asarray(values, dtype=np.float64)
-    if np.any(eps <= 0) or np.unique(eps).size < 2:
-        raise invalid("thickness", eps.tolist(), "at least two distinct positive values for a slope")
+    at, value = np.asarray(settings, dtype=np.float64), np.asarray(values, dtype=np.float64)
+    if np.unique(at).size < 2:
+        raise invalid("settings", at.tolist(), "at least two distinct values")
     if not np.all(np.isfinite(value) & (value > 0)):
         return float("nan")
-    return float(stats.linregress(np.log(eps), np.log(value)).slope)
+    return float(stats.linregress(at, np.log(value)).slope)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

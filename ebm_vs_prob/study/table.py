@@ -30,6 +30,8 @@ COLUMNS = {
     "principle": "str",
     "normalised": "bool",
     "smoothing": "float64",
+    "axis": "str",
+    "setting": "float64",
     "thickness": "float64",
     "seed": "int64",
     "status": "str",

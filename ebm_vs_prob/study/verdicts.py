@@ -1,7 +1,7 @@
 """Verdicts: a study's criteria held against its results. The rules are in docs/verdicts.md.
 
 A *comparison* is one criterion for one arm (against one other, where it has one) on one task. It is decided at every
-thickness that the criterion names; a claim is decided by the comparisons of its primary criterion.
+setting that the criterion names; a claim is decided by the comparisons of its primary criterion.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Verdict:
     p, the weakest link of what was decided; `level` is that interval's, before Holm's correction. `seeds` are complete
     seeds and `failed` those that are not. `p` is two-sided, `adjusted_p` Holm's over the comparisons of the claim's
     primary criterion, or over all secondary ones of the study; both NaN where nothing is tested. `holds_in` and
-    `fails_in` name the parts of a qualified verdict. `steps` are the fixed steps chosen for the arms.
+    `fails_in` name the parts of a qualified verdict. `axis` is the option that the task varies along.
     """
 
     scope: Literal["comparison", "claim"]
@@ -67,7 +67,7 @@ class Verdict:
     p: float = _NONE
     adjusted_p: float = _NONE
     cells: tuple[Cell, ...] = ()
-    steps: tuple[tuple[str, float], ...] = ()
+    axis: str = ""
     holds_in: tuple[str, ...] = ()
     fails_in: tuple[str, ...] = ()
 
@@ -103,7 +103,7 @@ def judge(study: Any, results: pd.DataFrame, seeds: range, scale: str = "") -> l
         scale: that of the results.
 
     Raises:
-        ValueError: a (task, arm, thickness, seed, metric) has two values, or a criterion has no bound.
+        ValueError: a (task, arm, setting, seed, metric) has two values, or a criterion has no bound.
     """
     results = results[results["budget"] == PRIMARY_BUDGET]
     blocked = _why_no_verdict(results)
@@ -161,7 +161,7 @@ def _measure(criterion: Any, task: str, arm: str, against: str, results: pd.Data
     """Estimate and test a comparison, without deciding it."""
     above, below = bounds_of(criterion)
     rows = results[(results["task"] == task) & results["arm"].isin([arm, against])]
-    cells, steps = compare(criterion, rows, arm, against, seeds)
+    cells = compare(criterion, rows, arm, against, seeds)
     weakest = max(cells, key=lambda cell: (cell.seeds < MIN_SEEDS, cell.p, -_nearest(cell, above, below)))
     testable = min(cell.seeds for cell in cells) >= MIN_SEEDS
     one_direction = len({cell.holds for cell in cells}) == 1
@@ -191,7 +191,7 @@ def _measure(criterion: Any, task: str, arm: str, against: str, results: pd.Data
         # direction any of them could be the wrong one, hence Bonferroni.
         p=min(1.0, weakest.p * (1 if one_direction else len(cells))) if testable else _NONE,
         cells=tuple(cells),
-        steps=tuple(steps.items()),
+        axis=str(rows["axis"].iloc[0]) if len(rows) else "",
     )
 
 
@@ -222,7 +222,7 @@ def _decide(verdict: Verdict, adjusted_p: float, blocked: str) -> Verdict:
         why = "the interval contains the threshold" if inside else "not decided after Holm's correction"
         return replace(verdict, reason=f"{why}{_at(verdict)}{failure}")
     parts = {
-        holds: tuple(f"thickness {cell.thickness[0]:g}" for cell in verdict.cells if cell.holds is holds)
+        holds: tuple(f"{verdict.axis} {cell.at[0]:g}" for cell in verdict.cells if cell.holds is holds)
         for holds in (True, False)
     }
     if parts[True] and parts[False]:
@@ -230,7 +230,7 @@ def _decide(verdict: Verdict, adjusted_p: float, blocked: str) -> Verdict:
         reason = "; ".join(f"{_where(verdict, h)} at {', '.join(parts[h])}" for h in (True, False))
         return replace(verdict, verdict=outcome, reason=reason + failure, holds_in=parts[True], fails_in=parts[False])
     holds = bool(parts[True])
-    everywhere = " at every thickness" if len(verdict.cells) > 1 else ""
+    everywhere = f" at every {verdict.axis}" if len(verdict.cells) > 1 else ""
     reason = f"{_where(verdict, holds)}{everywhere}{failure}"
     return replace(verdict, verdict="supported" if holds else "refuted", reason=reason)
 
@@ -247,7 +247,7 @@ def _at(verdict: Verdict) -> str:
     if len(verdict.cells) < 2:
         return ""
     weakest = max(verdict.cells, key=lambda cell: cell.p)
-    return f" at thickness {weakest.thickness[0]:g}"
+    return f" at {verdict.axis} {weakest.at[0]:g}"
 
 
 def _decide_claim(claim: str, parts: Sequence[Verdict]) -> Verdict:

@@ -52,7 +52,15 @@ def stored_plan(study: str, scale: str, trials: list[str]) -> dict[str, Any]:
         "family": "ebm",
         "principle": "margin",
     }
-    condition |= {"normalised": False, "smoothing": None, "thickness": 0.1, "budget": "steps", "steps": 3}
+    condition |= {
+        "normalised": False,
+        "smoothing": None,
+        "axis": "thickness",
+        "setting": 0.1,
+        "thickness": 0.1,
+        "budget": "steps",
+        "steps": 3,
+    }
     condition |= {"first_seed": 0, "trials": trials, "compiled": False}
     return {
         "study": study,

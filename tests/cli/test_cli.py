@@ -37,7 +37,7 @@ evaluation = { test_examples = 16, inputs = 4, starts = 2, samples = 8, max_step
 
 [[tasks]]
 name = "circle"
-thickness = [0.3, 0.1]
+along = { thickness = [0.3, 0.1] }
 
 [[arms]]
 name = "mixture_density"
@@ -56,7 +56,7 @@ metric = "answer_distance_median"
 arms = ["regression"]
 against = ["mixture_density"]
 tasks = ["circle"]
-thickness = [0.1]
+at = [0.1]
 above = 3.0
 """
 
@@ -159,7 +159,7 @@ def test_status_has_every_trial_with_its_state(study, call, tmp_path):
     trials = json.loads(out)
     assert len(trials) == 8
     assert {trial["status"] for trial in trials} == {"done"}
-    assert {(trial["arm"], trial["thickness"], trial["seed"]) for trial in trials} == {
+    assert {(trial["arm"], trial["setting"], trial["seed"]) for trial in trials} == {
         (arm, thickness, seed)
         for arm in ("mixture_density", "regression")
         for thickness in (0.3, 0.1)
@@ -251,7 +251,7 @@ def test_report_of_a_study_that_was_not_run_says_what_to_do(study, call, tmp_pat
         ('"mean_squared_error"', '"mean_square_error"', ["mean_square_error", "did you mean 'mean_squared_error'"]),
         ("seeds = 2", "seeds = 0", ["seeds", "0"]),
         ("hidden = [8]", "hiden = [8]", ["hiden", "hidden"]),
-        ("thickness = [0.3, 0.1]", "thickness = [0.3, -0.1]", ["thickness", "-0.1"]),
+        ("thickness = [0.3, 0.1]", "thickness = [0.1, -0.1]", ["thickness", "-0.1"]),
         ("schema = 1", "schema = 1 1", ["small.toml"]),
     ],
 )

@@ -317,8 +317,9 @@ def test_intervals_show_as_many_digits_as_they_warrant():
 
 
 def test_bibtex_cites_what_was_used_and_nothing_else():
-    study = SimpleNamespace(name="planted_one", title="50% & more", claims=["C11"])
-    rows = [row("digits", "a", 0.1, 0, "m", 1.0, method="mixture_density")]
+    grid = SimpleNamespace(name="scans", kind="digits")
+    study = SimpleNamespace(name="planted_one", title="50% & more", claims=["C11"], tasks=[grid])
+    rows = [row("scans", "a", 0.1, 0, "m", 1.0, method="mixture_density")]
     text = bibtex(study, pd.DataFrame(rows))
     keys = re.findall(r"@\w+\{([^,]+),", text)
     assert len(keys) == len(set(keys))
@@ -332,7 +333,7 @@ def test_bibtex_cites_what_was_used_and_nothing_else():
 def test_a_criterion_of_a_value_is_about_the_metric_itself():
     planted = SimpleNamespace(
         id="V", claim="C10", statement="s", kind="value", metric="angle_ks", arms=["a"], against=(), tasks=["circle"],
-        thickness=(0.1, 0.0), range=None, choose_step_at=None, above=0.08, below=None, law=None, primary=True,
+        at=(0.1, 0.0), range=None, above=0.08, below=None, law=None, primary=True,
     )  # fmt: skip
     results = table(lambda arm, eps, seed: 0.12 + 0.001 * seed, "angle_ks", ("a",))
     verdicts = judge(study(planted, claims=("C10",)), results, range(10))

@@ -40,14 +40,14 @@ def own_cache(tmp_path, monkeypatch):
     ("kind", "metric", "bounds"),
     [
         ("slope", "curvature_p95", "range = [0.05, 0.5]\nbelow = -1.5\nlaw = -2.0"),
-        ("value", "likelihood_gap", "thickness = [0.1]\nbelow = 0.1"),
-        ("value", "likelihood_gap", "thickness = [0.1]\nabove = 0.1"),
-        ("value", "likelihood_gap", "thickness = [0.1]\nabove = 0.1\nbelow = 0.3"),
-        ("value", "tube_mass", "thickness = [0.3, 0.1]\nabove = 0.9"),
-        ("difference", "descent_success_line_search", 'against = ["plain"]\nthickness = [0.1]\nabove = 0.3'),
-        ("ratio", "answer_distance_median", 'against = ["plain"]\nthickness = [0.1]\nabove = 3.0'),
+        ("value", "likelihood_gap", "at = [0.1]\nbelow = 0.1"),
+        ("value", "likelihood_gap", "at = [0.1]\nabove = 0.1"),
+        ("value", "likelihood_gap", "at = [0.1]\nabove = 0.1\nbelow = 0.3"),
+        ("value", "tube_mass", "at = [0.3, 0.1]\nabove = 0.9"),
+        ("difference", "descent_success_line_search", 'against = ["plain"]\nat = [0.1]\nabove = 0.3'),
+        ("ratio", "answer_distance_median", 'against = ["plain"]\nat = [0.1]\nabove = 3.0'),
         ("slope", "training_gradient_late", "range = [0.05, 0.5]\nbelow = -0.5\nlaw = -1.0"),
-        ("value", "elbo_gap", "thickness = [0.1]\nabove = 0.1"),
+        ("value", "elbo_gap", "at = [0.1]\nabove = 0.1"),
     ],
 )
 def test_what_can_be_passed_and_failed_is_feasible(tmp_path, kind, metric, bounds):
@@ -60,9 +60,9 @@ def test_what_can_be_passed_and_failed_is_feasible(tmp_path, kind, metric, bound
 @pytest.mark.parametrize(
     ("kind", "metric", "bounds", "why"),
     [
-        ("value", "likelihood_gap", "thickness = [0.1]\nbelow = -0.1", "passed by anything known: .* exact 0"),
-        ("value", "tube_mass", "thickness = [0.1]\nabove = 1.5", "passed by anything known: .* constant energy 0"),
-        ("value", "tube_mass", "thickness = [0.1]\nabove = -0.5", "failed by anything known: passed by exact 1"),
+        ("value", "likelihood_gap", "at = [0.1]\nbelow = -0.1", "passed by anything known: .* exact 0"),
+        ("value", "tube_mass", "at = [0.1]\nabove = 1.5", "passed by anything known: .* constant energy 0"),
+        ("value", "tube_mass", "at = [0.1]\nabove = -0.5", "failed by anything known: passed by exact 1"),
         ("slope", "curvature_p95", "range = [0.05, 0.5]\nbelow = 1.0", "failed by anything known: passed by exact -"),
         (
             "slope",
@@ -73,7 +73,7 @@ def test_what_can_be_passed_and_failed_is_feasible(tmp_path, kind, metric, bound
         (
             "difference",
             "descent_success_line_search",
-            'against = ["plain"]\nthickness = [0.1]\nabove = 1.0',
+            'against = ["plain"]\nat = [0.1]\nabove = 1.0',
             "passed by anything known",
         ),
     ],
@@ -91,7 +91,7 @@ def test_what_cannot_is_refused_with_the_numbers(tmp_path, kind, metric, bounds,
 def test_plan_shows_what_is_known_and_refuses_what_decides_nothing(tmp_path, plugin):
     path = write_study(
         tmp_path / "rings.toml",
-        extra=CRITERION.format(kind="value", metric="tube_mass", bounds="thickness = [0.1]\nabove = 0.9"),
+        extra=CRITERION.format(kind="value", metric="tube_mass", bounds="at = [0.1]\nabove = 0.9"),
     )
     shown = CliRunner().invoke(app, ["plan", str(path)])
     assert shown.exit_code == 0, shown.output

@@ -41,7 +41,7 @@ def keys(planned, arm):
 def test_grid_is_the_product_of_arms_thickness_and_seeds(tmp_path):
     planned = plan(tmp_path, arms={"a": ("ring", ""), "b": ("lonely_ring", "")}, seeds=4, thickness="0.3, 0.1, 0.0")
     assert len(grid(planned)) == 2 * 3 * 4
-    assert {(place.thickness, place.seed) for place in grid(planned)} == {
+    assert {(place.setting, place.seed) for place in grid(planned)} == {
         (t, s) for t in (0.3, 0.1, 0.0) for s in range(4)
     }
     assert sorted(trial.key for trial in planned.trials) == sorted({place.trial for place in grid(planned)})
@@ -133,7 +133,7 @@ def test_batches_hold_what_differs_only_in_numbers(tmp_path):
     ]
     for batch in planned.batches:
         if arm_of[batch.trials[0].key] == "careful":
-            assert len({trial.thickness for trial in batch.trials}) == 1
+            assert len({trial.specification["task"]["options"]["thickness"] for trial in batch.trials}) == 1
 
 
 def test_what_is_missing_is_put_into_batches_anew(tmp_path):
@@ -277,11 +277,35 @@ def test_second_budget_is_another_arm_of_the_grid(tmp_path):
         plan_study(path)
 
 
+def test_a_task_varies_along_any_of_its_options_and_may_be_run_twice(tmp_path):
+    path = write_study(tmp_path / "rings.toml")
+    wide = (
+        '[[tasks]]\nname = "wide"\ntask = "circle"\noptions = { thickness = 0.1 }\nalong = { ambient_dim = [2, 4] }\n'
+    )
+    path.write_text(path.read_text().replace("[[arms]]", wide + "[[arms]]"))
+    planned = plan_study(path, device="cpu")
+    found = {(place.task, place.axis, place.setting, place.thickness) for place in grid(planned)}
+    assert found == {
+        ("circle", "thickness", 0.3, 0.3),
+        ("circle", "thickness", 0.1, 0.1),
+        ("wide", "ambient_dim", 2.0, 0.1),
+        ("wide", "ambient_dim", 4.0, 0.1),
+    }
+    dims = {trial.specification["task"]["options"]["ambient_dim"] for trial in planned.trials}
+    assert dims == {2, 4}
+    assert {trial.specification["task"]["name"] for trial in planned.trials} == {"circle"}
+    # Two dimensions at thickness .1 are asked for twice, and trained once.
+    assert len({trial.key for trial in planned.trials}) == 3 * 3
+
+
 def test_aware_arm_gets_the_thickness_floored(tmp_path):
     path = write_study(tmp_path / "rings.toml", thickness="0.3, 0.0")
     path.write_text(path.read_text() + 'scale = "thickness"\nscale_floor = 0.01\n')
     planned = plan_study(path, device="cpu")
-    scales = {t.thickness: t.specification["method"]["options"]["scale"] for t in planned.trials}
+    scales = {
+        t.specification["task"]["options"]["thickness"]: t.specification["method"]["options"]["scale"]
+        for t in planned.trials
+    }
     assert scales == {0.3: 0.3, 0.0: 0.01}
 
 
@@ -351,7 +375,7 @@ kind = "value"
 metric = "curvature_p95"
 arms = ["plain"]
 tasks = ["circle"]
-thickness = [0.3, 0.01]
+at = [0.3, 0.01]
 above = 1.0
 """
     + CRITERION
@@ -368,8 +392,8 @@ def test_headline_study_is_planned_whole():
     assert max(row["largest_batch"] for row in summary["batches"]) == max(len(b.trials) for b in planned.batches)
     assert {place.task for place in grid(planned)} == {"circle", "three_curves", "digits"}
     quick = planned.study.at("quick")
-    thin_enough = [eps for eps in planned.study.thickness_of("circle") if eps >= quick.least_thickness]
-    assert 2 < len(thin_enough) < len(planned.study.thickness_of("circle"))
+    thin_enough = [eps for eps in planned.study.grid("circle").settings if eps >= quick.within["thickness"][0]]
+    assert 2 < len(thin_enough) < len(planned.study.grid("circle").settings)
     assert sum(p.arm == "score" and p.task == "circle" for p in grid(planned)) == len(thin_enough) * quick.seeds
     assert all(len(batch.trials) <= MAX_REPLICATES["cpu"] for batch in planned.batches)
     smoothing = {place.arm: place.smoothing for place in grid(planned) if place.task == "circle"}
@@ -379,15 +403,15 @@ def test_headline_study_is_planned_whole():
 
 def test_a_scale_leaves_out_what_is_too_thin_for_it(tmp_path):
     path = write_study(tmp_path / "rings.toml", thickness="0.3, 0.1, 0.01, 0.0", extra=THIN)
-    path.write_text(path.read_text().replace("seeds = 3", "seeds = 3\nleast_thickness = 0.1"))
+    path.write_text(path.read_text().replace("seeds = 3", "seeds = 3\nwithin = { thickness = [0.1, 1] }"))
     planned = plan_study(path, device="cpu")
-    assert {place.thickness for place in grid(planned)} == {0.3, 0.1}
+    assert {place.setting for place in grid(planned)} == {0.3, 0.1}
     held = planned.study.held_at("quick")
-    assert [criterion.thickness for criterion in held.criteria] == [(0.3,), ()]
-    assert planned.study.criteria[0].thickness == (0.3, 0.01)
-    whole = path.read_text().replace("least_thickness = 0.1", "")
+    assert [criterion.at for criterion in held.criteria] == [(0.3,), ()]
+    assert planned.study.criteria[0].at == (0.3, 0.01)
+    whole = path.read_text().replace("within = { thickness = [0.1, 1] }", "")
     path.write_text(whole)
-    assert {place.thickness for place in grid(plan_study(path, device="cpu"))} == {0.3, 0.1, 0.01, 0.0}
+    assert {place.setting for place in grid(plan_study(path, device="cpu"))} == {0.3, 0.1, 0.01, 0.0}
 
 
 def test_a_million_seeds_are_counted_at_once_and_not_run(tmp_path):

@@ -56,7 +56,7 @@ evaluation = { test_examples = 16, inputs = 2, starts = 2, samples = 8, max_step
 
 [[tasks]]
 name = "own_circle"
-thickness = [0.1]
+along = { thickness = [0.1] }
 """
 ARM = '\n[[arms]]\nname = "{0}"\nmethod = "{0}"\n'
 ARMS = ("own_energy", "own_density", "mean_squared_error", "mixture_density")
@@ -69,7 +69,7 @@ kind = "value"
 metric = "seconds"
 arms = ["own_energy"]
 tasks = ["own_circle"]
-thickness = [0.1]
+at = [0.1]
 below = 86400.0
 """
 MODULES = ("own_task", "own_helper", "own_energy", "own_density")

@@ -79,14 +79,14 @@ def test_headline_study_keeps_its_arms_and_criteria():
     assert [arm.name for arm in study.arms][:3] == ["score", "score_aware", "margin"]
     assert {criterion.kind for criterion in study.criteria} == {"slope", "difference", "ratio"}
     assert study.at("quick").seeds >= 10
-    assert study.thickness_of("digits") == ()
+    assert study.grid("digits").settings == ()
 
 
 def test_every_learned_arm_was_tuned_as_often_as_its_budget_says():
     study, tuning = load_study("thin_manifold"), load_study("thin_manifold_tuning")
     assert tuning.at("quick").first_seed >= max(scale.seeds for scale in study.scales.values())
-    assert not {eps for task in tuning.tasks for eps in task.thickness} & {
-        eps for task in study.tasks for eps in task.thickness or ()
+    assert not {eps for task in tuning.tasks for eps in task.settings} & {
+        eps for task in study.tasks for eps in task.settings
     }
 
     def asked(arm):
@@ -119,31 +119,32 @@ MISTAKES = {
     'method = "ring" -> method = 3': r"arms\.0\.method = 3 is not valid: expected a valid string",
     "schema = 1 -> schema = 2": r"schema = 2 is not valid: expected 1",
     'name = "rings" -> name = "../up"': r"name = '\.\./up' is not valid",
-    "thickness = [0.3, 0.1] -> thickness = [-0.3]": r"thickness\.0 = -0\.3 is not valid",
     "thickness = [0.3, 0.1] -> thickness = [nan]": r"thickness\.0 = nan is not valid: expected a finite number",
     "thickness = [0.3, 0.1] -> thickness = [0.1, 0.1]": r"thickness = 0\.1 is not valid: expected no value twice",
-    "thickness = [0.3, 0.1] -> thickness = []": r"tasks\.0\.thickness",
+    "thickness = [0.3, 0.1] -> thickness = []": r"tasks\.0\.along\.thickness",
     'title = "Rings" -> ': r"title is missing",
     "seeds = 3 -> seeds =": r"is not a TOML file",
-    'kind = "slope" -> kind = "slop"': r"kind = 'slop' is not valid: expected 'slope', 'value', 'diff",
+    'kind = "slope" -> kind = "slop"': r"kind = 'slop' is not valid: expected 'slope', 'rate', 'value', 'diff",
     'arms = ["plain"] -> arms = ["plane"]': r"criteria\.slope\.arms: 'plane': did you mean 'plain'\?",
     'metric = "curvature_p95" -> metric = "curvature_p59"': r"criteria\.slope\.metric: 'curvature_p59': did",
     'tasks = ["circle"] -> tasks = ["cirle"]': r"criteria\.slope\.tasks: 'cirle': did you mean 'circle'\?",
     'claim = "C11" -> claim = "C1"': r"criteria\.slope\.claim: 'C1'",
     "below = -1.0 -> law = -2.0": r"criteria\.slope: below or above is missing",
-    "seeds = 3 -> seeds = 3\nleast_thickness = -1.0": r"least_thickness = -1\.0 is not valid: expected greater than",
-    "seeds = 3 -> seeds = 3\nleast_thickness = 0.4": r"least_thickness = 0\.4 is not valid: expected at most 0\.3:",
-    "seeds = 3 -> seeds = 3\nleast_thickness = 0.2": r"least_thickness = 0\.2 .* at most 0\.1, for a slope of crit",
+    "seeds = 3 -> seeds = 3\nwithin = { depth = [0, 1] }": r"within: 'depth'.*thickness",
+    "seeds = 3 -> seeds = 3\nwithin = { thickness = [0.4, 1] }": r"thickness = \(0\.4, 1\.0\) .*some of tasks\.circle",
+    "seeds = 3 -> seeds = 3\nwithin = { thickness = [0.2, 1] }": r"two or more of 0\.3, 0\.1, for criteria\.slope",
+    "thickness = [0.3, 0.1] -> thickness = [0.3], length = [2]": r"tasks\.0\.along = .*at most 1 item",
+    "along = { thickness = [0.3, 0.1] } -> along = { depth = [1, 2] }": r"range = \(0\.003, 0\.3\) is not valid",
     "range = [0.003, 0.3] -> range = [0.3, 0.003]": r"range = \(0\.3, 0\.003\) is not valid: expected two numbers",
     "range = [0.003, 0.3] -> range = [0.2, 0.6]": r"range = \(0\.2, 0\.6\) is not valid: expected one with two or more",
-    "range = [0.003, 0.3] -> thickness = [0.1]": r"range is missing: a criterion of kind slope needs it",
+    "range = [0.003, 0.3] -> at = [0.1]": r"range is missing: a criterion of kind slope needs it",
     "below = -1.0 -> below = -1.0\nabove = 0.0": r"above = 0\.0 is not valid: expected a number less than below",
     'kind = "slope" -> kind = "ratio"': r"against is missing: a criterion of kind ratio needs it",
     'kind = "slope" -> kind = "value"': r"range = \(0\.003, 0\.3\) is not valid: expected no range at kind value",
     'kind = "slope"\n -> kind = "value"\nagainst = ["plain"]\n': r"against = \('plain',\) is not valid: expected no",
     'below = -1.0 -> below = -1.0\n[[gates]]\nmetric = "exces"\nbelow = 0.1': r"gates\.0\.metric: 'exces': did",
     'below = -1.0 -> below = -1.0\n[[gates]]\nmetric = "excess"': r"gates\.0: below or above is missing",
-    "below = -1.0 -> below = -1.0\n[[gates]]\nmetric = 'excess'\nbelow = 1.0\nthickness = 0.2": r"thickness = 0\.2",
+    "below = -1.0 -> below = -1.0\n[[gates]]\nmetric = 'excess'\nbelow = 1.0\nat = 0.2": r"gates\.0\.at = 0\.2",
     "below = -1.0 -> below = -1.0\n[[gates]]\nmetric = 'excess'\nbelow = 1.0\narms = ['plan']": r"arms: 'plan': did",
 }
 
@@ -162,13 +163,11 @@ def test_a_mistake_is_one_line_with_file_field_value_and_choices(tmp_path, chang
     assert str(path) in str(caught.value)
 
 
-def test_a_criterion_names_a_thickness_of_the_grid(tmp_path):
+def test_a_criterion_names_a_setting_of_the_grid(tmp_path):
     extra = CRITERION.replace('kind = "slope"', 'kind = "difference"').replace(
-        "range = [0.003, 0.3]", 'against = ["plain"]\nthickness = [0.2]'
+        "range = [0.003, 0.3]", 'against = ["plain"]\nat = [0.2]'
     )
-    with pytest.raises(
-        ValueError, match=re.escape("thickness = 0.2 is not valid: expected one that tasks.circle lists")
-    ):
+    with pytest.raises(ValueError, match=re.escape("at = 0.2 is not valid: expected one that tasks.circle lists")):
         load_study(write_study(tmp_path / "rings.toml", extra=extra))
 
 
@@ -185,15 +184,13 @@ def test_of_several_criteria_of_a_claim_one_decides_it(tmp_path):
     assert load_study(write_study(tmp_path / "only.toml", extra=CRITERION)).primary_criteria["C11"].id == "slope"
 
 
-def test_a_criterion_names_thicknesses_where_its_tasks_have_a_grid_of_them(tmp_path):
+def test_a_criterion_names_settings_where_its_tasks_vary(tmp_path):
     extra = CRITERION.replace('kind = "slope"', 'kind = "value"').replace("range = [0.003, 0.3]\n", "")
-    with pytest.raises(
-        ValueError, match=r"thickness is missing: .* kind value needs it where tasks\.circle lists 0\.3"
-    ):
+    with pytest.raises(ValueError, match=r"at is missing: .* kind value needs it where tasks\.circle lists 0\.3"):
         load_study(write_study(tmp_path / "rings.toml", extra=extra))
     own = write_study(tmp_path / "own.toml", extra=extra)
-    own.write_text(own.read_text().replace("thickness = [0.3, 0.1]", ""))
-    assert load_study(own).criteria[0].thickness == ()
+    own.write_text(own.read_text().replace("along = { thickness = [0.3, 0.1] }", ""))
+    assert load_study(own).criteria[0].at == ()
 
 
 def test_what_is_run_ignores_titles_criteria_and_time_limits(tmp_path):

@@ -57,7 +57,7 @@ def test_slope_uses_only_its_range_and_never_thickness_zero():
         return 1e9 if eps == 0 else (1.0 if eps < 0.02 else eps**-2.0) * math.exp(0.01 * noise(eps, seed))
 
     parts, _ = judged(table(kinked, "m", ("a",)), criterion(below=-1.0, range=[0.03, 0.3]))
-    assert parts[0].cells[0].thickness == (0.03, 0.1, 0.3)
+    assert parts[0].cells[0].at == (0.03, 0.1, 0.3)
     assert parts[0].estimate == pytest.approx(-2.0, abs=0.05)
 
 
@@ -69,7 +69,7 @@ def test_difference_is_paired_over_seeds(gap, outcome):
     def plant(arm, eps, seed):  # the seeds differ by far more than the arms do
         return noise(seed, "shared") + (gap if arm == "a" else 0.0) + 0.03 * noise(arm, eps, seed)
 
-    contrast = criterion(kind="difference", arms=["a"], against=["b"], thickness=[0.01, 0.003], above=0.1)
+    contrast = criterion(kind="difference", arms=["a"], against=["b"], at=[0.01, 0.003], above=0.1)
     parts, claims = judged(table(plant, "m", ("a", "b")), contrast)
     assert [v.verdict for v in parts + claims] == [outcome, outcome]
     assert parts[0].estimate == pytest.approx(gap, abs=0.05)
@@ -81,11 +81,11 @@ def test_ratio_of_medians(factor, outcome):
     def plant(arm, eps, seed):
         return (factor if arm == "a" else 1.0) * math.exp(0.2 * noise(arm, eps, seed))
 
-    contrast = criterion(kind="ratio", arms=["a"], against=["b"], thickness=[0.1, 0.01], above=3.0)
+    contrast = criterion(kind="ratio", arms=["a"], against=["b"], at=[0.1, 0.01], above=3.0)
     parts, _ = judged(table(plant, "m", ("a", "b")), contrast)
     assert parts[0].verdict == outcome
     assert parts[0].estimate == pytest.approx(factor, rel=0.35)
-    assert [len(parts[0].cells), parts[0].cells[0].thickness] == [2, (0.1,)]
+    assert [len(parts[0].cells), parts[0].cells[0].at] == [2, (0.1,)]
 
 
 @pytest.mark.parametrize(("level", "outcome"), [(0.999, "supported"), (0.6, "refuted"), (0.99, "undecided")])
@@ -94,12 +94,12 @@ def test_value_is_of_the_arm_itself(level, outcome):
     def plant(arm, eps, seed):
         return (level if arm == "a" else -5.0) + 0.001 * noise(arm, eps, seed)
 
-    given = criterion(kind="value", thickness=[0.1, 0.0], above=0.99)
+    given = criterion(kind="value", at=[0.1, 0.0], above=0.99)
     results = table(plant, "m", ("a", "b")).assign(unit="share")
     parts, claims = judged(results, given)
     assert [v.verdict for v in parts + claims] == [outcome, outcome]
     assert parts[0].estimate == pytest.approx(level, abs=1e-3)
-    assert [cell.thickness for cell in parts[0].cells] == [(0.1,), (0.0,)]
+    assert [cell.at for cell in parts[0].cells] == [(0.1,), (0.0,)]
     assert (parts[0].unit, parts[0].against, parts[0].label) == ("share", "", "a on circle")
     some_failed = table(lambda arm, eps, seed: None if seed in (3, 4) else plant(arm, eps, seed), "m", ("a",), seeds=12)
     assert judged(some_failed, given, seeds=12)[0][0].failed == 2
@@ -109,13 +109,13 @@ def test_value_without_a_thickness_is_taken_at_the_tasks_own():
     results = table(lambda arm, eps, seed: 0.2 + 0.01 * noise(seed), "m", ("a",), thickness=(0.075,))
     parts, _ = judged(results, criterion(kind="value", thickness=(), below=0.3))
     assert parts[0].verdict == "supported"
-    assert [cell.thickness for cell in parts[0].cells] == [(0.075,)]
+    assert [cell.at for cell in parts[0].cells] == [(0.075,)]
 
 
 def test_below_is_the_mirror_of_above():
     results = table(lambda arm, eps, seed: (0.2 if arm == "a" else 1.0) + 0.01 * noise(arm, eps, seed), "m", ("a", "b"))
     for kind, threshold in (("ratio", 0.5), ("difference", -0.5)):
-        given = {"kind": kind, "against": ["b"], "thickness": [0.1]}
+        given = {"kind": kind, "against": ["b"], "at": [0.1]}
         below, _ = judged(results, criterion(**given, below=threshold))
         above, _ = judged(results, criterion(**given, above=threshold))
         assert (below[0].verdict, above[0].verdict) == ("supported", "refuted")
@@ -142,7 +142,7 @@ def test_a_part_of_the_range_qualifies():
     def plant(arm, eps, seed):
         return (0.5 if arm == "a" and eps < 0.02 else 0.0) + 0.01 * noise(arm, eps, seed)
 
-    contrast = criterion(kind="difference", against=["b"], thickness=[0.1, 0.01], above=0.1)
+    contrast = criterion(kind="difference", against=["b"], at=[0.1, 0.01], above=0.1)
     parts, claims = judged(table(plant, "m", ("a", "b")), contrast)
     assert parts[0].verdict == claims[0].verdict == "qualified"
     assert parts[0].holds_in == ("thickness 0.01",)
@@ -180,36 +180,24 @@ def test_claim_reports_its_weakest_link():
 # ---- a step chosen first
 
 
-def test_fixed_step_is_chosen_at_the_thick_end_and_used_at_the_thin_one():
-    success = {  # at .3 two steps of a tie, the larger is taken; at .01 each step would tell another story
-        ("a", 0.3): {"0.01": 0.9, "0.1": 0.9, "0.3": 0.2}, ("a", 0.01): {"0.01": 0.0, "0.1": 0.8, "0.3": 0.0},
-        ("b", 0.3): {"0.01": 0.5, "0.1": 0.1, "0.3": 0.7}, ("b", 0.01): {"0.01": 1.0, "0.1": 1.0, "0.3": 0.1},
-    }  # fmt: skip
-    frames = [
-        table(
-            lambda arm, eps, seed, step=step: success[arm, eps][step] + 0.001 * noise(arm, eps, seed) * (eps < 0.3),
-            f"descent@{step}", ("a", "b"), thickness=(0.3, 0.01),
-        )
-        for step in ("0.01", "0.1", "0.3")
-    ]  # fmt: skip
-    contrast = criterion(
-        kind="difference", metric="descent", against=["b"], thickness=[0.01], above=0.1, choose_step_at=0.3
+def test_a_rate_is_of_logarithms_in_the_setting_itself():
+    lengths = (2.0, 4.0, 8.0)
+    results = table(
+        lambda arm, at, seed: 7.0 * math.exp(0.69 * at + 0.01 * noise(seed)), "m", ("a",), thickness=lengths
     )
-    parts, _ = judged(pd.concat(frames), contrast)
-    assert parts[0].steps == (("a", 0.1), ("b", 0.3))
-    assert parts[0].estimate == pytest.approx(0.7, abs=0.01)
-    assert parts[0].verdict == "supported"
+    results["axis"] = "length"
+    parts, _ = judged(results, criterion(kind="rate", range=[2, 8], above=0.6, below=0.8))
+    assert parts[0].estimate == pytest.approx(0.69, abs=1e-9)
+    assert (parts[0].verdict, parts[0].axis, parts[0].cells[0].at) == ("supported", "length", lengths)
 
 
-def test_failed_seeds_count_as_no_success_when_the_step_is_chosen():
-    good = table(lambda arm, eps, seed: 0.7, "descent@0.1", ("a", "b"), thickness=(0.3, 0.01))
-    rare = table(lambda arm, eps, seed: 1.0, "descent@0.3", ("a", "b"), thickness=(0.3, 0.01))
-    rare = rare[rare["seed"] < 5]
-    contrast = criterion(
-        kind="difference", metric="descent", against=["b"], thickness=[0.01], above=0.1, choose_step_at=0.3
-    )
-    parts, _ = judged(pd.concat([good, rare]), contrast)
-    assert parts[0].steps == (("a", 0.1), ("b", 0.1))
+def test_criteria_of_another_option_speak_of_it():
+    results = table(lambda arm, at, seed: at + 0.01 * noise(seed, at), "m", ("a",), thickness=(2.0, 8.0))
+    results["axis"] = "length"
+    parts, _ = judged(results, criterion(kind="value", at=[2, 8], above=5.0))
+    assert parts[0].verdict == "qualified"
+    assert "below 5 at length 2" in parts[0].reason
+    assert "at every length" in judged(results, criterion(kind="value", at=[2, 8], above=1.0))[0][0].reason
 
 
 # ---- what gives no verdict
@@ -242,7 +230,7 @@ def test_many_failures_undo_a_decision_of_the_complete_seeds():
 
     results = table(plant, "m", ("a", "b"), seeds=14)
     for kind, threshold in (("ratio", 3.0), ("difference", 1.0)):
-        contrast = criterion(kind=kind, against=["b"], thickness=[0.1], above=threshold)
+        contrast = criterion(kind=kind, against=["b"], at=[0.1], above=threshold)
         assert judged(results, contrast, seeds=10)[0][0].verdict == "supported"
         assert judged(results, contrast, seeds=14)[0][0].verdict == "undecided"
 
@@ -322,7 +310,7 @@ def test_a_claim_is_decided_by_its_primary_criterion_however_many_others_there_a
 
 def gate(**given):
     return SimpleNamespace(
-        **({"metric": "m", "thickness": 0.3, "below": None, "above": None, "arms": (), "tasks": ()} | given)
+        **({"metric": "m", "at": 0.3, "below": None, "above": None, "arms": (), "tasks": ()} | given)
     )
 
 
@@ -352,20 +340,20 @@ def test_an_arm_that_misses_a_gate_decides_nothing():
     assert [v.verdict for v in parts] == ["supported", "untrained"]
     assert "m is finite for 4 of 10 seeds" in parts[1].reason
     # Against an arm that has not trained nothing is shown either; without a thickness the thickest counts.
-    against = criterion(kind="ratio", arms=["a"], against=["b"], thickness=[0.1], below=1.0)
-    assert judged(results, against, gates=(gate(below=20.0, thickness=None),))[0][0].verdict == "untrained"
-    assert judged(results, against, gates=(gate(above=5.0, below=9e9, thickness=0.01),))[0][0].verdict == "supported"
+    against = criterion(kind="ratio", arms=["a"], against=["b"], at=[0.1], below=1.0)
+    assert judged(results, against, gates=(gate(below=20.0, at=None),))[0][0].verdict == "untrained"
+    assert judged(results, against, gates=(gate(above=5.0, below=9e9, at=0.01),))[0][0].verdict == "supported"
 
 
 def test_several_thicknesses_are_tested_by_the_worst_of_them():
     def plant(arm, eps, seed):
         return (0.5 if arm == "a" and eps < 0.05 else 0.0) + 0.05 * noise(arm, eps, seed)
 
-    both = criterion(kind="difference", against=["b"], thickness=[0.01, 0.1], above=0.0)
+    both = criterion(kind="difference", against=["b"], at=[0.01, 0.1], above=0.0)
     parts, _ = judged(table(plant, "m", ("a", "b")), both)
     assert parts[0].verdict == "undecided"
     assert parts[0].p >= max(cell.p for cell in parts[0].cells)
-    only = criterion(kind="difference", against=["b"], thickness=[0.01], above=0.0)
+    only = criterion(kind="difference", against=["b"], at=[0.01], above=0.0)
     assert judged(table(plant, "m", ("a", "b")), only)[0][0].verdict == "supported"
 
 
@@ -378,7 +366,7 @@ def test_false_decisions_stay_below_the_level():
         values = rng.normal(0.1, 0.2, (4, 10))
         plant = lambda arm, eps, seed, v=values: 0.0 if arm == "b" else v[int(arm), seed]  # noqa: E731
         results = table(plant, "m", ("0", "1", "2", "3", "b"), thickness=(0.01,))
-        contrast = criterion(kind="difference", arms=list("0123"), against=["b"], thickness=[0.01], above=0.1)
+        contrast = criterion(kind="difference", arms=list("0123"), against=["b"], at=[0.01], above=0.1)
         parts, _ = judged(results, contrast)
         false += any(v.verdict != "undecided" for v in parts)
     assert false / 100 <= 0.05 + 4 * math.sqrt(0.05 * 0.95 / 100)
@@ -390,4 +378,4 @@ def test_verdicts_are_strict_json():
     written = json.loads(json.dumps([v.as_dict() for v in verdicts], allow_nan=False))
     assert written[0]["verdict"] == "supported"
     assert written[1]["estimate"] is None
-    assert written[0]["cells"][0]["thickness"] == [0.003, 0.01, 0.03, 0.1, 0.3]
+    assert written[0]["cells"][0]["at"] == [0.003, 0.01, 0.03, 0.1, 0.3]
