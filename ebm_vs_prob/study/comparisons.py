@@ -67,7 +67,7 @@ def compare(criterion: Any, rows: pd.DataFrame, arm: str, against: str, seeds: r
         return [_growth_cell(criterion, own, seeds, bounds)]
     if criterion.kind not in EFFECTS:
         raise unknown("kind of criterion", criterion.kind, (*GROWTHS, *EFFECTS))
-    test = effect_test(criterion.kind, criterion.metric)
+    test = effect_test(criterion.kind, criterion.metric, getattr(criterion, "statistic", None))
     settings = getattr(criterion, "at", None) or sorted(rows["setting"].unique(), reverse=True)
     cells = []
     for setting in settings or [float("nan")]:
@@ -94,7 +94,12 @@ def _growth_cell(criterion: Any, rows: pd.DataFrame, seeds: range, bounds: tuple
     else:
         table = np.stack([series(rows, criterion.metric, at, seeds) for at in settings], axis=1)
         growth = np.array([GROWTHS[criterion.kind](settings, seed) for seed in table])
-    return _tested(tuple(settings), growth, effect_test(criterion.kind, criterion.metric), bounds)
+    return _tested(
+        tuple(settings),
+        growth,
+        effect_test(criterion.kind, criterion.metric, getattr(criterion, "statistic", None)),
+        bounds,
+    )
 
 
 def in_range(setting: float, bounds: tuple[float, float]) -> bool:

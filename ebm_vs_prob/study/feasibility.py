@@ -18,10 +18,11 @@ import numpy as np
 from ..core.caches import remembered
 from ..metrics.catalogue import METRICS
 from .comparisons import GROWTHS, bounds_of, in_range
-from .effects import EFFECTS
+from .effects import EFFECTS, least_p_value
 from .grid import task_of, tasks_at
 from .provenance import package_digest
-from .schema import Criterion, Study, from_table
+from .schema import DEMONSTRATION, Criterion, Study, from_table
+from .statistics import ALPHA, Side
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,8 +84,11 @@ def check_feasible(study: Study, scale: str) -> list[Held]:
     """Every criterion of a scale on each of its tasks, held against what is known.
 
     Raises:
-        ValueError: the first that cannot be passed or cannot be failed, with the numbers.
+        ValueError: the first that cannot be passed or cannot be failed, with the numbers; or whose claim the scale's
+            seeds cannot decide, however they come out. The scale for a first look may have too few.
     """
+    if scale != DEMONSTRATION:
+        _check_seeds(study, study.at(scale).seeds)
     found = feasibility(study, scale)
     for held in found:
         if held.problem:
@@ -94,6 +98,23 @@ def check_feasible(study: Study, scale: str) -> list[Held]:
                 f"passed by {row['passed by']}; failed by {row['failed by']}"
             )
     return found
+
+
+def _check_seeds(study: Study, seeds: int) -> None:
+    """Each primary criterion is decided by so many seeds that all come out at their best."""
+    for criterion in study.primary_criteria.values():
+        comparisons = len(criterion.tasks) * len(criterion.arms) * max(1, len(criterion.against))
+        sides: tuple[tuple[float | None, Side], ...] = ((criterion.above, "greater"), (criterion.below, "less"))
+        for bound, side in sides:
+            if bound is None:
+                continue
+            p = least_p_value(criterion.kind, criterion.metric, criterion.statistic, seeds, bound, side)
+            if comparisons * p > ALPHA:
+                valid = f"more seeds, a bound further from the end of the range, or statistic = {'median'!r}"
+                raise ValueError(
+                    f"{study.where}: criteria.{criterion.id}: {seeds} seeds cannot decide it: where all come out at "
+                    f"their best p is {min(1.0, comparisons * p):.2g} over {comparisons} comparisons: expected {valid}"
+                )
 
 
 def feasibility(study: Study, scale: str) -> list[Held]:

@@ -136,7 +136,7 @@ def expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[st
                     },
                     "network": own.model_dump(mode="json"),
                     "evaluation": evaluation.model_dump(mode="json"),
-                    "dtype": scale.dtype,
+                    "dtype": "float64" if task.thickness < scale.float64_below else scale.dtype,
                 }
             for name, budget in budgets.items():
                 with _blamed(f"{study.where}: arms.{arm.name}"):

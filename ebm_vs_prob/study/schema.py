@@ -61,6 +61,9 @@ class Scale(Options):
     ]
     evaluation: Annotated[dict[str, Any], Field(default_factory=dict)]
     dtype: Literal["float32", "float64"] = "float32"
+    float64_below: Annotated[
+        Setting, Field(description="thickness below which all is float64, whatever `dtype` says")
+    ] = 0.0
     compile: Annotated[
         Literal["auto", "always", "never"],
         Field(description="whether training steps are compiled; auto: where the plan predicts that it pays"),
@@ -149,6 +152,10 @@ class Criterion(Options):
     tasks: Annotated[tuple[Short, ...], Field(min_length=1)]
     at: Annotated[tuple[Setting, ...], Field(max_length=1000)] = ()
     range: tuple[Setting, Setting] | None = None
+    statistic: Annotated[
+        Literal["median"] | None,
+        Field(description="what stands for the seeds; by the metric's scale where it is not said"),
+    ] = None
     below: float | None = None
     above: float | None = None
     law: float | None = None

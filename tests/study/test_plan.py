@@ -277,6 +277,14 @@ def test_second_budget_is_another_arm_of_the_grid(tmp_path):
         plan_study(path)
 
 
+def test_thin_data_are_float64_where_a_scale_says_so(tmp_path):
+    path = write_study(tmp_path / "rings.toml")
+    path.write_text(path.read_text().replace("seeds = 3", "seeds = 3\nfloat64_below = 0.3"))
+    planned = plan_study(path, device="cpu")
+    found = {(t.specification["task"]["options"]["thickness"], t.specification["dtype"]) for t in planned.trials}
+    assert found == {(0.3, "float32"), (0.1, "float64")}
+
+
 def test_a_task_varies_along_any_of_its_options_and_may_be_run_twice(tmp_path):
     path = write_study(tmp_path / "rings.toml")
     wide = (
