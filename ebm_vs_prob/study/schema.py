@@ -19,6 +19,9 @@ SCHEMA = 1
 #: The scale that every study has for a first look, in minutes: what it says is no result.
 DEMONSTRATION = "quick"
 
+#: What the name of a scale has in it that a run was shrunk to, `study.shrinking`.
+SHRUNK = "-shrunk-"
+
 #: Tables and lists within each other in a study file; the deepest that mean something are five.
 MOST_LEVELS = 16
 
@@ -278,6 +281,8 @@ def _inside(within: Mapping[str, tuple[float, float]], axis: str, settings: tupl
 
 def caveat(scale: str) -> str:
     """What is said beside every verdict of a scale; "" where it may be cited."""
+    if SHRUNK in scale:
+        return "shrunk, never for citing"
     return f"{DEMONSTRATION}, not for citing" if scale == DEMONSTRATION else ""
 
 
