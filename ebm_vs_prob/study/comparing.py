@@ -202,7 +202,7 @@ def _shift(
         first=float(back(means[0])), second=float(back(means[1])),
         change=float(back(change)), low=float(back(low)), high=float(back(high)),
         ratio=ratio, seeds=count, paired=paired, p=p,
-        moved="identical" if paired and not np.any(gaps) else "unknown",
+        moved="identical" if both.any() and np.array_equal(first[both], second[both]) else "unknown",
     )  # fmt: skip
 
 
