@@ -95,8 +95,9 @@ def whole_integral(
 ) -> float:
     """`integral`; where the box has less than 1 - `short` of a density, the integral over all of space.
 
-    That is taken by the trapezoidal rule after y = middle + half sinh(t), up to `REACH` halves of the box's width: the
-    tails of a density of ν = 4 degrees of freedom beyond have less than 1e-7.
+    That is taken by the trapezoidal rule after y = middle + half sinh(t), on nodes half a spacing apart in the middle,
+    up to `REACH` halves of the box's width: the tails of a density of ν = 4 degrees of freedom beyond have less than
+    1e-7.
     """
     import torch
 
@@ -105,7 +106,7 @@ def whole_integral(
         return inside
     low, high = box.bounds
     half, end = (high - low) / 2, float(np.arcsinh(REACH))
-    t = torch.linspace(-end, end, 1 + int(np.ceil(2 * end * half / spacing)), dtype=torch.float64, device="cpu")
+    t = torch.linspace(-end, end, 1 + int(np.ceil(4 * end * half / spacing)), dtype=torch.float64, device="cpu")
     axis, slope = (low + high) / 2 + half * t.sinh(), half * t.cosh() * float(t[1] - t[0])
     grid = torch.cartesian_prod(*[axis] * box.dim).reshape(-1, box.dim)
     weights = torch.cartesian_prod(*[slope] * box.dim).reshape(-1, box.dim).prod(-1)
