@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from ..core.errors import invalid
+
 
 class Kind(StrEnum):
     tasks = "tasks"
@@ -48,3 +50,16 @@ AtOption = Annotated[
 
 DEFAULT_STORE = Path("results")
 DEFAULT_OUT = Path("reports")
+
+
+def names(given: str | None) -> list[str]:
+    """The names of a list with commas between them; none of nothing."""
+    return [name.strip() for name in given.split(",") if name.strip()] if given else []
+
+
+def numbers(given: str | None) -> list[float]:
+    """The numbers of a list with commas between them; a `ValueError` for what is none."""
+    try:
+        return [float(name) for name in names(given)]
+    except ValueError:
+        raise invalid("--at", given, "numbers with commas between them, as in 0.3,0.1") from None

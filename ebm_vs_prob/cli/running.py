@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..core.errors import invalid
 from ..core.streams import printed_aside
 from ..core.text import printable
 from . import options
-from .options import DEFAULT_STORE, Device, Engine
+from .options import DEFAULT_STORE, Device, Engine, names, numbers
 from .output import in_bytes, json_rows, print_json, print_table
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def plan(
     from ..study.statistics import MIN_SEEDS, detectable_effect
 
     with printed_aside():
-        loaded, scale = shrunk(load_study(study), scale, seeds, steps, _names(arms), _names(tasks), _numbers(at))
+        loaded, scale = shrunk(load_study(study), scale, seeds, steps, names(arms), names(tasks), numbers(at))
         planned = plan_study(loaded, scale=scale, device=device.value)
         held = [each.as_row() for each in check_feasible(planned.study, scale)]
         at_work = workers or available_cores()
@@ -95,7 +94,7 @@ def run(
 
     check_engine(engine.value, workers, scheduler)
     loaded = opened(load_study(study), scale, Store(store))
-    loaded, scale = shrunk(loaded, scale, seeds, steps, _names(arms), _names(tasks), _numbers(at))
+    loaded, scale = shrunk(loaded, scale, seeds, steps, names(arms), names(tasks), numbers(at))
     typer.echo(printable(f"planning the trials of {study} at {scale}"), err=True)
     from ..study import run_study
 
@@ -173,14 +172,3 @@ def _failures(trials: pd.DataFrame) -> list[dict[str, Any]]:
         }
         for (arm, task, reason), those in failed.groupby(["arm", "task", "reason"], sort=False)
     ]
-
-
-def _names(given: str | None) -> list[str]:
-    return [name.strip() for name in given.split(",") if name.strip()] if given else []
-
-
-def _numbers(given: str | None) -> list[float]:
-    try:
-        return [float(name) for name in _names(given)]
-    except ValueError:
-        raise invalid("--at", given, "numbers with commas between them, as in 0.3,0.1") from None
