@@ -35,8 +35,11 @@ PANELS = ("real", "discrete")
 
 @dataclass(frozen=True)
 class Round:
-    """The challenger beside the best arm of one family, at one setting: it wins, ties or fails as the interval of
-    level .95 lies on its side of no difference, on both or on the other. `effect` is a ratio or a difference, `kind`."""
+    """The challenger beside the best arm of one family, at one setting.
+
+    `effect` is a ratio or a difference, as `kind` says. The challenger wins, ties or fails as the interval of level .95
+    lies on its side of no difference, on both or on the other.
+    """
 
     metric: str
     task: str
@@ -163,8 +166,8 @@ def summary(method: str, found: list[Round], verdicts: list[Verdict]) -> str:
     lines = [
         f"# {method} on the standard panel",
         "",
-        f"{method} wins {counts['wins']}, ties {counts['ties']} and fails {counts['fails']} of {len(found)} comparisons "
-        "with the best arm of each family.",
+        f"{method} wins {counts['wins']}, ties {counts['ties']} and fails {counts['fails']} of {len(found)} "
+        "comparisons with the best arm of each family.",
         "",
         "| metric | task | setting | family | best of it | effect, 95 % interval | seeds | outcome |",
         "|---|---|---|---|---|---|---|---|",
@@ -172,14 +175,12 @@ def summary(method: str, found: list[Round], verdicts: list[Verdict]) -> str:
     for each in found:
         sign = "x" if each.kind == "ratio" else ""
         effect = f"{sign}{each.effect:.3g} [{each.low:.3g}, {each.high:.3g}]"
-        lines.append(
-            f"| {METRICS[each.metric].label} | {each.task} | {each.setting:g} | {each.family} | {each.rival} | {effect} "
-            f"| {each.seeds} | {each.outcome} |"
-        )
+        cells = (METRICS[each.metric].label, each.task, f"{each.setting:g}", each.family, each.rival, effect)
+        lines.append(f"| {' | '.join(cells)} | {each.seeds} | {each.outcome} |")
     lines += [
         "",
-        "Effects are the method's over the rival's (x) or less the rival's, paired over seeds. The rival is the arm of its",
-        "family that does best there, chosen by the same results. Intervals are not corrected for their number.",
+        "Effects are the method's over the rival's (x) or less the rival's, paired over seeds. The rival is the arm of",
+        "its family that does best there, chosen by the same results. Intervals are not corrected for their number.",
         "",
         "Corrected by Holm, against every rival and at all settings together:",
         "",

@@ -120,8 +120,8 @@ def compare_results(name: str, scale: str, first: Store, second: Store) -> Compa
     seeds = [study.at(scale).all_seeds for study in studies]
     verdicts = [judge(study, frame, own, scale) for study, frame, own in zip(studies, frames, seeds, strict=True)]
     every_seed = range(min(own.start for own in seeds), max(own.stop for own in seeds))
-    primary = [frame[frame["budget"] == PRIMARY_BUDGET] for frame in frames]
-    shifts = [shift for criterion in studies[1].criteria for shift in _shifts(criterion, *primary, every_seed)]
+    one, other = (frame[frame["budget"] == PRIMARY_BUDGET] for frame in frames)
+    shifts = [shift for criterion in studies[1].criteria for shift in _shifts(criterion, one, other, every_seed)]
     tested = [shift for shift in shifts if np.isfinite(shift.p)]
     adjusted = iter(holm([shift.p for shift in tested])) if tested else iter(())
     shifts = [_decided(shift, float(next(adjusted)) if np.isfinite(shift.p) else float("nan")) for shift in shifts]

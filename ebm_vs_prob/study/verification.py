@@ -171,7 +171,7 @@ def differences(published: Iterable[Mapping[str, Any]], here: Iterable[Mapping[s
             yield f"{name}: {before['verdict']} in the report, {after['verdict']} by the records"
         for number in NUMBERS:
             pair = before.get(number), after.get(number)
-            if not _close(*map(_as_number, pair), ROUNDING):
+            if not _close(_as_number(pair[0]), _as_number(pair[1]), ROUNDING):
                 yield f"{name}: {number} {pair[0]} in the report, {pair[1]} by the records"
 
 

@@ -1,4 +1,4 @@
-"""Conformance checks: whether a task, a method, a study or a store keeps the rules that the rest of the package relies on.
+"""Conformance checks: whether a task, a method, a study or a store keeps the rules that all else relies on.
 
 Authors run them in their own tests; the package runs them on everything it registers.
 

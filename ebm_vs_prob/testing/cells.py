@@ -105,7 +105,7 @@ def check_same_law(first: torch.Tensor, second: torch.Tensor, centres: torch.Ten
         ]
     )
     order = np.argsort(-counts.sum(0))
-    table = np.stack(_joined(*counts[:, order], counts.min(0)[order]))
+    table = np.stack(_joined(counts[0][order], counts[1][order], counts.min(0)[order]))
     if table.shape[1] < 2 or (table.sum(1) == 0).any():
         return
     p = chi2_contingency(table[:, table.sum(0) > 0]).pvalue

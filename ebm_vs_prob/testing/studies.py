@@ -25,8 +25,8 @@ def check_study(study: Study | str | Path) -> None:
         1. Every scale can be planned: names, options, settings and budgets are valid.
         2. Every criterion of every scale can be passed and can be failed, as far as is known before training.
         3. Tasks and methods of its plugins keep the rules of `check_task` and `check_method`.
-        4. One trial of each arm on each task, at its first setting and seed and with `STEPS` steps at most, is done; that
-           is in a store of its own, which is deleted.
+        4. One trial of each arm on each task, at its first setting and seed and with `STEPS` steps at most, is done; in
+           a store of its own, which is deleted.
 
     Raises:
         AssertionError: a rule is broken.
