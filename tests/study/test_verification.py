@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from study_files import CRITERION, write_study
+from study_files import write_study
 
 from ebm_vs_prob.core.errors import UnknownName
 from ebm_vs_prob.study import Store, load_study, run_study
@@ -19,6 +19,19 @@ from ebm_vs_prob.study.verdicts import judge
 from ebm_vs_prob.study.verification import again, differences, verify
 
 pytestmark = pytest.mark.usefixtures("plugin")
+
+CRITERION = """
+[[criteria]]
+id = "density"
+claim = "C11"
+statement = "It has density where the data are"
+kind = "value"
+metric = "gibbs_log_score"
+arms = ["plain"]
+tasks = ["circle"]
+at = [0.1]
+above = -3.0
+"""
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +45,19 @@ def ran(file, root):
     return study, Store(root)
 
 
+def is_thin(record):
+    return record["specification"]["task"]["options"]["thickness"] == 0.1
+
+
+def times(factor):
+    """A change of a metric's value, of one that has one."""
+    return lambda row: {**row, "value": None if row["value"] is None else factor * row["value"], "error": 0.0}
+
+
 def changed(store, study, change):
     """The store, with one record's metrics changed by `change` as if they had come out so."""
-    (key, record, _), *_ = store.records(planned_trials(store.plan(study.name, "quick")))
+    found = store.records(planned_trials(store.plan(study.name, "quick")))
+    key, record, _ = next(each for each in found if is_thin(each[1]))
     store.forget([key])
     content = {name: value for name, value in record.items() if name not in ("schema", "trial")}
     store.write([Entry(key, {**content, "metrics": [change(dict(row)) for row in record["metrics"]]}, {})])
@@ -47,7 +70,7 @@ def test_an_identifier_lies_beside_the_results_and_follows_from_them(file, tmp_p
     assert is_identifier(found)
     assert read_result(store.study_folder("rings", "quick") / FILE)["id"] == found
     assert find_result(found, store, tmp_path / "reports") == ("rings", "quick")
-    moved = study.model_copy(update={"criteria": tuple(c.model_copy(update={"below": -2.0}) for c in study.criteria)})
+    moved = study.model_copy(update={"criteria": tuple(c.model_copy(update={"above": -2.0}) for c in study.criteria)})
     assert result_id(moved, "quick", store) != found
     changed(store, study, lambda row: {**row, "value": 1.0})
     assert result_id(study, "quick", store) != found
@@ -82,7 +105,7 @@ def test_whole_results_are_verified_with_their_report_and_by_training_again(file
 def test_a_changed_record_and_another_report_are_told(file, tmp_path):
     study, store = ran(file, tmp_path / "store")
     report = published(study, store, tmp_path / "report")
-    changed(store, study, lambda row: {**row, "value": 2 * row["value"] if row["value"] else row["value"]})
+    changed(store, study, times(2.0))
     found = verify(study, "quick", store, report, rerun=8)
     told = "\n".join(found.problems)
     assert found.sentence.startswith("not verified")
@@ -93,7 +116,7 @@ def test_a_changed_record_and_another_report_are_told(file, tmp_path):
 
 
 def test_a_damaged_shard_is_told(file, tmp_path):
-    study, store = ran(file, tmp_path / "store")
+    study, _ = ran(file, tmp_path / "store")
     for shard in (tmp_path / "store" / "shards").iterdir():
         shard.write_bytes(shard.read_bytes()[:-1] + b"?")
     found = verify(study, "quick", Store(tmp_path / "store"))
@@ -102,7 +125,7 @@ def test_a_damaged_shard_is_told(file, tmp_path):
 
 def test_elsewhere_numbers_agree_to_tolerance_and_here_to_rounding(file, tmp_path):
     study, store = ran(file, tmp_path / "store")
-    key = changed(store, study, lambda row: {**row, "value": (row["value"] or 0.0) * 1.001, "error": 0.0})
+    key = changed(store, study, times(1.001))
     record = store.read(key)
     near = again(record)
     assert near.outcome == "within tolerance"
@@ -133,20 +156,18 @@ def test_an_effect_that_moved_is_told_with_its_interval(file, tmp_path):
     _, two = ran(file, tmp_path / "two")
     rng = np.random.default_rng(200)
     for key, record, _ in list(two.records(planned_trials(two.plan("rings", "quick")))):
-        thin = record["specification"]["task"]["options"]["thickness"] == 0.1
         content = {name: value for name, value in record.items() if name not in ("schema", "trial")}
-        factor = np.exp(3 + 0.1 * rng.standard_normal()) if thin else 1.0
+        change = 3 + 0.1 * rng.standard_normal() if is_thin(record) else 0.0
         metrics = [
-            {**row, "value": row["value"] * factor} if row["metric"] == "curvature_p95" else row
+            {**row, "value": row["value"] + change} if row["metric"] == "gibbs_log_score" else row
             for row in record["metrics"]
         ]
         two.forget([key])
         two.write([Entry(key, {**content, "metrics": metrics}, {})])
     (found,) = compare_stores(one, two, names=["rings"])
     (shift,) = found.shifts
-    # The slope is over ln .3 - ln .1 = ln 3: three e-foldings more at the thin end.
-    assert shift.low < -3 / np.log(3) < shift.high
-    assert (shift.moved, shift.paired, shift.seeds) == ("yes", True, 4)
+    assert shift.low < 3 < shift.high < 3.5
+    assert (shift.moved, shift.paired, shift.seeds, shift.ratio) == ("yes", True, 4, False)
     assert study.name == found.study
     json.dumps(found.as_dict(), allow_nan=False)
 
