@@ -84,7 +84,7 @@ def _checks(name: str) -> list[tuple[str, Callable[[], None]]]:
     if name in list_studies() or name.endswith(".toml"):
         found.append((f"study {name}", _bound(check_study, name)))
     if not found:
-        raise unknown("task, method or study", name, [*tasks, *methods, *list_studies()])
+        raise unknown("task, method or study", name, list(dict.fromkeys([*tasks, *methods, *list_studies()])))
     return found
 
 

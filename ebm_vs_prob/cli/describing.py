@@ -91,7 +91,7 @@ def details(name: str) -> list[dict[str, Any]]:
     if name in list_studies():
         found += [{"kind": "study", **row} for row in _studies() if row["name"] == name]
     if not found:
-        raise unknown("name", name, [*tasks, *methods, *METRICS, *CLAIMS, *list_studies()])
+        raise unknown("name", name, list(dict.fromkeys([*tasks, *methods, *METRICS, *CLAIMS, *list_studies()])))
     return found
 
 

@@ -125,7 +125,7 @@ def _rounds(criterion: Criterion, task: str, setting: float, rows: pd.DataFrame,
     if not np.isfinite(own).any():
         return
     families = dict(rows[["arm", "family"]].drop_duplicates().itertuples(index=False, name=None))
-    test = effect_test(criterion.kind, criterion.metric)
+    test = effect_test(criterion.kind, criterion.metric, criterion.statistic)
     lower = criterion.below is not None
     for family in dict.fromkeys(families[arm] for arm in criterion.against if arm in families):
         arms = [arm for arm in criterion.against if families.get(arm) == family]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 FIRST_LINE, LAST_LINE = 10.0, 300.0
 #: Failures of one arm that are told one by one; `status` has them all.
 MOST_TOLD = 3
+#: Arms that a line names; of more it names those that are begun and not done.
+MOST_ARMS = 10
 
 #: Told of trials that have come to an end, and whether some of them failed.
 Advance = Callable[[Sequence[Trial], bool], None]
@@ -131,6 +133,11 @@ class _Lines:
             self._wait = min(LAST_LINE, 2 * self._wait)
         self._last = now
         parts = [f"{arm} {tally.done[arm]}/{number}" for arm, number in tally.totals.items()]
+        if len(parts) > MOST_ARMS:
+            whole = sum(tally.done[arm] == number for arm, number in tally.totals.items())
+            going = [part for part, (arm, number) in zip(parts, tally.totals.items(), strict=True)
+                     if 0 < tally.done[arm] < number]  # fmt: skip
+            parts = [f"{whole} of {len(parts)} arms", *going[:MOST_ARMS]]
         failed = sum(tally.failed.values())
         left = tally.seconds_left(now)
         words = [f"{done} of {total} trials ({', '.join(parts)})"]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,6 +68,31 @@ def test_what_cannot_be_shrunk_to_is_an_error_in_one_line(study, call, option):
     code, out, err = call("run", study, *option, "--engine", "serial", *where(study))
     assert (code, out) == (1, "")
     assert re.fullmatch(r"ebm-vs-prob: error: [^\n]+\n", err)
+
+
+SIGN_OF_LIFE = """
+import sys
+import typer
+said = []
+long = ("torch", "pandas")
+typer.echo = lambda text="", **options: said.append((text, [name for name in long if name in sys.modules]))
+from ebm_vs_prob.cli.commands import main
+main({arguments!r})
+print(said[0])
+"""
+
+
+def test_a_run_says_that_it_plans_before_it_imports_what_takes_long(study):
+    arguments = ["run", str(study), "--engine", "serial", "--device", "cpu", *where(study)]
+    done = subprocess.run(
+        [sys.executable, "-c", SIGN_OF_LIFE.format(arguments=arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parents[1])])},
+    )
+    assert done.stdout.splitlines()[-1] == str((f"planning the trials of {study} at quick", []))
 
 
 def test_status_counts_by_arm_and_says_where_failures_came_from(plugin, call, tmp_path):
