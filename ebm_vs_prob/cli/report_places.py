@@ -12,6 +12,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from ..core.atomic_files import check_folder
 from ..core.errors import invalid
 from ..study.files import study_folders
 from ..study.identifiers import FILE, read_result, write_result
@@ -24,8 +25,9 @@ def place_of(study: Study, scale: str, out: Path) -> tuple[Path, str]:
     """The folder that gets the report's own, and what is said where that is not `out` itself.
 
     Raises:
-        ValueError: the report of another study of this name lies there.
+        ValueError: the report of another study of this name lies there, or `out` is no folder and none can be made.
     """
+    check_folder("out", out)
     here = out / study.name
     there = scale_of(here)
     if SHRUNK in scale:
