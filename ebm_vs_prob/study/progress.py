@@ -167,7 +167,7 @@ class _Bars:
             note = f"{tally.failed[arm]} failed" if tally.failed[arm] else ""
             self._bars.update(row, completed=tally.done[arm], note=note)
         left = tally.seconds_left(time.monotonic())
-        note = "" if left is None else f"{duration(left)} left"
+        note = f"{duration(left)} left" if left else ""
         self._bars.update(self._whole, completed=sum(tally.done.values()), note=note)
 
     def say(self, line: str) -> None:

@@ -70,6 +70,8 @@ def test_an_identifier_lies_beside_the_results_and_follows_from_them(file, tmp_p
     assert is_identifier(found)
     assert read_result(store.study_folder("rings", "quick") / FILE)["id"] == found
     assert find_result(found, store, tmp_path / "reports") == ("rings", "quick")
+    store.compact()  # other shards, the same records
+    assert result_id(study, "quick", store) == found
     moved = study.model_copy(update={"criteria": tuple(c.model_copy(update={"above": -2.0}) for c in study.criteria)})
     assert result_id(moved, "quick", store) != found
     changed(store, study, lambda row: {**row, "value": 1.0})
