@@ -35,7 +35,7 @@ def planted(criterion: Criterion, side: int) -> float:
 def room(criterion: Criterion, bound: float, upwards: int) -> float:
     """How far from a bound an effect is planted: half of the bound, or of the way to the end of the metric's range,
     because a share near its bound is not told from it by twenty seeds."""
-    scale = METRICS[criterion.metric.partition("@")[0]].scale
+    scale = METRICS[criterion.metric].scale
     if scale == "share" and not criterion.statistic and criterion.kind in ("value", "difference"):
         end = 1.0 if upwards > 0 else (0.0 if criterion.kind == "value" else -1.0)
         return 0.9 * abs(end - bound)
@@ -45,7 +45,7 @@ def room(criterion: Criterion, bound: float, upwards: int) -> float:
 
 def values_of(criterion: Criterion, effect: float, setting: float) -> tuple[float, float]:
     """What the arm and the other measure where the criterion's effect is this."""
-    low, high = BOUNDS[METRICS[criterion.metric.partition("@")[0]].scale]
+    low, high = BOUNDS[METRICS[criterion.metric].scale]
     if criterion.kind == "slope":
         return setting**effect, math.nan
     if criterion.kind == "rate":
