@@ -18,10 +18,12 @@ import numpy as np
 from ..core.caches import remembered
 from ..metrics.catalogue import METRICS
 from .comparisons import GROWTHS, bounds_of, in_range
+from .criteria import Criterion
 from .effects import EFFECTS
-from .grid import task_of, tasks_at
 from .provenance import package_digest
-from .schema import Criterion, Study, from_table
+from .registered import task_of, tasks_at
+from .schema import Study
+from .values import from_table
 
 if TYPE_CHECKING:
     import pandas as pd
