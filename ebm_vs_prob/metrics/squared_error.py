@@ -12,8 +12,8 @@ from .observation import Observation, as_numpy
 def squared_error(observed: Observation) -> dict[str, Measurement]:
     """Mean of |y - f(x)|^2 over the held-out pairs (R, N), of a method of principle `regression`.
 
-    Its energy is half of it, by the curvature 1 that such methods declare. Least of all for the conditional mean, and of
-    a task with many answers never small, so that other methods have no such number.
+    Its energy is half of it, by the curvature 1 that such methods declare. Least of all for the conditional mean, and
+    never small on a task with many answers, so that other methods have no such number.
     """
     model = observed.model
     if model.method.principle != "regression":

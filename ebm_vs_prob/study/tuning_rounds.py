@@ -2,7 +2,7 @@
 
 An arm is judged by its own validation objective, over seeds that the study does not use: one number for each value,
 over all seeds, tasks and settings of the tuning. An optimum at an edge is not known to be one, so values are tried
-beyond it; where it still lies at one it is refused.
+beyond it; where it still lies at one it is refused, unless the values there are a plateau.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from .values import from_table
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
 #: How often values are tried beyond an edge at which the optimum lies.
 MOST_WIDENED = 2
@@ -118,31 +119,98 @@ def tune(study: Study, scale: str, completed: Callable[[Study, str], pd.DataFram
             values and scores.
         RuntimeError: trials that were stopped from outside.
     """
-    option, metrics = tuning_of(study).option, tuned_arms(study)
-    open_arms: dict[str, tuple[float, ...]] = dict.fromkeys(metrics, tuning_of(study).tried)
-    scores: dict[str, dict[float, float | None]] = {arm: {} for arm in metrics}
+    found = {arm: Tried(metric) for arm, metric in tuned_arms(study).items()}
+    waiting: dict[str, tuple[float, ...]] = dict.fromkeys(found, tuning_of(study).tried)
     for number in range(1, MOST_WIDENED + 2):
-        table = completed(*candidates(study, scale, open_arms, number))
+        table = completed(*candidates(study, scale, waiting, number))
         _check_complete(study, table)
-        for arm, values in open_arms.items():
+        for arm, values in waiting.items():
             for value in values:
-                rows = table[table["arm"] == _label(arm, value)]
-                scores[arm][value] = _score(rows, metrics[arm])
-            _check_scores(study, arm, metrics[arm], scores[arm], table)
-        wider = {arm: beyond(own, METRICS[metrics[arm]].better) for arm, own in scores.items()}
-        open_arms = {arm: (value,) for arm, value in wider.items() if value is not None}
-        if not open_arms:
+                found[arm].add(value, table[table["arm"] == _label(arm, value)])
+            if not any(score is not None for score in found[arm].scores):
+                raise _without_score(study, arm, found[arm].metric, table[table["arm"].str.startswith(f"{arm}@")])
+        wider = {arm: tried.beyond() for arm, tried in found.items() if tried.is_at_edge}
+        waiting = {arm: (value,) for arm, value in wider.items() if _is_valid(study, arm, value)}
+        if not waiting:
             break
-        for arm, (value,) in open_arms.items():
-            if number > MOST_WIDENED or not _is_valid(study, arm, value):
-                raise _at_an_edge(study, arm, metrics[arm], scores[arm], value)
+    option = tuning_of(study).option
     made = []
-    for arm, own in scores.items():
-        values = tuple(sorted(own))
-        better = METRICS[metrics[arm]].better
-        best = values[best_of([own[value] for value in values], better)]
-        made.append(Choice(arm, option, metrics[arm], better, values, tuple(own[value] for value in values), best))
+    for arm, tried in found.items():
+        chosen = tried.chosen()
+        if chosen is None:
+            raise _at_an_edge(study, arm, tried)
+        made.append(Choice(arm, option, tried.metric, tried.better, tried.values, tried.scores, chosen))
     return tuple(made)
+
+
+class Tried:
+    """The values of one arm that were tried, and their scores by a metric.
+
+    A score is a mean over all trials of a value, geometric where the metric spans decades; None where one has none. A
+    mean of log scores is the logarithm of a geometric mean of likelihoods, so both are over tasks and settings alike.
+    """
+
+    def __init__(self, metric: str) -> None:
+        self.metric = metric
+        self.better = METRICS[metric].better
+        self._of_trials: dict[float, NDArray[np.float64] | None] = {}
+
+    def add(self, value: float, rows: pd.DataFrame) -> None:
+        """A value with its trials, of which each has the metric or none does."""
+        places = ["task", "setting", "seed"]
+        own = rows[rows["metric"] == self.metric].sort_values(places)["value"].to_numpy(dtype=np.float64)
+        if METRICS[self.metric].scale == "log":
+            with np.errstate(divide="ignore", invalid="ignore"):
+                own = np.log(own)
+        whole = len(own) and len(own) == len(rows.drop_duplicates(places)) and bool(np.isfinite(own).all())
+        self._of_trials[value] = own if whole else None
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """All of them, ascending."""
+        return tuple(sorted(self._of_trials))
+
+    @property
+    def scores(self) -> tuple[float | None, ...]:
+        """Their scores."""
+        means = [None if own is None else float(own.mean()) for own in map(self._of_trials.get, self.values)]
+        in_logs = METRICS[self.metric].scale == "log"
+        return tuple(math.exp(mean) if mean is not None and in_logs else mean for mean in means)
+
+    @property
+    def _best(self) -> int:
+        return best_of(self.scores, self.better)
+
+    @property
+    def is_at_edge(self) -> bool:
+        """Whether the best has a neighbour on one side only."""
+        return self._best in (0, len(self.values) - 1)
+
+    @property
+    def _neighbour(self) -> float:
+        """The value beside an edge."""
+        return self.values[1 if self._best == 0 else -2]
+
+    def beyond(self) -> float:
+        """The next value to try beyond an edge, as far from it as that is from its neighbour, in ratio."""
+        edge = self.values[self._best]
+        exact = edge * edge / self._neighbour
+        rounded = float(f"{exact:.3g}")
+        return rounded if rounded != edge and (rounded < edge) == (exact < edge) else exact
+
+    def chosen(self) -> float | None:
+        """The best value; None where it lies at an edge.
+
+        One that is better than the value beside it by less than the standard error of their difference, trial by trial,
+        lies on a plateau, whose end is no optimum: there it is the value beside it.
+        """
+        if not self.is_at_edge:
+            return self.values[self._best]
+        best, beside = (self._of_trials[value] for value in (self.values[self._best], self._neighbour))
+        if best is None or beside is None or len(best) < 2:
+            return None
+        apart = best - beside
+        return self._neighbour if abs(apart.mean()) <= apart.std(ddof=1) / math.sqrt(len(apart)) else None
 
 
 def _check_complete(study: Study, table: pd.DataFrame) -> None:
@@ -156,31 +224,12 @@ def _check_complete(study: Study, table: pd.DataFrame) -> None:
         )
 
 
-def _score(rows: pd.DataFrame, metric: str) -> float | None:
-    """The mean of a metric over all trials of a value, geometric where it spans decades; None where one has none.
-
-    A mean of log scores is the logarithm of a geometric mean of likelihoods, so both are over tasks and settings alike.
-    """
-    values = rows.loc[rows["metric"] == metric, "value"].to_numpy(dtype=np.float64)
-    if len(values) != len(rows.drop_duplicates(["task", "setting", "seed"])) or not np.isfinite(values).all():
-        return None
-    if METRICS[metric].scale != "log":
-        return float(values.mean())
-    with np.errstate(divide="ignore"):
-        return float(np.exp(np.log(values).mean()))
-
-
-def _check_scores(
-    study: Study, arm: str, metric: str, scores: Mapping[float, float | None], table: pd.DataFrame
-) -> None:
-    if any(score is not None for score in scores.values()):
-        return
-    rows = table[table["arm"].isin([_label(arm, value) for value in scores])]
+def _without_score(study: Study, arm: str, metric: str, rows: pd.DataFrame) -> ValueError:
     notes = [*rows.loc[rows["metric"] == metric, "note"], *rows.loc[rows["status"] != "done", "reason"]]
     why = next((text for text in notes if isinstance(text, str) and text), "it runs on no task of the tuning")
-    raise ValueError(
-        f"{study.where}: tuning: {arm} has no {metric} at any of {', '.join(f'{value:g}' for value in scores)}: {why}; "
-        f"name another arms.{arm}.validation, other tuning.tasks, or give the arm its {tuning_of(study).option}"
+    return ValueError(
+        f"{study.where}: tuning: {arm} has no {metric} in all trials of any value: {why}; name another "
+        f"arms.{arm}.validation or other tuning.tasks, or give the arm its {tuning_of(study).option}"
     )
 
 
@@ -195,21 +244,6 @@ def best_of(scores: Sequence[float | None], better: str) -> int:
     return least[len(least) // 2]
 
 
-def beyond(scores: Mapping[float, float | None], better: str) -> float | None:
-    """The next value to try where the best lies at an edge, as far beyond it as that from its neighbour, in ratio.
-
-    None where the best has a neighbour on either side.
-    """
-    values = sorted(scores)
-    place = best_of([scores[value] for value in values], better)
-    if 0 < place < len(values) - 1:
-        return None
-    edge, neighbour = (values[0], values[1]) if place == 0 else (values[-1], values[-2])
-    exact = edge * edge / neighbour
-    rounded = float(f"{exact:.3g}")
-    return rounded if (rounded < edge) == (exact < edge) and rounded != edge else exact
-
-
 def _is_valid(study: Study, arm: str, value: float) -> bool:
     own, option = study.arm(arm), tuning_of(study).option
     options = {**own.options, option: whole(value)}
@@ -220,12 +254,11 @@ def _is_valid(study: Study, arm: str, value: float) -> bool:
     return True
 
 
-def _at_an_edge(study: Study, arm: str, metric: str, scores: Mapping[float, float | None], value: float) -> ValueError:
-    tuning, values = tuning_of(study), sorted(scores)
-    listed = scored(values, [scores[each] for each in values])
+def _at_an_edge(study: Study, arm: str, tried: Tried) -> ValueError:
+    tuning = tuning_of(study)
     return invalid(
         f"{study.where}: tuning.values.{tuning.option}",
         tuning.tried,
-        f"values with the optimum of {arm} between them: {metric}, of which {METRICS[metric].better} is better, is at "
-        f"its best at an edge ({listed}); {value:g} is not tried",
+        f"values with the optimum of {arm} between them: {tried.metric}, of which {tried.better} is better, is "
+        f"best at an edge ({scored(tried.values, tried.scores)}), and {tried.beyond():g} beyond it is not tried",
     )

@@ -82,26 +82,6 @@ def test_headline_study_keeps_its_arms_and_criteria():
     assert study.grid("digits").settings == ()
 
 
-def test_every_learned_arm_was_tuned_as_often_as_its_budget_says():
-    study, tuning = load_study("thin_manifold"), load_study("thin_manifold_tuning")
-    assert tuning.at("quick").first_seed >= max(scale.seeds for scale in study.scales.values())
-    assert not {eps for task in tuning.tasks for eps in task.settings} & {
-        eps for task in study.tasks for eps in task.settings
-    }
-
-    def asked(arm):
-        options = {name: value for name, value in arm.options.items() if name != "learning_rate"}
-        return arm.method, tuple(sorted(options.items())), arm.scale
-
-    rates = {}
-    for arm in tuning.arms:
-        rates.setdefault(asked(arm), set()).add(arm.options["learning_rate"])
-    for arm in study.arms:
-        if arm.method != "exact":
-            assert arm.options["learning_rate"] in rates[asked(arm)]
-            assert len(rates[asked(arm)]) == study.at("quick").budget["tuning_trials"]
-
-
 def test_name_and_path_of_a_study(tmp_path):
     assert load_study("thin_manifold.toml").name == "thin_manifold"
     assert load_study(write_study(tmp_path / "mine.toml")).path == tmp_path / "mine.toml"
