@@ -85,12 +85,20 @@ def criterion(**given: Any) -> SimpleNamespace:
 
 
 def study(
-    *criteria: SimpleNamespace, claims: tuple[str, ...] = ("C11",), gates: tuple[SimpleNamespace, ...] = ()
+    *criteria: SimpleNamespace,
+    claims: tuple[str, ...] = ("C11",),
+    gates: tuple[SimpleNamespace, ...] = (),
+    ladders: tuple[SimpleNamespace, ...] = (),
 ) -> SimpleNamespace:
     primary = {claim: each for claim in claims for each in criteria if each.claim == claim and each.primary}
     primary = {each.claim: each for each in reversed(criteria)} | primary
     return SimpleNamespace(
-        name="planted", claims=list(claims), criteria=list(criteria), primary_criteria=primary, gates=gates
+        name="planted",
+        claims=list(claims),
+        criteria=list(criteria),
+        primary_criteria=primary,
+        gates=gates,
+        ladders=ladders,
     )
 
 

@@ -93,6 +93,8 @@ _ALL = (
     Metric("gibbs_log_score_unit_beta", "Gibbs density's log score at β = 1", "nats",
            "density", "linear", "higher", "the same of exp(-E) / Z, which a density is itself",
            ("good1952rational",)),
+    Metric("squared_error", "Squared error", "data units^2",
+           "density", "log", "lower", "mean squared distance of a regression's answer from held-out ones"),
     Metric("tube_mass", "Samples inside the tube", "share",
            "density", "share", "exact", "samples within the truth's 99 % tube"),
     Metric("sublevel_precision", "Precision of the sublevel set", "share",

@@ -144,6 +144,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
         regret,
         sharpness,
         smoothing,
+        squared_error,
         sublevel,
         traces,
         two_samples,
@@ -154,6 +155,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
     return (
         likelihood,
         smoothing,
+        squared_error,
         regret,
         distances,
         latents,

@@ -18,11 +18,13 @@ import numpy as np
 from ..core.caches import remembered
 from ..metrics.catalogue import METRICS
 from .comparisons import GROWTHS, bounds_of, in_range
+from .criteria import Criterion
 from .effects import EFFECTS, least_p_value
-from .grid import task_of, tasks_at
 from .provenance import package_digest
-from .schema import DEMONSTRATION, Criterion, Study, from_table
+from .registered import task_of, tasks_at
+from .schema import DEMONSTRATION, Study
 from .statistics import ALPHA, Side
+from .values import from_table
 
 if TYPE_CHECKING:
     import pandas as pd

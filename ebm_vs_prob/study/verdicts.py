@@ -15,6 +15,7 @@ import numpy as np
 from .comparisons import Cell, bounds_of, compare
 from .consistency import PRIMARY_BUDGET
 from .gates import untrained
+from .ladders import UNSTABLE, climbed, unstable
 from .provenance import mixture
 from .schema import caveat
 from .statistics import ALPHA, MIN_SEEDS, holm
@@ -98,13 +99,15 @@ def judge(study: Any, results: pd.DataFrame, seeds: range, scale: str = "") -> l
 
     Args:
         study: has `claims` (identifiers), `criteria` and `primary_criteria`.
-        results: the tidy table of `load_results`: one row per (trial, metric). Only the primary budget decides.
+        results: the tidy table of `load_results`: one row per (trial, metric). Only the primary budget decides; where a
+            ladder shows another effect at a quarter of it, that is said beside the verdict.
         seeds: those of the plan; one without a value counts as failed.
         scale: that of the results.
 
     Raises:
         ValueError: a (task, arm, setting, seed, metric) has two values, or a criterion has no bound.
     """
+    shaky = unstable(climbed(study, results, seeds))
     results = results[results["budget"] == PRIMARY_BUDGET]
     blocked = _why_no_verdict(results)
     halfway = untrained(study, results, seeds)
@@ -120,7 +123,12 @@ def judge(study: Any, results: pd.DataFrame, seeds: range, scale: str = "") -> l
     decided = [_decide(verdict, p, blocked) for verdict, p in zip(measured, _adjusted(measured), strict=True)]
     claims = dict.fromkeys([*study.claims, *(verdict.claim for verdict in decided)])
     decided += [_decide_claim(claim, [v for v in decided if v.claim == claim and v.primary]) for claim in claims]
-    return [replace(verdict, caveat=caveat(scale)) for verdict in decided]
+    shaky_claims = {claim for claim, criterion in study.primary_criteria.items() if criterion.id in shaky}
+    return [
+        replace(verdict, caveat="; ".join(filter(None, (caveat(scale), UNSTABLE if own else ""))))
+        for verdict in decided
+        for own in [verdict.claim in shaky_claims if verdict.scope == "claim" else verdict.criterion in shaky]
+    ]
 
 
 def _gated(verdict: Verdict, halfway: Mapping[tuple[str, str], str]) -> Verdict:
