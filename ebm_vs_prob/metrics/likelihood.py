@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..core.errors import NoExactReference, NotMeasured
-from ..core.spaces import Box
+from ..core.spaces import Box, Sequences
 from ..models.model import EnergyModel
-from .measurement import Group, Measurement, mean, named, noted
+from .measurement import Group, Measurement, mean, named, noted, scaled
 from .observation import Observation, as_numpy
 
 #: Dimensions of y up to which the partition function of an energy is computed: beyond, proposals miss most of Z and a
@@ -82,6 +82,15 @@ def gibbs_gap(observed: Observation) -> dict[str, Measurement]:
     return _gap("gibbs_gap", observed, observed.gibbs_log_density)
 
 
+def gap_per_symbol(observed: Observation) -> dict[str, Measurement]:
+    """`gibbs_gap` of strings over their length, so that longer ones can be held to the same number."""
+    space = observed.tasks[0].y_space
+    if not isinstance(space, Sequences):
+        raise NotMeasured(f"{observed.tasks[0].name}: answers have no symbols")
+    gap = gibbs_gap(observed)["gibbs_gap"]
+    return {"gap_per_symbol": scaled(gap, np.full(len(gap.value), 1.0 / space.num_variables), gap.note)}
+
+
 def _gap(name: str, observed: Observation, ours: np.ndarray) -> dict[str, Measurement]:
     """The mean of ln p - `ours` over the first held-out pairs of each replicate, for ln q (R, n) of these."""
     gaps = np.full(ours.shape, np.nan)
@@ -102,4 +111,5 @@ GROUPS = (
     Group(named("gibbs_log_score"), gibbs_log_score),
     Group(named("likelihood_gap"), likelihood_gap),
     Group(named("gibbs_gap"), gibbs_gap),
+    Group(named("gap_per_symbol"), gap_per_symbol),
 )
