@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from ..comparison.fusion import FUSIONS, Fused, fit_fusion
-from ..core.errors import invalid, unknown
+from ..comparison.fusion import Fused, fit_fusion
+from ..core.errors import invalid
 from ..core.factor_graphs import FactorGraph
 from ..core.registry import METHODS
 from ..core.spaces import Box, Labels
@@ -25,9 +25,13 @@ from ..training.batches import Batch
 from ..training.loop import train
 from ..training.method import Method, MethodOptions
 
+Rule = Literal["raw", "rescaled", "temperature", "isotonic", "temperature_over_prior", "isotonic_over_prior", "stacked"]
+
 
 class FusedViewsOptions(MethodOptions):
-    rule: Annotated[str, Field(description=f"of fusion, fitted to validation data: {', '.join(FUSIONS)}")] = "stacked"
+    rule: Annotated[Rule, Field(description="of fusion, fitted to validation data: see `comparison.fusion`")] = (
+        "stacked"
+    )
     objective: Annotated[
         Literal["likelihood", "hinge"], Field(description="what each system is trained by, on its own view")
     ] = "likelihood"
@@ -106,8 +110,8 @@ class FusedViews(Method):
     """One classifier for each entry of x, trained on it alone, and their scores put together afterwards.
 
     A system's score of a class is minus its energy. Trained by likelihood at inverse temperature 1 / unit it is the
-    log-probability in a unit of its own, which is what energies of systems made by different people are; by the hinge it
-    is a margin and no probability. The rule sees scores and labels of validation data, and no x. The systems share one
+    log-probability in a unit of its own, as energies of systems that different people made are; by the hinge it is a
+    margin and no probability. The rule sees scores and labels of validation data, and no x. The systems share one
     loop and one optimiser, which is element by element, so that none learns anything of the other.
     """
 
@@ -132,9 +136,6 @@ class FusedViews(Method):
         task = setting.tasks[0]
         if not isinstance(setting.network, Network):
             raise invalid("energy", setting.network, "None: each view has a Network of its own")
-        for own in setting.options.replicates:
-            if own.rule not in FUSIONS:
-                raise unknown("rule of fusion", own.rule, FUSIONS)
         assert isinstance(task.x_space, Box)
         assert isinstance(task.y_space, Labels)
         energy = FusedEnergy(setting.seeds, task.x_space.dim, task.y_space, setting.network)

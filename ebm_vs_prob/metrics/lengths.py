@@ -27,9 +27,7 @@ def hamming_distance_long(observed: Observation) -> dict[str, Measurement]:
         raise NotMeasured(f"{tasks[0].name}: x is no strip")
     if not isinstance(model, ReadsAnyLength):
         raise NotMeasured(f"{model.method.name} reads strips of one length")
-    longer: Any = [
-        type(task)(**{**task.options.model_dump(), "length": TIMES * task.options.length}) for task in tasks
-    ]
+    longer: Any = [type(task)(**{**task.options.model_dump(), "length": TIMES * task.options.length}) for task in tasks]
     if any(task.specification() != longer[0].specification() for task in longer):
         raise NotMeasured("replicates of several tasks, which would not be read together")
     seeds = [stream(observed.evaluation.seed, "longer strips", seed) for seed in model.seeds]

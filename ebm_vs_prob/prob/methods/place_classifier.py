@@ -28,7 +28,7 @@ REACH = 2
 
 
 class PlaceEnergy(StripEnergy):
-    """A network gives each symbol at place t an energy, looking at the columns round the place's middle; E is their sum.
+    """A network gives each symbol at a place an energy, looking at the columns round the place; E is their sum.
 
     Places are equal parts of the cells, so that the middle is where a symbol lies on average, and two widths of the
     widest symbol are seen on either side of it.
@@ -65,8 +65,8 @@ class PlaceModel(NormalisedStripModel):
 
 @METHODS.register
 class PlaceClassifier(StripMethod):
-    """P(y | x) = Π_t softmax(f(columns round place t))[y_t], by maximum likelihood: feed-forward, and nothing is searched
-    for.
+    """P(y | x) = Π_t softmax(f(columns round place t))[y_t], by maximum likelihood: feed-forward,
+    nothing is searched for.
 
     What an energy over segmentations finds by looking for the boundaries, one pass has to know by itself (LeCun et al.
     1998, section VII, on reading without segmentation). Like theirs its weights do not know how long the strip is.
