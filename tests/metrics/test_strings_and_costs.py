@@ -36,7 +36,7 @@ def test_the_numbers_of_a_chain_grow_as_its_length_and_of_all_strings_as_their_n
         return value("answer_numbers", model, task)[0]
 
     assert math.log(numbers(64) / numbers(32)) / math.log(2) == pytest.approx(1.0, abs=0.05)
-    assert math.log(numbers(6, factors="whole") / numbers(3, factors="whole")) / 3 == pytest.approx(
+    assert math.log(numbers(8, factors="whole") / numbers(5, factors="whole")) / 3 == pytest.approx(
         math.log(3), abs=0.05
     )
 
