@@ -38,10 +38,10 @@ SKIP = ((0.05, 0.9, 0.05), (0.05, 0.05, 0.9), (0.9, 0.05, 0.05))
 
 class LabelledChainOptions(DiscreteOptions):
     second_order: Annotated[
-        float,
+        Annotated[float, Field(ge=0.0, le=1.0)] | None,
         PER_REPLICATE,
-        Field(ge=0.0, le=1.0, description="share of the law of a label that is of the one two places before"),
-    ] = 0.0
+        Field(description="share of the law of a label that is of the one two places before; None: 0, and a chain"),
+    ] = None
     length: Annotated[int, Field(ge=1, le=1024, description="number of places T")] = 8
 
 
@@ -53,7 +53,7 @@ class LabelledChainReference(DiscreteReference):
     def graph(self, x: torch.Tensor) -> FactorGraph | Automaton:  # type: ignore[override]
         """-ln p(y) + Σ_t (x_t - m(y_t))² / (2 ε²) for x (..., T): a chain of T variables.
 
-        Of a law of second order it is an automaton that remembers the last two labels.
+        Where a law of second order is asked for it is an automaton that remembers the last two labels.
         """
         import torch
 
@@ -63,7 +63,7 @@ class LabelledChainReference(DiscreteReference):
             torch.tensor(part, dtype=x.dtype, device=x.device) for part in (MEANS, INITIAL, TRANSITION)
         )
         seen = 0.5 * ((x.unsqueeze(-1) - means) / self.task.thickness).square()
-        if self.task.options.second_order > 0.0:
+        if self.task.options.second_order is not None:
             return self._remembering(seen)
         first = torch.cat([-initial.log().unsqueeze(0), seen.new_zeros(x.shape[-1] - 1, len(MEANS))])
         return FactorGraph(seen + first, -transition.log().expand(x.shape[-1] - 1, -1, -1))
@@ -119,7 +119,7 @@ class LabelledChain(Task):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        share = self.options.second_order
+        share = self.options.second_order or 0.0
         #: P(label | the one two before, the one before), (K, K, K).
         self.law = (1.0 - share) * np.array(TRANSITION)[None] + share * np.array(SKIP)[:, None]
         extent = max(7.0, max(MEANS) + 6.0 * self.thickness)
