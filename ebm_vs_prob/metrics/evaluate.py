@@ -131,6 +131,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
     from ..core.spaces import Discrete
     from . import (
         angles,
+        answer_cost,
         branches,
         cost,
         decisions,
@@ -139,6 +140,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
         held_out_sets,
         inference,
         latents,
+        lengths,
         likelihood,
         posteriors,
         regret,
@@ -151,7 +153,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
     )
 
     if isinstance(space, Discrete):
-        return likelihood, decisions, regret, cost
+        return likelihood, decisions, lengths, regret, cost, answer_cost
     return (
         likelihood,
         smoothing,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..core.errors import NoExactReference
-from .measurement import Group, Measurement, mean, named, noted
+from ..core.errors import NoExactReference, NotMeasured
+from ..core.spaces import Sequences
+from .measurement import Group, Measurement, mean, named, noted, scaled
 from .observation import Observation, as_numpy
 
 
@@ -74,6 +75,15 @@ def _check_truth(observed: Observation) -> None:
         raise reasons[0]
 
 
+def gap_per_symbol(observed: Observation) -> dict[str, Measurement]:
+    """`gibbs_gap` of strings over their length, so that longer ones can be held to the same number."""
+    space = observed.tasks[0].y_space
+    if not isinstance(space, Sequences):
+        raise NotMeasured(f"{observed.tasks[0].name}: answers have no symbols")
+    gap = gibbs_gap(observed)["gibbs_gap"]
+    return {"gap_per_symbol": scaled(gap, np.full(len(gap.value), 1.0 / space.num_variables), gap.note)}
+
+
 def _gap(name: str, observed: Observation, ours: np.ndarray) -> dict[str, Measurement]:
     """The mean of ln p - `ours` over the first held-out pairs of each replicate, for ln q (R, n) of these."""
     gaps = np.full(ours.shape, np.nan)
@@ -96,4 +106,5 @@ GROUPS = (
     Group(named("likelihood_gap"), likelihood_gap),
     Group(named("gibbs_gap"), gibbs_gap),
     Group(named("gibbs_gap_unit_beta"), gibbs_gap_unit_beta),
+    Group(named("gap_per_symbol"), gap_per_symbol),
 )

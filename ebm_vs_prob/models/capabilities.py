@@ -50,6 +50,15 @@ class Decides(Protocol):
 
 
 @runtime_checkable
+class ReadsAnyLength(Protocol):
+    """A model of strings read off strips, whose weights do not know how long the strip is."""
+
+    def for_task(self, task: Any) -> Any:
+        """A model with the same weights on strips of another length."""
+        ...
+
+
+@runtime_checkable
 class Decodes(Protocol):
     """A model with a latent variable whose values lead to answers."""
 

@@ -165,6 +165,7 @@ class Task(ABC):
     bibliography: ClassVar[str] = ""  # BibTeX of papers that references.bib lacks
     Options: ClassVar[type[TaskOptions]] = TaskOptions
     splits: ClassVar[tuple[Split, ...]] = SPLITS
+    opposite_costs: ClassVar[tuple[str, str] | None] = None  # the options that hold the costs of either mistake
 
     x_space: Space
     y_space: Space
@@ -201,6 +202,14 @@ class Task(ABC):
     def with_thickness(self, thickness: float) -> Task:
         """The same task at another thickness."""
         return type(self)(**{**self.options.model_dump(), "thickness": thickness})
+
+    def with_costs_switched(self) -> Task | None:
+        """The same task, either mistake at the cost of the other; None where there are no two such costs."""
+        if self.opposite_costs is None:
+            return None
+        one, other = self.opposite_costs
+        own = self.options.model_dump()
+        return type(self)(**{**own, one: own[other], other: own[one]})
 
     def specification(self) -> dict[str, Any]:
         """Name, version and every option, canonical and JSON-ready: what a trial's key hashes."""
