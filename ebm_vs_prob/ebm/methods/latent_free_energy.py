@@ -101,6 +101,17 @@ class LatentFreeEnergyModel(LatentVariableModel):
         within = JointSearch(energy, x, start, free.bounds, lambda z: z)
         return JointSearch(energy, x, start, anywhere, lambda z: (z - low).remainder(turn) + low, within)
 
+    @property
+    def joint_energy(self) -> Decoder | None:
+        """E(x, y, z) of a z of one dimension; None where it has more, or where the energy is the user's own."""
+        energy = self.module.energy
+        return energy if isinstance(energy, Decoder) and self.module.nodes.shape[1] == 1 else None
+
+    @property
+    def latent_bounds(self) -> tuple[float, float]:
+        """Least and greatest value of z."""
+        return self.module.bounds
+
     def decoded(self, x: torch.Tensor) -> torch.Tensor:
         """g(x, z) over z: (R, n, m, dy), what the model takes for answers to x (n, dx) or (R, n, dx).
 

@@ -12,7 +12,7 @@ from ...core.options import PER_REPLICATE
 from ...core.registry import METHODS
 from ...core.replicate_noise import replicate_noise
 from ...descent.latent import latent_nodes
-from ...energies.decoders import FULL_TURN, DecoderName
+from ...energies.decoders import FULL_TURN, Decoder, DecoderName
 from ...models.building import build_decoder
 from ...models.model import DensityModel, Model
 from ...models.record import Training
@@ -61,6 +61,17 @@ class LatentVariableDensity(DensityModel):
 
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return -self.energy(x, y)
+
+    @property
+    def joint_energy(self) -> Decoder | None:
+        """½ |y - g(x, z)|² of a z of one dimension; None where it has more."""
+        return self.module.decoder if self.module.nodes.shape[1] == 1 else None
+
+    @property
+    def latent_bounds(self) -> tuple[float, float]:
+        """Least and greatest value of z."""
+        options = self.setting.options
+        return FULL_TURN if self.module.decoder.periodic else (options.low, options.high)
 
     def decoded(self, x: torch.Tensor) -> torch.Tensor:
         """g(x, z) at every node of z: (R, n, m, dy) of x (n, dx) or (R, n, dx), the centres of the mixture.
