@@ -17,7 +17,7 @@ from ..descent.angle import nearest_angle
 from ..descent.answers import LATENT_SEARCH
 from ..descent.latent import latent_nodes
 from ..energies.decoders import FULL_TURN, AngleDecoder, Decoder
-from ..models.model import Model
+from ..models.model import EnergyModel, Model
 from ..models.record import ReplicateStatus, Training
 from ..models.setting import Setting, box_dims
 from ..tasks.base import HasEllipses, Task
@@ -68,7 +68,7 @@ class NearestPointEnergy(nn.Module):
         return 0.5 * gradient.square().sum(-1), gradient
 
 
-class ExactLatentModel(Model):
+class ExactLatentModel(EnergyModel):
     """An energy that has nothing to learn. It is read as a density at β = 1 / ε², where it is nats of the task's noise."""
 
     module: NearestPointEnergy

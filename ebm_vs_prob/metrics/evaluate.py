@@ -143,6 +143,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
         likelihood,
         posteriors,
         regret,
+        segmentations,
         sharpness,
         smoothing,
         sublevel,
@@ -151,7 +152,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
     )
 
     if isinstance(space, Discrete):
-        return likelihood, decisions, regret, cost
+        return likelihood, decisions, segmentations, regret, cost
     return (
         likelihood,
         smoothing,
