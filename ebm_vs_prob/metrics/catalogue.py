@@ -63,6 +63,8 @@ _ALL = (
            "answers", "share", "higher", "points that a latent decodes to that are near an answer"),
     Metric("decoded_coverage", "Answers with a decoded point nearby", "share",
            "answers", "share", "higher", "answers with something near that a latent decodes to"),
+    Metric("decoded_agreement", "Decoded points and answers near each other", "share",
+           "answers", "share", "higher", "the smaller of the two shares: what a latent decodes to is all and only answers"),
     Metric("error_rate", "Wrong answers", "share",
            "decisions", "share", "lower", "discrete answers that are wrong"),
     Metric("hamming_distance", "Wrong symbols", "share",

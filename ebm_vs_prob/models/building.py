@@ -12,7 +12,7 @@ from ..core.errors import invalid
 from ..core.seeding import forked, stream
 from ..core.spaces import Box, Discrete, Labels, Sequences
 from ..core.strips import StripShape
-from ..energies.decoders import AngleDecoder, Decoder, DecoderName, LinearDecoder, MLPDecoder
+from ..energies.decoders import AngleDecoder, Decoder, DecoderName, LinearDecoder, MLPDecoder, PeriodicDecoder
 from ..energies.graphs import ChainEnergy, EnumeratedEnergy
 from ..energies.lattices import StripEnergy
 from ..energies.mlp import MLPEnergy, Network, ReplicatedMLP
@@ -190,6 +190,8 @@ def build_decoder(
         if y_dim != 2:
             raise invalid("decoder", name, f"'mlp' on {setting.tasks[0].name}: an angle decodes to two numbers")
         return AngleDecoder(setting.seeds, x_dim, network)
+    if name == "periodic":
+        return PeriodicDecoder(setting.seeds, x_dim, y_dim, network)
     limit = torch.zeros(len(setting.seeds), dtype=torch.float32, device="cpu") if cost is None else cost
     if name == "linear":
         return LinearDecoder(setting.seeds, x_dim, y_dim, latent_dim, limit)

@@ -12,7 +12,7 @@ from ...core.options import PER_REPLICATE
 from ...core.registry import METHODS
 from ...core.replicate_noise import replicate_noise
 from ...descent.latent import latent_nodes
-from ...energies.decoders import FULL_TURN, Decoder, DecoderName
+from ...energies.decoders import ANGULAR, FULL_TURN, Decoder, DecoderName
 from ...models.building import build_decoder
 from ...models.model import DensityModel, Model
 from ...models.record import Training
@@ -29,7 +29,8 @@ class LatentVariableLikelihoodOptions(ThicknessPriorOptions):
     decoder: Annotated[
         DecoderName,
         Field(
-            description="g of N(y; g(x, z), sigma²): the trunk with z beside x, W z + B x + b, or f(x) (cos z, sin z)"
+            description="g of N(y; g(x, z), sigma²): the trunk with z beside x, or with the angle z, W z + B x + b, or "
+            "f(x) (cos z, sin z)"
         ),
     ] = "mlp"
     latent_dim: Annotated[int, Field(ge=1, le=8, description="dimension of z")] = 1
@@ -49,8 +50,8 @@ class LatentVariableLikelihoodOptions(ThicknessPriorOptions):
     def _latent_is_sound(self) -> Self:
         if not self.low < self.high:
             raise ValueError(f"a low < high = {self.high}")
-        if self.decoder == "angle" and self.latent_dim > 1:
-            raise ValueError('latent_dim = 1 with decoder = "angle"')
+        if self.decoder in ANGULAR and self.latent_dim > 1:
+            raise ValueError(f'latent_dim = 1 with decoder = "{self.decoder}"')
         return self
 
 
@@ -121,7 +122,7 @@ class LatentVariableLikelihood(ThicknessPriorMethod):
     def build(cls, setting: Setting) -> LatentVariableDensity:
         options = setting.options
         decoder = build_decoder(setting, options.decoder, options.latent_dim)
-        bounds = FULL_TURN if options.decoder == "angle" else (options.low, options.high)
+        bounds = FULL_TURN if options.decoder in ANGULAR else (options.low, options.high)
         nodes = latent_nodes(options.nodes, options.latent_dim, bounds)
         energy = LatentVariableEnergy(decoder, nodes, options.initial_sigma * options.scale)
         return LatentVariableDensity(cls, setting, energy.to(device=setting.device, dtype=setting.dtype))
