@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
@@ -16,8 +15,8 @@ from ..tasks.base import HasCusps
 from .measurement import Group, Measurement, exact, mean, named
 from .observation import Observation, as_numpy
 
-#: Inverse temperatures, in one over y².
-BETAS = (0.01, 1.0, 100.0, 1000.0, 10000.0)
+#: Inverse temperatures, in one over y²: where F is all but the average over z, where its limit is read, and beyond.
+HOT, COLD, COLDEST = 0.01, 1000.0, 10000.0
 #: Held-out pairs that are looked at, and values of z that are summed over: finer than the law of z at the largest beta
 #: on a curve as fast as 15 units a radian.
 PAIRS, NODES = 32, 1 << 14
@@ -25,18 +24,14 @@ PAIRS, NODES = 32, 1 << 14
 STARTS = 256
 
 
-def _names(stem: str) -> tuple[str, ...]:
-    return tuple(f"{stem}@{beta:g}" for beta in BETAS)
-
-
 def at_data(observed: Observation) -> dict[str, Measurement]:
-    """The coefficient of ln β at held-out pairs, and how far F_β has gone from the minimum towards the average."""
-    x, y = (part[:, :PAIRS] for part in observed.test)
-    coefficient, share = _at(observed, x, y)
-    found = {}
-    for number, names in enumerate(zip(_names("latent_coefficient"), _names("latent_averaged"), strict=True)):
-        found |= dict(zip(names, (mean(coefficient[number]), mean(share[number])), strict=True))
-    return found
+    """The coefficient of ln β at held-out pairs, and how far F_β is from the minimum towards the average."""
+    above = _excess(observed, *(part[:, :PAIRS] for part in observed.test))
+    return {
+        "latent_coefficient": mean(_coefficient(above, COLD)),
+        "latent_averaged_hot": mean(_averaged(above, HOT)),
+        "latent_averaged_cold": mean(_averaged(above, COLDEST)),
+    }
 
 
 def at_cusps(observed: Observation) -> dict[str, Measurement]:
@@ -46,18 +41,15 @@ def at_cusps(observed: Observation) -> dict[str, Measurement]:
     x = observed.distinct_inputs
     places = observed.by_task(lambda r, task: task.reference.cusps(x[r]))
     x = x.unsqueeze(2).expand(*places.shape[:3], -1)
-    coefficient, _ = _at(observed, x.flatten(1, 2), places.flatten(1, 2))
+    above = _excess(observed, x.flatten(1, 2), places.flatten(1, 2))
     return {
-        name: exact(values.mean(1)) for name, values in zip(_names("latent_coefficient_cusp"), coefficient, strict=True)
+        "latent_coefficient_cusp": exact(_coefficient(above, COLD).mean(1)),
+        "latent_coefficient_cusp_cold": exact(_coefficient(above, COLDEST).mean(1)),
     }
 
 
-def _at(observed: Observation, x: torch.Tensor, y: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """d/d ln β of β (F_β - F_inf), and (F_β - F_inf) / (mean E - F_inf), (betas, R, n) each, of pairs (R, n, ·).
-
-    The first is β times the mean of E - F_inf under exp(-βE) over z: by equipartition ½ for each direction of z along
-    which the minimum is quadratic, and ¼ where it is quartic.
-    """
+def _excess(observed: Observation, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """E(x, y, z) - F_inf(x, y) at evenly spaced z, (R, n, m) float64, of pairs (R, n, ·)."""
     model = observed.model
     if not isinstance(model, HasJointEnergy):
         raise NotMeasured(f"{model.method.name}: it has no energy of a latent variable")
@@ -67,27 +59,26 @@ def _at(observed: Observation, x: torch.Tensor, y: torch.Tensor) -> tuple[np.nda
     x, y = (observed.placed(part) for part in (x, y))
     starts, nodes = (latent_nodes(count, 1, model.latent_bounds).to(y) for count in (STARTS, NODES))
     least = best_latent(energy, x, y, starts, model.latent_bounds).free_energy.double()
-    rows = []
     with torch.no_grad():
-        for k in range(y.shape[1]):
-            # One pair of every replicate at a time: all nodes of all of them would not fit.
-            own = energy(x[:, k, None], y[:, k, None], nodes[None]).double()
-            above = (own - least[:, k, None]).clamp_min(0.0)
-            rows.append(torch.stack([torch.stack(_moments(above, beta)) for beta in BETAS]))
-    coefficient, share = torch.stack(rows, -1).unbind(1)
-    return as_numpy(coefficient), as_numpy(share)
+        rows = [energy(x[:, k, None], y[:, k, None], nodes[None]).double() for k in range(y.shape[1])]
+    return (torch.stack(rows, 1) - least.unsqueeze(-1)).clamp_min(0.0)
 
 
-def _moments(above: torch.Tensor, beta: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """β⟨E - F_inf⟩, and (F_β - F_inf) over the mean of E - F_inf, (R,) each, of E - F_inf at every node (R, m)."""
+def _coefficient(above: torch.Tensor, beta: float) -> np.ndarray:
+    """d/d ln β of β (F_β - F_inf), (R, n): β times the mean of E - F_inf under exp(-βE) over z.
+
+    By equipartition it is ½ for each direction of z along which the minimum is quadratic, and ¼ where it is quartic.
+    """
+    return as_numpy(beta * ((-beta * above).softmax(-1) * above).sum(-1))
+
+
+def _averaged(above: torch.Tensor, beta: float) -> np.ndarray:
+    """(F_β - F_inf) / (mean E - F_inf), (R, n)."""
     log_mean = (-beta * above).logsumexp(-1) - math.log(above.shape[-1])
-    weight = (-beta * above).softmax(-1)
-    return beta * (weight * above).sum(-1), -log_mean / (beta * above.mean(-1))
+    return as_numpy(-log_mean / (beta * above.mean(-1)))
 
 
 GROUPS = (
-    Group(
-        named(*itertools.chain(*zip(_names("latent_coefficient"), _names("latent_averaged"), strict=True))), at_data
-    ),
-    Group(named(*_names("latent_coefficient_cusp")), at_cusps),
+    Group(named("latent_coefficient", "latent_averaged_hot", "latent_averaged_cold"), at_data),
+    Group(named("latent_coefficient_cusp", "latent_coefficient_cusp_cold"), at_cusps),
 )
