@@ -102,6 +102,15 @@ class HasEllipses(Protocol):
 
 
 @runtime_checkable
+class HasLinearMap(Protocol):
+    """A task whose y is W z + B x + thickness * n, z standard normal."""
+
+    thickness: float
+    weight: np.ndarray
+    input_map: np.ndarray
+
+
+@runtime_checkable
 class HasCusps(Protocol):
     """A reference that knows where an answer is the nearest to fourth order: the cusps of the evolute."""
 
