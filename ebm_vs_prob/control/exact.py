@@ -128,6 +128,18 @@ class ExactModel(Model):
         ]
         return torch.stack(draws)
 
+    def decoded(self, x: torch.Tensor) -> torch.Tensor:
+        """The noise-free answers themselves, (R, n, m, dy) float64: what the task's own latent leads to.
+
+        Raises:
+            ValueError: the potential is constant, or x does not fit.
+            NoExactReference: the task's answers are not known.
+        """
+        if self.module.potential == "constant":
+            raise invalid("exact: potential", "constant", "another: what knows nothing decodes nothing")
+        x = self._placed("x", x).expand(self.num_replicates, -1, -1)
+        return torch.stack([task.reference.answers(own) for task, own in zip(self.tasks, x, strict=True)])
+
     @property
     def sampling_kernel(self) -> str:
         return "exact"

@@ -137,6 +137,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
         decisions,
         dimension,
         distances,
+        free_energies,
         held_out_sets,
         inference,
         latents,
@@ -144,6 +145,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
         likelihood,
         posteriors,
         regret,
+        segmentations,
         sharpness,
         smoothing,
         squared_error,
@@ -153,7 +155,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
     )
 
     if isinstance(space, Discrete):
-        return likelihood, decisions, lengths, regret, cost, answer_cost
+        return likelihood, decisions, lengths, segmentations, regret, cost, answer_cost
     return (
         likelihood,
         smoothing,
@@ -161,6 +163,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
         regret,
         distances,
         latents,
+        free_energies,
         sublevel,
         angles,
         two_samples,

@@ -48,7 +48,14 @@ def decoded(observed: Observation) -> dict[str, Measurement]:
         "decoded_distance_max": Measurement(largest.value, largest.error, np.full(len(away), away[0].size)),
         "decoded_precision": precision,
         "decoded_coverage": Measurement(coverage.value, coverage.error, exists.sum(axis=(1, 2))),
+        "decoded_agreement": _lesser(precision, coverage),
     }
+
+
+def _lesser(one: Measurement, other: Measurement) -> Measurement:
+    """Of each replicate the smaller of two measurements, with its error."""
+    first = ~(other.value < one.value)
+    return Measurement(*(np.where(first, *pair) for pair in zip(*((m.value, m.error, m.n) for m in (one, other)), strict=True)))
 
 
 def elbo_gap(observed: Observation) -> dict[str, Measurement]:
@@ -87,6 +94,6 @@ def linear_log_density(observed: Observation) -> torch.Tensor:
 
 
 GROUPS = (
-    Group(named("decoded_distance_max", "decoded_precision", "decoded_coverage"), decoded),
+    Group(named("decoded_distance_max", "decoded_precision", "decoded_coverage", "decoded_agreement"), decoded),
     Group(named("elbo_gap"), elbo_gap),
 )

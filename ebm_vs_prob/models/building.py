@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -12,12 +13,13 @@ from ..core.errors import invalid
 from ..core.seeding import forked, stream
 from ..core.spaces import Box, Discrete, Labels, Sequences
 from ..core.strips import StripShape
-from ..energies.decoders import AngleDecoder, Decoder, DecoderName, LinearDecoder, MLPDecoder
+from ..energies.decoders import AngleDecoder, Decoder, DecoderName, LinearDecoder, MLPDecoder, PeriodicDecoder
 from ..energies.graphs import ChainEnergy, EnumeratedEnergy
 from ..energies.lattices import StripEnergy
 from ..energies.mlp import MLPEnergy, Network, ReplicatedMLP
 from ..energies.replicated import Replicated
 from ..energies.strings import StringEnergy
+from ..tasks.base import HasLinearMap
 from .setting import box_dims
 
 if TYPE_CHECKING:
@@ -173,6 +175,27 @@ def _x_dim(setting: Setting) -> int:
     return space.dim
 
 
+def true_decoder(setting: Setting, latent_dim: int) -> LinearDecoder:
+    """The decoder W z + B x that made the data, in float32 on the CPU; it does not learn.
+
+    Raises:
+        ValueError: a task that has no such map, is without noise, or has another number of latent dimensions.
+    """
+    x_dim, y_dim = box_dims(setting)
+    task = setting.tasks[0]
+    if not isinstance(task, HasLinearMap) or task.thickness == 0.0:
+        raise invalid("decoder", "truth", f"'mlp' or 'linear' on {task}: it has no linear map of a latent, and noise")
+    if task.weight.shape[1] != latent_dim:
+        raise invalid("latent_dim", latent_dim, f"{task.weight.shape[1]} with decoder = 'truth'")
+    limit = torch.zeros(len(setting.seeds), dtype=torch.float32, device="cpu")
+    decoder = LinearDecoder(setting.seeds, x_dim, y_dim, latent_dim, limit)
+    maps = [torch.from_numpy(np.concatenate([own.input_map, own.weight], 1).T) for own in setting.tasks]
+    with torch.no_grad():
+        decoder.trunk.weights[0].copy_(torch.stack(maps))
+        decoder.trunk.biases[0].zero_()
+    return decoder.requires_grad_(False)
+
+
 def build_decoder(
     setting: Setting, name: DecoderName, latent_dim: int = 1, cost: torch.Tensor | None = None
 ) -> Decoder:
@@ -190,6 +213,8 @@ def build_decoder(
         if y_dim != 2:
             raise invalid("decoder", name, f"'mlp' on {setting.tasks[0].name}: an angle decodes to two numbers")
         return AngleDecoder(setting.seeds, x_dim, network)
+    if name == "periodic":
+        return PeriodicDecoder(setting.seeds, x_dim, y_dim, network)
     limit = torch.zeros(len(setting.seeds), dtype=torch.float32, device="cpu") if cost is None else cost
     if name == "linear":
         return LinearDecoder(setting.seeds, x_dim, y_dim, latent_dim, limit)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from .record import PosteriorDiagnostics
 
@@ -64,6 +65,21 @@ class Decodes(Protocol):
 
     def decoded(self, x: torch.Tensor) -> torch.Tensor:
         """Answers of values of z at x (n, dx) or (R, n, dx): (R, n, m, dy)."""
+        ...
+
+
+@runtime_checkable
+class HasJointEnergy(Protocol):
+    """A model with an energy of x, y and a latent z."""
+
+    @property
+    def joint_energy(self) -> nn.Module | None:
+        """E(x, y, z), (R or 1, *n, ·) each -> (R, *n), where z has one dimension; None where it has more."""
+        ...
+
+    @property
+    def latent_bounds(self) -> tuple[float, float]:
+        """Least and greatest value of z."""
         ...
 
 

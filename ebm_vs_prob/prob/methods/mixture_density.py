@@ -106,6 +106,17 @@ class MixtureDensityModel(DensityModel):
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return -self.energy(x, y)
 
+    def decoded(self, x: torch.Tensor) -> torch.Tensor:
+        """The means of the Gaussians, (R, n, K, dy), of x (n, dx) or (R, n, dx): where each label leads.
+
+        Raises:
+            ValueError: shapes that do not fit the task's spaces, or non-finite values.
+        """
+        with torch.no_grad():
+            x = self._placed("x", x)
+            means: torch.Tensor = self.module.conditional(x).component_distribution.base_dist.loc
+        return means.expand(self.num_replicates, x.shape[1], -1, -1)
+
     def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
         check_count("num_samples", num_samples)
         mixture = self.module.conditional(self._placed("x", x))
