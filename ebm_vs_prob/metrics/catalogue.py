@@ -77,6 +77,8 @@ _ALL = (
     Metric("gibbs_gap", "Gibbs density's gap to the truth", "nats",
            "density", "linear", "lower", "the same of exp(-beta E) / Z where the model is an unnormalised energy",
            ("guo2017calibration",)),
+    Metric("learned_share", "Share of the nats learned", "1",
+           "density", "linear", "higher", "of the nats from a uniform law to the truth, those that the density has"),
     Metric("excess", "Gap beyond the price of smoothing", "nats",
            "density", "linear", "lower", "the same less what the method's own smoothing of the data costs by law"),
     Metric("log_score", "Log score", "nats",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import invalid, unknown
-from .effects import EFFECTS, EffectTest, effect_test
+from .effects import EFFECTS, TESTS, EffectTest, effect_test
 from .statistics import Side, log_slope, rate, sign_p_value, two_sided
 
 if TYPE_CHECKING:
@@ -85,6 +85,25 @@ def series(rows: pd.DataFrame, metric: str, setting: float, seeds: range) -> NDA
         raise invalid("results", metric, "one value for each task, arm, setting and seed: the results of one scale")
     values = here.set_index("seed")["value"].astype(float).reindex(seeds).to_numpy(copy=True)
     return np.where(np.isfinite(values), values, np.nan)
+
+
+def told_cell(criterion: Any, rows: pd.DataFrame, seeds: range) -> Cell:
+    """The cell of a share: of all (arm, task, setting) with results, those that come out as the criterion tells.
+
+    One number a seed, between 0 and 1. What has no value, as that of a failed trial, did not come out as told.
+
+    Args:
+        rows: results on the tasks of the criterion.
+    """
+    hits = []
+    for above, arms in ((True, criterion.arms), (False, criterion.against)):
+        own = rows[rows["arm"].isin(arms)]
+        for _, of in own.groupby(["arm", "task"], sort=True):
+            for setting in criterion.at or sorted(of["setting"].unique()):
+                values = series(of, criterion.metric, setting, seeds)
+                hits.append(values > criterion.split if above else values < criterion.split)
+    share = np.mean(hits, axis=0) if hits else np.full(len(seeds), np.nan)
+    return _tested((float("nan"),), share, TESTS["value", "share"], bounds_of(criterion))
 
 
 def _growth_cell(criterion: Any, rows: pd.DataFrame, seeds: range, bounds: tuple[float | None, float | None]) -> Cell:

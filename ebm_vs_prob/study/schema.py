@@ -131,8 +131,9 @@ class Criterion(Options):
     """What is decided, as a bound on a number.
 
     `slope`: of ln metric in the ln of what the task varies along, over `range`; `rate`: of ln metric in that itself;
-    `value`: the metric of `arms` at each setting of `at`; `difference` and `ratio`: of `arms` against `against` there.
-    A task that varies along nothing needs no `at`. `below` and `above` bound the interval of the effect; `law` is the
+    `value`: the metric of `arms` at each setting of `at`; `difference` and `ratio`: of `arms` against `against` there;
+    `share`: of all cells (arm, task and setting), those that come out as told: above `split` of `arms`, below of
+    `against`. A task that varies along nothing needs no `at`. `below` and `above` bound the interval of the effect; `law` is the
     value that theory predicts. A claim is decided by its primary criterion alone.
     """
 
@@ -142,13 +143,14 @@ class Criterion(Options):
         bool, Field(description="decides its claim; where a claim has one criterion only it does so unasked")
     ] = False
     statement: Line
-    kind: Literal["slope", "rate", "value", "difference", "ratio"]
+    kind: Literal["slope", "rate", "value", "difference", "ratio", "share"]
     metric: Short
     arms: Annotated[tuple[Short, ...], Field(min_length=1)]
     against: tuple[Short, ...] = ()
     tasks: Annotated[tuple[Short, ...], Field(min_length=1)]
     at: Annotated[tuple[Setting, ...], Field(max_length=1000)] = ()
     range: tuple[Setting, Setting] | None = None
+    split: Annotated[float | None, Field(description="of a share: where its metric tells one outcome from the other")] = None
     below: float | None = None
     above: float | None = None
     law: float | None = None
