@@ -130,9 +130,7 @@ def _planted_metrics(arm: str, eps: float, noisy: Callable[[float], float]) -> d
         "energy_evaluations": 2.9e5,
         "seconds": noisy(1.4),
     }
-    for step in (0.003, 0.01, 0.03, 0.1, 0.3):
-        reach = 0.3 * eps**2 if sharp else 0.5
-        found[f"descent_success_fixed@{step:g}"] = min(1.0, noisy(0.9 if step < reach else 0.15 + 0.2 * (step < 0.05)))
+    found["critical_step"] = noisy(2 * floor**2 if sharp else 0.1)
     if sharp:
         found["curvature_p95"] = noisy(floor**-2.0)
         found["likelihood_gap"] = noisy(0.1 - 0.2 * np.log(floor))

@@ -123,9 +123,9 @@ def _first_guess(energy: torch.Tensor, elsewhere: torch.Tensor, dim: int) -> tup
     And (2, R) the limits that beta keeps.
     """
     seen = torch.cat([energy, elsewhere.flatten(1)], 1)
-    limits = torch.tensor(LIMITS, dtype=torch.float32, device="cpu").to(seen).unsqueeze(1) / (
-        seen.amax(1) - seen.amin(1)
-    ).clamp_min(1e-300)
+    spread = seen.amax(1) - seen.amin(1)
+    spread = torch.where(spread == 0, 1.0, spread)  # a constant energy says the same at any beta
+    limits = torch.tensor(LIMITS, dtype=torch.float32, device="cpu").to(seen).unsqueeze(1) / spread
     guess = (dim / 2) / (energy.mean(1) - seen.amin(1)).clamp_min(1e-300)
     return guess.clamp(*limits), limits
 

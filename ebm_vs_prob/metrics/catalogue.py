@@ -59,6 +59,8 @@ _ALL = (
            "answers", "log", "exact", "the 95 % quantile of best samples' distances over ε"),
     Metric("decoded_distance_max", "Distance of decoded points, largest", "data units",
            "answers", "log", "lower", "distance to the answer set of what a latent decodes to, largest"),
+    Metric("decoded_precision", "Decoded points near an answer", "share",
+           "answers", "share", "higher", "points that a latent decodes to that are near an answer"),
     Metric("decoded_coverage", "Answers with a decoded point nearby", "share",
            "answers", "share", "higher", "answers with something near that a latent decodes to"),
     Metric("error_rate", "Wrong answers", "share",
@@ -116,6 +118,8 @@ _ALL = (
            "sharpness", "log", "exact", "95 % quantile of the largest curvature of F there"),
     Metric("gradient_norm_p95", "Raw gradient norm", "1/unit",
            "sharpness", "log", "exact", "95 % quantile of |∇F| at held-out data, normalised models"),
+    Metric("resolution", "Resolution", "data units",
+           "sharpness", "log", "exact", "width tau of the blur in the valley: its curvature in nats is 1/(ε² + tau²)"),
     Metric("sharpness_curvature", "Scale-free curvature", "1/unit^2",
            "sharpness", "log", "none", "95 % quantile of the largest curvature over the same depth"),
     Metric("sharpness_gradient", "Scale-free gradient norm", "1/unit",
@@ -140,16 +144,16 @@ _ALL = (
            "sharpness", "log", "none", "Euclidean norm of all weights"),
     Metric("descent_success_line_search", "Success, line search", "share",
            "descent", "share", "higher", "starts that end near an answer, by line search"),
-    Metric("descent_success_fixed", "Success, fixed step", "share",
-           "descent", "share", "higher", "starts that end near an answer, by a fixed step"),
-    Metric("descent_success_scaled", "Success, step scaled by ε", "share",
-           "descent", "share", "higher", "starts that end near an answer, by a step scaled by ε²"),
-    Metric("descent_steps_line_search", "Steps, line search", "steps",
-           "descent", "linear", "lower", "steps that line search takes, mean"),
-    Metric("descent_steps_fixed", "Steps, fixed step", "steps",
-           "descent", "linear", "lower", "steps that a fixed step takes, mean"),
-    Metric("descent_steps_scaled", "Steps, step scaled by ε", "steps",
-           "descent", "linear", "lower", "steps that a step scaled by ε² takes, mean"),
+    Metric("answer_success", "Success of the best start", "share",
+           "descent", "share", "higher", "inputs whose end point of least energy is near an answer"),
+    Metric("best_sample_success", "Success of the best sample", "share",
+           "descent", "share", "higher", "draws of least energy among a few that are near an answer"),
+    Metric("spurious_ends", "Spurious ends", "share",
+           "descent", "share", "lower", "starts that converge, but not near an answer"),
+    Metric("chance_success", "Success by chance", "share",
+           "descent", "share", "none", "uniform points that are near an answer"),
+    Metric("critical_step", "Critical step", "unit^2",
+           "descent", "log", "none", "largest fixed step, F in nats, by which nine starts of ten end near an answer"),
     Metric("energy_score", "Energy score", "data units",
            "digits", "linear", "lower", "energy score of samples against held-out answers that share x",
            ("gneiting2007strictly",)),
@@ -178,17 +182,16 @@ _ALL = (
            ("vehtari2021rank",)),
 )  # fmt: skip
 
-#: Metrics by name; those of a step grid without their `@step`.
+#: Metrics by name.
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 
 
 def describe(name: str) -> Metric:
-    """The metric of that name; `descent_success_fixed@0.1` is described by `descent_success_fixed`.
+    """The metric of that name.
 
     Raises:
         LookupError: an unknown name.
     """
-    stem = name.partition("@")[0]
-    if stem not in METRICS:
+    if name not in METRICS:
         raise unknown("metric", name, METRICS)
-    return METRICS[stem]
+    return METRICS[name]

@@ -17,7 +17,7 @@ from ..descent.answers import Search
 from ..energies.evaluation import energy_in_blocks
 from ..gibbs.trust import doubts_asked_for
 from ..models.capabilities import DoubtsDensity
-from ..models.model import MAX_QUADRATURE_DIM
+from ..models.model import MAX_QUADRATURE_DIM, EnergyModel
 from .options import Evaluation
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 ANSWERS_PER_INPUT = 256
 #: Radius of the truth's tube where the thickness is 0, and the share of the truth within it elsewhere.
 TUBE_RADIUS_AT_ZERO, TUBE_SHARE = 0.05, 0.99
+#: An answer is near the answer set within so many thicknesses of it, and within the radius where data are thinner.
+NEAR_IN_THICKNESS, NEAREST_RADIUS = 3.0, 0.01
 #: Held-out pairs whose density is taken where each x costs an importance sampling, and x whose partition is checked.
 IMPORTANCE_PAIRS, CHECKED_PARTITIONS = 32, 8
 
@@ -90,6 +92,40 @@ class Observation:
         normal_dims = self.box.dim - self.tasks[0].manifold_dim
         radius = self.thickness * chi.ppf(TUBE_SHARE, normal_dims)
         return np.where(self.thickness > 0, radius, TUBE_RADIUS_AT_ZERO)
+
+    @cached_property
+    def target(self) -> np.ndarray:
+        """Radius (R,) round the answer set within which a point is near it: 3 thicknesses, and .01 at least.
+
+        Raises:
+            NotMeasured: the answers of an exact law lie on no manifold, so that its modes need not be near them.
+        """
+        task = self.tasks[0]
+        if task.has_truth and task.manifold_dim is None:
+            raise NotMeasured(f"{task.name}: the answers lie on no manifold of known thickness")
+        return np.maximum(NEAR_IN_THICKNESS * self.thickness, NEAREST_RADIUS)
+
+    @cached_property
+    def beta(self) -> np.ndarray:
+        """(R,) the inverse temperature that validation data ask of either family: a normalised model's too is fitted.
+
+        That of an unnormalised energy is as given (`gibbs_beta`), or fitted.
+        """
+        model = self.model
+        own = isinstance(model, EnergyModel) and not model.normalised
+        return as_numpy(model.beta if own else model.fit_beta())
+
+    @cached_property
+    def nats(self) -> np.ndarray:
+        """(R,) by which the energy is multiplied to be in nats.
+
+        1 of a normalised model, and of an energy whose method has minus a log-density for its optimum, as likelihood,
+        score matching and noise contrast have. `beta` of one whose scale means nothing: such a beta makes up for a
+        valley that is too wide, so that on a straight manifold all that it leaves of the width is the data's.
+        """
+        model = self.model
+        scaled = [model.method.in_nats(options) for options in model.setting.options.replicates]
+        return np.ones(self.replicates) if model.normalised or all(scaled) else np.where(scaled, 1.0, self.beta)
 
     @cached_property
     def test(self) -> tuple[torch.Tensor, torch.Tensor]:

@@ -208,6 +208,19 @@ class Model:
             self._density = density
         return density.expand(shape)
 
+    @default_state()
+    def fit_beta(self) -> torch.Tensor:
+        """The inverse temperature of highest validation likelihood, (R,) float64, whatever `gibbs_beta` says.
+
+        Of a normalised model too: how much flatter or steeper its density should have been.
+        """
+        x, y = stacked_pairs(self.setting, PAIRS, "validation")
+
+        def propose(x: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+            return self.data_kernel.draw(x, count, self.seeds)
+
+        return fit_beta(self.module, x, y, self.y_box.bounds, self._trained(), propose)
+
     def _usual_normalizer(self, x: torch.Tensor) -> Normalizer:
         if self.y_box.dim <= MAX_QUADRATURE_DIM:
             return Quadrature()
@@ -287,15 +300,6 @@ class EnergyModel(Model):
 
     def restore(self, arrays: Mapping[str, torch.Tensor]) -> None:
         self._beta = arrays.get("beta")
-
-    def fit_beta(self) -> torch.Tensor:
-        """The inverse temperature of highest validation likelihood, (R,) float64, whatever `gibbs_beta` says."""
-        x, y = stacked_pairs(self.setting, PAIRS, "validation")
-
-        def propose(x: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-            return self.data_kernel.draw(x, count, self.seeds)
-
-        return fit_beta(self.module, x, y, self.y_box.bounds, self._trained(), propose)
 
 
 class DensityModel(Model):

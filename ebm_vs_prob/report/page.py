@@ -281,7 +281,7 @@ def _unmeasured(inputs: Inputs, labels: dict[str, str]) -> list[str]:
     by_reason: dict[tuple[str, str], dict[str, None]] = {}
     noted = inputs.results[inputs.results["note"].fillna("") != ""].drop_duplicates(["task", "arm", "metric", "note"])
     for task, arm, metric, reason in noted[["task", "arm", "metric", "note"]].itertuples(index=False, name=None):
-        stem = in_words(metric.partition("@")[0])
+        stem = in_words(metric)
         by_reason.setdefault((reason, f"{labels.get(arm, arm)} on {task}"), {})[stem] = None
     merged: dict[tuple[str, str], list[str]] = {}
     for (reason, place), stems in by_reason.items():

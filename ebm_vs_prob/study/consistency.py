@@ -61,7 +61,7 @@ def check_references(study: Study) -> None:
         _known(f"arm {place}.arms:", criterion.arms, arms)
         _known(f"arm {place}.against:", criterion.against, arms)
         _known(f"task {place}.tasks:", criterion.tasks, tasks)
-        _known(f"metric {place}.metric:", [criterion.metric.partition("@")[0]], METRICS)
+        _known(f"metric {place}.metric:", [criterion.metric], METRICS)
         for task in criterion.tasks:
             grid_values = study.grid(task).settings
             axis, first = study.grid(task).axis, study.grid(criterion.tasks[0]).axis

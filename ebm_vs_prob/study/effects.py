@@ -90,5 +90,5 @@ EFFECTS: dict[str, Callable[[Values, Values], Values]] = {
 
 def effect_test(kind: str, metric: str) -> EffectTest:
     """How a criterion of that kind on that metric is tested; a metric that the catalogue lacks is linear."""
-    described = METRICS.get(metric.partition("@")[0])
+    described = METRICS.get(metric)
     return TESTS[kind, described.scale if described else "linear"]

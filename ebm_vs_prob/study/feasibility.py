@@ -103,7 +103,7 @@ def feasibility(study: Study, scale: str) -> list[Held]:
     for criterion in study.criteria:
         for task in criterion.tasks:
             metrics, settings = wanted.setdefault(task, (set(), set()))
-            metrics.add(criterion.metric.partition("@")[0])
+            metrics.add(criterion.metric)
             settings.update(_settings(study, criterion, task))
     tables = {task: _known(study, scale, task, *asked) for task, asked in wanted.items()}
     return [
@@ -239,7 +239,7 @@ def _values(criterion: Criterion, rows: pd.DataFrame, settings: list[float]) -> 
 def _extremes(name: str, count: int) -> dict[str, np.ndarray]:
     """How bad a metric can be; both ends of its range where neither is bad, or where the truth is not the best: at
     descent a smooth energy may be."""
-    metric = METRICS[name.partition("@")[0]]
+    metric = METRICS[name]
     low, high = {"share": (0.0, 1.0), "log": (0.0, math.inf), "linear": (-math.inf, math.inf)}[metric.scale]
     ends = {"least": low, "most": high}
     if metric.better == "lower" and metric.group != "descent":
