@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import invalid, unknown
-from .effects import EFFECTS, TESTS, EffectTest, effect_test
+from .effects import EFFECTS, MEAN, EffectTest, effect_test
 from .statistics import Side, log_slope, rate, sign_p_value, two_sided
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ def series(rows: pd.DataFrame, metric: str, setting: float, seeds: range) -> NDA
 def told_cell(criterion: Any, rows: pd.DataFrame, seeds: range) -> Cell:
     """The cell of a share: of all (arm, task, setting) with results, those that come out as the criterion tells.
 
-    One number a seed, between 0 and 1. What has no value, as that of a failed trial, did not come out as told.
+    One number a seed, tested as a mean: over dozens of cells a share is near normal, where a share of one cell is not.
+    What has no value, as that of a failed trial, did not come out as told.
 
     Args:
         rows: results on the tasks of the criterion.
@@ -103,7 +104,7 @@ def told_cell(criterion: Any, rows: pd.DataFrame, seeds: range) -> Cell:
                 values = series(of, criterion.metric, setting, seeds)
                 hits.append(values > criterion.split if above else values < criterion.split)
     share = np.mean(hits, axis=0) if hits else np.full(len(seeds), np.nan)
-    return _tested((float("nan"),), share, TESTS["value", "share"], bounds_of(criterion))
+    return _tested((float("nan"),), share, MEAN, bounds_of(criterion))
 
 
 def _growth_cell(criterion: Any, rows: pd.DataFrame, seeds: range, bounds: tuple[float | None, float | None]) -> Cell:
