@@ -6,7 +6,6 @@ the same wrong model can be fitted by objectives that normalise and by objective
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class BumpEnergy(nn.Module):
-    """R energies E(x, y) = ½ ‖(y - m(x)) e^{-s(x)}‖² + c with m and s, a number a coordinate each, from one network on x.
+    """R energies E(x, y) = ½ ‖(y - m(x)) e^{-s(x)}‖² + c, m and s a number a coordinate each, from one network on x.
 
     Args:
         head: R networks of 2 dy outputs: m, then s.

@@ -53,7 +53,7 @@ def compare(criterion: Any, rows: pd.DataFrame, arm: str, against: str, seeds: r
     """The cells of a comparison.
 
     Args:
-        criterion: `kind` is slope, rate, value, difference or ratio.
+        criterion: `kind` is slope, rate, value, difference or ratio; a share is `told_cell`.
         rows: results of the arms on one task.
         against: the other arm; empty where there is none.
 

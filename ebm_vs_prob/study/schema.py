@@ -133,8 +133,8 @@ class Criterion(Options):
     `slope`: of ln metric in the ln of what the task varies along, over `range`; `rate`: of ln metric in that itself;
     `value`: the metric of `arms` at each setting of `at`; `difference` and `ratio`: of `arms` against `against` there;
     `share`: of all cells (arm, task and setting), those that come out as told: above `split` of `arms`, below of
-    `against`. A task that varies along nothing needs no `at`. `below` and `above` bound the interval of the effect; `law` is the
-    value that theory predicts. A claim is decided by its primary criterion alone.
+    `against`. A task that varies along nothing needs no `at`. `below` and `above` bound the interval of the effect;
+    `law` is the value that theory predicts. A claim is decided by its primary criterion alone.
     """
 
     id: Id
@@ -150,7 +150,9 @@ class Criterion(Options):
     tasks: Annotated[tuple[Short, ...], Field(min_length=1)]
     at: Annotated[tuple[Setting, ...], Field(max_length=1000)] = ()
     range: tuple[Setting, Setting] | None = None
-    split: Annotated[float | None, Field(description="of a share: where its metric tells one outcome from the other")] = None
+    split: Annotated[
+        float | None, Field(description="of a share: where its metric tells one outcome from the other")
+    ] = None
     below: float | None = None
     above: float | None = None
     law: float | None = None

@@ -47,8 +47,14 @@ def test_the_density_as_potential():
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("circle", {"concentration": 1.0}), ("circle", {"ambient_dim": 4, "rotation": 1}), ("three_curves", {}), ("video", {}),
-     ("three_modes", {"ambient_dim": 5, "bridge": 0.2}), ("three_modes", {"shape": "circles"})],
+    [
+        ("circle", {"concentration": 1.0}),
+        ("circle", {"ambient_dim": 4, "rotation": 1}),
+        ("three_curves", {}),
+        ("video", {}),
+        ("three_modes", {"ambient_dim": 5, "bridge": 0.2}),
+        ("three_modes", {"shape": "circles"}),
+    ],
 )
 def test_the_mean_as_potential_is_that_of_many_draws(name, options):
     task = evp.get_task(name, thickness=0.05, **options)

@@ -26,8 +26,8 @@ from ...models.setting import Setting, box_dims
 from ...training.batches import Batch, Loss, Noise
 from ...training.loop import train
 from ...training.method import MethodOptions
-from ...training.step import Traces
 from ...training.smoothing import Blur, SmoothingMethod, SmoothingOptions
+from ...training.step import Traces
 from ..objectives.bounds import ReplicatedELBO, no_guide
 from ..objectives.scoring_rules import (
     density_noise_contrast,
