@@ -49,6 +49,18 @@ def bounds_of(criterion: Any) -> tuple[float | None, float | None]:
     return None if above is None else float(above), None if below is None else float(below)
 
 
+def contrasts(criterion: Any) -> list[tuple[str, str, str]]:
+    """Task, arm and other arm of each comparison; of a share all tasks and arms make one."""
+    if criterion.kind == "share":
+        return [(", ".join(criterion.tasks), "all arms", "")]
+    return [
+        (task, arm, against)
+        for task in criterion.tasks
+        for arm in criterion.arms
+        for against in getattr(criterion, "against", None) or ("",)
+    ]
+
+
 def compare(criterion: Any, rows: pd.DataFrame, arm: str, against: str, seeds: range) -> list[Cell]:
     """The cells of a comparison.
 

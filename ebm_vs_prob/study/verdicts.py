@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from .comparisons import Cell, bounds_of, compare, told_cell
+from .comparisons import Cell, bounds_of, compare, contrasts, told_cell
 from .consistency import PRIMARY_BUDGET
 from .gates import untrained
 from .provenance import mixture
@@ -112,25 +112,13 @@ def judge(study: Any, results: pd.DataFrame, seeds: range, scale: str = "") -> l
     measured = [
         replace(_measure(criterion, task, arm, against, results, seeds), primary=criterion.id in deciding)
         for criterion in study.criteria
-        for task, arm, against in _contrasts(criterion)
+        for task, arm, against in contrasts(criterion)
     ]
     measured = [_gated(verdict, halfway) for verdict in measured]
     decided = [_decide(verdict, p, blocked) for verdict, p in zip(measured, _adjusted(measured), strict=True)]
     claims = dict.fromkeys([*study.claims, *(verdict.claim for verdict in decided)])
     decided += [_decide_claim(claim, [v for v in decided if v.claim == claim and v.primary]) for claim in claims]
     return [replace(verdict, caveat=caveat(scale)) for verdict in decided]
-
-
-def _contrasts(criterion: Any) -> list[tuple[str, str, str]]:
-    """Task, arm and other arm of each comparison; of a share all tasks and arms make one."""
-    if criterion.kind == "share":
-        return [(", ".join(criterion.tasks), "all arms", "")]
-    return [
-        (task, arm, against)
-        for task in criterion.tasks
-        for arm in criterion.arms
-        for against in getattr(criterion, "against", None) or ("",)
-    ]
 
 
 def _gated(verdict: Verdict, halfway: Mapping[tuple[str, str], str]) -> Verdict:

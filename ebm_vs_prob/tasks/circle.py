@@ -78,7 +78,7 @@ class CircleReference(DensityReference):
         return torch.from_numpy(self.task.embed(angles.numpy())).to(x.device).expand(x.shape[0], -1, -1)
 
     def conditional_mean(self, x: torch.Tensor) -> torch.Tensor:
-        """E[y] for each x (n, 0), (n, D) float64: I_1(κ)/I_0(κ) of the radius at angle 0 (Mardia and Jupp 2000, 3.5.4)."""
+        """E[y] for each x (n, 0), (n, D) float64: at angle 0, I_1(κ)/I_0(κ) from the centre (Mardia and Jupp 2000)."""
         import torch
         from scipy.special import ive
 

@@ -43,7 +43,8 @@ def test_score_matching_of_one_well_is_its_likelihood_normaliser_or_not():
 def test_a_level_is_learned_where_the_objective_sees_it():
     task = evp.get_task("three_curves", thickness=0.3)
     model = evp.fit("square_square", task, network=BUMP, budget=evp.Budget(steps=20))
-    assert model.module.level is not None and float(model.module.level.abs()) > 0
+    assert model.module.level is not None
+    assert float(model.module.level.abs()) > 0
 
 
 def test_a_well_has_its_widths_and_no_other_scale():

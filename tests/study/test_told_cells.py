@@ -45,14 +45,16 @@ def test_one_number_a_seed_is_the_share_of_cells_on_the_side_that_was_told():
     cell = told_cell(criterion(), rows, SEEDS)
     each = [1.0] * 5 + [0.75] * 4 + [0.5]
     assert cell.estimate == pytest.approx(np.mean(each))
-    assert cell.seeds == 10 and cell.failed == 0
+    assert cell.seeds == 10
+    assert cell.failed == 0
     assert cell.holds
 
 
 def test_the_other_way_round_it_is_refuted():
     rows = results([("good", "one", np.linspace(-0.1, 0.1, 10)), ("flat", "one", np.linspace(0.1, 0.9, 10))])
     cell = told_cell(criterion(), rows, SEEDS)
-    assert not cell.holds and cell.p < 0.05
+    assert not cell.holds
+    assert cell.p < 0.05
 
 
 def study(**changes):
