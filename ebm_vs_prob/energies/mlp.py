@@ -36,6 +36,10 @@ class Network(Options):
         bool, Field(description="learn one number s a replicate that makes the energy e^s times the network's output")
     ] = False
 
+    form: Annotated[
+        Literal["free", "bump"],
+        Field(description="energies of real y: any function, or one Gaussian well whose place and widths depend on x"),
+    ] = "free"
     factors: Annotated[
         Literal["chain", "whole"],
         Field(description="of sequences: energies of neighbours added up, or one of all symbols, up to 65,536 strings"),
@@ -44,7 +48,7 @@ class Network(Options):
     @model_serializer(mode="wrap")
     def _without_what_is_usual(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # Trials are known by what is written of their network, and a usual one is what it always was.
-        usual = {"learned_scale": False, "factors": "chain"}
+        usual = {"learned_scale": False, "form": "free", "factors": "chain"}
         return {name: value for name, value in written(self).items() if name not in usual or value != usual[name]}
 
 

@@ -98,6 +98,8 @@ _ALL = (
            ("guo2017calibration",)),
     Metric("gibbs_gap_unit_beta", "Gibbs density's gap at β = 1", "nats",
            "density", "linear", "lower", "the same of exp(-E) / Z, which a density is itself"),
+    Metric("learned_share", "Share of the nats learned", "1",
+           "density", "linear", "higher", "of the nats from a uniform law to the truth, those that the density has"),
     Metric("excess", "Gap beyond the price of smoothing", "nats",
            "density", "linear", "lower", "gap at a fitted beta less what the method's own smoothing costs by law"),
     Metric("excess_unit_beta", "Gap beyond the price of smoothing, β = 1", "nats",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..core.errors import NoExactReference, NotMeasured
-from ..core.spaces import Sequences
+from ..core.spaces import Box, Sequences
 from .measurement import Group, Measurement, mean, named, noted, scaled
 from .observation import Observation, as_numpy
 
@@ -84,6 +86,24 @@ def gap_per_symbol(observed: Observation) -> dict[str, Measurement]:
     return {"gap_per_symbol": scaled(gap, np.full(len(gap.value), 1.0 / space.num_variables), gap.note)}
 
 
+def learned_share(observed: Observation) -> dict[str, Measurement]:
+    """Of the nats that the truth is ahead of a uniform law over all answers, the share that the density has.
+
+    1 - KL(p || q) / KL(p || u) over the same pairs, q that of `gibbs_gap`: 1 for the truth, 0 for an energy that has
+    collapsed, which is constant, or at its own beta no better than that.
+    """
+    found = gibbs_gap(observed)["gibbs_gap"]
+    uniform = np.full(found.value.shape, np.nan)
+    for r, task in enumerate(observed.tasks):
+        count, space = int(found.n[r]), task.y_space
+        if not count or not np.isfinite(found.value[r]):
+            continue
+        x, y = (part[r, :count] for part in observed.test)
+        size = space.log_volume if isinstance(space, Box) else math.log(space.num_answers)
+        uniform[r] = float(task.reference.log_prob(x, y).mean()) + size
+    return {"learned_share": Measurement(1 - found.value / uniform, found.error / uniform, found.n, found.note)}
+
+
 def _gap(name: str, observed: Observation, ours: np.ndarray) -> dict[str, Measurement]:
     """The mean of ln p - `ours` over the first held-out pairs of each replicate, for ln q (R, n) of these."""
     gaps = np.full(ours.shape, np.nan)
@@ -107,4 +127,5 @@ GROUPS = (
     Group(named("gibbs_gap"), gibbs_gap),
     Group(named("gibbs_gap_unit_beta"), gibbs_gap_unit_beta),
     Group(named("gap_per_symbol"), gap_per_symbol),
+    Group(named("learned_share"), learned_share),
 )

@@ -255,6 +255,7 @@ def sentence(verdict: Verdict, labels: dict[str, str]) -> str:
         "rate": f"ln({metric}) for {arm} on {verdict.task} grows by {said} with {symbol(verdict.axis)}",
         "value": f"{metric} of {arm} on {verdict.task} is {said}",
         "difference": f"{arm} minus {other} on {verdict.task}, {metric}: {said}",
+        "share": f"of all cells on {verdict.task}, those that come out as told: {said}",
         "ratio": f"{arm} over {other} on {verdict.task}, {metric}: median ratio {said}",
     }[verdict.kind]
     asked = f"; the criterion asks for {tables.bound_text(verdict)}"

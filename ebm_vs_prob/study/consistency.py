@@ -180,17 +180,23 @@ _FIELDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "value": ((), ("against", "range")),
     "difference": (("against",), ("range",)),
     "ratio": (("against",), ("range",)),
+    "share": (("split",), ("range",)),
 }
 
 
 def _check_bounds(criterion: Criterion, where: str) -> None:
     needed, foreign = _FIELDS[criterion.kind]
     for field in needed:
-        if not getattr(criterion, field):
+        if getattr(criterion, field) in (None, ()):
             raise ValueError(f"{where}: {field} is missing: a criterion of kind {criterion.kind} needs it")
     for field in foreign:
         if getattr(criterion, field):
             raise invalid(f"{where}: {field}", getattr(criterion, field), f"no {field} at kind {criterion.kind}")
+    if criterion.split is not None and criterion.kind != "share":
+        raise invalid(f"{where}: split", criterion.split, f"no split at kind {criterion.kind}")
+    if criterion.kind == "share" and set(criterion.arms) & set(criterion.against):
+        both = ", ".join(sorted(set(criterion.arms) & set(criterion.against)))
+        raise invalid(f"{where}: against", both, "arms that are not in `arms`: one outcome is told of each")
     if criterion.below is None and criterion.above is None:
         raise ValueError(f"{where}: below or above is missing: a criterion needs one of them, or both")
     if criterion.below is not None and criterion.above is not None and criterion.above >= criterion.below:

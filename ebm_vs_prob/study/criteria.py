@@ -14,9 +14,10 @@ class Criterion(Options):
     """What is decided, as a bound on a number.
 
     `slope`: of ln metric in the ln of what the task varies along, over `range`; `rate`: of ln metric in that itself;
-    `value`: the metric of `arms` at each setting of `at`; `difference` and `ratio`: of `arms` against `against` there.
-    A task that varies along nothing needs no `at`. `below` and `above` bound the interval of the effect; `law` is the
-    value that theory predicts. A claim is decided by its primary criterion alone.
+    `value`: the metric of `arms` at each setting of `at`; `difference` and `ratio`: of `arms` against `against` there;
+    `share`: of all cells (arm, task and setting), those that come out as told: above `split` of `arms`, below of
+    `against`. A task that varies along nothing needs no `at`. `below` and `above` bound the interval of the effect;
+    `law` is the value that theory predicts. A claim is decided by its primary criterion alone.
     """
 
     id: Annotated[Id, Field(description="what reports call it")]
@@ -26,7 +27,8 @@ class Criterion(Options):
     ] = False
     statement: Annotated[Line, Field(description="what holds where it is supported, in a sentence")]
     kind: Annotated[
-        Literal["slope", "rate", "value", "difference", "ratio"], Field(description="what is made of the metric")
+        Literal["slope", "rate", "value", "difference", "ratio", "share"],
+        Field(description="what is made of the metric"),
     ]
     metric: Annotated[Short, Field(description="one of `docs/metrics.md`")]
     arms: Annotated[tuple[Short, ...], Field(min_length=1, description="each is held to the bounds by itself")]
@@ -40,6 +42,9 @@ class Criterion(Options):
     ] = ()
     range: Annotated[
         tuple[Setting, Setting] | None, Field(description="least and most setting of a slope or a rate")
+    ] = None
+    split: Annotated[
+        float | None, Field(description="of a share: where its metric tells one outcome from the other")
     ] = None
     statistic: Annotated[
         Literal["median"] | None,

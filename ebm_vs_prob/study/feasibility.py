@@ -129,7 +129,11 @@ def feasibility(study: Study, scale: str) -> list[Held]:
             metrics.add(criterion.metric)
             settings.update(_settings(study, criterion, task))
     tables = {task: _known(study, scale, task, *asked) for task, asked in wanted.items()}
-    return [_held(study, criterion, task, tables[task]) for criterion in study.criteria for task in criterion.tasks]
+    return [
+        _told(study, criterion, tables) if criterion.kind == "share" else _held(study, criterion, task, tables[task])
+        for criterion in study.criteria
+        for task in (criterion.tasks[:1] if criterion.kind == "share" else criterion.tasks)
+    ]
 
 
 def _settings(study: Study, criterion: Criterion, task: str) -> list[float]:
@@ -181,6 +185,35 @@ def _measured(tasks: list[Any], settings: list[float], evaluation: Any, metrics:
                 setting = float(settings[row.replicate])  # type: ignore[index]
                 rows.append([arm, setting, 0, str(row.metric), float(row.value)])  # type: ignore[arg-type]
     return rows
+
+
+def _told(study: Study, criterion: Criterion, tables: Mapping[str, pd.DataFrame]) -> Held:
+    """A share: what it is if every arm is one known model, and if every arm is the one that was told of it."""
+    on_one_side: dict[str, float] = {}
+    runs = [
+        (task, name, name in criterion.arms)
+        for task in criterion.tasks
+        for name in criterion.arms + criterion.against
+        if study.arm(name).tasks is None or task in (study.arm(name).tasks or ())
+    ]
+    for known in KNOWN:
+        hits = []
+        for task, _, above in runs:
+            own = tables[task]
+            value = own[(own["arm"] == known) & (own["metric"] == criterion.metric)]["value"]
+            if len(value):
+                hits.append(bool(value.iloc[0] > (criterion.split or 0.0)) == above)
+        if hits:
+            on_one_side[known] = float(np.mean(hits))
+    effects = {name: (value,) for name, value in on_one_side.items()} | {"as told": (1.0,), "none as told": (0.0,)}
+    above, below = bounds_of(criterion)
+    passed = [
+        name
+        for name, (value,) in effects.items()
+        if (above is None or value > above) and (below is None or value < below)
+    ]
+    failed = [name for name in effects if name not in passed]
+    return Held(criterion.id, ", ".join(criterion.tasks), effects, tuple(passed), tuple(failed))
 
 
 def _held(study: Study, criterion: Criterion, task: str, table: pd.DataFrame) -> Held:

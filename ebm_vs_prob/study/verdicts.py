@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from .comparisons import Cell, bounds_of, compare
+from .comparisons import Cell, bounds_of, compare, contrasts, told_cell
 from .consistency import PRIMARY_BUDGET
 from .gates import untrained
 from .ladders import UNSTABLE, climbed, unstable
@@ -115,9 +115,7 @@ def judge(study: Any, results: pd.DataFrame, seeds: range, scale: str = "") -> l
     measured = [
         replace(_measure(criterion, task, arm, against, results, seeds), primary=criterion.id in deciding)
         for criterion in study.criteria
-        for task in criterion.tasks
-        for arm in criterion.arms
-        for against in getattr(criterion, "against", None) or ("",)
+        for task, arm, against in contrasts(criterion)
     ]
     measured = [_gated(verdict, halfway) for verdict in measured]
     decided = [_decide(verdict, p, blocked) for verdict, p in zip(measured, _adjusted(measured), strict=True)]
@@ -168,8 +166,12 @@ def _why_no_verdict(results: pd.DataFrame) -> str:
 def _measure(criterion: Any, task: str, arm: str, against: str, results: pd.DataFrame, seeds: range) -> Verdict:
     """Estimate and test a comparison, without deciding it."""
     above, below = bounds_of(criterion)
-    rows = results[(results["task"] == task) & results["arm"].isin([arm, against])]
-    cells = compare(criterion, rows, arm, against, seeds)
+    if criterion.kind == "share":
+        rows = results[results["task"].isin(criterion.tasks) & results["arm"].isin(criterion.arms + criterion.against)]
+        cells = [told_cell(criterion, rows, seeds)]
+    else:
+        rows = results[(results["task"] == task) & results["arm"].isin([arm, against])]
+        cells = compare(criterion, rows, arm, against, seeds)
     weakest = max(cells, key=lambda cell: (cell.seeds < MIN_SEEDS, cell.p, -_nearest(cell, above, below)))
     testable = min(cell.seeds for cell in cells) >= MIN_SEEDS
     one_direction = len({cell.holds for cell in cells}) == 1

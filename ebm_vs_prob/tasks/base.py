@@ -120,6 +120,15 @@ class HasCusps(Protocol):
 
 
 @runtime_checkable
+class HasMean(Protocol):
+    """A reference whose conditional mean is known: what regression by least squares finds, be it an answer or none."""
+
+    def conditional_mean(self, x: torch.Tensor) -> torch.Tensor:
+        """E[y | x] of x (n, dx), (n, dy) float64, exact."""
+        ...
+
+
+@runtime_checkable
 class HasHeldOut(Protocol):
     """A reference of real data, whose law nobody knows: samples are held against held-out answers."""
 

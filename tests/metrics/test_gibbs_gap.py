@@ -20,6 +20,7 @@ from ebm_vs_prob.metrics.likelihood import (
     gibbs_gap_unit_beta,
     gibbs_log_score,
     gibbs_log_score_unit_beta,
+    learned_share,
     likelihood_gap,
     log_score,
 )
@@ -215,3 +216,21 @@ def test_where_no_dimension_is_known_there_is_no_excess():
     task = evp.get_task("gustafsson_1d")
     table = evp.evaluate(evp.fit("exact", task, budget=Budget(examples=64)), task, LOOK, only=["excess"])
     assert "no manifold" in table.attrs["notes"]["excess"]
+
+
+def test_the_truth_has_learned_all_and_a_constant_nothing():
+    task = evp.get_task("three_curves", thickness=0.1)
+    flat = HandMadeEnergy((task,), lambda x, y, r: 0.0 * y.sum(-1) + 7.0, [3.0])
+    found = learned_share(Observation(flat, (task,), LOOK))["learned_share"]
+    assert found.value[0] == pytest.approx(0.0, abs=1e-6)
+    exact = evp.fit("exact", task)
+    assert learned_share(Observation(exact, (task,), LOOK))["learned_share"].value[0] == pytest.approx(1.0, abs=1e-9)
+
+
+def test_of_labels_a_uniform_guess_has_learned_nothing():
+    task = evp.get_task("gaussian_classes", classes=3)
+    model = evp.fit("softmax_classifier", task, budget=Budget(steps=1, examples=10))
+    for parameter in model.module.parameters():
+        parameter.zero_()
+    found = learned_share(Observation(model, (task,), LOOK))["learned_share"]
+    assert found.value[0] == pytest.approx(0.0, abs=1e-6)
