@@ -161,3 +161,8 @@ class Method(ABC):
         if isinstance(task.y_space, cls.y_spaces):
             return None
         return f"its answers are {task.y_space.kind}, and {cls.name} gives {' or '.join(s.kind for s in cls.y_spaces)}"
+
+    @classmethod
+    def why_not_with(cls, options: Any, task: Task) -> str | None:
+        """`why_not` under a replicate's options, where what applies depends on them; `why_not` is of the defaults."""
+        return cls.why_not(task)
