@@ -24,11 +24,14 @@ def gibbs_log_score(observed: Observation) -> dict[str, Measurement]:
     """`log_score` of the density that an energy stands for: exp(-beta E) / Z at the model's own beta.
 
     A normalised model is its own density. Nothing exact is needed, so that both families are compared on data of which
-    nothing is known.
+    nothing is known, and on the same rows of it: where y is real and there is an x, the first `partitions`, because
+    each has a partition function to compute under an energy.
     """
     model = observed.model
     if model.normalised:
-        return _score("gibbs_log_score", observed, observed.log_density)
+        few = observed.conditional and isinstance(observed.tasks[0].y_space, Box)
+        rows = observed.evaluation.partitions if few else None
+        return _score("gibbs_log_score", observed, observed.log_density[:, :rows])
     if not isinstance(model, EnergyModel):
         raise NotMeasured(f"{model.method.name} stands for no density")
     _check_dims(observed)

@@ -48,7 +48,9 @@ class ConnectionistTemporal(StripMethod):
         length, columns = task.strip.length, task.strip.columns
         if columns >= 2 * length - 1:
             return None
-        return f"strings of {length} symbols need {2 * length - 1} columns, blanks included, and its strip has {columns}"
+        return (
+            f"strings of {length} symbols need {2 * length - 1} columns, blanks included, and its strip has {columns}"
+        )
 
     @classmethod
     def build(cls, setting: Setting) -> NormalisedStripModel:
