@@ -189,7 +189,7 @@ def test_the_dimension_may_be_given():
 def test_of_the_users_own_data_the_user_says_the_dimension():
     angle = torch.linspace(0, 6.28, 60, dtype=torch.float64)
     task = evp.task_from_arrays(torch.stack([angle.cos(), 3 * angle.sin()], -1).numpy())
-    with pytest.raises(ValueError, match="dimension of its answers is not known.*manifold_dim"):
+    with pytest.raises(ValueError, match=r"dimension of its answers is not known.*manifold_dim"):
         evp.fit(METHOD, task, budget=LITTLE, network=NETWORK)
     for options in ({}, {"density": True}):
         model = evp.fit(METHOD, task, budget=LITTLE, network=NETWORK, manifold_dim=1, **options)

@@ -1,4 +1,4 @@
-"""One replicate that diverges fails alone, with the reason; and a number that nothing can be computed with is refused."""
+"""A replicate that diverges fails alone, with the reason; a number that nothing can be computed with is refused."""
 
 from __future__ import annotations
 

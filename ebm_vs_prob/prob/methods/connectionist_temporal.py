@@ -49,7 +49,7 @@ class ConnectionistTemporal(StripMethod):
         if columns >= 2 * length - 1:
             return None
         return (
-            f"strings of {length} symbols need {2 * length - 1} columns, blanks included, and its strip has {columns}"
+            f"{length} symbols need {2 * length - 1} columns, blanks between them included, and its strip has {columns}"
         )
 
     @classmethod
