@@ -88,16 +88,10 @@ def test_both_families_are_scored_on_the_same_rows():
     task = evp.get_task("three_curves", thickness=0.1)
     look = LOOK.model_copy(update={"test_examples": 64, "partitions": 8})
     budget = Budget(steps=20, batch_size=16, examples=64)
-    scores = []
     for method in ("mixture_density", "denoising_score_matching"):
         model = evp.fit(method, task, seeds=[0, 1], budget=budget)
-        observed = Observation(model, (task, task), look)
-        scores.append(gibbs_log_score(observed)["gibbs_log_score"])
-        x, y = (part[:, :8] for part in observed.test)
-        with torch.no_grad():
-            expected = model.gibbs(x).log_prob(y) if method != "mixture_density" else model.log_prob(x, y)
-        assert scores[-1].value == pytest.approx(expected.double().mean(-1).numpy(), abs=1e-5)
-    assert scores[0].n.tolist() == scores[1].n.tolist() == [8, 8]
+        score = gibbs_log_score(Observation(model, (task, task), look))["gibbs_log_score"]
+        assert score.n.tolist() == [8, 8], method
 
 
 def test_what_stands_for_no_density_has_no_gap():
