@@ -174,7 +174,7 @@ def _minimisers(loss: Callable[[float, int], float], sound: torch.Tensor, within
 
     result = []
     for r, bounds in enumerate(within.T.tolist()):
-        if not bool(sound[r]):
+        if not bool(sound[r]) or not all(map(math.isfinite, bounds)):  # energies may overflow away from the data
             result.append(math.nan)
             continue
         found = minimize_scalar(loss, args=(r,), bounds=bounds, method="bounded", options={"xatol": 5e-4})

@@ -115,8 +115,9 @@ def expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[st
     for arm, grid in _combinations(study):
         method = look_up(METHODS, arm.method, f"{study.where}: arms.{arm.name}.method")
         tasks = tasks_by_name[grid.name]
+        first = _options(study, arm, method, tasks[0])
         with blamed(f"{study.where}: arms.{arm.name}"):
-            reason = method.why_not(tasks[0])
+            reason = method.why_not_with(first, tasks[0])
         if reason is not None:
             if arm.tasks is not None:
                 raise invalid(f"{study.where}: arms.{arm.name}.tasks", grid.name, f"a task it applies to: {reason}")

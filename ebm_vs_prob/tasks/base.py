@@ -167,11 +167,11 @@ class DensityReference(Reference):
         import torch
 
         check_inputs(self.task, x, num_samples)
-        drawn = []
+        drawn = np.empty((len(x), num_samples, *self.task.y_space.event_shape))
         for row, given in enumerate(x.detach().double().cpu().numpy()):
             repeated = np.broadcast_to(given, (num_samples, len(given)))
-            drawn.append(self.task.draw(repeated, numpy_generator(seed, "reference", self.task.name, row))[0])
-        return torch.from_numpy(np.stack(drawn)).to(x.device)
+            drawn[row] = self.task.draw(repeated, numpy_generator(seed, "reference", self.task.name, row))[0]
+        return torch.from_numpy(drawn).to(x.device)
 
     @property
     def noise(self) -> float:

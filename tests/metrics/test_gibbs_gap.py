@@ -154,6 +154,17 @@ def test_branch_weights_are_read_at_both_betas_alike(beta):
     assert alone["branch_kl_density"].value[0] == pytest.approx(found["branch_kl_density_unit_beta"].value[0], abs=1e-4)
 
 
+def test_both_families_are_scored_on_the_same_rows():
+    """Where each x has a partition function of its own, those for which energies have theirs computed."""
+    task = evp.get_task("three_curves", thickness=0.1)
+    look = LOOK.model_copy(update={"test_examples": 64, "partitions": 8})
+    budget = Budget(steps=20, batch_size=16, examples=64)
+    for method in ("mixture_density", "denoising_score_matching"):
+        model = evp.fit(method, task, seeds=[0, 1], budget=budget)
+        score = gibbs_log_score(Observation(model, (task, task), look))["gibbs_log_score"]
+        assert score.n.tolist() == [8, 8], method
+
+
 def test_what_stands_for_no_density_has_no_gap():
     budget = Budget(steps=20, batch_size=16, examples=64)
     for method, thickness, why in (
