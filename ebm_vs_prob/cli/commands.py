@@ -122,11 +122,11 @@ def plan(
     from ..study import Store, check_feasible, load_study, plan_study
     from ..study.plan_again import choices_of
     from ..study.statistics import MIN_SEEDS, detectable_effect
-    from ..study.tuning import as_rows
+    from ..study.tuning import as_rows, settled
     from ..study.tuning_rounds import first_round
 
     with printed_aside():
-        loaded = load_study(study)
+        loaded = settled(load_study(study), scale)
         loaded.at(scale)
         chosen = () if loaded.tuning is None else choices_of(Store(store), loaded, scale)
         planned = plan_study(loaded, scale=scale, device=device.value, tuning=chosen)

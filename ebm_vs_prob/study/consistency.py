@@ -95,7 +95,9 @@ def check_references(study: Study) -> None:
                     raise invalid(field, value, f"one that tasks.{task} lists: {_listed(grid_values) or 'none'}")
     for number, ladder in enumerate(study.ladders):
         _check_ladder(study, ladder, f"{where}: ladders.{number}")
-    for name in study.scales:
+    for name, scale in study.scales.items():
+        _known(f"task of {where}: scales.{name}.tasks:", scale.tasks, tasks)
+        _known(f"arm of {where}: scales.{name}.arms:", scale.arms, arms)
         _check_within(study, name)
 
 
@@ -106,6 +108,7 @@ def _check_tuning(study: Study, tasks: Iterable[str]) -> None:
     if list(tuning.tried) != sorted(set(tuning.tried)):
         raise invalid(f"{field}.values.{tuning.option}", tuning.tried, "values in ascending order, none twice")
     _known(f"task of {field}.tasks:", tuning.tasks, tasks)
+    _known(f"scale of {field}.scales:", tuning.scales, study.scales)
     tried = [grid for grid in study.tasks if not tuning.tasks or grid.name in tuning.tasks]
     _known(
         f"option that tasks vary along, of {field}.along:", tuning.along, {grid.axis for grid in tried if grid.along}
@@ -144,7 +147,8 @@ def _check_within(study: Study, scale: str) -> None:
     held, within = study.held_at(scale), study.at(scale).within
     field = f"{study.where}: scales.{scale}.within"
     _known(f"option that tasks vary along, of {field}:", within, {grid.axis for grid in study.tasks if grid.along})
-    for grid, whole_grid in zip(held.tasks, study.tasks, strict=True):
+    for grid in held.tasks:
+        whole_grid = study.grid(grid.name)
         if whole_grid.settings and not grid.settings:
             raise invalid(
                 f"{field}.{grid.axis}", within[grid.axis], f"some of tasks.{grid.name}'s {_listed(whole_grid.settings)}"
@@ -154,7 +158,8 @@ def _check_within(study: Study, scale: str) -> None:
         if ladder.at is not None and asked.at and ladder.at not in asked.at:
             axis = study.grid(asked.tasks[0]).axis
             raise invalid(f"{field}.{axis}", within[axis], f"a range with {ladder.at:g}, for ladders.{number}")
-    for criterion, whole in zip(held.criteria, study.criteria, strict=True):
+    for criterion in held.criteria:
+        whole = study.criterion(criterion.id)
         axis = study.grid(criterion.tasks[0]).axis
         if whole.at and not criterion.at:
             valid = f"some of criteria.{criterion.id}'s {_listed(whole.at)}"

@@ -25,7 +25,7 @@ from .plugins import import_plugins
 from .provenance import package_digest, plugin_digests
 from .schema import Study
 from .step_times import FEWEST_STEPS, TYPICAL, StepTimes, step_times
-from .tuning import Choice, provisional, with_values
+from .tuning import Choice, provisional, settled, with_values
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -169,7 +169,7 @@ class Plan:
                     "arms": ", ".join(gate.arms) or "all that have it",
                     "tasks": ", ".join(gate.tasks) or "all",
                 }
-                for gate in self.study.gates
+                for gate in self.study.held_at(self.scale).gates
             ],
             "skipped": [f"{entry['arm']} on {entry['task']}: {entry['reason']}" for entry in self.skipped],
             "batches": list(rows.values()),
@@ -253,6 +253,7 @@ def plan_study(
     chosen.at(scale)
     place = resolve_device(device, elsewhere)
     import_plugins(chosen.plugins, chosen.where, chosen.folder)
+    chosen = settled(chosen, scale)
     if chosen.tuning is not None:
         values = {choice.arm: choice.chosen for choice in tuning}
         chosen = with_values(chosen, values or provisional(chosen))

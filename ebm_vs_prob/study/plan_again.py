@@ -11,7 +11,7 @@ from .provenance import package_digest
 from .schema import Study
 from .step_times import StepTimes
 from .store import Store
-from .tuning import Choice, with_values
+from .tuning import Choice, settled, with_values
 
 
 def plan_again(store: Store, study: Study, scale: str) -> StoredPlan | None:
@@ -45,6 +45,7 @@ def choices_in(plan: StoredPlan) -> tuple[Choice, ...]:
 
 def is_of(plan: StoredPlan, study: Study, scale: str) -> bool:
     """Whether a stored plan is of what the study's file says now, be it tuned to whatever."""
+    study = settled(study, scale)
     values = {choice.arm: choice.chosen for choice in choices_in(plan)}
     tuned = {arm.name for arm in study.arms}.issuperset(values) and (study.tuning is not None or not values)
     return tuned and plan["runs"] == digest_of_runs(with_values(study, values), scale)

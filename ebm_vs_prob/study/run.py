@@ -24,7 +24,7 @@ from .shards import FILES
 from .step_times import TYPICAL
 from .store import Store
 from .table import finished_table, results_table, trial_states
-from .tuning import Choice
+from .tuning import Choice, settled
 from .tuning_rounds import tune
 
 if TYPE_CHECKING:
@@ -78,8 +78,9 @@ def run_study(
     """
     check_engine(engine, workers, scheduler)
     kept = Store(store)
-    loaded = study if isinstance(study, Study) else load_study(study)
-    loaded.at(scale)
+    given = study if isinstance(study, Study) else load_study(study)
+    given.at(scale)
+    loaded = settled(given, scale)
     way = _Way(kept, engine, workers, scheduler, device, retry_failed, progress)
     frame = way.completed(loaded, scale, _tuned(way, loaded, scale))
     _report_mixture(frame)

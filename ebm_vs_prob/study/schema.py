@@ -32,6 +32,8 @@ class Scale(Options):
         dict[Short, tuple[float, float]],
         Field(default_factory=dict, description="least and most of an option that a task lists: others are left out"),
     ]
+    tasks: Annotated[tuple[Short, ...], Field(description="those of the study that it runs; all by default")] = ()
+    arms: Annotated[tuple[Short, ...], Field(description="those of the study that it runs; all by default")] = ()
     network: Annotated[dict[str, Any], Field(default_factory=dict, description="options of `Network`")]
     budget: Annotated[
         dict[str, Any], Field(default_factory=dict, description="options of `Budget`; verdicts are at it")
@@ -124,6 +126,9 @@ class Tuning(Options):
     and settings of the tuning. An optimum at an edge has further values tried beyond it.
     """
 
+    scales: Annotated[
+        tuple[Short, ...], Field(description="where it is done; elsewhere arms have the middle one of the values")
+    ] = ()
     values: Annotated[
         dict[Short, Annotated[tuple[Annotated[float, Field(gt=0, le=1e9)], ...], Field(min_length=5, max_length=100)]],
         Field(min_length=1, max_length=1, description="the option, and five positive values of it or more, ascending"),
@@ -249,17 +254,51 @@ class Study(Options):
         raise unknown(f"task of {self.where}:", task, [grid.name for grid in self.tasks])
 
     def held_at(self, scale: str) -> Study:
-        """The same study without the settings that a scale leaves out, in its grids and in its criteria."""
-        within = self.at(scale).within
-        grids = [
-            grid.model_copy(update={"along": {axis: _inside(within, axis, of) for axis, of in grid.along.items()}})
+        """The same study without the tasks, arms and settings that a scale leaves out, in all its parts.
+
+        What has no task or no arm left is left out itself, a claim without a criterion too.
+        """
+        chosen = self.at(scale)
+        axes = {grid.name: grid.axis for grid in self.tasks}
+        tasks = tuple(
+            grid.model_copy(
+                update={"along": {axis: _inside(chosen.within, axis, of) for axis, of in grid.along.items()}}
+            )
             for grid in self.tasks
+            if not chosen.tasks or grid.name in chosen.tasks
+        )
+        arms = tuple(
+            arm.model_copy(update={"tasks": arm.tasks and _among(arm.tasks, chosen.tasks)})
+            for arm in self.arms
+            if not chosen.arms or arm.name in chosen.arms
+        )
+        criteria = []
+        for criterion in self.criteria:
+            kept = {
+                "at": _inside(chosen.within, axes.get(criterion.tasks[0], THICKNESS), criterion.at),
+                "tasks": _among(criterion.tasks, chosen.tasks),
+                "arms": _among(criterion.arms, chosen.arms),
+                "against": _among(criterion.against, chosen.arms),
+            }
+            if kept["tasks"] and kept["arms"] and (kept["against"] or not criterion.against):
+                criteria.append(criterion.model_copy(update=kept))
+        decided = {criterion.id for criterion in criteria}
+        claims = {criterion.claim for criterion in criteria}
+        gates = [
+            gate.model_copy(update={"tasks": _among(gate.tasks, chosen.tasks), "arms": _among(gate.arms, chosen.arms)})
+            for gate in self.gates
+            if (not gate.tasks or _among(gate.tasks, chosen.tasks))
+            and (not gate.arms or _among(gate.arms, chosen.arms))
         ]
-        criteria = [
-            criterion.model_copy(update={"at": _inside(within, self.grid(criterion.tasks[0]).axis, criterion.at)})
-            for criterion in self.criteria
-        ]
-        return self.model_copy(update={"tasks": tuple(grids), "criteria": tuple(criteria)})
+        held = {
+            "tasks": tasks,
+            "arms": tuple(arm for arm in arms if arm.tasks != ()),
+            "criteria": tuple(criteria),
+            "gates": tuple(gates),
+            "ladders": tuple(ladder for ladder in self.ladders if ladder.criterion in decided),
+            "claims": tuple(claim for claim in self.claims if claim in claims or not self.criteria) or self.claims,
+        }
+        return self.model_copy(update=held)
 
     def runs(self, scale: str) -> dict[str, Any]:
         """All of the file that decides what is run at a scale, canonical: titles and criteria left out."""
@@ -281,6 +320,10 @@ class Study(Options):
                 {**ladder, "criterion": cells[ladder["criterion"]], "tolerance": None} for ladder in whole["ladders"]
             ]
         return asked
+
+
+def _among(names: tuple[str, ...], chosen: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if not chosen or name in chosen)
 
 
 def _inside(within: Mapping[str, tuple[float, float]], axis: str, settings: tuple[float, ...]) -> tuple[float, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import invalid
 from ..core.registry import METHODS
+from .plugins import import_plugins
 from .registered import look_up, whole
 from .schema import Arm, Study, Tuning
 
@@ -117,6 +118,14 @@ def with_values(study: Study, values: Mapping[str, float]) -> Study:
         for arm in study.arms
     ]
     return study.model_copy(update={"arms": tuple(arms)})
+
+
+def settled(study: Study, scale: str) -> Study:
+    """The study as a scale runs it: where that is not tuned, arms have the middle one of the values to be tried."""
+    if study.tuning is None or not study.tuning.scales or scale in study.tuning.scales:
+        return study
+    import_plugins(study.plugins, study.where, study.folder)
+    return with_values(study, provisional(study)).model_copy(update={"tuning": None})
 
 
 def provisional(study: Study) -> dict[str, float]:

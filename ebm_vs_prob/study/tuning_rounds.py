@@ -88,7 +88,7 @@ def candidates(study: Study, scale: str, tried: Mapping[str, Iterable[float]], n
 
 def first_round(study: Study, scale: str) -> tuple[Study, str]:
     """`candidates` of every arm that is tuned, at the values of the file."""
-    return candidates(study, scale, dict.fromkeys(tuned_arms(study), tuning_of(study).tried))
+    return candidates(study, scale, dict.fromkeys(tuned_arms(study.held_at(scale)), tuning_of(study).tried))
 
 
 def _tasks(study: Study) -> list[str]:
@@ -119,7 +119,7 @@ def tune(study: Study, scale: str, completed: Callable[[Study, str], pd.DataFram
             values and scores.
         RuntimeError: trials that were stopped from outside.
     """
-    found = {arm: Tried(metric) for arm, metric in tuned_arms(study).items()}
+    found = {arm: Tried(metric) for arm, metric in tuned_arms(study.held_at(scale)).items()}
     waiting: dict[str, tuple[float, ...]] = dict.fromkeys(found, tuning_of(study).tried)
     for number in range(1, MOST_WIDENED + 2):
         table = completed(*candidates(study, scale, waiting, number))
