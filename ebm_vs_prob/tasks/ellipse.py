@@ -90,7 +90,6 @@ class EllipsesReference(DensityReference):
         angle = (torch.arange(self.num_answers, dtype=torch.float64, device=x.device) + 0.5) * step - math.pi
         return self.task.axes(x.double()).unsqueeze(-2) * torch.stack([angle.cos(), angle.sin()], -1)
 
-
     def cusps(self, x: torch.Tensor) -> torch.Tensor:
         """Centres of the circles that fit the two ends of the long axis, (n, 2, 2) float64: its evolute's cusps there.
 

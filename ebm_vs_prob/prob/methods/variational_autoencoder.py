@@ -255,7 +255,9 @@ class VariationalAutoencoder(ThicknessPriorMethod, SmoothingMethod):
         options: Any = setting.options
         own = cast("VariationalAutoencoderOptions", options.replicates[0])
         given = own.decoder == "truth"
-        decoder = true_decoder(setting, own.latent_dim) if given else build_decoder(setting, own.decoder, own.latent_dim)
+        decoder = (
+            true_decoder(setting, own.latent_dim) if given else build_decoder(setting, own.decoder, own.latent_dim)
+        )
         assert isinstance(setting.network, Network)
         seeds = [stream(seed, "guide") for seed in setting.seeds]
         family = {"components": own.num_strata} if own.guide == "mixture" else {}
