@@ -287,7 +287,7 @@ def test_the_study_of_the_ellipse_comes_out_on_one_seed():
     scale = study.at("quick")
     found: dict[tuple[str, str, float], float] = {}
     for arm in study.arms:
-        for eps in study.thickness_of("ellipse") if arm.method != "exact" else ():
+        for eps in study.grid("ellipse").settings if arm.method != "exact" else ():
             model = evp.fit(
                 arm.method, evp.get_task("ellipse", thickness=eps), seeds=[77], dtype=torch.float64,
                 budget=evp.Budget(**scale.budget), **arm.options,
