@@ -93,6 +93,42 @@ class HasBranches(Protocol):
 
 
 @runtime_checkable
+class HasEllipses(Protocol):
+    """A task whose answers to each x are an ellipse (a cos z, b sin z), z its latent."""
+
+    def axes(self, x: torch.Tensor) -> torch.Tensor:
+        """Semi-axes a and b at x (..., dx): (..., 2) float64."""
+        ...
+
+
+@runtime_checkable
+class HasLinearMap(Protocol):
+    """A task whose y is W z + B x + thickness * n, z standard normal."""
+
+    thickness: float
+    weight: np.ndarray
+    input_map: np.ndarray
+
+
+@runtime_checkable
+class HasCusps(Protocol):
+    """A reference that knows where an answer is the nearest to fourth order: the cusps of the evolute."""
+
+    def cusps(self, x: torch.Tensor) -> torch.Tensor:
+        """Those whose nearest answer is one where the curve bends most, at x (n, dx): (n, k, dy) float64."""
+        ...
+
+
+@runtime_checkable
+class HasMean(Protocol):
+    """A reference whose conditional mean is known: what regression by least squares finds, be it an answer or none."""
+
+    def conditional_mean(self, x: torch.Tensor) -> torch.Tensor:
+        """E[y | x] of x (n, dx), (n, dy) float64, exact."""
+        ...
+
+
+@runtime_checkable
 class HasHeldOut(Protocol):
     """A reference of real data, whose law nobody knows: samples are held against held-out answers."""
 
@@ -165,6 +201,7 @@ class Task(ABC):
     bibliography: ClassVar[str] = ""  # BibTeX of papers that references.bib lacks
     Options: ClassVar[type[TaskOptions]] = TaskOptions
     splits: ClassVar[tuple[Split, ...]] = SPLITS
+    opposite_costs: ClassVar[tuple[str, str] | None] = None  # the options that hold the costs of either mistake
 
     x_space: Space
     y_space: Space
@@ -201,6 +238,14 @@ class Task(ABC):
     def with_thickness(self, thickness: float) -> Task:
         """The same task at another thickness."""
         return type(self)(**{**self.options.model_dump(), "thickness": thickness})
+
+    def with_costs_switched(self) -> Task | None:
+        """The same task, either mistake at the cost of the other; None where there are no two such costs."""
+        if self.opposite_costs is None:
+            return None
+        one, other = self.opposite_costs
+        own = self.options.model_dump()
+        return type(self)(**{**own, one: own[other], other: own[one]})
 
     def specification(self) -> dict[str, Any]:
         """Name, version and every option, canonical and JSON-ready: what a trial's key hashes."""

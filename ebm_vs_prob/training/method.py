@@ -176,6 +176,11 @@ class Method(ABC):
         return 0.0
 
     @classmethod
+    def in_nats(cls, options: Any) -> bool:
+        """Whether E at its best is minus a log-density and a constant, so that its scale means something."""
+        return cls.principle in ("likelihood", "score", "contrastive")
+
+    @classmethod
     def why_not(cls, task: Task) -> str | None:
         """Why the method does not apply to the task, or None where it does. An override asks here first."""
         if isinstance(task.y_space, cls.y_spaces):

@@ -290,7 +290,7 @@ def test_the_study_of_the_ellipse_comes_out_on_one_seed():
                 arm.method, evp.get_task("ellipse", thickness=eps), seeds=[77], dtype=torch.float64,
                 budget=evp.Budget(**scale.budget), **arm.options,
             )  # fmt: skip
-            observed = Observation(model, model.tasks, Evaluation(target_radius=study.evaluation["target_radius"]))
+            observed = Observation(model, model.tasks, Evaluation())
             measured = decoded(observed) | traces.gradient(observed)
             if "thickness" in model.training.traces:
                 measured |= traces.thickness(observed)
