@@ -44,12 +44,11 @@ from ebm_vs_prob.gibbs.normalizers import (
 from ebm_vs_prob.metrics.latents import elbo_gap, linear_log_density
 from ebm_vs_prob.metrics.observation import Observation
 from ebm_vs_prob.metrics.sharpness import sharpness
-from ebm_vs_prob.prob.latents.guides import GUIDES
 from ebm_vs_prob.prob.latents.laplace import LaplaceGuide
 from ebm_vs_prob.prob.latents.noise import SuppliedNoise
 from ebm_vs_prob.prob.latents.variational import LatentModel, laplace_free_energy
 from ebm_vs_prob.prob.objectives.bounds import ReplicatedELBO, ReplicatedIWAE
-from ebm_vs_prob.study import load_study, plan_study
+from ebm_vs_prob.study import load_study
 from ebm_vs_prob.study.statistics import log_slope, mean_estimate
 
 THICKNESS = (0.3, 0.1, 0.03, 0.01, 0.003)
