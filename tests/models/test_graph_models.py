@@ -418,9 +418,11 @@ def test_the_exact_model_wins_the_decisions(task):
     exact = evp.evaluate(evp.fit("exact", task), task).set_index("metric")
     assert exact.loc["excess_error", "value"] == 0
     assert abs(exact.loc["likelihood_gap", "value"]) < 1e-12
-    assert abs(exact.loc["gibbs_gap", "value"]) < 1e-12
+    assert abs(exact.loc["gibbs_gap_unit_beta", "value"]) < 1e-12
+    assert abs(exact.loc["gibbs_gap", "value"]) < 0.01  # at a beta that 256 validation pairs tell
     assert set(exact.index) == {
-        *("log_score", "gibbs_log_score", "likelihood_gap", "gibbs_gap"),
+        *("log_score", "gibbs_log_score", "gibbs_log_score_unit_beta"),
+        *("likelihood_gap", "gibbs_gap", "gibbs_gap_unit_beta"),
         *("error_rate", "hamming_distance", "excess_error", "regret"),
         *("expected_calibration_error", "weight_norm", "energy_evaluations", "multiply_adds", "seconds"),
     }
