@@ -42,7 +42,10 @@ class TaskEllipses(AngleDecoder):
 
 
 class NearestPointEnergy(nn.Module):
-    """R energies F_inf(x, y) = min over z of ½ |y - g(x, z)|², g the truth: (R or 1, *n, dx), (R or 1, *n, 2) -> (R, *n)."""
+    """R energies F_inf(x, y) = min over z of ½ |y - g(x, z)|², g the truth.
+
+    (R or 1, *n, dx), (R or 1, *n, 2) -> (R, *n).
+    """
 
     multiply_adds = 0.0
 
@@ -69,7 +72,7 @@ class NearestPointEnergy(nn.Module):
 
 
 class ExactLatentModel(EnergyModel):
-    """An energy that has nothing to learn. It is read as a density at β = 1 / ε², where it is nats of the task's noise."""
+    """An energy that has nothing to learn, read as a density at β = 1 / ε², where it is nats of the task's noise."""
 
     module: NearestPointEnergy
 

@@ -13,10 +13,10 @@ from .observation import Observation, as_numpy
 
 
 def minimised(observed: Observation) -> dict[str, Measurement]:
-    """Held-out inputs at which the string of the best segmentation is not the one of least energy with the segmentations
-    summed, at the model's own beta; and what more of the answers are wrong by the first.
+    """Answers that are others where the segmentation is minimised and not summed out, and what more of them are wrong.
 
-    Both are found by search, the first by Viterbi's algorithm.
+    The string of the best segmentation, by Viterbi's algorithm, beside that of least energy with the segmentations
+    summed at the model's own beta, by search.
     """
     model = observed.model
     if not isinstance(model, GraphModel):

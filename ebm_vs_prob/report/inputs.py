@@ -103,11 +103,11 @@ def gather(path_or_name: str | Path, scale: str, store: str | Path) -> Inputs:
         UnknownName: no such study or scale, or the store holds no run of it.
     """
     from ..study.files import load_study
-    from ..study.tuning import settled
     from ..study.plan_again import choices_in
     from ..study.run import load_results
     from ..study.store import Store
     from ..study.table import planned_trials
+    from ..study.tuning import settled
 
     study = settled(load_study(path_or_name), scale).held_at(scale)
     results = load_results(path_or_name, scale=scale, store=store)

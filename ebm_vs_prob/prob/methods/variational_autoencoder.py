@@ -46,8 +46,8 @@ class VariationalAutoencoderOptions(SmoothingOptions, ThicknessPriorOptions):
     decoder: Annotated[
         Literal["mlp", "linear", "truth"],
         Field(
-            description="g of N(y; g(x, z), sigma²): the trunk with z beside x, or W z + B x + b; or the task's own W z + "
-            "B x and noise, so that the guide alone learns"
+            description="g of N(y; g(x, z), sigma²): the trunk with z beside x, or W z + B x + b; or the task's own "
+            "W z + B x and noise, so that the guide alone learns"
         ),
     ] = "mlp"
     guide: Annotated[GuideName, Field(description="family of q(z | x, y), whose encoder has the trunk's widths")] = (
