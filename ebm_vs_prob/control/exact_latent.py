@@ -12,7 +12,6 @@ from torch import nn
 
 from ..core.budget import Cost
 from ..core.registry import METHODS
-from ..core.tensors import tensor_of
 from ..descent.angle import nearest_angle
 from ..descent.answers import LATENT_SEARCH
 from ..descent.latent import latent_nodes
@@ -80,7 +79,7 @@ class ExactLatentModel(EnergyModel):
     def beta(self) -> torch.Tensor:
         """1 / ε² of each replicate's task, (R,) float64, in one over y²; NaN at thickness 0."""
         thickness = [task.thickness or math.nan for task in self.tasks]
-        return 1 / tensor_of(thickness).double().to(self.setting.device).square()
+        return 1 / torch.tensor(thickness, dtype=torch.float64, device=self.setting.device).square()
 
     @property
     def joint_energy(self) -> Decoder:

@@ -176,7 +176,7 @@ def _x_dim(setting: Setting) -> int:
 
 
 def true_decoder(setting: Setting, latent_dim: int) -> LinearDecoder:
-    """The decoder W z + B x that made the data, in float32 on the CPU; it does not learn.
+    """The decoder W z + B x that made the data, in float64 on the CPU; it does not learn.
 
     Raises:
         ValueError: a task that has no such map, is without noise, or has another number of latent dimensions.
@@ -188,7 +188,7 @@ def true_decoder(setting: Setting, latent_dim: int) -> LinearDecoder:
     if task.weight.shape[1] != latent_dim:
         raise invalid("latent_dim", latent_dim, f"{task.weight.shape[1]} with decoder = 'truth'")
     limit = torch.zeros(len(setting.seeds), dtype=torch.float32, device="cpu")
-    decoder = LinearDecoder(setting.seeds, x_dim, y_dim, latent_dim, limit)
+    decoder = LinearDecoder(setting.seeds, x_dim, y_dim, latent_dim, limit).double()
     maps = [torch.from_numpy(np.concatenate([own.input_map, own.weight], 1).T) for own in setting.tasks]
     with torch.no_grad():
         decoder.trunk.weights[0].copy_(torch.stack(maps))

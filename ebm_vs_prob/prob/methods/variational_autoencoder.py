@@ -13,7 +13,6 @@ from ...core.options import PER_REPLICATE
 from ...core.registry import METHODS
 from ...core.replicate_noise import replicate_noise
 from ...core.seeding import stream
-from ...core.tensors import tensor_of
 from ...energies.mlp import Network
 from ...gibbs.trust import warns
 from ...models.building import build_decoder, true_decoder
@@ -264,7 +263,7 @@ class VariationalAutoencoder(ThicknessPriorMethod, SmoothingMethod):
         guide = amortised_guide(own.guide, seeds, *box_dims(setting), own.latent_dim, setting.network.hidden, **family)
         sigma = options.initial_sigma * options.scale
         if given:
-            sigma = tensor_of([task.thickness for task in setting.tasks]).to(sigma)
+            sigma = torch.tensor([task.thickness for task in setting.tasks], dtype=torch.float64, device="cpu")
         energy = VariationalAutoencoderEnergy(
             decoder, guide, sigma, own.num_nodes, own.importance_samples, own.num_particles, setting.seeds
         )
