@@ -189,7 +189,8 @@ def true_decoder(setting: Setting, latent_dim: int) -> LinearDecoder:
         raise invalid("latent_dim", latent_dim, f"{task.weight.shape[1]} with decoder = 'truth'")
     limit = torch.zeros(len(setting.seeds), dtype=torch.float32, device="cpu")
     decoder = LinearDecoder(setting.seeds, x_dim, y_dim, latent_dim, limit).double()
-    maps = [torch.from_numpy(np.concatenate([own.input_map, own.weight], 1).T) for own in setting.tasks]
+    tasks = [cast("HasLinearMap", own) for own in setting.tasks]
+    maps = [torch.from_numpy(np.concatenate([own.input_map, own.weight], 1).T) for own in tasks]
     with torch.no_grad():
         decoder.trunk.weights[0].copy_(torch.stack(maps))
         decoder.trunk.biases[0].zero_()
