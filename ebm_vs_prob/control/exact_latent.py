@@ -19,7 +19,8 @@ from ..energies.decoders import FULL_TURN, AngleDecoder, Decoder
 from ..models.model import EnergyModel, Model
 from ..models.record import ReplicateStatus, Training
 from ..models.setting import Setting, box_dims
-from ..tasks.base import HasEllipses, Task
+from ..tasks.base import Task
+from ..tasks.latents import HasEllipses
 from ..training.method import Method
 
 #: Angles that the search for the nearest begins at, and that are decoded to show where the latent leads.

@@ -19,7 +19,7 @@ from ..energies.lattices import StripEnergy
 from ..energies.mlp import MLPEnergy, Network, ReplicatedMLP
 from ..energies.replicated import Replicated
 from ..energies.strings import StringEnergy
-from ..tasks.base import HasLinearMap
+from ..tasks.latents import HasLinearMap
 from .setting import box_dims
 
 if TYPE_CHECKING:
