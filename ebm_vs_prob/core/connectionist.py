@@ -116,7 +116,7 @@ class ConnectionistEnergy(DiscreteEnergy):
         y, energy, proven = proven_least(
             replace(self, log_probs=self.log_probs.reshape(-1, *self.log_probs.shape[-2:]))
         )
-        return y.reshape(*batch, -1), energy.reshape(batch), proven.reshape(batch)
+        return y.reshape(*batch, self.length), energy.reshape(batch), proven.reshape(batch)
 
     def sample(self, beta: torch.Tensor | float, uniform: torch.Tensor) -> torch.Tensor:
         """As of every discrete energy: at 1 a symbol after the other, at inf the most probable string, at others among

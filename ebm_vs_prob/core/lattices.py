@@ -134,7 +134,7 @@ class SegmentLattice(LatticeRecursion, DiscreteEnergy):
             drawn(own.reader(bounds=False), own.temperature(own.beta), flat[..., at, :, :])
             for at, own in self.blocks(self.search_cost(uniform.shape[:first].numel()))
         ]
-        return torch.cat(parts, -2).reshape(*uniform.shape[:first], *batch, -1)
+        return torch.cat(parts, -2).reshape(*uniform.shape[:first], *batch, self.length)
 
     def min_sum(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The string of least energy and that energy, by `most_probable`; of equal strings any."""
@@ -151,7 +151,7 @@ class SegmentLattice(LatticeRecursion, DiscreteEnergy):
         batch = self.batch_shape
         parts = [proven_least(own) for _, own in self.blocks(self.search_cost(KEPT[0]))]
         y, energy, proven = (torch.cat(each) for each in zip(*parts, strict=True))
-        return y.reshape(*batch, -1), energy.reshape(batch), proven.reshape(batch)
+        return y.reshape(*batch, self.length), energy.reshape(batch), proven.reshape(batch)
 
     def segments(self, y: torch.Tensor, uniform: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
         """The segmentation z of least energy of strings y (*lead, T): starts, indices of widths and variants, each
@@ -211,7 +211,7 @@ class SegmentLattice(LatticeRecursion, DiscreteEnergy):
             parts[name] = None if getattr(self, name) is None else flat(getattr(self, name), 2)
         whole = replace(self, **parts, beta=beta)
         size = max(1, HELD // cost)
-        for start in range(0, len(beta), size):
+        for start in range(0, max(len(beta), 1), size):  # nothing is one block of nothing
             at = slice(start, min(start + size, len(beta)))
             yield at, whole.rows(at)
 

@@ -131,6 +131,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
     from ..core.spaces import Discrete
     from . import (
         angles,
+        answer_cost,
         branches,
         cost,
         decisions,
@@ -140,22 +141,25 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
         held_out_sets,
         inference,
         latents,
+        lengths,
         likelihood,
         posteriors,
         regret,
         segmentations,
         sharpness,
         smoothing,
+        squared_error,
         sublevel,
         traces,
         two_samples,
     )
 
     if isinstance(space, Discrete):
-        return likelihood, decisions, segmentations, regret, cost
+        return likelihood, decisions, lengths, segmentations, regret, cost, answer_cost
     return (
         likelihood,
         smoothing,
+        squared_error,
         regret,
         distances,
         latents,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,13 @@ def linear_log_density(observed: Observation) -> torch.Tensor:
     columns = module.decoder.decode(nowhere, unit[None]) - module.decoder.decode(nowhere, origin[None])
     loc = module.decoder.decode(x, origin[None]).double().expand(*y.shape)
     variance = module.sigma.double().square().reshape(-1, 1, 1).expand_as(loc)
-    marginal = torch.distributions.LowRankMultivariateNormal(loc, columns.double().mT.unsqueeze(1), variance)
+    factor = columns.double().mT.unsqueeze(1)
+    # A replicate that diverged has no Cholesky factor, and to ask for it would end the others: its density is NaN.
+    sound = torch.tensor([status.ok for status in observed.model.status], dtype=torch.bool, device=loc.device)
+    sound = sound.reshape(-1, 1, 1)
+    loc, variance = torch.where(sound, loc, math.nan), torch.where(sound, variance, 1.0)
+    factor = torch.where(sound.unsqueeze(-1), factor, 0.0)
+    marginal = torch.distributions.LowRankMultivariateNormal(loc, factor, variance, validate_args=False)
     log_density: torch.Tensor = marginal.log_prob(y.double())
     return log_density
 

@@ -13,6 +13,7 @@ from ..core.errors import invalid
 from ..core.seeding import forked, stream
 from ..core.spaces import Box, Discrete, Labels, Sequences
 from ..core.strips import StripShape
+from ..energies.bump import BumpEnergy
 from ..energies.decoders import AngleDecoder, Decoder, DecoderName, LinearDecoder, MLPDecoder, PeriodicDecoder
 from ..energies.graphs import ChainEnergy, EnumeratedEnergy
 from ..energies.lattices import StripEnergy
@@ -33,11 +34,14 @@ def build_energy(setting: Setting, level: bool = False) -> nn.Module:
     The network's last bias, the energy's level, stays 0 unless `level` says that the objective sees it: one that sees
     only differences leaves it a gradient of rounding errors, which Adam would scale up to a random walk.
     """
-    if isinstance(setting.network, Network):
+    if isinstance(setting.network, Network) and setting.network.form == "bump":
+        _, y_dim = box_dims(setting)
+        energy: nn.Module = BumpEnergy(build_head(setting, 2 * y_dim), y_dim, level)
+    elif isinstance(setting.network, Network):
         network = MLPEnergy(setting.seeds, *box_dims(setting), setting.network)
         if not level:
             nn.init.zeros_(network.trunk.biases[-1]).requires_grad_(False)
-        energy: nn.Module = network
+        energy = network
     else:
         energy = replicated(setting.network, setting.tasks, setting.seeds)
     return energy.to(device=setting.device, dtype=setting.dtype)

@@ -27,6 +27,9 @@ class ModelMethod(Protocol):
     def family(self) -> str: ...
 
     @property
+    def principle(self) -> str: ...
+
+    @property
     def normalised(self) -> bool: ...
 
     def smoothing(self, options: Any) -> float: ...
@@ -44,6 +47,15 @@ class Decides(Protocol):
 
     def decide(self, x: torch.Tensor) -> torch.Tensor:
         """The decision at x (n, dx) or (R, n, dx): (R, n, *event) of the space of the tasks' decisions."""
+        ...
+
+
+@runtime_checkable
+class ReadsAnyLength(Protocol):
+    """A model of strings read off strips, whose weights do not know how long the strip is."""
+
+    def for_task(self, task: Any) -> Any:
+        """A model with the same weights on strips of another length."""
         ...
 
 

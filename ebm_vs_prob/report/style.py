@@ -96,6 +96,7 @@ def quantity(kind: str, metric: str, axis: str = THICKNESS) -> str:
         "value": "",
         "difference": "difference in ",
         "ratio": "ratio of ",
+        "share": "share of cells that come out as told in ",
     }
     return of[kind] + in_words(metric)
 

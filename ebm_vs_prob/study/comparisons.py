@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import invalid, unknown
-from .effects import EFFECTS, EffectTest, effect_test
+from .effects import EFFECTS, MEAN, EffectTest, effect_test
 from .statistics import Side, log_slope, rate, sign_p_value, two_sided
 
 if TYPE_CHECKING:
@@ -49,11 +49,23 @@ def bounds_of(criterion: Any) -> tuple[float | None, float | None]:
     return None if above is None else float(above), None if below is None else float(below)
 
 
+def contrasts(criterion: Any) -> list[tuple[str, str, str]]:
+    """Task, arm and other arm of each comparison; of a share all tasks and arms make one."""
+    if criterion.kind == "share":
+        return [(", ".join(criterion.tasks), "all arms", "")]
+    return [
+        (task, arm, against)
+        for task in criterion.tasks
+        for arm in criterion.arms
+        for against in getattr(criterion, "against", None) or ("",)
+    ]
+
+
 def compare(criterion: Any, rows: pd.DataFrame, arm: str, against: str, seeds: range) -> list[Cell]:
     """The cells of a comparison.
 
     Args:
-        criterion: `kind` is slope, rate, value, difference or ratio.
+        criterion: `kind` is slope, rate, value, difference or ratio; a share is `told_cell`.
         rows: results of the arms on one task.
         against: the other arm; empty where there is none.
 
@@ -67,7 +79,7 @@ def compare(criterion: Any, rows: pd.DataFrame, arm: str, against: str, seeds: r
         return [_growth_cell(criterion, own, seeds, bounds)]
     if criterion.kind not in EFFECTS:
         raise unknown("kind of criterion", criterion.kind, (*GROWTHS, *EFFECTS))
-    test = effect_test(criterion.kind, criterion.metric)
+    test = effect_test(criterion.kind, criterion.metric, getattr(criterion, "statistic", None))
     settings = getattr(criterion, "at", None) or sorted(rows["setting"].unique(), reverse=True)
     cells = []
     for setting in settings or [float("nan")]:
@@ -87,6 +99,26 @@ def series(rows: pd.DataFrame, metric: str, setting: float, seeds: range) -> NDA
     return np.where(np.isfinite(values), values, np.nan)
 
 
+def told_cell(criterion: Any, rows: pd.DataFrame, seeds: range) -> Cell:
+    """The cell of a share: of all (arm, task, setting) with results, those that come out as the criterion tells.
+
+    One number a seed, tested as a mean: over dozens of cells a share is near normal, where a share of one cell is not.
+    What has no value, as that of a failed trial, did not come out as told.
+
+    Args:
+        rows: results on the tasks of the criterion.
+    """
+    hits = []
+    for above, arms in ((True, criterion.arms), (False, criterion.against)):
+        own = rows[rows["arm"].isin(arms)]
+        for _, of in own.groupby(["arm", "task"], sort=True):
+            for setting in criterion.at or sorted(of["setting"].unique()):
+                values = series(of, criterion.metric, setting, seeds)
+                hits.append(values > criterion.split if above else values < criterion.split)
+    share = np.mean(hits, axis=0) if hits else np.full(len(seeds), np.nan)
+    return _tested((float("nan"),), share, MEAN, bounds_of(criterion))
+
+
 def _growth_cell(criterion: Any, rows: pd.DataFrame, seeds: range, bounds: tuple[float | None, float | None]) -> Cell:
     settings = sorted({float(at) for at in rows["setting"].dropna() if in_range(at, criterion.range)})
     if len(settings) < 2:
@@ -94,7 +126,12 @@ def _growth_cell(criterion: Any, rows: pd.DataFrame, seeds: range, bounds: tuple
     else:
         table = np.stack([series(rows, criterion.metric, at, seeds) for at in settings], axis=1)
         growth = np.array([GROWTHS[criterion.kind](settings, seed) for seed in table])
-    return _tested(tuple(settings), growth, effect_test(criterion.kind, criterion.metric), bounds)
+    return _tested(
+        tuple(settings),
+        growth,
+        effect_test(criterion.kind, criterion.metric, getattr(criterion, "statistic", None)),
+        bounds,
+    )
 
 
 def in_range(setting: float, bounds: tuple[float, float]) -> bool:

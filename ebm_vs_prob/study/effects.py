@@ -88,7 +88,21 @@ EFFECTS: dict[str, Callable[[Values, Values], Values]] = {
 }
 
 
-def effect_test(kind: str, metric: str) -> EffectTest:
+def effect_test(kind: str, metric: str, statistic: str | None = None) -> EffectTest:
     """How a criterion of that kind on that metric is tested; a metric that the catalogue lacks is linear."""
+    if statistic == "median":
+        return MEDIAN
     described = METRICS.get(metric)
     return TESTS[kind, described.scale if described else "linear"]
+
+
+def least_p_value(kind: str, metric: str, statistic: str | None, seeds: int, bound: float, side: Side) -> float:
+    """The least two-sided p that so many seeds can give: the values of a share reach its ends at best."""
+    test = effect_test(kind, metric, statistic)
+    if test is MEDIAN:
+        return min(1.0, 2 * 0.5**seeds)
+    described = METRICS.get(metric)
+    if described is None or described.scale != "share" or kind not in ("value", "difference"):
+        return 0.0
+    end = 1.0 if side == "greater" else (0.0 if kind == "value" else -1.0)
+    return min(1.0, 2 * test.p_value(np.full(seeds, end), bound, side))

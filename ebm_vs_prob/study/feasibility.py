@@ -18,10 +18,13 @@ import numpy as np
 from ..core.caches import remembered
 from ..metrics.catalogue import METRICS
 from .comparisons import GROWTHS, bounds_of, in_range
-from .effects import EFFECTS
-from .grid import task_of, tasks_at
+from .criteria import Criterion
+from .effects import EFFECTS, least_p_value
 from .provenance import package_digest
-from .schema import Criterion, Study, from_table
+from .registered import task_of, tasks_at
+from .schema import DEMONSTRATION, Study
+from .statistics import ALPHA, Side
+from .values import from_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,8 +86,11 @@ def check_feasible(study: Study, scale: str) -> list[Held]:
     """Every criterion of a scale on each of its tasks, held against what is known.
 
     Raises:
-        ValueError: the first that cannot be passed or cannot be failed, with the numbers.
+        ValueError: the first that cannot be passed or cannot be failed, with the numbers; or whose claim the scale's
+            seeds cannot decide, however they come out. The scale for a first look may have too few.
     """
+    if scale != DEMONSTRATION:
+        _check_seeds(study, study.at(scale).seeds)
     found = feasibility(study, scale)
     for held in found:
         if held.problem:
@@ -94,6 +100,23 @@ def check_feasible(study: Study, scale: str) -> list[Held]:
                 f"passed by {row['passed by']}; failed by {row['failed by']}"
             )
     return found
+
+
+def _check_seeds(study: Study, seeds: int) -> None:
+    """Each primary criterion is decided by so many seeds that all come out at their best."""
+    for criterion in study.primary_criteria.values():
+        comparisons = len(criterion.tasks) * len(criterion.arms) * max(1, len(criterion.against))
+        sides: tuple[tuple[float | None, Side], ...] = ((criterion.above, "greater"), (criterion.below, "less"))
+        for bound, side in sides:
+            if bound is None:
+                continue
+            p = least_p_value(criterion.kind, criterion.metric, criterion.statistic, seeds, bound, side)
+            if comparisons * p > ALPHA:
+                valid = f"more seeds, a bound further from the end of the range, or statistic = {'median'!r}"
+                raise ValueError(
+                    f"{study.where}: criteria.{criterion.id}: {seeds} seeds cannot decide it: where all come out at "
+                    f"their best p is {min(1.0, comparisons * p):.2g} over {comparisons} comparisons: expected {valid}"
+                )
 
 
 def feasibility(study: Study, scale: str) -> list[Held]:
@@ -106,7 +129,11 @@ def feasibility(study: Study, scale: str) -> list[Held]:
             metrics.add(criterion.metric)
             settings.update(_settings(study, criterion, task))
     tables = {task: _known(study, scale, task, *asked) for task, asked in wanted.items()}
-    return [_held(study, criterion, task, tables[task]) for criterion in study.criteria for task in criterion.tasks]
+    return [
+        _told(study, criterion, tables) if criterion.kind == "share" else _held(study, criterion, task, tables[task])
+        for criterion in study.criteria
+        for task in (criterion.tasks[:1] if criterion.kind == "share" else criterion.tasks)
+    ]
 
 
 def _settings(study: Study, criterion: Criterion, task: str) -> list[float]:
@@ -158,6 +185,35 @@ def _measured(tasks: list[Any], settings: list[float], evaluation: Any, metrics:
                 setting = float(settings[row.replicate])  # type: ignore[index]
                 rows.append([arm, setting, 0, str(row.metric), float(row.value)])  # type: ignore[arg-type]
     return rows
+
+
+def _told(study: Study, criterion: Criterion, tables: Mapping[str, pd.DataFrame]) -> Held:
+    """A share: what it is if every arm is one known model, and if every arm is the one that was told of it."""
+    on_one_side: dict[str, float] = {}
+    runs = [
+        (task, name, name in criterion.arms)
+        for task in criterion.tasks
+        for name in criterion.arms + criterion.against
+        if study.arm(name).tasks is None or task in (study.arm(name).tasks or ())
+    ]
+    for known in KNOWN:
+        hits = []
+        for task, _, above in runs:
+            own = tables[task]
+            value = own[(own["arm"] == known) & (own["metric"] == criterion.metric)]["value"]
+            if len(value):
+                hits.append(bool(value.iloc[0] > (criterion.split or 0.0)) == above)
+        if hits:
+            on_one_side[known] = float(np.mean(hits))
+    effects = {name: (value,) for name, value in on_one_side.items()} | {"as told": (1.0,), "none as told": (0.0,)}
+    above, below = bounds_of(criterion)
+    passed = [
+        name
+        for name, (value,) in effects.items()
+        if (above is None or value > above) and (below is None or value < below)
+    ]
+    failed = [name for name in effects if name not in passed]
+    return Held(criterion.id, ", ".join(criterion.tasks), effects, tuple(passed), tuple(failed))
 
 
 def _held(study: Study, criterion: Criterion, task: str, table: pd.DataFrame) -> Held:

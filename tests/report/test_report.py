@@ -8,6 +8,7 @@ import re
 import warnings
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
@@ -25,13 +26,15 @@ from ebm_vs_prob.study.files import load_study
 from ebm_vs_prob.study.verdicts import Verdict, judge
 
 EVIL = '<script>alert("$x_1$ | 50% & \\textbf{}")</script>'
+#: A study of three tasks and nine arms, whatever the packaged one has become.
+HEADLINE = Path(__file__).with_name("headline.toml")
 FAILED = (("circle", "likelihood_raw", 0.003, 4), ("circle", "likelihood_raw", 0.003, 7))
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """The whole report of the headline study, with one arm that has a hostile label and two failed trials."""
-    study = load_study("thin_manifold")
+    study = load_study(HEADLINE)
     arms = tuple(arm.model_copy(update={"label": EVIL}) if arm.name == "margin" else arm for arm in study.arms)
     study = study.model_copy(update={"arms": arms})
     keep = {"circle": (0.3, 0.01, 0.003, 0.0), "three_curves": (0.01,), "digits": ()}
@@ -173,7 +176,7 @@ def test_sizes(written):
 
 
 def test_a_second_report_is_the_same_and_leaves_nothing_of_the_first(tmp_path):
-    study = load_study("thin_manifold")
+    study = load_study(HEADLINE)
     only = study.model_copy(update={"tasks": study.tasks[2:], "criteria": ()})
     results = study_results(only)
     inputs = Inputs(only, "quick", results, study_arrays(only))
@@ -187,7 +190,7 @@ def test_a_second_report_is_the_same_and_leaves_nothing_of_the_first(tmp_path):
 
 def test_a_claim_of_the_studys_own_is_said_in_the_words_of_its_primary_criterion(tmp_path):
     """One claim with criteria, of which one decides, and one without: no sentence and no element is empty."""
-    study = load_study("thin_manifold")
+    study = load_study(HEADLINE)
     criteria = [each.model_copy(update={"claim": "mine", "tasks": ("digits",)}) for each in study.criteria[:3]]
     criteria[2] = criteria[2].model_copy(update={"statement": ""})
     criteria = [each.model_copy(update={"primary": i == 1}) for i, each in enumerate(criteria)]
@@ -234,7 +237,7 @@ def test_axis_thins_to_the_right_with_zero_beyond():
 
 
 def test_log_axes_follow_the_seeds_and_are_cut_at_round_off():
-    study = load_study("thin_manifold")
+    study = load_study(HEADLINE)
     name = "sample_distance_median"
     results = table(lambda arm, eps, seed: 1e-17 if eps == 0 else eps, name, ("exact",))
     panel = figures.metric_figure(Inputs(study, "quick", results), "circle", [name]).axes[0]
@@ -287,7 +290,7 @@ def test_a_digit_is_paired_with_what_was_made_for_its_own_x():
 
 
 def test_slopes_table_shows_the_planted_exponent():
-    study = load_study("thin_manifold")
+    study = load_study(HEADLINE)
     results = table(lambda arm, eps, seed: max(eps, 1e-4) ** -2.0 * (1 + 0.001 * seed), "curvature_p95", ("exact",))
     slopes = tables.slopes_table(Inputs(study, "quick", results))
     assert slopes.loc[0, "Raw curvature"].startswith("−2.00")

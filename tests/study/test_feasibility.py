@@ -112,3 +112,16 @@ def test_every_packaged_study_is_feasible(name):
     study = load_study(name)
     held = check_feasible(study, "quick")
     assert {each.criterion for each in held} == {criterion.id for criterion in study.criteria}
+
+
+def test_seeds_that_cannot_decide_a_claim_are_refused_but_for_a_first_look(tmp_path):
+    shares = CRITERION.format(kind="value", metric="tube_mass", bounds="at = [0.1]\nabove = 0.95")
+    path = write_study(tmp_path / "rings.toml", extra=shares, seeds=20)
+    text = path.read_text()
+    assert check_feasible(load_study(path), "quick")
+    path.write_text(text.replace("[scales.quick]", "[scales.standard]"))
+    # Of twenty seeds that are all 1, .95^20 is .36 of the time a law whose mean is .95.
+    with pytest.raises(ValueError, match=r"20 seeds cannot decide it: where all come out at their best p is 0\.72"):
+        check_feasible(load_study(path), "standard")
+    path.write_text(path.read_text().replace("above = 0.95", 'above = 0.95\nstatistic = "median"'))
+    assert check_feasible(load_study(path), "standard")

@@ -379,3 +379,11 @@ def test_verdicts_are_strict_json():
     assert written[0]["verdict"] == "supported"
     assert written[1]["estimate"] is None
     assert written[0]["cells"][0]["at"] == [0.003, 0.01, 0.03, 0.1, 0.3]
+
+
+def test_a_criterion_may_ask_for_the_median_seed():
+    results = table(lambda arm, eps, seed: 1.0 if seed else 0.0, "tube_mass", ("a",), seeds=20)
+    mean = criterion(kind="value", metric="tube_mass", at=[0.1], above=0.9)
+    assert judged(results, mean, seeds=20)[0][0].verdict == "undecided"
+    parts, _ = judged(results, SimpleNamespace(**{**vars(mean), "statistic": "median"}), seeds=20)
+    assert (parts[0].verdict, parts[0].estimate) == ("supported", 1.0)
