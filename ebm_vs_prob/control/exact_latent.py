@@ -12,7 +12,6 @@ from torch import nn
 
 from ..core.budget import Cost
 from ..core.registry import METHODS
-from ..core.tensors import tensor_of
 from ..descent.angle import nearest_angle
 from ..descent.answers import LATENT_SEARCH
 from ..descent.latent import latent_nodes
@@ -20,7 +19,8 @@ from ..energies.decoders import FULL_TURN, AngleDecoder, Decoder
 from ..models.model import EnergyModel, Model
 from ..models.record import ReplicateStatus, Training
 from ..models.setting import Setting, box_dims
-from ..tasks.base import HasEllipses, Task
+from ..tasks.base import Task
+from ..tasks.latents import HasEllipses
 from ..training.method import Method
 
 #: Angles that the search for the nearest begins at, and that are decoded to show where the latent leads.
@@ -80,7 +80,7 @@ class ExactLatentModel(EnergyModel):
     def beta(self) -> torch.Tensor:
         """1 / ε² of each replicate's task, (R,) float64, in one over y²; NaN at thickness 0."""
         thickness = [task.thickness or math.nan for task in self.tasks]
-        return 1 / tensor_of(thickness).double().to(self.setting.device).square()
+        return 1 / torch.tensor(thickness, dtype=torch.float64, device=self.setting.device).square()
 
     @property
     def joint_energy(self) -> Decoder:

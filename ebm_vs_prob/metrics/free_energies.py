@@ -11,7 +11,7 @@ from ..core.errors import NotMeasured
 from ..descent.angle import best_latent
 from ..descent.latent import latent_nodes
 from ..models.capabilities import HasJointEnergy
-from ..tasks.base import HasCusps
+from ..tasks.latents import HasCusps
 from .measurement import Group, Measurement, exact, mean, named
 from .observation import Observation, as_numpy
 

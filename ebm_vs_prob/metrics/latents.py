@@ -56,9 +56,8 @@ def decoded(observed: Observation) -> dict[str, Measurement]:
 def _lesser(one: Measurement, other: Measurement) -> Measurement:
     """Of each replicate the smaller of two measurements, with its error."""
     first = ~(other.value < one.value)
-    return Measurement(
-        *(np.where(first, *pair) for pair in zip(*((m.value, m.error, m.n) for m in (one, other)), strict=True))
-    )
+    value, error, n = (np.where(first, getattr(one, field), getattr(other, field)) for field in ("value", "error", "n"))
+    return Measurement(value, error, n)
 
 
 def elbo_gap(observed: Observation) -> dict[str, Measurement]:

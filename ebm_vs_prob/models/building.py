@@ -20,7 +20,7 @@ from ..energies.lattices import StripEnergy
 from ..energies.mlp import MLPEnergy, Network, ReplicatedMLP
 from ..energies.replicated import Replicated
 from ..energies.strings import StringEnergy
-from ..tasks.base import HasLinearMap
+from ..tasks.latents import HasLinearMap
 from .setting import box_dims
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def _x_dim(setting: Setting) -> int:
 
 
 def true_decoder(setting: Setting, latent_dim: int) -> LinearDecoder:
-    """The decoder W z + B x that made the data, in float32 on the CPU; it does not learn.
+    """The decoder W z + B x that made the data, in float64 on the CPU; it does not learn.
 
     Raises:
         ValueError: a task that has no such map, is without noise, or has another number of latent dimensions.
@@ -192,8 +192,9 @@ def true_decoder(setting: Setting, latent_dim: int) -> LinearDecoder:
     if task.weight.shape[1] != latent_dim:
         raise invalid("latent_dim", latent_dim, f"{task.weight.shape[1]} with decoder = 'truth'")
     limit = torch.zeros(len(setting.seeds), dtype=torch.float32, device="cpu")
-    decoder = LinearDecoder(setting.seeds, x_dim, y_dim, latent_dim, limit)
-    maps = [torch.from_numpy(np.concatenate([own.input_map, own.weight], 1).T) for own in setting.tasks]
+    decoder = LinearDecoder(setting.seeds, x_dim, y_dim, latent_dim, limit).double()
+    tasks = [cast("HasLinearMap", own) for own in setting.tasks]
+    maps = [torch.from_numpy(np.concatenate([own.input_map, own.weight], 1).T) for own in tasks]
     with torch.no_grad():
         decoder.trunk.weights[0].copy_(torch.stack(maps))
         decoder.trunk.biases[0].zero_()

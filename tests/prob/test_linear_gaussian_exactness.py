@@ -474,7 +474,7 @@ def test_with_the_truth_for_a_decoder_the_density_is_exact_and_does_not_learn(sh
     model = evp.fit("vae", tasks, budget=budget, guide="full_rank", dtype=torch.float64, **options)
     observed = Observation(model, tuple(tasks), LOOK)
     expected = torch.stack([t.reference.log_prob(*pair) for t, *pair in zip(tasks, *observed.test, strict=True)])
-    torch.testing.assert_close(linear_log_density(observed), expected, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(linear_log_density(observed), expected, rtol=1e-8, atol=1e-7)
     assert "gradient_norm" not in model.training.traces
     with pytest.raises(ValueError, match="latent_dim"):
         evp.fit("vae", tasks, budget=budget, **{**options, "latent_dim": tasks[0].options.latent_dim + 1})

@@ -13,7 +13,7 @@ from ...core.options import PER_REPLICATE
 from ...core.registry import METHODS
 from ...core.replicate_noise import replicate_noise
 from ...core.seeding import stream
-from ...core.tensors import tensor_of
+from ...energies.decoders import Decoder
 from ...energies.mlp import Network
 from ...gibbs.trust import warns
 from ...models.building import build_decoder, true_decoder
@@ -254,21 +254,22 @@ class VariationalAutoencoder(ThicknessPriorMethod, SmoothingMethod):
     def build(cls, setting: Setting) -> VariationalAutoencoderModel:
         options: Any = setting.options
         own = cast("VariationalAutoencoderOptions", options.replicates[0])
-        given = own.decoder == "truth"
-        decoder = (
-            true_decoder(setting, own.latent_dim) if given else build_decoder(setting, own.decoder, own.latent_dim)
-        )
+        decoder: Decoder
+        if own.decoder == "truth":
+            decoder = true_decoder(setting, own.latent_dim)
+        else:
+            decoder = build_decoder(setting, own.decoder, own.latent_dim)
         assert isinstance(setting.network, Network)
         seeds = [stream(seed, "guide") for seed in setting.seeds]
         family = {"components": own.num_strata} if own.guide == "mixture" else {}
         guide = amortised_guide(own.guide, seeds, *box_dims(setting), own.latent_dim, setting.network.hidden, **family)
         sigma = options.initial_sigma * options.scale
-        if given:
-            sigma = tensor_of([task.thickness for task in setting.tasks]).to(sigma)
+        if own.decoder == "truth":
+            sigma = torch.tensor([task.thickness for task in setting.tasks], dtype=torch.float64, device="cpu")
         energy = VariationalAutoencoderEnergy(
             decoder, guide, sigma, own.num_nodes, own.importance_samples, own.num_particles, setting.seeds
         )
-        energy.log_sigma.requires_grad_(not given)
+        energy.log_sigma.requires_grad_(own.decoder != "truth")
         return VariationalAutoencoderModel(cls, setting, energy.to(device=setting.device, dtype=setting.dtype))
 
     @classmethod
