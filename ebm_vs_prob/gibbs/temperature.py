@@ -18,6 +18,8 @@ from .normalizers.quadrature import Quadrature
 PAIRS, QUERIES = 256, {1: 64, 2: 16}
 #: Queries and proposals of importance sampling beyond two dimensions.
 IMPORTANCE_QUERIES, PROPOSALS = 32, 1024
+#: Draws of the density itself over all queries, and of each at least: near beta = 1 their weights hardly differ.
+DRAWS, FEWEST_DRAWS = 4096, 64
 #: ln beta moves at most this far on one set of nodes, which was refined for another beta.
 REACH = 2.0
 #: beta stays within these, over the range of the energy on a lattice: at the first the density is uniform to .1 %.
@@ -36,6 +38,7 @@ def fit_beta(
     bounds: tuple[float, float],
     trained: torch.Tensor,
     propose: Callable[[torch.Tensor, int], tuple[torch.Tensor, torch.Tensor]],
+    by_draws: bool = False,
 ) -> torch.Tensor:
     """The beta > 0 that maximises the mean of -beta E(x, y) - ln Z(x; beta) over validation pairs, (R,) float64.
 
@@ -52,7 +55,8 @@ def fit_beta(
         bounds: of the y-box.
         trained: (R,) bool, False where training failed.
         propose: draws (R, n, K, dy) of a proposal at x (R, n, dx) and their log-densities (R, n, K), of which K is
-            asked for; called beyond two output dimensions only.
+            asked for; called beyond two output dimensions only, or where ln Z is found by draws.
+        by_draws: find ln Z by importance sampling in any dimension, of few draws: best where these are the density's.
     """
     dim = y.shape[-1]
     if not x.shape[-1]:
@@ -62,8 +66,8 @@ def fit_beta(
         x, y = x[:, :count], y[:, :count]
     found = energy(x, y).double()
     sound = found.isfinite().all(1) & trained
-    if dim not in QUERIES:
-        samples, log_density = propose(x, PROPOSALS)
+    if by_draws or dim not in QUERIES:
+        samples, log_density = propose(x, max(FEWEST_DRAWS, DRAWS // x.shape[1]) if by_draws else PROPOSALS)
         nodes = energy_in_blocks(energy, x.unsqueeze(2), samples).double()
         guess, limits = _first_guess(found, nodes, dim)
         return _search(found, nodes, -log_density.double(), guess, sound, limits, reach=40.0)

@@ -6,15 +6,10 @@ import math
 
 import numpy as np
 
-from ..core.errors import NoExactReference, NotMeasured
+from ..core.errors import NoExactReference
 from ..core.spaces import Box
-from ..models.model import EnergyModel
 from .measurement import Group, Measurement, mean, named, noted
 from .observation import Observation, as_numpy
-
-#: Dimensions of y up to which the partition function of an energy is computed: beyond, proposals miss most of Z and a
-#: gap would come out below 0, as if the energy were nearer to the truth than the truth.
-MOST_DIMS = 16
 
 
 def log_score(observed: Observation) -> dict[str, Measurement]:
@@ -23,27 +18,16 @@ def log_score(observed: Observation) -> dict[str, Measurement]:
 
 
 def gibbs_log_score(observed: Observation) -> dict[str, Measurement]:
-    """`log_score` of the density that an energy stands for: exp(-beta E) / Z at the model's own beta.
+    """`log_score` of exp(-beta E) / Z at the beta that validation data ask for, of a density and of an energy alike.
 
-    A normalised model is its own density. Nothing exact is needed, so that both families are compared on data of which
-    nothing is known.
+    Nothing exact is needed, so that both families are compared on data of which nothing is known.
     """
-    model = observed.model
-    if model.normalised:
-        return _score("gibbs_log_score", observed, observed.log_density)
-    if not isinstance(model, EnergyModel):
-        raise NotMeasured(f"{model.method.name} stands for no density")
-    _check_dims(observed)
     return _score("gibbs_log_score", observed, observed.gibbs_log_density)
 
 
-def _check_dims(observed: Observation) -> None:
-    space = observed.tasks[0].y_space
-    if isinstance(space, Box) and space.dim > MOST_DIMS:
-        raise NotMeasured(
-            f"{observed.model.method.name}: a partition function in {space.dim} dimensions is too dear: "
-            f"at most {MOST_DIMS}"
-        )
+def gibbs_log_score_unit_beta(observed: Observation) -> dict[str, Measurement]:
+    """The same at beta = 1, where a normalised model is its own density."""
+    return _score("gibbs_log_score_unit_beta", observed, observed.unit_log_density)
 
 
 def _score(name: str, observed: Observation, log_density: np.ndarray) -> dict[str, Measurement]:
@@ -62,15 +46,26 @@ def likelihood_gap(observed: Observation) -> dict[str, Measurement]:
 
 
 def gibbs_gap(observed: Observation) -> dict[str, Measurement]:
-    """`likelihood_gap` of the density that an energy stands for: exp(-beta E) / Z at the model's own beta.
+    """`likelihood_gap` of exp(-beta E) / Z at the beta that validation data ask for, of a density and an energy alike.
 
-    A normalised model is its own density, so that both families have this number and a criterion can compare them.
+    So a density that is too sharp or too flat is given the same help as an energy whose scale means nothing.
     """
-    model = observed.model
-    if model.normalised:
-        return _gap("gibbs_gap", observed, observed.log_density)
-    if not isinstance(model, EnergyModel):
-        raise NotMeasured(f"{model.method.name} stands for no density")
+    _check_truth(observed)
+    return _gap("gibbs_gap", observed, observed.gibbs_log_density)
+
+
+def gibbs_gap_unit_beta(observed: Observation) -> dict[str, Measurement]:
+    """The same at beta = 1, where a normalised model is its own density."""
+    _check_truth(observed)
+    return _gap("gibbs_gap_unit_beta", observed, observed.unit_log_density)
+
+
+def _check_truth(observed: Observation) -> None:
+    """Raises `NoExactReference` where no replicate's task has a density: asked first, as partition functions are dear.
+
+    And `NotMeasured` where the model stands for none.
+    """
+    observed.check_gibbs()
     x, y = (part[0, :1] for part in observed.test)
     reasons: list[NoExactReference] = []
     for task in observed.tasks:
@@ -78,10 +73,8 @@ def gibbs_gap(observed: Observation) -> dict[str, Measurement]:
             task.reference.log_prob(x, y)
         except NoExactReference as error:
             reasons.append(error)
-    if len(reasons) == len(observed.tasks):  # asked first, because partition functions are dear
+    if len(reasons) == len(observed.tasks):
         raise reasons[0]
-    _check_dims(observed)
-    return _gap("gibbs_gap", observed, observed.gibbs_log_density)
 
 
 def learned_share(observed: Observation) -> dict[str, Measurement]:
@@ -120,7 +113,9 @@ def _gap(name: str, observed: Observation, ours: np.ndarray) -> dict[str, Measur
 GROUPS = (
     Group(named("log_score"), log_score),
     Group(named("gibbs_log_score"), gibbs_log_score),
+    Group(named("gibbs_log_score_unit_beta"), gibbs_log_score_unit_beta),
     Group(named("likelihood_gap"), likelihood_gap),
     Group(named("gibbs_gap"), gibbs_gap),
+    Group(named("gibbs_gap_unit_beta"), gibbs_gap_unit_beta),
     Group(named("learned_share"), learned_share),
 )
