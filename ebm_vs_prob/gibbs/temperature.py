@@ -25,6 +25,8 @@ DRAWS, FEWEST_DRAWS = 4096, 64
 REACH = 2.0
 #: beta stays within these, over the range of the energy on a lattice: at the first the density is uniform to .1 %.
 LIMITS = (1e-3, 1e9)
+#: Range that an energy without any counts as having, so that the limits are finite.
+LEAST_RANGE = 1e-30
 TOLERANCE, MAX_ROUNDS = 5e-3, 30
 #: Of ln beta, of discrete answers.
 GRAPH_TOLERANCE = 5e-4
@@ -144,7 +146,7 @@ def _first_guess(energy: torch.Tensor, elsewhere: torch.Tensor, dim: int) -> tup
     spread = seen.amax(1) - seen.amin(1)
     spread = torch.where(spread == 0, 1.0, spread)  # a constant energy says the same at any beta
     limits = torch.tensor(LIMITS, dtype=torch.float32, device="cpu").to(seen).unsqueeze(1) / spread
-    guess = (dim / 2) / (energy.mean(1) - seen.amin(1)).clamp_min(1e-300)
+    guess = (dim / 2) / (energy.mean(1) - seen.amin(1)).clamp_min(LEAST_RANGE)
     return guess.clamp(*limits), limits
 
 
