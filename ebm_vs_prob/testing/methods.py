@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def check_method(method: type[Method] | str, task: Task | None = None) -> None:
     """Check a method on a task, by default the first that it applies to of `circle`, `three_curves`, `digits`,
-    `gaussian_classes`, `labelled_chain`, `newsvendor` and `segmentation`.
+    `gaussian_classes`, `labelled_chain`, `newsvendor`, `segmentation` and `ellipse`.
 
     Rules:
         1. `name` is an identifier; `family`, `principle` and `normalised` are declared; `version` is an integer >= 1;
@@ -126,6 +126,7 @@ def applicable_task(method: type[Method]) -> Task:
         get_task("labelled_chain", length=3),
         get_task("newsvendor"),
         get_task("segmentation", length=2, narrowest=3, widest=5),
+        get_task("ellipse", thickness=0.1),
     ):
         reason = method.why_not(task)
         if reason is None:
