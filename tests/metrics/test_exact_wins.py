@@ -85,3 +85,22 @@ def test_the_exact_model_wins(name, options, widths, decisive, look):
     for metric in ("sample_distance_median_in_thickness", "sample_distance_p95_in_thickness"):
         if metric in exact:
             assert all(exact[metric][0] < theirs[metric][0] for theirs in rivals.values()), metric
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "options"),
+    [
+        ("hard_strings", "exact", {"length": 4}),
+        ("translation", "exact", {"length": 5}),
+        pytest.param("segmentation", "connectionist_temporal", {"length": 2}, marks=pytest.mark.slow),
+    ],
+)
+def test_what_has_no_other_temperature_is_measured_at_its_own(name, method, options):
+    task = evp.get_task(name, **options)
+    budget = evp.Budget(steps=10, batch_size=16, examples=64)
+    asked = ("gibbs_gap", "gibbs_gap_unit_beta", "likelihood_gap")
+    table = evp.evaluate(evp.fit(method, task, budget=budget), task, Evaluation(test_examples=16), only=asked)
+    found = table.set_index("metric")["value"]
+    assert found["gibbs_gap_unit_beta"] == found["likelihood_gap"]
+    assert math.isnan(found["gibbs_gap"])
+    assert "read it at beta = 1" in table.attrs["notes"]["gibbs_gap"]
