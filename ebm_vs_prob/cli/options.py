@@ -30,7 +30,9 @@ class Device(StrEnum):
 
 
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A name in studies/ or the path of a TOML file.")]
-ScaleOption = Annotated[str, typer.Option(metavar="quick|full", help="A scale of the study's file, or a shrunk run's.")]
+ScaleOption = Annotated[
+    str, typer.Option(metavar="quick|standard|full", help="A scale of the study's file, or a shrunk run's.")
+]
 StoreOption = Annotated[Path, typer.Option(metavar="DIR", help="Where results are kept.")]
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes a GPU that is there.")]
 EngineOption = Annotated[Engine, typer.Option(help="Workers here, this process, or a dask cluster elsewhere.")]

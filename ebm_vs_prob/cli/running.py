@@ -25,6 +25,7 @@ def plan(
     scale: options.ScaleOption = "quick",
     device: options.DeviceOption = Device.auto,
     workers: options.WorkersOption = None,
+    store: options.StoreOption = DEFAULT_STORE,
     seeds: options.SeedsOption = None,
     steps: options.StepsOption = None,
     arms: options.ArmsOption = None,
@@ -32,25 +33,46 @@ def plan(
     at: options.AtOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Show the trials, batches, cost and time of a study, and what its criteria are to models that need no training."""
-    from ..study import check_feasible, load_study, plan_study
+    """Show the trials, batches, cost and time of a study, and what its criteria are to models that need no training.
+
+    Of a study that is tuned, also what was chosen by an earlier run in the store, or that it will be.
+    """
+    from ..study import Store, check_feasible, load_study, plan_study
     from ..study.engines import available_cores
+    from ..study.plan_again import choices_of
     from ..study.progress import duration
-    from ..study.shrinking import shrunk
+    from ..study.shrinking import opened, shrunk
     from ..study.statistics import MIN_SEEDS, detectable_effect
+    from ..study.tuning import as_rows, settled
+    from ..study.tuning_rounds import first_round
 
     with printed_aside():
-        loaded, scale = shrunk(load_study(study), scale, seeds, steps, names(arms), names(tasks), numbers(at))
-        planned = plan_study(loaded, scale=scale, device=device.value)
+        loaded = settled(opened(load_study(study), scale, Store(store)), scale)
+        loaded, scale = shrunk(loaded, scale, seeds, steps, names(arms), names(tasks), numbers(at))
+        chosen = () if loaded.tuning is None else choices_of(Store(store), loaded, scale)
+        planned = plan_study(loaded, scale=scale, device=device.value, tuning=chosen)
         held = [each.as_row() for each in check_feasible(planned.study, scale)]
         at_work = workers or available_cores()
         wall = planned.wall_seconds(at_work)
     summary = {**planned.summary(), "workers": at_work, "wall_seconds": round(wall), "criteria": held}
+    summary["tuning"] = []
+    if loaded.tuning is not None:
+        with printed_aside():
+            tried = plan_study(*first_round(loaded, scale), device=device.value, times=planned.step_times).summary()
+        summary |= {f"tuning_{name}": tried[name] for name in ("trials", "core_seconds")}
+        summary["tuning"] = as_rows(loaded, chosen)
     if as_json:
         print_json(summary)
         return
     print_table(summary.pop("batches"), "Batches")
     print_table(summary.pop("criteria"), "Criteria, held against what is known before training")
+    for name in ("gates", "tuning"):
+        rows = summary.pop(name)
+        if rows:
+            print_table(rows, name.capitalize())
+    if loaded.tuning is not None:
+        trials, seconds = summary.pop("tuning_trials"), summary.pop("tuning_core_seconds")
+        typer.echo(f"tuning: {trials} trials of its own come first, estimated: {duration(seconds)} of one core")
     planned_seeds = planned.study.at(scale).seeds
     if held and planned_seeds >= MIN_SEEDS:
         distance = f"{detectable_effect(planned_seeds):.2g} standard deviations over seeds"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..study.claims import CLAIMS
 from ..study.verdicts import Verdict
-from . import figures, pictures, rendering, tables
+from . import figures, pictures, rendering, tables, training_tables
 from .citation import bibtex
 from .escaping import escape_markdown, printable_inputs
 from .inputs import Inputs
@@ -140,6 +140,7 @@ def context(inputs: Inputs, verdicts: list[Verdict], album: Album) -> dict[str, 
     """Everything that the two templates show."""
     study, labels = inputs.study, {look.name: look.label for look in inputs.looks().values()}
     title = study.title if study.title.endswith((".", "?", "!")) else f"{study.title}."
+    title += f" Scale {inputs.scale}."
     trials = inputs.results.drop_duplicates(["budget", "task", "arm", "setting", "seed"])
     criteria = tables.criteria_table(verdicts, labels)
     slopes = tables.slopes_table(inputs)
@@ -157,6 +158,12 @@ def context(inputs: Inputs, verdicts: list[Verdict], album: Album) -> dict[str, 
     if len(slopes):
         caption = f"{title} Exploratory: fitted slopes in ln ε over ε > 0 with 95 % t intervals."
         shown.append({"name": "slopes", "title": "Slopes", "frame": slopes, "caption": caption})
+    training = training_tables.training_tables(inputs)
+    for name, frame in training.items():
+        heading, said = training_tables.TITLES[name]
+        shown.append(
+            {"name": name, "title": heading, "frame": frame, "caption": f"{title} {heading}. {said}", "note": said}
+        )
     failures = tables.failures_table(inputs)
     if len(failures):
         shown.append({"name": "failures", "title": "Failures", "frame": failures, "caption": "Trials without result."})
@@ -170,6 +177,8 @@ def context(inputs: Inputs, verdicts: list[Verdict], album: Album) -> dict[str, 
         "tasks": [_task_section(inputs, task, album) for task in inputs.tasks],
         "tables": shown,
         "task_tables": shown[: len(inputs.tasks)],
+        "training": [table for table in shown if table["name"] in training],
+        "laddered": bool(study.ladders),
         "table": {table["name"]: table["frame"] for table in shown},
         "notes": tables.exploratory(inputs, slopes),
         "declined": [f"{labels.get(s['arm'], s['arm'])} on {s['task']}: {s['reason']}" for s in inputs.skipped],
@@ -246,6 +255,7 @@ def sentence(verdict: Verdict, labels: dict[str, str]) -> str:
         "rate": f"ln({metric}) for {arm} on {verdict.task} grows by {said} with {symbol(verdict.axis)}",
         "value": f"{metric} of {arm} on {verdict.task} is {said}",
         "difference": f"{arm} minus {other} on {verdict.task}, {metric}: {said}",
+        "share": f"of all cells on {verdict.task}, those that come out as told: {said}",
         "ratio": f"{arm} over {other} on {verdict.task}, {metric}: median ratio {said}",
     }[verdict.kind]
     asked = f"; the criterion asks for {tables.bound_text(verdict)}"
@@ -280,7 +290,7 @@ def _unmeasured(inputs: Inputs, labels: dict[str, str]) -> list[str]:
     by_reason: dict[tuple[str, str], dict[str, None]] = {}
     noted = inputs.results[inputs.results["note"].fillna("") != ""].drop_duplicates(["task", "arm", "metric", "note"])
     for task, arm, metric, reason in noted[["task", "arm", "metric", "note"]].itertuples(index=False, name=None):
-        stem = in_words(metric.partition("@")[0])
+        stem = in_words(metric)
         by_reason.setdefault((reason, f"{labels.get(arm, arm)} on {task}"), {})[stem] = None
     merged: dict[tuple[str, str], list[str]] = {}
     for (reason, place), stems in by_reason.items():

@@ -21,8 +21,10 @@ from ..core.registry import METHODS, TASKS
 from ..metrics.catalogue import METRICS
 from .comparisons import series
 from .consistency import PRIMARY_BUDGET, check_references
+from .criteria import Criterion
 from .effects import EFFECTS, effect_test
-from .schema import Criterion, Study, from_table
+from .schema import Study
+from .values import from_table
 from .verdicts import Verdict
 
 if TYPE_CHECKING:

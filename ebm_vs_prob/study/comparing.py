@@ -11,11 +11,13 @@ import numpy as np
 from ..core.errors import UnknownName
 from .comparisons import GROWTHS, in_range, series
 from .consistency import PRIMARY_BUDGET
+from .criteria import Criterion
 from .effects import EFFECTS, effect_test
-from .schema import Criterion, Study, from_table
+from .schema import Study
 from .statistics import ALPHA, holm, mean_estimate
 from .store import Store
 from .table import results_table
+from .values import from_table
 from .verdicts import Verdict, judge
 
 if TYPE_CHECKING:

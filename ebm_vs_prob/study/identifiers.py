@@ -12,9 +12,10 @@ from ..core.atomic_files import write_atomically
 from ..core.errors import UnknownName
 from .files import load_study
 from .keys import canonical_json, digest
-from .schema import Study, from_table
+from .schema import Study
 from .store import Store
 from .table import planned_trials, table_state
+from .values import from_table
 
 #: Begins every identifier; the hexadecimal digits after it are the first of a SHA-256.
 PREFIX = "evp-"

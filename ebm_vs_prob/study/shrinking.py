@@ -11,10 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..core.errors import UnknownName, invalid, unknown
+from .criteria import Criterion
 from .documents import DamagedRecord
 from .keys import digest
-from .schema import SHRUNK, Criterion, Study, from_table
+from .plugins import import_plugins
+from .schema import SHRUNK, Study
 from .store import Store
+from .tuning import provisional, with_values
+from .values import from_table
 
 
 def shrunk(
@@ -29,6 +33,7 @@ def shrunk(
     """The study with less to run, and the name of the scale at which it has less; what is not given stays whole.
 
     Criteria and gates keep what is left of them; one that speaks of something that is left out is left out with it.
+    Nothing is tuned and no ladder is climbed: an arm that would be tuned has the middle of the values to be tried.
 
     Args:
         seeds: the first so many. steps: of each training. at: settings of whatever each task varies along.
@@ -44,7 +49,7 @@ def shrunk(
     _check_fewer(f"{where}: seeds", seeds, own.seeds)
     kept_arms = _chosen(f"arm of {study.where}:", arms, [arm.name for arm in study.arms])
     kept_tasks = _chosen(f"task of {study.where}:", tasks, [grid.name for grid in study.tasks])
-    held = study.held_at(scale)
+    held = _untuned(study).held_at(scale)
     _check_settings(where, held, kept_tasks, at)
     grids = []
     for grid in held.tasks:
@@ -64,6 +69,7 @@ def shrunk(
     arm_names = [arm.name for arm in left_arms]
     smaller = held.model_copy(
         update={
+            "ladders": (),
             "tasks": tuple(grids),
             "arms": tuple(left_arms),
             "criteria": tuple(filter(None, (_left(each, held, arm_names, names, at) for each in held.criteria))),
@@ -104,6 +110,13 @@ def opened(study: Study, scale: str, store: Store) -> Study:
         raise unknown(f"scale of {study.where}:", scale, [*study.scales, *known]) from None
     found = from_table(Study, plan["file"], study.where)
     return found.read_from(study.path, study.given) if study.path else found
+
+
+def _untuned(study: Study) -> Study:
+    if study.tuning is None:
+        return study
+    import_plugins(study.plugins, study.where, study.folder)
+    return with_values(study, provisional(study)).model_copy(update={"tuning": None})
 
 
 def _digest(study: Study, scale: Any) -> str:

@@ -160,7 +160,7 @@ def _published(report: Path) -> list[dict[str, Any]] | None:
 
 def differences(published: Iterable[Mapping[str, Any]], here: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """What two lists of verdicts, as `Verdict.as_dict` has them, do not have in common, a line each."""
-    first, second = ({tuple(str(v.get(name, "")) for name in WHICH): v for v in each} for each in (published, here))
+    first, second = ({_which(verdict): verdict for verdict in each} for each in (published, here))
     for which in dict.fromkeys([*first, *second]):
         name = " ".join(filter(None, which))
         if which not in first or which not in second:
@@ -173,6 +173,12 @@ def differences(published: Iterable[Mapping[str, Any]], here: Iterable[Mapping[s
             pair = before.get(number), after.get(number)
             if not _close(_as_number(pair[0]), _as_number(pair[1]), ROUNDING):
                 yield f"{name}: {number} {pair[0]} in the report, {pair[1]} by the records"
+
+
+def _which(verdict: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a verdict is on: a claim, or one comparison of a criterion."""
+    names = WHICH[:2] if verdict["scope"] == "claim" else WHICH
+    return tuple(str(verdict.get(name, "")) for name in names)
 
 
 def _as_number(value: Any) -> float:

@@ -22,11 +22,13 @@ def applicable_task(method: type[Method]) -> Task:
     for task in (
         get_task("circle", thickness=0.1),
         get_task("three_curves", thickness=0.1),
+        get_task("ellipse", thickness=0.1),
         get_task("digits"),
         get_task("gaussian_classes"),
         get_task("labelled_chain", length=3),
         get_task("newsvendor"),
         get_task("segmentation", length=2, narrowest=3, widest=5),
+        get_task("ellipse", thickness=0.1),
     ):
         reason = method.why_not(task)
         if reason is None:

@@ -193,7 +193,7 @@ def test_what_is_piped_is_one_line_a_row_and_whole(call):
     [
         ("denoising_score_matching", ["method denoising", "twin: none", "sigma = 0.1", "Vincent 2011"]),
         ("circle", ["task circle", "thickness = 0.01", "exact truth"]),
-        ("answer_distance_median", ["metric answer_distance_median", "better: lower"]),
+        ("answer_distance_median", ["metric answer_distance_median", "unit: data units"]),
         ("C11", ["claim C11", "thin_manifold"]),
         ("gustafsson_1d", ["task gustafsson_1d", "study gustafsson_1d"]),
     ],

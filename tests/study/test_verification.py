@@ -87,7 +87,8 @@ def test_what_is_no_identifier(text):
 
 def published(study, store, folder):
     folder.mkdir()
-    verdicts = judge(study, results_table(store, study.name, "quick"), study.at("quick").all_seeds, "quick")
+    held, seeds = study.held_at("quick"), study.at("quick").all_seeds
+    verdicts = judge(held, results_table(store, study.name, "quick"), seeds, "quick")
     (folder / "verdicts.json").write_text(json.dumps([v.as_dict() for v in verdicts]))
     write_result(folder / FILE, {"id": result_id(study, "quick", store), "study": study.name, "scale": "quick"})
     return folder
