@@ -33,7 +33,22 @@ class ByArcLength(Ellipse):
         return np.array(AXES) * np.stack([np.cos(angle), np.sin(angle)], -1) + self.thickness * noise, angle
 
 
-def test_samples_and_a_log_density_that_disagree_are_noticed_by_cells():
+class Lopsided(Circle):
+    """Angles have the density (1 + cos / 4) / 2π, the log-density is that of uniform ones: the means of both agree."""
+
+    def draw(self, x, rng):
+        fine = np.linspace(-np.pi, np.pi, 2001)
+        angle = np.interp(rng.uniform(0, 1, len(x)), (fine + np.pi + np.sin(fine) / 4) / (2 * np.pi), fine)
+        return self.embed(angle) + self.thickness * rng.standard_normal((len(x), 2)), angle
+
+
+def test_samples_that_are_not_of_the_log_density_are_noticed_by_cells():
+    with pytest.raises(AssertionError, match="must be shared among cells as"):
+        check_task(Lopsided(ambient_dim=2, concentration=0.0, thickness=0.1))
+
+
+@pytest.mark.slow
+def test_weights_by_arc_length_are_noticed_by_cells():
     with pytest.raises(AssertionError, match="must be shared among cells as"):
         check_task(ByArcLength)
 
