@@ -92,7 +92,7 @@ class FusedModel(NormalisedGraphModel):
     def finished(self, training: Training) -> FusedModel:
         """The model with its rules fitted to validation pairs, which follow from the seeds: nothing of them is kept."""
         model = super().finished(training)
-        options = self.setting.options.replicates
+        options: tuple[Any, ...] = self.setting.options.replicates
         x, y = stacked_pairs(self.setting, max(own.calibration_examples for own in options), "validation")
         with torch.no_grad():
             scores, labels = self.module.scores(x), y.cpu().numpy()

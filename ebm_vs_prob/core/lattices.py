@@ -16,15 +16,12 @@ from typing import Any
 import torch
 
 from .discrete_energies import DiscreteEnergy
-from .energy_tables import EnergyTable
+from .energy_tables import EnergyTable, table_of
 from .errors import invalid
 from .lattice_recursion import LatticeRecursion, row_of
 from .lattice_search import LatticeReader
 from .prefixes import HELD, KEPT, drawn, proven_least
 from .process_state import holds
-
-#: Strings up to which all are asked, where no recursion answers.
-MOST_ANSWERS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -244,11 +241,4 @@ class SegmentLattice(LatticeRecursion, DiscreteEnergy):
         return holds(lambda: (own == asked).all())
 
     def _table(self, beta: torch.Tensor | float) -> EnergyTable:
-        number = self.num_values**self.length
-        if number > MOST_ANSWERS:
-            valid = f"that of z, {self.beta}, where there are {number} strings: others are a sum over all of them"
-            raise invalid("beta", beta, valid)
-        symbols = torch.arange(self.num_values, dtype=torch.int64, device=self.scores.device)
-        every = torch.cartesian_prod(*[symbols] * self.length).reshape(-1, self.length)
-        every = every.reshape(number, *[1] * len(self.batch_shape), self.length)
-        return EnergyTable(self.energy(every).movedim(0, -1), self.length, self.num_values)
+        return table_of(self, beta, f"that of z, {self.beta},", self.scores.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +18,6 @@ from ..models.model import EnergyModel
 from ..tasks.decisions import DecisionReference
 from .measurement import Group, Measurement, mean, named, noted
 from .observation import Observation, as_numpy
-
-if TYPE_CHECKING:
-    from ..tasks.base import Task
 
 #: Answers (n, M, *event) at each x of a replicate, and their probabilities (n, M).
 Law = tuple[torch.Tensor, torch.Tensor]
@@ -50,7 +47,7 @@ def regret_switched(observed: Observation) -> dict[str, Measurement]:
     return _regret("regret_switched", observed, tasks)
 
 
-def _regret(name: str, observed: Observation, tasks: Sequence[Task]) -> dict[str, Measurement]:
+def _regret(name: str, observed: Observation, tasks: Sequence[Any]) -> dict[str, Measurement]:
     """Regret under the costs of `tasks`, one a replicate, which are those of training or the same with other costs."""
     model = observed.model
     if tasks[0].decisions is None:
@@ -71,7 +68,7 @@ def _regret(name: str, observed: Observation, tasks: Sequence[Task]) -> dict[str
     return noted({name: mean(values)}, observed.partition_note)
 
 
-def _of_decisions(observed: Observation, model: Decides, tasks: Sequence[Task]) -> np.ndarray:
+def _of_decisions(observed: Observation, model: Decides, tasks: Sequence[Any]) -> np.ndarray:
     """What the decisions of a model that has them lose at all held-out x, (R, N); NaN where its training failed."""
     x, own = observed.test[0], observed.model
     if tasks[0].decisions.space != own.tasks[0].decisions.space:

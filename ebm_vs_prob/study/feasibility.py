@@ -19,7 +19,7 @@ from ..core.caches import remembered
 from ..metrics.catalogue import METRICS
 from .comparisons import GROWTHS, bounds_of, in_range
 from .criteria import Criterion
-from .effects import EFFECTS, least_p_value
+from .effects import EFFECTS, effect_test, least_p_value
 from .provenance import package_digest
 from .registered import task_of, tasks_at
 from .schema import DEMONSTRATION, Study
@@ -231,10 +231,15 @@ def _held(study: Study, criterion: Criterion, task: str, table: pd.DataFrame) ->
             effects = {name: tuple(own) for name, own in values.items()}
         else:
             with np.errstate(divide="ignore", invalid="ignore"):
-                effects = {
-                    f"{one} against {other}": tuple(EFFECTS[criterion.kind](values[one], values[other]))
+                made = {
+                    f"{one} against {other}": EFFECTS[criterion.kind](values[one], values[other])
                     for one, other in itertools.permutations(values, 2)
                 }
+            # A ratio that is not positive has no logarithm, and its seed is not complete.
+            positive = effect_test(criterion.kind, criterion.metric, criterion.statistic).positive
+            effects = {
+                name: tuple(np.where((effect > 0) | (not positive), effect, math.nan)) for name, effect in made.items()
+            }
     if criterion.law is not None:
         effects["law"] = (criterion.law,) * (1 if criterion.kind in GROWTHS else len(settings))
     known = {name: effect for name, effect in effects.items() if not np.isnan(effect).any()}

@@ -50,7 +50,7 @@ class LabelledChainReference(DiscreteReference):
 
     task: LabelledChain
 
-    def graph(self, x: torch.Tensor) -> FactorGraph | Automaton:  # type: ignore[override]
+    def graph(self, x: torch.Tensor) -> FactorGraph | Automaton:
         """-ln p(y) + Σ_t (x_t - m(y_t))² / (2 ε²) for x (..., T): a chain of T variables.
 
         Where a law of second order is asked for it is an automaton that remembers the last two labels.

@@ -19,8 +19,8 @@ LAWS = ["excess_unit_beta", "resolution", "critical_step"]
 def test_smoothed_models_of_both_families_meet_the_bias_law(method, steps, task):
     """The gap is the law's to .05 nat at every thickness, and what shows of the blur is its width.
 
-    Two networks of 32 units: over both seeds the excess of score matching was -.007 to .012 and that of likelihood on
-    the circle -.020 to .008. Curvature at its 95 % quantile shows .087 to .100 of the blur of .1 at thickness .1 and below.
+    Two layers of 32 units: over both seeds the excess of score matching was -.007 to .012, that of likelihood on the
+    circle -.020 to .008. At thickness .1 and below curvature shows .079 to .100 of the blur of .1.
     """
     tasks = [evp.get_task(task, thickness=eps) for eps in THICKNESS for _ in SEEDS]
     model = evp.fit(

@@ -22,9 +22,11 @@ HOMES = {
     "averages": "C17",
     "scoring_rules": "C18",
 }
+#: Those whose primary criterion compares arms that have a gate.
+GATED = ("descent", "temperature", "smoothness_prior", "scoring_rules")
 SEEDS = range(20)
-#: Of what is compared, the other side's value: a share, a distance, nats.
-BASE = 0.5
+#: Of what is compared, the other side's value: a share, a distance, nats. No gate is missed by it.
+BASE = 0.05
 
 
 def effect(criterion, holds):
@@ -87,9 +89,7 @@ def test_where_seeds_disagree_it_decides_nothing(name, claim):
         assert verdict_on(study, claim, wide) == "undecided"
 
 
-@pytest.mark.parametrize(
-    ("name", "claim"), [home for home in HOMES.items() if home[0] not in ("objectives", "wrong_model")]
-)
+@pytest.mark.parametrize(("name", "claim"), [home for home in HOMES.items() if home[0] in GATED])
 def test_what_has_not_trained_decides_nothing(name, claim):
     study = load_study(name)
     criterion = study.primary_criteria[claim]

@@ -51,7 +51,7 @@ def test_one_number_a_seed_is_the_share_of_cells_on_the_side_that_was_told():
 
 
 def test_the_other_way_round_it_is_refuted():
-    rows = results([("good", "one", np.linspace(-0.1, 0.1, 10)), ("flat", "one", np.linspace(0.1, 0.9, 10))])
+    rows = results([("good", "one", np.linspace(-0.1, 0.1, 10)), ("flat", "one", np.linspace(0.3, 0.9, 10))])
     cell = told_cell(criterion(), rows, SEEDS)
     assert not cell.holds
     assert cell.p < 0.05

@@ -202,7 +202,8 @@ def test_log_scores_are_of_the_density_in_the_users_units():
     with torch.no_grad():
         expected = float(model.log_prob(x, held).double().mean()) - math.log(task.y_scaling.unit[0])
     assert found["log_score"] == pytest.approx(expected, abs=1e-5)
-    assert found["gibbs_log_score"] == found["log_score"]
+    assert found["gibbs_log_score_unit_beta"] == found["log_score"]
+    assert found["gibbs_log_score"] == pytest.approx(found["log_score"], abs=0.1)  # at a fitted beta
 
 
 def test_distance_is_the_users_in_the_users_units():

@@ -47,7 +47,7 @@ class PlaceEnergy(StripEnergy):
         """Multiply-adds of the energies of the symbols of all places."""
         return self.strip.length * self.trunk.multiply_adds
 
-    def graph(self, x: torch.Tensor) -> FactorGraph:  # type: ignore[override]
+    def graph(self, x: torch.Tensor) -> FactorGraph:
         strip, count = self.strip, self.space.num_values
         places = torch.arange(strip.length, dtype=torch.int64, device=x.device)
         middle = (2 * places + 1) * (strip.cells + strip.overlap) // (2 * strip.length)
