@@ -182,14 +182,13 @@ def _told(study: Study, criterion: Criterion, tables: Mapping[str, pd.DataFrame]
                 hits.append(bool(value.iloc[0] > (criterion.split or 0.0)) == above)
         if hits:
             on_one_side[known] = float(np.mean(hits))
-    effects = {name: (value,) for name, value in on_one_side.items()} | {"as told": (1.0,), "none as told": (0.0,)}
+    shares = on_one_side | {"as told": 1.0, "none as told": 0.0}
     above, below = bounds_of(criterion)
     passed = [
-        name
-        for name, (value,) in effects.items()
-        if (above is None or value > above) and (below is None or value < below)
+        name for name, share in shares.items() if (above is None or share > above) and (below is None or share < below)
     ]
-    failed = [name for name in effects if name not in passed]
+    failed = [name for name in shares if name not in passed]
+    effects: dict[str, tuple[float, ...]] = {name: (share,) for name, share in shares.items()}
     return Held(criterion.id, ", ".join(criterion.tasks), effects, tuple(passed), tuple(failed))
 
 
