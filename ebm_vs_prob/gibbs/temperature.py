@@ -25,8 +25,8 @@ DRAWS, FEWEST_DRAWS = 4096, 64
 REACH = 2.0
 #: beta stays within these, over the range of the energy on a lattice: at the first the density is uniform to .1 %.
 LIMITS = (1e-3, 1e9)
-#: Range that an energy without any counts as having, so that the limits are finite.
-LEAST_RANGE = 1e-30
+#: Range that an energy without any counts as having, so that the limits are finite, in single precision too.
+LEAST_RANGE = 1e-20
 TOLERANCE, MAX_ROUNDS = 5e-3, 30
 #: Of ln beta, of discrete answers.
 GRAPH_TOLERANCE = 5e-4

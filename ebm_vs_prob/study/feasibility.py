@@ -191,28 +191,27 @@ def _told(study: Study, criterion: Criterion, tables: Mapping[str, pd.DataFrame]
     """A share: what it is if every arm is one known model, and if every arm is the one that was told of it."""
     on_one_side: dict[str, float] = {}
     runs = [
-        (task, name, name in criterion.arms)
+        (task, name in criterion.arms)
         for task in criterion.tasks
         for name in criterion.arms + criterion.against
         if study.arm(name).tasks is None or task in (study.arm(name).tasks or ())
     ]
     for known in KNOWN:
         hits = []
-        for task, _, above in runs:
+        for task, told_above in runs:
             own = tables[task]
             value = own[(own["arm"] == known) & (own["metric"] == criterion.metric)]["value"]
             if len(value):
-                hits.append(bool(value.iloc[0] > (criterion.split or 0.0)) == above)
+                hits.append(bool(value.iloc[0] > (criterion.split or 0.0)) == told_above)
         if hits:
             on_one_side[known] = float(np.mean(hits))
-    effects = {name: (value,) for name, value in on_one_side.items()} | {"as told": (1.0,), "none as told": (0.0,)}
+    shares = on_one_side | {"as told": 1.0, "none as told": 0.0}
     above, below = bounds_of(criterion)
     passed = [
-        name
-        for name, (value,) in effects.items()
-        if (above is None or value > above) and (below is None or value < below)
+        name for name, share in shares.items() if (above is None or share > above) and (below is None or share < below)
     ]
-    failed = [name for name in effects if name not in passed]
+    failed = [name for name in shares if name not in passed]
+    effects: dict[str, tuple[float, ...]] = {name: (share,) for name, share in shares.items()}
     return Held(criterion.id, ", ".join(criterion.tasks), effects, tuple(passed), tuple(failed))
 
 

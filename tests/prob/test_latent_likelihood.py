@@ -301,9 +301,10 @@ def test_the_study_of_the_ellipse_comes_out_on_one_seed():
         above = -math.inf if criterion.above is None else criterion.above
         below = math.inf if criterion.below is None else criterion.below
         for arm in criterion.arms:
-            values = [found[criterion.metric, arm, eps] for eps in criterion.thickness]
+            values = [found[criterion.metric, arm, eps] for eps in criterion.at]
             if criterion.kind == "slope":
-                kept = [eps for eps in study.thickness_of("ellipse") if criterion.range[0] <= eps <= criterion.range[1]]
+                settings = study.grid("ellipse").settings
+                kept = [eps for eps in settings if criterion.range[0] <= eps <= criterion.range[1]]
                 values = [log_slope(kept, np.array([found[criterion.metric, arm, eps] for eps in kept]))]
             assert values, criterion.id
             assert all(above < value < below for value in values), (criterion.id, values)

@@ -186,7 +186,8 @@ class MixtureDensity(SmoothingMethod):
     def train(cls, model: Model) -> Training:
         energy, blur = cast("MixtureDensityEnergy", model.module), Blur(model)
         if model.setting.options.objective == "nll":
-            loss, noise = _likelihood(energy, blur, model.setting.budget.batch_size), {}
+            loss = _likelihood(energy, blur, model.setting.budget.batch_size)
+            noise: dict[str, Noise] = {}
         else:
             loss, noise = _score(model, energy, blur)
         return train(model, loss, {**blur.noise, **noise}, Traces(list(energy.parameters())))
