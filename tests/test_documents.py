@@ -65,7 +65,7 @@ def test_readme_study_of_own_data_runs(tmp_path, monkeypatch, capsys):
     own_data_study(tmp_path)
     assert main(["run", "points.toml"]) == 0
     assert main(["report", "points.toml", "--json"]) == 0
-    verdicts = json.loads(capsys.readouterr().out.partition("\n")[2])
+    verdicts = json.loads(capsys.readouterr().out.partition("\n")[2])["verdicts"]
     assert {each["verdict"] for each in verdicts} == {"supported"}
 
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import warnings
+
+#: What a library says when it is imported, of itself and to nobody who runs a study, as Python's `-W` takes it. Workers
+#: find it in their environment.
+QUIET = "ignore::FutureWarning:arviz"
 
 
 def entry() -> int:
@@ -10,6 +16,8 @@ def entry() -> int:
     from ..core import streams
 
     streams.open_closed()
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (os.environ.get("PYTHONWARNINGS"), QUIET)))
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"arviz\Z")
     try:
         from .commands import main
     except KeyboardInterrupt:  # before signals are looked after

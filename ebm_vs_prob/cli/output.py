@@ -17,6 +17,9 @@ from ..core.text import printable
 if TYPE_CHECKING:
     import pandas as pd
 
+#: What is left at least of a column that is cut.
+LEAST_CUT = 20
+
 
 def json_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as JSON has them: NaN is null, because strict parsers refuse it."""
@@ -29,11 +32,11 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
-def print_table(rows: Sequence[dict[str, Any]], title: str) -> None:
+def print_table(rows: Sequence[dict[str, Any]], title: str, cut: bool = False) -> None:
     """A table on stdout, its columns those of the first row.
 
-    A pipe gets one line a row, with tabs between its cells. A terminal gets aligned columns, or a paragraph a row where
-    they are wider than it.
+    A pipe gets one line a row, with tabs between its cells. A terminal gets aligned columns, and where they are wider
+    than it a paragraph a row, or with `cut` as much of the last column as fits.
     """
     header = [str(column) for column in rows[0]] if rows else []
     cells = [[_cell(value) for value in row.values()] for row in rows]
@@ -43,10 +46,21 @@ def print_table(rows: Sequence[dict[str, Any]], title: str) -> None:
     else:
         widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
         room = shutil.get_terminal_size().columns
-        fits = sum(widths) + 2 * (len(widths) - 1) <= room
+        over = sum(widths) + 2 * (len(widths) - 1) - room
+        fits = over <= 0
+        if cut and 0 < over <= widths[-1] - LEAST_CUT:
+            widths[-1] -= over
+            header, cells = _cut(header, widths[-1]), [_cut(row, widths[-1]) for row in cells]
+            fits = True
         lines = _aligned([header, *cells], widths) if fits else _paragraphs(header, cells, room)
     for line in lines if rows else ():
         typer.echo(line)
+
+
+def _cut(row: Sequence[str], width: int) -> list[str]:
+    """The row with its last cell no wider than that."""
+    *first, last = row
+    return [*first, last if len(last) <= width else f"{last[: width - 1].rstrip()}…"]
 
 
 def _aligned(rows: Sequence[Sequence[str]], widths: Sequence[int]) -> list[str]:
@@ -73,14 +87,6 @@ def _cell(value: Any) -> str:
     if isinstance(value, list):
         return printable(", ".join(map(str, value)))
     return f"{value:.4g}" if isinstance(value, float) else printable(value)
-
-
-def in_units(seconds: float) -> str:
-    """A duration as people say it: `8 min`."""
-    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def in_bytes(count: int) -> str:

@@ -1,7 +1,8 @@
-"""BibTeX for a study: the package, the lecture, and the libraries and methods that its results used."""
+"""What a study cites: the package, the lecture, and the libraries and methods that its results used."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -27,8 +28,18 @@ ALWAYS = (
 )
 
 
-def bibtex(study: Any, results: pd.DataFrame) -> str:
-    """BibTeX entries of the package at its version, the study, and the sources of what appears in the results.
+def bibtex(study: Any, results: pd.DataFrame, identifier: str = "") -> str:
+    """The `entries` of a study as BibTeX; arguments are theirs."""
+    return as_bibtex(entries(study, results, identifier))
+
+
+def as_bibtex(papers: Iterable[Entry]) -> str:
+    """Entries as a BibTeX file has them."""
+    return "\n".join(map(str, papers))
+
+
+def entries(study: Any, results: pd.DataFrame, identifier: str = "") -> list[Entry]:
+    """The package at its version with the study, and the sources of what appears in the results, each paper once.
 
     A name in the results that is no longer registered has no entries.
 
@@ -36,6 +47,7 @@ def bibtex(study: Any, results: pd.DataFrame) -> str:
         study: has `name`, `title` and `claims`.
         results: the tidy table of `load_results`; its `method` and `task` columns choose the entries, and its `scale`
             what is said beside them.
+        identifier: of the results, where there are any, by which `verify` finds them.
     """
     from ..core.version import __version__
 
@@ -53,14 +65,16 @@ def bibtex(study: Any, results: pd.DataFrame) -> str:
     said = caveat(next(iter(results["scale"].dropna().unique()), ""))
     if said:
         package.fields["note"] += f" ({said})"
-    entries = [package, *cited(ALWAYS)]
+    if identifier:
+        package.fields["note"] += f", result {identifier}"
+    found = [package, *cited(ALWAYS)]
     run = set(results["task"].unique())
     kinds = {grid.kind for grid in study.tasks if grid.name in run}
     for present, registry in ((set(results["method"].dropna().unique()), METHODS), (kinds, TASKS)):
         known = remembered_of_package(["papers", registry.kind], partial(_papers, registry))
-        entries += [Entry(**paper) for name, behind in known.items() if name in present for paper in behind]
+        found += [Entry(**paper) for name, behind in known.items() if name in present for paper in behind]
     # Two methods may rest on one paper.
-    return "\n".join(str(entry) for entry in {entry.key: entry for entry in entries}.values())
+    return list({entry.key: entry for entry in found}.values())
 
 
 def _papers(registry: Registry[Any]) -> dict[str, list[dict[str, Any]]]:

@@ -66,13 +66,17 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def load_study(path_or_name: str | Path) -> Study:
+def load_study(path_or_name: str | Path | Study) -> Study:
     """A study file, validated in itself; options of tasks and methods are checked when it is planned.
+
+    A study that is loaded already is returned as it is.
 
     Raises:
         UnknownName: no such study, or a key or a reference that does not exist.
         ValueError: a file that cannot be read or is not TOML, or a bad value.
     """
+    if isinstance(path_or_name, Study):
+        return path_or_name
     path = find_study(path_or_name)
     where = printable(path)
     study = from_table(Study, _read_toml(path, where), where).read_from(path, path_or_name)

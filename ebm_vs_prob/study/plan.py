@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from heapq import heapreplace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,17 @@ class Plan:
     def multiply_adds(self) -> float:
         """Estimated multiply-adds of all training, counted from shapes."""
         return sum(condition.multiply_adds * len(condition.seeds) for condition in self.distinct)
+
+    def wall_seconds(self, workers: int) -> float:
+        """Predicted seconds until so many workers have done all batches, each taking the longest that is left."""
+        each: list[float] = []
+        for group in self._groups():
+            seconds = group.core_seconds(self.step_times, self._compiles(group)) / group.batches
+            each += [seconds] * group.batches
+        busy = [0.0] * workers
+        for seconds in sorted(each, reverse=True):
+            heapreplace(busy, busy[0] + seconds)
+        return max(busy)
 
     def summary(self) -> dict[str, Any]:
         """The plan in short, JSON-ready: totals, and one row in `batches` for each method, task and budget."""

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core import streams
-from ..core.seeding import random_module_restored
 from .data_files import digests_of
 from .engines import Dispatcher, Job, check_engine, introduce, make_pool, token_in
 from .files import load_study
+from .identifiers import keep_result_id
 from .plan import DEVICES, Plan, places, plan_study
 from .plan_again import choices_of, is_of, plan_again, step_times_of
 from .plugins import import_plugins
+from .progress import Advance
+from .progress import progress as progressing
 from .provenance import mixture
 from .schema import Study
 from .shards import FILES
@@ -64,7 +66,7 @@ def run_study(
         device: `auto`, `cpu` or `cuda`.
         store: folder of the results.
         retry_failed: whether to run again what failed by itself.
-        progress: whether to show a bar on stderr; by default where it is a terminal.
+        progress: whether to show on stderr how far each arm is; by default where it is a terminal.
 
     Returns:
         One row a place of the grid and metric, with columns `study.table.COLUMNS`; incidents in `attrs`.
@@ -83,6 +85,8 @@ def run_study(
     loaded = settled(given, scale)
     way = _Way(kept, engine, workers, scheduler, device, retry_failed, progress)
     frame = way.completed(loaded, scale, _tuned(way, loaded, scale))
+    if not (frame["batch"] == "").any():
+        keep_result_id(loaded, scale, kept)
     _report_mixture(frame)
     return frame
 
@@ -131,8 +135,7 @@ class _Way:
             missing = keys - kept.sound(keys)
             if missing:
                 shown = streams.is_terminal(sys.stderr) if self.progress is None else self.progress
-                with _progress(f"{study.name} at {scale}", len(keys), shown) as advance, _mended(kept):
-                    advance(len(keys) - len(missing))
+                with progressing(f"{study.name} at {scale}", planned, missing, kept, shown) as advance, _mended(kept):
                     _run_missing(kept, planned, missing, self.engine, self.workers, self.scheduler, advance)
                 kept.compact()
             return results_table(kept, study.name, scale, keep=True)
@@ -145,7 +148,7 @@ def _run_missing(
     engine: str,
     workers: int | None,
     scheduler: str | None,
-    advance: Callable[[int], None],
+    advance: Advance,
 ) -> None:
     settings = planned.study.at(planned.scale)
     with token_in(store.study_folder(planned.study.name, planned.scale).resolve()) as (token, token_text):
@@ -231,19 +234,3 @@ def _report_mixture(frame: pd.DataFrame) -> None:
     mixed = mixture(frame)
     if mixed:
         log.warning("these results were made by %s and get no verdict together: run in a new store", mixed)
-
-
-@contextmanager
-def _progress(title: str, trials: int, shown: bool) -> Iterator[Callable[[int], None]]:
-    """A bar; what is yielded tells it that trials have come to an end."""
-    if not shown:
-        yield lambda trials: None
-        return
-    with random_module_restored():
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TextColumn("trials"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(title, total=trials)
-        yield lambda trials: bar.advance(task, trials)

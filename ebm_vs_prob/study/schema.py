@@ -18,6 +18,9 @@ from .values import Id, Line, Name, Setting, Short, shown
 #: The scale that every study has for a first look, in minutes: what it says is no result.
 DEMONSTRATION = "quick"
 
+#: What the name of a scale has in it that a run was shrunk to, `study.shrinking`.
+SHRUNK = "-shrunk-"
+
 #: The option that tasks vary along where a study does not say another.
 THICKNESS = "thickness"
 
@@ -333,4 +336,6 @@ def _inside(within: Mapping[str, tuple[float, float]], axis: str, settings: tupl
 
 def caveat(scale: str) -> str:
     """What is said beside every verdict of a scale; "" where it may be cited."""
+    if SHRUNK in scale:
+        return "shrunk, never for citing"
     return f"{DEMONSTRATION}, not for citing" if scale == DEMONSTRATION else ""

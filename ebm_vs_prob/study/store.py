@@ -7,7 +7,7 @@ Layout, readable without this package:
         <key>.safetensors              landscapes, answers and samples, for the first seed
         <key>.nc                       samples and training diagnostics as ArviZ InferenceData (netCDF 4), likewise
     studies/<study>/<scale>/           plan.json (the grid and its trials), and derived from the records, to be made
-                                       again at any time, results.parquet (the table) and results.json (its digest)
+                                       again, results.parquet (the table), results.json (its digest), result.json (id)
     stopped/<key>.json                 why a trial without a record was last stopped from outside
     incidents/                         what went wrong and was mended
     damaged/                           what lay in the place of something of the store and was not what was written

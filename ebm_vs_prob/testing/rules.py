@@ -86,6 +86,34 @@ def every_answer(space: Discrete) -> torch.Tensor | None:
     return space.every_answer() if space.num_answers <= MOST_ANSWERS else None
 
 
+#: How far beyond a box, in halves of its width, a density whose mass lies outside is integrated.
+REACH = 100.0
+
+
+def whole_integral(
+    log_density: Callable[[torch.Tensor], torch.Tensor], box: Box, spacing: float, short: float
+) -> float:
+    """`integral`; where the box has less than 1 - `short` of a density, the integral over all of space.
+
+    That is taken by the trapezoidal rule after y = middle + half sinh(t), on nodes half a spacing apart in the middle,
+    up to `REACH` halves of the box's width: the tails of a density of ν = 4 degrees of freedom beyond have less than
+    1e-7.
+    """
+    import torch
+
+    inside = integral(log_density, box, spacing)
+    if inside >= 1 - short:
+        return inside
+    low, high = box.bounds
+    half, end = (high - low) / 2, float(np.arcsinh(REACH))
+    t = torch.linspace(-end, end, 1 + int(np.ceil(4 * end * half / spacing)), dtype=torch.float64, device="cpu")
+    axis, slope = (low + high) / 2 + half * t.sinh(), half * t.cosh() * float(t[1] - t[0])
+    grid = torch.cartesian_prod(*[axis] * box.dim).reshape(-1, box.dim)
+    weights = torch.cartesian_prod(*[slope] * box.dim).reshape(-1, box.dim).prod(-1)
+    parts = zip(grid.split(100_000), weights.split(100_000), strict=True)
+    return sum(float(log_density(part).double().exp() @ weight) for part, weight in parts)
+
+
 def integral(log_density: Callable[[torch.Tensor], torch.Tensor], box: Box, spacing: float) -> float:
     """The integral over a box of one or two dimensions, by the trapezoidal rule.
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import NoExactReference
 from ..core.spaces import Box, Discrete
 from ..tasks.base import HasBranches
-from .rules import check_declaration, every_answer, expect, global_generators_left_alone, integral, rule
+from .cells import CELLS, DRAWS, check_density_of_draws, check_probability_of_draws, check_same_law
+from .rules import check_declaration, every_answer, expect, global_generators_left_alone, rule, whole_integral
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 #: Standard errors within which a Monte-Carlo mean must meet an exact value: 1 in 15,000 checks of a right task fails.
 TOLERATED_STANDARD_ERRORS = 4.0
+#: Of 64 y how many may lie outside the box, which holds the bulk of a heavy-tailed law and not all of it.
+MOST_OUTSIDE = 4
+#: Pairs of different x for which `reference.sample` is drawn once.
+PAIRS = 2000
 
 
 def check_task(task: Task | type[Task] | str, examples: int = 4000) -> None:
@@ -34,14 +39,19 @@ def check_task(task: Task | type[Task] | str, examples: int = 4000) -> None:
         3. An unknown option is a `LookupError`; a negative thickness, n < 1 and an unknown split are `ValueError`s.
         4. On a manifold, data at one seed are linear in the thickness: y = m(u) + thickness * n.
         5. `reference.answers` are (n, m, ...) of the dtype of y at distance 0; draws of `reference.sample` lie as far
-           from them as fresh data do, and those of one x do not depend on how many follow; distances are (n,) float64
-           >= 0. A discrete answer is the most probable one. No x, no answer: of 0 rows each of them has 0 rows.
+           from them as fresh data do, those of one x do not depend on how many follow, and another seed gives others;
+           distances are (n,) float64 >= 0. A discrete answer is the most probable one. No x, no answer: of 0 rows each
+           of them has 0 rows.
         6. `reference.log_prob` is (n,) float64, finite on the data, and its mean over the data is that over
            `reference.sample` and minus `entropy()`, within Monte-Carlo error; up to two output dimensions exp(log_prob)
-           integrates to 1 within 1e-6, and over discrete answers it sums to 1. Where there is no exact value, and on a
+           integrates to 1 within 1e-6, in the box or, of a heavy tail, beyond it, and over discrete answers it sums to
+           1. Draws are shared among cells as it says, and as the data are. Where there is no exact value, and on a
            manifold at thickness 0, `NoExactReference` says why.
         7. Where the answers have branches (`HasBranches`), every answer has one, their weights sum to 1, and data are
            shared among them by these.
+
+    Tests by chance have fixed seeds. A task that keeps the rules fails one of them with a probability of about 4e-4: up
+    to five means by 6e-5 each, a Kolmogorov-Smirnov test by 1e-4, up to four tests over cells by 1e-5 each.
 
     Raises:
         AssertionError: a rule is broken.
@@ -74,7 +84,9 @@ def _check_data(task: Task, who: str) -> None:
         space.check(field, value)
         if isinstance(space, Box):
             low, high = space.bounds
-            rule(((value >= low) & (value <= high)).all(), who, f"{field} must lie within {space.bounds}")
+            outside = int(((value < low) | (value > high)).any(-1).sum())
+            allowed = MOST_OUTSIDE if field == "y" else 0
+            rule(outside <= allowed, who, f"{field} must lie within {space.bounds}, but {outside} of 64 do not")
     rule(
         all(torch.equal(a, b) for a, b in zip(task.sample(64, seed=5), (x, y), strict=True)),
         who,
@@ -149,6 +161,9 @@ def _check_answers(task: Task, who: str) -> None:
     if drawn is not None:
         same = torch.equal(task.reference.sample(x[:3], 1, seed=9), drawn[:3])
         rule(same, who, "reference.sample of an x must not depend on how many others follow")
+        several, again = (task.reference.sample(x[:8], 8, seed=seed) for seed in (9, 10))
+        varied = bool((several != several[:, :1]).any())
+        rule(not varied or not torch.equal(several, again), who, "reference.sample: another seed must give other draws")
     if drawn is not None and task.thickness > 0:
         shape = (512, 1, *y.shape[1:])
         rule(drawn.shape == shape, who, f"reference.sample must be (n, k, ...) = {shape}, not {tuple(drawn.shape)}")
@@ -194,10 +209,45 @@ def _check_density(task: Task, who: str, n: int) -> None:
     if isinstance(task.y_space, Discrete):
         _check_probabilities(task, task.y_space, x, who)
     if isinstance(task.y_space, Box) and task.y_space.dim <= 2:
-        mass = integral(
-            lambda grid: task.reference.log_prob(x[:1].expand(len(grid), -1), grid), task.y_space, task.thickness
+        spacing = task.thickness
+        mass = whole_integral(
+            lambda y: task.reference.log_prob(x[:1].expand(len(y), -1), y), task.y_space, spacing, 1e-6
         )
         rule(abs(mass - 1) < 1e-6, who, f"exp(log_prob) must integrate to 1, not {mass:.8f}")
+    _check_laws(task, who, n)
+
+
+def _check_laws(task: Task, who: str, n: int) -> None:
+    """Data, draws of `reference.sample` and the log-density are of one law, by counts in cells."""
+    import torch
+
+    reference, space = task.reference, task.y_space
+    count = DRAWS if n >= 4000 else n
+    x, y = task.sample(count + CELLS, seed=14)
+    if isinstance(space, Box) and space.dim <= 2:
+        drawn = {f"reference.sample at x = {row[0].tolist()}": (row, reference.sample(row, count + CELLS, seed=15)[0])
+                 for row in x[:2].split(1)[: 2 if x.shape[1] else 1]}  # fmt: skip
+        if x.shape[1] == 0:
+            drawn["the data"] = (x[:1], y)
+        for what, (row, draws) in drawn.items():
+
+            def log_density(points: torch.Tensor, row: torch.Tensor = row) -> torch.Tensor:
+                return reference.log_prob(row.expand(len(points), -1), points)
+
+            check_density_of_draws(draws, log_density, space, task.thickness, who, what)
+    every = every_answer(space) if isinstance(space, Discrete) else None
+    if every is not None:
+        log_prob = reference.log_prob(x[:1].expand(len(every), -1), every)
+        draws = reference.sample(x[:1], count, seed=15)[0]
+        check_probability_of_draws(draws, every, log_prob, who, "reference.sample")
+    pairs = torch.cat([x, y.reshape(len(y), -1)], 1).double()
+    if x.shape[1] == 0:
+        draws = reference.sample(x[:1], count, seed=17).reshape(count, -1).double()
+    else:
+        other, _ = task.sample(min(count, PAIRS), seed=16)  # each x has a stream of its own, which takes time
+        draws = torch.cat([other, reference.sample(other, 1, seed=17).reshape(len(other), -1)], 1).double()
+    what = "data and reference.sample must be of one law"
+    check_same_law(pairs[CELLS:], draws, pairs[:CELLS], who, what)
 
 
 def _check_branches(task: Task, who: str) -> None:

@@ -19,9 +19,10 @@ from study_files import registered_plugin, write_study
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.cli import commands as cli
+from ebm_vs_prob.cli import options
 from ebm_vs_prob.cli.commands import main
 
-COMMANDS = ("list", "plan", "run", "status", "report", "cite")
+COMMANDS = ("list", "show", "plan", "run", "status", "report", "verify", "compare", "cite", "check", "challenge")
 
 STUDY = """
 schema = 1
@@ -106,8 +107,8 @@ def test_the_choices_are_those_that_a_run_takes():
     from ebm_vs_prob.study.engines import ENGINES
     from ebm_vs_prob.study.plan import DEVICES
 
-    assert tuple(cli.Engine) == ENGINES
-    assert tuple(cli.Device) == DEVICES
+    assert tuple(options.Engine) == ENGINES
+    assert tuple(options.Device) == DEVICES
 
 
 @pytest.mark.parametrize("kind", ["tasks", "methods", "studies"])
@@ -167,29 +168,34 @@ def test_status_has_every_trial_with_its_state(study, call, tmp_path):
     }
     code, out, _ = call("status", study, "--store", tmp_path / "empty")
     assert code == 0
-    assert out.splitlines()[-1] == "8 pending"
+    assert out.splitlines()[0] == f"{study} at quick: 8 trials: 8 pending"
 
 
 def test_report_prints_its_path_and_with_json_the_verdicts(call, monkeypatch, tmp_path):
     def write_report(study, scale, store, out):
-        folder = out / study
+        folder = out / study.name
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "verdicts.json").write_text(json.dumps([{"claim": "C11", "scale": scale, "store": str(store)}]))
         return folder / "index.html"
 
     monkeypatch.setattr("ebm_vs_prob.report.write_report", write_report)
+    monkeypatch.setattr("ebm_vs_prob.study.identifiers.result_id", lambda *_: "evp-0123456789abcdef")
     where = ("thin_manifold", "--scale", "full", "--store", "there", "--out", tmp_path)
-    assert call("report", *where) == (0, f"{tmp_path / 'thin_manifold' / 'index.html'}\n", "")
+    page = tmp_path / "thin_manifold" / "index.html"
+    assert call("report", *where) == (0, f"{page}\n", "")
     code, out, err = call("report", *where, "--json")
     assert (code, err) == (0, "")
-    assert json.loads(out) == [{"claim": "C11", "scale": "full", "store": "there"}]
+    verdicts = [{"claim": "C11", "scale": "full", "store": "there"}]
+    assert json.loads(out) == {"result": "evp-0123456789abcdef", "report": str(page), "verdicts": verdicts}
+    assert json.loads((page.parent / "result.json").read_text())["id"] == "evp-0123456789abcdef"
 
 
 @pytest.mark.slow
 def test_report_of_a_study_that_was_run(study, call, tmp_path):
     code, out, _ = call("report", study, "--store", study.parent / "store", "--out", tmp_path, "--json")
     assert code == 0
-    assert json.loads(out) == json.loads((tmp_path / "small" / "verdicts.json").read_text(encoding="utf-8"))
+    written = json.loads((tmp_path / "small" / "verdicts.json").read_text(encoding="utf-8"))
+    assert json.loads(out)["verdicts"] == written
     assert "undecided" in out  # two seeds are too few for a verdict
     assert (tmp_path / "small" / "index.html").stat().st_size > 0
 
@@ -430,6 +436,7 @@ def test_a_folder_that_cannot_be_is_refused_by_its_option_in_one_short_line(stud
     serial = ("run", study, "--engine", "serial", "--device", "cpu", "--store", path)
     code, _, said = call(*serial) if option == "store" else call(*reported(study, path))
     assert code == 1
+    said = said.removeprefix(f"planning the trials of {study} at quick\n")
     assert said.startswith(f"ebm-vs-prob: error: {option} = ")
     assert "is not valid: expected a folder, or a path where one can be made: " in said
     assert said.count("\n") == 1

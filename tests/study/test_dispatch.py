@@ -30,6 +30,10 @@ from ebm_vs_prob.testing.stores import stored_record
 pytestmark = pytest.mark.usefixtures("plugin")
 
 
+def unheard(trials, failed):
+    pass
+
+
 #: What a script says of a worker that does not begin its batch.
 NEVER = "never"
 
@@ -102,7 +106,7 @@ def dispatched(planned, job, script, *introductions, advanced=None):
     pool = ScriptedPool(script, *(introductions or [here]))
     store = Store(job.root)
     seen = [] if advanced is None else advanced
-    Dispatcher(pool, store, job, here, seen.append).run(planned.batches)
+    Dispatcher(pool, store, job, here, lambda trials, failed: seen.append(len(trials))).run(planned.batches)
     assert sum(seen) == len(planned.trials)
     return pool, store
 
@@ -163,7 +167,7 @@ def test_time_in_which_the_driver_stood_still_does_not_count(planned, job, monke
 
     here = introduce(job)
     pool = ScriptedPool(script, here)
-    dispatcher = Dispatcher(pool, Store(job.root), job, here, lambda trials: None)
+    dispatcher = Dispatcher(pool, Store(job.root), job, here, unheard)
     dispatcher._queue.extend(planned.batches)
     for event in pool.events(0):
         dispatcher._handle(event)
@@ -221,7 +225,7 @@ def test_a_batch_is_taken_back_though_others_are_under_way(tmp_path, seconds):
     here = introduce(job)
     pool = ScriptedPool(lambda worker, *_: NEVER if worker == "w0" else None, here, here)
     advanced = []
-    dispatcher = Dispatcher(pool, Store(job.root), job, here, advanced.append)
+    dispatcher = Dispatcher(pool, Store(job.root), job, here, lambda trials, failed: advanced.append(len(trials)))
 
     def finish(worker):
         if pool.taken and worker == "w1":  # its batch ends only when the other's is back
@@ -240,7 +244,7 @@ def test_where_no_worker_begins_a_batch_the_run_ends_in_one_line_that_names_them
     with pytest.raises(
         ConnectionError, match=r"^no worker begins a batch, .*: w0, w1: waited 20 s; run again to go on$"
     ):
-        Dispatcher(pool, Store(job.root), job, here, lambda trials: None).run(planned.batches)
+        Dispatcher(pool, Store(job.root), job, here, unheard).run(planned.batches)
     assert pool.taken == ["w0", "w1"]
 
 
@@ -275,16 +279,16 @@ def test_a_worker_that_is_not_like_the_driver_is_refused_by_name_and_gets_nothin
 def test_where_no_worker_comes_the_run_ends_in_one_line_with_the_cause(planned, job):
     here = introduce(job)
     with pytest.raises(ConnectionError, match=r"^nobody came: waited 0\.2 s; run again to go on$"):
-        Dispatcher(ScriptedPool(does), Store(job.root), job, here, lambda trials: None).run(planned.batches)
+        Dispatcher(ScriptedPool(does), Store(job.root), job, here, unheard).run(planned.batches)
     other = replace(here, torch="1.0")
     with pytest.raises(ConnectionError, match=r"no worker can be used: of 1 refused, w0: it has torch 1\.0"):
-        Dispatcher(ScriptedPool(does, other), Store(job.root), job, here, lambda trials: None).run(planned.batches)
+        Dispatcher(ScriptedPool(does, other), Store(job.root), job, here, unheard).run(planned.batches)
 
 
 def test_what_a_run_waits_for_is_said_once_while_it_waits(planned, job, caplog, monkeypatch):
     monkeypatch.setattr(dispatch, "QUIET", 0.05)
     with caplog.at_level(logging.WARNING), pytest.raises(ConnectionError):
-        Dispatcher(ScriptedPool(does), Store(job.root), job, introduce(job), lambda trials: None).run(planned.batches)
+        Dispatcher(ScriptedPool(does), Store(job.root), job, introduce(job), unheard).run(planned.batches)
     assert [record.getMessage() for record in caplog.records] == ["nobody came"]
 
 
@@ -292,11 +296,11 @@ def test_batches_for_a_gpu_go_to_workers_that_have_one(planned, job):
     here = introduce(job)
     batches = [replace(batch, device="cuda") for batch in planned.batches]
     pool = ScriptedPool(lambda worker, *_: Received(worker, Receipt()), here, replace(here, device="a GPU"))
-    Dispatcher(pool, Store(job.root), job, here, lambda trials: None).run(batches)
+    Dispatcher(pool, Store(job.root), job, here, unheard).run(batches)
     assert {worker for worker, *_ in pool.given} == {"w1"}
     pool = ScriptedPool(does, here)
     with pytest.raises(ConnectionError, match="none of the 1 workers has a CUDA device"):
-        Dispatcher(pool, Store(job.root), job, here, lambda trials: None).run(batches)
+        Dispatcher(pool, Store(job.root), job, here, unheard).run(batches)
 
 
 def test_a_worker_tells_of_its_gpu_where_the_plan_wants_one(job, monkeypatch):

@@ -464,3 +464,13 @@ print(Path("/proc/self/status").read_text())
     assert "trials: 10000" in shown
     assert time.perf_counter() - started < 30  # five on a quiet machine
     assert int(re.search(r"VmHWM:\s+(\d+) kB", shown).group(1)) < 330_000
+
+
+def test_the_time_of_a_plan_falls_with_workers_and_not_below_its_longest_batch(tmp_path):
+    arms = {"plain": ("ring", ""), "stiff": ("ring", "stiffness = 9.0"), "lonely": ("lonely_ring", "")}
+    planned = plan_study(write_study(tmp_path / "rings.toml", arms=arms, seeds=4), device="cpu", times=TYPICAL)
+    whole = planned.wall_seconds(1)
+    assert round(whole) == planned.summary()["core_seconds"]
+    assert whole / 2 <= planned.wall_seconds(2) < whole
+    batches = planned.summary()["batch_count"]
+    assert planned.wall_seconds(batches) == planned.wall_seconds(10 * batches) > 0

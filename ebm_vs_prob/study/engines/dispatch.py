@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
 from ..batches import Batch
+from ..progress import Advance
 from ..records import Outcome, entry
 from ..store import Store
 from ..worker import Fault, Receipt, StoreFault, pack
@@ -122,10 +123,10 @@ class Dispatcher:
     Args:
         pool: entered.
         here: the driver's own introduction, which a worker's has to be like.
-        advance: told how many trials have come to an end.
+        advance: told of trials that have come to an end, and whether some of them failed.
     """
 
-    def __init__(self, pool: Pool, store: Store, job: Job, here: Introduction, advance: Callable[[int], None]) -> None:
+    def __init__(self, pool: Pool, store: Store, job: Job, here: Introduction, advance: Advance) -> None:
         self._pool, self._store, self._job, self._here, self._advance = pool, store, job, here, advance
         self._queue: deque[Batch] = deque()
         self._workers: dict[str, Introduction] = {}
@@ -206,7 +207,7 @@ class Dispatcher:
             self._store.report("batch halved", [trial.key for trial in batch.trials], detail)
         for key, why in receipt.stopped.items():
             self._store.note_stop(key, why)
-        self._advance(len(batch.trials))
+        self._advance(batch.trials, receipt.failed > 0 or bool(receipt.stopped))
 
     def _died(self, batch: Batch, why: str) -> None:
         self._deaths[batch.key] += 1
@@ -219,7 +220,7 @@ class Dispatcher:
             self._queue.extendleft(reversed(batch.halves()))
         else:
             self._store.note_stop(batch.trials[0].key, f"stopped from outside, {LIVES} times: {why}")
-            self._advance(1)
+            self._advance(batch.trials, True)
 
     def _look_at_the_clock(self) -> None:
         now = time.monotonic()
@@ -265,7 +266,7 @@ class Dispatcher:
             return
         reason = f"the trial took longer than the time limit of {self._job.time_limit:g} s"
         self._store.write([entry(Outcome(batch.trials[0], batch.key, "failed", reason=reason), batch.device)])
-        self._advance(1)
+        self._advance(batch.trials, True)
 
     def _shortage(self) -> str:
         if self._workers:

@@ -1,0 +1,67 @@
+"""Arguments and options that commands share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..core.errors import invalid
+
+
+class Kind(StrEnum):
+    tasks = "tasks"
+    methods = "methods"
+    studies = "studies"
+
+
+class Engine(StrEnum):
+    local = "local"
+    serial = "serial"
+    dask = "dask"
+
+
+class Device(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A name in studies/ or the path of a TOML file.")]
+ScaleOption = Annotated[
+    str, typer.Option(metavar="quick|standard|full", help="A scale of the study's file, or a shrunk run's.")
+]
+StoreOption = Annotated[Path, typer.Option(metavar="DIR", help="Where results are kept.")]
+DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes a GPU that is there.")]
+EngineOption = Annotated[Engine, typer.Option(help="Workers here, this process, or a dask cluster elsewhere.")]
+WorkersOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="Local workers; one a core if left out.")]
+SchedulerOption = Annotated[str | None, typer.Option(metavar="ADDRESS|FILE", help="A dask scheduler or its file.")]
+RetryOption = Annotated[bool, typer.Option("--retry-failed", help="Run again what failed by itself before.")]
+OutOption = Annotated[Path, typer.Option(metavar="DIR", help="Gets a folder of the study's name with the report.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
+
+SeedsOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N seeds.")]
+StepsOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="So many training steps.")]
+ArmsOption = Annotated[str | None, typer.Option(metavar="A,B", help="Only these arms.")]
+TasksOption = Annotated[str | None, typer.Option(metavar="A,B", help="Only these tasks.")]
+AtOption = Annotated[
+    str | None, typer.Option("--at", "--thickness", metavar="V,W", help="Only these settings of what tasks vary along.")
+]
+
+DEFAULT_STORE = Path("results")
+DEFAULT_OUT = Path("reports")
+
+
+def names(given: str | None) -> list[str]:
+    """The names of a list with commas between them; none of nothing."""
+    return [name.strip() for name in given.split(",") if name.strip()] if given else []
+
+
+def numbers(given: str | None) -> list[float]:
+    """The numbers of a list with commas between them; a `ValueError` for what is none."""
+    try:
+        return [float(name) for name in names(given)]
+    except ValueError:
+        raise invalid("--at", given, "numbers with commas between them, as in 0.3,0.1") from None

@@ -1,0 +1,76 @@
+"""Where a report goes: beside no other study's, and over no report of another scale.
+
+A study's report lies at `OUT/<study>/`, whatever its scale, so that what links to it stays right when a larger scale is
+run; the page and `result.json` beside it say the scale. Where a report of another scale lies there already, and for
+shrunk runs always, the path names the scale: `OUT/<scale>/<study>/`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from ..core.atomic_files import check_folder
+from ..core.errors import invalid
+from ..study.files import study_folders
+from ..study.identifiers import FILE, read_result, write_result
+from ..study.schema import SHRUNK, Study
+
+_SCALE = re.compile(r"ebm-vs-prob report \S+ --scale ([a-z0-9_-]+)")
+
+
+def place_of(study: Study, scale: str, out: Path) -> tuple[Path, str]:
+    """The folder that gets the report's own, and what is said where that is not `out` itself.
+
+    Raises:
+        ValueError: the report of another study of this name lies there, or `out` is no folder and none can be made.
+    """
+    check_folder("out", out)
+    here = out / study.name
+    there = scale_of(here)
+    if SHRUNK in scale:
+        place, said = out / scale, "a shrunk run's report lies apart from the study's"
+    elif there not in ("", scale):
+        place, said = out / scale, f"{here} is of scale {there}, and stays"
+    else:
+        place, said = out, ""
+    _refuse_another_study(study, place / study.name)
+    return place, said
+
+
+def find_report(study: str, scale: str, out: Path) -> Path:
+    """The folder of a study's report at a scale, there or not."""
+    apart = out / scale / study
+    return apart if apart.is_dir() else out / study
+
+
+def scale_of(report: Path) -> str:
+    """The scale of the report in a folder; "" where there is none."""
+    found = read_result(report / FILE).get("scale")
+    if isinstance(found, str):
+        return found
+    with suppress(OSError, UnicodeDecodeError):
+        match = _SCALE.search((report / "report.md").read_text(encoding="utf-8"))
+        return match[1] if match else ""
+    return ""
+
+
+def sign(report: Path, study: Study, scale: str, identifier: str) -> None:
+    """Write beside a report which result it is, and of which file: by its path from there, as in a checkout."""
+    file = "" if study.path is None else os.path.relpath(study.path.resolve(), report.resolve())
+    write_result(report / FILE, {"id": identifier, "study": study.name, "scale": scale, "file": file})
+
+
+def _refuse_another_study(study: Study, report: Path) -> None:
+    if not report.is_dir() or study.path is None:
+        return
+    recorded = read_result(report / FILE).get("file")
+    others = [report / recorded] if isinstance(recorded, str) and recorded else []
+    if not any(other.is_file() for other in others):
+        others = [folder / f"{study.name}.toml" for folder in study_folders()]
+    others = [other for other in others if other.is_file()]
+    if others and not any(other.samefile(study.path) for other in others):
+        valid = f"a name of its own: {report} is the report of {others[0].resolve()} (or another --out)"
+        raise invalid(f"{study.where}: name", study.name, valid)

@@ -1,0 +1,216 @@
+"""Results as others read them: `report`, `verify`, `compare` and `cite`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..core.streams import printed_aside
+from ..core.text import printable
+from . import options
+from .options import DEFAULT_OUT, DEFAULT_STORE
+from .output import print_json, print_table
+
+if TYPE_CHECKING:
+    from ..study.comparing import Compared, Shift
+    from ..study.schema import Study
+
+
+class Format(StrEnum):
+    bibtex = "bibtex"
+    cff = "cff"
+    apa = "apa"
+
+
+class Scope(StrEnum):
+    all = "all"
+    moved = "moved"
+
+
+def report(
+    study: options.StudyArgument,
+    scale: options.ScaleOption = "quick",
+    store: options.StoreOption = DEFAULT_STORE,
+    out: options.OutOption = DEFAULT_OUT,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Write a study's report and print its path; with --json, its result identifier and the verdicts.
+
+    It replaces an earlier one of the same study and scale, and no other.
+    """
+    from ..report import write_report
+    from ..study import Store, load_study
+    from ..study.identifiers import result_id
+    from ..study.shrinking import opened
+    from .report_places import place_of, sign
+
+    with printed_aside():
+        kept = Store(store)
+        loaded: Any = opened(load_study(study), scale, kept)
+        place, said = place_of(loaded, scale, out)
+        page = Path(write_report(loaded, scale=scale, store=store, out=place))
+        identifier = result_id(loaded, scale, kept)
+        sign(page.parent, loaded, scale, identifier)
+    if said:
+        typer.echo(printable(said), err=True)
+    if as_json:
+        verdicts = json.loads((page.parent / "verdicts.json").read_text(encoding="utf-8"))
+        print_json({"result": identifier, "report": os.fspath(page), "verdicts": verdicts})
+        return
+    typer.echo(printable(page))
+
+
+def verify(
+    what: Annotated[str, typer.Argument(metavar="ID|STUDY", help="A result identifier, or a study.")],
+    scale: options.ScaleOption = "quick",
+    store: options.StoreOption = DEFAULT_STORE,
+    reports: Annotated[Path, typer.Option(metavar="DIR", help="Where reports lie.")] = DEFAULT_OUT,
+    rerun: Annotated[int, typer.Option(min=0, metavar="K", help="Train K trials again and compare.")] = 0,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Check that results are whole and what was published, and with --rerun that this code makes them again.
+
+    Every record is read and its checksum compared, the verdicts are decided again and held against the report's, and K
+    trials, taken in turn from the arms, are trained again: on the record's kind of machine their metrics must agree to
+    rounding, elsewhere to 1 % or their standard error. The exit code is 1 where something differs.
+    """
+    from ..study import Store, load_study
+    from ..study.identifiers import find_result, is_identifier, study_of
+    from ..study.shrinking import opened
+    from ..study.verification import verify as verified
+    from .report_places import find_report, scale_of
+
+    with printed_aside():
+        kept = Store(store)
+        if is_identifier(what):
+            name, scale = find_result(what, kept, reports)
+            loaded = opened(study_of(name, scale, kept), scale, kept)
+        else:
+            loaded = opened(load_study(what), scale, kept)
+        beside = find_report(loaded.name, scale, reports)
+        found = verified(loaded, scale, kept, beside if scale_of(beside) in ("", scale) else None, rerun)
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        typer.echo(printable(f"result {found.identifier}"))
+        if found.reruns:
+            rows = [{"trial": run.trial[:12], "arm": run.arm, "again": run.outcome, "furthest": run.detail}
+                    for run in found.reruns]  # fmt: skip
+            print_table(rows, "Trained again", cut=True)
+        for problem in found.problems:
+            typer.echo(printable(problem))
+        typer.echo(printable(found.sentence))
+    asked = what if is_identifier(what) else found.identifier
+    if found.problems or asked != found.identifier:
+        if asked != found.identifier:
+            typer.echo(printable(f"the store has {found.identifier}, not {asked}"), err=True)
+        raise typer.Exit(1)
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A store: another version's, or another machine's.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="The store that is held against it.")],
+    study: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this study; may be repeated.")] = None,
+    scale: Annotated[str, typer.Option(metavar="NAME", help="Only this scale.")] = "",
+    show: Annotated[Scope, typer.Option(help="All effects, or those that moved.")] = Scope.all,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Hold two stores against each other: effects that moved, with intervals, and verdicts that flipped.
+
+    Effects are paired over the seeds that both have. One has moved where the p of its change, corrected by Holm over
+    all effects of the study, is at most .05.
+    """
+    from ..study import Store
+    from ..study.comparing import compare_stores
+
+    with printed_aside():
+        found = compare_stores(Store(first), Store(second), study or (), scale)
+    if as_json:
+        print_json([each.as_dict() for each in found])
+        return
+    for each in found:
+        _print_compared(each, show)
+
+
+def _print_compared(found: Compared, show: Scope) -> None:
+    shifts = [shift for shift in found.shifts if show is Scope.all or shift.moved == "yes"]
+    print_table([_shift_row(shift) for shift in shifts], f"{found.study} at {found.scale}: effects, A to B")
+    counts = Counter(shift.moved for shift in found.shifts)
+    said = {"yes": "moved", "no": "did not move", "identical": "identical", "unknown": "with too few seeds to say"}
+    typer.echo(", ".join(f"{counts[word]} {words}" for word, words in said.items() if counts[word]) or "no effects")
+    for flip in found.flips:
+        where = " ".join(filter(None, (flip.criterion or flip.claim, flip.arm, flip.against, flip.task)))
+        typer.echo(printable(f"verdict flipped: {flip.scope} {where}: {flip.first} to {flip.second}"))
+    if not found.flips:
+        typer.echo("no verdict flipped")
+
+
+def _shift_row(shift: Shift) -> dict[str, Any]:
+    against = f" against {shift.against}" if shift.against else ""
+    return {
+        "criterion": shift.criterion,
+        "where": f"{shift.arm}{against} on {shift.task}, {shift.at}",
+        "A": f"{shift.first:.3g}",
+        "B": f"{shift.second:.3g}",
+        "change": f"{'x' if shift.ratio else ''}{shift.change:.3g} [{shift.low:.3g}, {shift.high:.3g}]",
+        "seeds": f"{shift.seeds}{'' if shift.paired else ' (unpaired)'}",
+        "moved": shift.moved,
+    }
+
+
+def cite(
+    study: options.StudyArgument,
+    scale: options.ScaleOption = "quick",
+    store: options.StoreOption = DEFAULT_STORE,
+    form: Annotated[Format, typer.Option("--format", help="BibTeX, a CITATION.cff, or references as the APA's.")] = (
+        Format.bibtex
+    ),
+    as_json: options.JsonOption = False,
+) -> None:
+    """Print the package, the study and the papers behind what it compares, those of plugins included."""
+    from ..report.citation import as_bibtex
+    from ..report.citation_styles import apa, cff
+    from ..study import Store, load_study
+    from ..study.identifiers import FILE, read_result
+    from ..study.shrinking import opened
+
+    with printed_aside():
+        kept = Store(store)
+        loaded = opened(load_study(study), scale, kept)
+        identifier = str(read_result(kept.study_folder(loaded.name, scale) / FILE).get("id", ""))
+        papers = _papers(loaded, scale, identifier)
+        said = {
+            Format.bibtex: lambda: as_bibtex(papers),
+            Format.cff: lambda: cff(papers),
+            Format.apa: lambda: "\n".join(sorted(map(apa, papers))),
+        }[form]()
+    if as_json:
+        print_json({"study": study, "scale": scale, "result": identifier or None, form.value: said})
+        return
+    typer.echo(said)
+
+
+def _papers(study: Study, scale: str, identifier: str) -> list[Any]:
+    from dataclasses import asdict
+
+    from ..core.bibliography import Entry
+    from ..report.citation import entries
+    from ..study import plan_study
+    from ..study.provenance import remembered_of_package
+    from ..study.step_times import TYPICAL
+
+    def of_plan() -> list[dict[str, Any]]:
+        import pandas as pd
+
+        plan = plan_study(study, scale, device="cpu", times=TYPICAL)
+        labels = pd.DataFrame([{**condition.labels, "scale": scale} for condition in plan.conditions])
+        return [asdict(entry) for entry in entries(study, labels, identifier)]
+
+    question = ["cite", study.model_dump(mode="json", by_alias=True), scale, identifier]
+    return [Entry(**entry) for entry in (of_plan() if study.plugins else remembered_of_package(question, of_plan))]

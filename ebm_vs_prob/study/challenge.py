@@ -1,0 +1,191 @@
+"""A new method beside the strongest arm of each family, on a standard panel that is itself a study.
+
+For every metric, task and setting the rival is, of each family, the arm that does best there by its mean over seeds. It
+is chosen by the same results, which favours the rivals by as much as chance lets the best of two look better.
+"""
+
+from __future__ import annotations
+
+import json
+import pkgutil
+import tomllib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..core.errors import invalid
+from ..core.registry import METHODS, TASKS
+from ..metrics.catalogue import METRICS
+from .comparisons import series
+from .consistency import PRIMARY_BUDGET, check_references
+from .criteria import Criterion
+from .effects import EFFECTS, effect_test
+from .schema import Study
+from .values import from_table
+from .verdicts import Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CHALLENGER = "challenger"
+SCALE = "panel"
+PANELS = ("real", "discrete")
+
+
+@dataclass(frozen=True)
+class Round:
+    """The challenger beside the best arm of one family, at one setting.
+
+    `effect` is a ratio or a difference, as `kind` says. The challenger wins, ties or fails as the interval of level .95
+    lies on its side of no difference, on both or on the other.
+    """
+
+    metric: str
+    task: str
+    setting: float
+    family: str
+    rival: str
+    kind: str
+    effect: float
+    low: float
+    high: float
+    seeds: int
+    outcome: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready: NaN is None."""
+        found = asdict(self)
+        return {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in found.items()}
+
+
+def panel(method: str, plugins: tuple[str, ...] = (), folder: Path | None = None) -> tuple[Study, str]:
+    """The standard panel with a registered method as its challenger, and the TOML that it is read from.
+
+    Args:
+        plugins: modules that register it. folder: where they lie.
+
+    Raises:
+        ValueError: the method applies to no task of any panel, with its reasons.
+    """
+    kind = METHODS.get(method)
+    reasons = []
+    for name in PANELS:
+        text = _text(name)
+        table = tomllib.loads(text)
+        applies = []
+        for grid in table["tasks"]:
+            reason = kind.why_not(TASKS.get(grid["name"])())
+            applies += [] if reason else [grid["name"]]
+            reasons += [f"{grid['name']}: {reason}"] if reason else []
+        if applies:
+            whole = _with_challenger(text, method, plugins, None if len(applies) == len(table["tasks"]) else applies)
+            where = f"panel {name} with {method}"
+            study = from_table(Study, tomllib.loads(whole), where)
+            if folder is not None:
+                study = study.read_from(folder / f"{study.name}.toml", study.name)
+            check_references(study)
+            return study, whole
+    raise invalid("method", method, f"one that applies to a task of a panel ({'; '.join(reasons)})")
+
+
+def _text(name: str) -> str:
+    data = pkgutil.get_data(__package__ or "", f"panels/{name}.toml")
+    assert data is not None
+    return data.decode("utf-8")
+
+
+def _with_challenger(text: str, method: str, plugins: tuple[str, ...], tasks: list[str] | None) -> str:
+    """The panel's TOML, named after the method, with its arm at the end; JSON strings and lists are TOML's too."""
+    name = f"challenge_{method.lower()}"[:64]
+    own = f'name = "{name}"' + (f"\nplugins = {json.dumps(list(plugins))}" if plugins else "")
+    arm = f'\n[[arms]]\nname = "{CHALLENGER}"\nlabel = {json.dumps(method)}\nmethod = {json.dumps(method)}\n'
+    return text.replace('name = "challenge"', own, 1) + arm + (f"tasks = {json.dumps(tasks)}\n" if tasks else "")
+
+
+def rounds(study: Study, results: pd.DataFrame, scale: str = SCALE) -> list[Round]:
+    """Every criterion of a panel, task, setting and family, in this order."""
+    rows = results[results["budget"] == PRIMARY_BUDGET]
+    seeds = study.at(scale).all_seeds
+    return [
+        found
+        for criterion in study.criteria
+        for task in criterion.tasks
+        for setting in _settings(rows[rows["task"] == task])
+        for found in _rounds(criterion, task, setting, rows[rows["task"] == task], seeds)
+    ]
+
+
+def _settings(rows: pd.DataFrame) -> list[float]:
+    return sorted({float(value) for value in rows["setting"].dropna()}, reverse=True)
+
+
+def _rounds(criterion: Criterion, task: str, setting: float, rows: pd.DataFrame, seeds: range) -> Iterator[Round]:
+    own = series(rows[rows["arm"] == CHALLENGER], criterion.metric, setting, seeds)
+    if not np.isfinite(own).any():
+        return
+    families = dict(rows[["arm", "family"]].drop_duplicates().itertuples(index=False, name=None))
+    test = effect_test(criterion.kind, criterion.metric, criterion.statistic)
+    lower = criterion.below is not None
+    for family in dict.fromkeys(families[arm] for arm in criterion.against if arm in families):
+        arms = [arm for arm in criterion.against if families.get(arm) == family]
+        values = {arm: series(rows[rows["arm"] == arm], criterion.metric, setting, seeds) for arm in arms}
+        means = {arm: _mean(criterion.metric, value) for arm, value in values.items()}
+        known = {arm: mean for arm, mean in means.items() if np.isfinite(mean)}
+        if not known:
+            continue
+        rival = (min if lower else max)(known, key=known.__getitem__)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            effect = EFFECTS[criterion.kind](own, values[rival])
+        effect = effect[np.isfinite(effect) & ((effect > 0) | (not test.positive))]
+        estimate = test.estimate(effect)
+        bound = float(criterion.below if criterion.below is not None else criterion.above or 0.0)
+        inside, outside = (
+            (estimate.high < bound, estimate.low > bound) if lower else (estimate.low > bound, estimate.high < bound)
+        )
+        outcome = "wins" if inside else "fails" if outside else "ties" if np.isfinite(estimate.low) else "unknown"
+        yield Round(
+            criterion.metric, task, setting, family, rival, criterion.kind,
+            estimate.value, estimate.low, estimate.high, len(effect), outcome,
+        )  # fmt: skip
+
+
+def _mean(metric: str, values: np.ndarray) -> float:
+    """Mean over seeds, of what spans decades the geometric one."""
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return float("nan")
+    if METRICS[metric].scale == "log" and (known > 0).all():
+        return float(np.exp(np.log(known).mean()))
+    return float(known.mean())
+
+
+def summary(method: str, found: list[Round], verdicts: list[Verdict]) -> str:
+    """One page in Markdown: the sentence, the table, how it is to be read."""
+    counts = {word: sum(each.outcome == word for each in found) for word in ("wins", "ties", "fails")}
+    lines = [
+        f"# {method} on the standard panel",
+        "",
+        f"{method} wins {counts['wins']}, ties {counts['ties']} and fails {counts['fails']} of {len(found)} "
+        "comparisons with the best arm of each family.",
+        "",
+        "| metric | task | setting | family | best of it | effect, 95 % interval | seeds | outcome |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for each in found:
+        sign = "x" if each.kind == "ratio" else ""
+        effect = f"{sign}{each.effect:.3g} [{each.low:.3g}, {each.high:.3g}]"
+        cells = (METRICS[each.metric].label, each.task, f"{each.setting:g}", each.family, each.rival, effect)
+        lines.append(f"| {' | '.join(cells)} | {each.seeds} | {each.outcome} |")
+    lines += [
+        "",
+        "Effects are the method's over the rival's (x) or less the rival's, paired over seeds. The rival is the arm of",
+        "its family that does best there, chosen by the same results. Intervals are not corrected for their number.",
+        "",
+        "Corrected by Holm, against every rival and at all settings together:",
+        "",
+    ]
+    lines += [f"- {v.label}: {v.criterion}: {v.verdict} ({v.reason})" for v in verdicts if v.scope == "comparison"]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,83 @@
+"""The rule of a method's objective: training lowers the energy where data are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..core.spaces import Box, Discrete
+from ..tasks.base import Task
+from .rules import rule
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..models.model import Model
+    from ..tasks.base import Split
+    from ..training.method import Method
+
+STEPS = 150
+#: Of discrete answers, whose energies are of factors and take longer to sum.
+DISCRETE_STEPS = 60
+#: How far from the middle of N(0, 1) data energies are compared with those in it, in standard deviations.
+FAR = 2.5
+
+
+class StandardNormal(Task):
+    """y is standard normal in one dimension, without x: the task on which methods declare their optimum."""
+
+    name = "standard_normal"
+    summary = "standard normal data"
+    manifold_dim = None
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.x_space, self.y_space, self.z_space = Box((-1.0, 1.0), 0), Box((-8.0, 8.0), 1), None
+
+    def _draw(self, n: int, rng: np.random.Generator, split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        import numpy as np
+
+        return np.zeros((n, 0)), rng.standard_normal((n, 1)), np.zeros((n, 0))
+
+
+def check_direction(method: type[Method], task: Task, who: str) -> None:
+    """After a short training on N(0, 1) data the energy is lower in their middle than `FAR` from it, where the method
+    declares a `gaussian_optimum`; where answers are discrete, lower at data than at other answers.
+
+    Of a method whose objective has its sign turned both are the other way round, or the training runs away.
+    """
+    if method.principle == "exact":
+        return
+    normal = StandardNormal()
+    if method.gaussian_optimum is not None and method.why_not(normal) is None:
+        import torch
+
+        model = _trained(method, normal, STEPS)
+        energy = model.energy(torch.zeros(3, 0), torch.tensor([[-FAR], [0.0], [FAR]]))[0].double()
+        gap, where = float((energy[0] + energy[2]) / 2 - energy[1]), f"{FAR:g} from the middle of N(0, 1) data"
+    elif isinstance(task.y_space, Discrete):
+        model = _trained(method, task, DISCRETE_STEPS)
+        gap, where = _gap_of_answers(model, task), "at other answers"
+    else:
+        return
+    status = model.status[0]
+    rule(status.ok, who, f"a training must stay finite: step {status.step}, {status.reason}")
+    rule(gap > 0, who, f"training must lower the energy where data are, but {where} it is lower by {-gap:.3g}")
+
+
+def _gap_of_answers(model: Model, task: Task) -> float:
+    """Mean energy of the test answers of other x less that of their own, over pairs that differ."""
+    x, y = task.sample(128, seed=3, split="test")
+    x, y = model.setting.placed(x, task.x_space), model.setting.placed(y, task.y_space)
+    other = y.roll(1, 0)
+    gaps = (model.energy(x, other) - model.energy(x, y))[0].double()
+    differ = (other != y).reshape(len(y), -1).any(-1)
+    return float(gaps[differ].mean())
+
+
+def _trained(method: type[Method], task: Task, steps: int) -> Model:
+    from ..core.budget import Budget
+    from ..energies.mlp import Network
+    from ..training.fitting import fit
+
+    budget = Budget(steps=steps, batch_size=64, examples=512)
+    return fit(method, task, seeds=[0], budget=budget, network=Network(hidden=(16, 16)))

@@ -1,0 +1,256 @@
+"""What a user does with results on the command line: shrink, report, verify, compare, cite, check."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from study_files import registered_plugin, write_study
+
+from ebm_vs_prob.cli.commands import main
+from ebm_vs_prob.cli.report_places import place_of, sign
+from ebm_vs_prob.study import load_study
+from ebm_vs_prob.study.identifiers import is_identifier, write_result
+
+ARMS = {"plain": ("ring", ""), "broken": ("ring", 'fault = "raise", fault_seed = 0')}
+
+
+@pytest.fixture(scope="module")
+def plugin():
+    with registered_plugin() as module:
+        yield module
+
+
+@pytest.fixture(scope="module")
+def study(plugin, tmp_path_factory):
+    """A study file that was run into the store beside it."""
+    path = write_study(tmp_path_factory.mktemp("results") / "rings.toml", seeds=3)
+    assert main(["run", str(path), *where(path)[:2], "--engine", "serial", "--device", "cpu"]) == 0
+    return path
+
+
+def where(study):
+    return "--store", str(study.parent / "store")
+
+
+@pytest.fixture
+def call(capsys):
+    """Run the command line: its exit code, stdout and stderr."""
+
+    def run(*arguments):
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_a_run_can_be_shrunk_and_its_scale_serves_every_command(study, call):
+    serial = ("--engine", "serial", "--device", "cpu", *where(study))
+    code, out, err = call("run", study, "--seeds", "1", "--at", "0.1", *serial)
+    assert code == 0
+    scale = re.search(r"at (quick-shrunk-[0-9a-f]{8}): 1 done", out)
+    assert scale is not None
+    assert err.splitlines()[0] == f"planning the trials of {study} at {scale[1]}"
+    assert call("status", study, "--scale", scale[1], *where(study))[1].splitlines()[0].endswith("1 trials: 1 done")
+    assert call("run", study, "--scale", scale[1], *serial)[0] == 0
+    assert "shrunk, never for citing" in call("cite", study, "--scale", scale[1], *where(study))[1]
+
+
+@pytest.mark.parametrize("option", [("--seeds", "9"), ("--arms", "plane"), ("--at", "0.2"), ("--at", "thin")])
+def test_what_cannot_be_shrunk_to_is_an_error_in_one_line(study, call, option):
+    code, out, err = call("run", study, *option, "--engine", "serial", *where(study))
+    assert (code, out) == (1, "")
+    assert re.fullmatch(r"ebm-vs-prob: error: [^\n]+\n", err)
+
+
+SIGN_OF_LIFE = """
+import sys
+import typer
+said = []
+long = ("torch", "pandas")
+typer.echo = lambda text="", **options: said.append((text, [name for name in long if name in sys.modules]))
+from ebm_vs_prob.cli.commands import main
+main({arguments!r})
+print(said[0])
+"""
+
+
+def test_a_run_says_that_it_plans_before_it_imports_what_takes_long(study):
+    arguments = ["run", str(study), "--engine", "serial", "--device", "cpu", *where(study)]
+    done = subprocess.run(
+        [sys.executable, "-c", SIGN_OF_LIFE.format(arguments=arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parents[1])])},
+    )
+    assert done.stdout.splitlines()[-1] == str((f"planning the trials of {study} at quick", []))
+
+
+def test_status_counts_by_arm_and_says_where_failures_came_from(plugin, call, tmp_path):
+    path = write_study(tmp_path / "rings.toml", arms=ARMS, seeds=2, thickness="0.1")
+    assert call("run", path, "--engine", "serial", "--device", "cpu", *where(path))[0] == 1
+    code, out, _ = call("status", path, *where(path))
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0] == f"{path} at quick: 4 trials: 3 done, 1 failed"
+    assert "broken\t1\t1\t0" in lines
+    assert any(re.search(r"^broken\tcircle\t0\.1\t0\t.*study_plugin\.py, line \d+", line) for line in lines)
+    assert "Trials" not in lines
+    assert sum("\tcircle\t" in line for line in call("status", path, "--rows", *where(path))[1].splitlines()) >= 4
+
+
+def test_a_result_is_verified_by_its_identifier_and_by_its_study(study, call, tmp_path):
+    out = tmp_path / "reports"
+    code, printed, _ = call("report", study, *where(study), "--out", out, "--json")
+    assert code == 0
+    result = json.loads(printed)
+    assert is_identifier(result["result"])
+    for what in (result["result"], study):
+        code, said, _ = call("verify", what, *where(study), "--reports", out, "--rerun", "1")
+        assert code == 0
+        assert said.splitlines()[0] == f"result {result['result']}"
+        assert "verdicts as published, this code reproduces 1 of 1" in said.splitlines()[-1]
+    assert result["result"] in call("cite", study, *where(study))[1]
+    write_result(Path(result["report"]).parent / "result.json", {"id": "evp-0123456789abcdef", "scale": "quick"})
+    code, said, _ = call("verify", study, *where(study), "--reports", out, "--json")
+    assert code == 1
+    assert json.loads(said)["verified"] is False
+
+
+def test_two_stores_are_compared(study, call, tmp_path):
+    shutil.copytree(study.parent / "store", tmp_path / "store")
+    code, out, _ = call("compare", study.parent / "store", tmp_path / "store", "--json")
+    assert code == 0
+    assert {(each["study"], tuple(each["flips"])) for each in json.loads(out)} == {("rings", ())}
+    code, out, _ = call("compare", study.parent / "store", tmp_path / "store", "--scale", "quick")
+    assert "no verdict flipped" in out
+
+
+@pytest.mark.parametrize(
+    ("form", "words"), [("bibtex", "@software{"), ("apa", "Holm, S. (1979)"), ("cff", "cff-version")]
+)
+def test_citations_come_in_three_forms(study, call, form, words):
+    code, out, _ = call("cite", study, "--format", form)
+    assert code == 0
+    assert words in out
+
+
+def test_a_report_lies_over_none_of_another_scale_and_of_no_other_study(study, tmp_path):
+    loaded, out = load_study(study), tmp_path / "reports"
+    assert place_of(loaded, "quick", out) == (out, "")
+    (out / "rings").mkdir(parents=True)
+    sign(out / "rings", loaded, "quick", "evp-0123456789abcdef")
+    assert place_of(loaded, "quick", out)[0] == out
+    place, said = place_of(loaded, "full", out)
+    assert place == out / "full"
+    assert "of scale quick" in said
+    assert place_of(loaded, "quick-shrunk-01234567", out)[0] == out / "quick-shrunk-01234567"
+    copied = tmp_path / "copy" / "rings.toml"
+    copied.parent.mkdir()
+    shutil.copy(study, copied)
+    with pytest.raises(ValueError, match="a name of its own"):
+        place_of(load_study(copied), "quick", out)
+
+
+def test_a_copy_of_a_published_study_does_not_overwrite_its_report(tmp_path):
+    out = tmp_path / "reports"
+    (out / "thin_manifold").mkdir(parents=True)
+    own = load_study("thin_manifold")
+    assert place_of(own, "quick", out)[0] == out
+    copied = tmp_path / "mine.toml"
+    shutil.copy(own.path, copied)
+    with pytest.raises(ValueError, match=r"name = 'thin_manifold'.*a name of its own"):
+        place_of(load_study(copied), "quick", out)
+
+
+def test_list_has_a_line_each_that_fits_80_columns(call, monkeypatch):
+    monkeypatch.setattr("ebm_vs_prob.cli.output.is_terminal", lambda stream: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    for kind in ("tasks", "methods", "studies"):
+        rows = json.loads(call("list", kind, "--json")[1])
+        lines = call("list", kind)[1].splitlines()
+        assert len(lines) == 2 + len(rows)
+        assert max(map(len, lines)) <= 80
+
+
+def test_what_is_piped_is_one_line_a_row_and_whole(call):
+    rows = json.loads(call("list", "methods", "--json")[1])
+    lines = call("list", "methods")[1].splitlines()[2:]
+    assert [line.split("\t")[-1] for line in lines] == [row["summary"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("denoising_score_matching", ["method denoising", "twin: none", "sigma = 0.1", "Vincent 2011"]),
+        ("circle", ["task circle", "thickness = 0.01", "exact truth"]),
+        ("answer_distance_median", ["metric answer_distance_median", "unit: data units"]),
+        ("C11", ["claim C11", "thin_manifold"]),
+        ("gustafsson_1d", ["task gustafsson_1d", "study gustafsson_1d"]),
+    ],
+)
+def test_show_says_all_that_is_known(call, monkeypatch, name, words):
+    code, out, _ = call("show", name)
+    assert code == 0
+    for word in words:
+        assert word in out
+    assert json.loads(call("show", name, "--json")[1])[0]["name"] == name
+    monkeypatch.setattr("ebm_vs_prob.cli.describing.is_terminal", lambda stream: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert max(map(len, call("show", name)[1].splitlines())) <= 80 + 60  # a link is never broken
+
+
+def test_show_names_the_nearest_of_what_it_does_not_know(call):
+    code, _, err = call("show", "hinges")
+    assert code == 1
+    assert "did you mean 'hinge'" in err
+
+
+METHOD = """
+import ebm_vs_prob as evp
+from ebm_vs_prob.control.mean_squared_error import MeanSquaredError
+
+@evp.register_method
+class {kind}(MeanSquaredError):
+    name = "{name}"
+    summary = {summary!r}
+"""
+
+
+@pytest.mark.parametrize(("name", "summary", "code"), [("kept_method", "regression", 0), ("broken_method", "", 1)])
+def test_check_takes_a_file_that_registers_something(call, tmp_path, name, summary, code):
+    from ebm_vs_prob.core.registry import METHODS
+
+    file = tmp_path / f"plugin_{name}.py"
+    file.write_text(METHOD.format(kind=name.title(), name=name, summary=summary))
+    try:
+        found, out, _ = call("check", file)
+        assert found == code
+        assert out.startswith(f"method {name}: {'broken: ' if code else 'keeps the rules'}")
+        assert json.loads(call("check", file, "--json")[1])[0]["kept"] is (code == 0)
+    finally:
+        METHODS.unregister(name)
+
+
+def test_check_of_a_study_trains_each_arm_once(plugin, call, tmp_path):
+    good = write_study(tmp_path / "rings.toml", seeds=2)
+    assert call("check", good)[1].startswith(f"study {good}: keeps the rules")
+    bad = write_study(tmp_path / "bad.toml", arms=ARMS, seeds=2)
+    code, out, _ = call("check", bad)
+    assert code == 1
+    assert "one short trial of each arm must be done: broken on circle" in out
+
+
+def test_check_of_nothing_names_the_nearest(call):
+    code, _, err = call("check", "circel")
+    assert code == 1
+    assert "did you mean 'circle'" in err

@@ -1,0 +1,181 @@
+"""Identifiers name results, `verify` finds what is wrong with them, `compare` what moved between two."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from study_files import write_study
+
+from ebm_vs_prob.core.errors import UnknownName
+from ebm_vs_prob.study import Store, load_study, run_study
+from ebm_vs_prob.study.comparing import compare_stores
+from ebm_vs_prob.study.identifiers import FILE, find_result, is_identifier, read_result, result_id, write_result
+from ebm_vs_prob.study.shards import Entry
+from ebm_vs_prob.study.table import planned_trials, results_table
+from ebm_vs_prob.study.verdicts import judge
+from ebm_vs_prob.study.verification import again, differences, verify
+
+pytestmark = pytest.mark.usefixtures("plugin")
+
+CRITERION = """
+[[criteria]]
+id = "density"
+claim = "C11"
+statement = "It has density where the data are"
+kind = "value"
+metric = "gibbs_log_score"
+arms = ["plain"]
+tasks = ["circle"]
+at = [0.1]
+above = -3.0
+"""
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return write_study(tmp_path_factory.mktemp("verify") / "rings.toml", seeds=4, extra=CRITERION)
+
+
+def ran(file, root):
+    study = load_study(file)
+    run_study(study, engine="serial", device="cpu", store=root)
+    return study, Store(root)
+
+
+def is_thin(record):
+    return record["specification"]["task"]["options"]["thickness"] == 0.1
+
+
+def times(factor):
+    """A change of a metric's value, of one that has one."""
+    return lambda row: {**row, "value": None if row["value"] is None else factor * row["value"], "error": 0.0}
+
+
+def changed(store, study, change):
+    """The store, with one record's metrics changed by `change` as if they had come out so."""
+    found = store.records(planned_trials(store.plan(study.name, "quick")))
+    key, record, _ = next(each for each in found if is_thin(each[1]))
+    store.forget([key])
+    content = {name: value for name, value in record.items() if name not in ("schema", "trial")}
+    store.write([Entry(key, {**content, "metrics": [change(dict(row)) for row in record["metrics"]]}, {})])
+    return key
+
+
+def test_an_identifier_lies_beside_the_results_and_follows_from_them(file, tmp_path):
+    study, store = ran(file, tmp_path / "store")
+    found = result_id(study, "quick", store)
+    assert is_identifier(found)
+    assert read_result(store.study_folder("rings", "quick") / FILE)["id"] == found
+    assert find_result(found, store, tmp_path / "reports") == ("rings", "quick")
+    store.compact()  # other shards, the same records
+    assert result_id(study, "quick", store) == found
+    moved = study.model_copy(update={"criteria": tuple(c.model_copy(update={"above": -2.0}) for c in study.criteria)})
+    assert result_id(moved, "quick", store) != found
+    changed(store, study, lambda row: {**row, "value": 1.0})
+    assert result_id(study, "quick", store) != found
+    with pytest.raises(UnknownName, match="unknown result"):
+        find_result("evp-0123456789abcdef", store, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["evp-0123", "0123456789abcdef", "evp-0123456789abcdeg", "evp-0123456789abcdef0", ""])
+def test_what_is_no_identifier(text):
+    assert not is_identifier(text)
+
+
+def published(study, store, folder):
+    folder.mkdir()
+    held, seeds = study.held_at("quick"), study.at("quick").all_seeds
+    verdicts = judge(held, results_table(store, study.name, "quick"), seeds, "quick")
+    (folder / "verdicts.json").write_text(json.dumps([v.as_dict() for v in verdicts]))
+    write_result(folder / FILE, {"id": result_id(study, "quick", store), "study": study.name, "scale": "quick"})
+    return folder
+
+
+def test_whole_results_are_verified_with_their_report_and_by_training_again(file, tmp_path):
+    study, store = ran(file, tmp_path / "store")
+    found = verify(study, "quick", store, published(study, store, tmp_path / "report"), rerun=3)
+    assert found.problems == []
+    assert found.same_code
+    assert [run.outcome for run in found.reruns] == ["same bits"] * 3
+    assert len({run.trial for run in found.reruns}) == 3
+    assert found.sentence.startswith("verified: rings at quick: 8 records whole, verdicts as published")
+    json.dumps(found.as_dict(), allow_nan=False)
+
+
+def test_a_changed_record_and_another_report_are_told(file, tmp_path):
+    study, store = ran(file, tmp_path / "store")
+    report = published(study, store, tmp_path / "report")
+    changed(store, study, times(2.0))
+    found = verify(study, "quick", store, report, rerun=8)
+    told = "\n".join(found.problems)
+    assert found.sentence.startswith("not verified")
+    assert "the records are not those of the run's end" in told
+    assert "the report is of another result" in told
+    assert "other than published" in told
+    assert sum(run.outcome == "other numbers" for run in found.reruns) == 1
+
+
+def test_a_damaged_shard_is_told(file, tmp_path):
+    study, _ = ran(file, tmp_path / "store")
+    for shard in (tmp_path / "store" / "shards").iterdir():
+        shard.write_bytes(shard.read_bytes()[:-1] + b"?")
+    found = verify(study, "quick", Store(tmp_path / "store"))
+    assert any(problem.startswith("damaged") for problem in found.problems)
+
+
+def test_elsewhere_numbers_agree_to_tolerance_and_here_to_rounding(file, tmp_path):
+    study, store = ran(file, tmp_path / "store")
+    key = changed(store, study, times(1.001))
+    record = store.read(key)
+    near = again(record)
+    assert near.outcome == "within tolerance"
+    assert not near.reproduced
+    elsewhere = {**record["provenance"], "hardware": {**record["provenance"]["hardware"], "processor": "another"}}
+    assert again({**record, "provenance": elsewhere}).reproduced
+    assert not replace(near, outcome="other numbers", same_machine=False).reproduced
+
+
+def test_verdicts_that_differ_are_named_and_equal_ones_are_not(file, tmp_path):
+    study, store = ran(file, tmp_path / "store")
+    rows = [v.as_dict() for v in judge(study, results_table(store, "rings", "quick"), study.at("quick").all_seeds)]
+    assert list(differences(rows, rows)) == []
+    flipped = [{**row, "verdict": "refuted"} for row in rows]
+    assert all("refuted in the report" in line for line in differences(flipped, rows))
+    assert any("only in the report" in line for line in differences(rows, rows[1:]))
+
+
+def test_the_same_store_twice_has_moved_nowhere(file, tmp_path):
+    ran(file, tmp_path / "one")
+    (found,) = compare_stores(Store(tmp_path / "one"), Store(tmp_path / "one"))
+    assert [shift.moved for shift in found.shifts] == ["identical"]
+    assert found.flips == []
+
+
+def test_an_effect_that_moved_is_told_with_its_interval(file, tmp_path):
+    study, one = ran(file, tmp_path / "one")
+    _, two = ran(file, tmp_path / "two")
+    rng = np.random.default_rng(200)
+    for key, record, _ in list(two.records(planned_trials(two.plan("rings", "quick")))):
+        content = {name: value for name, value in record.items() if name not in ("schema", "trial")}
+        change = 3 + 0.1 * rng.standard_normal() if is_thin(record) else 0.0
+        metrics = [
+            {**row, "value": row["value"] + change} if row["metric"] == "gibbs_log_score" else row
+            for row in record["metrics"]
+        ]
+        two.forget([key])
+        two.write([Entry(key, {**content, "metrics": metrics}, {})])
+    (found,) = compare_stores(one, two, names=["rings"])
+    (shift,) = found.shifts
+    assert shift.low < 3 < shift.high < 3.5
+    assert (shift.moved, shift.paired, shift.seeds, shift.ratio) == ("yes", True, 4, False)
+    assert study.name == found.study
+    json.dumps(found.as_dict(), allow_nan=False)
+
+
+def test_stores_without_a_study_in_common_are_refused(file, tmp_path):
+    ran(file, tmp_path / "one")
+    with pytest.raises(UnknownName, match="no study has results in both"):
+        compare_stores(Store(tmp_path / "one"), Store(tmp_path / "none"))
