@@ -1,37 +1,44 @@
 # ruff: noqa: RUF001
-"""Curves of a report, every metric against what its task varies along, and the forest of intervals behind verdicts."""
+"""Charts of a report: every metric against what its task varies along, and the intervals behind verdicts, as rows."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..study.comparisons import GROWTHS, in_range
+from ..study.comparisons import GROWTHS, Cell, in_range
 from ..study.schema import THICKNESS
-from ..study.statistics import Estimate
 from ..study.verdicts import Verdict
-from .escaping import drawn_text
 from .inputs import Inputs
-from .rendering import house_style, new_figure
-from .style import GROUPS, INK, Look, in_order, metric_look, quantity, summarise, symbol
+from .rendering import specification
+from .style import (
+    GROUPS,
+    OUTCOME_COLOURS,
+    OUTCOME_SHAPES,
+    Look,
+    in_order,
+    interval,
+    metric_look,
+    minus,
+    plain,
+    quantity,
+    summarise,
+    symbol,
+    unit_of,
+)
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    import pandas as pd
 
 #: Logarithmic axes end so many decades below the largest value.
 _DECADES = 5
-OUTCOME_COLOURS = {
-    "supported": "#1a9850",
-    "refuted": "#d73027",
-    "qualified": "#d98e04",
-    "undecided": "#8a929c",
-    "untrained": "#8a929c",
-}
+#: Pixels of a panel of curves, of the intervals, and of one of their rows: two rows of text fit a telephone's width.
+PANEL, INTERVALS, ROW = (250, 150), 320, 36
+CURVE_COLUMNS = ("arm", "metric", "at", "place", "value", "low", "high", "n", "zero")
 
 
 def positions(settings: Sequence[float], axis: str = THICKNESS) -> dict[float, float]:
@@ -58,79 +65,124 @@ def metric_groups(inputs: Inputs, task: str) -> dict[str, list[str]]:
     return {group: names for group, names in groups.items() if names}
 
 
-def metric_figure(inputs: Inputs, task: str, names: Sequence[str]) -> Figure:
-    """Small multiples: each metric of one task against its settings, every arm with its interval over seeds."""
-    columns = 3
-    rows = math.ceil(len(names) / columns)
-    look_of, eps, axis = inputs.looks(), inputs.settings(task), inputs.axis(task)
-    title = f"thickness {inputs.symbol(task)}" if axis == THICKNESS else inputs.symbol(task)
+def curve_data(inputs: Inputs, task: str, numbers: pd.DataFrame) -> dict[str, list[Any]]:
+    """What the curves of a task show: estimates with intervals, once for all of its figures.
+
+    Args:
+        numbers: of `tables.every_metric`.
+    """
+    look_of = inputs.looks()
+    place = positions(inputs.settings(task), inputs.axis(task))
+    sides = {name: (index - (len(look_of) - 1) / 2) * 0.018 for index, name in enumerate(look_of)}
+    rows = []
+    primary = numbers[numbers["budget"] == "equal_steps"] if len(numbers) else numbers
+    for row in primary.to_dict("records"):
+        at = row[inputs.axis(task)]
+        if math.isfinite(row["estimate"]) and at in place and row["arm"] in look_of:
+            rows.append(
+                [look_of[row["arm"]].label, row["metric"], f"{inputs.symbol(task)} = {at:g}",
+                 round(place[at] + sides[row["arm"]], 4), *(_digits(row[name]) for name in ("estimate", "low", "high")),
+                 int(row["n"]), at == 0 and inputs.axis(task) == THICKNESS]
+            )  # fmt: skip
+    return {"columns": list(CURVE_COLUMNS), "rows": rows}
+
+
+def _digits(value: float) -> float | None:
+    """Five digits, which no screen shows more than; None of what is not finite."""
+    return float(f"{value:.5g}") if value is not None and math.isfinite(value) else None
+
+
+def arm_scales(looks: Sequence[Look]) -> tuple[Any, Any]:
+    """Colours and shapes of arms, by label."""
+    import altair as alt
+
+    labels = [look.label for look in looks]
+    return (
+        alt.Scale(domain=labels, range=[look.colour for look in looks]),
+        alt.Scale(domain=labels, range=[look.shape for look in looks]),
+    )
+
+
+def _shown_arms(inputs: Inputs, data: Mapping[str, Sequence[Any]], names: Sequence[str]) -> list[Look]:
+    present = {row[0] for row in data["rows"] if row[1] in names}
+    return [look for look in inputs.looks().values() if look.label in present]
+
+
+def metric_chart(inputs: Inputs, task: str, names: Sequence[str], data: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """Each metric of one task against its settings in a panel of its own, every arm with its interval over seeds.
+
+    Its data set has the task's name; `arms` is the list of labels that are shown.
+    """
+    import altair as alt
+
+    looks = _shown_arms(inputs, data, names)
+    colours, shapes = arm_scales(looks)
+    settings, axis = inputs.settings(task), inputs.axis(task)
+    place = positions(settings, axis)
     table = inputs.primary[inputs.primary["task"] == task]
-    of_metric = dict(iter(table.groupby("metric")))
-    with house_style():
-        figure = new_figure(10.4, 2.4 * rows + 0.8)
-        panels = figure.subplots(rows, columns, squeeze=False)
-        drawn: dict[str, Any] = {}
-        for panel, name in zip(panels.flat, names, strict=False):
-            here = of_metric.get(name, table.iloc[:0])
-            measured = here.dropna(subset="value").groupby(["arm", "setting"])["value"]
-            estimates: dict[str, dict[float, Estimate]] = {}
-            for place, values in measured:
-                arm, e = cast("tuple[str, float]", place)
-                estimates.setdefault(arm, {})[e] = summarise(values, name)
-            for index, look in enumerate(look_of.values()):
-                if look.name in estimates:
-                    offset = (index - (len(look_of) - 1) / 2) * 0.018
-                    drawn[look.name] = _curve(panel, estimates[look.name], look, positions(eps, axis), offset)
-            _settings_axis(panel, positions(eps, axis), title)
-            _value_axis(panel, here, name)
-            _laws(panel, inputs, task, name, here, eps)
-        for panel in list(panels.flat)[len(names) :]:
-            panel.set_visible(False)
-        arms = [look for look in look_of.values() if look.name in drawn]
-        figure.legend(
-            [drawn[look.name] for look in arms],
-            [drawn_text(look.label) for look in arms],
-            loc="outside lower center",
-            ncols=columns,
-            fontsize=8.5,
+    labels = {f"{at:.3f}": f"{setting:g}" for setting, at in place.items()}
+    span = [min(place.values()) - 0.15, max(place.values()) + 0.15]
+    x = alt.X(
+        "place:Q",
+        title=f"thickness {inputs.symbol(task)}" if axis == THICKNESS else inputs.symbol(task),
+        scale=alt.Scale(domain=span, nice=False, zero=False),
+        axis=alt.Axis(
+            values=list(place.values()), labelExpr=f"{labels}[format(datum.value, '.3f')]", grid=False, labelOverlap=True
+        ),
+    )
+    colour = alt.Color("arm:N", scale=colours, title=None, legend=alt.Legend(symbolStrokeWidth=0))
+    panels = []
+    for name in names:
+        here = table[table["metric"] == name]
+        y_scale, floor = _value_scale(here, name)
+        y = alt.Y("value:Q", scale=y_scale, title=None, axis=alt.Axis(format="~g", tickCount=5))
+        base = alt.Chart().encode(x=x, color=colour)
+        if floor is not None:
+            base = base.transform_calculate(low=f"max(datum.low, {floor!r})")
+        tooltip = [
+            alt.Tooltip("arm:N"),
+            alt.Tooltip("at:N", title="setting"),
+            alt.Tooltip("value:Q", title=metric_look(name).label, format=".4~g"),
+            alt.Tooltip("low:Q", title="95 % from", format=".4~g"),
+            alt.Tooltip("high:Q", title="to", format=".4~g"),
+            alt.Tooltip("n:Q", title="seeds"),
+        ]
+        layers = [
+            base.mark_rule(strokeWidth=1.2, clip=True).encode(y=alt.Y("low:Q", scale=y_scale, title=None), y2="high:Q"),
+            base.mark_line(strokeWidth=1.6, clip=True).encode(y=y, detail="zero:N"),
+            base.mark_point(filled=True, size=42, opacity=1, clip=True).encode(
+                y=y, shape=alt.Shape("arm:N", scale=shapes, title=None), tooltip=tooltip
+            ),
+            *_laws(inputs, task, name, here, place, x, y),
+        ]
+        panels.append(
+            alt.layer(*layers)
+            .transform_filter(f"datum.metric === {_string(name)}")
+            .properties(width=PANEL[0], height=PANEL[1], title=with_unit(name, here))
         )
-    return figure
+    chart = alt.concat(*panels, columns=3, data=alt.NamedData(name=f"curves-{task}"), spacing=26)
+    chart = chart.transform_filter("indexof(arms, datum.arm) >= 0")
+    return specification(chart, arms=[look.label for look in looks])
 
 
-def _curve(panel: Axes, estimates: dict[float, Estimate], look: Look, place: dict[float, float], offset: float) -> Any:
-    """One arm: a line through the settings, a point at thickness 0 apart."""
-    found = {e: estimates[e] for e in place if e in estimates and math.isfinite(estimates[e].value)}
-    handle = None
-    for part in ([e for e in found if e > 0], [e for e in found if e == 0]):
-        if not part:
-            continue
-        value = np.array([found[e].value for e in part])
-        at = np.array([place[e] + offset for e in part])
-        # All bars of an arm are one path, broken by NaN: the page embeds thousands of them.
-        low, high = (np.array([getattr(found[e], side) for e in part]) for side in ("low", "high"))
-        gap = np.full_like(at, np.nan)
-        panel.plot(np.stack([at, at, gap], 1).ravel(), np.stack([low, high, gap], 1).ravel(), color=look.colour, lw=0.9)
-        drawn = panel.plot(at, value, color=look.colour, marker=look.marker, markersize=4, markeredgewidth=0)[0]
-        handle = handle or drawn
-    return handle
+def _string(text: str) -> str:
+    """Text as an expression of Vega has it."""
+    import json
+
+    return json.dumps(text)
 
 
-def _settings_axis(panel: Axes, place: dict[float, float], title: str) -> None:
-    panel.set_xticks(list(place.values()), [f"{e:g}" for e in place])
-    panel.set_xlabel(drawn_text(title), labelpad=1)
-    if title.startswith(THICKNESS) and 0.0 in place and len(place) > 1:
-        others = [p for e, p in place.items() if e > 0]
-        panel.axvline((place[0.0] + max(others)) / 2, color=INK, linewidth=0.6, linestyle=(0, (1, 3)), alpha=0.6)
+def with_unit(name: str, rows: pd.DataFrame) -> str:
+    """A metric's label, with its unit in brackets where it has one."""
+    unit = unit_of(name, rows["unit"])
+    return f"{metric_look(name).label} ({unit})" if unit else metric_look(name).label
 
 
-def _value_axis(panel: Axes, rows: Any, name: str) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+def _value_scale(rows: pd.DataFrame, name: str) -> tuple[Any, float | None]:
+    """The axis of a metric, and the least value that a logarithmic one shows."""
+    import altair as alt
 
     look = metric_look(name)
-    units = rows["unit"].dropna()
-    unit = str(units.iloc[0]) if len(units) else ""
-    suffix = f" ({unit})" if unit not in ("", "1", "share", "count") else ""
-    panel.set_title(drawn_text(look.label + suffix), loc="left")
     values = rows["value"].dropna()
     if look.scale == "log" and (values > 0).any():
         # The axis follows the seeds, not the bars, and is cut where round-off takes over (distances of exact answers).
@@ -138,45 +190,89 @@ def _value_axis(panel: Axes, rows: Any, name: str) -> None:
         learned = rows.loc[rows["principle"] != "exact", "value"].dropna()
         high = float((learned if (learned > 0).any() else values).max())
         low = max(float(values[values > 0].min()), high * 10.0**-_DECADES)
-        few = high < 100 * low
-        panel.set_yscale("log")
-        panel.set_ylim(low / 1.6, high * 1.6)
-        panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,)))
-        panel.yaxis.set_minor_locator(NullLocator())
-        if few:
-            panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    elif look.scale == "share":
-        panel.set_ylim(-0.04, 1.04)
-    panel.grid(axis="y", color=INK, alpha=0.12, linewidth=0.6)
-    panel.set_axisbelow(True)
+        return alt.Scale(type="log", domain=[low / 1.6, high * 1.6], nice=False), low / 1.6
+    if look.scale == "share":
+        return alt.Scale(domain=[-0.04, 1.04], nice=False), None
+    return alt.Scale(zero=False), None
 
 
-def _laws(panel: Axes, inputs: Inputs, task: str, name: str, rows: Any, eps: Sequence[float]) -> None:
+def _laws(inputs: Inputs, task: str, name: str, rows: Any, place: Mapping[float, float], x: Any, y: Any) -> list[Any]:
     """A dashed guide of the slope that theory predicts, from the first arm's value at the thickest point."""
+    import altair as alt
+
+    layers = []
     for criterion in inputs.study.criteria:
-        if (
-            criterion.kind != "slope"
-            or criterion.metric != name
-            or task not in criterion.tasks
-            or criterion.law is None
-        ):
+        if criterion.kind != "slope" or criterion.metric != name or task not in criterion.tasks or criterion.law is None:
             continue
-        inside = [e for e in eps if in_range(e, criterion.range) and e > 0]
+        inside = [e for e in place if in_range(e, criterion.range) and e > 0]
         start = rows[(rows["arm"] == criterion.arms[0]) & (rows["setting"] == (inside or [math.nan])[0])]
         anchor = summarise(start["value"], name).value
         if len(inside) > 1 and math.isfinite(anchor):
-            place = positions(eps, inputs.axis(task))
-            guide = [anchor * (e / inside[0]) ** criterion.law for e in inside]
-            panel.plot([place[e] for e in inside], guide, color=INK, linewidth=1.0, linestyle=(0, (4, 3)), alpha=0.7)
-            panel.annotate(
-                f"law: slope {criterion.law:g}".replace("-", "−"),
-                (place[inside[len(inside) // 2]], guide[len(inside) // 2]),
-                xytext=(-3, 5),
-                textcoords="offset points",
-                ha="right",
-                fontsize=7.5,
-                alpha=0.85,
+            law = f"law: slope {minus(f'{criterion.law:g}')}"
+            guide = [{"place": place[e], "value": anchor * (e / inside[0]) ** criterion.law, "law": law} for e in inside]
+            data = alt.Chart(alt.InlineData(values=guide)).encode(x=x, y=y)
+            layers.append(data.mark_line(color="currentColor", strokeDash=[4, 3], strokeWidth=1, clip=True))
+            layers.append(
+                alt.Chart(alt.InlineData(values=guide[len(guide) // 2 : len(guide) // 2 + 1]))
+                .encode(x=x, y=y, text="law:N")
+                .mark_text(align="right", dx=-4, dy=-6, fontSize=10.5, color="currentColor")
             )
+    return layers
+
+
+def describe_curves(names: Sequence[str], data: Mapping[str, Sequence[Any]], most: int = 40) -> str:
+    """Each curve of some metrics by its ends, for who cannot see it."""
+    ends: dict[tuple[str, str], list[Any]] = {}
+    for row in data["rows"]:
+        if row[1] in names:
+            ends.setdefault((row[1], row[0]), []).append(row)
+    said = [
+        f"{metric_look(metric).label}, {arm}: {plain(rows[0][4])} at {rows[0][2]}"
+        + (f", {plain(rows[-1][4])} at {rows[-1][2]}" if len(rows) > 1 else "")
+        for (metric, arm), rows in ends.items()
+    ]
+    more = f" And {len(said) - most} more, in the tables." if len(said) > most else ""
+    return ". ".join(said[:most]) + "." + more if said else "No values."
+
+
+def comparison_name(verdict: Verdict, labels: Mapping[str, str]) -> str:
+    """Arm, the other arm, task: as rows of intervals are named."""
+    what = labels.get(verdict.arm, verdict.arm)
+    if verdict.against:
+        what = f"{what} / {labels.get(verdict.against, verdict.against)}"
+    return f"{what}, {verdict.task}"
+
+
+def at_setting(verdict: Verdict, cell: Cell | None) -> str:
+    """Where a cell was tested: `ε = 0.1`; of a growth, which has a range, nothing."""
+    if cell is None or verdict.kind in GROWTHS or not cell.at or not math.isfinite(cell.at[0]):
+        return ""
+    return f"{symbol(verdict.axis)} = {cell.at[0]:g}"
+
+
+def weakest_cell(verdict: Verdict) -> Cell | None:
+    """The cell whose numbers a comparison carries."""
+    same = [cell for cell in verdict.cells if cell.estimate == verdict.estimate and cell.low == verdict.low]
+    return same[0] if same else None
+
+
+def forest_rows(verdicts: Sequence[Verdict], labels: Mapping[str, str], every: bool) -> list[dict[str, Any]]:
+    """Rows of intervals: of each comparison all its settings, or the one that it carries."""
+    rows = []
+    for verdict in verdicts:
+        weakest = weakest_cell(verdict)
+        for cell in verdict.cells if every or weakest is None else (weakest,):
+            said = f"{plain(cell.estimate)} {interval(cell.low, cell.high)}" if cell.seeds else "no value"
+            where = at_setting(verdict, cell)
+            rows.append(
+                {
+                    "label": ", ".join(part for part in (comparison_name(verdict, labels), where) if part),
+                    "estimate": _digits(cell.estimate), "low": _digits(cell.low), "high": _digits(cell.high),
+                    "text": said, "verdict": verdict.verdict, "seeds": cell.seeds,
+                    "text_place": ROW * len(rows) + 9, "place": ROW * len(rows) + 23,
+                }
+            )  # fmt: skip
+    return rows
 
 
 def _logarithmic(criterion: Verdict, shown: Sequence[float]) -> bool:
@@ -187,61 +283,97 @@ def _logarithmic(criterion: Verdict, shown: Sequence[float]) -> bool:
     return criterion.kind == "ratio" or (criterion.kind == "value" and max(shown) > 100 * min(shown))
 
 
-def forest_figure(verdicts: Sequence[Verdict], labels: dict[str, str]) -> Figure:
-    """Intervals of every comparison of one criterion, a row a setting, against the bounds it was held to."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+def forest_chart(
+    verdicts: Sequence[Verdict], labels: Mapping[str, str], every: bool = False, seeds: Sequence[Sequence[float]] = ()
+) -> dict[str, Any]:
+    """Intervals of the comparisons of one criterion as rows, against the bounds it was held to.
+
+    Args:
+        every: a row a setting, rather than the one setting whose numbers the comparison carries.
+        seeds: the number of each seed, for each row; nothing where it is empty.
+    """
+    import altair as alt
 
     first = verdicts[0]
-    rows = [(verdict, cell) for verdict in verdicts for cell in verdict.cells]
-    with house_style():
-        figure = new_figure(8.2, 0.225 * len(rows) + 0.75)
-        panel = figure.subplots()
-        names = []
-        finite = [v for _, cell in rows for v in (cell.low, cell.high, cell.estimate) if math.isfinite(v)]
-        logarithmic = _logarithmic(first, finite)
-        if logarithmic:
-            # The scale is set before anything is drawn, because matplotlib finds the limits on it.
-            panel.set_xscale("log")
-        for index, (verdict, cell) in enumerate(rows):
-            opening = cell is verdict.cells[0]
-            what = labels.get(verdict.arm, verdict.arm)
-            if verdict.against:
-                what = f"{what} / {labels.get(verdict.against, verdict.against)}"
-            at = (
-                f"{symbol(verdict.axis)} = {cell.at[0]:g}"
-                if first.kind not in GROWTHS and math.isfinite(cell.at[0])
-                else ""
+    rows = forest_rows(verdicts, labels, every)
+    dots = [
+        {"estimate": _digits(value), "place": row["place"], "seed": seed}
+        for row, values in zip(rows, seeds or [()] * len(rows), strict=True)
+        for seed, value in enumerate(values)
+        if math.isfinite(value)
+    ]
+    marks = [("asked", first.above), ("asked", first.below), ("law", first.law)]
+    lines = [(what, value) for what, value in marks if value is not None]
+    shown = [row[k] for row in rows for k in ("estimate", "low", "high") if row[k] is not None]
+    logarithmic = _logarithmic(first, shown)
+    shown += [dot["estimate"] for dot in dots if not logarithmic or dot["estimate"] > 0]
+    low, high = _domain([*shown, *(value for what, value in lines if what == "asked")], logarithmic)
+    inside = [(what, value) for what, value in lines if low <= value <= high]
+    x = alt.X(
+        "estimate:Q",
+        scale=alt.Scale(type="log" if logarithmic else "linear", domain=[low, high], nice=False, zero=False),
+        title=quantity(first.kind, first.metric, first.axis),
+        axis=alt.Axis(grid=False, tickCount=5, format="~g"),
+    )
+    height = ROW * len(rows)
+    vertical = alt.Scale(domain=[0, height], range=[0, height])
+    base = alt.Chart(alt.InlineData(values=rows)).encode(y=alt.Y("place:Q", scale=vertical, axis=None))
+    colour = alt.Color(
+        "verdict:N", legend=None, scale=alt.Scale(domain=list(OUTCOME_COLOURS), range=list(OUTCOME_COLOURS.values()))
+    )
+    shape = alt.Shape(
+        "verdict:N", legend=None, scale=alt.Scale(domain=list(OUTCOME_SHAPES), range=list(OUTCOME_SHAPES.values()))
+    )
+    asked = [{"estimate": low if first.above is None else max(low, first.above),
+              "end": high if first.below is None else min(high, first.below)}]  # fmt: skip
+    layers = [
+        alt.Chart(alt.InlineData(values=asked)).mark_rect(color=OUTCOME_COLOURS["supported"], opacity=0.1).encode(x=x, x2="end:Q")
+    ]
+    for what, value in inside:
+        sign = "" if what == "law" else ("> " if value == first.above else "< ")
+        mark = alt.Chart(alt.InlineData(values=[{"estimate": value, "said": f"{what} {sign}{minus(f'{value:g}')}"}]))
+        layers.append(
+            mark.mark_rule(strokeDash=[1, 3] if what == "law" else [4, 3], color="currentColor", opacity=0.8).encode(x=x)
+        )
+        right = (math.log(value / low) / math.log(high / low) if logarithmic else (value - low) / (high - low)) > 0.6
+        layers.append(
+            mark.mark_text(
+                align="right" if right else "left", dx=-3 if right else 3, dy=-15 if what == "law" else -4, fontSize=10.5,
+                color="currentColor",
+            ).encode(x=x, y=alt.value(0), text="said:N")
+        )  # fmt: skip
+    tooltip = [alt.Tooltip("label:N", title="what"), alt.Tooltip("text:N", title="95 %"), alt.Tooltip("verdict:N"), alt.Tooltip("seeds:Q")]
+    if dots:
+        layers.append(
+            alt.Chart(alt.InlineData(values=dots))
+            .mark_circle(size=14, opacity=0.4, color="currentColor", clip=True)
+            .encode(
+                x=x, y=alt.Y("place:Q", scale=vertical, axis=None),
+                tooltip=[alt.Tooltip("seed:Q"), alt.Tooltip("estimate:Q", title="its number", format=".4~g")],
             )
-            name = f"{what}, {verdict.task}" if opening else ""
-            names.append(drawn_text("   ".join(part for part in (name, at) if part)))
-            colour = OUTCOME_COLOURS[verdict.verdict]
-            if math.isfinite(cell.low) and math.isfinite(cell.high):
-                panel.plot([cell.low, cell.high], [index, index], color=colour, linewidth=2.2, solid_capstyle="round")
-            if math.isfinite(cell.estimate):
-                panel.plot([cell.estimate], [index], "o", color=colour, markersize=5)
-            if opening and index:
-                panel.axhline(index - 0.5, color=INK, alpha=0.12, linewidth=0.6)
-        for bound in (first.above, first.below):
-            if bound is not None:
-                panel.axvline(bound, color=INK, linewidth=1.0, linestyle=(0, (4, 3)))
-        if first.above is not None or first.below is not None:
-            low, high = panel.get_xlim()
-            panel.axvspan(
-                low if first.above is None else first.above,
-                high if first.below is None else first.below,
-                color=OUTCOME_COLOURS["supported"],
-                alpha=0.08,
-                linewidth=0,
-            )
-            panel.set_xlim(low, high)
-        if logarithmic:
-            panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
-            panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            panel.xaxis.set_minor_locator(NullLocator())
-        else:  # long row names leave a narrow panel, on which more labels than this run into each other
-            panel.xaxis.set_major_locator(MaxNLocator(6))
-        panel.set_yticks(range(len(rows)), names, fontsize=7.5)
-        panel.set_ylim(len(rows) - 0.5, -0.5)
-        panel.tick_params(axis="y", length=0)
-        panel.set_xlabel(drawn_text(quantity(first.kind, first.metric, first.axis)))
-    return figure
+        )  # fmt: skip
+    layers += [
+        base.mark_rule(strokeWidth=2.4, clip=True).encode(x=alt.X("low:Q"), x2="high:Q", color=colour),
+        base.mark_point(filled=True, size=75, opacity=1).encode(x=x, color=colour, shape=shape, tooltip=tooltip),
+        base.mark_text(align="left", fontSize=11, limit=INTERVALS - 118, color="currentColor").encode(
+            x=alt.value(0), y=alt.Y("text_place:Q", scale=vertical, axis=None), text="label:N", tooltip=tooltip
+        ),
+        base.mark_text(align="right", fontSize=11, limit=116, color="currentColor").encode(
+            x=alt.value(INTERVALS), y=alt.Y("text_place:Q", scale=vertical, axis=None), text="text:N"
+        ),
+    ]
+    return specification(alt.layer(*layers).properties(width=INTERVALS, height=height), describe_forest(rows))
+
+
+def _domain(values: Sequence[float], logarithmic: bool) -> tuple[float, float]:
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    if logarithmic:
+        room = max((high / low) ** 0.08, 1.05)
+        return low / room, high * room
+    room = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
+    return low - room, high + room
+
+
+def describe_forest(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Every row of the intervals in words."""
+    return ". ".join(f"{row['label']}: {row['text']}, {row['verdict']}" for row in rows) + "."

@@ -1,0 +1,311 @@
+# ruff: noqa: RUF001
+"""The figure of a task: the energies that arms learned on its plane, what they answered, and a cross-section of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..study.schema import THICKNESS
+from .figures import arm_scales
+from .inputs import Arrays, Inputs
+from .pictures import COLOURS, READINGS, arms_with, depth, landscape_image, plane, readings
+from .rendering import Datasets, specification
+from .style import FAMILY_COLOURS, Look, plain, symbol
+
+#: Pixels of a panel that answers to the reader and of one of the still drawing; what is drawn of points in each.
+LIVE, STILL, POINTS = 146, 116, {"data": 90, "samples": 90, "answers": 48}
+#: As many arms are shown at first, and as many settings in the still drawing.
+_MOST_ARMS, _MOST_SETTINGS = 4, 4
+_MARKS = {"data": "held-out data", "answers": "answers found", "samples": "samples drawn"}
+
+
+@dataclass(frozen=True)
+class Hero:
+    """What a figure of landscapes is made of.
+
+    Args:
+        looks: arms that have landscapes or points, grouped by family.
+        shown: labels of those shown at first.
+        settings: what the slider runs over.
+        start: the place among them where it stands at first.
+        datasets: images, cross-sections and points, by name.
+        tops: end of the scale of each reading.
+        section: what the cross-section runs along.
+    """
+
+    task: str
+    symbol: str
+    looks: tuple[Look, ...]
+    shown: tuple[str, ...]
+    settings: tuple[float, ...]
+    start: int
+    datasets: Datasets
+    tops: Mapping[str, float]
+    section: str
+    box: tuple[float, float, float, float]
+    energies: bool
+
+
+def hero(inputs: Inputs, task: str) -> Hero | None:
+    """What the figure of a task shows; None where no arm has a landscape or points in a plane."""
+    here = {(arm, at): arrays for (where, arm, at), arrays in inputs.arrays.items() if where == task}
+    drawn = {arm for (arm, _), arrays in here.items() if "energy" in arrays or plane(arrays, "answers") is not None}
+    looks = [look for look in arms_with(inputs, task, "data_y") if look.name in drawn]
+    box = _box(here)
+    if not looks or box is None:
+        return None
+    settings = [at for at in inputs.settings(task) if any((look.name, at) in here for look in looks)]
+    label_of = {look.name: look.label for look in looks}
+    # One scale of nats for all settings: what learned energies reach at the first of them, which is the mildest.
+    mild = [depth(a)[1] for (arm, at), a in here.items() if at == settings[0] and arm in label_of and "energy" in a]
+    tops = {"raw": 3.0 * float(np.median(mild)) if mild else 1.0, "free": 1.5, "rank": 1.0}
+    images, sections, points = [], [], []
+    unconditional = not any(np.asarray(a.get("data_x", np.zeros((1, 0)))).shape[-1] for a in here.values())
+    for (arm, at), arrays in here.items():
+        if arm not in label_of or at not in settings:
+            continue
+        place = settings.index(at)
+        if "energy" in arrays:
+            read = readings(arrays)
+            for name, values in read.items():
+                low = 0.0 if name == "rank" else -0.05 * tops[name]
+                images.append([label_of[arm], place, name, landscape_image(values, low, tops[name])])
+            sections.append([label_of[arm], place, *_section(arrays, read, unconditional)])
+        for what, most in POINTS.items():
+            found = plane(arrays, what)
+            if found is not None:
+                x, y = (np.round(np.asarray(c[:most], dtype=np.float64), 3).tolist() for c in found)
+                points.append([label_of[arm], place, what, x, y])
+    datasets = {
+        f"images-{task}": {"columns": ["arm", "at", "reading", "url"], "rows": images},
+        f"sections-{task}": {"columns": ["arm", "at", "along", *READINGS], "rows": sections},
+        f"points-{task}": {"columns": ["arm", "at", "what", "x", "y"], "rows": points},
+    }
+    return Hero(
+        task=task,
+        symbol=symbol(inputs.axis(task)),
+        looks=tuple(looks),
+        shown=tuple(_first_arms(inputs, task, looks)),
+        settings=tuple(settings),
+        start=_start(settings, inputs.axis(task)),
+        datasets=datasets,
+        tops=tops,
+        section="along the ray from the centre to the right" if unconditional else "across y at the middle of x",
+        box=box,
+        energies=bool(images),
+    )
+
+
+def _start(settings: Sequence[float], axis: str) -> int:
+    """The slider stands at the hardest setting that has a width."""
+    if axis != THICKNESS:
+        return len(settings) - 1
+    return max((i for i, at in enumerate(settings) if at > 0), default=0)
+
+
+def _box(here: Mapping[tuple[str, float], Arrays]) -> tuple[float, float, float, float] | None:
+    """One box for all panels: the landscapes' own, else that of the data with a margin; far answers do not shrink it."""
+    for arrays in here.values():
+        if "energy" in arrays:
+            first, second = np.asarray(arrays["axis_0"]), np.asarray(arrays["axis_1"])
+            return float(first[0]), float(first[-1]), float(second[0]), float(second[-1])
+    found = [p for arrays in here.values() if (p := plane(arrays, "data")) is not None]
+    if not found:
+        return None
+    sides = [np.concatenate([np.asarray(p[axis], dtype=np.float64) for p in found]) for axis in (0, 1)]
+    low, high = zip(*((float(v.min() - 0.15 * np.ptp(v)), float(v.max() + 0.15 * np.ptp(v))) for v in sides), strict=True)
+    return low[0], high[0], low[1], high[1]
+
+
+def _first_arms(inputs: Inputs, task: str, looks: Sequence[Look]) -> list[str]:
+    """Arms that primary criteria speak of, then the first of each family, then the exact one; four at most."""
+    primary = [c for c in inputs.study.criteria if c in tuple(inputs.study.primary_criteria.values()) and task in c.tasks]
+    exact = [arm.name for arm in inputs.study.arms if arm.method == "exact"][:1]
+    asked = [name for criterion in primary for name in criterion.arms[:1]]
+    families = [next((look.name for look in looks if look.family == family), "") for family in FAMILY_COLOURS]
+    others = [name for criterion in primary for name in (*criterion.against, *criterion.arms)]
+    wanted = [*asked[:1], *families[:2], *exact, *asked, *others, *(look.name for look in looks)]
+    names = list(dict.fromkeys(name for name in wanted if name in {look.name for look in looks}))[:_MOST_ARMS]
+    return [look.label for look in looks if look.name in names]
+
+
+def _section(arrays: Arrays, read: Mapping[str, Any], unconditional: bool) -> list[list[float]]:
+    """A cross-section of the plane in every reading: from its centre to the right, or across y at the middle of x."""
+    first, second = np.asarray(arrays["axis_0"], dtype=np.float64), np.asarray(arrays["axis_1"], dtype=np.float64)
+    if unconditional:
+        row, start = int(np.abs(second).argmin()), int(np.abs(first).argmin())
+        along, cut = first[start:], {name: values[start:, row] for name, values in read.items()}
+    else:
+        column = int(np.abs(first - first.mean()).argmin())
+        along, cut = second, {name: values[column] for name, values in read.items()}
+    return [_rounded(along), *(_rounded(cut[name]) for name in READINGS)]
+
+
+def _rounded(values: Any) -> list[float]:
+    return [float(f"{v:.4g}") for v in np.nan_to_num(np.asarray(values, dtype=np.float64), posinf=1e12, neginf=-1e12)]
+
+
+def _panel(one: Hero, size: int, points: bool) -> Any:
+    """Image and points of one arm at one setting."""
+    import altair as alt
+
+    left, right, bottom, top = one.box
+    scale = {"nice": False, "zero": False}
+    x = alt.X("x:Q", scale=alt.Scale(domain=[left, right], **scale), axis=None)
+    y = alt.Y("y:Q", scale=alt.Scale(domain=[bottom, top], **scale), axis=None)
+    image = (
+        alt.Chart()
+        .transform_filter("datum.reading === reading")
+        .mark_image(width=size, height=size, aspect=False)
+        .encode(x=alt.value(size / 2), y=alt.value(size / 2), url="url:N")
+    )
+    if not points:
+        return image.properties(width=size, height=size)
+    what = list(_MARKS)
+    dots = (
+        alt.Chart()
+        .transform_filter("isValid(datum.what) && indexof(points, datum.what) >= 0")
+        .transform_flatten(["x", "y"])
+        .mark_point(clip=True, size=13, strokeWidth=1.1)
+        .encode(
+            x=x, y=y,
+            color=alt.Color("what:N", scale=alt.Scale(domain=what, range=["#ff8c1a", "#ffffff", "#7fd4ff"]), legend=None),
+            shape=alt.Shape("what:N", scale=alt.Scale(domain=what, range=["circle", "cross", "square"]), legend=None),
+        )
+    )  # fmt: skip
+    return alt.layer(image, dots).properties(width=size, height=size)
+
+
+def live_chart(one: Hero, description: str) -> dict[str, Any]:
+    """Panels of the arms chosen, and their cross-section; `at`, `reading`, `points` and `arms` are what a reader sets."""
+    import altair as alt
+
+    labels = [look.label for look in one.looks]
+    panels = (
+        _panel(one, LIVE, points=True)
+        .facet(
+            facet=alt.Facet("arm:N", sort=labels, title=None, header=alt.Header(labelLimit=LIVE)),
+            columns=4,
+            data=alt.NamedData(name=f"plane-{one.task}"),
+            spacing=10,
+        )
+        .transform_filter("datum.at === at && indexof(arms, datum.arm) >= 0")
+    )
+    parts = [panels]
+    if one.energies:
+        parts.append(_profile(one))
+    chart = alt.vconcat(*parts, spacing=16).resolve_scale(color="independent", shape="independent")
+    return specification(chart, description, arms=list(one.shown), at=one.start, reading="raw", points=["data"])
+
+
+def _profile(one: Hero, still: bool = False) -> Any:
+    """Energies along the cross-section, in the reading that is set; in the still drawing at every setting, raw."""
+    import altair as alt
+
+    colours, _ = arm_scales(one.looks)
+    dashes = alt.Scale(domain=[look.label for look in one.looks], range=[_DASH[look.family] for look in one.looks])
+    top = "{" + ", ".join(f"{name}: {value!r}" for name, value in one.tops.items()) + "}"
+    reading = "'raw'" if still else "reading"
+    along = alt.X("along:Q", title=one.section, scale=alt.Scale(nice=False, zero=False), axis=alt.Axis(grid=False, tickCount=5))
+    line = (
+        alt.Chart()
+        .transform_flatten(["along", *READINGS])
+        .transform_calculate(energy=f"datum[{reading}]")
+        .mark_line(clip=True, strokeWidth=1.8)
+        .encode(
+            x=along,
+            y=alt.Y(
+                "energy:Q",
+                title="energy above the data's",
+                scale=alt.Scale(
+                    nice=False,
+                    domainMin=alt.ExprRef(f"{reading} === 'rank' ? 0 : -0.35 * {top}[{reading}]"),
+                    domainMax=alt.ExprRef(f"{top}[{reading}]"),
+                ),
+                axis=alt.Axis(tickCount=4, format="~g"),
+            ),
+            color=alt.Color("arm:N", scale=colours, title=None, legend=alt.Legend(columns=2)),
+            strokeDash=alt.StrokeDash("arm:N", scale=dashes, title=None),
+            tooltip=[
+                alt.Tooltip("arm:N"),
+                alt.Tooltip("along:Q", title="at", format=".3~g"),
+                alt.Tooltip("energy:Q", format=".4~g"),
+            ],
+        )
+    )
+    if still:
+        return line
+    return (
+        line.properties(width=4 * LIVE + 30 - 50, height=150, data=alt.NamedData(name=f"sections-{one.task}"))
+        .transform_filter("datum.at === at && indexof(arms, datum.arm) >= 0")
+    )
+
+
+_DASH = {"ebm": [1, 0], "prob": [6, 2], "control": [2, 2]}
+
+
+def plane_data(one: Hero) -> dict[str, list[Any]]:
+    """Images and points in one data set, as panels that layer them take it."""
+    images, points = one.datasets[f"images-{one.task}"], one.datasets[f"points-{one.task}"]
+    rows = [[arm, at, reading, url, None, None, None] for arm, at, reading, url in images["rows"]]
+    rows += [[arm, at, None, None, what, x, y] for arm, at, what, x, y in points["rows"]]
+    return {"columns": ["arm", "at", "reading", "url", "what", "x", "y"], "rows": rows}
+
+
+def still_chart(one: Hero, description: str) -> tuple[dict[str, Any], Datasets]:
+    """Small multiples for print and for readers without scripts: arms down, settings across, values; their sections."""
+    import altair as alt
+
+    places = sorted(set(np.linspace(0, one.start, min(_MOST_SETTINGS, one.start + 1)).round().astype(int).tolist()))
+    titles = {place: f"{one.symbol} = {one.settings[place]:g}" for place in places}
+    order = [titles[place] for place in places]
+    whole = plane_data(one)
+    kept = [
+        [titles[row[1]], *row]
+        for row in whole["rows"]
+        if row[1] in titles and row[0] in one.shown and (row[2] == "raw" or row[4] == "data")
+    ]
+    sections = one.datasets[f"sections-{one.task}"]
+    cut = [[titles[row[1]], *row] for row in sections["rows"] if row[1] in titles and row[0] in one.shown]
+    data = {
+        "still": {"columns": ["setting", *whole["columns"]], "rows": kept},
+        "cut": {"columns": ["setting", *sections["columns"]], "rows": cut},
+    }
+    panels = _panel(one, STILL, points=True).facet(
+        row=alt.Row("arm:N", sort=list(one.shown), title=None, header=alt.Header(labelAngle=0, labelAlign="left", labelLimit=150)),
+        column=alt.Column("setting:N", sort=order, title=None),
+        data=alt.NamedData(name="still"),
+        spacing=6,
+    )
+    parts = [panels]
+    if one.energies and cut:
+        section = _profile(one, still=True).properties(width=STILL, height=90)
+        parts.append(section.facet(column=alt.Column("setting:N", sort=order, title=None, header=alt.Header(labels=False)), data=alt.NamedData(name="cut"), spacing=6))
+    chart = alt.vconcat(*parts, spacing=10).resolve_scale(color="independent", shape="independent")
+    return specification(chart, description, reading="raw", points=["data"]), data
+
+
+def describe(one: Hero) -> str:
+    """Depth of each arm's energy at its mildest and its hardest setting, for who cannot see it."""
+    sections = one.datasets[f"sections-{one.task}"]["rows"]
+    said = []
+    for look in one.looks:
+        own = {row[1]: row[3] for row in sections if row[0] == look.label}
+        ends = [place for place in (0, one.start) if place in own]
+        parts = [
+            f"from {plain(min(own[place]))} to {plain(max(own[place]))} at {one.symbol} = {one.settings[place]:g}"
+            for place in dict.fromkeys(ends)
+        ]
+        if parts:
+            said.append(f"{look.label}: {', '.join(parts)}")
+    head = f"Energies on the plane of {one.task}; {one.section}, above the median of the data, they run: "
+    return head + ("; ".join(said) if said else "no energy is stored") + "."
+
+
+def legend() -> str:
+    """The colours of the landscapes as a gradient of CSS."""
+    return f"linear-gradient(90deg,{','.join(COLOURS)})"
