@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from ..study.comparisons import GROWTHS, Cell, in_range
 from ..study.schema import THICKNESS
 from ..study.verdicts import Verdict
 from .inputs import Inputs
-from .rendering import specification
+from .rendering import part, specification
 from .style import (
     GROUPS,
     OUTCOME_COLOURS,
@@ -103,73 +104,80 @@ def arm_scales(looks: Sequence[Look]) -> tuple[Any, Any]:
     )
 
 
-def _shown_arms(inputs: Inputs, data: Mapping[str, Sequence[Any]], names: Sequence[str]) -> list[Look]:
-    present = {row[0] for row in data["rows"] if row[1] in names}
-    return [look for look in inputs.looks().values() if look.label in present]
+def metric_chart(
+    inputs: Inputs, shown: Sequence[tuple[str, str]], curves: Mapping[str, Mapping[str, Sequence[Any]]]
+) -> dict[str, Any]:
+    """A panel for each task and metric against the task's settings, every arm with its interval over seeds.
 
-
-def metric_chart(inputs: Inputs, task: str, names: Sequence[str], data: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
-    """Each metric of one task against its settings in a panel of its own, every arm with its interval over seeds.
-
-    Its data set has the task's name; `arms` is the list of labels that are shown.
+    A task's data set is `curves-` and its name; `arms` is the list of labels that are shown.
     """
+    tasks = list(dict.fromkeys(task for task, _ in shown))
+    names = {name for _, name in shown}
+    present = {row[0] for task in tasks for row in curves[task]["rows"] if row[1] in names}
+    looks = [look for look in inputs.looks().values() if look.label in present]
+    templates = {task: _panel(inputs, task, looks) for task in tasks}
+    of_metric = dict(iter(inputs.primary.groupby(["task", "metric"])))
+    panels = []
+    for task, name in shown:
+        here = of_metric.get((task, name), inputs.primary.iloc[:0])
+        scale, floor = _value_scale(here, name)
+        template, x = templates[task]
+        layers = [
+            {**layer, "encoding": {**layer["encoding"], "y": {**layer["encoding"]["y"], "scale": scale}}}
+            for layer in template
+        ]
+        low = [] if floor is None else [{"calculate": f"max(datum.low, {floor!r})", "as": "low"}]
+        chosen = f"datum.metric === {json.dumps(name)} && indexof(arms, datum.arm) >= 0"
+        panels.append(
+            {
+                "title": with_unit(name, here) if len(tasks) == 1 else task,
+                "data": {"name": f"curves-{task}"},
+                "width": PANEL[0],
+                "height": PANEL[1],
+                "transform": [{"filter": chosen}, *low],
+                "layer": [*layers, *_laws(inputs, task, name, here, x, layers[-1]["encoding"]["y"])],
+            }
+        )
+    composed = {"concat": panels, "columns": 3, "spacing": 26}
+    return specification(composed, arms=[look.label for look in looks])
+
+
+def _panel(inputs: Inputs, task: str, looks: Sequence[Look]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Layers of a panel of curves, all but what its metric says; and its horizontal axis."""
     import altair as alt
 
-    looks = _shown_arms(inputs, data, names)
     colours, shapes = arm_scales(looks)
-    settings, axis = inputs.settings(task), inputs.axis(task)
-    place = positions(settings, axis)
-    table = inputs.primary[inputs.primary["task"] == task]
+    axis = inputs.axis(task)
+    place = positions(inputs.settings(task), axis)
     labels = {f"{at:.3f}": f"{setting:g}" for setting, at in place.items()}
-    span = [min(place.values()) - 0.15, max(place.values()) + 0.15]
     x = alt.X(
         "place:Q",
         title=f"thickness {inputs.symbol(task)}" if axis == THICKNESS else inputs.symbol(task),
-        scale=alt.Scale(domain=span, nice=False, zero=False),
+        scale=alt.Scale(domain=[min(place.values()) - 0.15, max(place.values()) + 0.15], nice=False, zero=False),
         axis=alt.Axis(
             values=list(place.values()), labelExpr=f"{labels}[format(datum.value, '.3f')]", grid=False, labelOverlap=True
         ),
     )
-    colour = alt.Color("arm:N", scale=colours, title=None, legend=alt.Legend(symbolStrokeWidth=0))
-    panels = []
-    for name in names:
-        here = table[table["metric"] == name]
-        y_scale, floor = _value_scale(here, name)
-        y = alt.Y("value:Q", scale=y_scale, title=None, axis=alt.Axis(format="~g", tickCount=5))
-        base = alt.Chart().encode(x=x, color=colour)
-        if floor is not None:
-            base = base.transform_calculate(low=f"max(datum.low, {floor!r})")
-        tooltip = [
-            alt.Tooltip("arm:N"),
-            alt.Tooltip("at:N", title="setting"),
-            alt.Tooltip("value:Q", title=metric_look(name).label, format=".4~g"),
-            alt.Tooltip("low:Q", title="95 % from", format=".4~g"),
-            alt.Tooltip("high:Q", title="to", format=".4~g"),
-            alt.Tooltip("n:Q", title="seeds"),
-        ]
-        layers = [
-            base.mark_rule(strokeWidth=1.2, clip=True).encode(y=alt.Y("low:Q", scale=y_scale, title=None), y2="high:Q"),
-            base.mark_line(strokeWidth=1.6, clip=True).encode(y=y, detail="zero:N"),
-            base.mark_point(filled=True, size=42, opacity=1, clip=True).encode(
-                y=y, shape=alt.Shape("arm:N", scale=shapes, title=None), tooltip=tooltip
-            ),
-            *_laws(inputs, task, name, here, place, x, y),
-        ]
-        panels.append(
-            alt.layer(*layers)
-            .transform_filter(f"datum.metric === {_string(name)}")
-            .properties(width=PANEL[0], height=PANEL[1], title=with_unit(name, here))
-        )
-    chart = alt.concat(*panels, columns=3, data=alt.NamedData(name=f"curves-{task}"), spacing=26)
-    chart = chart.transform_filter("indexof(arms, datum.arm) >= 0")
-    return specification(chart, arms=[look.label for look in looks])
-
-
-def _string(text: str) -> str:
-    """Text as an expression of Vega has it."""
-    import json
-
-    return json.dumps(text)
+    base = alt.Chart().encode(x=x, color=alt.Color("arm:N", scale=colours, title=None))
+    tooltip = [
+        alt.Tooltip("arm:N"),
+        alt.Tooltip("at:N", title="setting"),
+        alt.Tooltip("metric:N"),
+        alt.Tooltip("value:Q", format=".4~g"),
+        alt.Tooltip("low:Q", title="95 % from", format=".4~g"),
+        alt.Tooltip("high:Q", title="to", format=".4~g"),
+        alt.Tooltip("n:Q", title="seeds"),
+    ]
+    y = alt.Y("value:Q", title=None, axis=alt.Axis(format="~g", tickCount=5))
+    layers = [
+        base.mark_rule(strokeWidth=1.2, clip=True).encode(y=alt.Y("low:Q", title=None), y2="high:Q"),
+        base.mark_line(strokeWidth=1.6, clip=True).encode(y=y, detail="zero:N"),
+        base.mark_point(filled=True, size=42, opacity=1, clip=True).encode(
+            y=y, shape=alt.Shape("arm:N", scale=shapes, title=None), tooltip=tooltip
+        ),
+    ]
+    parts = [part(layer) for layer in layers]
+    return parts, parts[0]["encoding"]["x"]
 
 
 def with_unit(name: str, rows: pd.DataFrame) -> str:
@@ -178,10 +186,8 @@ def with_unit(name: str, rows: pd.DataFrame) -> str:
     return f"{metric_look(name).label} ({unit})" if unit else metric_look(name).label
 
 
-def _value_scale(rows: pd.DataFrame, name: str) -> tuple[Any, float | None]:
+def _value_scale(rows: pd.DataFrame, name: str) -> tuple[dict[str, Any], float | None]:
     """The axis of a metric, and the least value that a logarithmic one shows."""
-    import altair as alt
-
     look = metric_look(name)
     values = rows["value"].dropna()
     if look.scale == "log" and (values > 0).any():
@@ -190,17 +196,18 @@ def _value_scale(rows: pd.DataFrame, name: str) -> tuple[Any, float | None]:
         learned = rows.loc[rows["principle"] != "exact", "value"].dropna()
         high = float((learned if (learned > 0).any() else values).max())
         low = max(float(values[values > 0].min()), high * 10.0**-_DECADES)
-        return alt.Scale(type="log", domain=[low / 1.6, high * 1.6], nice=False), low / 1.6
+        return {"type": "log", "domain": [low / 1.6, high * 1.6], "nice": False}, low / 1.6
     if look.scale == "share":
-        return alt.Scale(domain=[-0.04, 1.04], nice=False), None
-    return alt.Scale(zero=False), None
+        return {"domain": [-0.04, 1.04], "nice": False}, None
+    return {"zero": False}, None
 
 
-def _laws(inputs: Inputs, task: str, name: str, rows: Any, place: Mapping[float, float], x: Any, y: Any) -> list[Any]:
+def _laws(
+    inputs: Inputs, task: str, name: str, rows: Any, x: Mapping[str, Any], y: Mapping[str, Any]
+) -> list[dict[str, Any]]:
     """A dashed guide of the slope that theory predicts, from the first arm's value at the thickest point."""
-    import altair as alt
-
-    layers = []
+    place = positions(inputs.settings(task), inputs.axis(task))
+    layers: list[dict[str, Any]] = []
     for criterion in inputs.study.criteria:
         if criterion.kind != "slope" or criterion.metric != name or task not in criterion.tasks or criterion.law is None:
             continue
@@ -210,37 +217,31 @@ def _laws(inputs: Inputs, task: str, name: str, rows: Any, place: Mapping[float,
         if len(inside) > 1 and math.isfinite(anchor):
             law = f"law: slope {minus(f'{criterion.law:g}')}"
             guide = [{"place": place[e], "value": anchor * (e / inside[0]) ** criterion.law, "law": law} for e in inside]
-            data = alt.Chart(alt.InlineData(values=guide)).encode(x=x, y=y)
-            layers.append(data.mark_line(color="currentColor", strokeDash=[4, 3], strokeWidth=1, clip=True))
-            layers.append(
-                alt.Chart(alt.InlineData(values=guide[len(guide) // 2 : len(guide) // 2 + 1]))
-                .encode(x=x, y=y, text="law:N")
-                .mark_text(align="right", dx=-4, dy=-6, fontSize=10.5, color="currentColor")
-            )
+            line = {"type": "line", "color": "currentColor", "strokeDash": [4, 3], "strokeWidth": 1, "clip": True}
+            said = {"type": "text", "align": "right", "dx": -4, "dy": -6, "fontSize": 10.5, "color": "currentColor"}
+            middle = guide[len(guide) // 2 : len(guide) // 2 + 1]
+            layers.append({"data": {"values": guide}, "mark": line, "encoding": {"x": x, "y": y}})
+            text = {"x": x, "y": y, "text": {"field": "law", "type": "nominal"}}
+            layers.append({"data": {"values": middle}, "mark": said, "encoding": text})
     return layers
 
 
-def describe_curves(names: Sequence[str], data: Mapping[str, Sequence[Any]], most: int = 40) -> str:
-    """Each curve of some metrics by its ends, for who cannot see it."""
-    ends: dict[tuple[str, str], list[Any]] = {}
-    for row in data["rows"]:
-        if row[1] in names:
-            ends.setdefault((row[1], row[0]), []).append(row)
+def describe_curves(
+    shown: Sequence[tuple[str, str]], curves: Mapping[str, Mapping[str, Sequence[Any]]], most: int = 40
+) -> str:
+    """Each curve by its ends, for who cannot see it."""
+    ends: dict[tuple[str, str, str], list[Any]] = {}
+    for task in dict.fromkeys(task for task, _ in shown):
+        for row in curves[task]["rows"]:
+            if (task, row[1]) in shown:
+                ends.setdefault((task, row[1], row[0]), []).append(row)
     said = [
-        f"{metric_look(metric).label}, {arm}: {plain(rows[0][4])} at {rows[0][2]}"
+        f"{metric_look(metric).label} on {task}, {arm}: {plain(rows[0][4])} at {rows[0][2]}"
         + (f", {plain(rows[-1][4])} at {rows[-1][2]}" if len(rows) > 1 else "")
-        for (metric, arm), rows in ends.items()
+        for (task, metric, arm), rows in ends.items()
     ]
     more = f" And {len(said) - most} more, in the tables." if len(said) > most else ""
     return ". ".join(said[:most]) + "." + more if said else "No values."
-
-
-def comparison_name(verdict: Verdict, labels: Mapping[str, str]) -> str:
-    """Arm, the other arm, task: as rows of intervals are named."""
-    what = labels.get(verdict.arm, verdict.arm)
-    if verdict.against:
-        what = f"{what} / {labels.get(verdict.against, verdict.against)}"
-    return f"{what}, {verdict.task}"
 
 
 def at_setting(verdict: Verdict, cell: Cell | None) -> str:
@@ -256,23 +257,41 @@ def weakest_cell(verdict: Verdict) -> Cell | None:
     return same[0] if same else None
 
 
-def forest_rows(verdicts: Sequence[Verdict], labels: Mapping[str, str], every: bool) -> list[dict[str, Any]]:
-    """Rows of intervals: of each comparison all its settings, or the one that it carries."""
-    rows = []
+def forest_rows(verdicts: Sequence[Verdict], labels: Mapping[str, str], every: bool) -> tuple[list[dict[str, Any]], str]:
+    """Rows of intervals, of each comparison all its settings or the one that it carries; and what all rows share.
+
+    A row is called by what tells it from the others.
+    """
+    shown = []
     for verdict in verdicts:
         weakest = weakest_cell(verdict)
-        for cell in verdict.cells if every or weakest is None else (weakest,):
-            said = f"{plain(cell.estimate)} {interval(cell.low, cell.high)}" if cell.seeds else "no value"
-            where = at_setting(verdict, cell)
-            rows.append(
-                {
-                    "label": ", ".join(part for part in (comparison_name(verdict, labels), where) if part),
-                    "estimate": _digits(cell.estimate), "low": _digits(cell.low), "high": _digits(cell.high),
-                    "text": said, "verdict": verdict.verdict, "seeds": cell.seeds,
-                    "text_place": ROW * len(rows) + 9, "place": ROW * len(rows) + 23,
-                }
-            )  # fmt: skip
-    return rows
+        shown += [(verdict, cell) for cell in (verdict.cells if every or weakest is None else (weakest,))]
+    names = [
+        (
+            labels.get(verdict.arm, verdict.arm),
+            f"against {labels.get(verdict.against, verdict.against)}" if verdict.against else "",
+            verdict.task,
+            at_setting(verdict, cell),
+        )
+        for verdict, cell in shown
+    ]
+    differs = [len({name[part] for name in names}) > 1 for part in range(4)]
+    shared = [names[0][part] for part in range(4) if not differs[part] and names[0][part]] if names else []
+    if not any(differs):
+        differs[0], shared = True, shared[1:]
+    rows = []
+    for (verdict, cell), name in zip(shown, names, strict=True):
+        said = f"{plain(cell.estimate)} {interval(cell.low, cell.high)}" if cell.seeds else "no value"
+        rows.append(
+            {
+                "label": ", ".join(part for part, told in zip(name, differs, strict=True) if told and part),
+                "whole": ", ".join(part for part in name if part),
+                "estimate": _digits(cell.estimate), "low": _digits(cell.low), "high": _digits(cell.high),
+                "text": said, "verdict": verdict.verdict, "seeds": cell.seeds,
+                "text_place": ROW * len(rows) + 9, "place": ROW * len(rows) + 23,
+            }
+        )  # fmt: skip
+    return rows, ", ".join(shared)
 
 
 def _logarithmic(criterion: Verdict, shown: Sequence[float]) -> bool:
@@ -295,7 +314,7 @@ def forest_chart(
     import altair as alt
 
     first = verdicts[0]
-    rows = forest_rows(verdicts, labels, every)
+    rows, _ = forest_rows(verdicts, labels, every)
     dots = [
         {"estimate": _digits(value), "place": row["place"], "seed": seed}
         for row, values in zip(rows, seeds or [()] * len(rows), strict=True)
@@ -311,58 +330,68 @@ def forest_chart(
     inside = [(what, value) for what, value in lines if low <= value <= high]
     x = alt.X(
         "estimate:Q",
-        scale=alt.Scale(type="log" if logarithmic else "linear", domain=[low, high], nice=False, zero=False),
+        scale=alt.Scale(type="log" if logarithmic else "linear", domain=[low, high], nice=False),
         title=quantity(first.kind, first.metric, first.axis),
         axis=alt.Axis(grid=False, tickCount=5, format="~g"),
     )
     height = ROW * len(rows)
     vertical = alt.Scale(domain=[0, height], range=[0, height])
-    base = alt.Chart(alt.InlineData(values=rows)).encode(y=alt.Y("place:Q", scale=vertical, axis=None))
+    y = alt.Y("place:Q", scale=vertical, axis=None)
+    base = alt.Chart().encode(y=y)
     colour = alt.Color(
         "verdict:N", legend=None, scale=alt.Scale(domain=list(OUTCOME_COLOURS), range=list(OUTCOME_COLOURS.values()))
     )
     shape = alt.Shape(
         "verdict:N", legend=None, scale=alt.Scale(domain=list(OUTCOME_SHAPES), range=list(OUTCOME_SHAPES.values()))
     )
-    asked = [{"estimate": low if first.above is None else max(low, first.above),
-              "end": high if first.below is None else min(high, first.below)}]  # fmt: skip
-    layers = [
-        alt.Chart(alt.InlineData(values=asked)).mark_rect(color=OUTCOME_COLOURS["supported"], opacity=0.1).encode(x=x, x2="end:Q")
-    ]
+    # Bounds stand beside the intervals alone, not across the text above each.
+    begin, end = low if first.above is None else max(low, first.above), high if first.below is None else min(high, first.below)
+    strips = [{"top": row["place"] - 8, "bottom": row["place"] + 8, "estimate": begin, "end": end} for row in rows]
+    top, bottom = alt.Y("top:Q", scale=vertical, axis=None), alt.Y2("bottom:Q")
+    band = alt.Chart().mark_rect(color=OUTCOME_COLOURS["supported"], opacity=0.14)
+    layers = [part(band.encode(x=x, x2="end:Q", y=top, y2=bottom), strips)] if begin < end else []
     for what, value in inside:
-        sign = "" if what == "law" else ("> " if value == first.above else "< ")
-        mark = alt.Chart(alt.InlineData(values=[{"estimate": value, "said": f"{what} {sign}{minus(f'{value:g}')}"}]))
-        layers.append(
-            mark.mark_rule(strokeDash=[1, 3] if what == "law" else [4, 3], color="currentColor", opacity=0.8).encode(x=x)
-        )
-        right = (math.log(value / low) / math.log(high / low) if logarithmic else (value - low) / (high - low)) > 0.6
-        layers.append(
-            mark.mark_text(
-                align="right" if right else "left", dx=-3 if right else 3, dy=-15 if what == "law" else -4, fontSize=10.5,
-                color="currentColor",
-            ).encode(x=x, y=alt.value(0), text="said:N")
-        )  # fmt: skip
-    tooltip = [alt.Tooltip("label:N", title="what"), alt.Tooltip("text:N", title="95 %"), alt.Tooltip("verdict:N"), alt.Tooltip("seeds:Q")]
+        lines_here = [{**strip, "estimate": value} for strip in strips]
+        rule = alt.Chart().mark_rule(strokeDash=[1, 2] if what == "law" else [4, 2], color="currentColor", opacity=0.8)
+        layers.append(part(rule.encode(x=x, y=top, y2=bottom), lines_here))
+        layers.append(_bound(first, what, value, x, (low, high), logarithmic))
+    tooltip = [
+        alt.Tooltip("whole:N", title="what"),
+        alt.Tooltip("text:N", title="95 %"),
+        alt.Tooltip("verdict:N"),
+        alt.Tooltip("seeds:Q"),
+    ]
     if dots:
-        layers.append(
-            alt.Chart(alt.InlineData(values=dots))
-            .mark_circle(size=14, opacity=0.4, color="currentColor", clip=True)
-            .encode(
-                x=x, y=alt.Y("place:Q", scale=vertical, axis=None),
-                tooltip=[alt.Tooltip("seed:Q"), alt.Tooltip("estimate:Q", title="its number", format=".4~g")],
-            )
-        )  # fmt: skip
-    layers += [
+        points = alt.Chart().mark_circle(size=14, opacity=0.4, color="currentColor", clip=True)
+        seen = [alt.Tooltip("seed:Q"), alt.Tooltip("estimate:Q", title="its number", format=".4~g")]
+        layers.append(part(points.encode(x=x, y=y, tooltip=seen), dots))
+    text_y = alt.Y("text_place:Q", scale=vertical, axis=None)
+    left = {"align": "left", "fontSize": 11, "limit": INTERVALS - 118, "color": "currentColor"}
+    marks = [
         base.mark_rule(strokeWidth=2.4, clip=True).encode(x=alt.X("low:Q"), x2="high:Q", color=colour),
         base.mark_point(filled=True, size=75, opacity=1).encode(x=x, color=colour, shape=shape, tooltip=tooltip),
-        base.mark_text(align="left", fontSize=11, limit=INTERVALS - 118, color="currentColor").encode(
-            x=alt.value(0), y=alt.Y("text_place:Q", scale=vertical, axis=None), text="label:N", tooltip=tooltip
-        ),
+        base.mark_text(**left).encode(x=alt.value(0), y=text_y, text="label:N", tooltip=tooltip),
         base.mark_text(align="right", fontSize=11, limit=116, color="currentColor").encode(
-            x=alt.value(INTERVALS), y=alt.Y("text_place:Q", scale=vertical, axis=None), text="text:N"
+            x=alt.value(INTERVALS), y=text_y, text="text:N"
         ),
     ]
-    return specification(alt.layer(*layers).properties(width=INTERVALS, height=height), describe_forest(rows))
+    layers += [part(mark, rows) for mark in marks]
+    return specification({"width": INTERVALS, "height": height, "layer": layers}, describe_forest(rows))
+
+
+def _bound(
+    first: Verdict, what: str, value: float, x: Any, domain: tuple[float, float], logarithmic: bool
+) -> dict[str, Any]:
+    """What a line is, above it."""
+    import altair as alt
+
+    low, high = domain
+    sign = "" if what == "law" else ("> " if value == first.above else "< ")
+    place = math.log(value / low) / math.log(high / low) if logarithmic else (value - low) / (high - low)
+    align = "left" if place < 0.2 else "right" if place > 0.8 else "center"
+    text = alt.Chart().mark_text(align=align, dy=-17 if what == "law" else -5, fontSize=10.5, color="currentColor")
+    rows = [{"estimate": value, "said": f"{what} {sign}{minus(f'{value:g}')}"}]
+    return part(text.encode(x=x, y=alt.value(0), text="said:N"), rows)
 
 
 def _domain(values: Sequence[float], logarithmic: bool) -> tuple[float, float]:
@@ -376,4 +405,4 @@ def _domain(values: Sequence[float], logarithmic: bool) -> tuple[float, float]:
 
 def describe_forest(rows: Sequence[Mapping[str, Any]]) -> str:
     """Every row of the intervals in words."""
-    return ". ".join(f"{row['label']}: {row['text']}, {row['verdict']}" for row in rows) + "."
+    return ". ".join(f"{row['whole']}: {row['text']}, {row['verdict']}" for row in rows) + "."

@@ -13,7 +13,7 @@ from ..study.schema import THICKNESS
 from .figures import arm_scales
 from .inputs import Arrays, Inputs
 from .pictures import COLOURS, READINGS, arms_with, depth, landscape_image, plane, readings
-from .rendering import Datasets, specification
+from .rendering import Datasets, part, specification
 from .style import FAMILY_COLOURS, Look, plain, symbol
 
 #: Pixels of a panel that answers to the reader and of one of the still drawing; what is drawn of points in each.
@@ -149,87 +149,91 @@ def _rounded(values: Any) -> list[float]:
     return [float(f"{v:.4g}") for v in np.nan_to_num(np.asarray(values, dtype=np.float64), posinf=1e12, neginf=-1e12)]
 
 
-def _panel(one: Hero, size: int, points: bool) -> Any:
+def _panel(one: Hero, size: int) -> dict[str, Any]:
     """Image and points of one arm at one setting."""
     import altair as alt
 
     left, right, bottom, top = one.box
-    scale = {"nice": False, "zero": False}
-    x = alt.X("x:Q", scale=alt.Scale(domain=[left, right], **scale), axis=None)
-    y = alt.Y("y:Q", scale=alt.Scale(domain=[bottom, top], **scale), axis=None)
+    x = alt.X("x:Q", scale=alt.Scale(domain=[left, right], nice=False, zero=False), axis=None)
+    y = alt.Y("y:Q", scale=alt.Scale(domain=[bottom, top], nice=False, zero=False), axis=None)
     image = (
         alt.Chart()
         .transform_filter("datum.reading === reading")
         .mark_image(width=size, height=size, aspect=False)
         .encode(x=alt.value(size / 2), y=alt.value(size / 2), url="url:N")
     )
-    if not points:
-        return image.properties(width=size, height=size)
     what = list(_MARKS)
+    colours = alt.Scale(domain=what, range=["#ff8c1a", "#ffffff", "#7fd4ff"])
     dots = (
         alt.Chart()
         .transform_filter("isValid(datum.what) && indexof(points, datum.what) >= 0")
         .transform_flatten(["x", "y"])
         .mark_point(clip=True, size=13, strokeWidth=1.1)
         .encode(
-            x=x, y=y,
-            color=alt.Color("what:N", scale=alt.Scale(domain=what, range=["#ff8c1a", "#ffffff", "#7fd4ff"]), legend=None),
+            x=x,
+            y=y,
+            color=alt.Color("what:N", scale=colours, legend=None),
             shape=alt.Shape("what:N", scale=alt.Scale(domain=what, range=["circle", "cross", "square"]), legend=None),
         )
-    )  # fmt: skip
-    return alt.layer(image, dots).properties(width=size, height=size)
+    )
+    return {"width": size, "height": size, "layer": [part(image), part(dots)]}
 
 
 def live_chart(one: Hero, description: str) -> dict[str, Any]:
     """Panels of the arms chosen, and their cross-section; `at`, `reading`, `points` and `arms` are what a reader sets."""
-    import altair as alt
-
-    labels = [look.label for look in one.looks]
-    panels = (
-        _panel(one, LIVE, points=True)
-        .facet(
-            facet=alt.Facet("arm:N", sort=labels, title=None, header=alt.Header(labelLimit=LIVE)),
-            columns=4,
-            data=alt.NamedData(name=f"plane-{one.task}"),
-            spacing=10,
-        )
-        .transform_filter("datum.at === at && indexof(arms, datum.arm) >= 0")
-    )
-    parts = [panels]
+    chosen = [{"filter": "datum.at === at && indexof(arms, datum.arm) >= 0"}]
+    order = [look.label for look in one.looks]
+    parts: list[dict[str, Any]] = [
+        {
+            "data": {"name": f"plane-{one.task}"},
+            "transform": chosen,
+            "facet": {"field": "arm", "sort": order, "title": None, "header": {"labelLimit": LIVE}},
+            "columns": 4,
+            "spacing": 10,
+            "spec": _panel(one, LIVE),
+        }
+    ]
     if one.energies:
-        parts.append(_profile(one))
-    chart = alt.vconcat(*parts, spacing=16).resolve_scale(color="independent", shape="independent")
-    return specification(chart, description, arms=list(one.shown), at=one.start, reading="raw", points=["data"])
+        profile = _profile(one)
+        profile["transform"] = [*chosen, *profile["transform"]]
+        parts.append({**profile, "data": {"name": f"sections-{one.task}"}, "width": 4 * LIVE - 20, "height": 150})
+    composed = {"vconcat": parts, "spacing": 16, "resolve": _APART}
+    return specification(composed, description, arms=list(one.shown), at=one.start, reading="raw", points=["data"])
 
 
-def _profile(one: Hero, still: bool = False) -> Any:
-    """Energies along the cross-section, in the reading that is set; in the still drawing at every setting, raw."""
+#: Points and lines have colours of their own.
+_APART = {"scale": {"color": "independent", "shape": "independent"}}
+
+
+def _profile(one: Hero, still: bool = False) -> dict[str, Any]:
+    """Energies along the cross-section, in the reading that is set; in the still drawing raw."""
     import altair as alt
 
-    colours, _ = arm_scales(one.looks)
-    dashes = alt.Scale(domain=[look.label for look in one.looks], range=[_DASH[look.family] for look in one.looks])
+    shown = [look for look in one.looks if look.label in one.shown] if still else list(one.looks)
+    colours, _ = arm_scales(shown)
+    dashes = alt.Scale(domain=[look.label for look in shown], range=[_DASH[look.family] for look in shown])
     top = "{" + ", ".join(f"{name}: {value!r}" for name, value in one.tops.items()) + "}"
-    reading = "'raw'" if still else "reading"
-    along = alt.X("along:Q", title=one.section, scale=alt.Scale(nice=False, zero=False), axis=alt.Axis(grid=False, tickCount=5))
+    legend = alt.Legend(columns=2, symbolType="stroke") if still else alt.Legend(columns=2, values=alt.ExprRef("arms"), symbolType="stroke")
+    heights = alt.Scale(
+        nice=False,
+        domainMin=alt.ExprRef(f"reading === 'rank' ? 0 : -0.35 * {top}[reading]"),
+        domainMax=alt.ExprRef(f"{top}[reading]"),
+    )
     line = (
         alt.Chart()
         .transform_flatten(["along", *READINGS])
-        .transform_calculate(energy=f"datum[{reading}]")
+        .transform_calculate(energy="datum[reading]")
         .mark_line(clip=True, strokeWidth=1.8)
         .encode(
-            x=along,
-            y=alt.Y(
-                "energy:Q",
-                title="energy above the data's",
-                scale=alt.Scale(
-                    nice=False,
-                    domainMin=alt.ExprRef(f"{reading} === 'rank' ? 0 : -0.35 * {top}[{reading}]"),
-                    domainMax=alt.ExprRef(f"{top}[{reading}]"),
-                ),
-                axis=alt.Axis(tickCount=4, format="~g"),
+            x=alt.X(
+                "along:Q",
+                title=None if still else one.section,
+                scale=alt.Scale(nice=False, zero=False),
+                axis=alt.Axis(grid=False, tickCount=4),
             ),
-            color=alt.Color("arm:N", scale=colours, title=None, legend=alt.Legend(columns=2)),
-            strokeDash=alt.StrokeDash("arm:N", scale=dashes, title=None),
+            y=alt.Y("energy:Q", title="energy above the data's", scale=heights, axis=alt.Axis(tickCount=4, format="~g")),
+            color=alt.Color("arm:N", scale=colours, title=None, legend=legend),
+            strokeDash=alt.StrokeDash("arm:N", scale=dashes, legend=None),
             tooltip=[
                 alt.Tooltip("arm:N"),
                 alt.Tooltip("along:Q", title="at", format=".3~g"),
@@ -237,12 +241,7 @@ def _profile(one: Hero, still: bool = False) -> Any:
             ],
         )
     )
-    if still:
-        return line
-    return (
-        line.properties(width=4 * LIVE + 30 - 50, height=150, data=alt.NamedData(name=f"sections-{one.task}"))
-        .transform_filter("datum.at === at && indexof(arms, datum.arm) >= 0")
-    )
+    return part(line)
 
 
 _DASH = {"ebm": [1, 0], "prob": [6, 2], "control": [2, 2]}
@@ -258,8 +257,6 @@ def plane_data(one: Hero) -> dict[str, list[Any]]:
 
 def still_chart(one: Hero, description: str) -> tuple[dict[str, Any], Datasets]:
     """Small multiples for print and for readers without scripts: arms down, settings across, values; their sections."""
-    import altair as alt
-
     places = sorted(set(np.linspace(0, one.start, min(_MOST_SETTINGS, one.start + 1)).round().astype(int).tolist()))
     titles = {place: f"{one.symbol} = {one.settings[place]:g}" for place in places}
     order = [titles[place] for place in places]
@@ -275,18 +272,18 @@ def still_chart(one: Hero, description: str) -> tuple[dict[str, Any], Datasets]:
         "still": {"columns": ["setting", *whole["columns"]], "rows": kept},
         "cut": {"columns": ["setting", *sections["columns"]], "rows": cut},
     }
-    panels = _panel(one, STILL, points=True).facet(
-        row=alt.Row("arm:N", sort=list(one.shown), title=None, header=alt.Header(labelAngle=0, labelAlign="left", labelLimit=150)),
-        column=alt.Column("setting:N", sort=order, title=None),
-        data=alt.NamedData(name="still"),
-        spacing=6,
-    )
-    parts = [panels]
+    across = {"field": "setting", "sort": order, "title": None}
+    down = {"field": "arm", "sort": list(one.shown), "title": None}
+    down["header"] = {"labelAngle": 0, "labelAlign": "left", "labelLimit": 150}
+    parts: list[dict[str, Any]] = [
+        {"data": {"name": "still"}, "facet": {"row": down, "column": across}, "spacing": 6, "spec": _panel(one, STILL)}
+    ]
     if one.energies and cut:
-        section = _profile(one, still=True).properties(width=STILL, height=90)
-        parts.append(section.facet(column=alt.Column("setting:N", sort=order, title=None, header=alt.Header(labels=False)), data=alt.NamedData(name="cut"), spacing=6))
-    chart = alt.vconcat(*parts, spacing=10).resolve_scale(color="independent", shape="independent")
-    return specification(chart, description, reading="raw", points=["data"]), data
+        section = {**_profile(one, still=True), "width": STILL, "height": 90}
+        facet = {"column": {**across, "header": {"labels": False}}}
+        parts.append({"data": {"name": "cut"}, "facet": facet, "spacing": 6, "spec": section})
+    composed = {"vconcat": parts, "spacing": 10, "resolve": _APART}
+    return specification(composed, description, reading="raw", points=["data"]), data
 
 
 def describe(one: Hero) -> str:

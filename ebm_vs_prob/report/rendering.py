@@ -72,15 +72,23 @@ class Picture:
     file: str = ""
 
 
-def specification(chart: Any, description: str = "", **parameters: Any) -> dict[str, Any]:
-    """An Altair chart as Vega-Lite, in the house style; its data stay named, `parameters` are what a reader sets."""
-    spec: dict[str, Any] = chart.to_dict(validate=False)
-    spec.pop("$schema", None)
-    spec["config"] = CONFIG
-    if parameters:
-        spec["params"] = [{"name": name, "value": value} for name, value in parameters.items()]
+def part(chart: Any, rows: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Any]:
+    """An Altair chart of one mark as a part of a specification, with rows of its own where they are given.
+
+    Parts are put together as the dictionaries that they are: Altair's own composition copies every part each time.
+    """
+    found: dict[str, Any] = chart.to_dict(validate=False)
+    found = {name: value for name, value in found.items() if name not in ("$schema", "config", "data")}
+    return found if rows is None else {**found, "data": {"values": list(rows)}}
+
+
+def specification(composed: Mapping[str, Any], description: str = "", **parameters: Any) -> dict[str, Any]:
+    """A whole specification in the house style; `parameters` are what a reader sets."""
+    spec: dict[str, Any] = {**composed, "config": CONFIG}
     if description:
         spec["description"] = description
+    if parameters:
+        spec["params"] = [{"name": name, "value": value} for name, value in parameters.items()]
     return spec
 
 

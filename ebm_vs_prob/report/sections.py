@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..study.comparisons import GROWTHS
 from ..study.verdicts import Verdict
 from . import figures, landscapes, pictures, tables, words
 from .album import Album
@@ -57,6 +56,7 @@ def claim_card(
         "holds_in": [words.named(name, labels) for name in claim.holds_in],
         "fails_in": [words.named(name, labels) for name in claim.fails_in],
         "figure": groups[0]["small"] if groups and groups[0]["role"] == "Primary" else None,
+        "shared": groups[0]["shared"] if groups else "",
         "criteria": groups,
     }
 
@@ -80,6 +80,7 @@ def _criterion(
     shown = [v for v in members if v in shown]
     left = len(members) - len(shown)
     caption = _FOREST + (f" The {len(shown)} nearest to the bound, of {len(members)}." if left else "")
+    _, shared = figures.forest_rows(shown, labels, False)
     small = figures.forest_chart(shown, labels, seeds=seed_effects(inputs, shown))
     # What decides is drawn at once; the rest when it is looked at.
     drawn = (small, {}) if first.primary else None
@@ -95,6 +96,7 @@ def _criterion(
         "asked": f"{quantity(first.kind, first.metric, first.axis)} {words.bound_text(first)}",
         "law": "" if first.law is None else plain(first.law),
         "metric": first.metric.partition("@")[0],
+        "shared": f"All: {shared}." if shared else "",
         "small": album.add(f"criterion_{criterion}", title, small, small["description"], caption, still=drawn),
         "whole": whole,
         "curve": _curve(criterion, first, members, inputs, album, curves),
@@ -104,15 +106,13 @@ def _criterion(
 def _curve(criterion: str, first: Verdict, members: Sequence[Verdict], inputs: Inputs, album: Album, curves: Any) -> Any:
     """The criterion's metric against the setting, on each of its tasks that has several; None where none has."""
     tasks = [task for task in dict.fromkeys(v.task for v in members) if len(inputs.settings(task)) > 1 and task in curves]
-    task = next(iter(tasks), None)
-    if task is None or not any(row[1] == first.metric for row in curves[task]["rows"]):
+    shown = [(task, first.metric) for task in tasks if any(row[1] == first.metric for row in curves[task]["rows"])]
+    if not shown:
         return None
-    spec = figures.metric_chart(inputs, task, [first.metric], curves[task])
-    name = f"curve_{criterion}"
-    title = f"{metric_look(first.metric).label} on {task}, by {inputs.symbol(task)}"
-    described = figures.describe_curves([first.metric], curves[task])
-    still = (spec, {f"curves-{task}": curves[task]}) if first.primary and first.kind in GROWTHS else None
-    return album.add(name, title, spec, described, _CURVES, still=still)
+    spec = figures.metric_chart(inputs, shown, curves)
+    title = f"{figures.with_unit(first.metric, inputs.primary.iloc[:0])} by {inputs.symbol(tasks[0])}"
+    still = (spec, {f"curves-{task}": curves[task] for task in tasks}) if first.primary else None
+    return album.add(f"curve_{criterion}", title, spec, figures.describe_curves(shown, curves), _CURVES, still=still)
 
 
 def task_section(inputs: Inputs, task: str, album: Album, curves: Any, first: bool) -> dict[str, Any]:
@@ -136,8 +136,9 @@ def task_section(inputs: Inputs, task: str, album: Album, curves: Any, first: bo
         album.data[f"curves-{task}"] = curves[task]
         for group, names in figures.metric_groups(inputs, task).items():
             title = f"{task}: {GROUPS[group][0].lower()}{GROUPS[group][1:]}"
-            spec = figures.metric_chart(inputs, task, names, curves[task])
-            groups.append(album.add(f"{task}_{group}", title, spec, figures.describe_curves(names, curves[task]), _CURVES))
+            panels = [(task, name) for name in names]
+            spec, described = figures.metric_chart(inputs, panels, curves), figures.describe_curves(panels, curves)
+            groups.append(album.add(f"{task}_{group}", title, spec, described, _CURVES))
     return {
         "name": task,
         "first": first,

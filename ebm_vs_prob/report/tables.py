@@ -200,15 +200,13 @@ def slopes_table(inputs: Inputs) -> pd.DataFrame:
         if len(eps) < 2 or inputs.axis(task) != THICKNESS:
             continue
         here = inputs.primary[(inputs.primary["task"] == task) & inputs.primary["metric"].isin(_SLOPES)]
+        wide = here.pivot_table(index=["arm", "metric", "seed"], columns="setting", values="value").reindex(columns=eps)
+        curves = {key: group.to_numpy(dtype=float) for key, group in wide.groupby(level=["arm", "metric"])}
         for look in inputs.looks().values():
             row = {"task": task, "arm": look.label}
             for name in _SLOPES:
-                wide = (
-                    here[(here["arm"] == look.name) & (here["metric"] == name)]
-                    .pivot_table(index="seed", columns="setting", values="value")
-                    .reindex(columns=eps)
-                )
-                slope = mean_estimate([log_slope(eps, seed) for seed in wide.to_numpy(dtype=float)])
+                seeds = curves.get((look.name, name), np.empty((0, len(eps))))
+                slope = mean_estimate([log_slope(eps, seed) for seed in seeds])
                 row[metric_look(name).label] = with_interval(slope.value, slope.low, slope.high)
             if any(value != "–" for value in list(row.values())[2:]):
                 rows.append(row)

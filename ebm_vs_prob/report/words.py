@@ -26,11 +26,17 @@ _ENDS = {
 
 @dataclass(frozen=True)
 class Said:
-    """A comparison in words: the sentence, and its number with its name and unit alone, as on a badge."""
+    """A comparison in words: what was found, what was asked and whether it is so; its number alone, as on a badge."""
 
-    sentence: str
+    found: str
+    asked: str
     number: str
     verdict: str
+
+    @property
+    def sentence(self) -> str:
+        """All of it."""
+        return f"{self.found}, {self.asked}."
 
 
 def bound_text(verdict: Verdict) -> str:
@@ -103,8 +109,9 @@ def _number(verdict: Verdict) -> str:
 
 def say(verdict: Verdict, labels: Mapping[str, str]) -> Said:
     """A comparison in words."""
-    sentence = f"{effect(verdict, labels)}, {_asked(verdict)}: {_ENDS[verdict.verdict]}"
-    return Said(f"{sentence[:1].upper()}{sentence[1:]}.", _number(verdict), verdict.verdict)
+    found = effect(verdict, labels)
+    asked = f"{_asked(verdict)}: {_ENDS[verdict.verdict]}"
+    return Said(f"{found[:1].upper()}{found[1:]}", asked, _number(verdict), verdict.verdict)
 
 
 def nearness(part: Verdict) -> float:
