@@ -205,15 +205,21 @@ def status(
 
 @app.command(epilog="Example: ebm-vs-prob report thin_manifold --out reports")
 def report(
-    study: StudyArgument,
+    study: Annotated[str, typer.Argument(metavar="[STUDY]", help="A name in studies/ or the path of a TOML file.")] = "",
     scale: ScaleOption = "quick",
     store: StoreOption = DEFAULT_STORE,
     out: OutOption = DEFAULT_OUT,
     as_json: JsonOption = False,
+    every: Annotated[bool, typer.Option("--all", help="Write the page over all reports in --out instead.")] = False,
 ) -> None:
     """Write a study's report and print its path; with --json, print the verdicts."""
-    from ..report import write_report
+    from ..report import write_all, write_report
 
+    if every == bool(study):
+        raise typer.BadParameter("a study, or --all for the page over all reports; not both, not neither")
+    if every:
+        typer.echo(printable(write_all(out)))
+        return
     with printed_aside():
         page = Path(write_report(study, scale=scale, store=store, out=out))
     if as_json:

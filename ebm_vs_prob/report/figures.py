@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 
 #: Logarithmic axes end so many decades below the largest value.
 _DECADES = 5
-#: Pixels of a panel of curves, of the intervals, and of one of their rows: two rows of text fit a telephone's width.
-PANEL, INTERVALS, ROW = (250, 150), 320, 36
+#: Pixels of a panel of curves; of intervals with their numbers and without, and of one of their rows, which fit the
+#: width of a telephone.
+PANEL, INTERVALS, PLOT, ROW = (250, 150), 326, 212, 38
 CURVE_COLUMNS = ("arm", "metric", "at", "place", "value", "low", "high", "n", "zero")
 
 
@@ -330,7 +331,7 @@ def forest_chart(
     inside = [(what, value) for what, value in lines if low <= value <= high]
     x = alt.X(
         "estimate:Q",
-        scale=alt.Scale(type="log" if logarithmic else "linear", domain=[low, high], nice=False),
+        scale=alt.Scale(type="log" if logarithmic else "linear", domain=[low, high], range=[0, PLOT], nice=False),
         title=quantity(first.kind, first.metric, first.axis),
         axis=alt.Axis(grid=False, tickCount=5, format="~g"),
     )
@@ -366,13 +367,13 @@ def forest_chart(
         seen = [alt.Tooltip("seed:Q"), alt.Tooltip("estimate:Q", title="its number", format=".4~g")]
         layers.append(part(points.encode(x=x, y=y, tooltip=seen), dots))
     text_y = alt.Y("text_place:Q", scale=vertical, axis=None)
-    left = {"align": "left", "fontSize": 11, "limit": INTERVALS - 118, "color": "currentColor"}
+    left = {"align": "left", "fontSize": 11, "limit": INTERVALS, "color": "currentColor"}
     marks = [
         base.mark_rule(strokeWidth=2.4, clip=True).encode(x=alt.X("low:Q"), x2="high:Q", color=colour),
         base.mark_point(filled=True, size=75, opacity=1).encode(x=x, color=colour, shape=shape, tooltip=tooltip),
         base.mark_text(**left).encode(x=alt.value(0), y=text_y, text="label:N", tooltip=tooltip),
-        base.mark_text(align="right", fontSize=11, limit=116, color="currentColor").encode(
-            x=alt.value(INTERVALS), y=text_y, text="text:N"
+        base.mark_text(align="right", baseline="middle", fontSize=11, color="currentColor").encode(
+            x=alt.value(INTERVALS), y=y, text="text:N"
         ),
     ]
     layers += [part(mark, rows) for mark in marks]

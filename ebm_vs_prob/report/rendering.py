@@ -78,7 +78,7 @@ def part(chart: Any, rows: Sequence[Mapping[str, Any]] | None = None) -> dict[st
     Parts are put together as the dictionaries that they are: Altair's own composition copies every part each time.
     """
     found: dict[str, Any] = chart.to_dict(validate=False)
-    found = {name: value for name, value in found.items() if name not in ("$schema", "config", "data")}
+    found = {name: value for name, value in found.items() if name not in ("$schema", "config", "data", "datasets")}
     return found if rows is None else {**found, "data": {"values": list(rows)}}
 
 

@@ -96,7 +96,7 @@ def _criterion(
         "asked": f"{quantity(first.kind, first.metric, first.axis)} {words.bound_text(first)}",
         "law": "" if first.law is None else plain(first.law),
         "metric": first.metric.partition("@")[0],
-        "shared": f"All: {shared}." if shared else "",
+        "shared": f"All rows: {shared}." if shared else "",
         "small": album.add(f"criterion_{criterion}", title, small, small["description"], caption, still=drawn),
         "whole": whole,
         "curve": _curve(criterion, first, members, inputs, album, curves),

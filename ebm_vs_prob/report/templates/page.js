@@ -22,9 +22,9 @@
       const inner = spec.spec.width, gap = spec.spacing || 10;
       spec.columns = Math.max(1, Math.min(spec.columns, Math.floor((width + gap) / (inner + gap))));
     } else if (spec.concat) {
-      const inner = Math.min(spec.concat[0].width, width - 62);
+      const inner = Math.min(spec.concat.length < 3 ? 400 : spec.concat[0].width, width - 62);
       spec.concat.forEach(part => { part.width = inner; });
-      spec.columns = Math.max(1, Math.min(spec.columns, Math.floor((width + 20) / (inner + 70))));
+      spec.columns = Math.max(1, Math.min(spec.columns, Math.floor((width + 20) / (inner + 78))));
     } else if (spec.width) spec.width = Math.min(spec.width, width - 62);
     return spec;
   }
@@ -41,7 +41,7 @@
     names(spec).forEach(key => { spec.datasets[key] = tables[key]; });
     views.set(name, null);
     const result = await window.vegaEmbed(live, spec, {
-      renderer: "svg", actions: false, tooltip: { theme: dark.matches ? "dark" : "light" },
+      mode: "vega-lite", renderer: "svg", actions: false, tooltip: { theme: dark.matches ? "dark" : "light" },
     });
     views.set(name, result.view);
     each("svg", svg => { svg.setAttribute("aria-hidden", "true"); svg.removeAttribute("role"); }, live);
