@@ -205,7 +205,7 @@ def status(
 
 @app.command(epilog="Example: ebm-vs-prob report thin_manifold --out reports")
 def report(
-    study: Annotated[str, typer.Argument(metavar="[STUDY]", help="A name in studies/ or the path of a TOML file.")] = "",
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="A name in studies/ or the path of a TOML file.")] = "",
     scale: ScaleOption = "quick",
     store: StoreOption = DEFAULT_STORE,
     out: OutOption = DEFAULT_OUT,

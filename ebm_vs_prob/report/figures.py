@@ -255,7 +255,7 @@ def at_setting(verdict: Verdict, cell: Cell | None) -> str:
 def weakest_cell(verdict: Verdict) -> Cell | None:
     """The cell whose numbers a comparison carries."""
     same = [cell for cell in verdict.cells if cell.estimate == verdict.estimate and cell.low == verdict.low]
-    return same[0] if same else None
+    return next(iter([*same, *verdict.cells]), None)
 
 
 def forest_rows(verdicts: Sequence[Verdict], labels: Mapping[str, str], every: bool) -> tuple[list[dict[str, Any]], str]:
@@ -265,8 +265,8 @@ def forest_rows(verdicts: Sequence[Verdict], labels: Mapping[str, str], every: b
     """
     shown = []
     for verdict in verdicts:
-        weakest = weakest_cell(verdict)
-        shown += [(verdict, cell) for cell in (verdict.cells if every or weakest is None else (weakest,))]
+        cells = verdict.cells if every else (weakest_cell(verdict),)
+        shown += [(verdict, cell) for cell in cells if cell is not None]
     names = [
         (
             labels.get(verdict.arm, verdict.arm),

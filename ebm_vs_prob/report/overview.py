@@ -46,7 +46,9 @@ def read_verdicts(path: Path) -> list[Verdict]:
     entries = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(entries, list):
         raise ValueError(f"{path}: a list of verdicts")
-    return [_verdict(entry) for entry in entries]
+    # Before criteria were primary or secondary, all of a claim's decided it.
+    told = any("primary" in entry for entry in entries)
+    return [_verdict(entry if told else {**entry, "primary": True}) for entry in entries]
 
 
 def _verdict(entry: Mapping[str, Any]) -> Verdict:
@@ -119,7 +121,7 @@ def reconcile(claim: str, found: Sequence[Found]) -> tuple[str, str]:
     others = [each for each in found if not each.home]
     beside = "; ".join(f"{each.study} {_found_it(each)}" for each in others)
     if not deciding:
-        return "unstudied", f"Not decided: there is no report of its home study, {home}. Beside it: {beside}."
+        return "elsewhere", f"Not decided: there is no report of its home study, {home}. Beside it: {beside}."
     first = deciding[0]
     sentence = " ".join(each.sentence for each in first.said) or f"{first.reason}."
     also = f" Beside it: {beside}." if beside else ""
@@ -142,15 +144,15 @@ def write_overview(out: Path) -> Path:
         claims.append({"id": name, "claim": claim, "verdict": verdict, "sentence": printable(sentence),
                        "found": findings.get(name, [])})  # fmt: skip
     own = [{"id": name, "found": each} for name, each in findings.items() if name not in REGISTER]
-    counts = {verdict: sum(c["verdict"] == verdict for c in claims) for verdict in (*SIGNS, "unstudied")}
+    counts = {verdict: sum(c["verdict"] == verdict for c in claims) for verdict in (*SIGNS, "elsewhere", "unstudied")}
     text = html().get_template("overview.html.j2").render(
         claims=claims,
         own=own,
         counts={verdict: count for verdict, count in counts.items() if count},
         studies=sorted({each.study for found in findings.values() for each in found}),
         tags=sorted({tag for claim in REGISTER.values() for tag in claim.tags}),
-        symbols={**SIGNS, "unstudied": "–"},
-        words={"unstudied": "not studied"},
+        symbols={**SIGNS, "elsewhere": "–", "unstudied": "–"},
+        words={"elsewhere": "not decided", "unstudied": "not studied"},
         lecture=LECTURE,
     )  # fmt: skip
     path = out / "index.html"

@@ -27,8 +27,10 @@ def _effects(criterion: Any, verdict: Verdict, rows: Any, inputs: Inputs) -> lis
         return []
     own, other = rows[rows["arm"] == verdict.arm], rows[rows["arm"] == verdict.against]
     if verdict.kind in GROWTHS:
-        table = np.stack([series(own, verdict.metric, at, seeds) for at in cell.at], axis=1) if cell.at else None
-        return [] if table is None else [float(GROWTHS[verdict.kind](cell.at, seed)) for seed in table]
+        if len(set(cell.at)) < 2:  # nothing to fit a growth to
+            return []
+        table = np.stack([series(own, verdict.metric, at, seeds) for at in cell.at], axis=1)
+        return [float(GROWTHS[verdict.kind](cell.at, seed)) for seed in table]
     first, second = (series(of, verdict.metric, cell.at[0], seeds) for of in (own, other))
     with np.errstate(divide="ignore", invalid="ignore"):
         return [float(value) for value in EFFECTS[verdict.kind](first, second)]

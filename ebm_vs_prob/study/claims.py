@@ -41,7 +41,7 @@ REGISTER = {
     ),
     "C3": Claim(
         "The free energy tends to the minimum over the latent as β grows; a small β averages",
-        "minimizing corresponds to the infinite β limit of this formula",
+        "And this is equivalent to redefining the energy function as: F_∞(x,y) = argmin_z E(x,y,z)",
         "free_energy",
         ("latent",),
     ),

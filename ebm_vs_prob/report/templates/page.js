@@ -40,10 +40,13 @@
     spec.datasets = {};
     names(spec).forEach(key => { spec.datasets[key] = tables[key]; });
     views.set(name, null);
+    const label = live.getAttribute("aria-label");
     const result = await window.vegaEmbed(live, spec, {
       mode: "vega-lite", renderer: "svg", actions: false, tooltip: { theme: dark.matches ? "dark" : "light" },
     });
     views.set(name, result.view);
+    live.setAttribute("role", "img");
+    live.setAttribute("aria-label", label);
     each("svg", svg => { svg.setAttribute("aria-hidden", "true"); svg.removeAttribute("role"); }, live);
     figure.classList.add("on");
     set(figure);
