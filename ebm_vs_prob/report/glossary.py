@@ -17,7 +17,12 @@ from .style import in_order, metric_look, unit_of
 
 _ACCENTS = {"'": "\u0301", '"': "\u0308", "`": "\u0300", "c": "\u0327", "~": "\u0303", "v": "\u030c"}
 _PLACES = {"doi": "https://doi.org/", "url": "", "eprint": "https://arxiv.org/abs/"}
-_BETTER = {"lower": "lower is better", "higher": "higher is better", "exact": "best where the exact model is", "none": ""}
+_BETTER = {
+    "lower": "lower is better",
+    "higher": "higher is better",
+    "exact": "best where the exact model is",
+    "none": "",
+}
 
 
 def plain_text(latex: str) -> str:
@@ -75,7 +80,12 @@ def glossary(inputs: Inputs) -> dict[str, list[dict[str, Any]]]:
 def _term(kind: str, name: str, title: str, registered_as: str, known: dict[str, Any] | None) -> dict[str, Any]:
     summary, behind = (known["summary"], known["papers"]) if known else ("", [])
     what = f"{registered_as}: {summary}" if title != registered_as and summary else summary or registered_as
-    return {"id": f"{kind}-of-{name}", "name": title, "text": what, "papers": [link(Entry(**paper)) for paper in behind]}
+    return {
+        "id": f"{kind}-of-{name}",
+        "name": title,
+        "text": what,
+        "papers": [link(Entry(**paper)) for paper in behind],
+    }
 
 
 def _metric(name: str) -> dict[str, Any]:

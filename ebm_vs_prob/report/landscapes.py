@@ -1,5 +1,4 @@
-# ruff: noqa: RUF001
-"""The figure of a task: the energies that arms learned on its plane, what they answered, and a cross-section of them."""
+"""The figure of a task: energies that arms learned on its plane, what they answered, a cross-section of them."""
 
 from __future__ import annotations
 
@@ -10,17 +9,15 @@ from typing import Any
 import numpy as np
 
 from ..study.schema import THICKNESS
-from .figures import arm_scales
 from .inputs import Arrays, Inputs
 from .pictures import COLOURS, READINGS, arms_with, depth, landscape_image, plane, readings
-from .rendering import Datasets, part, specification
+from .rendering import Datasets
 from .style import FAMILY_COLOURS, Look, plain, symbol
 
-#: Pixels of a panel that answers to the reader and of one of the still drawing; what is drawn of points in each.
-LIVE, STILL, POINTS = 146, 116, {"data": 90, "samples": 90, "answers": 48}
-#: As many arms are shown at first, and as many settings in the still drawing.
-_MOST_ARMS, _MOST_SETTINGS = 4, 4
-_MARKS = {"data": "held-out data", "answers": "answers found", "samples": "samples drawn"}
+#: Points that are drawn of each kind, at most.
+POINTS = {"data": 90, "samples": 90, "answers": 48}
+#: Arms that are shown at first.
+_MOST_ARMS = 4
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ def hero(inputs: Inputs, task: str) -> Hero | None:
             if found is not None:
                 x, y = (np.round(np.asarray(c[:most], dtype=np.float64), 3).tolist() for c in found)
                 points.append([label_of[arm], place, what, x, y])
-    datasets = {
+    datasets: dict[str, dict[str, list[Any]]] = {
         f"images-{task}": {"columns": ["arm", "at", "reading", "url"], "rows": images},
         f"sections-{task}": {"columns": ["arm", "at", "along", *READINGS], "rows": sections},
         f"points-{task}": {"columns": ["arm", "at", "what", "x", "y"], "rows": points},
@@ -108,7 +105,7 @@ def _start(settings: Sequence[float], axis: str) -> int:
 
 
 def _box(here: Mapping[tuple[str, float], Arrays]) -> tuple[float, float, float, float] | None:
-    """One box for all panels: the landscapes' own, else that of the data with a margin; far answers do not shrink it."""
+    """One box for all panels: the landscapes' own, else the data's with a margin; far answers do not shrink it."""
     for arrays in here.values():
         if "energy" in arrays:
             first, second = np.asarray(arrays["axis_0"]), np.asarray(arrays["axis_1"])
@@ -117,13 +114,17 @@ def _box(here: Mapping[tuple[str, float], Arrays]) -> tuple[float, float, float,
     if not found:
         return None
     sides = [np.concatenate([np.asarray(p[axis], dtype=np.float64) for p in found]) for axis in (0, 1)]
-    low, high = zip(*((float(v.min() - 0.15 * np.ptp(v)), float(v.max() + 0.15 * np.ptp(v))) for v in sides), strict=True)
+    low, high = zip(
+        *((float(v.min() - 0.15 * np.ptp(v)), float(v.max() + 0.15 * np.ptp(v))) for v in sides), strict=True
+    )
     return low[0], high[0], low[1], high[1]
 
 
 def _first_arms(inputs: Inputs, task: str, looks: Sequence[Look]) -> list[str]:
     """Arms that primary criteria speak of, then the first of each family, then the exact one; four at most."""
-    primary = [c for c in inputs.study.criteria if c in tuple(inputs.study.primary_criteria.values()) and task in c.tasks]
+    primary = [
+        c for c in inputs.study.criteria if c in tuple(inputs.study.primary_criteria.values()) and task in c.tasks
+    ]
     exact = [arm.name for arm in inputs.study.arms if arm.method == "exact"][:1]
     asked = [name for criterion in primary for name in criterion.arms[:1]]
     families = [next((look.name for look in looks if look.family == family), "") for family in FAMILY_COLOURS]
@@ -149,141 +150,12 @@ def _rounded(values: Any) -> list[float]:
     return [float(f"{v:.4g}") for v in np.nan_to_num(np.asarray(values, dtype=np.float64), posinf=1e12, neginf=-1e12)]
 
 
-def _panel(one: Hero, size: int) -> dict[str, Any]:
-    """Image and points of one arm at one setting."""
-    import altair as alt
-
-    left, right, bottom, top = one.box
-    x = alt.X("x:Q", scale=alt.Scale(domain=[left, right], nice=False, zero=False), axis=None)
-    y = alt.Y("y:Q", scale=alt.Scale(domain=[bottom, top], nice=False, zero=False), axis=None)
-    image = (
-        alt.Chart()
-        .transform_filter("datum.reading === reading")
-        .mark_image(width=size, height=size, aspect=False)
-        .encode(x=alt.value(size / 2), y=alt.value(size / 2), url="url:N")
-    )
-    what = list(_MARKS)
-    colours = alt.Scale(domain=what, range=["#ff8c1a", "#ffffff", "#7fd4ff"])
-    dots = (
-        alt.Chart()
-        .transform_filter("isValid(datum.what) && indexof(points, datum.what) >= 0")
-        .transform_flatten(["x", "y"])
-        .mark_point(clip=True, size=13, strokeWidth=1.1)
-        .encode(
-            x=x,
-            y=y,
-            color=alt.Color("what:N", scale=colours, legend=None),
-            shape=alt.Shape("what:N", scale=alt.Scale(domain=what, range=["circle", "cross", "square"]), legend=None),
-        )
-    )
-    return {"width": size, "height": size, "layer": [part(image), part(dots)]}
-
-
-def live_chart(one: Hero, description: str) -> dict[str, Any]:
-    """Panels of the arms chosen, and their cross-section; `at`, `reading`, `points` and `arms` are what a reader sets."""
-    chosen = [{"filter": "datum.at === at && indexof(arms, datum.arm) >= 0"}]
-    order = [look.label for look in one.looks]
-    parts: list[dict[str, Any]] = [
-        {
-            "data": {"name": f"plane-{one.task}"},
-            "transform": chosen,
-            "facet": {"field": "arm", "sort": order, "title": None, "header": {"labelLimit": LIVE}},
-            "columns": 4,
-            "spacing": 10,
-            "spec": _panel(one, LIVE),
-        }
-    ]
-    if one.energies:
-        profile = _profile(one)
-        profile["transform"] = [*chosen, *profile["transform"]]
-        parts.append({**profile, "data": {"name": f"sections-{one.task}"}, "width": 4 * LIVE - 20, "height": 150})
-    composed = {"vconcat": parts, "spacing": 16, "resolve": _APART}
-    return specification(composed, description, arms=list(one.shown), at=one.start, reading="raw", points=["data"])
-
-
-#: Points and lines have colours of their own.
-_APART = {"scale": {"color": "independent", "shape": "independent"}}
-
-
-def _profile(one: Hero, still: bool = False) -> dict[str, Any]:
-    """Energies along the cross-section, in the reading that is set; in the still drawing raw."""
-    import altair as alt
-
-    shown = [look for look in one.looks if look.label in one.shown] if still else list(one.looks)
-    colours, _ = arm_scales(shown)
-    dashes = alt.Scale(domain=[look.label for look in shown], range=[_DASH[look.family] for look in shown])
-    top = "{" + ", ".join(f"{name}: {value!r}" for name, value in one.tops.items()) + "}"
-    legend = alt.Legend(columns=2, symbolType="stroke") if still else alt.Legend(columns=2, values=alt.ExprRef("arms"), symbolType="stroke")
-    heights = alt.Scale(
-        nice=False,
-        domainMin=alt.ExprRef(f"reading === 'rank' ? 0 : -0.35 * {top}[reading]"),
-        domainMax=alt.ExprRef(f"{top}[reading]"),
-    )
-    line = (
-        alt.Chart()
-        .transform_flatten(["along", *READINGS])
-        .transform_calculate(energy="datum[reading]")
-        .mark_line(clip=True, strokeWidth=1.8)
-        .encode(
-            x=alt.X(
-                "along:Q",
-                title=None if still else one.section,
-                scale=alt.Scale(nice=False, zero=False),
-                axis=alt.Axis(grid=False, tickCount=4),
-            ),
-            y=alt.Y("energy:Q", title="energy above the data's", scale=heights, axis=alt.Axis(tickCount=4, format="~g")),
-            color=alt.Color("arm:N", scale=colours, title=None, legend=legend),
-            strokeDash=alt.StrokeDash("arm:N", scale=dashes, legend=None),
-            tooltip=[
-                alt.Tooltip("arm:N"),
-                alt.Tooltip("along:Q", title="at", format=".3~g"),
-                alt.Tooltip("energy:Q", format=".4~g"),
-            ],
-        )
-    )
-    return part(line)
-
-
-_DASH = {"ebm": [1, 0], "prob": [6, 2], "control": [2, 2]}
-
-
 def plane_data(one: Hero) -> dict[str, list[Any]]:
     """Images and points in one data set, as panels that layer them take it."""
     images, points = one.datasets[f"images-{one.task}"], one.datasets[f"points-{one.task}"]
     rows = [[arm, at, reading, url, None, None, None] for arm, at, reading, url in images["rows"]]
     rows += [[arm, at, None, None, what, x, y] for arm, at, what, x, y in points["rows"]]
     return {"columns": ["arm", "at", "reading", "url", "what", "x", "y"], "rows": rows}
-
-
-def still_chart(one: Hero, description: str) -> tuple[dict[str, Any], Datasets]:
-    """Small multiples for print and for readers without scripts: arms down, settings across, values; their sections."""
-    places = sorted(set(np.linspace(0, one.start, min(_MOST_SETTINGS, one.start + 1)).round().astype(int).tolist()))
-    titles = {place: f"{one.symbol} = {one.settings[place]:g}" for place in places}
-    order = [titles[place] for place in places]
-    whole = plane_data(one)
-    kept = [
-        [titles[row[1]], *row]
-        for row in whole["rows"]
-        if row[1] in titles and row[0] in one.shown and (row[2] == "raw" or row[4] == "data")
-    ]
-    sections = one.datasets[f"sections-{one.task}"]
-    cut = [[titles[row[1]], *row] for row in sections["rows"] if row[1] in titles and row[0] in one.shown]
-    data = {
-        "still": {"columns": ["setting", *whole["columns"]], "rows": kept},
-        "cut": {"columns": ["setting", *sections["columns"]], "rows": cut},
-    }
-    across = {"field": "setting", "sort": order, "title": None}
-    down = {"field": "arm", "sort": list(one.shown), "title": None}
-    down["header"] = {"labelAngle": 0, "labelAlign": "left", "labelLimit": 150}
-    parts: list[dict[str, Any]] = [
-        {"data": {"name": "still"}, "facet": {"row": down, "column": across}, "spacing": 6, "spec": _panel(one, STILL)}
-    ]
-    if one.energies and cut:
-        section = {**_profile(one, still=True), "width": STILL, "height": 90}
-        facet = {"column": {**across, "header": {"labels": False}}}
-        parts.append({"data": {"name": "cut"}, "facet": facet, "spacing": 6, "spec": section})
-    composed = {"vconcat": parts, "spacing": 10, "resolve": _APART}
-    return specification(composed, description, reading="raw", points=["data"]), data
 
 
 def describe(one: Hero) -> str:

@@ -57,18 +57,15 @@ def _verdict(entry: Mapping[str, Any]) -> Verdict:
     for name in ("estimate", "low", "high", "p", "adjusted_p"):
         told[name] = math.nan if told.get(name) is None else told[name]
     cells = [{"at": cell.get("at") or cell.get("thickness") or (), **cell} for cell in entry.get("cells", ())]
-    told["cells"] = tuple(
-        Cell(
-            **{
-                f.name: tuple(cell["at"]) if f.name == "at" else _nan(_number(cell.get(f.name)))
-                for f in fields(Cell)
-            }
-        )
-        for cell in cells
-    )
+    told["cells"] = tuple(map(_cell, cells))
     told["holds_in"], told["fails_in"] = tuple(entry.get("holds_in", ())), tuple(entry.get("fails_in", ()))
     told.setdefault("axis", "")
     return Verdict(**{**told, "axis": told["axis"] or "thickness"})
+
+
+def _cell(told: Mapping[str, Any]) -> Cell:
+    estimate, low, high, p = (_nan(_number(told.get(name))) for name in ("estimate", "low", "high", "p"))
+    return Cell(tuple(told["at"]), estimate, low, high, told["seeds"], told["failed"], p, told["holds"])
 
 
 def _number(value: Any) -> Any:
@@ -129,7 +126,9 @@ def reconcile(claim: str, found: Sequence[Found]) -> tuple[str, str]:
 
 
 def _found_it(each: Found) -> str:
-    verb = {"undecided": "leaves it undecided", "qualified": "finds it qualified"}.get(each.verdict, f"finds it {each.verdict}")
+    verb = {"undecided": "leaves it undecided", "qualified": "finds it qualified"}.get(
+        each.verdict, f"finds it {each.verdict}"
+    )
     return f"{verb} ({each.number})"
 
 

@@ -105,9 +105,7 @@ def context(inputs: Inputs, verdicts: list[Verdict], album: Album, numbers: dict
     shown = _tables(inputs, verdicts, labels)
     frames = {table["name"]: table["frame"] for table in shown}
     curves = {task: figures.curve_data(inputs, task, numbers[task]) for task in inputs.tasks}
-    claims = [
-        sections.claim_card(v, verdicts, labels, inputs, album, curves) for v in verdicts if v.scope == "claim"
-    ]
+    claims = [sections.claim_card(v, verdicts, labels, inputs, album, curves) for v in verdicts if v.scope == "claim"]
     order = _tasks_by_claims(inputs)
     tasks = [sections.task_section(inputs, task, album, curves, task == order[0]) for task in order]
     return {

@@ -44,7 +44,7 @@ def energy_ranks(energy: NDArray[Any]) -> NDArray[np.float64]:
 def depth(arrays: Arrays) -> tuple[float, float]:
     """Where the data lie and how deep: median energy at the data, and that of the box above it; both at least finite.
 
-    The data's energy is that of the nearest node of the grid. Without data in a plane, the lowest tenth stands for them.
+    The data's energy is that of the nearest node. Without data in a plane, the lowest tenth of the grid stands for it.
     """
     energy = np.asarray(arrays["energy"], dtype=np.float64)
     points = plane(arrays, "data")
@@ -127,7 +127,10 @@ def digit_strips(inputs: Inputs, task: str, examples: int = 10) -> list[dict[str
     rows = [i for i in _distinct(data_x) if (np.abs(answered - data_x[i]).max(axis=-1) < 1e-5).any()][:examples]
     if not rows:
         return []
-    found = [("x, a sketch", "", [data_x[i] for i in rows], data_x), ("held-out y", "", [data_y[i] for i in rows], data_y)]
+    found = [
+        ("x, a sketch", "", [data_x[i] for i in rows], data_x),
+        ("held-out y", "", [data_y[i] for i in rows], data_y),
+    ]
     for look in arms:
         for what, word in (("answers", "answer"), ("samples", "sample")):
             if f"{what}_y" in sets[look.name]:

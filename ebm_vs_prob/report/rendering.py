@@ -1,4 +1,4 @@
-"""How specifications of Vega-Lite become pictures: inline SVG that follows the page's colours, SVG files, the script."""
+"""How specifications of Vega-Lite become pictures: inline SVG that follows the page's colours, files, the script."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
+from importlib.metadata import version as distribution_version
 from typing import TYPE_CHECKING, Any
 
 from ..core.atomic_files import write_atomically
@@ -126,7 +127,8 @@ def _inline(svg: str, name: str, title: str, description: str) -> str:
     said = f'<title id="{prefix}-t">{html.escape(title)}</title><desc id="{prefix}-d">{html.escape(description)}</desc>'
     labelled = f'role="img" aria-labelledby="{prefix}-t {prefix}-d"'
     view = f' viewBox="{box[1]}"' if box else ""
-    return f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"{size}{view} {labelled}>{said}{body}'
+    spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    return f"<svg {spaces}{size}{view} {labelled}>{said}{body}"
 
 
 def _renamed(tag: str, prefix: str) -> str:
@@ -158,14 +160,13 @@ def script() -> str:
     """
     import vl_convert
 
-    version = f"{vl_convert.__version__}-{VERSION}"
-    path: Path = cache_folder() / "scripts" / f"vega-{version}.js"
+    path: Path = cache_folder() / "scripts" / f"vega-{distribution_version('vl-convert-python')}-{VERSION}.js"
     with suppress(OSError, ValueError):
         digest, _, kept = path.read_text(encoding="utf-8").partition("\n")
         if digest == f"// {hashlib.sha256(kept.encode()).hexdigest()}":
             return kept
-    # Put together in the order of a module, a line break before a bracket would be a call.
-    made: str = vl_convert.javascript_bundle(vl_version=VERSION)
+    bundle: Any = vl_convert.javascript_bundle  # its types ask for a snippet of code, which it does without
+    made: str = bundle(vl_version=VERSION)
     with suppress(OSError):
         make_private(path.parent)
         write_atomically(path, f"// {hashlib.sha256(made.encode()).hexdigest()}\n{made}".encode())

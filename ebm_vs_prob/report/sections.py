@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..study.verdicts import Verdict
-from . import figures, landscapes, pictures, tables, words
+from . import figures, intervals, landscape_charts, landscapes, pictures, tables, words
 from .album import Album
 from .inputs import Inputs
 from .seeds import seed_effects
-from .style import GROUPS, SIGNS, in_words, metric_look, plain, quantity
+from .style import GROUPS, SIGNS, in_words, plain, quantity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,10 @@ _HERO = (
     "Dark is low energy. Raw: nats above the median of the data, one scale for all; scale-free: over the depth that "
     "the data lie in, because an unnormalised energy has no scale; rank: share of the box that lies lower. One seed."
 )
-_DIGITS = "Each column is one 4×4 reduction x, a held-out digit that has it, and what each arm answers and draws for it. One seed."
+_DIGITS = (
+    "Each column is one 4×4 reduction x, a held-out digit that has it, and what each arm answers and draws for it. "
+    "One seed."
+)
 
 
 def claim_card(
@@ -66,7 +69,11 @@ def _law_note(claim: Verdict) -> str:
     if claim.law is None or not claim.low <= claim.high:
         return ""
     at = f"the law's {plain(claim.law)}"
-    return f"The interval contains {at}." if claim.low <= claim.law <= claim.high else f"The interval does not contain {at}."
+    return (
+        f"The interval contains {at}."
+        if claim.low <= claim.law <= claim.high
+        else f"The interval does not contain {at}."
+    )
 
 
 def _criterion(
@@ -80,13 +87,13 @@ def _criterion(
     shown = [v for v in members if v in shown]
     left = len(members) - len(shown)
     caption = _FOREST + (f" The {len(shown)} nearest to the bound, of {len(members)}." if left else "")
-    _, shared = figures.forest_rows(shown, labels, False)
-    small = figures.forest_chart(shown, labels, seeds=seed_effects(inputs, shown))
+    _, shared = intervals.forest_rows(shown, labels, False)
+    small = intervals.forest_chart(shown, labels, seeds=seed_effects(inputs, shown))
     # What decides is drawn at once; the rest when it is looked at.
-    drawn = (small, {}) if first.primary else None
+    drawn: tuple[Mapping[str, Any], Mapping[str, Any]] | None = (small, {}) if first.primary else None
     whole = None
     if left or any(len(v.cells) > 1 for v in members):
-        spec = figures.forest_chart(members, labels, every=True)
+        spec = intervals.forest_chart(members, labels, every=True)
         whole = album.add(f"every_{criterion}", f"{title}: every setting", spec, spec["description"], _FOREST)
     return {
         "id": criterion,
@@ -103,9 +110,13 @@ def _criterion(
     }
 
 
-def _curve(criterion: str, first: Verdict, members: Sequence[Verdict], inputs: Inputs, album: Album, curves: Any) -> Any:
+def _curve(
+    criterion: str, first: Verdict, members: Sequence[Verdict], inputs: Inputs, album: Album, curves: Any
+) -> Any:
     """The criterion's metric against the setting, on each of its tasks that has several; None where none has."""
-    tasks = [task for task in dict.fromkeys(v.task for v in members) if len(inputs.settings(task)) > 1 and task in curves]
+    tasks = [
+        task for task in dict.fromkeys(v.task for v in members) if len(inputs.settings(task)) > 1 and task in curves
+    ]
     shown = [(task, first.metric) for task in tasks if any(row[1] == first.metric for row in curves[task]["rows"])]
     if not shown:
         return None
@@ -126,10 +137,10 @@ def task_section(inputs: Inputs, task: str, album: Album, curves: Any, first: bo
         picture = album.add(
             f"{task}_landscapes",
             f"{task}: what each arm learned, as {one.symbol} changes",
-            landscapes.live_chart(one, described),
+            landscape_charts.live_chart(one, described),
             described,
             _HERO if one.energies else "Held-out data, answers found and samples drawn. One seed.",
-            still=landscapes.still_chart(one, described),
+            still=landscape_charts.still_chart(one, described),
         )
     groups = []
     if len(inputs.settings(task)) > 1 and task in curves:
@@ -173,7 +184,9 @@ def task_grid(inputs: Inputs, task: str, frame: pd.DataFrame, numbers: pd.DataFr
             key = (name_of.get(row["arm"], ""), row[inputs.symbol(task)], row["budget"], headed.get(title, ""))
             cells.append({"text": row[title], "key": sort_key(row[title]), "hover": _hover(exact.get(key))})
         rows.append({"arm": row["arm"], "cells": cells})
-    columns = [{"title": str(title), "shown": title in first, "metric": headed.get(title, "")} for title in frame.columns]
+    columns = [
+        {"title": str(title), "shown": title in first, "metric": headed.get(title, "")} for title in frame.columns
+    ]
     return {"columns": columns, "rows": rows}
 
 
@@ -187,7 +200,7 @@ def plain_grid(frame: pd.DataFrame, first: Sequence[str], badges: str = "") -> d
     return {"columns": columns, "rows": rows}
 
 
-def _hover(row: Mapping[str, Any] | None) -> str:
+def _hover(row: Any) -> str:
     if row is None or not row["n"]:
         return ""
     return f"{row['estimate']:.6g}, 95 % from {row['low']:.6g} to {row['high']:.6g}, {row['n']} seeds"

@@ -10,8 +10,8 @@ import numpy as np
 from ..study.comparisons import GROWTHS, series
 from ..study.effects import EFFECTS
 from ..study.verdicts import Verdict
-from .figures import weakest_cell
 from .inputs import Inputs
+from .intervals import weakest_cell
 
 
 def seed_effects(inputs: Inputs, verdicts: Sequence[Verdict]) -> list[list[float]]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: Text and axes of a figure that is a file of its own; in the page it follows the light or dark scheme.
 INK = "#1b1f24"
 
-#: How each outcome is marked: a sign in text, one of Vega's symbols in figures (told apart by shape, not by colour alone).
+#: How each outcome is marked: a sign in text, one of Vega's symbols in figures, so that no colour has to be seen.
 SIGNS = {"supported": "✓", "refuted": "✗", "qualified": "◐", "undecided": "?", "untrained": "○"}
 OUTCOME_SHAPES = {
     "supported": "circle",
@@ -193,6 +193,11 @@ def plain(value: float, digits: int = 3) -> str:
         return minus(f"{value:.{max(0, digits - 1 - exponent)}f}")
     mantissa = f"{value / 10**exponent:.{digits - 1}f}".rstrip("0").rstrip(".")
     return minus(mantissa) + "×10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def digits(value: float) -> float | None:
+    """Five digits, which no screen shows more than; None of what is not finite."""
+    return float(f"{value:.5g}") if value is not None and math.isfinite(value) else None
 
 
 def places(half_width: float) -> int:

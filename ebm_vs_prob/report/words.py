@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from ..study.claims import CLAIMS
 from ..study.schema import THICKNESS
 from ..study.verdicts import Outcome, Verdict
-from .figures import at_setting, weakest_cell
+from .intervals import at_setting, weakest_cell
 from .style import in_words, interval, minus, p_value, plain, symbol, unit_of
 
 #: How the sentence of a comparison ends, by its outcome.
@@ -64,7 +64,7 @@ def _unit(verdict: Verdict) -> str:
 
 
 def effect(verdict: Verdict, labels: Mapping[str, str]) -> str:
-    """Quantity, arms, task and effect with its interval: `raw curvature of A on circle grows as ε^−1.9 [−2.0, −1.8]`."""
+    """Quantity, arms, task and effect with its interval: `curvature of A on circle grows as ε^−1.9 [−2.0, −1.8]`."""
     arm, other = labels.get(verdict.arm, verdict.arm), labels.get(verdict.against, verdict.against)
     metric, at = in_words(verdict.metric), symbol(verdict.axis)
     where = f" on {verdict.task}"
@@ -81,7 +81,8 @@ def effect(verdict: Verdict, labels: Mapping[str, str]) -> str:
         return f"ln({metric}) of {arm}{where} changes by {value} {span} for each unit of {at}"
     if verdict.kind == "difference":
         side = "above" if verdict.estimate >= 0 else "below"
-        return f"{metric} of {arm}{where} is {plain(abs(verdict.estimate))}{unit} {side} that of {other} (difference {span})"
+        away = f"{plain(abs(verdict.estimate))}{unit} {side}"
+        return f"{metric} of {arm}{where} is {away} that of {other} (difference {span})"
     if verdict.kind == "ratio":
         return f"{metric} of {arm}{where} is {value} times that of {other} {span}"
     return f"{metric} of {arm}{where} is {value}{unit} {span}"

@@ -142,7 +142,8 @@ REGISTER = {
     ),
     "C19": Claim(
         "Likelihood is proven only when the model is correct, and it never is",
-        'this can only be proven to work in the case where your model is "correct" -- and your model is never "correct"',
+        'this can only be proven to work in the case where your model is "correct" -- and your model is never '
+        '"correct"',
         "misspecified",
         ("misspecified", "decision"),
     ),

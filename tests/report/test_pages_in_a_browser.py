@@ -32,7 +32,8 @@ def written(tmp_path_factory):
     study = load_study("thin_manifold")
     circle = study.tasks[0].model_copy(update={"along": {"thickness": SETTINGS}})
     criteria = tuple(
-        c.model_copy(update={"tasks": ("circle",), "at": tuple(e for e in c.at if e in SETTINGS)}) for c in study.criteria
+        c.model_copy(update={"tasks": ("circle",), "at": tuple(e for e in c.at if e in SETTINGS)})
+        for c in study.criteria
     )
     study = study.model_copy(update={"tasks": (circle,), "criteria": criteria})
     out = tmp_path_factory.mktemp("reports")
@@ -50,18 +51,21 @@ def browser():
 
 @pytest.fixture
 def open_page(browser):
-    """Opens a file at a width and waits for what is drawn first; at the end no error was said and nothing was fetched."""
+    """Opens a file at a width; at the end no error was said and nothing was fetched."""
     contexts, said = [], []
 
     def opened(path, width="desk", **options):
-        context = browser.new_context(
-            viewport=dict(zip(("width", "height"), WIDTHS[width], strict=True)), **options
-        )
+        context = browser.new_context(viewport=dict(zip(("width", "height"), WIDTHS[width], strict=True)), **options)
         contexts.append(context)
         shown = context.new_page()
         shown.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
         shown.on("pageerror", lambda error: said.append(str(error)))
-        shown.on("request", lambda request: said.append(request.url) if not request.url.startswith(("file:", "data:", "blob:")) else None)
+        shown.on(
+            "request",
+            lambda request: (
+                said.append(request.url) if not request.url.startswith(("file:", "data:", "blob:")) else None
+            ),
+        )
         shown.goto(path.as_uri())
         return shown
 
@@ -109,7 +113,9 @@ def test_a_telephone_scrolls_down_only_with_all_unfolded(written, open_page, sch
         "[...document.querySelectorAll('.live svg')].filter(s => s.getBoundingClientRect().right > 391).length"
     )
     assert wide == 0
-    ink, paper = shown.evaluate("[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]")
+    ink, paper = shown.evaluate(
+        "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
+    )
     lightness = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in (ink, paper)]
     assert (lightness[0] < lightness[1]) == (scheme == "light")
 
@@ -148,7 +154,9 @@ def test_a_table_sorts_hides_columns_and_follows_the_arms(written, open_page):
     column = head.evaluate("cell => cell.cellIndex")
 
     def keys():
-        return table.evaluate(f"t => [...t.tBodies[0].rows].filter(r => !r.hidden).map(r => +r.cells[{column}].dataset.key)")
+        return table.evaluate(
+            f"t => [...t.tBodies[0].rows].filter(r => !r.hidden).map(r => +r.cells[{column}].dataset.key)"
+        )
 
     assert head.get_attribute("aria-sort") == "ascending"
     assert keys() == sorted(keys())
@@ -206,7 +214,9 @@ def test_the_first_key_skips_to_the_verdicts_and_every_figure_tells_its_numbers(
     labels = shown.evaluate("[...document.querySelectorAll('figure .live')].map(f => f.getAttribute('aria-label'))")
     assert len(labels) > 8
     assert all(re.search(r"\d", label) for label in labels)
-    assert shown.evaluate("[...document.querySelectorAll('.still svg')].every(s => s.querySelector('title') && s.querySelector('desc'))")
+    assert shown.evaluate(
+        "[...document.querySelectorAll('.still svg')].every(s => s.querySelector('title') && s.querySelector('desc'))"
+    )
 
 
 @pytest.mark.parametrize("width", WIDTHS)

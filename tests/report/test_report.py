@@ -17,7 +17,20 @@ import pytest
 from synthetic_results import row, study, study_arrays, study_results, table
 
 from ebm_vs_prob.metrics import METRICS
-from ebm_vs_prob.report import bibtex, figures, glossary, landscapes, page, pictures, rendering, sections, style, tables, words
+from ebm_vs_prob.report import (
+    bibtex,
+    figures,
+    glossary,
+    intervals,
+    landscapes,
+    page,
+    pictures,
+    rendering,
+    sections,
+    style,
+    tables,
+    words,
+)
 from ebm_vs_prob.report.album import Album
 from ebm_vs_prob.report.inputs import Inputs, flatten, origin
 from ebm_vs_prob.report.overview import write_overview
@@ -94,8 +107,8 @@ def test_page_needs_no_network_and_its_links_lead_somewhere(written):
 def test_verdicts_come_first_then_figures_then_tables(written):
     headings = _Page(written.html).headings
     assert headings == [
-        "Verdicts", "Claims", "Tasks", "Tables", "Criteria", "Exploratory", "Failures and omissions", "Names and papers",
-        "Make it again", "Cite",
+        "Verdicts", "Claims", "Tasks", "Tables", "Criteria", "Exploratory", "Failures and omissions",
+        "Names and papers", "Make it again", "Cite",
     ]  # fmt: skip
     markdown = (written.folder / "report.md").read_text(encoding="utf-8")
     order = [markdown.index(f"\n## {name}") for name in ("Verdicts", "Task: circle", "Tables", "Exploratory", "Cite")]
@@ -294,7 +307,7 @@ def test_landscape_ranks_forget_the_scale_and_keep_the_order():
 
 
 def test_landscape_axes_are_not_exchanged():
-    """The energy is least where axis_0 is largest: dark pixels stand at the right of the image, whichever the height."""
+    """The energy is least where axis_0 is largest: dark pixels stand at the right of the image."""
     import base64
     import io
 
@@ -392,10 +405,10 @@ def test_a_criterion_of_a_value_is_about_the_metric_itself():
     assert ", asked: above 0.08: reached." in said.sentence
     assert said.number.startswith("KS distance of angles: 0.12")
     assert tables.criteria_table(verdicts, {"a": "Arm A"})["quantity"].tolist() == ["KS distance of angles"] * 2
-    rows, shared = figures.forest_rows(verdicts[:1], {"a": "Arm A"}, every=True)
+    rows, shared = intervals.forest_rows(verdicts[:1], {"a": "Arm A"}, every=True)
     assert [row["label"] for row in rows] == ["ε = 0.1", "ε = 0"]
     assert shared == "Arm A, circle"
-    assert axis_of(figures.forest_chart(verdicts[:1], {"a": "Arm A"})) == ("linear", "KS distance of angles")
+    assert axis_of(intervals.forest_chart(verdicts[:1], {"a": "Arm A"})) == ("linear", "KS distance of angles")
 
 
 def axis_of(spec):
@@ -412,7 +425,7 @@ def test_values_decades_apart_are_drawn_on_a_logarithmic_axis_and_only_where_the
     def scale(low: float, kind: str = "value", bound: float = 1e-3) -> str:
         cells = tuple(Cell((eps,), v, low * v, 1.1 * v, 10, 0, 0.01, True) for eps, v in ((0.1, 1e-1), (0.01, 1e-4)))
         verdict = Verdict("comparison", "C10", "supported", "", kind=kind, metric="m", arm="a", task="t", cells=cells)
-        return axis_of(figures.forest_chart([replace(verdict, below=bound)], {}, every=True))[0]
+        return axis_of(intervals.forest_chart([replace(verdict, below=bound)], {}, every=True))[0]
 
     assert scale(0.9) == "log"
     assert scale(-0.9) == scale(0.9, "difference") == scale(0.9, bound=-1.0) == "linear"
@@ -442,13 +455,14 @@ def test_a_claim_is_said_with_quantity_effect_interval_bound_and_law_and_a_quali
 def test_rows_of_intervals_are_called_by_what_tells_them_apart():
     def verdict(arm, against="", task="circle"):
         cell = Cell((0.1,), 1.0, 0.5, 2.0, 10, 0, 0.01, True)
-        return Verdict("comparison", "C1", "supported", "", kind="ratio", metric="m", arm=arm, against=against, task=task,
-                       above=0.1, estimate=1.0, low=0.5, high=2.0, cells=(cell,), axis="thickness")  # fmt: skip
+        known = {"kind": "ratio", "metric": "m", "arm": arm, "against": against, "task": task, "above": 0.1}
+        told = {"estimate": 1.0, "low": 0.5, "high": 2.0, "cells": (cell,), "axis": "thickness"}
+        return Verdict("comparison", "C1", "supported", "", **known, **told)
 
-    rows, shared = figures.forest_rows([verdict("a", "c"), verdict("b", "c")], {"a": "Arm A"}, every=False)
+    rows, shared = intervals.forest_rows([verdict("a", "c"), verdict("b", "c")], {"a": "Arm A"}, every=False)
     assert [row["label"] for row in rows] == ["Arm A", "b"]
     assert shared == "against c, circle, ε = 0.1"
-    rows, shared = figures.forest_rows([verdict("a")], {"a": "Arm A"}, every=False)
+    rows, shared = intervals.forest_rows([verdict("a")], {"a": "Arm A"}, every=False)
     assert ([row["label"] for row in rows], shared) == (["Arm A"], "circle, ε = 0.1")
 
 
@@ -460,7 +474,11 @@ def test_cells_sort_by_the_number_that_they_begin_with():
 def test_papers_are_named_by_family_names_and_lead_to_their_place():
     entry = glossary.Entry("article", "k", {"author": 'Gutmann, Michael and Hyv{\\"a}rinen, Aapo', "year": "2010",
                                             "title": "{A} B", "doi": "10.1/x", "url": "https://e.org"})  # fmt: skip
-    assert glossary.link(entry) == {"text": "Gutmann and Hyvärinen 2010", "title": "A B", "url": "https://doi.org/10.1/x"}
+    assert glossary.link(entry) == {
+        "text": "Gutmann and Hyvärinen 2010",
+        "title": "A B",
+        "url": "https://doi.org/10.1/x",
+    }
     bad = glossary.Entry("misc", "k", {"author": "A, B", "year": "1", "url": "javascript:alert(1)"})
     assert glossary.link(bad)["url"] == ""
 
