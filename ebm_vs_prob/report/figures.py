@@ -110,11 +110,11 @@ def metric_chart(
     for task, name in shown:
         here = of_metric.get((task, name), inputs.primary.iloc[:0])
         scale, floor = _value_scale(here, name)
-        template, x = templates[task]
-        layers = [
-            {**layer, "encoding": {**layer["encoding"], "y": {**layer["encoding"]["y"], "scale": scale}}}
-            for layer in template
-        ]
+        template, shared = templates[task]
+        axis = {"format": "~g", "tickCount": 5} | ({} if floor is None else {"values": _ticks(*scale["domain"])})
+        layers = [{**layer, "encoding": {**layer["encoding"]}} for layer in template]
+        for layer in layers:
+            layer["encoding"]["y"] = {**layer["encoding"]["y"], "scale": scale, "axis": axis}
         low = [] if floor is None else [{"calculate": f"max(datum.low, {floor!r})", "as": "low"}]
         chosen = f"datum.metric === {json.dumps(name)} && indexof(arms, datum.arm) >= 0"
         panels.append(
@@ -124,7 +124,8 @@ def metric_chart(
                 "width": PANEL[0],
                 "height": PANEL[1],
                 "transform": [{"filter": chosen}, *low],
-                "layer": [*layers, *_laws(inputs, task, name, here, x, layers[-1]["encoding"]["y"])],
+                "encoding": shared,
+                "layer": [*layers, *_laws(inputs, task, name, here, layers[-1]["encoding"]["y"])],
             }
         )
     composed = {"concat": panels, "columns": 3, "spacing": 26}
@@ -132,7 +133,7 @@ def metric_chart(
 
 
 def _panel(inputs: Inputs, task: str, looks: Sequence[Look]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Layers of a panel of curves, all but what its metric says; and its horizontal axis."""
+    """Layers of a panel of curves, all but what its metric says; and what all its layers share, axis and colours."""
     import altair as alt
 
     colours, shapes = arm_scales(looks)
@@ -150,7 +151,8 @@ def _panel(inputs: Inputs, task: str, looks: Sequence[Look]) -> tuple[list[dict[
             labelOverlap=True,
         ),
     )
-    base = alt.Chart().encode(x=x, color=alt.Color("arm:N", scale=colours, title=None))
+    shared = part(alt.Chart().mark_point().encode(x=x, color=alt.Color("arm:N", scale=colours, title=None)))
+    base = alt.Chart()
     tooltip = [
         alt.Tooltip("arm:N"),
         alt.Tooltip("at:N", title="setting"),
@@ -160,7 +162,7 @@ def _panel(inputs: Inputs, task: str, looks: Sequence[Look]) -> tuple[list[dict[
         alt.Tooltip("high:Q", title="to", format=".4~g"),
         alt.Tooltip("n:Q", title="seeds"),
     ]
-    y = alt.Y("value:Q", title=None, axis=alt.Axis(format="~g", tickCount=5))
+    y = alt.Y("value:Q", title=None)
     layers = [
         base.mark_rule(strokeWidth=1.2, clip=True).encode(y=alt.Y("low:Q", title=None), y2="high:Q"),
         base.mark_line(strokeWidth=1.6, clip=True).encode(y=y, detail="zero:N"),
@@ -168,8 +170,7 @@ def _panel(inputs: Inputs, task: str, looks: Sequence[Look]) -> tuple[list[dict[
             y=y, shape=alt.Shape("arm:N", scale=shapes, title=None), tooltip=tooltip
         ),
     ]
-    parts = [part(layer) for layer in layers]
-    return parts, parts[0]["encoding"]["x"]
+    return [part(layer) for layer in layers], shared["encoding"]
 
 
 def with_unit(name: str, rows: pd.DataFrame) -> str:
@@ -194,9 +195,14 @@ def _value_scale(rows: pd.DataFrame, name: str) -> tuple[dict[str, Any], float |
     return {"zero": False}, None
 
 
-def _laws(
-    inputs: Inputs, task: str, name: str, rows: Any, x: Mapping[str, Any], y: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+def _ticks(low: float, high: float) -> list[float]:
+    """Decades on a logarithmic axis; 1, 2 and 5 of each where it has few."""
+    parts = (1.0,) if high >= 100 * low else (1.0, 2.0, 5.0)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    return [float(f"{k * 10.0**n:.6g}") for n in powers for k in parts if low <= k * 10.0**n <= high]
+
+
+def _laws(inputs: Inputs, task: str, name: str, rows: Any, y: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A dashed guide of the slope that theory predicts, from the first arm's value at the thickest point."""
     place = positions(inputs.settings(task), inputs.axis(task))
     layers: list[dict[str, Any]] = []
@@ -219,8 +225,9 @@ def _laws(
             line = {"type": "line", "color": "currentColor", "strokeDash": [4, 3], "strokeWidth": 1, "clip": True}
             said = {"type": "text", "align": "right", "dx": -4, "dy": -6, "fontSize": 10.5, "color": "currentColor"}
             middle = guide[len(guide) // 2 : len(guide) // 2 + 1]
-            layers.append({"data": {"values": guide}, "mark": line, "encoding": {"x": x, "y": y}})
-            text = {"x": x, "y": y, "text": {"field": "law", "type": "nominal"}}
+            place_of = {"y": y, "color": {"value": "currentColor"}}
+            layers.append({"data": {"values": guide}, "mark": line, "encoding": place_of})
+            text = {**place_of, "text": {"field": "law", "type": "nominal"}}
             layers.append({"data": {"values": middle}, "mark": said, "encoding": text})
     return layers
 

@@ -8,11 +8,10 @@ import numpy as np
 
 from .figures import arm_scales
 from .landscapes import POINTS, Hero, plane_data
-from .pictures import READINGS
 from .rendering import Datasets, part, specification
 
-#: Pixels of a panel that answers to the reader and of one of the still drawing, which has so many settings at most.
-LIVE, STILL, _MOST_SETTINGS = 146, 116, 4
+#: Pixels of a panel that answers to the reader and of one of the still drawing, which has so many settings and points at most.
+LIVE, STILL, _MOST_SETTINGS, _MOST_POINTS = 146, 116, 4, 36
 #: Lines by family, so that they are told apart in print too.
 _DASH = {"ebm": [1, 0], "prob": [6, 2], "control": [2, 2]}
 #: Points and lines have colours of their own.
@@ -91,8 +90,8 @@ def _profile(one: Hero, still: bool = False) -> dict[str, Any]:
     )
     line = (
         alt.Chart()
-        .transform_flatten(["along", *READINGS])
-        .transform_calculate(energy="datum[reading]")
+        .transform_flatten(["along", "raw", "rank"])
+        .transform_calculate(energy="reading === 'free' ? datum.raw / datum.deep : datum[reading]")
         .mark_line(clip=True, strokeWidth=1.8)
         .encode(
             x=alt.X(
@@ -123,7 +122,7 @@ def still_chart(one: Hero, description: str) -> tuple[dict[str, Any], Datasets]:
     order = [titles[place] for place in places]
     whole = plane_data(one)
     kept = [
-        [titles[row[1]], *row]
+        [titles[row[1]], *row[:5], *(row[5:] if row[5] is None else (row[5][:_MOST_POINTS], row[6][:_MOST_POINTS]))]
         for row in whole["rows"]
         if row[1] in titles and row[0] in one.shown and (row[2] == "raw" or row[4] == "data")
     ]

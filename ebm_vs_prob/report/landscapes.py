@@ -10,7 +10,7 @@ import numpy as np
 
 from ..study.schema import THICKNESS
 from .inputs import Arrays, Inputs
-from .pictures import COLOURS, READINGS, arms_with, depth, landscape_image, plane, readings
+from .pictures import COLOURS, SIDE, arms_with, depth, landscape_image, plane, readings
 from .rendering import Datasets
 from .style import FAMILY_COLOURS, Look, plain, symbol
 
@@ -61,6 +61,7 @@ def hero(inputs: Inputs, task: str) -> Hero | None:
     mild = [depth(a)[1] for (arm, at), a in here.items() if at == settings[0] and arm in label_of and "energy" in a]
     tops = {"raw": 3.0 * float(np.median(mild)) if mild else 1.0, "free": 1.5, "rank": 1.0}
     images, sections, points = [], [], []
+    side = SIDE if len(here) <= 60 else SIDE * 2 // 3
     unconditional = not any(np.asarray(a.get("data_x", np.zeros((1, 0)))).shape[-1] for a in here.values())
     for (arm, at), arrays in here.items():
         if arm not in label_of or at not in settings:
@@ -70,8 +71,8 @@ def hero(inputs: Inputs, task: str) -> Hero | None:
             read = readings(arrays)
             for name, values in read.items():
                 low = 0.0 if name == "rank" else -0.05 * tops[name]
-                images.append([label_of[arm], place, name, landscape_image(values, low, tops[name])])
-            sections.append([label_of[arm], place, *_section(arrays, read, unconditional)])
+                images.append([label_of[arm], place, name, landscape_image(values, low, tops[name], side)])
+            sections.append([label_of[arm], place, depth(arrays)[1], *_section(arrays, read, unconditional)])
         for what, most in POINTS.items():
             found = plane(arrays, what)
             if found is not None:
@@ -79,7 +80,7 @@ def hero(inputs: Inputs, task: str) -> Hero | None:
                 points.append([label_of[arm], place, what, x, y])
     datasets: dict[str, dict[str, list[Any]]] = {
         f"images-{task}": {"columns": ["arm", "at", "reading", "url"], "rows": images},
-        f"sections-{task}": {"columns": ["arm", "at", "along", *READINGS], "rows": sections},
+        f"sections-{task}": {"columns": ["arm", "at", "deep", "along", "raw", "rank"], "rows": sections},
         f"points-{task}": {"columns": ["arm", "at", "what", "x", "y"], "rows": points},
     }
     return Hero(
@@ -135,7 +136,7 @@ def _first_arms(inputs: Inputs, task: str, looks: Sequence[Look]) -> list[str]:
 
 
 def _section(arrays: Arrays, read: Mapping[str, Any], unconditional: bool) -> list[list[float]]:
-    """A cross-section of the plane in every reading: from its centre to the right, or across y at the middle of x."""
+    """A cross-section of the plane, values and ranks: from its centre to the right, or across y at the middle of x."""
     first, second = np.asarray(arrays["axis_0"], dtype=np.float64), np.asarray(arrays["axis_1"], dtype=np.float64)
     if unconditional:
         row, start = int(np.abs(second).argmin()), int(np.abs(first).argmin())
@@ -143,11 +144,11 @@ def _section(arrays: Arrays, read: Mapping[str, Any], unconditional: bool) -> li
     else:
         column = int(np.abs(first - first.mean()).argmin())
         along, cut = second, {name: values[column] for name, values in read.items()}
-    return [_rounded(along), *(_rounded(cut[name]) for name in READINGS)]
+    return [_rounded(along, 3), _rounded(cut["raw"], 4), _rounded(cut["rank"], 3)]
 
 
-def _rounded(values: Any) -> list[float]:
-    return [float(f"{v:.4g}") for v in np.nan_to_num(np.asarray(values, dtype=np.float64), posinf=1e12, neginf=-1e12)]
+def _rounded(values: Any, figures: int) -> list[float]:
+    return [float(f"{v:.{figures}g}") for v in np.nan_to_num(np.asarray(values, dtype=np.float64), posinf=1e12, neginf=-1e12)]
 
 
 def plane_data(one: Hero) -> dict[str, list[Any]]:
@@ -163,7 +164,7 @@ def describe(one: Hero) -> str:
     sections = one.datasets[f"sections-{one.task}"]["rows"]
     said = []
     for look in one.looks:
-        own = {row[1]: row[3] for row in sections if row[0] == look.label}
+        own = {row[1]: row[4] for row in sections if row[0] == look.label}
         ends = [place for place in (0, one.start) if place in own]
         parts = [
             f"from {plain(min(own[place]))} to {plain(max(own[place]))} at {one.symbol} = {one.settings[place]:g}"
