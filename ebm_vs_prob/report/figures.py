@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,19 +105,25 @@ def metric_chart(
     names = {name for _, name in shown}
     present = {row[0] for task in tasks for row in curves[task]["rows"] if row[1] in names}
     looks = [look for look in inputs.looks().values() if look.label in present]
-    templates = {task: _panel(inputs, task, looks) for task in tasks}
+    templates = {
+        task: _panel(inputs.symbol(task), inputs.axis(task), tuple(inputs.settings(task)), tuple(looks))
+        for task in tasks
+    }
     of_metric = dict(iter(inputs.primary.groupby(["task", "metric"])))
     panels = []
     for task, name in shown:
         here = of_metric.get((task, name), inputs.primary.iloc[:0])
         scale, floor = _value_scale(here, name)
         template, shared = templates[task]
-        axis = {"format": "~g", "tickCount": 5} | ({} if floor is None else {"values": _ticks(*scale["domain"])})
+        axis = {"format": ".6~g", "tickCount": 5} | ({} if floor is None else {"values": _ticks(*scale["domain"])})
         layers = [{**layer, "encoding": {**layer["encoding"]}} for layer in template]
         for layer in layers:
             layer["encoding"]["y"] = {**layer["encoding"]["y"], "scale": scale, "axis": axis}
-        low = [] if floor is None else [{"calculate": f"max(datum.low, {floor!r})", "as": "low"}]
         chosen = f"datum.metric === {json.dumps(name)} && indexof(arms, datum.arm) >= 0"
+        low = []
+        if floor is not None:  # a logarithmic axis, on which 0 has no place
+            chosen += " && datum.value > 0"
+            low = [{"calculate": f"max(datum.low, {floor!r})", "as": "low"}]
         panels.append(
             {
                 "title": with_unit(name, here) if len(tasks) == 1 else task,
@@ -132,17 +139,22 @@ def metric_chart(
     return specification(composed, arms=[look.label for look in looks])
 
 
-def _panel(inputs: Inputs, task: str, looks: Sequence[Look]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Layers of a panel of curves, all but what its metric says; and what all its layers share, axis and colours."""
+@lru_cache(maxsize=256)
+def _panel(
+    name: str, axis: str, settings: tuple[float, ...], looks: tuple[Look, ...]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Layers of a panel of curves, all but what its metric says; and what all its layers share, axis and colours.
+
+    They are read and never written: a report has the same ones many times.
+    """
     import altair as alt
 
     colours, shapes = arm_scales(looks)
-    axis = inputs.axis(task)
-    place = positions(inputs.settings(task), axis)
+    place = positions(settings, axis)
     labels = {f"{at:.3f}": f"{setting:g}" for setting, at in place.items()}
     x = alt.X(
         "place:Q",
-        title=f"thickness {inputs.symbol(task)}" if axis == THICKNESS else inputs.symbol(task),
+        title=f"thickness {name}" if axis == THICKNESS else name,
         scale=alt.Scale(domain=[min(place.values()) - 0.15, max(place.values()) + 0.15], nice=False, zero=False),
         axis=alt.Axis(
             values=list(place.values()),
@@ -164,7 +176,10 @@ def _panel(inputs: Inputs, task: str, looks: Sequence[Look]) -> tuple[list[dict[
     ]
     y = alt.Y("value:Q", title=None)
     layers = [
-        base.mark_rule(strokeWidth=1.2, clip=True).encode(y=alt.Y("low:Q", title=None), y2="high:Q"),
+        # One seed has no interval.
+        base.transform_filter("isValid(datum.high)")
+        .mark_rule(strokeWidth=1.2, clip=True)
+        .encode(y=alt.Y("low:Q", title=None), y2="high:Q"),
         base.mark_line(strokeWidth=1.6, clip=True).encode(y=y, detail="zero:N"),
         base.mark_point(filled=True, size=42, opacity=1, clip=True).encode(
             y=y, shape=alt.Shape("arm:N", scale=shapes, title=None), tooltip=tooltip

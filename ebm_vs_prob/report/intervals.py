@@ -105,7 +105,7 @@ def forest_chart(
         "estimate:Q",
         scale=alt.Scale(type="log" if logarithmic else "linear", domain=[low, high], range=[0, PLOT], nice=False),
         title=quantity(first.kind, first.metric, first.axis),
-        axis=alt.Axis(grid=False, tickCount=5, format="~g"),
+        axis=alt.Axis(grid=False, tickCount=5, format=".6~g"),
     )
     height = ROW * len(rows)
     vertical = alt.Scale(domain=[0, height], range=[0, height])
@@ -143,7 +143,9 @@ def forest_chart(
         layers.append(part(points.encode(x=x, y=y, tooltip=seen), dots))
     text_y = alt.Y("text_place:Q", scale=vertical, axis=None)
     marks = [
-        base.mark_rule(strokeWidth=2.4, clip=True).encode(x=alt.X("low:Q"), x2="high:Q", color=colour),
+        base.transform_filter("isValid(datum.high)")
+        .mark_rule(strokeWidth=2.4, clip=True)
+        .encode(x=alt.X("low:Q"), x2="high:Q", color=colour),
         base.mark_point(filled=True, size=75, opacity=1).encode(x=x, color=colour, shape=shape, tooltip=tooltip),
         base.mark_text(align="left", fontSize=11, limit=INTERVALS, color="currentColor").encode(
             x=alt.value(0), y=text_y, text="label:N", tooltip=tooltip

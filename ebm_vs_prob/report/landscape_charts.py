@@ -10,7 +10,7 @@ from .figures import arm_scales
 from .landscapes import POINTS, Hero, plane_data
 from .rendering import Datasets, part, specification
 
-#: Pixels of a panel that answers to the reader and of one of the still drawing, which has so many settings and points at most.
+#: Pixels of a panel that answers to the reader and of one of the still drawing, with its most settings and points.
 LIVE, STILL, _MOST_SETTINGS, _MOST_POINTS = 146, 116, 4, 36
 #: Lines by family, so that they are told apart in print too.
 _DASH = {"ebm": [1, 0], "prob": [6, 2], "control": [2, 2]}
@@ -101,7 +101,7 @@ def _profile(one: Hero, still: bool = False) -> dict[str, Any]:
                 axis=alt.Axis(grid=False, tickCount=4),
             ),
             y=alt.Y(
-                "energy:Q", title="energy above the data's", scale=heights, axis=alt.Axis(tickCount=4, format="~g")
+                "energy:Q", title="energy above the data's", scale=heights, axis=alt.Axis(tickCount=4, format=".6~g")
             ),
             color=alt.Color("arm:N", scale=colours, title=None, legend=legend),
             strokeDash=alt.StrokeDash("arm:N", scale=dashes, legend=None),

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..study.schema import THICKNESS
 from .inputs import Arrays, Inputs
-from .pictures import COLOURS, SIDE, arms_with, depth, landscape_image, plane, readings
+from .pictures import COLOURS, READINGS, SIDE, arms_with, depth, landscape_image, plane, readings
 from .rendering import Datasets
 from .style import FAMILY_COLOURS, Look, plain, symbol
 
@@ -68,11 +68,12 @@ def hero(inputs: Inputs, task: str) -> Hero | None:
             continue
         place = settings.index(at)
         if "energy" in arrays:
-            read = readings(arrays)
-            for name, values in read.items():
+            read = _cropped(arrays, readings(arrays), box)
+            for name in READINGS:
+                values = read[name]
                 low = 0.0 if name == "rank" else -0.05 * tops[name]
                 images.append([label_of[arm], place, name, landscape_image(values, low, tops[name], side)])
-            sections.append([label_of[arm], place, depth(arrays)[1], *_section(arrays, read, unconditional)])
+            sections.append([label_of[arm], place, depth(arrays)[1], *_section(read, unconditional)])
         for what, most in POINTS.items():
             found = plane(arrays, what)
             if found is not None:
@@ -106,19 +107,36 @@ def _start(settings: Sequence[float], axis: str) -> int:
 
 
 def _box(here: Mapping[tuple[str, float], Arrays]) -> tuple[float, float, float, float] | None:
-    """One box for all panels: the landscapes' own, else the data's with a margin; far answers do not shrink it."""
-    for arrays in here.values():
-        if "energy" in arrays:
-            first, second = np.asarray(arrays["axis_0"]), np.asarray(arrays["axis_1"])
-            return float(first[0]), float(first[-1]), float(second[0]), float(second[-1])
+    """One box for all panels: that of the data with a margin, no larger than the grids of energies.
+
+    Far answers do not shrink it.
+    """
     found = [p for arrays in here.values() if (p := plane(arrays, "data")) is not None]
+    edges = next((_edges(arrays) for arrays in here.values() if "energy" in arrays), None)
     if not found:
-        return None
+        return edges
     sides = [np.concatenate([np.asarray(p[axis], dtype=np.float64) for p in found]) for axis in (0, 1)]
     low, high = zip(
         *((float(v.min() - 0.15 * np.ptp(v)), float(v.max() + 0.15 * np.ptp(v))) for v in sides), strict=True
     )
-    return low[0], high[0], low[1], high[1]
+    if edges is None:
+        return low[0], high[0], low[1], high[1]
+    return max(low[0], edges[0]), min(high[0], edges[1]), max(low[1], edges[2]), min(high[1], edges[3])
+
+
+def _edges(arrays: Arrays) -> tuple[float, float, float, float]:
+    """Of the grid of an energy."""
+    first, second = np.asarray(arrays["axis_0"]), np.asarray(arrays["axis_1"])
+    return float(first[0]), float(first[-1]), float(second[0]), float(second[-1])
+
+
+def _cropped(arrays: Arrays, read: Mapping[str, Any], box: tuple[float, float, float, float]) -> dict[str, Any]:
+    """Axes and readings of an energy within a box; where it has fewer than two nodes, all."""
+    axes = [np.asarray(arrays[name], dtype=np.float64) for name in ("axis_0", "axis_1")]
+    inside = [(axis >= low) & (axis <= high) for axis, low, high in zip(axes, box[::2], box[1::2], strict=True)]
+    kept = [part if part.sum() > 1 else np.ones_like(part) for part in inside]
+    cut = {name: values[np.ix_(*kept)] for name, values in read.items()}
+    return {"axis_0": axes[0][kept[0]], "axis_1": axes[1][kept[1]], **cut}
 
 
 def _first_arms(inputs: Inputs, task: str, looks: Sequence[Look]) -> list[str]:
@@ -135,20 +153,23 @@ def _first_arms(inputs: Inputs, task: str, looks: Sequence[Look]) -> list[str]:
     return [look.label for look in looks if look.name in names]
 
 
-def _section(arrays: Arrays, read: Mapping[str, Any], unconditional: bool) -> list[list[float]]:
+def _section(read: Mapping[str, Any], unconditional: bool) -> list[list[float]]:
     """A cross-section of the plane, values and ranks: from its centre to the right, or across y at the middle of x."""
-    first, second = np.asarray(arrays["axis_0"], dtype=np.float64), np.asarray(arrays["axis_1"], dtype=np.float64)
+    first, second = read["axis_0"], read["axis_1"]
     if unconditional:
         row, start = int(np.abs(second).argmin()), int(np.abs(first).argmin())
-        along, cut = first[start:], {name: values[start:, row] for name, values in read.items()}
+        along, cut = first[start:], {name: read[name][start:, row] for name in READINGS}
     else:
         column = int(np.abs(first - first.mean()).argmin())
-        along, cut = second, {name: values[column] for name, values in read.items()}
+        along, cut = second, {name: read[name][column] for name in READINGS}
     return [_rounded(along, 3), _rounded(cut["raw"], 4), _rounded(cut["rank"], 3)]
 
 
 def _rounded(values: Any, figures: int) -> list[float]:
-    return [float(f"{v:.{figures}g}") for v in np.nan_to_num(np.asarray(values, dtype=np.float64), posinf=1e12, neginf=-1e12)]
+    return [
+        float(f"{v:.{figures}g}")
+        for v in np.nan_to_num(np.asarray(values, dtype=np.float64), posinf=1e12, neginf=-1e12)
+    ]
 
 
 def plane_data(one: Hero) -> dict[str, list[Any]]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: Pixels along a side of a landscape.
-SIDE = 81
+SIDE = 100
 #: Sides of a digit, as it is and as it is shown.
 _DIGIT = 8
 _SHOWN = 32
@@ -94,7 +94,7 @@ def arms_with(inputs: Inputs, task: str, key: str) -> list[Look]:
 
 def landscape_image(values: NDArray[np.float64], low: float, high: float, side: int = SIDE) -> str:
     """Values on a grid as a data URI, first axis to the right, second up; beyond the ends in the end's colour."""
-    step = max(1, round(len(values) / side))
+    step = -(-len(values) // side)
     unit = np.clip((values[::step, ::step].T[::-1] - low) / max(high - low, 1e-12), 0.0, 1.0)
     table = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in COLOURS], dtype=np.float64)
     place = np.nan_to_num(unit, nan=1.0) * (len(table) - 1)

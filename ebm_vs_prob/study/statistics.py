@@ -186,7 +186,7 @@ def bounded_p_value(values: ArrayLike, bounds: tuple[float, float], threshold: f
     n = sample.size
     padded = np.concatenate([np.full(n, knots[0]), knots, np.full(n, knots[-1])])
     weights = np.concatenate([np.zeros(n), np.ones(n)])
-    return float(np.clip(BSpline(padded, weights, n)(threshold), 0.0, 1.0))
+    return float(np.clip(BSpline.construct_fast(padded, weights, n)(threshold), 0.0, 1.0))
 
 
 def sign_p_value(values: ArrayLike, failed: int, threshold: float, side: Side) -> float:
