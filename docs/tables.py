@@ -1,7 +1,8 @@
-"""Write the README's tables of tasks and methods from what is registered: `python docs/tables.py`."""
+"""Write the README's tables of tasks, methods and studies from what there is: `python docs/tables.py`."""
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from pathlib import Path
@@ -9,10 +10,12 @@ from pathlib import Path
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.bibliography import Entry, papers
 from ebm_vs_prob.ebm.objectives.margin import TUTORIAL_LOSSES
+from ebm_vs_prob.study import list_studies, load_study
 from ebm_vs_prob.tasks.base import Task
 from ebm_vs_prob.training.method import Method
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
 FAMILIES = ("ebm", "prob", "control")
 _ACCENTS = {"'": "\u0301", '"': "\u0308", "`": "\u0300", "c": "\u0327"}
 
@@ -94,9 +97,30 @@ def methods() -> str:
     return "\n".join([head, "|---|---|---|---|---|---|---|---|", *rows])
 
 
+def studies() -> str:
+    """The table of studies, by the first of their claims: what each asks, and what its report says."""
+    loaded = sorted(map(load_study, list_studies()), key=lambda study: (int(study.claims[0][1:]), study.name))
+    rows = [
+        _row(f"[`{study.name}`](studies/{study.name}.toml)", study.title, ", ".join(study.claims), _said(study.name))
+        for study in loaded
+    ]
+    return "\n".join([_row("study", "what it asks", "claims", "its report"), "|---|---|---|---|", *rows])
+
+
+def _said(name: str) -> str:
+    """The verdicts of a report on its claims, with what is said beside them."""
+    path = ROOT / "reports" / name / "verdicts.json"
+    if not path.exists():
+        return "not run yet"
+    claims = [v for v in json.loads(path.read_text(encoding="utf-8")) if v["scope"] == "claim"]
+    said = ", ".join(f"{v['claim']} {v['verdict']}" for v in claims)
+    caveats = "; ".join(dict.fromkeys(v["caveat"] for v in claims if v.get("caveat")))
+    return f"[{said}](reports/{name}/report.md){f' ({caveats})' if caveats else ''}"
+
+
 def written(text: str) -> str:
-    """The text with each table between its markers, `<!-- tasks -->` and `<!-- end of tasks -->`, made anew."""
-    for name, table in (("tasks", tasks()), ("methods", methods())):
+    """The text with each table between its markers, `<!-- tasks: ... -->` and `<!-- end of tasks -->`, made anew."""
+    for name, table in (("tasks", tasks()), ("methods", methods()), ("studies", studies())):
         start, end = f"<!-- {name}: written by docs/tables.py -->", f"<!-- end of {name} -->"
         before, _, rest = text.partition(start)
         _, found, after = rest.partition(end)

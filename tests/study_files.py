@@ -25,7 +25,6 @@ time_limit = {time_limit}
 
 [evaluation]
 max_steps = 3
-fixed_steps = [0.1]
 
 [[tasks]]
 name = "circle"

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ebm_vs_prob.core.registry import METHODS
+
 THICKNESS = (0.3, 0.1, 0.03, 0.01, 0.003, 0.0)
 Row = dict[str, Any]
 COLUMNS = [
@@ -83,12 +85,20 @@ def criterion(**given: Any) -> SimpleNamespace:
 
 
 def study(
-    *criteria: SimpleNamespace, claims: tuple[str, ...] = ("C11",), gates: tuple[SimpleNamespace, ...] = ()
+    *criteria: SimpleNamespace,
+    claims: tuple[str, ...] = ("C11",),
+    gates: tuple[SimpleNamespace, ...] = (),
+    ladders: tuple[SimpleNamespace, ...] = (),
 ) -> SimpleNamespace:
     primary = {claim: each for claim in claims for each in criteria if each.claim == claim and each.primary}
     primary = {each.claim: each for each in reversed(criteria)} | primary
     return SimpleNamespace(
-        name="planted", claims=list(claims), criteria=list(criteria), primary_criteria=primary, gates=gates
+        name="planted",
+        claims=list(claims),
+        criteria=list(criteria),
+        primary_criteria=primary,
+        gates=gates,
+        ladders=ladders,
     )
 
 
@@ -103,14 +113,6 @@ def hash_of(part: float | str) -> int:
 
 # ---- a whole study
 
-_METHODS = {
-    "denoising_score_matching": ("ebm", "score", False),
-    "hinge": ("ebm", "margin", False),
-    "gibbs_maximum_likelihood": ("prob", "likelihood", True),
-    "mixture_density": ("prob", "likelihood", True),
-    "mean_squared_error": ("control", "regression", False),
-    "exact": ("control", "exact", True),
-}
 _UNITS = {"answer_distance_median": "unit", "tube_mass": "share", "likelihood_gap": "nats"}
 
 
@@ -130,9 +132,7 @@ def _planted_metrics(arm: str, eps: float, noisy: Callable[[float], float]) -> d
         "energy_evaluations": 2.9e5,
         "seconds": noisy(1.4),
     }
-    for step in (0.003, 0.01, 0.03, 0.1, 0.3):
-        reach = 0.3 * eps**2 if sharp else 0.5
-        found[f"descent_success_fixed@{step:g}"] = min(1.0, noisy(0.9 if step < reach else 0.15 + 0.2 * (step < 0.05)))
+    found["critical_step"] = noisy(2 * floor**2 if sharp else 0.1)
     if sharp:
         found["curvature_p95"] = noisy(floor**-2.0)
         found["likelihood_gap"] = noisy(0.1 - 0.2 * np.log(floor))
@@ -148,7 +148,8 @@ def study_results(
         for arm in study.arms:
             if arm.tasks is not None and grid.name not in arm.tasks:
                 continue
-            family, principle, normalised = _METHODS[arm.method]
+            method = METHODS.get(arm.method)
+            family, principle, normalised = method.family, method.principle, method.normalised
             for eps in grid.settings or (0.02,):
                 for seed in range(study.scales[scale].seeds):
                     told = {
@@ -186,7 +187,7 @@ def study_arrays(study: Any, side: int = 64) -> dict[tuple[str, str, float], dic
                     found[grid.name, arm.name, eps] = _digit_arrays(rng)
                     continue
                 width = max(eps, 0.02) if arm.name == "exact_density" else 1.0
-                if grid.name == "circle":
+                if grid.kind == "circle":
                     angle = rng.vonmises(0.0, 1.0, 256)
                     data = np.stack([np.cos(angle), np.sin(angle)], 1) + eps * rng.standard_normal((256, 2))
                     x, far = np.zeros((256, 0)), np.hypot(first, second) - 1

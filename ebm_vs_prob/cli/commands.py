@@ -54,7 +54,7 @@ class Device(StrEnum):
 
 
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A name in studies/ or the path of a TOML file.")]
-ScaleOption = Annotated[str, typer.Option(metavar="quick|full", help="A scale that the study's file defines.")]
+ScaleOption = Annotated[str, typer.Option(metavar="quick|standard|full", help="A scale that the study's file defines.")]
 StoreOption = Annotated[Path, typer.Option(metavar="DIR", help="Where results are kept.")]
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes a GPU that is there.")]
 EngineOption = Annotated[Engine, typer.Option(help="Workers here, this process, or a dask cluster elsewhere.")]
@@ -112,21 +112,42 @@ def plan(
     study: StudyArgument,
     scale: ScaleOption = "quick",
     device: DeviceOption = Device.auto,
+    store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the trials, batches and cost of a study, and what its criteria are to models that need no training."""
-    from ..study import check_feasible, plan_study
+    """Show the trials, batches and cost of a study, and what its criteria are to models that need no training.
+
+    Of a study that is tuned, also what was chosen by an earlier run in the store, or that it will be.
+    """
+    from ..study import Store, check_feasible, load_study, plan_study
+    from ..study.plan_again import choices_of
     from ..study.statistics import MIN_SEEDS, detectable_effect
+    from ..study.tuning import as_rows, settled
+    from ..study.tuning_rounds import first_round
 
     with printed_aside():
-        planned = plan_study(study, scale=scale, device=device.value)
+        loaded = settled(load_study(study), scale)
+        loaded.at(scale)
+        chosen = () if loaded.tuning is None else choices_of(Store(store), loaded, scale)
+        planned = plan_study(loaded, scale=scale, device=device.value, tuning=chosen)
         held = [each.as_row() for each in check_feasible(planned.study, scale)]
-    summary = {**planned.summary(), "criteria": held}
+        summary = {**planned.summary(), "criteria": held, "tuning": []}
+        if loaded.tuning is not None:
+            tried = plan_study(*first_round(loaded, scale), device=device.value, times=planned.step_times).summary()
+            summary |= {f"tuning_{name}": tried[name] for name in ("trials", "core_seconds")}
+            summary["tuning"] = as_rows(loaded, chosen)
     if as_json:
         print_json(summary)
         return
     print_table(summary.pop("batches"), "Batches")
     print_table(summary.pop("criteria"), "Criteria, held against what is known before training")
+    for name in ("gates", "tuning"):
+        rows = summary.pop(name)
+        if rows:
+            print_table(rows, name.capitalize())
+    if loaded.tuning is not None:
+        trials, seconds = summary.pop("tuning_trials"), summary.pop("tuning_core_seconds")
+        typer.echo(f"tuning: {trials} trials of its own come first, estimated: {in_units(seconds)} of one core")
     seeds = planned.study.at(scale).seeds
     if held and seeds >= MIN_SEEDS:
         distance = f"{detectable_effect(seeds):.2g} standard deviations over seeds"

@@ -24,11 +24,11 @@ from ..models.graph_model import NormalisedGraphModel
 from ..models.model import Model
 from ..models.record import ReplicateStatus, Training
 from ..models.setting import Setting, box_dims
-from ..tasks.base import Task
+from ..tasks.base import HasMean, Task
 from ..tasks.discrete import DiscreteReference
 from ..training.method import Method, MethodOptions
 
-Potential = Literal["log_density", "density", "constant"]
+Potential = Literal["log_density", "density", "constant", "mean"]
 
 
 class ExactOptions(MethodOptions):
@@ -39,13 +39,14 @@ class ExactOptions(MethodOptions):
         Potential,
         Field(
             description="energy -ln p; or -p: the lecture's perfect density as a landscape to descend; or constant: an "
-            "energy that knows nothing, whose samples are uniform on the box"
+            "energy that knows nothing, whose samples are uniform on the box; or mean: ½ ‖y - E[y | x]‖², that of a "
+            "regression that made no error"
         ),
     ] = "log_density"
 
 
 class ExactEnergy(nn.Module):
-    """R exact energies, -ln p or -p or 0, one a task: (R or 1, *n, dx), (R or 1, *n, dy) -> (R, *n) float64.
+    """R exact energies, one a task: (R or 1, *n, dx), (R or 1, *n, dy) -> (R, *n) float64. The potential says of what.
 
     Replicates whose task is the same are evaluated together. A replicate whose task has no density (thickness 0) is
     NaN in the company of others that have one; where none has, `forward` raises `NoExactReference`.
@@ -71,16 +72,23 @@ class ExactEnergy(nn.Module):
         missing: list[NoExactReference] = []
         for reference, members in self._groups:
             try:
-                log_density = reference.log_density(_rows(x, members), _rows(y, members))
+                energy = self._energy(reference, _rows(x, members), _rows(y, members))
             except NoExactReference as error:
                 missing.append(error)
-                log_density = y.new_full((1, *[1] * (y.ndim - 2)), torch.nan, dtype=torch.float64)
-            energy = -log_density if self.potential == "log_density" else -log_density.exp()
+                energy = y.new_full((1, *[1] * (y.ndim - 2)), torch.nan, dtype=torch.float64)
             for row, member in zip(energy.expand(len(members), *shape[1:]), members, strict=True):
                 rows[member] = row
         if len(missing) == len(self._groups):
             raise missing[0]
         return torch.stack([row for row in rows if row is not None])
+
+    def _energy(self, reference: Any, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Energies of one task, broadcasting (..., dx) and (..., dy)."""
+        if self.potential == "mean":
+            mean = reference.conditional_mean(x.reshape(x.shape[:-1].numel(), -1)).reshape(*x.shape[:-1], -1)
+            return 0.5 * (y.double() - mean).square().sum(-1)
+        log_density: torch.Tensor = reference.log_density(x, y)
+        return -log_density if self.potential == "log_density" else -log_density.exp()
 
 
 def _rows(value: torch.Tensor, members: list[int]) -> torch.Tensor:
@@ -105,7 +113,7 @@ class ExactModel(Model):
 
         Raises:
             NoExactReference: the task has no density.
-            NotNormalised: the potential is the density itself, exp of which is no density, or constant.
+            NotNormalised: the potential is the density itself, exp of which is no density, or constant, or of the mean.
         """
         if not self.normalised:
             raise NotNormalised(
@@ -116,8 +124,14 @@ class ExactModel(Model):
 
     def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
         """Exact draws, (R, n, num_samples, dy) float64; at thickness 0 and on real data too. Uniform on the box where
-        the potential is constant."""
+        the potential is constant.
+
+        Raises:
+            NotNormalised: the potential is of the mean, which is one answer and no law.
+        """
         x = self._placed("x", x)
+        if self.module.potential == "mean":
+            raise NotNormalised("exact: the potential 'mean' has no distribution to sample: use model.infer(x)")
         if self.module.potential == "constant":
             shape = (x.shape[-2], num_samples)
             drawn = [self.y_box.uniform(shape, own) for own in self._streams(seed)]
@@ -127,6 +141,18 @@ class ExactModel(Model):
             for r, (task, replicate_seed) in enumerate(zip(self.tasks, self.seeds, strict=True))
         ]
         return torch.stack(draws)
+
+    def decoded(self, x: torch.Tensor) -> torch.Tensor:
+        """The noise-free answers themselves, (R, n, m, dy) float64: what the task's own latent leads to.
+
+        Raises:
+            ValueError: the potential is constant, or x does not fit.
+            NoExactReference: the task's answers are not known.
+        """
+        if self.module.potential == "constant":
+            raise invalid("exact: potential", "constant", "another: what knows nothing decodes nothing")
+        x = self._placed("x", x).expand(self.num_replicates, -1, -1)
+        return torch.stack([task.reference.answers(own) for task, own in zip(self.tasks, x, strict=True)])
 
     @property
     def sampling_kernel(self) -> str:
@@ -176,6 +202,10 @@ class Exact(Method):
                 raise invalid("exact: potential", setting.options.potential, "'log_density' where answers are discrete")
             return NormalisedGraphModel(cls, replace(setting, dtype=torch.float64), ExactGraphEnergy(setting.tasks))
         box_dims(setting)
+        if setting.options.potential == "mean":
+            for task in setting.tasks:
+                if not isinstance(task.reference, HasMean):
+                    raise invalid("exact: potential", "mean", f"another on {task.name}: its mean is not exactly known")
         energy = ExactEnergy(setting.tasks, setting.options.potential)
         return ExactModel(cls, replace(setting, dtype=torch.float64), energy)
 

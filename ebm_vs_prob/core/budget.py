@@ -19,7 +19,6 @@ class Budget(Options):
     steps: Annotated[int, Field(ge=1, le=10**8, description="gradient steps")] = 2000
     batch_size: Annotated[int, Field(ge=1, le=10**7, description="examples a minibatch")] = 64
     examples: Annotated[int, Field(ge=2, le=10**8, description="training examples drawn once")] = 1000
-    tuning_trials: Annotated[int, Field(ge=1, description="option settings tried for each arm; 1 is no tuning")] = 1
     multiply_adds: Annotated[
         float | None, Field(gt=0, le=1e18, description="if given, replaces `steps`: multiply-adds to spend in training")
     ] = None

@@ -9,13 +9,11 @@ from dataclasses import dataclass, replace
 import torch
 
 from .discrete_energies import DiscreteEnergy
-from .energy_tables import EnergyTable
+from .energy_tables import EnergyTable, table_of
 from .errors import invalid
 from .prefixes import PrefixReader, State, drawn, proven_least
 from .process_state import holds
 
-#: Strings up to which all are asked.
-MOST_ANSWERS = 1 << 16
 #: Logarithm of what is impossible: finite, so that differences and gradients are.
 NEVER = -1e30
 
@@ -116,7 +114,7 @@ class ConnectionistEnergy(DiscreteEnergy):
         y, energy, proven = proven_least(
             replace(self, log_probs=self.log_probs.reshape(-1, *self.log_probs.shape[-2:]))
         )
-        return y.reshape(*batch, -1), energy.reshape(batch), proven.reshape(batch)
+        return y.reshape(*batch, self.length), energy.reshape(batch), proven.reshape(batch)
 
     def sample(self, beta: torch.Tensor | float, uniform: torch.Tensor) -> torch.Tensor:
         """As of every discrete energy: at 1 a symbol after the other, at inf the most probable string, at others among
@@ -170,13 +168,7 @@ class ConnectionistEnergy(DiscreteEnergy):
         return holds(lambda: (asked == value).all())
 
     def _table(self, beta: torch.Tensor | float) -> EnergyTable:
-        number = self.num_values**self.length
-        if number > MOST_ANSWERS:
-            raise invalid("beta", beta, f"1 or inf where there are {number} strings: others are a sum over all of them")
-        symbols = torch.arange(self.num_values, dtype=torch.int64, device=self.log_probs.device)
-        every = torch.cartesian_prod(*[symbols] * self.length)
-        every = every.reshape(number, *[1] * len(self.batch_shape), self.length)
-        return EnergyTable(self.energy(every).movedim(0, -1), self.length, self.num_values)
+        return table_of(self, beta, "1 or inf", self.log_probs.device)
 
 
 class _Reader:

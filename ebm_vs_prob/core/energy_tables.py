@@ -15,6 +15,9 @@ from .process_state import holds
 
 Beta = torch.Tensor | float
 
+#: Strings up to which all are asked, where no recursion answers.
+MOST_ANSWERS = 1 << 16
+
 
 @dataclass(frozen=True)
 class EnergyTable(DiscreteEnergy):
@@ -131,3 +134,22 @@ class EnergyTable(DiscreteEnergy):
 
     def _powers(self, device: torch.device) -> torch.Tensor:
         return self.values ** torch.arange(self.length - 1, -1, -1, device=device, dtype=torch.int64)
+
+
+def table_of(energy: DiscreteEnergy, beta: Beta, own: str, device: torch.device) -> EnergyTable:
+    """An energy asked for all its strings, for an inverse temperature at which it has no recursion.
+
+    Args:
+        own: at which it has one, in words.
+        device: where it lies.
+
+    Raises:
+        ValueError: more than `MOST_ANSWERS` strings.
+    """
+    length, values = energy.num_variables, energy.num_values
+    number = values**length
+    if number > MOST_ANSWERS:
+        raise invalid("beta", beta, f"{own} where there are {number} strings: others are a sum over all of them")
+    symbols = torch.arange(values, dtype=torch.int64, device=device)
+    every = torch.cartesian_prod(*[symbols] * length).reshape(number, *[1] * len(energy.batch_shape), length)
+    return EnergyTable(energy.energy(every).movedim(0, -1), length, values)

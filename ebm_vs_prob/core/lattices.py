@@ -16,15 +16,12 @@ from typing import Any
 import torch
 
 from .discrete_energies import DiscreteEnergy
-from .energy_tables import EnergyTable
+from .energy_tables import EnergyTable, table_of
 from .errors import invalid
 from .lattice_recursion import LatticeRecursion, row_of
 from .lattice_search import LatticeReader
 from .prefixes import HELD, KEPT, drawn, proven_least
 from .process_state import holds
-
-#: Strings up to which all are asked, where no recursion answers.
-MOST_ANSWERS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -134,7 +131,7 @@ class SegmentLattice(LatticeRecursion, DiscreteEnergy):
             drawn(own.reader(bounds=False), own.temperature(own.beta), flat[..., at, :, :])
             for at, own in self.blocks(self.search_cost(uniform.shape[:first].numel()))
         ]
-        return torch.cat(parts, -2).reshape(*uniform.shape[:first], *batch, -1)
+        return torch.cat(parts, -2).reshape(*uniform.shape[:first], *batch, self.length)
 
     def min_sum(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The string of least energy and that energy, by `most_probable`; of equal strings any."""
@@ -151,7 +148,7 @@ class SegmentLattice(LatticeRecursion, DiscreteEnergy):
         batch = self.batch_shape
         parts = [proven_least(own) for _, own in self.blocks(self.search_cost(KEPT[0]))]
         y, energy, proven = (torch.cat(each) for each in zip(*parts, strict=True))
-        return y.reshape(*batch, -1), energy.reshape(batch), proven.reshape(batch)
+        return y.reshape(*batch, self.length), energy.reshape(batch), proven.reshape(batch)
 
     def segments(self, y: torch.Tensor, uniform: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
         """The segmentation z of least energy of strings y (*lead, T): starts, indices of widths and variants, each
@@ -211,7 +208,7 @@ class SegmentLattice(LatticeRecursion, DiscreteEnergy):
             parts[name] = None if getattr(self, name) is None else flat(getattr(self, name), 2)
         whole = replace(self, **parts, beta=beta)
         size = max(1, HELD // cost)
-        for start in range(0, len(beta), size):
+        for start in range(0, max(len(beta), 1), size):  # nothing is one block of nothing
             at = slice(start, min(start + size, len(beta)))
             yield at, whole.rows(at)
 
@@ -244,11 +241,4 @@ class SegmentLattice(LatticeRecursion, DiscreteEnergy):
         return holds(lambda: (own == asked).all())
 
     def _table(self, beta: torch.Tensor | float) -> EnergyTable:
-        number = self.num_values**self.length
-        if number > MOST_ANSWERS:
-            valid = f"that of z, {self.beta}, where there are {number} strings: others are a sum over all of them"
-            raise invalid("beta", beta, valid)
-        symbols = torch.arange(self.num_values, dtype=torch.int64, device=self.scores.device)
-        every = torch.cartesian_prod(*[symbols] * self.length).reshape(-1, self.length)
-        every = every.reshape(number, *[1] * len(self.batch_shape), self.length)
-        return EnergyTable(self.energy(every).movedim(0, -1), self.length, self.num_values)
+        return table_of(self, beta, f"that of z, {self.beta},", self.scores.device)

@@ -119,15 +119,18 @@ def _recorded(
 
     count = len(state)
     try:
-        with Undone(), _unvalidated():
+        with Undone(), unvalidated():
             return make_fx(lambda *given: tuple(function(*given[count:])))(*state, *inputs)
     except Exception as error:
         raise NotRecordable(f"{type(error).__name__}: {error}") from error
 
 
 @contextmanager
-def _unvalidated() -> Iterator[None]:
-    """Distributions check values of their parameters; the function was called before, when they did."""
+def unvalidated() -> Iterator[None]:
+    """Distributions do not check values: it decides by them, and one replicate that diverged would end the others.
+
+    What is called within was called before, when they did.
+    """
     before = Distribution._validate_args
     Distribution.set_default_validate_args(False)
     try:

@@ -1,14 +1,30 @@
-"""The angle of lowest energy of an ellipse, by Newton's method."""
+"""The latent of lowest energy: of an ellipse its angle, by Newton's method; of any other decoder by descent."""
 
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
+from torch import nn
 
 from ..energies.decoders import AngleDecoder
-from .answers import LatentAnswers, Search
-from .latent import lowest
+from .answers import LATENT_SEARCH, LatentAnswers, Search
+from .latent import JointEnergy, lowest, search_latent
+
+
+def best_latent(
+    energy: nn.Module,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    nodes: torch.Tensor,
+    bounds: tuple[float, float],
+    search: Search = LATENT_SEARCH,
+) -> LatentAnswers:
+    """The z of lowest energy from the best node on, as `search_latent`; of an angle by Newton's method."""
+    if isinstance(energy, AngleDecoder):
+        return nearest_angle(energy, x, y, nodes, search)
+    return search_latent(cast("JointEnergy", energy), x, y, nodes, bounds, search)
 
 
 @torch.no_grad()

@@ -13,7 +13,9 @@ from torch import nn
 from .evaluation import distinct
 from .mlp import Network, ReplicatedMLP
 
-DecoderName = Literal["mlp", "linear", "angle"]
+DecoderName = Literal["mlp", "periodic", "linear", "angle"]
+#: Those whose z is an angle.
+ANGULAR = ("periodic", "angle")
 #: The interval of an angle z; its ends are one point.
 FULL_TURN = (-math.pi, math.pi)
 
@@ -78,6 +80,19 @@ class MLPDecoder(Decoder):
         x = distinct(x)
         inputs = torch.broadcast_shapes(x.shape[:-1], z.shape[:-1])
         return self.trunk(torch.cat([x.expand(*inputs, -1), z.expand(*inputs, -1)], -1))
+
+
+class PeriodicDecoder(MLPDecoder):
+    """g is the shared trunk with cos z and sin z beside x: any closed curve for each x."""
+
+    periodic = True
+
+    def __init__(self, seeds: Sequence[int], x_dim: int, y_dim: int, network: Network) -> None:
+        nothing = torch.zeros(len(seeds), dtype=torch.float32, device="cpu")
+        super().__init__(seeds, x_dim, y_dim, 2, network, nothing)
+
+    def decode(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        return super().decode(x, torch.cat([z.cos(), z.sin()], -1))
 
 
 class LinearDecoder(MLPDecoder):

@@ -15,6 +15,7 @@ import torch
 from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer
 from torch import nn
 
+from ..core.errors import invalid
 from ..core.options import Options
 from ..core.replicate_noise import replicate_generators, replicate_noise
 from ..core.tensors import in_whole_vectors
@@ -28,13 +29,17 @@ class Network(Options):
     hidden: Annotated[
         tuple[Annotated[int, Field(ge=1, le=1 << 16)], ...],
         BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
-        Field(min_length=1, max_length=64, description="widths of the hidden layers"),
+        Field(max_length=64, description="widths of the hidden layers; none where outputs are linear in x"),
     ] = (32, 32)
     activation: Annotated[Activation, Field(description="smooth, so that energies have Hessians")] = "silu"
     learned_scale: Annotated[
         bool, Field(description="learn one number s a replicate that makes the energy e^s times the network's output")
     ] = False
 
+    form: Annotated[
+        Literal["free", "bump"],
+        Field(description="energies of real y: any function, or one Gaussian well whose place and widths depend on x"),
+    ] = "free"
     factors: Annotated[
         Literal["chain", "whole"],
         Field(description="of sequences: energies of neighbours added up, or one of all symbols, up to 65,536 strings"),
@@ -43,8 +48,14 @@ class Network(Options):
     @model_serializer(mode="wrap")
     def _without_what_is_usual(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # Trials are known by what is written of their network, and a usual one is what it always was.
-        usual = {"learned_scale": False, "factors": "chain"}
+        usual = {"learned_scale": False, "form": "free", "factors": "chain"}
         return {name: value for name, value in written(self).items() if name not in usual or value != usual[name]}
+
+
+def check_bends(network: Network) -> None:
+    """Raise a `ValueError` where a network of x and y together has no hidden layer: it would have no least energy."""
+    if not network.hidden:
+        raise invalid("network.hidden", network.hidden, "one layer at least: an energy linear in y has no minimum")
 
 
 class ReplicatedMLP(nn.Module):
@@ -133,6 +144,7 @@ class MLPEnergy(nn.Module):
         super().__init__()
         self.x_dim = x_dim
         self.y_dim = y_dim
+        check_bends(network)
         self.trunk = ReplicatedMLP(seeds, (x_dim + y_dim, *network.hidden, 1), network.activation)
         self.num_replicates = self.trunk.num_replicates
         self.scale = LearnedScale(self.num_replicates, network.learned_scale)

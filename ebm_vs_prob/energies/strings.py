@@ -12,7 +12,7 @@ from ..core.energy_tables import EnergyTable
 from ..core.errors import invalid
 from ..core.spaces import Sequences
 from .graphs import GraphEnergy
-from .mlp import LearnedScale, Network, ReplicatedMLP
+from .mlp import LearnedScale, Network, ReplicatedMLP, check_bends
 
 #: Strings up to which all are asked.
 MOST_ANSWERS = 1 << 16
@@ -34,6 +34,7 @@ class StringEnergy(GraphEnergy):
         if space.num_answers > MOST_ANSWERS:
             valid = f"'chain' where there are {space.num_answers} strings: a table holds {MOST_ANSWERS} at most"
             raise invalid("network.factors", network.factors, valid)
+        check_bends(network)
         self.space, self.x_dim = space, x_dim
         width = space.num_variables * space.num_values
         self.trunk = ReplicatedMLP(seeds, (x_dim + width, *network.hidden, 1), network.activation)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from ..core.discrete_energies import DiscreteEnergy
 from ..core.factor_graphs import FactorGraph
 from ..energies.evaluation import energy_in_blocks
 from .density import GibbsBoltzmann
@@ -18,11 +19,17 @@ from .normalizers.quadrature import Quadrature
 PAIRS, QUERIES = 256, {1: 64, 2: 16}
 #: Queries and proposals of importance sampling beyond two dimensions.
 IMPORTANCE_QUERIES, PROPOSALS = 32, 1024
+#: Draws of the density itself over all queries, and of each at least: near beta = 1 their weights hardly differ.
+DRAWS, FEWEST_DRAWS = 4096, 64
 #: ln beta moves at most this far on one set of nodes, which was refined for another beta.
 REACH = 2.0
 #: beta stays within these, over the range of the energy on a lattice: at the first the density is uniform to .1 %.
 LIMITS = (1e-3, 1e9)
+#: Range that an energy without any counts as having, so that the limits are finite.
+LEAST_RANGE = 1e-30
 TOLERANCE, MAX_ROUNDS = 5e-3, 30
+#: Of ln beta, of discrete answers.
+GRAPH_TOLERANCE = 5e-4
 #: Rounds after which ln beta goes half the way to what the last nodes say.
 WHOLE_ROUNDS = 3
 RTOL = 1e-3
@@ -36,6 +43,7 @@ def fit_beta(
     bounds: tuple[float, float],
     trained: torch.Tensor,
     propose: Callable[[torch.Tensor, int], tuple[torch.Tensor, torch.Tensor]],
+    by_draws: bool = False,
 ) -> torch.Tensor:
     """The beta > 0 that maximises the mean of -beta E(x, y) - ln Z(x; beta) over validation pairs, (R,) float64.
 
@@ -52,7 +60,8 @@ def fit_beta(
         bounds: of the y-box.
         trained: (R,) bool, False where training failed.
         propose: draws (R, n, K, dy) of a proposal at x (R, n, dx) and their log-densities (R, n, K), of which K is
-            asked for; called beyond two output dimensions only.
+            asked for; called beyond two output dimensions only, or where ln Z is found by draws.
+        by_draws: find ln Z by importance sampling in any dimension, of few draws: best where these are the density's.
     """
     dim = y.shape[-1]
     if not x.shape[-1]:
@@ -62,8 +71,8 @@ def fit_beta(
         x, y = x[:, :count], y[:, :count]
     found = energy(x, y).double()
     sound = found.isfinite().all(1) & trained
-    if dim not in QUERIES:
-        samples, log_density = propose(x, PROPOSALS)
+    if by_draws or dim not in QUERIES:
+        samples, log_density = propose(x, max(FEWEST_DRAWS, DRAWS // x.shape[1]) if by_draws else PROPOSALS)
         nodes = energy_in_blocks(energy, x.unsqueeze(2), samples).double()
         guess, limits = _first_guess(found, nodes, dim)
         return _search(found, nodes, -log_density.double(), guess, sound, limits, reach=40.0)
@@ -86,28 +95,39 @@ def fit_beta(
 
 
 @torch.no_grad()
-def fit_graph_beta(graph: FactorGraph, variables: torch.Tensor, trained: torch.Tensor) -> torch.Tensor:
+def fit_graph_beta(graph: DiscreteEnergy, variables: torch.Tensor, trained: torch.Tensor) -> torch.Tensor:
     """`fit_beta` of discrete answers, whose ln Z is exact: (R,) float64, NaN where training failed.
+
+    Minus the log-likelihood is convex in beta, so that golden sections find its minimum, of all replicates at once.
 
     Args:
         graph: the energies of all answers at the x of the pairs, of batch (R, n).
         variables: the pairs' answers, (R, n, T) int64.
         trained: (R,) bool, False where training failed.
     """
-    graph = graph.map(torch.Tensor.double).expand()
-    energy = graph.energy(variables)
+    if isinstance(graph, FactorGraph):
+        graph = graph.map(torch.Tensor.double)
+    energy = graph.energy(variables).double()
+    depth = (graph.free_energy(0.0).double() - graph.min_sum()[1].double()).amax(1)
+    depth = torch.where(depth.isfinite() & (depth > 0), depth, 1.0)
     sound = energy.isfinite().all(1) & trained
-    least, greatest = graph.min_sum()[1].amin(1), -graph.map(torch.neg).min_sum()[1].amin(1)
-    limits = torch.tensor(LIMITS, dtype=torch.float32, device="cpu").to(energy).unsqueeze(1) / (
-        greatest - least
-    ).clamp_min(1e-300)
 
-    def loss(log_beta: float, r: int) -> float:
-        beta = math.exp(log_beta)
-        own = graph.map(lambda factors: factors[r]).at(beta)
-        return beta * float(own.energy(variables[r]).mean() - own.free_energy(beta).mean())
+    def loss(log_beta: torch.Tensor) -> torch.Tensor:
+        beta = log_beta.exp()
+        own = graph.at(beta.unsqueeze(1))
+        gap = own.energy(variables).double().mean(1) - own.free_energy(beta.unsqueeze(1)).double().mean(1)
+        return torch.where(sound, beta * gap, 0.0)
 
-    return _minimisers(loss, sound, limits.log())
+    low, high = ((limit / depth).log() for limit in LIMITS)
+    golden = (math.sqrt(5) - 1) / 2
+    inner, outer = high - golden * (high - low), low + golden * (high - low)
+    at_inner, at_outer = loss(inner), loss(outer)
+    while bool((high - low > GRAPH_TOLERANCE).any()):
+        left = at_inner < at_outer
+        low, high = torch.where(left, low, inner), torch.where(left, outer, high)
+        inner, outer = high - golden * (high - low), low + golden * (high - low)
+        at_inner, at_outer = loss(inner), loss(outer)
+    return torch.where(sound, ((low + high) / 2).exp(), math.nan)
 
 
 def _lattice(dim: int) -> torch.Tensor:
@@ -123,10 +143,10 @@ def _first_guess(energy: torch.Tensor, elsewhere: torch.Tensor, dim: int) -> tup
     And (2, R) the limits that beta keeps.
     """
     seen = torch.cat([energy, elsewhere.flatten(1)], 1)
-    limits = torch.tensor(LIMITS, dtype=torch.float32, device="cpu").to(seen).unsqueeze(1) / (
-        seen.amax(1) - seen.amin(1)
-    ).clamp_min(1e-300)
-    guess = (dim / 2) / (energy.mean(1) - seen.amin(1)).clamp_min(1e-300)
+    spread = seen.amax(1) - seen.amin(1)
+    spread = torch.where(spread == 0, 1.0, spread)  # a constant energy says the same at any beta
+    limits = torch.tensor(LIMITS, dtype=torch.float32, device="cpu").to(seen).unsqueeze(1) / spread
+    guess = (dim / 2) / (energy.mean(1) - seen.amin(1)).clamp_min(LEAST_RANGE)
     return guess.clamp(*limits), limits
 
 
@@ -170,7 +190,7 @@ def _minimisers(loss: Callable[[float, int], float], sound: torch.Tensor, within
 
     result = []
     for r, bounds in enumerate(within.T.tolist()):
-        if not bool(sound[r]):
+        if not bool(sound[r]) or not all(map(math.isfinite, bounds)):  # energies may overflow away from the data
             result.append(math.nan)
             continue
         found = minimize_scalar(loss, args=(r,), bounds=bounds, method="bounded", options={"xatol": 5e-4})

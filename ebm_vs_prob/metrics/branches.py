@@ -7,7 +7,7 @@ import torch
 
 from ..core.errors import NotMeasured
 from ..gibbs.normalizers.quadrature import Quadrature
-from ..models.model import MAX_QUADRATURE_DIM, EnergyModel
+from ..models.model import MAX_QUADRATURE_DIM
 from ..tasks.base import HasBranches
 from .measurement import Group, Measurement, mean, named, noted
 from .observation import Observation, as_numpy
@@ -49,35 +49,37 @@ def branch_kl(observed: Observation) -> dict[str, Measurement]:
 def branch_kl_density(observed: Observation) -> dict[str, Measurement]:
     """KL(true weights || weights under the model's density) at each input, and of these the mean.
 
-    The density is exp(-beta E) / Z at the model's own beta, which a normalised model is itself, summed over the nodes
-    of its quadrature that are nearest to each branch; up to two output dimensions. A weight below 1e-12 counts as that.
+    The density is exp(-beta E) / Z, at beta = 1 and at the fitted one, of a density and of an energy alike, summed over
+    the nodes of one quadrature that are nearest to each branch; up to two output dimensions. The nodes are refined for
+    the sharper of the two densities, whose cells hold the other as well. A weight below 1e-12 counts as that.
     """
     references = _references(observed)
     model = observed.model
     if observed.box.dim > MAX_QUADRATURE_DIM:
         raise NotMeasured(f"quadrature serves {MAX_QUADRATURE_DIM} output dimensions at most")
-    if not (model.normalised or isinstance(model, EnergyModel)):
-        raise NotMeasured(f"{model.method.name} stands for no density")
-    x = observed.distinct_inputs
-    rows = []
+    observed.check_gibbs()
+    x, fitted = observed.distinct_inputs, observed.beta
+    sharper = np.fmax(fitted, 1.0)
     with torch.no_grad():
-        density = model.gibbs(x)
-        cells = Quadrature().cells(density.target)
+        cells = Quadrature().cells(model.gibbs(x, beta=torch.from_numpy(sharper)).target)
         node = cells.nodes().cpu()
-        mass = cells.log_density.flatten(1) + cells.log_weights() - cells.log_z[:, None]
-    inputs = x.shape[1]
+        log_density, log_weights = cells.log_density.flatten(1).cpu(), cells.log_weights().cpu()
     places = node.shape[0] // observed.replicates  # one where the density of one empty x serves all
-    node = node.reshape(observed.replicates, places, *node.shape[1:])
-    weight = mass.exp().cpu().reshape(observed.replicates, places, -1)
+    node, log_density, log_weights = (
+        part.reshape(observed.replicates, places, *part.shape[1:]) for part in (node, log_density, log_weights)
+    )
+    share = {name: torch.from_numpy(beta / sharper) for name, beta in (("", fitted), ("_unit_beta", 1.0))}
+    rows: dict[str, list[list[float]]] = {name: [] for name in share}
     for r, reference in enumerate(references):
-        truth = reference.branch_weights(x[r])
-        nearest = _branches(observed, r, node[r])
-        found = torch.zeros(inputs, truth.shape[1], dtype=torch.float64, device="cpu").scatter_add(
-            1, nearest, weight[r]
-        )
-        rows.append([_divergence(p, q) for p, q in zip(as_numpy(truth), as_numpy(found), strict=True)])
-    values = np.array(rows)
-    return noted({"branch_kl_density": mean(values)}, observed.partition_note)
+        truth, nearest = reference.branch_weights(x[r]), _branches(observed, r, node[r])
+        for name, of in share.items():
+            weight = (of[r] * log_density[r] + log_weights[r]).softmax(-1)
+            found = torch.zeros(len(truth), truth.shape[1], dtype=torch.float64, device="cpu").scatter_add(
+                1, nearest, weight.expand(len(truth), -1)
+            )
+            rows[name].append([_divergence(p, q) for p, q in zip(as_numpy(truth), as_numpy(found), strict=True)])
+    measured = {f"branch_kl_density{name}": mean(np.array(values)) for name, values in rows.items()}
+    return noted(measured, observed.partition_note)
 
 
 def _references(observed: Observation) -> list[HasBranches]:
@@ -108,5 +110,5 @@ def _divergence(truth: np.ndarray, found: np.ndarray) -> float:
 
 GROUPS = (
     Group(named("branch_kl"), branch_kl),
-    Group(named("branch_kl_density"), branch_kl_density),
+    Group(named("branch_kl_density", "branch_kl_density_unit_beta"), branch_kl_density),
 )

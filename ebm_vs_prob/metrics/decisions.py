@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from .measurement import Group, Measurement, mean, named, share
+from .measurement import Group, Measurement, clustered, mean, named, share
 from .observation import Observation, as_numpy
 
 if TYPE_CHECKING:
@@ -38,6 +38,29 @@ def excess_error(observed: Observation) -> dict[str, Measurement]:
     """
     lost = observed.by_task(lambda r, task: _lost(task.reference, observed.test[0][r], observed.decided[r]))
     return {"excess_error": mean(as_numpy(lost) + _blank(observed))}
+
+
+def right_answers(observed: Observation) -> dict[str, Measurement]:
+    """Answers and draws that are none of the right ones: at a distance above 0 from the answer set of the task.
+
+    At the first `inputs` held-out x; as many draws at each as `samples` has room for.
+    """
+    reference = [task.reference for task in observed.tasks]
+    decided, drawn = observed.decided[:, : observed.evaluation.inputs], observed.samples.cpu()
+    inputs, distinct = observed.inputs, observed.distinct_inputs
+    blank = _blank(observed)
+    wrong = np.stack([as_numpy(own.distance(inputs[r], decided[r]) > 0) for r, own in enumerate(reference)])
+    draws = drawn.shape[2]
+    missed = np.stack(
+        [
+            as_numpy(own.distance(distinct[r].repeat_interleave(draws, 0), drawn[r].flatten(0, 1)) > 0)
+            for r, own in enumerate(reference)
+        ]
+    )
+    return {
+        "wrong_answers": share(wrong + blank),
+        "wrong_draws": clustered(missed.reshape(*drawn.shape[:3]) + blank[..., None]),
+    }
 
 
 def _blank(observed: Observation) -> np.ndarray:
@@ -82,6 +105,7 @@ def _lost(reference: Reference, x: torch.Tensor, decided: torch.Tensor) -> torch
 
 GROUPS = (
     Group(named("error_rate", "hamming_distance"), decisions),
+    Group(named("wrong_answers", "wrong_draws"), right_answers),
     Group(named("excess_error"), excess_error),
     Group(named("expected_calibration_error"), calibration),
 )

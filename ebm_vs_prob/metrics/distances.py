@@ -43,14 +43,26 @@ def sample_distance(observed: Observation) -> dict[str, Measurement]:
 
 def best_sample_distance(observed: Observation) -> dict[str, Measurement]:
     """Quantiles of the distance to the answer set of the draw of least energy among as many as there are `starts`."""
+    return _of_chains(observed, _quantiles(observed, "best_sample_distance", _of_best_samples(observed)))
+
+
+def best_sample_success(observed: Observation) -> dict[str, Measurement]:
+    """Share of those draws that are near the answer set: what sampling answers with as many draws as descent starts."""
+    distance = _of_best_samples(observed).reshape(observed.replicates, -1)
+    hits = np.where(np.isnan(distance).any(axis=1, keepdims=True), np.nan, distance <= observed.target[:, None])
+    return _of_chains(observed, {"best_sample_success": share(hits)})
+
+
+def _of_best_samples(observed: Observation) -> np.ndarray:
+    """Distances (R, K or 1, groups) of the draws of least energy, of each `starts` draws of one x."""
     draws, each = observed.samples, min(observed.evaluation.starts, observed.samples.shape[2])
     groups = draws.shape[2] // each
     distance = _of_samples(observed)[:, :, : groups * each]
     energy = observed.energy(draws)[:, :, : groups * each]
     energy, distance = (value.reshape(*value.shape[:2], groups, each) for value in (energy, distance))
     best = np.where(np.isnan(energy), np.inf, energy).argmin(-1)
-    found = np.take_along_axis(distance, best[..., None], -1)[..., 0]
-    return _of_chains(observed, _quantiles(observed, "best_sample_distance", found))
+    found: np.ndarray = np.take_along_axis(distance, best[..., None], -1)[..., 0]
+    return found
 
 
 def tube_mass(observed: Observation) -> dict[str, Measurement]:
@@ -73,5 +85,6 @@ GROUPS = (
     Group(named(*_names("answer_distance")), answer_distance),
     Group(named(*_names("sample_distance")), sample_distance),
     Group(named(*_names("best_sample_distance")), best_sample_distance),
+    Group(named("best_sample_success"), best_sample_success),
     Group(named("tube_mass"), tube_mass),
 )

@@ -39,7 +39,7 @@ def evaluate(
         task: one, or a list with one per replicate, of the spaces that the model was fitted to.
         evaluation: how much to look at; `Evaluation()` by default.
         observed: what a caller keeps of the same model, tasks and evaluation, to infer and sample once.
-        only: metrics that are wanted, those with a step without it; what is measured together comes together.
+        only: metrics that are wanted; what is measured together comes together.
 
     Returns:
         A table with columns replicate (int), metric, value (float), error (standard error; NaN where the value is
@@ -111,7 +111,7 @@ def _measure(observed: Observation, only: Collection[str] | None) -> tuple[dict[
     notes: dict[str, str] = {}
     for group in (group for home in _homes(observed.tasks[0].y_space) for group in home.GROUPS):
         names = group.names(evaluation)
-        if only is not None and not any(name.partition("@")[0] in only for name in names):
+        if only is not None and not any(name in only for name in names):
             continue
         try:
             found = group.measure(observed)
@@ -131,32 +131,39 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
     from ..core.spaces import Discrete
     from . import (
         angles,
+        answer_cost,
         branches,
         cost,
         decisions,
         dimension,
         distances,
+        free_energies,
         held_out_sets,
         inference,
         latents,
+        lengths,
         likelihood,
         posteriors,
         regret,
+        segmentations,
         sharpness,
         smoothing,
+        squared_error,
         sublevel,
         traces,
         two_samples,
     )
 
     if isinstance(space, Discrete):
-        return likelihood, decisions, regret, cost
+        return likelihood, decisions, lengths, segmentations, regret, cost, answer_cost
     return (
         likelihood,
         smoothing,
+        squared_error,
         regret,
         distances,
         latents,
+        free_energies,
         sublevel,
         angles,
         two_samples,

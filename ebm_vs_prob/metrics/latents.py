@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,10 @@ BLOCK = 64
 
 
 def decoded(observed: Observation) -> dict[str, Measurement]:
-    """Largest distance of a decoded point to the answer set, and the share of the answers with one nearby.
+    """Largest distance of a decoded point to the answer set, the share that is near it, and of answers with one near.
 
-    Both at each distinct input, the first the largest of all, the second their mean; near is within the evaluation's
-    target radius.
+    All at each distinct input, the first the largest, the others their means; near is within three thicknesses, and .01
+    at least.
     """
     name = observed.model.method.name
     model = observed.model
@@ -36,15 +37,27 @@ def decoded(observed: Observation) -> dict[str, Measurement]:
     exists = as_numpy(answers.isnan().any(-1)) == 0
     points = points.detach().cpu().double()
     nearest = torch.cat([torch.cdist(part, points).amin(-1) for part in answers.nan_to_num().split(BLOCK, 2)], -1)
-    near = exists & (as_numpy(nearest) <= observed.evaluation.target_radius)
+    near = exists & (as_numpy(nearest) <= observed.target[:, None, None])
     with np.errstate(invalid="ignore"):
         shares = (near.sum(axis=2) / exists.sum(axis=2))[..., None]
     largest = exact(away.max(axis=(1, 2)))
+    precision = clustered(
+        np.where(np.isfinite(away).all(axis=(1, 2), keepdims=True), away <= observed.target[:, None, None], np.nan)
+    )
     coverage = clustered(np.where(np.isfinite(away).all(axis=(1, 2))[:, None, None], shares, np.nan))
     return {
         "decoded_distance_max": Measurement(largest.value, largest.error, np.full(len(away), away[0].size)),
+        "decoded_precision": precision,
         "decoded_coverage": Measurement(coverage.value, coverage.error, exists.sum(axis=(1, 2))),
+        "decoded_agreement": _lesser(precision, coverage),
     }
+
+
+def _lesser(one: Measurement, other: Measurement) -> Measurement:
+    """Of each replicate the smaller of two measurements, with its error."""
+    first = ~(other.value < one.value)
+    value, error, n = (np.where(first, getattr(one, field), getattr(other, field)) for field in ("value", "error", "n"))
+    return Measurement(value, error, n)
 
 
 def elbo_gap(observed: Observation) -> dict[str, Measurement]:
@@ -77,12 +90,18 @@ def linear_log_density(observed: Observation) -> torch.Tensor:
     columns = module.decoder.decode(nowhere, unit[None]) - module.decoder.decode(nowhere, origin[None])
     loc = module.decoder.decode(x, origin[None]).double().expand(*y.shape)
     variance = module.sigma.double().square().reshape(-1, 1, 1).expand_as(loc)
-    marginal = torch.distributions.LowRankMultivariateNormal(loc, columns.double().mT.unsqueeze(1), variance)
+    factor = columns.double().mT.unsqueeze(1)
+    # A replicate that diverged has no Cholesky factor, and to ask for it would end the others: its density is NaN.
+    sound = torch.tensor([status.ok for status in observed.model.status], dtype=torch.bool, device=loc.device)
+    sound = sound.reshape(-1, 1, 1)
+    loc, variance = torch.where(sound, loc, math.nan), torch.where(sound, variance, 1.0)
+    factor = torch.where(sound.unsqueeze(-1), factor, 0.0)
+    marginal = torch.distributions.LowRankMultivariateNormal(loc, factor, variance, validate_args=False)
     log_density: torch.Tensor = marginal.log_prob(y.double())
     return log_density
 
 
 GROUPS = (
-    Group(named("decoded_distance_max", "decoded_coverage"), decoded),
+    Group(named("decoded_distance_max", "decoded_precision", "decoded_coverage", "decoded_agreement"), decoded),
     Group(named("elbo_gap"), elbo_gap),
 )

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..core.errors import NoExactReference, NotMeasured
-from ..core.spaces import Box
-from ..models.model import EnergyModel
-from .measurement import Group, Measurement, mean, named, noted
+from ..core.spaces import Box, Sequences
+from .measurement import Group, Measurement, mean, named, noted, scaled
 from .observation import Observation, as_numpy
-
-#: Dimensions of y up to which the partition function of an energy is computed: beyond, proposals miss most of Z and a
-#: gap would come out below 0, as if the energy were nearer to the truth than the truth.
-MOST_DIMS = 16
 
 
 def log_score(observed: Observation) -> dict[str, Measurement]:
@@ -21,27 +18,16 @@ def log_score(observed: Observation) -> dict[str, Measurement]:
 
 
 def gibbs_log_score(observed: Observation) -> dict[str, Measurement]:
-    """`log_score` of the density that an energy stands for: exp(-beta E) / Z at the model's own beta.
+    """`log_score` of exp(-beta E) / Z at the beta that validation data ask for, of a density and of an energy alike.
 
-    A normalised model is its own density. Nothing exact is needed, so that both families are compared on data of which
-    nothing is known.
+    Nothing exact is needed, so that both families are compared on data of which nothing is known.
     """
-    model = observed.model
-    if model.normalised:
-        return _score("gibbs_log_score", observed, observed.log_density)
-    if not isinstance(model, EnergyModel):
-        raise NotMeasured(f"{model.method.name} stands for no density")
-    _check_dims(observed)
     return _score("gibbs_log_score", observed, observed.gibbs_log_density)
 
 
-def _check_dims(observed: Observation) -> None:
-    space = observed.tasks[0].y_space
-    if isinstance(space, Box) and space.dim > MOST_DIMS:
-        raise NotMeasured(
-            f"{observed.model.method.name}: a partition function in {space.dim} dimensions is too dear: "
-            f"at most {MOST_DIMS}"
-        )
+def gibbs_log_score_unit_beta(observed: Observation) -> dict[str, Measurement]:
+    """The same at beta = 1, where a normalised model is its own density."""
+    return _score("gibbs_log_score_unit_beta", observed, observed.unit_log_density)
 
 
 def _score(name: str, observed: Observation, log_density: np.ndarray) -> dict[str, Measurement]:
@@ -60,15 +46,26 @@ def likelihood_gap(observed: Observation) -> dict[str, Measurement]:
 
 
 def gibbs_gap(observed: Observation) -> dict[str, Measurement]:
-    """`likelihood_gap` of the density that an energy stands for: exp(-beta E) / Z at the model's own beta.
+    """`likelihood_gap` of exp(-beta E) / Z at the beta that validation data ask for, of a density and an energy alike.
 
-    A normalised model is its own density, so that both families have this number and a criterion can compare them.
+    So a density that is too sharp or too flat is given the same help as an energy whose scale means nothing.
     """
-    model = observed.model
-    if model.normalised:
-        return _gap("gibbs_gap", observed, observed.log_density)
-    if not isinstance(model, EnergyModel):
-        raise NotMeasured(f"{model.method.name} stands for no density")
+    _check_truth(observed)
+    return _gap("gibbs_gap", observed, observed.gibbs_log_density)
+
+
+def gibbs_gap_unit_beta(observed: Observation) -> dict[str, Measurement]:
+    """The same at beta = 1, where a normalised model is its own density."""
+    _check_truth(observed)
+    return _gap("gibbs_gap_unit_beta", observed, observed.unit_log_density)
+
+
+def _check_truth(observed: Observation) -> None:
+    """Raises `NoExactReference` where no replicate's task has a density: asked first, as partition functions are dear.
+
+    And `NotMeasured` where the model stands for none.
+    """
+    observed.check_gibbs()
     x, y = (part[0, :1] for part in observed.test)
     reasons: list[NoExactReference] = []
     for task in observed.tasks:
@@ -76,10 +73,35 @@ def gibbs_gap(observed: Observation) -> dict[str, Measurement]:
             task.reference.log_prob(x, y)
         except NoExactReference as error:
             reasons.append(error)
-    if len(reasons) == len(observed.tasks):  # asked first, because partition functions are dear
+    if len(reasons) == len(observed.tasks):
         raise reasons[0]
-    _check_dims(observed)
-    return _gap("gibbs_gap", observed, observed.gibbs_log_density)
+
+
+def gap_per_symbol(observed: Observation) -> dict[str, Measurement]:
+    """`gibbs_gap` of strings over their length, so that longer ones can be held to the same number."""
+    space = observed.tasks[0].y_space
+    if not isinstance(space, Sequences):
+        raise NotMeasured(f"{observed.tasks[0].name}: answers have no symbols")
+    gap = gibbs_gap(observed)["gibbs_gap"]
+    return {"gap_per_symbol": scaled(gap, np.full(len(gap.value), 1.0 / space.num_variables), gap.note)}
+
+
+def learned_share(observed: Observation) -> dict[str, Measurement]:
+    """Of the nats that the truth is ahead of a uniform law over all answers, the share that the density has.
+
+    1 - KL(p || q) / KL(p || u) over the same pairs, q that of `gibbs_gap`: 1 for the truth, 0 for an energy that has
+    collapsed, which is constant, or at its own beta no better than that.
+    """
+    found = gibbs_gap(observed)["gibbs_gap"]
+    uniform = np.full(found.value.shape, np.nan)
+    for r, task in enumerate(observed.tasks):
+        count, space = int(found.n[r]), task.y_space
+        if not count or not np.isfinite(found.value[r]):
+            continue
+        x, y = (part[r, :count] for part in observed.test)
+        size = space.log_volume if isinstance(space, Box) else math.log(space.num_answers)
+        uniform[r] = float(task.reference.log_prob(x, y).mean()) + size
+    return {"learned_share": Measurement(1 - found.value / uniform, found.error / uniform, found.n, found.note)}
 
 
 def _gap(name: str, observed: Observation, ours: np.ndarray) -> dict[str, Measurement]:
@@ -100,6 +122,10 @@ def _gap(name: str, observed: Observation, ours: np.ndarray) -> dict[str, Measur
 GROUPS = (
     Group(named("log_score"), log_score),
     Group(named("gibbs_log_score"), gibbs_log_score),
+    Group(named("gibbs_log_score_unit_beta"), gibbs_log_score_unit_beta),
     Group(named("likelihood_gap"), likelihood_gap),
     Group(named("gibbs_gap"), gibbs_gap),
+    Group(named("gibbs_gap_unit_beta"), gibbs_gap_unit_beta),
+    Group(named("gap_per_symbol"), gap_per_symbol),
+    Group(named("learned_share"), learned_share),
 )

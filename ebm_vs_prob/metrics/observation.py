@@ -15,10 +15,8 @@ from ..core.seeding import stream
 from ..core.spaces import Box
 from ..descent.answers import Search
 from ..energies.evaluation import energy_in_blocks
-from ..gibbs.trust import doubts_asked_for
-from ..models.capabilities import DoubtsDensity
-from ..models.model import MAX_QUADRATURE_DIM
 from .options import Evaluation
+from .readings import Readings, as_numpy
 
 if TYPE_CHECKING:
     from ..descent.answers import Answers
@@ -29,11 +27,11 @@ if TYPE_CHECKING:
 ANSWERS_PER_INPUT = 256
 #: Radius of the truth's tube where the thickness is 0, and the share of the truth within it elsewhere.
 TUBE_RADIUS_AT_ZERO, TUBE_SHARE = 0.05, 0.99
-#: Held-out pairs whose density is taken where each x costs an importance sampling, and x whose partition is checked.
-IMPORTANCE_PAIRS, CHECKED_PARTITIONS = 32, 8
+#: An answer is near the answer set within so many thicknesses of it, and within the radius where data are thinner.
+NEAR_IN_THICKNESS, NEAREST_RADIUS = 3.0, 0.01
 
 
-class Observation:
+class Observation(Readings):
     """A model, one task a replicate, and what was seen of them. Tensors lead with R and follow the model's dtype."""
 
     def __init__(self, model: Model, tasks: Sequence[Any], evaluation: Evaluation) -> None:
@@ -90,6 +88,18 @@ class Observation:
         normal_dims = self.box.dim - self.tasks[0].manifold_dim
         radius = self.thickness * chi.ppf(TUBE_SHARE, normal_dims)
         return np.where(self.thickness > 0, radius, TUBE_RADIUS_AT_ZERO)
+
+    @cached_property
+    def target(self) -> np.ndarray:
+        """Radius (R,) round the answer set within which a point is near it: 3 thicknesses, and .01 at least.
+
+        Raises:
+            NotMeasured: the answers of an exact law lie on no manifold, so that its modes need not be near them.
+        """
+        task = self.tasks[0]
+        if task.has_truth and task.manifold_dim is None:
+            raise NotMeasured(f"{task.name}: the answers lie on no manifold of known thickness")
+        return np.maximum(NEAR_IN_THICKNESS * self.thickness, NEAREST_RADIUS)
 
     @cached_property
     def test(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -158,47 +168,6 @@ class Observation:
             if np.isfinite(r_hat[r]).any()
         )
 
-    @property
-    def estimates_partitions(self) -> bool:
-        """Whether the model's densities rest on partition functions that are computed, and not known."""
-        return self.model.sampling_kernel not in ("exact", "ancestral", "none")
-
-    @cached_property
-    def log_density(self) -> np.ndarray:
-        """ln q(y | x) of the held-out pairs, (R, N) nats; of the first 32 where each x costs an importance sampling.
-
-        Raises:
-            NotNormalised: the model has none.
-        """
-        dear = self.conditional and self.estimates_partitions and self.box.dim > MAX_QUADRATURE_DIM
-        x, y = (part[:, : IMPORTANCE_PAIRS if dear else None] for part in self.test)
-        with torch.no_grad(), doubts_asked_for():
-            return as_numpy(self.model.log_prob(x, y))
-
-    @cached_property
-    def gibbs_log_density(self) -> np.ndarray:
-        """-beta E - ln Z of the held-out pairs, (R, N) nats; of the first `evaluation.partitions` where each x has a
-        partition function of its own to compute."""
-        own = self.conditional and self.estimates_partitions
-        x, y = (part[:, : self.evaluation.partitions if own else None] for part in self.test)
-        with torch.no_grad(), doubts_asked_for():
-            return as_numpy(self.model.gibbs(x).log_prob(y))
-
-    @cached_property
-    def partition_note(self) -> str:
-        """What is to be known of the integrals behind this model's log-densities; "" if nothing."""
-        if not self.estimates_partitions:
-            model = self.model
-            return "; ".join(model.log_prob_warnings(*self.test)) if isinstance(model, DoubtsDensity) else ""
-        with torch.no_grad():
-            doubts = self.model.gibbs(self.distinct_inputs[:, :CHECKED_PARTITIONS]).doubts()
-        return "; ".join(
-            f"{what} at {share:.0%} of the {where.shape[1]} inputs checked (replicate {r})"
-            for what, where in ((what, as_numpy(where)) for what, where in doubts.items())
-            for r, share in enumerate(where.mean(axis=1))
-            if share > 0 and self.model.status[r].ok
-        )
-
     @cached_property
     def true_samples(self) -> torch.Tensor:
         """Draws of the truth at `distinct_inputs`, on a stream apart from all data: (R, K or 1, Q, dy) float64."""
@@ -255,7 +224,4 @@ class Observation:
         return as_numpy(distance.masked_fill(~known, torch.nan))
 
 
-def as_numpy(value: torch.Tensor) -> np.ndarray:
-    """A tensor as a float64 array on the CPU."""
-    array: np.ndarray = value.detach().cpu().double().numpy()
-    return array
+__all__ = ["ANSWERS_PER_INPUT", "TUBE_RADIUS_AT_ZERO", "Observation", "as_numpy"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from ..core.options import Options
 
@@ -27,16 +27,4 @@ class Evaluation(Options):
     )
     max_steps: Annotated[int, Field(ge=1, description="steps a descent may take")] = 200
     tolerance: Annotated[float, Field(gt=0, description="a descent stops once a step moves it by less")] = 1e-4
-    target_radius: Annotated[float, Field(gt=0, description="a descent succeeds within this of the answer set")] = 0.05
-    fixed_steps: Annotated[
-        tuple[Annotated[float, Field(gt=0)], ...],
-        BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
-        Field(min_length=1, max_length=100, description="step sizes of the rules `fixed` and `scaled`"),
-    ] = (0.003, 0.01, 0.03, 0.1, 0.3)
-    reference_thickness: Annotated[
-        float,
-        Field(
-            gt=0, description="thickness at which `scaled` takes the steps of `fixed`; below it, smaller by the square"
-        ),
-    ] = 0.3
     seed: Annotated[int, Field(ge=0, lt=2**63, description="of starts, samples and uniform points")] = 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,11 +33,27 @@ def regret(observed: Observation) -> dict[str, Measurement]:
     partition function to compute and the first `partitions` of them are used. A model that was trained to decide
     decides, for the costs that it was trained with.
     """
-    model, tasks = observed.model, observed.tasks
+    return _regret("regret", observed, observed.tasks)
+
+
+def regret_switched(observed: Observation) -> dict[str, Measurement]:
+    """`regret` once either mistake has the cost that the other had in training.
+
+    A law of y decides anew. A model that was trained to decide goes on as it was trained: it knows of no other costs.
+    """
+    tasks = tuple(task.with_costs_switched() for task in observed.tasks)
+    if tasks[0] is None:
+        raise NotMeasured(f"{observed.tasks[0].name}: there are no two costs to be switched")
+    return _regret("regret_switched", observed, tasks)
+
+
+def _regret(name: str, observed: Observation, tasks: Sequence[Any]) -> dict[str, Measurement]:
+    """Regret under the costs of `tasks`, one a replicate, which are those of training or the same with other costs."""
+    model = observed.model
     if tasks[0].decisions is None:
         raise NotMeasured(f"{tasks[0].name}: nothing is to be decided")
     if isinstance(model, Decides):
-        return {"regret": mean(_of_decisions(observed, model))}
+        return {name: mean(_of_decisions(observed, model, tasks))}
     if not (model.normalised or isinstance(model, EnergyModel)):
         raise NotMeasured(f"{model.method.name} stands for no density")
     with torch.no_grad(), doubts_asked_for():
@@ -47,12 +65,12 @@ def regret(observed: Observation) -> dict[str, Measurement]:
         if bool(weights.isfinite().all()):
             decided = task.decisions.best(x[r], y, weights)
             values[r] = as_numpy(task.reference.regret(x[r], decided))
-    return noted({"regret": mean(values)}, observed.partition_note)
+    return noted({name: mean(values)}, observed.partition_note)
 
 
-def _of_decisions(observed: Observation, model: Decides) -> np.ndarray:
+def _of_decisions(observed: Observation, model: Decides, tasks: Sequence[Any]) -> np.ndarray:
     """What the decisions of a model that has them lose at all held-out x, (R, N); NaN where its training failed."""
-    x, tasks, own = observed.test[0], observed.tasks, observed.model
+    x, own = observed.test[0], observed.model
     if tasks[0].decisions.space != own.tasks[0].decisions.space:
         raise NotMeasured(f"{own.method.name} decides for what it was trained on, {own.tasks[0].decisions.space}")
     decided = model.decide(x).cpu()
@@ -96,4 +114,4 @@ def _laws_on_line(observed: Observation) -> tuple[torch.Tensor, list[Law]]:
     return x, laws
 
 
-GROUPS = (Group(named("regret"), regret),)
+GROUPS = (Group(named("regret"), regret), Group(named("regret_switched"), regret_switched))

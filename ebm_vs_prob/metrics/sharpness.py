@@ -69,13 +69,39 @@ def sharpness(observed: Observation) -> dict[str, Measurement]:
     per_depth = np.divide(1.0, depth, out=np.full(depth.shape, np.nan), where=depth > 0)
     flat = "held-out answers have no lower energy than uniform points" if (depth <= 0).any() else ""
     raw = np.full(observed.replicates, 1.0 if model.normalised else np.nan)
-    scale = "" if model.normalised else f"{model.method.name}: an unnormalised energy has no scale; see sharpness_*"
+    scale = "" if model.normalised else f"{model.method.name}: an unnormalised energy has no scale; see `resolution`"
     return {
         "sharpness_gradient": scaled(norm, per_depth, flat),
         "sharpness_curvature": scaled(curvature, per_depth, flat),
         "gradient_norm_p95": scaled(norm, raw, scale),
         "curvature_p95": scaled(curvature, raw, scale),
+        "resolution": resolution(observed, curvature),
     }
 
 
-GROUPS = (Group(named("sharpness_gradient", "sharpness_curvature", "gradient_norm_p95", "curvature_p95"), sharpness),)
+def resolution(observed: Observation, curvature: Measurement) -> Measurement:
+    """The width tau of the blur that an energy's valley shows: its curvature in nats is 1 / (ε² + tau²).
+
+    That of data of thickness ε under a blur of standard deviation tau, across a manifold that is straight on that
+    scale. 0 where the valley curves more than 1 / ε²: nothing is blurred. NaN where it does not curve upwards, and
+    where thickness is no noise of the answers.
+
+    Args:
+        curvature: of the energy, at held-out answers.
+    """
+    if observed.tasks[0].manifold_dim is None:
+        nothing = np.full(observed.replicates, np.nan)
+        return Measurement(nothing, nothing, curvature.n, "the answers lie on no manifold of known thickness")
+    of_nats, error = curvature.value * observed.nats, curvature.error * observed.nats
+    with np.errstate(invalid="ignore", divide="ignore"):
+        known = of_nats > 0
+        variance = np.where(known, 1 / of_nats - observed.thickness**2, np.nan)
+        tau = np.sqrt(np.maximum(variance, 0.0))
+        of_tau = np.where(tau > 0, error / (2 * tau * of_nats**2), np.nan)
+    note = "" if known.all() else "the energy does not curve upwards at held-out answers"
+    return Measurement(tau, of_tau, curvature.n, note)
+
+
+_NAMES = ("sharpness_gradient", "sharpness_curvature", "gradient_norm_p95", "curvature_p95", "resolution")
+
+GROUPS = (Group(named(*_NAMES), sharpness),)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from ..core.errors import NotMeasured
 from ..core.spaces import Box
-from .likelihood import gibbs_gap
+from .likelihood import gibbs_gap, gibbs_gap_unit_beta
 from .measurement import Group, Measurement, named
 from .observation import Observation
 
@@ -28,16 +29,28 @@ def smoothing_price(sigma: np.ndarray | float, thickness: np.ndarray | float, co
 def excess(observed: Observation) -> dict[str, Measurement]:
     """`gibbs_gap` less the price of the smoothing that the method itself adds to the data: what training left undone.
 
-    A model of blurred data that learned all there is has 0, at any thickness and of either family.
+    A beta that is fitted buys back part of that price, so that a model of blurred data may come out below 0.
     """
+    return _beyond_the_price("excess", gibbs_gap, observed)
+
+
+def excess_unit_beta(observed: Observation) -> dict[str, Measurement]:
+    """The same at beta = 1: a model of blurred data that learned all there is has 0, at any thickness, of either
+    family."""
+    return _beyond_the_price("excess_unit_beta", gibbs_gap_unit_beta, observed)
+
+
+def _beyond_the_price(
+    name: str, gap: Callable[[Observation], dict[str, Measurement]], observed: Observation
+) -> dict[str, Measurement]:
     model, tasks = observed.model, observed.tasks
     space, dim = tasks[0].y_space, tasks[0].manifold_dim
     if dim is None or not isinstance(space, Box):
         raise NotMeasured(f"{tasks[0].name}: its answers lie on no manifold of a known dimension")
-    found = gibbs_gap(observed)["gibbs_gap"]
+    (found,) = gap(observed).values()
     sigma = np.array([model.method.smoothing(options) for options in model.setting.options.replicates])
     price = smoothing_price(sigma, np.array([task.thickness for task in tasks]), space.dim - dim)
-    return {"excess": replace(found, value=found.value - np.where(np.isinf(price), np.nan, price))}
+    return {name: replace(found, value=found.value - np.where(np.isinf(price), np.nan, price))}
 
 
-GROUPS = (Group(named("excess"), excess),)
+GROUPS = (Group(named("excess"), excess), Group(named("excess_unit_beta"), excess_unit_beta))

@@ -80,9 +80,11 @@ def _over_inputs(
     values, errors = np.full(draws.shape[:2], np.nan), np.full(draws.shape[:2], np.nan)
     for r in range(observed.replicates):
         for k, y in enumerate(draws[r]):
+            if not bool(y.isfinite().all()):  # of a replicate that failed: no score is asked there
+                continue
             with torch.enable_grad():
                 slopes = score(r, k, y.detach().clone())
-            if bool(y.isfinite().all() & slopes.isfinite().all()):
+            if bool(slopes.isfinite().all()):
                 values[r, k], errors[r, k] = stein_discrepancy(y / unit[r], slopes * unit[r])
     found = mean(values)
     error = errors[:, 0] if draws.shape[1] == 1 else found.error

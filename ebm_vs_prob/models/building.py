@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -12,12 +13,14 @@ from ..core.errors import invalid
 from ..core.seeding import forked, stream
 from ..core.spaces import Box, Discrete, Labels, Sequences
 from ..core.strips import StripShape
-from ..energies.decoders import AngleDecoder, Decoder, DecoderName, LinearDecoder, MLPDecoder
+from ..energies.bump import BumpEnergy
+from ..energies.decoders import AngleDecoder, Decoder, DecoderName, LinearDecoder, MLPDecoder, PeriodicDecoder
 from ..energies.graphs import ChainEnergy, EnumeratedEnergy
 from ..energies.lattices import StripEnergy
 from ..energies.mlp import MLPEnergy, Network, ReplicatedMLP
 from ..energies.replicated import Replicated
 from ..energies.strings import StringEnergy
+from ..tasks.latents import HasLinearMap
 from .setting import box_dims
 
 if TYPE_CHECKING:
@@ -31,11 +34,14 @@ def build_energy(setting: Setting, level: bool = False) -> nn.Module:
     The network's last bias, the energy's level, stays 0 unless `level` says that the objective sees it: one that sees
     only differences leaves it a gradient of rounding errors, which Adam would scale up to a random walk.
     """
-    if isinstance(setting.network, Network):
+    if isinstance(setting.network, Network) and setting.network.form == "bump":
+        _, y_dim = box_dims(setting)
+        energy: nn.Module = BumpEnergy(build_head(setting, 2 * y_dim), y_dim, level)
+    elif isinstance(setting.network, Network):
         network = MLPEnergy(setting.seeds, *box_dims(setting), setting.network)
         if not level:
             nn.init.zeros_(network.trunk.biases[-1]).requires_grad_(False)
-        energy: nn.Module = network
+        energy = network
     else:
         energy = replicated(setting.network, setting.tasks, setting.seeds)
     return energy.to(device=setting.device, dtype=setting.dtype)
@@ -173,6 +179,28 @@ def _x_dim(setting: Setting) -> int:
     return space.dim
 
 
+def true_decoder(setting: Setting, latent_dim: int) -> LinearDecoder:
+    """The decoder W z + B x that made the data, in float64 on the CPU; it does not learn.
+
+    Raises:
+        ValueError: a task that has no such map, is without noise, or has another number of latent dimensions.
+    """
+    x_dim, y_dim = box_dims(setting)
+    task = setting.tasks[0]
+    if not isinstance(task, HasLinearMap) or task.thickness == 0.0:
+        raise invalid("decoder", "truth", f"'mlp' or 'linear' on {task}: it has no linear map of a latent, and noise")
+    if task.weight.shape[1] != latent_dim:
+        raise invalid("latent_dim", latent_dim, f"{task.weight.shape[1]} with decoder = 'truth'")
+    limit = torch.zeros(len(setting.seeds), dtype=torch.float32, device="cpu")
+    decoder = LinearDecoder(setting.seeds, x_dim, y_dim, latent_dim, limit).double()
+    tasks = [cast("HasLinearMap", own) for own in setting.tasks]
+    maps = [torch.from_numpy(np.concatenate([own.input_map, own.weight], 1).T) for own in tasks]
+    with torch.no_grad():
+        decoder.trunk.weights[0].copy_(torch.stack(maps))
+        decoder.trunk.biases[0].zero_()
+    return decoder.requires_grad_(False)
+
+
 def build_decoder(
     setting: Setting, name: DecoderName, latent_dim: int = 1, cost: torch.Tensor | None = None
 ) -> Decoder:
@@ -190,6 +218,8 @@ def build_decoder(
         if y_dim != 2:
             raise invalid("decoder", name, f"'mlp' on {setting.tasks[0].name}: an angle decodes to two numbers")
         return AngleDecoder(setting.seeds, x_dim, network)
+    if name == "periodic":
+        return PeriodicDecoder(setting.seeds, x_dim, y_dim, network)
     limit = torch.zeros(len(setting.seeds), dtype=torch.float32, device="cpu") if cost is None else cost
     if name == "linear":
         return LinearDecoder(setting.seeds, x_dim, y_dim, latent_dim, limit)

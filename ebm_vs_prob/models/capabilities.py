@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from .record import PosteriorDiagnostics
 
@@ -26,9 +27,14 @@ class ModelMethod(Protocol):
     def family(self) -> str: ...
 
     @property
+    def principle(self) -> str: ...
+
+    @property
     def normalised(self) -> bool: ...
 
     def smoothing(self, options: Any) -> float: ...
+
+    def in_nats(self, options: Any) -> bool: ...
 
     def step_evaluations(self, options: Any, task: Any) -> float: ...
 
@@ -45,11 +51,35 @@ class Decides(Protocol):
 
 
 @runtime_checkable
+class ReadsAnyLength(Protocol):
+    """A model of strings read off strips, whose weights do not know how long the strip is."""
+
+    def for_task(self, task: Any) -> Any:
+        """A model with the same weights on strips of another length."""
+        ...
+
+
+@runtime_checkable
 class Decodes(Protocol):
     """A model with a latent variable whose values lead to answers."""
 
     def decoded(self, x: torch.Tensor) -> torch.Tensor:
         """Answers of values of z at x (n, dx) or (R, n, dx): (R, n, m, dy)."""
+        ...
+
+
+@runtime_checkable
+class HasJointEnergy(Protocol):
+    """A model with an energy of x, y and a latent z."""
+
+    @property
+    def joint_energy(self) -> nn.Module | None:
+        """E(x, y, z), (R or 1, *n, ·) each -> (R, *n), where z has one dimension; None where it has more."""
+        ...
+
+    @property
+    def latent_bounds(self) -> tuple[float, float]:
+        """Least and greatest value of z."""
         ...
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 
-from ..core.errors import check_count
+from ..core.energy_tables import EnergyTable
+from ..core.errors import NotNormalised, check_count
 from ..core.factor_graphs import FactorGraph
+from ..core.lattices import SegmentLattice
 from ..core.spaces import Discrete
 from ..core.tensors import tensor_of
 from ..descent.answers import ANSWER_SEARCH, Answers, Search, checked_search
@@ -90,8 +94,17 @@ class GraphModel(EnergyModel):
         )
 
     def fit_beta(self) -> torch.Tensor:
+        """As of every model.
+
+        Raises:
+            NotNormalised: energies that are no sum of factors, a table or a lattice, which have another temperature's
+                partition function by a sum over all answers alone, or no part that can be taken at a time.
+        """
         x, y = stacked_pairs(self.setting, PAIRS, "validation")
-        return fit_graph_beta(self.module.graph(x), self.space.to_variables(y), self._trained())
+        graph: Any = self.module.graph(x)
+        if not isinstance(graph, (FactorGraph, EnergyTable, SegmentLattice)):
+            raise NotNormalised(f"{self.method.name}: no temperature but its own is fitted here: read it at beta = 1")
+        return fit_graph_beta(cast("FactorGraph", graph), self.space.to_variables(y), self._trained())
 
 
 class NormalisedGraphModel(GraphModel):

@@ -27,7 +27,7 @@ from ..gibbs.temperature import PAIRS, fit_beta
 from ..samplers import sample_from_descent
 from ..samplers.draws import Draws
 from ..samplers.from_descent import MALA_FROM_DESCENT
-from .capabilities import ModelMethod
+from .capabilities import DoubtsDensity, ModelMethod
 from .data_kernel import DataKernel
 from .record import ReplicateStatus, Training
 from .saving import save_model
@@ -36,6 +36,8 @@ from .setting import Setting, stacked_pairs, training_data
 #: Beyond this many output dimensions a normaliser is estimated by importance sampling and samples are drawn by MALA.
 MAX_QUADRATURE_DIM = 2
 IMPORTANCE_SAMPLES = 256
+#: Kernels whose draws are those of the density, and the seed of draws that are proposals, apart from that of samples.
+EXACT_KERNELS, PROPOSAL_SEED = ("exact", "ancestral"), 2**62
 
 
 class Model:
@@ -208,11 +210,40 @@ class Model:
             self._density = density
         return density.expand(shape)
 
+    @default_state()
+    def fit_beta(self) -> torch.Tensor:
+        """The inverse temperature of highest validation likelihood, (R,) float64, whatever `gibbs_beta` says.
+
+        Of a normalised model too: how much flatter or steeper its density should have been.
+        """
+        x, y = stacked_pairs(self.setting, PAIRS, "validation")
+        trained, box = self._trained(), self.y_box.bounds
+        return fit_beta(self.module, x, y, box, trained, self.propose, by_draws=self.draws_exactly)
+
     def _usual_normalizer(self, x: torch.Tensor) -> Normalizer:
         if self.y_box.dim <= MAX_QUADRATURE_DIM:
             return Quadrature()
-        samples, log_density = self.data_kernel.draw(x, IMPORTANCE_SAMPLES, self.seeds)
+        samples, log_density = self.propose(x, IMPORTANCE_SAMPLES)
         return ImportanceSampling(samples=samples, log_density=log_density)
+
+    @property
+    def draws_exactly(self) -> bool:
+        """Whether draws of the model and their log-densities are exact: the best proposal for its density at any beta
+        near 1."""
+        return self.normalised and self.sampling_kernel in EXACT_KERNELS and not isinstance(self, DoubtsDensity)
+
+    def propose(self, x: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draws (R, n, count, dy) at x (R, n, dx) for importance sampling and their log-densities (R, n, count).
+
+        The model's own where these are exact, else of a kernel density of the training data.
+        """
+        if not self.draws_exactly:
+            return self.data_kernel.draw(x, count, self.seeds)
+        with torch.no_grad():
+            y = self.sample(x, count, seed=PROPOSAL_SEED)
+            repeated = x.unsqueeze(2).expand(*y.shape[:-1], -1)
+            log_density = self.log_prob(repeated.flatten(1, 2), y.flatten(1, 2))
+        return y, log_density.reshape(y.shape[:-1])
 
     @property
     def data_kernel(self) -> DataKernel:
@@ -287,15 +318,6 @@ class EnergyModel(Model):
 
     def restore(self, arrays: Mapping[str, torch.Tensor]) -> None:
         self._beta = arrays.get("beta")
-
-    def fit_beta(self) -> torch.Tensor:
-        """The inverse temperature of highest validation likelihood, (R,) float64, whatever `gibbs_beta` says."""
-        x, y = stacked_pairs(self.setting, PAIRS, "validation")
-
-        def propose(x: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-            return self.data_kernel.draw(x, count, self.seeds)
-
-        return fit_beta(self.module, x, y, self.y_box.bounds, self._trained(), propose)
 
 
 class DensityModel(Model):

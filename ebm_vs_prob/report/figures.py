@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -55,8 +54,7 @@ def metric_groups(inputs: Inputs, task: str) -> dict[str, list[str]]:
     present = in_order(rows.loc[rows["value"].notna(), "metric"].dropna().unique())
     groups: dict[str, list[str]] = {group: [] for group in GROUPS if group != "cost"}
     for name in present:
-        # A sweep over steps is shown by its successes; how many steps each took is in the tables.
-        if metric_look(name).group in groups and not re.match(r"descent_steps_.*@", name):
+        if metric_look(name).group in groups:
             groups[metric_look(name).group].append(name)
     return {group: names for group, names in groups.items() if names}
 

@@ -69,7 +69,7 @@ def glossary(inputs: Inputs) -> dict[str, list[dict[str, Any]]]:
     arms = {arm.method: [] for arm in inputs.study.arms}  # type: dict[str, list[str]]
     for arm in inputs.study.arms:
         arms[arm.method].append(inputs.looks()[arm.name].label)
-    stems = in_order(dict.fromkeys(str(m).partition("@")[0] for m in results["metric"].dropna().unique()))
+    stems = in_order(results["metric"].dropna().unique())
     return {
         "tasks": [_term("task", name, name, kind, tasks.get(kind)) for name, kind in kinds.items()],
         "methods": [_term("method", name, ", ".join(labels), name, methods.get(name)) for name, labels in arms.items()],

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from ..study.tuning import Choice
+
 Arrays = Mapping[str, "np.ndarray"]
 
 
@@ -31,6 +33,7 @@ class Inputs:
         provenance: name and distinct values of whatever the records say of their origin.
         skipped: combinations of arm and task that a method declines, each with its reason.
         records: of each trial, as the store has them.
+        tuning: what was chosen for arms before the run.
     """
 
     study: Any
@@ -40,6 +43,7 @@ class Inputs:
     provenance: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     skipped: Sequence[Mapping[str, str]] = ()
     records: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    tuning: Sequence[Choice] = ()
 
     @property
     def num_seeds(self) -> int:
@@ -101,17 +105,20 @@ def gather(path_or_name: str | Path, scale: str, store: str | Path) -> Inputs:
         UnknownName: no such study or scale, or the store holds no run of it.
     """
     from ..study.files import load_study
+    from ..study.plan_again import choices_in
     from ..study.run import load_results
     from ..study.store import Store
     from ..study.table import planned_trials
+    from ..study.tuning import settled
 
-    study = load_study(path_or_name).held_at(scale)
+    study = settled(load_study(path_or_name), scale).held_at(scale)
     results = load_results(path_or_name, scale=scale, store=store)
     kept = Store(store)
     plan = kept.plan(study.name, scale, study.given)
     records = {key: record for key, record, _ in kept.records(planned_trials(plan)) if record}
     arrays: dict[tuple[str, str, float], Arrays] = {}
-    done = results[results["status"] == "done"].sort_values("seed", kind="stable")
+    done = results[(results["status"] == "done") & (results["budget"] == PRIMARY_BUDGET)]
+    done = done.sort_values("seed", kind="stable")
     for row in done.drop_duplicates(["trial", "arm"]).itertuples():
         place = (str(row.task), str(row.arm), float(str(row.setting)))
         if place not in arrays and "arrays" in kept.kinds(str(row.trial)):
@@ -124,6 +131,7 @@ def gather(path_or_name: str | Path, scale: str, store: str | Path) -> Inputs:
         origin(records.values()),
         tuple(plan["skipped"]),
         records,
+        choices_in(plan),
     )
 
 

@@ -8,7 +8,7 @@ from shlex import quote
 from typing import Any
 
 from ..study.verdicts import Verdict
-from . import downloads, figures, landscapes, sections, tables
+from . import downloads, figures, landscapes, sections, tables, training_tables
 from .album import Album
 from .citation import bibtex
 from .escaping import escape_markdown, printable_inputs, script_data
@@ -124,11 +124,13 @@ def context(inputs: Inputs, verdicts: list[Verdict], album: Album, numbers: dict
         "tables": shown,
         "task_tables": [t for t in shown if t["name"] in inputs.tasks],
         "table": frames,
+        "training": [table for table in shown if table["name"] in training_tables.TITLES],
+        "laddered": bool(study.ladders),
         "grids": {
             "criteria": sections.plain_grid(frames["criteria"], _CRITERIA, "verdict"),
             **{t: sections.task_grid(inputs, t, frames[t], numbers[t]) for t in inputs.tasks},
             **{name: sections.plain_grid(frames[name], _FAILURES if name == "failures" else frames[name].columns[:6])
-               for name in ("slopes", "failures") if name in frames},
+               for name in ("slopes", "failures", *training_tables.TITLES) if name in frames},
         },
         "notes": tables.exploratory(inputs, frames["slopes"]) if "slopes" in frames else [],
         "declined": [f"{labels.get(s['arm'], s['arm'])} on {s['task']}: {s['reason']}" for s in inputs.skipped],
@@ -153,6 +155,7 @@ def _tables(inputs: Inputs, verdicts: list[Verdict], labels: dict[str, str]) -> 
     """Every table with name, title and caption: tasks, criteria, and what there is of slopes and failures."""
     study = inputs.study
     title = study.title if study.title.endswith((".", "?", "!")) else f"{study.title}."
+    title += f" Scale {inputs.scale}."
     slopes, failures = tables.slopes_table(inputs), tables.failures_table(inputs)
     criteria = tables.criteria_table(verdicts, labels)
     shown = [
@@ -169,6 +172,10 @@ def _tables(inputs: Inputs, verdicts: list[Verdict], labels: dict[str, str]) -> 
     if len(slopes):
         caption = f"{title} Exploratory: fitted slopes in ln ε over ε > 0 with 95 % t intervals."
         shown.append({"name": "slopes", "title": "Slopes", "frame": slopes, "caption": caption})
+    for name, frame in training_tables.training_tables(inputs).items():
+        heading, said = training_tables.TITLES[name]
+        caption = f"{title} {heading}. {said}"
+        shown.append({"name": name, "title": heading, "frame": frame, "caption": caption, "note": said})
     if len(failures):
         shown.append({"name": "failures", "title": "Failures", "frame": failures, "caption": "Trials without result."})
     return shown

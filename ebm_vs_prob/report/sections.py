@@ -102,7 +102,7 @@ def _criterion(
         "counts": [(outcome, counts[outcome]) for outcome in SIGNS if counts[outcome]],
         "asked": f"{quantity(first.kind, first.metric, first.axis)} {words.bound_text(first)}",
         "law": "" if first.law is None else plain(first.law),
-        "metric": first.metric.partition("@")[0],
+        "metric": first.metric,
         "shared": f"All rows: {shared}." if shared else "",
         "small": album.add(f"criterion_{criterion}", title, small, small["description"], caption, still=drawn),
         "whole": whole,
@@ -115,7 +115,7 @@ def _curve(
 ) -> Any:
     """The criterion's metric against the setting, on each of its tasks that has several; None where none has."""
     tasks = [
-        task for task in dict.fromkeys(v.task for v in members) if len(inputs.settings(task)) > 1 and task in curves
+        task for task in dict.fromkeys(v.task for v in members) if task in curves and len(inputs.settings(task)) > 1
     ]
     shown = [(task, first.metric) for task in tasks if any(row[1] == first.metric for row in curves[task]["rows"])]
     if not shown:
@@ -143,7 +143,7 @@ def task_section(inputs: Inputs, task: str, album: Album, curves: Any, first: bo
             still=landscape_charts.still_chart(one, described),
         )
     groups = []
-    if len(inputs.settings(task)) > 1 and task in curves:
+    if task in curves and len(inputs.settings(task)) > 1:
         album.data[f"curves-{task}"] = curves[task]
         for group, names in figures.metric_groups(inputs, task).items():
             title = f"{task}: {GROUPS[group][0].lower()}{GROUPS[group][1:]}"
@@ -220,7 +220,7 @@ def unmeasured(inputs: Inputs, labels: Mapping[str, str]) -> list[str]:
     by_reason: dict[tuple[str, str], dict[str, None]] = {}
     noted = inputs.results[inputs.results["note"].fillna("") != ""].drop_duplicates(["task", "arm", "metric", "note"])
     for task, arm, metric, reason in noted[["task", "arm", "metric", "note"]].itertuples(index=False, name=None):
-        stem = in_words(metric.partition("@")[0])
+        stem = in_words(metric)
         by_reason.setdefault((reason, f"{labels.get(arm, arm)} on {task}"), {})[stem] = None
     merged: dict[tuple[str, str], list[str]] = {}
     for (reason, place), stems in by_reason.items():

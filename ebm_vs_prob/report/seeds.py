@@ -31,6 +31,8 @@ def _effects(criterion: Any, verdict: Verdict, rows: Any, inputs: Inputs) -> lis
             return []
         table = np.stack([series(own, verdict.metric, at, seeds) for at in cell.at], axis=1)
         return [float(GROWTHS[verdict.kind](cell.at, seed)) for seed in table]
+    if verdict.kind not in EFFECTS:  # a share of many cells, each with arms of its own
+        return []
     first, second = (series(of, verdict.metric, cell.at[0], seeds) for of in (own, other))
     with np.errstate(divide="ignore", invalid="ignore"):
         return [float(value) for value in EFFECTS[verdict.kind](first, second)]

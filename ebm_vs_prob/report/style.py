@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +88,7 @@ GROUPS = {
     "answers": "Answers and samples",
     "density": "Density and coverage",
     "sharpness": "Sharpness",
-    "descent": "Descent, by step rule",
+    "descent": "Descent and the best of several",
     "decisions": "Decisions",
     "digits": "Conditional generation",
     "other": "Other measures",
@@ -99,18 +99,8 @@ _NAMES = ("Gibbs", "Kuiper", "R-hat")
 
 
 def metric_look(name: str) -> Metric:
-    """A metric as it is shown; one that is not known is shown under its own name. `metric@step` names its step."""
-    stem, _, step = name.partition("@")
-    unknown = Metric(stem, stem.replace("_", " "), "", "other", "linear", "none", "")
-    metric = METRICS.get(stem, unknown)
-    if not step:
-        return metric
-    label = (
-        metric.label.replace("step scaled by ε", f"step {step} (ε/ε₀)²")
-        if stem.endswith("_scaled")
-        else f"{metric.label} {step}"
-    )
-    return replace(metric, name=name, label=label)
+    """A metric as it is shown; one that is not known is shown under its own name."""
+    return METRICS.get(name, Metric(name, name.replace("_", " "), "", "other", "linear", "none", ""))
 
 
 def in_words(name: str) -> str:
@@ -140,23 +130,15 @@ def quantity(kind: str, metric: str, axis: str = THICKNESS) -> str:
         "value": "",
         "difference": "difference in ",
         "ratio": "ratio of ",
+        "share": "share of cells that come out as told in ",
     }
     return of[kind] + in_words(metric)
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Metrics in the order of the catalogue, steps ascending, unknown ones last."""
-    order = list(METRICS)
-
-    def place(name: str) -> tuple[int, float, str]:
-        stem, _, step = name.partition("@")
-        try:
-            size = float(step or 0)
-        except ValueError:
-            size = 0.0
-        return (order.index(stem) if stem in order else len(order), size, name)
-
-    return sorted(names, key=place)
+    """Metrics in the order of the catalogue, unknown ones last."""
+    place = {name: index for index, name in enumerate(METRICS)}
+    return sorted(names, key=lambda name: (place.get(name, len(place)), name))
 
 
 def summarise(values: ArrayLike, name: str) -> Estimate:

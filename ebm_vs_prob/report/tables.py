@@ -30,10 +30,15 @@ HEADLINES = {
     "angle_kuiper": "Kuiper",
     "likelihood_gap": "likelihood gap",
     "gibbs_gap": "Gibbs gap",
+    "gibbs_gap_unit_beta": "Gibbs gap, β = 1",
     "gibbs_log_score": "Gibbs log score",
+    "gibbs_log_score_unit_beta": "Gibbs log score, β = 1",
     "sharpness_curvature": "curvature, scale-free",
     "curvature_p95": "curvature, raw",
+    "resolution": "resolution",
     "descent_success_line_search": "success, line search",
+    "best_sample_success": "success, best sample",
+    "critical_step": "critical step",
     "weight_norm": "weight norm",
     "error_rate": "error rate",
     "excess_error": "excess error",
@@ -108,7 +113,7 @@ def task_table(inputs: Inputs, task: str) -> pd.DataFrame:
     here = inputs.results[inputs.results["task"] == task]
     present = [name for name in HEADLINES if here.loc[here["metric"] == name, "value"].notna().any()]
     if "gibbs_gap" in present:  # which says it better, where there is a truth
-        present.remove("gibbs_log_score")
+        present = [name for name in present if not name.startswith("gibbs_log_score")]
     grouped = dict(list(here.groupby(["budget", "arm", "setting"], dropna=False)))
     rows = []
     for look in inputs.looks().values():

@@ -83,6 +83,8 @@ def effect(verdict: Verdict, labels: Mapping[str, str]) -> str:
         side = "above" if verdict.estimate >= 0 else "below"
         away = f"{plain(abs(verdict.estimate))}{unit} {side}"
         return f"{metric} of {arm}{where} is {away} that of {other} (difference {span})"
+    if verdict.kind == "share":
+        return f"of all cells{where} {value} {span} come out as told in {metric}"
     if verdict.kind == "ratio":
         return f"{metric} of {arm}{where} is {value} times that of {other} {span}"
     return f"{metric} of {arm}{where} is {value}{unit} {span}"
@@ -105,6 +107,7 @@ def _number(verdict: Verdict) -> str:
         "rate": f"ln {metric}: {value} by {symbol(verdict.axis)}",
         "difference": f"{metric}: {'+' if verdict.estimate > 0 else ''}{value}{_unit(verdict)}",
         "ratio": f"{metric}: ×{value}",
+        "share": f"cells as told, {metric}: {value}",
     }.get(verdict.kind, f"{metric}: {value}{_unit(verdict)}")
 
 

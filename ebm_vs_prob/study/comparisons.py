@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import invalid, unknown
-from .effects import EFFECTS, EffectTest, effect_test
+from .effects import EFFECTS, MEAN, EffectTest, effect_test
 from .statistics import Side, log_slope, rate, sign_p_value, two_sided
 
 if TYPE_CHECKING:
@@ -49,11 +49,23 @@ def bounds_of(criterion: Any) -> tuple[float | None, float | None]:
     return None if above is None else float(above), None if below is None else float(below)
 
 
+def contrasts(criterion: Any) -> list[tuple[str, str, str]]:
+    """Task, arm and other arm of each comparison; of a share all tasks and arms make one."""
+    if criterion.kind == "share":
+        return [(", ".join(criterion.tasks), "all arms", "")]
+    return [
+        (task, arm, against)
+        for task in criterion.tasks
+        for arm in criterion.arms
+        for against in getattr(criterion, "against", None) or ("",)
+    ]
+
+
 def compare(criterion: Any, rows: pd.DataFrame, arm: str, against: str, seeds: range) -> list[Cell]:
     """The cells of a comparison.
 
     Args:
-        criterion: `kind` is slope, rate, value, difference or ratio.
+        criterion: `kind` is slope, rate, value, difference or ratio; a share is `told_cell`.
         rows: results of the arms on one task.
         against: the other arm; empty where there is none.
 
@@ -85,6 +97,26 @@ def series(rows: pd.DataFrame, metric: str, setting: float, seeds: range) -> NDA
         raise invalid("results", metric, "one value for each task, arm, setting and seed: the results of one scale")
     values = here.set_index("seed")["value"].astype(float).reindex(seeds).to_numpy(copy=True)
     return np.where(np.isfinite(values), values, np.nan)
+
+
+def told_cell(criterion: Any, rows: pd.DataFrame, seeds: range) -> Cell:
+    """The cell of a share: of all (arm, task, setting) with results, those that come out as the criterion tells.
+
+    One number a seed, tested as a mean: over dozens of cells a share is near normal, where a share of one cell is not.
+    What has no value, as that of a failed trial, did not come out as told.
+
+    Args:
+        rows: results on the tasks of the criterion.
+    """
+    hits = []
+    for above, arms in ((True, criterion.arms), (False, criterion.against)):
+        own = rows[rows["arm"].isin(arms)]
+        for _, of in own.groupby(["arm", "task"], sort=True):
+            for setting in criterion.at or sorted(of["setting"].unique()):
+                values = series(of, criterion.metric, setting, seeds)
+                hits.append(values > criterion.split if above else values < criterion.split)
+    share = np.mean(hits, axis=0) if hits else np.full(len(seeds), np.nan)
+    return _tested((float("nan"),), share, MEAN, bounds_of(criterion))
 
 
 def _growth_cell(criterion: Any, rows: pd.DataFrame, seeds: range, bounds: tuple[float | None, float | None]) -> Cell:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import invalid, unknown
 
 if TYPE_CHECKING:
-    from .schema import Criterion, Study
+    from .criteria import Criterion, Ladder
+    from .schema import Study
 
 #: The budget arm that verdicts use.
 PRIMARY_BUDGET = "equal_steps"
@@ -40,6 +41,15 @@ def check_references(study: Study) -> None:
             )
     for arm in study.arms:
         _known(f"task of {where}: arms.{arm.name}.tasks:", arm.tasks or (), tasks)
+        if arm.validation is not None:
+            place = f"{where}: arms.{arm.name}.validation"
+            _known(f"metric of {place}:", [arm.validation], METRICS)
+            if METRICS[arm.validation].better not in ("lower", "higher"):
+                raise invalid(place, arm.validation, "a metric of which less is better, or more")
+            if study.tuning is None:
+                raise invalid(place, arm.validation, "none where the study has no [tuning]")
+    if study.tuning is not None:
+        _check_tuning(study, tasks)
     for number, gate in enumerate(study.gates):
         place = f"of {where}: gates.{number}"
         _known(f"metric {place}.metric:", [gate.metric], METRICS)
@@ -61,7 +71,7 @@ def check_references(study: Study) -> None:
         _known(f"arm {place}.arms:", criterion.arms, arms)
         _known(f"arm {place}.against:", criterion.against, arms)
         _known(f"task {place}.tasks:", criterion.tasks, tasks)
-        _known(f"metric {place}.metric:", [criterion.metric.partition("@")[0]], METRICS)
+        _known(f"metric {place}.metric:", [criterion.metric], METRICS)
         for task in criterion.tasks:
             grid_values = study.grid(task).settings
             axis, first = study.grid(task).axis, study.grid(criterion.tasks[0]).axis
@@ -83,8 +93,43 @@ def check_references(study: Study) -> None:
                 if not any(math.isclose(value, other, rel_tol=1e-9, abs_tol=0.0) for other in grid_values):
                     field = f"{where}: criteria.{criterion.id}: at"
                     raise invalid(field, value, f"one that tasks.{task} lists: {_listed(grid_values) or 'none'}")
-    for name in study.scales:
+    for number, ladder in enumerate(study.ladders):
+        _check_ladder(study, ladder, f"{where}: ladders.{number}")
+    for name, scale in study.scales.items():
+        _known(f"task of {where}: scales.{name}.tasks:", scale.tasks, tasks)
+        _known(f"arm of {where}: scales.{name}.arms:", scale.arms, arms)
         _check_within(study, name)
+
+
+def _check_tuning(study: Study, tasks: Iterable[str]) -> None:
+    """Values ascend, tasks and options exist, and no seed is one of the study's own."""
+    tuning, field = study.tuning, f"{study.where}: tuning"
+    assert tuning is not None
+    if list(tuning.tried) != sorted(set(tuning.tried)):
+        raise invalid(f"{field}.values.{tuning.option}", tuning.tried, "values in ascending order, none twice")
+    _known(f"task of {field}.tasks:", tuning.tasks, tasks)
+    _known(f"scale of {field}.scales:", tuning.scales, study.scales)
+    tried = [grid for grid in study.tasks if not tuning.tasks or grid.name in tuning.tasks]
+    _known(
+        f"option that tasks vary along, of {field}.along:", tuning.along, {grid.axis for grid in tried if grid.along}
+    )
+    for axis, settings in tuning.along.items():
+        _distinct(f"{field}.along.{axis}", settings)
+    for name, scale in study.scales.items():
+        own, seeds = scale.all_seeds, tuning.all_seeds
+        if max(own.start, seeds.start) < min(own.stop, seeds.stop):
+            valid = f"seeds that scales.{name}, with {own.start} to {own.stop - 1}, has not"
+            raise invalid(f"{field}: seeds", f"{seeds.start} to {seeds.stop - 1}", valid)
+
+
+def _check_ladder(study: Study, ladder: Ladder, field: str) -> None:
+    """A ladder's cell is one of its criterion's."""
+    _known(f"criterion of {field}.criterion:", [ladder.criterion], [each.id for each in study.criteria])
+    criterion = study.criterion(ladder.criterion)
+    _known(f"task of {field}.task:", [ladder.task] if ladder.task else [], criterion.tasks)
+    if ladder.at is not None and not any(math.isclose(ladder.at, value) for value in criterion.at):
+        valid = f"one of criteria.{criterion.id}.at: {_listed(criterion.at)}" if criterion.at else "none"
+        raise invalid(f"{field}.at", ladder.at, valid)
 
 
 def _check_primary(study: Study) -> None:
@@ -102,12 +147,19 @@ def _check_within(study: Study, scale: str) -> None:
     held, within = study.held_at(scale), study.at(scale).within
     field = f"{study.where}: scales.{scale}.within"
     _known(f"option that tasks vary along, of {field}:", within, {grid.axis for grid in study.tasks if grid.along})
-    for grid, whole_grid in zip(held.tasks, study.tasks, strict=True):
+    for grid in held.tasks:
+        whole_grid = study.grid(grid.name)
         if whole_grid.settings and not grid.settings:
             raise invalid(
                 f"{field}.{grid.axis}", within[grid.axis], f"some of tasks.{grid.name}'s {_listed(whole_grid.settings)}"
             )
-    for criterion, whole in zip(held.criteria, study.criteria, strict=True):
+    for number, ladder in enumerate(study.ladders):
+        asked = held.criterion(ladder.criterion)
+        if ladder.at is not None and asked.at and ladder.at not in asked.at:
+            axis = study.grid(asked.tasks[0]).axis
+            raise invalid(f"{field}.{axis}", within[axis], f"a range with {ladder.at:g}, for ladders.{number}")
+    for criterion in held.criteria:
+        whole = study.criterion(criterion.id)
         axis = study.grid(criterion.tasks[0]).axis
         if whole.at and not criterion.at:
             valid = f"some of criteria.{criterion.id}'s {_listed(whole.at)}"
@@ -133,17 +185,23 @@ _FIELDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "value": ((), ("against", "range")),
     "difference": (("against",), ("range",)),
     "ratio": (("against",), ("range",)),
+    "share": (("split",), ("range",)),
 }
 
 
 def _check_bounds(criterion: Criterion, where: str) -> None:
     needed, foreign = _FIELDS[criterion.kind]
     for field in needed:
-        if not getattr(criterion, field):
+        if getattr(criterion, field) in (None, ()):
             raise ValueError(f"{where}: {field} is missing: a criterion of kind {criterion.kind} needs it")
     for field in foreign:
         if getattr(criterion, field):
             raise invalid(f"{where}: {field}", getattr(criterion, field), f"no {field} at kind {criterion.kind}")
+    if criterion.split is not None and criterion.kind != "share":
+        raise invalid(f"{where}: split", criterion.split, f"no split at kind {criterion.kind}")
+    if criterion.kind == "share" and set(criterion.arms) & set(criterion.against):
+        both = ", ".join(sorted(set(criterion.arms) & set(criterion.against)))
+        raise invalid(f"{where}: against", both, "arms that are not in `arms`: one outcome is told of each")
     if criterion.below is None and criterion.above is None:
         raise ValueError(f"{where}: below or above is missing: a criterion needs one of them, or both")
     if criterion.below is not None and criterion.above is not None and criterion.above >= criterion.below:

@@ -102,12 +102,26 @@ class StoredCondition(Labels):
     compiled: NotRequired[bool]
 
 
+@with_config(_STRICT)
+class StoredChoice(TypedDict):
+    """A `tuning.Choice`."""
+
+    arm: str
+    option: str
+    metric: str
+    better: str
+    values: list[float]
+    scores: list[Number]
+    chosen: float
+
+
 class StoredPlan(Document):
     """A `plan.Plan`, without the registries.
 
     `runs` is the digest of what of the study's file decides what is run; `package` that of the package, and empty where
     tasks or methods come from elsewhere: with both unchanged the plan is the one that would be made again.
-    `step_times` are those of `step_times.StepTimes` by which it was decided what is compiled.
+    `step_times` are those of `step_times.StepTimes` by which it was decided what is compiled; `tuning` are the
+    `tuning.Choice`s of the study's arms, whose options `file` has.
     """
 
     study: str
@@ -119,6 +133,7 @@ class StoredPlan(Document):
     conditions: list[StoredCondition]
     skipped: list[dict[str, str]]
     step_times: NotRequired[dict[str, Any]]
+    tuning: NotRequired[list[StoredChoice]]
 
 
 class StoredTable(Document):

@@ -92,7 +92,7 @@ def effect_test(kind: str, metric: str, statistic: str | None = None) -> EffectT
     """How a criterion of that kind on that metric is tested; a metric that the catalogue lacks is linear."""
     if statistic == "median":
         return MEDIAN
-    described = METRICS.get(metric.partition("@")[0])
+    described = METRICS.get(metric)
     return TESTS[kind, described.scale if described else "linear"]
 
 
@@ -101,7 +101,7 @@ def least_p_value(kind: str, metric: str, statistic: str | None, seeds: int, bou
     test = effect_test(kind, metric, statistic)
     if test is MEDIAN:
         return min(1.0, 2 * 0.5**seeds)
-    described = METRICS.get(metric.partition("@")[0])
+    described = METRICS.get(metric)
     if described is None or described.scale != "share" or kind not in ("value", "difference"):
         return 0.0
     end = 1.0 if side == "greater" else (0.0 if kind == "value" else -1.0)

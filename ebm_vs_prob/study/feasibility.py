@@ -18,11 +18,13 @@ import numpy as np
 from ..core.caches import remembered
 from ..metrics.catalogue import METRICS
 from .comparisons import GROWTHS, bounds_of, in_range
-from .effects import EFFECTS, least_p_value
-from .grid import task_of, tasks_at
+from .criteria import Criterion
+from .effects import EFFECTS, effect_test, least_p_value
 from .provenance import package_digest
-from .schema import DEMONSTRATION, Criterion, Study, from_table
+from .registered import task_of, tasks_at
+from .schema import DEMONSTRATION, Study
 from .statistics import ALPHA, Side
+from .values import from_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,10 +126,14 @@ def feasibility(study: Study, scale: str) -> list[Held]:
     for criterion in study.criteria:
         for task in criterion.tasks:
             metrics, settings = wanted.setdefault(task, (set(), set()))
-            metrics.add(criterion.metric.partition("@")[0])
+            metrics.add(criterion.metric)
             settings.update(_settings(study, criterion, task))
     tables = {task: _known(study, scale, task, *asked) for task, asked in wanted.items()}
-    return [_held(study, criterion, task, tables[task]) for criterion in study.criteria for task in criterion.tasks]
+    return [
+        _told(study, criterion, tables) if criterion.kind == "share" else _held(study, criterion, task, tables[task])
+        for criterion in study.criteria
+        for task in (criterion.tasks[:1] if criterion.kind == "share" else criterion.tasks)
+    ]
 
 
 def _settings(study: Study, criterion: Criterion, task: str) -> list[float]:
@@ -181,6 +187,35 @@ def _measured(tasks: list[Any], settings: list[float], evaluation: Any, metrics:
     return rows
 
 
+def _told(study: Study, criterion: Criterion, tables: Mapping[str, pd.DataFrame]) -> Held:
+    """A share: what it is if every arm is one known model, and if every arm is the one that was told of it."""
+    on_one_side: dict[str, float] = {}
+    runs = [
+        (task, name, name in criterion.arms)
+        for task in criterion.tasks
+        for name in criterion.arms + criterion.against
+        if study.arm(name).tasks is None or task in (study.arm(name).tasks or ())
+    ]
+    for known in KNOWN:
+        hits = []
+        for task, _, above in runs:
+            own = tables[task]
+            value = own[(own["arm"] == known) & (own["metric"] == criterion.metric)]["value"]
+            if len(value):
+                hits.append(bool(value.iloc[0] > (criterion.split or 0.0)) == above)
+        if hits:
+            on_one_side[known] = float(np.mean(hits))
+    effects = {name: (value,) for name, value in on_one_side.items()} | {"as told": (1.0,), "none as told": (0.0,)}
+    above, below = bounds_of(criterion)
+    passed = [
+        name
+        for name, (value,) in effects.items()
+        if (above is None or value > above) and (below is None or value < below)
+    ]
+    failed = [name for name in effects if name not in passed]
+    return Held(criterion.id, ", ".join(criterion.tasks), effects, tuple(passed), tuple(failed))
+
+
 def _held(study: Study, criterion: Criterion, task: str, table: pd.DataFrame) -> Held:
     settings = _settings(study, criterion, task) or sorted(table["setting"].unique(), reverse=True) or [math.nan]
     values = {name: _values(criterion, table[table["arm"] == name], settings) for name in KNOWN}
@@ -196,10 +231,15 @@ def _held(study: Study, criterion: Criterion, task: str, table: pd.DataFrame) ->
             effects = {name: tuple(own) for name, own in values.items()}
         else:
             with np.errstate(divide="ignore", invalid="ignore"):
-                effects = {
-                    f"{one} against {other}": tuple(EFFECTS[criterion.kind](values[one], values[other]))
+                made = {
+                    f"{one} against {other}": EFFECTS[criterion.kind](values[one], values[other])
                     for one, other in itertools.permutations(values, 2)
                 }
+            # A ratio that is not positive has no logarithm, and its seed is not complete.
+            positive = effect_test(criterion.kind, criterion.metric, criterion.statistic).positive
+            effects = {
+                name: tuple(np.where((effect > 0) | (not positive), effect, math.nan)) for name, effect in made.items()
+            }
     if criterion.law is not None:
         effects["law"] = (criterion.law,) * (1 if criterion.kind in GROWTHS else len(settings))
     known = {name: effect for name, effect in effects.items() if not np.isnan(effect).any()}
@@ -227,7 +267,7 @@ def _values(criterion: Criterion, rows: pd.DataFrame, settings: list[float]) -> 
 def _extremes(name: str, count: int) -> dict[str, np.ndarray]:
     """How bad a metric can be; both ends of its range where neither is bad, or where the truth is not the best: at
     descent a smooth energy may be."""
-    metric = METRICS[name.partition("@")[0]]
+    metric = METRICS[name]
     low, high = {"share": (0.0, 1.0), "log": (0.0, math.inf), "linear": (-math.inf, math.inf)}[metric.scale]
     ends = {"least": low, "most": high}
     if metric.better == "lower" and metric.group != "descent":

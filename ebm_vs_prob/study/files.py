@@ -11,7 +11,8 @@ from typing import Any
 from ..core.errors import invalid, unknown
 from ..core.text import printable
 from .consistency import check_references
-from .schema import Study, check_table, from_table
+from .schema import Study
+from .values import check_table, from_table
 
 #: Bytes of the largest study file: twenty times the headline study's, and little enough to be read at once.
 MOST_BYTES = 1 << 18

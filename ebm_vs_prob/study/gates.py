@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -13,37 +14,96 @@ from .schema import THICKNESS
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .criteria import Gate
+
+Outcome = Literal["passed", "missed", "no value"]
+
+
+@dataclass(frozen=True)
+class Gated:
+    """One arm on one task at one gate.
+
+    `value` is over the `seeds` that have one, NaN where none does: then the gate is neither passed nor missed, and
+    `reason` says what is known of it. Of a gate that is missed it says why the arm counts as untrained.
+    """
+
+    metric: str
+    task: str
+    arm: str
+    axis: str
+    setting: float
+    value: float
+    seeds: int
+    asked: str
+    outcome: Outcome
+    reason: str = ""
+
 
 def untrained(study: Any, results: pd.DataFrame, seeds: range) -> dict[tuple[str, str], str]:
     """Of (task, arm), why it counts as untrained: its value at a gate's setting, over seeds, is not what that asks.
-
-    An arm without the metric, as a regression has no density, passes no gate and fails none; one that has it for some
-    seeds, and for less than half of them, has not trained.
 
     Args:
         study: has `gates`.
         results: of one budget.
     """
-    found: dict[tuple[str, str], str] = {}
+    missed = [gated for gated in at_gates(study, results, seeds) if gated.outcome == "missed"]
+    return {(gated.task, gated.arm): gated.reason for gated in missed}
+
+
+def at_gates(study: Any, results: pd.DataFrame, seeds: range) -> list[Gated]:
+    """Every arm at every gate that holds it, on each task that it has results of.
+
+    An arm without the metric, as a regression has no density, passes no gate and fails none, and is listed where a gate
+    names it; one that has it for some seeds, and for less than half of them, has not trained.
+
+    Args:
+        study: has `gates`.
+        results: of one budget.
+    """
+    found = []
+    places = results[["task", "arm"]].drop_duplicates()
     for gate in study.gates:
-        rows = results[results["metric"] == gate.metric]
-        for task, arm in rows[["task", "arm"]].drop_duplicates().itertuples(index=False, name=None):
+        for task, arm in places.itertuples(index=False, name=None):
             if (gate.tasks and task not in gate.tasks) or (gate.arms and arm not in gate.arms):
                 continue
-            own = rows[(rows["task"] == task) & (rows["arm"] == arm)]
-            axis, setting = _easiest(own) if gate.at is None else (str(own["axis"].iloc[0]), gate.at)
-            values = series(own, gate.metric, setting, seeds)
-            known = values[np.isfinite(values)]
-            if 0 < 2 * len(known) < len(seeds):
-                found[task, arm] = f"{gate.metric} is finite for {len(known)} of {len(seeds)} seeds"
-                continue
-            value = effect_test("value", gate.metric).estimate(known).value
-            above = -np.inf if gate.above is None else gate.above
-            below = np.inf if gate.below is None else gate.below
-            if np.isfinite(value) and not above <= value <= below:
-                asked = f"at least {above:g}" if value < above else f"at most {below:g}"
-                found[task, arm] = f"{gate.metric} {value:.3g} at {axis} {setting:g}, and its gate is {asked}"
+            own = results[(results["task"] == task) & (results["arm"] == arm)]
+            gated = _at(gate, task, arm, own, seeds)
+            if gated.outcome != "no value" or gate.arms:
+                found.append(gated)
     return found
+
+
+def _at(gate: Gate, task: str, arm: str, own: pd.DataFrame, seeds: range) -> Gated:
+    axis, setting = _easiest(own) if gate.at is None else (str(own["axis"].iloc[0]), gate.at)
+    values = series(own, gate.metric, setting, seeds)
+    known = values[np.isfinite(values)]
+    value = float(effect_test("value", gate.metric).estimate(known).value)
+    outcome: Outcome = "passed"
+    reason = ""
+    if 0 < 2 * len(known) < len(seeds):
+        outcome, reason = "missed", f"{gate.metric} is finite for {len(known)} of {len(seeds)} seeds"
+    elif not np.isfinite(value):
+        outcome, reason = "no value", _why_none(own, gate.metric)
+    elif (gate.above is not None and value < gate.above) or (gate.below is not None and value > gate.below):
+        outcome = "missed"
+        side = (
+            f"at least {gate.above:g}" if gate.above is not None and value < gate.above else f"at most {gate.below:g}"
+        )
+        reason = f"{gate.metric} {value:.3g} at {axis} {setting:g}, and its gate is {side}"
+    return Gated(gate.metric, task, arm, axis, setting, value, len(known), asked_of(gate), outcome, reason)
+
+
+def asked_of(gate: Gate) -> str:
+    """What a gate asks for, in words."""
+    sides = ((gate.above, "at least"), (gate.below, "at most"))
+    return " and ".join(f"{side} {bound:g}" for bound, side in sides if bound is not None)
+
+
+def _why_none(own: pd.DataFrame, metric: str) -> str:
+    """What the results say of a metric that an arm lacks."""
+    notes = own.loc[own["metric"] == metric, "note"].fillna("")
+    failed = own.loc[own["status"] != "done", "reason"].fillna("")
+    return next((text for text in [*notes, *failed] if text), "the arm has no such metric")
 
 
 def _easiest(rows: pd.DataFrame) -> tuple[str, float]:

@@ -8,22 +8,22 @@ the same model share one trial, and both show it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..core.budget import Budget
-from ..core.errors import invalid, unknown
-from ..core.registry import METHODS, TASKS
-from ..core.text import printable
+from ..core.errors import invalid
+from ..core.registry import METHODS
 from . import cost
 from .consistency import PRIMARY_BUDGET
-from .data_files import located
 from .documents import Labels
 from .keys import canonical, canonical_json, digest
-from .schema import Arm, Scale, Study, TaskGrid, from_table
+from .ladders import budgets_at, rungs_of
+from .registered import blamed, look_up, tasks_of
+from .schema import Arm, Scale, Study, TaskGrid
+from .values import from_table
 
 if TYPE_CHECKING:
     from ..energies.mlp import Network
@@ -108,14 +108,16 @@ def expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[st
     scale = study.at(scale_name)
     network, evaluation, budgets = _shared(study, scale_name, scale)
     _check_count(study, len(budgets))
-    tasks_of = {grid.name: _tasks(study, grid) for grid in study.tasks}
+    place = f"{study.where}: scales.{scale_name}"
+    tasks_by_name = {grid.name: tasks_of(study, grid) for grid in study.tasks}
     conditions: list[Condition] = []
     skipped: list[dict[str, str]] = []
     for arm, grid in _combinations(study):
-        method = _look_up(METHODS, arm.method, f"{study.where}: arms.{arm.name}.method")
-        tasks = tasks_of[grid.name]
-        with _blamed(f"{study.where}: arms.{arm.name}"):
-            reason = method.why_not(tasks[0])
+        method = look_up(METHODS, arm.method, f"{study.where}: arms.{arm.name}.method")
+        tasks = tasks_by_name[grid.name]
+        first = _options(study, arm, method, tasks[0])
+        with blamed(f"{study.where}: arms.{arm.name}"):
+            reason = method.why_not_with(first, tasks[0])
         if reason is not None:
             if arm.tasks is not None:
                 raise invalid(f"{study.where}: arms.{arm.name}.tasks", grid.name, f"a task it applies to: {reason}")
@@ -124,7 +126,7 @@ def expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[st
         own = _network({**scale.network, **arm.network}, f"{study.where}: arms.{arm.name}") if arm.network else network
         for setting, task in zip(grid.settings or (tasks[0].thickness,), tasks, strict=True):
             options = _options(study, arm, method, task)
-            with _blamed(f"{study.where}: arms.{arm.name}"):
+            with blamed(f"{study.where}: arms.{arm.name}"):
                 layers = cost.widths(task, own)
                 evaluations = method.step_evaluations(options, task)
                 asked = {
@@ -138,13 +140,14 @@ def expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[st
                     "evaluation": evaluation.model_dump(mode="json"),
                     "dtype": "float64" if task.thickness < scale.float64_below else scale.dtype,
                 }
-            for name, budget in budgets.items():
-                with _blamed(f"{study.where}: arms.{arm.name}"):
+            rungs = rungs_of(study, arm.name, grid.name, setting)
+            for name, budget in budgets_at(budgets, rungs, place).items():
+                with blamed(f"{study.where}: arms.{arm.name}"):
                     specification = canonical({**asked, "budget": budget.model_dump(mode="json")})
                     steps, work = cost.steps_and_multiply_adds(method, evaluations, layers, budget)
                     program = _program(task, method, specification, evaluations)
                     own_thickness = "" if method.groups_thickness else canonical_json(task.thickness)
-                where = f"{study.where}: scales.{scale_name}: {arm.name} on {grid.name} with {name}"
+                where = f"{place}: {arm.name} on {grid.name} with {name}"
                 cost.check_affordable(where, layers, evaluations, work, budget, evaluation)
                 conditions.append(
                     Condition(
@@ -197,54 +200,6 @@ def _combinations(study: Study) -> Iterator[tuple[Arm, TaskGrid]]:
                 yield arm, grid
 
 
-def _look_up(registry: Any, name: str, where: str) -> Any:
-    names = [entry.name for entry in registry.entries()]
-    if name not in names:
-        raise unknown(f"{registry.kind} at {where}:", name, names)
-    return registry.get(name)
-
-
-def task_of(study: Study, name: str) -> Task:
-    """The task of that name in a study's grid, at its own setting."""
-    return _task(study, study.grid(name), {})
-
-
-def tasks_at(study: Study, name: str, settings: Iterable[float]) -> list[Task]:
-    """The task of that name in a study's grid at each of these settings."""
-    grid = study.grid(name)
-    return [_task(study, grid, {grid.axis: _whole(setting)}) for setting in settings]
-
-
-def _whole(setting: float) -> float:
-    """A whole number as an integer, which options that count take alone."""
-    return int(setting) if float(setting).is_integer() else setting
-
-
-def _tasks(study: Study, grid: TaskGrid) -> list[Task]:
-    return tasks_at(study, grid.name, grid.settings) or [_task(study, grid, {})]
-
-
-def _task(study: Study, grid: TaskGrid, setting: Mapping[str, float]) -> Task:
-    kind = _look_up(TASKS, grid.kind, f"{study.where}: tasks.{'task' if grid.task else 'name'}")
-    with _blamed(f"{study.where}: tasks.{grid.name}"):
-        schema = kind.Options
-    where = f"{study.where}: tasks.{grid.name}.{'along' if setting else 'options'}"
-    options = from_table(schema, {**located(study, grid), **setting}, where).model_dump()
-    with _blamed(f"{study.where}: tasks.{grid.name}"):
-        task: Task = kind(**options)
-        return task
-
-
-@contextmanager
-def _blamed(where: str) -> Iterator[None]:
-    """Says whose code it is that fails while it is planned."""
-    try:
-        yield
-    except Exception as error:
-        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        raise ValueError(f"{where}: {kind}{printable(error)}") from error
-
-
 def _options(study: Study, arm: Arm, method: type[Method], task: Task) -> Any:
     table = dict(arm.options)
     if arm.scale == "thickness":
@@ -266,7 +221,7 @@ def _labels(
     budget_name: str,
     budget: Budget,
 ) -> Labels:
-    with _blamed(f"{where}: arms.{arm.name}"):
+    with blamed(f"{where}: arms.{arm.name}"):
         smoothing = method.smoothing(options)
     return Labels(
         task=grid.name,

@@ -15,7 +15,7 @@ from .failures import is_of_environment, reason
 from .grid import Trial
 from .recognition import energies
 from .records import Outcome
-from .schema import from_table
+from .values import from_table
 
 if TYPE_CHECKING:
     import pandas as pd

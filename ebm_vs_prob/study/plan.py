@@ -6,7 +6,7 @@ A trial's numbers do not depend on its company (docs/reproducibility.md), so bat
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,12 +18,14 @@ from .batches import Batch, Group
 from .cost import stored_bytes
 from .data_files import digest_of_runs
 from .files import load_study
+from .gates import asked_of
 from .grid import Condition, Trial, expand
 from .keys import canonical
 from .plugins import import_plugins
 from .provenance import package_digest, plugin_digests
 from .schema import Study
 from .step_times import FEWEST_STEPS, TYPICAL, StepTimes, step_times
+from .tuning import Choice, provisional, settled, with_values
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -35,7 +37,8 @@ MOST_TRIALS = 1_000_000
 class Plan:
     """What a run of a study at a scale will do: its conditions, batches, and the combinations left out with why.
 
-    Trials are counted before they are made, so that the size of any plan is told at once.
+    Trials are counted before they are made, so that the size of any plan is told at once. `tuning` is what was chosen
+    for the arms of `study`, which have it among their options.
     """
 
     study: Study
@@ -44,6 +47,7 @@ class Plan:
     conditions: tuple[Condition, ...]
     skipped: tuple[dict[str, str], ...]
     step_times: StepTimes
+    tuning: tuple[Choice, ...] = ()
 
     @cached_property
     def distinct(self) -> tuple[Condition, ...]:
@@ -157,6 +161,16 @@ class Plan:
             "step_times": self.step_times.model_dump(),
             "core_seconds": round(core_seconds),
             "stored_bytes": stored_bytes(self.num_trials, len(self.distinct)),
+            "gates": [
+                {
+                    "metric": gate.metric,
+                    "asked": asked_of(gate),
+                    "at": "the easiest setting" if gate.at is None else f"{gate.at:g}",
+                    "arms": ", ".join(gate.arms) or "all that have it",
+                    "tasks": ", ".join(gate.tasks) or "all",
+                }
+                for gate in self.study.held_at(self.scale).gates
+            ],
             "skipped": [f"{entry['arm']} on {entry['task']}: {entry['reason']}" for entry in self.skipped],
             "batches": list(rows.values()),
         }
@@ -187,6 +201,7 @@ class Plan:
             ],
             "skipped": list(self.skipped),
             "step_times": self.step_times.model_dump(),
+            **({"tuning": [choice.as_record() for choice in self.tuning]} if self.tuning else {}),
         }
 
     def _package(self) -> str:
@@ -215,8 +230,11 @@ def plan_study(
     device: str = "auto",
     elsewhere: bool = False,
     times: StepTimes | None = None,
+    tuning: Sequence[Choice] = (),
 ) -> Plan:
     """The trials and batches of a study at a scale, every option validated and defaulted; nothing is run.
+
+    Of a study that is to be tuned and was not, these are as many trials, at the middle one of the values to be tried.
 
     Args:
         study: a name in `studies/`, the path of a TOML file, or a loaded study.
@@ -225,6 +243,7 @@ def plan_study(
         elsewhere: other machines compute, so that `cuda` need not be here.
         times: what steps take, which decides what is compiled; by default on this machine, where it is measured once
             if it may pay to compile.
+        tuning: what was chosen for the arms of a study that is tuned.
 
     Raises:
         UnknownName: an unknown study, scale, task, method or option, with the nearest valid one.
@@ -234,8 +253,12 @@ def plan_study(
     chosen.at(scale)
     place = resolve_device(device, elsewhere)
     import_plugins(chosen.plugins, chosen.where, chosen.folder)
+    chosen = settled(chosen, scale)
+    if chosen.tuning is not None:
+        values = {choice.arm: choice.chosen for choice in tuning}
+        chosen = with_values(chosen, values or provisional(chosen))
     conditions, skipped = expand(chosen.held_at(scale), scale)
-    plan = Plan(chosen, scale, place, tuple(conditions), tuple(skipped), times or TYPICAL)
+    plan = Plan(chosen, scale, place, tuple(conditions), tuple(skipped), times or TYPICAL, tuple(tuning))
     return plan if times else replace(plan, step_times=step_times(needed=plan.may_compile))
 
 

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..core import streams
 from ..core.seeding import random_module_restored
-from .data_files import digest_of_runs, digests_of
+from .data_files import digests_of
 from .engines import Dispatcher, Job, check_engine, introduce, make_pool, token_in
 from .files import load_study
 from .plan import DEVICES, Plan, places, plan_study
-from .plan_again import plan_again, step_times_of
+from .plan_again import choices_of, is_of, plan_again, step_times_of
+from .plugins import import_plugins
 from .provenance import mixture
 from .schema import Study
 from .shards import FILES
 from .step_times import TYPICAL
 from .store import Store
 from .table import finished_table, results_table, trial_states
+from .tuning import Choice, settled
+from .tuning_rounds import tune
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,6 +50,7 @@ def run_study(
     trained, in whatever company. A trial that raises or takes too long is recorded as failed with the reason, and the
     others of its batch are redone. A trial that was stopped from outside (its worker was killed, memory was out, a file
     system was lost) is failed too, but has no record: the next call tries it again.
+    Where the study is tuned, the trials of its tuning come first, in plans of their own beside its own.
     With engine `local` a script needs Python's `if __name__ == "__main__":`, as all that starts processes. Workers of
     engine `dask` are refused, with a warning, where their code of the package or a plugin or their torch is not the
     driver's. They write into the store themselves; records of one that does not see its folder come to the driver.
@@ -67,35 +72,70 @@ def run_study(
     Raises:
         UnknownName: an unknown study, scale, engine, task, method or option.
         ValueError: a bad value, with file, field and what is valid.
-        RuntimeError: another process is running the study in this store.
+        RuntimeError: another process is running the study in this store, or trials of its tuning were stopped.
         ConnectionError: no workers can be had, or the cluster was lost. What is stored is kept.
         OSError: the store cannot be written.
     """
     check_engine(engine, workers, scheduler)
     kept = Store(store)
-    loaded = study if isinstance(study, Study) else load_study(study)
-    loaded.at(scale)
-    earlier = plan_again(kept, loaded, scale) if device in DEVICES else None
-    times = step_times_of(kept, loaded, scale, device)
-    planned = None if earlier else plan_study(loaded, scale, device, elsewhere=engine == "dask", times=times)
-    with kept.lock(loaded.name, scale):
-        kept.mend()
-        frame = finished_table(kept, earlier) if earlier and not retry_failed else None
-        if frame is None:
-            planned = planned or plan_study(loaded, scale, device, elsewhere=engine == "dask", times=times)
-            kept.write_plan(planned.to_record())
-            keys = {trial.key for trial in planned.trials}
-            kept.forget(_incomplete(kept, planned) | (_failed(kept, keys) if retry_failed else set()))
-            missing = keys - kept.sound(keys)
-            if missing:
-                shown = streams.is_terminal(sys.stderr) if progress is None else progress
-                with _progress(f"{loaded.name} at {scale}", len(keys), shown) as advance, _mended(kept):
-                    advance(len(keys) - len(missing))
-                    _run_missing(kept, planned, missing, engine, workers, scheduler, advance)
-                kept.compact()
-            frame = results_table(kept, loaded.name, scale, keep=True)
+    given = study if isinstance(study, Study) else load_study(study)
+    given.at(scale)
+    loaded = settled(given, scale)
+    way = _Way(kept, engine, workers, scheduler, device, retry_failed, progress)
+    frame = way.completed(loaded, scale, _tuned(way, loaded, scale))
     _report_mixture(frame)
     return frame
+
+
+def _tuned(way: _Way, study: Study, scale: str) -> tuple[Choice, ...]:
+    """What is chosen for the arms of a study: what was chosen before, as long as another plan would not be made now."""
+    if study.tuning is None:
+        return ()
+    if plan_again(way.store, study, scale) is not None and not way.retry_failed:
+        return choices_of(way.store, study, scale)
+    import_plugins(study.plugins, study.where, study.folder)
+    return tune(study, scale, way.completed)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How trials are run, as `run_study` is told."""
+
+    store: Store
+    engine: str
+    workers: int | None
+    scheduler: str | None
+    device: str
+    retry_failed: bool
+    progress: bool | None
+
+    def completed(self, study: Study, scale: str, tuning: Sequence[Choice] = ()) -> pd.DataFrame:
+        """Run the trials of a study that the store lacks, and return the table of all of them."""
+        kept, device = self.store, self.device
+        earlier = plan_again(kept, study, scale) if device in DEVICES else None
+        times = step_times_of(kept, study, scale, device)
+
+        def plan() -> Plan:
+            return plan_study(study, scale, device, elsewhere=self.engine == "dask", times=times, tuning=tuning)
+
+        planned = None if earlier else plan()
+        with kept.lock(study.name, scale):
+            kept.mend()
+            frame = finished_table(kept, earlier) if earlier and not self.retry_failed else None
+            if frame is not None:
+                return frame
+            planned = planned or plan()
+            kept.write_plan(planned.to_record())
+            keys = {trial.key for trial in planned.trials}
+            kept.forget(_incomplete(kept, planned) | (_failed(kept, keys) if self.retry_failed else set()))
+            missing = keys - kept.sound(keys)
+            if missing:
+                shown = streams.is_terminal(sys.stderr) if self.progress is None else self.progress
+                with _progress(f"{study.name} at {scale}", len(keys), shown) as advance, _mended(kept):
+                    advance(len(keys) - len(missing))
+                    _run_missing(kept, planned, missing, self.engine, self.workers, self.scheduler, advance)
+                kept.compact()
+            return results_table(kept, study.name, scale, keep=True)
 
 
 def _run_missing(
@@ -159,7 +199,7 @@ def load_results(study: str | Path | Study, scale: str = "quick", store: str | P
     chosen = study if isinstance(study, Study) else load_study(study)
     chosen.at(scale)
     kept = Store(store)
-    if kept.plan(chosen.name, scale, chosen.given)["runs"] != digest_of_runs(chosen, scale):
+    if not is_of(kept.plan(chosen.name, scale, chosen.given), chosen, scale):
         log.warning("%s has changed since it was run: these are the results of the earlier file", chosen.where)
     frame = results_table(kept, chosen.name, scale)
     _report_mixture(frame)
@@ -178,7 +218,10 @@ def study_status(study: str | Path | Study, scale: str = "quick", store: str | P
     kept = Store(store)
     columns = ["trial", "task", "arm", "setting", "seed", "budget", "status", "reason"]
     chosen.at(scale)
-    planned = plan_again(kept, chosen, scale) or plan_study(chosen, scale, "cpu", times=TYPICAL).to_record()
+    planned: Mapping[str, Any] | None = plan_again(kept, chosen, scale)
+    if planned is None:
+        chosen_before = choices_of(kept, chosen, scale)
+        planned = plan_study(chosen, scale, "cpu", times=TYPICAL, tuning=chosen_before).to_record()
     states = trial_states(kept, planned)
     rows = [{**place, **states[place["trial"]]} for place in places(planned)]
     return pd.DataFrame(rows, columns=columns)

@@ -2,65 +2,50 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, ValidationError
+from pydantic import AfterValidator, Field, PrivateAttr
 
-from ..core.errors import invalid, unknown
-from ..core.options import Options, describe
-from ..core.text import hidden_character, printable
-
-SCHEMA = 1
+from ..core.errors import unknown
+from ..core.options import Options
+from ..core.text import printable
+from .criteria import Criterion, Gate, Ladder
+from .values import Id, Line, Name, Setting, Short, shown
 
 #: The scale that every study has for a first look, in minutes: what it says is no result.
 DEMONSTRATION = "quick"
 
-#: Tables and lists within each other in a study file; the deepest that mean something are five.
-MOST_LEVELS = 16
-
 #: The option that tasks vary along where a study does not say another.
 THICKNESS = "thickness"
-
-_PLAIN_NAME = "lower-case letters, digits, _ and -"
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64, description=_PLAIN_NAME)]
-Line = Annotated[str, Field(max_length=500), AfterValidator(lambda text: " ".join(_shown(text).split()))]
-Short = Annotated[str, Field(max_length=64), AfterValidator(lambda text: _shown(text))]
-Id = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=64, description="letters, digits, _, - and dots")]
-Setting = Annotated[float, Field(ge=-1e9, le=1e9)]
-SchemaT = TypeVar("SchemaT", bound=BaseModel)
-
-
-def _shown(text: str) -> str:
-    hidden = hidden_character(text)
-    if hidden:
-        raise ValueError(f"text without control and bidirectional characters: it has {hidden}")
-    return text
 
 
 class Scale(Options):
     """How large a run is: its seeds, `seeds` of them from `first_seed` on, and the options of `Network`, `Budget` and
     `Evaluation`."""
 
-    seeds: Annotated[int, Field(ge=1, le=1_000_000)]
-    first_seed: Annotated[
-        int, Field(ge=0, le=2**62, description="others than a study's own, where its options are tuned")
-    ] = 0
+    seeds: Annotated[int, Field(ge=1, le=1_000_000, description="how many models of a kind are trained")]
+    first_seed: Annotated[int, Field(ge=0, le=2**62, description="the first of them")] = 0
     within: Annotated[
         dict[Short, tuple[float, float]],
         Field(default_factory=dict, description="least and most of an option that a task lists: others are left out"),
     ]
-    network: Annotated[dict[str, Any], Field(default_factory=dict)]
-    budget: Annotated[dict[str, Any], Field(default_factory=dict)]
+    tasks: Annotated[tuple[Short, ...], Field(description="those of the study that it runs; all by default")] = ()
+    arms: Annotated[tuple[Short, ...], Field(description="those of the study that it runs; all by default")] = ()
+    network: Annotated[dict[str, Any], Field(default_factory=dict, description="options of `Network`")]
+    budget: Annotated[
+        dict[str, Any], Field(default_factory=dict, description="options of `Budget`; verdicts are at it")
+    ]
     budgets: Annotated[
         dict[Name, dict[str, Any]],
         Field(default_factory=dict, description="further budget arms by name; each replaces entries of `budget`"),
     ]
-    evaluation: Annotated[dict[str, Any], Field(default_factory=dict)]
-    dtype: Literal["float32", "float64"] = "float32"
+    evaluation: Annotated[
+        dict[str, Any], Field(default_factory=dict, description="replaces entries of the study's `evaluation`")
+    ]
+    dtype: Annotated[Literal["float32", "float64"], Field(description="of networks and data in training")] = "float32"
     float64_below: Annotated[
         Setting, Field(description="thickness below which all is float64, whatever `dtype` says")
     ] = 0.0
@@ -84,9 +69,9 @@ class TaskGrid(Options):
     `name` is what criteria and reports call it; `task` is the registered task, where that has another name.
     """
 
-    name: Name
-    task: Short = ""
-    options: Annotated[dict[str, Any], Field(default_factory=dict)]
+    name: Annotated[Name, Field(description="what criteria and reports call it")]
+    task: Annotated[Short, Field(description="the registered task, where that has another name")] = ""
+    options: Annotated[dict[str, Any], Field(default_factory=dict, description="options of the task")]
     along: Annotated[
         dict[Short, Annotated[tuple[Setting, ...], Field(min_length=1, max_length=1000)]],
         Field(default_factory=dict, max_length=1, description="the option that varies, and its values"),
@@ -111,10 +96,10 @@ class TaskGrid(Options):
 class Arm(Options):
     """A method with its options: what verdicts contrast."""
 
-    name: Name
-    label: Line = ""
-    method: Short
-    options: Annotated[dict[str, Any], Field(default_factory=dict)]
+    name: Annotated[Name, Field(description="what criteria call it")]
+    label: Annotated[Line, Field(description="what reports call it; the name by default")] = ""
+    method: Annotated[Short, Field(description="the registered method")]
+    options: Annotated[dict[str, Any], Field(default_factory=dict, description="options of the method")]
     network: Annotated[dict[str, Any], Field(default_factory=dict, description="what differs from the scale's network")]
     scale: Annotated[
         Literal["thickness"] | None, Field(description="give the method the thickness as its `scale` option")
@@ -123,6 +108,10 @@ class Arm(Options):
     tasks: Annotated[
         tuple[Short, ...] | None, Field(min_length=1, description="the tasks it runs on; all by default")
     ] = None
+    validation: Annotated[
+        Short | None,
+        Field(description="the metric that it is tuned by, which has a better side; that of its principle by default"),
+    ] = None
 
     @property
     def title(self) -> str:
@@ -130,66 +119,75 @@ class Arm(Options):
         return self.label or self.name
 
 
-class Criterion(Options):
-    """What is decided, as a bound on a number.
+class Tuning(Options):
+    """How an option is chosen for every arm that is trained and does not give it itself, before the study is run.
 
-    `slope`: of ln metric in the ln of what the task varies along, over `range`; `rate`: of ln metric in that itself;
-    `value`: the metric of `arms` at each setting of `at`; `difference` and `ratio`: of `arms` against `against` there.
-    A task that varies along nothing needs no `at`. `below` and `above` bound the interval of the effect; `law` is the
-    value that theory predicts. A claim is decided by its primary criterion alone.
+    Each such arm is trained with each value, and gets the one with the best validation objective over all seeds, tasks
+    and settings of the tuning. An optimum at an edge has further values tried beyond it.
     """
 
-    id: Id
-    claim: Id
-    primary: Annotated[
-        bool, Field(description="decides its claim; where a claim has one criterion only it does so unasked")
-    ] = False
-    statement: Line
-    kind: Literal["slope", "rate", "value", "difference", "ratio"]
-    metric: Short
-    arms: Annotated[tuple[Short, ...], Field(min_length=1)]
-    against: tuple[Short, ...] = ()
-    tasks: Annotated[tuple[Short, ...], Field(min_length=1)]
-    at: Annotated[tuple[Setting, ...], Field(max_length=1000)] = ()
-    range: tuple[Setting, Setting] | None = None
-    statistic: Annotated[
-        Literal["median"] | None,
-        Field(description="what stands for the seeds; by the metric's scale where it is not said"),
-    ] = None
-    below: float | None = None
-    above: float | None = None
-    law: float | None = None
+    scales: Annotated[
+        tuple[Short, ...], Field(description="where it is done; elsewhere arms have the middle one of the values")
+    ] = ()
+    values: Annotated[
+        dict[Short, Annotated[tuple[Annotated[float, Field(gt=0, le=1e9)], ...], Field(min_length=5, max_length=100)]],
+        Field(min_length=1, max_length=1, description="the option, and five positive values of it or more, ascending"),
+    ]
+    seeds: Annotated[int, Field(ge=1, le=1000, description="how many each value is tried with")] = 3
+    first_seed: Annotated[
+        int, Field(ge=0, le=2**62, description="the first of them, which are none of the study's own")
+    ] = 200
+    budget: Annotated[
+        dict[str, Any], Field(default_factory=dict, description="replaces entries of the scale's `budget`")
+    ]
+    tasks: Annotated[
+        tuple[Short, ...], Field(description="where it is tried; on all whose held-out data each seed draws anew")
+    ] = ()
+    along: Annotated[
+        dict[Short, Annotated[tuple[Setting, ...], Field(min_length=1, max_length=1000)]],
+        Field(default_factory=dict, description="settings of what tasks vary along, in place of all of the scale's"),
+    ]
 
+    @property
+    def option(self) -> str:
+        """The option that is chosen."""
+        return next(iter(self.values))
 
-class Gate(Options):
-    """What an arm must reach to count as trained: one that misses it is shown as untrained, and decides nothing."""
+    @property
+    def tried(self) -> tuple[float, ...]:
+        """The values that it is chosen from at first."""
+        return self.values[self.option]
 
-    metric: Short
-    at: Annotated[Setting | None, Field(description="where it is held; at the thickest, or first, by default")] = None
-    below: Annotated[float | None, Field(description="most that the mean over seeds may be")] = None
-    above: Annotated[float | None, Field(description="least that it may be")] = None
-    arms: Annotated[tuple[Short, ...], Field(description="those that it holds; all that have the metric")] = ()
-    tasks: Annotated[tuple[Short, ...], Field(description="where it holds; on all")] = ()
+    @property
+    def all_seeds(self) -> range:
+        """The seeds that every value is tried with."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
 
 class Study(Options):
     """A study file, validated. Attributes are the file's keys; `path` is where it was read from."""
 
-    schema_number: Annotated[Literal[1], Field(alias="schema")]
-    name: Name
-    title: Line
-    claims: Annotated[tuple[Id, ...], Field(min_length=1)]
-    question: Annotated[str, Field(max_length=10_000), AfterValidator(lambda text: _shown(text))] = ""
+    schema_number: Annotated[Literal[1], Field(alias="schema", description="of the file's own form: 1")]
+    name: Annotated[Name, Field(description="of its folder in stores and reports")]
+    title: Annotated[Line, Field(description="one line")]
+    claims: Annotated[tuple[Id, ...], Field(min_length=1, description="C1 to C20 of the lecture, or the study's own")]
+    question: Annotated[
+        str,
+        Field(max_length=10_000, description="what is asked, in sentences"),
+        AfterValidator(lambda text: shown(text)),
+    ] = ""
     plugins: Annotated[
         tuple[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.\w+)*$", max_length=200)], ...],
         Field(description="modules that register tasks and methods: beside the file, or importable where workers run"),
     ] = ()
-    scales: Annotated[dict[Name, Scale], Field(min_length=1)]
-    evaluation: Annotated[dict[str, Any], Field(default_factory=dict)]
-    tasks: Annotated[tuple[TaskGrid, ...], Field(min_length=1)]
-    arms: Annotated[tuple[Arm, ...], Field(min_length=1)]
-    criteria: tuple[Criterion, ...] = ()
-    gates: tuple[Gate, ...] = ()
+    scales: Annotated[dict[Name, Scale], Field(min_length=1, description="`quick`, `standard`, `full`, or others")]
+    evaluation: Annotated[dict[str, Any], Field(default_factory=dict, description="options of `Evaluation`")]
+    tasks: Annotated[tuple[TaskGrid, ...], Field(min_length=1, description="what is learned")]
+    arms: Annotated[tuple[Arm, ...], Field(min_length=1, description="what learns it")]
+    tuning: Annotated[Tuning | None, Field(description="an option of the arms that is chosen first")] = None
+    criteria: Annotated[tuple[Criterion, ...], Field(description="what is decided")] = ()
+    gates: Annotated[tuple[Gate, ...], Field(description="what arms reach first")] = ()
+    ladders: Annotated[tuple[Ladder, ...], Field(description="what is tried at smaller budgets too")] = ()
     _path: Path | None = PrivateAttr(default=None)
     _given: str | None = PrivateAttr(default=None)
 
@@ -241,6 +239,13 @@ class Study(Options):
                 found[criterion.claim] = criterion
         return found
 
+    def criterion(self, name: str) -> Criterion:
+        """The criterion of that identifier; a `LookupError` with the nearest where there is none."""
+        for criterion in self.criteria:
+            if criterion.id == name:
+                return criterion
+        raise unknown(f"criterion of {self.where}:", name, [criterion.id for criterion in self.criteria])
+
     def grid(self, task: str) -> TaskGrid:
         """The entry of that name in `tasks`; a `LookupError` with the nearest where there is none."""
         for grid in self.tasks:
@@ -249,26 +254,76 @@ class Study(Options):
         raise unknown(f"task of {self.where}:", task, [grid.name for grid in self.tasks])
 
     def held_at(self, scale: str) -> Study:
-        """The same study without the settings that a scale leaves out, in its grids and in its criteria."""
-        within = self.at(scale).within
-        grids = [
-            grid.model_copy(update={"along": {axis: _inside(within, axis, of) for axis, of in grid.along.items()}})
+        """The same study without the tasks, arms and settings that a scale leaves out, in all its parts.
+
+        What has no task or no arm left is left out itself, a claim without a criterion too.
+        """
+        chosen = self.at(scale)
+        axes = {grid.name: grid.axis for grid in self.tasks}
+        tasks = tuple(
+            grid.model_copy(
+                update={"along": {axis: _inside(chosen.within, axis, of) for axis, of in grid.along.items()}}
+            )
             for grid in self.tasks
+            if not chosen.tasks or grid.name in chosen.tasks
+        )
+        arms = tuple(
+            arm.model_copy(update={"tasks": arm.tasks and _among(arm.tasks, chosen.tasks)})
+            for arm in self.arms
+            if not chosen.arms or arm.name in chosen.arms
+        )
+        criteria = []
+        for criterion in self.criteria:
+            kept = {
+                "at": _inside(chosen.within, axes.get(criterion.tasks[0], THICKNESS), criterion.at),
+                "tasks": _among(criterion.tasks, chosen.tasks),
+                "arms": _among(criterion.arms, chosen.arms),
+                "against": _among(criterion.against, chosen.arms),
+            }
+            if kept["tasks"] and kept["arms"] and (kept["against"] or not criterion.against):
+                criteria.append(criterion.model_copy(update=kept))
+        decided = {criterion.id for criterion in criteria}
+        claims = {criterion.claim for criterion in criteria}
+        gates = [
+            gate.model_copy(update={"tasks": _among(gate.tasks, chosen.tasks), "arms": _among(gate.arms, chosen.arms)})
+            for gate in self.gates
+            if (not gate.tasks or _among(gate.tasks, chosen.tasks))
+            and (not gate.arms or _among(gate.arms, chosen.arms))
         ]
-        criteria = [
-            criterion.model_copy(update={"at": _inside(within, self.grid(criterion.tasks[0]).axis, criterion.at)})
-            for criterion in self.criteria
-        ]
-        return self.model_copy(update={"tasks": tuple(grids), "criteria": tuple(criteria)})
+        held = {
+            "tasks": tasks,
+            "arms": tuple(arm for arm in arms if arm.tasks != ()),
+            "criteria": tuple(criteria),
+            "gates": tuple(gates),
+            "ladders": tuple(ladder for ladder in self.ladders if ladder.criterion in decided),
+            "claims": tuple(claim for claim in self.claims if claim in claims or not self.criteria) or self.claims,
+        }
+        return self.model_copy(update=held)
 
     def runs(self, scale: str) -> dict[str, Any]:
         """All of the file that decides what is run at a scale, canonical: titles and criteria left out."""
         whole = self.model_dump(mode="json", by_alias=True)
-        return {
+        asked = {
             "scale": {key: value for key, value in whole["scales"][scale].items() if key != "time_limit"},
-            "arms": [{key: value for key, value in arm.items() if key != "label"} for arm in whole["arms"]],
+            "arms": [
+                {key: value for key, value in arm.items() if key not in ("label", "validation")}
+                for arm in whole["arms"]
+            ],
             **{key: whole[key] for key in ("evaluation", "tasks", "plugins")},
         }
+        if self.tuning is not None:
+            asked["tuning"] = {**whole["tuning"], "validation": [arm["validation"] for arm in whole["arms"]]}
+        if self.ladders:
+            cells = {each["id"]: {key: each[key] for key in ("arms", "against", "tasks", "at", "range")}
+                     for each in whole["criteria"]}  # fmt: skip
+            asked["ladders"] = [
+                {**ladder, "criterion": cells[ladder["criterion"]], "tolerance": None} for ladder in whole["ladders"]
+            ]
+        return asked
+
+
+def _among(names: tuple[str, ...], chosen: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if not chosen or name in chosen)
 
 
 def _inside(within: Mapping[str, tuple[float, float]], axis: str, settings: tuple[float, ...]) -> tuple[float, ...]:
@@ -279,54 +334,3 @@ def _inside(within: Mapping[str, tuple[float, float]], axis: str, settings: tupl
 def caveat(scale: str) -> str:
     """What is said beside every verdict of a scale; "" where it may be cited."""
     return f"{DEMONSTRATION}, not for citing" if scale == DEMONSTRATION else ""
-
-
-def check_table(table: Mapping[str, Any], where: str) -> None:
-    """Raise a `ValueError` unless a table as TOML gives it holds what any study may: text, numbers and booleans.
-
-    Text is free of control and bidirectional characters, of which a report or a terminal would be the victim; integers
-    are of 64 bits, as TOML has them; nothing is nested deeper than `MOST_LEVELS`.
-    """
-    waiting: list[tuple[tuple[str, ...], Any]] = [((), table)]
-    while waiting:
-        path, value = waiting.pop()
-        if len(path) > MOST_LEVELS:
-            raise ValueError(f"{_field(where, path)} is nested too deep: expected at most {MOST_LEVELS} levels")
-        if isinstance(value, dict):
-            for key in value:
-                _check_text(where, (*path, "a key"), key)
-            waiting += [((*path, key), item) for key, item in value.items()]
-        elif isinstance(value, list):
-            waiting += [((*path, str(index)), item) for index, item in enumerate(value)]
-        elif isinstance(value, str):
-            _check_text(where, path, value)
-        elif isinstance(value, int):
-            if not -(2**63) <= value < 2**63:
-                bits = f"an integer of {value.bit_length()} bits"
-                raise invalid(_field(where, path), bits, "an integer of at most 64 bits")
-        elif not isinstance(value, float):
-            valid = "text, a number, a boolean, a list or a table: a date goes in quotes"
-            raise invalid(_field(where, path), str(value), valid)
-
-
-def _field(where: str, path: tuple[str, ...]) -> str:
-    return printable(f"{where}: {'.'.join(path)}")
-
-
-def _check_text(where: str, path: tuple[str, ...], text: str) -> None:
-    hidden = hidden_character(text)
-    if hidden:
-        raise invalid(_field(where, path), text, f"text without control and bidirectional characters: it has {hidden}")
-
-
-def from_table(schema: type[SchemaT], table: Mapping[str, Any], where: str) -> SchemaT:
-    """An instance of a strict schema from a table of a file, where a tuple is written as a list.
-
-    Raises:
-        ValueError: the first mistake, as one line with field, value and what is valid.
-        UnknownName: a key that does not exist, with the nearest that does.
-    """
-    try:
-        return schema.model_validate_json(json.dumps(dict(table)))
-    except ValidationError as error:
-        raise describe(error, schema, where) from None

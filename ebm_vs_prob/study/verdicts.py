@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from .comparisons import Cell, bounds_of, compare
+from .comparisons import Cell, bounds_of, compare, contrasts, told_cell
 from .consistency import PRIMARY_BUDGET
 from .gates import untrained
+from .ladders import UNSTABLE, climbed, unstable
 from .provenance import mixture
 from .schema import caveat
 from .statistics import ALPHA, MIN_SEEDS, holm
@@ -98,13 +99,15 @@ def judge(study: Any, results: pd.DataFrame, seeds: range, scale: str = "") -> l
 
     Args:
         study: has `claims` (identifiers), `criteria` and `primary_criteria`.
-        results: the tidy table of `load_results`: one row per (trial, metric). Only the primary budget decides.
+        results: the tidy table of `load_results`: one row per (trial, metric). Only the primary budget decides; where a
+            ladder shows another effect at a quarter of it, that is said beside the verdict.
         seeds: those of the plan; one without a value counts as failed.
         scale: that of the results.
 
     Raises:
         ValueError: a (task, arm, setting, seed, metric) has two values, or a criterion has no bound.
     """
+    shaky = unstable(climbed(study, results, seeds))
     results = results[results["budget"] == PRIMARY_BUDGET]
     blocked = _why_no_verdict(results)
     halfway = untrained(study, results, seeds)
@@ -112,15 +115,18 @@ def judge(study: Any, results: pd.DataFrame, seeds: range, scale: str = "") -> l
     measured = [
         replace(_measure(criterion, task, arm, against, results, seeds), primary=criterion.id in deciding)
         for criterion in study.criteria
-        for task in criterion.tasks
-        for arm in criterion.arms
-        for against in getattr(criterion, "against", None) or ("",)
+        for task, arm, against in contrasts(criterion)
     ]
     measured = [_gated(verdict, halfway) for verdict in measured]
     decided = [_decide(verdict, p, blocked) for verdict, p in zip(measured, _adjusted(measured), strict=True)]
     claims = dict.fromkeys([*study.claims, *(verdict.claim for verdict in decided)])
     decided += [_decide_claim(claim, [v for v in decided if v.claim == claim and v.primary]) for claim in claims]
-    return [replace(verdict, caveat=caveat(scale)) for verdict in decided]
+    shaky_claims = {claim for claim, criterion in study.primary_criteria.items() if criterion.id in shaky}
+    return [
+        replace(verdict, caveat="; ".join(filter(None, (caveat(scale), UNSTABLE if own else ""))))
+        for verdict in decided
+        for own in [verdict.claim in shaky_claims if verdict.scope == "claim" else verdict.criterion in shaky]
+    ]
 
 
 def _gated(verdict: Verdict, halfway: Mapping[tuple[str, str], str]) -> Verdict:
@@ -160,8 +166,12 @@ def _why_no_verdict(results: pd.DataFrame) -> str:
 def _measure(criterion: Any, task: str, arm: str, against: str, results: pd.DataFrame, seeds: range) -> Verdict:
     """Estimate and test a comparison, without deciding it."""
     above, below = bounds_of(criterion)
-    rows = results[(results["task"] == task) & results["arm"].isin([arm, against])]
-    cells = compare(criterion, rows, arm, against, seeds)
+    if criterion.kind == "share":
+        rows = results[results["task"].isin(criterion.tasks) & results["arm"].isin(criterion.arms + criterion.against)]
+        cells = [told_cell(criterion, rows, seeds)]
+    else:
+        rows = results[(results["task"] == task) & results["arm"].isin([arm, against])]
+        cells = compare(criterion, rows, arm, against, seeds)
     weakest = max(cells, key=lambda cell: (cell.seeds < MIN_SEEDS, cell.p, -_nearest(cell, above, below)))
     testable = min(cell.seeds for cell in cells) >= MIN_SEEDS
     one_direction = len({cell.holds for cell in cells}) == 1

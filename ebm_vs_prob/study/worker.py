@@ -29,9 +29,9 @@ from .keys import canonical
 from .measurement import measured, reproducible
 from .plugins import import_plugins
 from .records import Outcome, entry
-from .schema import from_table
 from .shards import Entry, pack_shard
 from .store import Store
+from .values import from_table
 
 if TYPE_CHECKING:
     from ..tasks.base import Task

@@ -93,6 +93,15 @@ class HasBranches(Protocol):
 
 
 @runtime_checkable
+class HasMean(Protocol):
+    """A reference whose conditional mean is known: what regression by least squares finds, be it an answer or none."""
+
+    def conditional_mean(self, x: torch.Tensor) -> torch.Tensor:
+        """E[y | x] of x (n, dx), (n, dy) float64, exact."""
+        ...
+
+
+@runtime_checkable
 class HasHeldOut(Protocol):
     """A reference of real data, whose law nobody knows: samples are held against held-out answers."""
 
@@ -131,11 +140,11 @@ class DensityReference(Reference):
         import torch
 
         check_inputs(self.task, x, num_samples)
-        drawn = []
+        drawn = np.empty((len(x), num_samples, *self.task.y_space.event_shape))
         for row, given in enumerate(x.detach().double().cpu().numpy()):
             repeated = np.broadcast_to(given, (num_samples, len(given)))
-            drawn.append(self.task.draw(repeated, numpy_generator(seed, "reference", self.task.name, row))[0])
-        return torch.from_numpy(np.stack(drawn)).to(x.device)
+            drawn[row] = self.task.draw(repeated, numpy_generator(seed, "reference", self.task.name, row))[0]
+        return torch.from_numpy(drawn).to(x.device)
 
     @property
     def noise(self) -> float:
@@ -165,6 +174,7 @@ class Task(ABC):
     bibliography: ClassVar[str] = ""  # BibTeX of papers that references.bib lacks
     Options: ClassVar[type[TaskOptions]] = TaskOptions
     splits: ClassVar[tuple[Split, ...]] = SPLITS
+    opposite_costs: ClassVar[tuple[str, str] | None] = None  # the options that hold the costs of either mistake
 
     x_space: Space
     y_space: Space
@@ -201,6 +211,14 @@ class Task(ABC):
     def with_thickness(self, thickness: float) -> Task:
         """The same task at another thickness."""
         return type(self)(**{**self.options.model_dump(), "thickness": thickness})
+
+    def with_costs_switched(self) -> Task | None:
+        """The same task, either mistake at the cost of the other; None where there are no two such costs."""
+        if self.opposite_costs is None:
+            return None
+        one, other = self.opposite_costs
+        own = self.options.model_dump()
+        return type(self)(**{**own, one: own[other], other: own[one]})
 
     def specification(self) -> dict[str, Any]:
         """Name, version and every option, canonical and JSON-ready: what a trial's key hashes."""

@@ -77,6 +77,16 @@ class CircleReference(DensityReference):
         ) - math.pi
         return torch.from_numpy(self.task.embed(angles.numpy())).to(x.device).expand(x.shape[0], -1, -1)
 
+    def conditional_mean(self, x: torch.Tensor) -> torch.Tensor:
+        """E[y] for each x (n, 0), (n, D) float64: at angle 0, I_1(κ)/I_0(κ) from the centre (Mardia and Jupp 2000)."""
+        import torch
+        from scipy.special import ive
+
+        check_inputs(self.task, x)
+        length = float(ive(1, self._concentration) / ive(0, self._concentration))
+        mean = length * torch.from_numpy(self.task.embed(np.zeros(1)))
+        return mean.to(x.device).expand(len(x), -1)
+
     def entropy(self) -> float:
         """h(Y) in nats, to 1e-8: quadrature in polar coordinates, and ½ ln(2πe ε²) for each further dimension.
 

@@ -143,7 +143,7 @@ class DigitsReference(Reference):
             (pictures[rows] - point).norm(dim=-1).amin() if len(rows) else y.new_tensor(torch.inf)
             for rows, point in zip(members, y, strict=True)
         ]
-        return torch.stack(distance)
+        return torch.stack(distance) if distance else y.new_zeros(0)
 
     def sample(self, x: torch.Tensor, num_samples: int, seed: int = 0) -> torch.Tensor:
         """Held-out pictures of sketch x, drawn evenly with replacement, dequantised anew: (n, num_samples, 64) float64.
@@ -159,11 +159,12 @@ class DigitsReference(Reference):
         members = self._members(x)
         if any(len(rows) == 0 for rows in members):
             raise invalid("x", "a sketch of no held-out digit", "sketches of the test split")
-        pictures, drawn = _parts()["test"].pictures, []
+        pictures = _parts()["test"].pictures
+        drawn = np.empty((len(x), num_samples, pictures.shape[1]))
         for row, rows in enumerate(members):
             rng = numpy_generator(seed, "reference", "digits", row)
-            drawn.append(self.task.dequantise(pictures[rng.choice(rows, size=num_samples)], rng))
-        return torch.from_numpy(np.stack(drawn)).to(x.device)
+            drawn[row] = self.task.dequantise(pictures[rng.choice(rows, size=num_samples)], rng)
+        return torch.from_numpy(drawn).to(x.device)
 
     def reduce(self, y: torch.Tensor) -> torch.Tensor:
         """The sketch of y: (..., 64) -> (..., 16) float64 of zeros and ones. Undoes dequantisation first."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..core.options import PER_REPLICATE
 from ..core.registry import TASKS
@@ -21,17 +21,30 @@ from .base import DensityReference, Split, Task, TaskOptions, check_inputs, chec
 if TYPE_CHECKING:
     import torch
 
-#: Semi-axes of the ellipse, and of the horn at x = 0.
+#: Published semi-axes of the ellipse, and of the horn at x = 0.
 AXES = (2.0, 1.5)
 PUBLISHED_THICKNESS = 0.05
 
 
-class EllipseOptions(TaskOptions):
-    """Options of `ellipse` and `horn`."""
+class EllipsesOptions(TaskOptions):
+    """Options of `horn`, and those that `ellipse` shares with it."""
 
     thickness: Annotated[
         float, PER_REPLICATE, Field(ge=0.0, description="standard deviation of the isotropic noise; published: .05")
     ] = PUBLISHED_THICKNESS
+
+
+class EllipseOptions(EllipsesOptions):
+    """Options of `ellipse`."""
+
+    semi_major: Annotated[float, Field(gt=0, le=1e3, description="semi-axis along the first coordinate")] = AXES[0]
+    semi_minor: Annotated[float, Field(gt=0, le=1e3, description="semi-axis along the second one, no longer")] = AXES[1]
+
+    @model_validator(mode="after")
+    def _axes_are_ordered(self) -> Self:
+        if self.semi_minor > self.semi_major:
+            raise ValueError(f"a semi_minor <= semi_major = {self.semi_major}")
+        return self
 
 
 class EllipsesReference(DensityReference):
@@ -77,9 +90,24 @@ class EllipsesReference(DensityReference):
         angle = (torch.arange(self.num_answers, dtype=torch.float64, device=x.device) + 0.5) * step - math.pi
         return self.task.axes(x.double()).unsqueeze(-2) * torch.stack([angle.cos(), angle.sin()], -1)
 
+    def cusps(self, x: torch.Tensor) -> torch.Tensor:
+        """Centres of the circles that fit the two ends of the long axis, (n, 2, 2) float64: its evolute's cusps there.
+
+        At ±(a² - b²) / a on the axis of length a > b half the squared distance grows as ⅛ (a² - b²) t⁴ with the angle.
+        """
+        import torch
+
+        check_inputs(self.task, x)
+        squares = self.task.axes(x).square()
+        apart = squares - squares.flip(-1)
+        place = torch.where(apart > 0, apart / squares.sqrt(), 0.0)
+        return torch.stack([place, -place], -2)
+
 
 class EllipseReference(EllipsesReference):
     """Exact truth of the ellipse, the law of its angle included."""
+
+    task: Ellipse
 
     def entropy(self) -> float:
         """h(Y) in nats, to 1e-8, by quadrature.
@@ -89,21 +117,21 @@ class EllipseReference(EllipsesReference):
         """
         from .geometry.ellipses import entropy
 
-        return entropy(*AXES, self.noise)
+        return entropy(*self.task.semi_axes, self.noise)
 
     def angle(self, y: torch.Tensor) -> torch.Tensor:
-        """The angle t of (2 cos t, 1.5 sin t) in the direction of y (..., 2): (...) float64 in (-π, π] radians."""
+        """The angle t of (a cos t, b sin t) in the direction of y (..., 2): (...) float64 in (-π, π] radians."""
         import torch
 
-        y = y.double()
-        angle = torch.atan2(y[..., 1] / AXES[1], y[..., 0] / AXES[0])
+        y, (a, b) = y.double(), self.task.semi_axes
+        angle = torch.atan2(y[..., 1] / b, y[..., 0] / a)
         return torch.where(angle <= -math.pi, math.pi, angle)
 
     @cached_property
     def _series(self) -> np.ndarray:
         from .geometry.ellipses import direction_series
 
-        return direction_series(*AXES, self.task.thickness)
+        return direction_series(*self.task.semi_axes, self.task.thickness)
 
     def angle_cdf(self, angle: torch.Tensor) -> torch.Tensor:
         """P(angle(Y) <= angle), float64, for angles in [-π, π]: uniform at thickness 0, a Fourier series beyond."""
@@ -118,20 +146,22 @@ class EllipseReference(EllipsesReference):
 
 @TASKS.register
 class Ellipse(Task):
-    """y = (2 cos t, 1.5 sin t) + thickness * n, t uniform."""
+    """y = (a cos t, b sin t) + thickness * n, t uniform; semi-axes 2 and 1.5 as published, or others."""
 
     name = "ellipse"
     summary = "uniform angle on an ellipse in the plane; unconditional"
     truth = "log-density and entropy by quadrature, angle and its law"
     references = ("canziani2020practicum",)
     Options = EllipseOptions
+    options: EllipseOptions
     x_space: Box
     y_space: Box
     reference: EllipseReference
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        extent = max(4.0, AXES[0] + 6.0 * self.thickness)
+        self.semi_axes = (self.options.semi_major, self.options.semi_minor)
+        extent = max(2.0 * self.semi_axes[0], self.semi_axes[0] + 6.0 * self.thickness)
         self.x_space = Box((0.0, 1.0), 0)
         self.y_space = Box((-extent, extent), 2)
         self.z_space = Box((-math.pi, math.pi), 1)
@@ -143,10 +173,10 @@ class Ellipse(Task):
         return "angle"
 
     def axes(self, x: torch.Tensor) -> torch.Tensor:
-        """Semi-axes (..., 2) float64 of x (..., 0): always (2, 1.5)."""
+        """Semi-axes (..., 2) float64 of x (..., 0): the same for all."""
         import torch
 
-        return torch.tensor(AXES, dtype=torch.float64, device=x.device).expand(*x.shape[:-1], 2)
+        return torch.tensor(self.semi_axes, dtype=torch.float64, device=x.device).expand(*x.shape[:-1], 2)
 
     def _draw(self, n: int, rng: np.random.Generator, split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         x = np.empty((n, 0))
@@ -155,7 +185,7 @@ class Ellipse(Task):
 
     def draw(self, x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """A draw for each x (n, 0) from `rng` alone: y (n, 2) and its angle (n,), float64."""
-        return blurred(np.broadcast_to(AXES, (len(x), 2)), self.thickness, rng)
+        return blurred(np.broadcast_to(self.semi_axes, (len(x), 2)), self.thickness, rng)
 
 
 def blurred(axes: np.ndarray, thickness: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ import numpy as np
 from ..core.registry import TASKS
 from ..core.spaces import Box
 from .base import Split, Task, refined
-from .ellipse import AXES, EllipseOptions, EllipsesReference, blurred
+from .ellipse import AXES, EllipsesOptions, EllipsesReference, blurred
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +59,7 @@ class Horn(Task):
     summary = "x uniform, y at a uniform angle on an ellipse that grows and turns over with x"
     truth = "log-density and entropy by quadrature"
     references = ("canziani2020practicum",)
-    Options = EllipseOptions
+    Options = EllipsesOptions
     x_space: Box
     y_space: Box
     reference: HornReference

@@ -220,6 +220,7 @@ class Newsvendor(Task):
     summary = "demand linear in x, with Gaussian, skewed or contaminated noise; an order too small costs more"
     truth = "density, expected costs and regret in closed form, Bayes decision by bisection, entropy by quadrature"
     references = ("elmachtoub2023estimate", "arrow1951optimal")
+    opposite_costs = ("underage", "overage")
     Options = NewsvendorOptions
     options: NewsvendorOptions
     x_space: Box

@@ -91,9 +91,9 @@ class SegmentationReference(DiscreteReference):
         import torch
 
         shape = torch.broadcast_shapes(x.shape[:-1], y.shape[:-1])
-        rows = x.double().expand(*shape, -1).reshape(shape.numel(), -1)
+        rows = x.double().expand(*shape, -1).reshape(shape.numel(), x.shape[-1])
         distinct, which = torch.unique(rows, dim=0, return_inverse=True)  # the sum over all strings is the dear part
-        found = -self.graph(rows).energy(y.expand(*shape, -1).reshape(shape.numel(), -1))
+        found = -self.graph(rows).energy(y.expand(*shape, -1).reshape(shape.numel(), y.shape[-1]))
         every = self.graph(distinct)
         return (found - (every.log_answers - every.free_energy(1.0))[which]).reshape(shape)
 

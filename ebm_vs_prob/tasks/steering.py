@@ -219,6 +219,7 @@ class Steering(Task):
     summary = "an obstacle is passed left or right (.8, .2); y the side, or the wheel angle; a decision has a cost"
     truth = "posterior, density, expected costs, Bayes decision and regret in closed form, entropy by quadrature"
     references = ("lecun2020energy", "chow1970optimum")
+    opposite_costs = ("cost_of_left", "cost_of_right")
     Options = SteeringOptions
     options: SteeringOptions
     x_space: Box

@@ -53,6 +53,14 @@ class ThreeCurvesReference(DensityReference):
         x, y = check_pairs(self.task, x, y)
         return (y - curves(x)).abs().amin(-1)
 
+    def conditional_mean(self, x: torch.Tensor) -> torch.Tensor:
+        """E[y | x] of x (n, 1), (n, 1) float64: the mean of the three values by their weights."""
+        import torch
+
+        check_inputs(self.task, x)
+        weights = torch.tensor(WEIGHTS, dtype=torch.float64, device=x.device)
+        return (curves(x.double()) * weights).sum(-1, keepdim=True)
+
     def branch(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The curve that is nearest to y (n, 1) at x (n, 1), (n,) int64."""
         x, y = check_pairs(self.task, x, y)

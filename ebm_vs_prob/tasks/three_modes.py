@@ -41,6 +41,9 @@ class ThreeModesOptions(TaskOptions):
         "modes"
     )
     bridge: Annotated[float, Field(ge=0.0, le=0.5, description="share of the mass on lines between the branches")] = 0.0
+    ambient_dim: Annotated[
+        int, Field(ge=2, le=1024, description="dimension D of y: beyond the plane of the branches there is noise alone")
+    ] = 2
 
 
 class ThreeModesReference(DensityReference):
@@ -49,21 +52,40 @@ class ThreeModesReference(DensityReference):
     task: ThreeModes
 
     def log_density(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """ln p(y) in nats for x (..., 0) and y (..., 2), unchecked; twice differentiable."""
+        """ln p(y) in nats for x (..., 0) and y (..., D), unchecked; twice differentiable."""
         import torch
 
-        y, eps = y.double(), self.noise
-        each = torch.stack([piece.log_density(y, eps) for piece in self.task.pieces], dim=-1)
+        eps, planar, normal = self.noise, y.double()[..., :2], y.double()[..., 2:]
+        each = torch.stack([piece.log_density(planar, eps) for piece in self.task.pieces], dim=-1)
         density = torch.logsumexp(each + each.new_tensor(self.task.shares).log(), dim=-1)
+        density = density - 0.5 * (normal / eps).square().sum(-1) - normal.shape[-1] * self._normal_constant
         return density.expand(torch.broadcast_shapes(x.shape[:-1], density.shape))
 
+    @property
+    def _normal_constant(self) -> float:
+        """ln of the normaliser of one coordinate of noise."""
+        return math.log(self.noise) + 0.5 * math.log(2.0 * math.pi)
+
     def distance(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Distance from y (n, 2) to the branches and bridges, (n,) float64."""
-        return self._distances(check_pairs(self.task, x, y)[1], self.task.pieces).amin(-1)
+        """Distance from y (n, D) to the branches and bridges, (n,) float64."""
+        import torch
+
+        y = check_pairs(self.task, x, y)[1]
+        return torch.hypot(self._distances(y[:, :2], self.task.pieces).amin(-1), y[:, 2:].norm(dim=-1))
+
+    def conditional_mean(self, x: torch.Tensor) -> torch.Tensor:
+        """E[y] for each x (n, 0), (n, D) float64: the middles of all pieces by their shares."""
+        import torch
+
+        check_inputs(self.task, x)
+        evenly = (np.arange(64) + 0.5) / 64
+        middles = np.array([piece.at(evenly).mean(0) for piece in self.task.pieces])
+        mean = self.task.embed(np.array(self.task.shares)[None] @ middles)
+        return torch.from_numpy(mean).to(x.device).expand(len(x), -1)
 
     def branch(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """The mode or circle nearest to y (n, 2), (n,) int64 in the order of `WEIGHTS`; a bridge is no branch."""
-        return self._nearest(check_pairs(self.task, x, y)[1])
+        """The mode or circle nearest to y (n, D), (n,) int64 in the order of `WEIGHTS`; a bridge is no branch."""
+        return self._nearest(check_pairs(self.task, x, y)[1][:, :2])
 
     def branch_weights(self, x: torch.Tensor) -> torch.Tensor:
         """P(branch = k), bridge and noise included: (n, 3) float64.
@@ -85,7 +107,7 @@ class ThreeModesReference(DensityReference):
         return own @ _bands(np.array(RADII), self._thickness) + bridge * _bands_of_bridge(self._thickness)
 
     def answers(self, x: torch.Tensor) -> torch.Tensor:
-        """The modes, or points at equal distances on all circles and bridges: (n, m, 2) float64.
+        """The modes, or points at equal distances on all circles and bridges: (n, m, D) float64.
 
         One storage serves every x, so do not write to it.
         """
@@ -94,16 +116,18 @@ class ThreeModesReference(DensityReference):
         check_inputs(self.task, x)
         counts = [max(1, round(piece.length / SPACING)) for piece in self.task.pieces]
         points = [piece.at((np.arange(m) + 0.5) / m) for piece, m in zip(self.task.pieces, counts, strict=True)]
-        return torch.from_numpy(np.concatenate(points)).to(x.device).expand(x.shape[0], -1, -1)
+        return torch.from_numpy(self.task.embed(np.concatenate(points))).to(x.device).expand(x.shape[0], -1, -1)
 
     def entropy(self) -> float:
-        """h(Y) in nats, to 1e-8: the mean surprise over each piece, by quadrature over its blurred law.
+        """h(Y) in nats, to 1e-8: the mean surprise over each piece, by quadrature over its blurred law, and
+        ½ ln(2πe ε²) for each dimension beyond the plane.
 
         Raises:
             NoExactReference: at thickness 0.
         """
         eps = self.noise
-        return refined(lambda resolution: self._entropy(resolution, eps), start=4, tolerance=3e-9, doublings=4)
+        plane = refined(lambda resolution: self._entropy(resolution, eps), start=4, tolerance=3e-9, doublings=4)
+        return plane + (self.task.y_space.dim - 2) * (self._normal_constant + 0.5)
 
     def _entropy(self, resolution: int, eps: float) -> float:
         import torch
@@ -116,7 +140,7 @@ class ThreeModesReference(DensityReference):
             points, weight = piece.nodes(eps, resolution)
             y = torch.from_numpy(points)
             mass = torch.from_numpy(weight) * piece.log_density(y, eps).exp()
-            total -= share * float(mass @ self.log_density(y[:, :0], y))
+            total -= share * float(mass @ self.log_density(y[:, :0], y))  # without further dimensions
         return total
 
     def _nearest(self, y: torch.Tensor) -> torch.Tensor:
@@ -158,7 +182,7 @@ class ThreeModes(Task):
         reach = 1.0 if self.options.shape == "modes" else max(RADII)
         extent = max(2.0 + reach, reach + 6.0 * self.thickness)
         self.x_space = Box((0.0, 1.0), 0)
-        self.y_space = Box((-extent, extent), 2)
+        self.y_space = Box((-extent, extent), self.options.ambient_dim)
         self.z_space = Labels(len(WEIGHTS))
         shape, bridge = self.options.shape, self.options.bridge
         branches, bridges = _modes() if shape == "modes" else _circles(bridge > 0.0)
@@ -174,16 +198,20 @@ class ThreeModes(Task):
         return x, *self.draw(x, rng)
 
     def draw(self, x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """A draw for each x (n, 0) from `rng` alone: y (n, 2) float64 and its branch (n,) int64."""
+        """A draw for each x (n, 0) from `rng` alone: y (n, D) float64 and its branch (n,) int64."""
         n = len(x)
         label = rng.choice(len(self.shares), size=n, p=self.shares)
-        share, noise = rng.random(n), rng.standard_normal((n, 2))
+        share, noise = rng.random(n), rng.standard_normal((n, self.options.ambient_dim))
         clean = np.empty((n, 2))
         for k in np.unique(label):
             clean[label == k] = self.pieces[k].at(share[label == k])
         if label.max() >= len(WEIGHTS):
             label = np.where(label < len(WEIGHTS), label, self.reference.nearest(clean))
-        return clean + self.thickness * noise, label
+        return self.embed(clean) + self.thickness * noise, label
+
+    def embed(self, points: np.ndarray) -> np.ndarray:
+        """Points (n, 2) of the plane of the branches as points (n, D) of all of space."""
+        return np.pad(points, ((0, 0), (0, self.options.ambient_dim - 2)))
 
 
 def _modes() -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:

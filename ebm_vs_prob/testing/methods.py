@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
-from ..core.errors import NotNormalised
 from ..core.spaces import Discrete
-from .rules import check_declaration, every_answer, expect, global_generators_left_alone, integral, rule
+from .method_answers import check_answering, check_least, check_probability
+from .rules import check_declaration, expect, global_generators_left_alone, rule
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 def check_method(method: type[Method] | str, task: Task | None = None) -> None:
     """Check a method on a task, by default the first that it applies to of `circle`, `three_curves`, `digits`,
-    `gaussian_classes`, `labelled_chain`, `newsvendor` and `segmentation`.
+    `gaussian_classes`, `labelled_chain`, `newsvendor`, `segmentation` and `ellipse`.
 
     Rules:
         1. `name` is an identifier; `family`, `principle` and `normalised` are declared; `version` is an integer >= 1;
@@ -60,10 +59,10 @@ def check_method(method: type[Method] | str, task: Task | None = None) -> None:
         x, y = model.setting.placed(x, task.x_space), model.setting.placed(y, task.y_space)
         _check_fit(model, seeds, x, y, who)
         _check_seeds(chosen, model, task, x, y, who)
-        _check_answering(model, x, who)
+        check_answering(model, x, who)
         if isinstance(task.y_space, Discrete):
-            _check_least(model, task.y_space, x[:1], who)
-        _check_probability(model, x, y, who)
+            check_least(model, task.y_space, x[:1], who)
+        check_probability(model, x, y, who)
         _check_round_trip(model, x, y, who)
         _check_choices(chosen, task, who)
 
@@ -122,11 +121,13 @@ def applicable_task(method: type[Method]) -> Task:
     for task in (
         get_task("circle", thickness=0.1),
         get_task("three_curves", thickness=0.1),
+        get_task("ellipse", thickness=0.1),
         get_task("digits"),
         get_task("gaussian_classes"),
         get_task("labelled_chain", length=3),
         get_task("newsvendor"),
         get_task("segmentation", length=2, narrowest=3, widest=5),
+        get_task("ellipse", thickness=0.1),
     ):
         reason = method.why_not(task)
         if reason is None:
@@ -229,58 +230,6 @@ def _is_own(module: Any) -> bool:
 
     package = __name__.partition(".")[0]
     return type(module).__module__.partition(".")[0] in (package, "torch") and not isinstance(module, Replicated)
-
-
-def _check_answering(model: Model, x: torch.Tensor, who: str) -> None:
-    import torch
-
-    space = model.tasks[0].y_space
-    shape = (model.num_replicates, len(x), 3, *space.event_shape)
-    draws: dict[str, Callable[[int], torch.Tensor]] = {"infer": lambda seed: model.infer(x, n_starts=3, seed=seed).y}
-    if model.method.family != "control":
-        draws["sample"] = lambda seed: model.sample(x, num_samples=3, seed=seed)
-    for name, draw in draws.items():
-        drawn = draw(0)
-        rule(drawn.shape == shape, who, f"{name} must be (R, n, k, ...) = {shape}, not {tuple(drawn.shape)}")
-        rule(drawn.isfinite().all(), who, f"{name} must be finite")
-        if isinstance(space, Discrete):
-            space.check(f"{who}: {name}", drawn)
-        rule(torch.equal(draw(0), drawn), who, f"{name}: same seed, same answers")
-    if "sample" in draws:
-        rule(not torch.equal(draws["sample"](0), draws["sample"](1)), who, "sample: another seed, other draws")
-
-
-def _check_least(model: Model, space: Discrete, x: torch.Tensor, who: str) -> None:
-    rivals = every_answer(space)
-    if rivals is not None:
-        least = model.energy(x.expand(len(rivals), -1), rivals).amin(1)
-        found = model.infer(x, n_starts=1).energy[:, 0, 0]
-        rule(
-            (found <= least + 1e-5).all(), who, "infer must give the answer of least energy where answers are discrete"
-        )
-
-
-def _check_probability(model: Model, x: torch.Tensor, y: torch.Tensor, who: str) -> None:
-    if not model.normalised:
-        error = expect(NotNormalised, who, "log_prob of an unnormalised model", lambda: model.log_prob(x, y))
-        rule("gibbs" in str(error), who, f"the error of log_prob must name model.gibbs, not say {str(error)!r}")
-        return
-    shape = (model.num_replicates, len(x))
-    log_prob = model.log_prob(x, y)
-    rule(log_prob.shape == shape, who, f"log_prob must be (R, n) = {shape}, not {tuple(log_prob.shape)}")
-    rule(log_prob.isfinite().all(), who, "log_prob must be finite on test data")
-    space = model.tasks[0].y_space
-
-    def first(answers: torch.Tensor) -> torch.Tensor:
-        return model.log_prob(x[:1].expand(len(answers), -1), model.setting.placed(answers, space))[0]
-
-    if isinstance(space, Discrete):
-        answers = every_answer(space)
-        total = 1.0 if answers is None else float(first(answers).double().exp().sum())
-        rule(abs(total - 1) < 1e-4, who, f"exp(log_prob) must sum to 1 over all answers, not {total:.5f}")
-    elif space.dim <= 2:
-        mass = integral(first, space, (space.bounds[1] - space.bounds[0]) / 200)
-        rule(abs(mass - 1) < 1e-2, who, f"exp(log_prob) must integrate to 1 over the y-box, not {mass:.5f}")
 
 
 def _check_round_trip(model: Model, x: torch.Tensor, y: torch.Tensor, who: str) -> None:

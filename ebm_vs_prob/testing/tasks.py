@@ -35,7 +35,7 @@ def check_task(task: Task | type[Task] | str, examples: int = 4000) -> None:
         4. On a manifold, data at one seed are linear in the thickness: y = m(u) + thickness * n.
         5. `reference.answers` are (n, m, ...) of the dtype of y at distance 0; draws of `reference.sample` lie as far
            from them as fresh data do, and those of one x do not depend on how many follow; distances are (n,) float64
-           >= 0. A discrete answer is the most probable one.
+           >= 0. A discrete answer is the most probable one. No x, no answer: of 0 rows each of them has 0 rows.
         6. `reference.log_prob` is (n,) float64, finite on the data, and its mean over the data is that over
            `reference.sample` and minus `entropy()`, within Monte-Carlo error; up to two output dimensions exp(log_prob)
            integrates to 1 within 1e-6, and over discrete answers it sums to 1. Where there is no exact value, and on a
@@ -135,6 +135,7 @@ def _check_answers(task: Task, who: str) -> None:
         return
     rule(distance.shape == (512,) and distance.dtype == torch.float64, who, "distance must be (n,) float64")
     rule((distance >= 0).all(), who, "distance must be >= 0")
+    _check_no_rows(task, who, x[:0], y[:0])
     answers = _exact(who, lambda: task.reference.answers(x[:4]))
     if answers is not None:
         fits = answers.shape[2:] == y.shape[1:] and answers.dtype == y.dtype
@@ -155,6 +156,18 @@ def _check_answers(task: Task, who: str) -> None:
 
         p = ks_2samp(task.reference.distance(x, drawn[:, 0]).numpy(), distance.numpy()).pvalue
         rule(p > 1e-4, who, f"reference.sample must lie as far from the answers as the data do (KS test: p = {p:.1g})")
+
+
+def _check_no_rows(task: Task, who: str, x: torch.Tensor, y: torch.Tensor) -> None:
+    asked: dict[str, Callable[[], Any]] = {
+        "answers": lambda: task.reference.answers(x),
+        "distance": lambda: task.reference.distance(x, y),
+        "log_prob": lambda: task.reference.log_prob(x, y),
+        "sample": lambda: task.reference.sample(x, 2, seed=9),
+    }
+    for name, ask in asked.items():
+        found = _exact(who, ask)
+        rule(found is None or len(found) == 0, who, f"reference.{name} of 0 rows must have 0 rows")
 
 
 def _check_density(task: Task, who: str, n: int) -> None:

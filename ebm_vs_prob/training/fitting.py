@@ -125,9 +125,11 @@ def prepare(
     if len(tasks) != len(seeds) or not all(isinstance(item, Task) for item in tasks):
         raise invalid("task", task, f"one task, or a list of {len(seeds)}, one for each seed")
     same_spaces(tasks)
-    reason = method.why_not(tasks[0])
-    if reason is not None:
-        raise invalid("method", method.name, f"a method that applies to {tasks[0].name}: {reason}")
+    chosen = OptionBatch.from_given(method.Options, options, len(seeds), method.name)
+    for own, each in zip(chosen.replicates, tasks, strict=True):
+        reason = method.why_not_with(own, each)
+        if reason is not None:
+            raise invalid("method", method.name, f"a method that applies to {each.name}: {reason}")
     if not method.batchable and len(seeds) > 1:
         raise invalid("seeds", seeds, f"one seed: {method.name} trains one replicate at a time")
     if energy is not None and network is not None:
@@ -141,7 +143,7 @@ def prepare(
     return Setting(
         tasks=tasks,
         seeds=seeds,
-        options=OptionBatch.from_given(method.Options, options, len(seeds), method.name),
+        options=chosen,
         network=energy or network or Network(),
         budget=budget,
         dtype=dtype,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import lru_cache
 
 import torch
@@ -18,7 +19,7 @@ from torch import nn
 from ..core.budget import Cost
 from ..core.errors import invalid
 from ..core.process_state import without_denormals
-from ..core.programs import NotRecordable, Program
+from ..core.programs import NotRecordable, Program, unvalidated
 from ..core.text import printable
 from ..models.model import Model
 from ..models.record import ReplicateStatus, Training
@@ -72,7 +73,8 @@ def train(
             inputs = [rows, *drawn.values(), *optimizer.inputs(number, steps)]
             if number == 1 and (setting.compile or steps >= RECORDED):
                 run = _program(step, inputs, setting.compile)
-            losses, *traced = run(*inputs)
+            with unvalidated() if number else nullcontext():
+                losses, *traced = run(*inputs)
             history[number] = losses
             for values, value in zip(recorded.values(), traced, strict=True):
                 values.append(value)

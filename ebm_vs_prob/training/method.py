@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from ..core.options import PER_REPLICATE, Options
 from ..core.spaces import Box, Space
@@ -23,15 +23,35 @@ Family = Literal["ebm", "prob", "control"]
 Principle = Literal["likelihood", "score", "contrastive", "margin", "regularised", "regression", "decision", "exact"]
 
 
-class MethodOptions(Options):
-    """Options every trained method has."""
+#: Between these and their negatives, 0 apart, lies a number that becomes a tensor: beyond, its square times a few
+#: hundred is no number of single precision.
+LEAST, LARGEST = 1e-15, 1e15
 
-    learning_rate: Annotated[float, PER_REPLICATE, Field(gt=0, description="Adam's peak step size")] = 1e-2
+
+class MethodOptions(Options):
+    """Options every trained method has.
+
+    A number that may differ between replicates is 0, infinite where its field says so, or of a size that single
+    precision computes with, unless its field sets a largest of its own.
+    """
+
+    learning_rate: Annotated[float, PER_REPLICATE, Field(gt=0, le=1e30, description="Adam's peak step size")] = 1e-2
     scale: Annotated[
         float,
         PER_REPLICATE,
         Field(gt=0, description="length unit of the method's widths; the thickness, if aware"),
     ] = 1.0
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _is_computed_with(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.field_name in cls.per_replicate_fields() and isinstance(value, float):
+            rules = cls.model_fields[info.field_name].metadata
+            largest = next((rule.le for rule in rules if getattr(rule, "le", None) is not None), LARGEST)
+            size = abs(value)
+            if size not in (0.0, float("inf")) and not LEAST <= size <= largest:
+                raise ValueError(f"a size from {LEAST:g} to {largest:g}")
+        return value
 
     @classmethod
     def check_method(cls, method: type[Method]) -> None:
@@ -156,8 +176,18 @@ class Method(ABC):
         return 0.0
 
     @classmethod
+    def in_nats(cls, options: Any) -> bool:
+        """Whether E at its best is minus a log-density and a constant, so that its scale means something."""
+        return cls.principle in ("likelihood", "score", "contrastive")
+
+    @classmethod
     def why_not(cls, task: Task) -> str | None:
         """Why the method does not apply to the task, or None where it does. An override asks here first."""
         if isinstance(task.y_space, cls.y_spaces):
             return None
         return f"its answers are {task.y_space.kind}, and {cls.name} gives {' or '.join(s.kind for s in cls.y_spaces)}"
+
+    @classmethod
+    def why_not_with(cls, options: Any, task: Task) -> str | None:
+        """`why_not` under a replicate's options, where what applies depends on them; `why_not` is of the defaults."""
+        return cls.why_not(task)

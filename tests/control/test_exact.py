@@ -45,6 +45,44 @@ def test_the_density_as_potential():
     assert model.sample(x[:1], 3).shape == (1, 1, 3, 2)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("circle", {"concentration": 1.0}),
+        ("circle", {"ambient_dim": 4, "rotation": 1}),
+        ("three_curves", {}),
+        ("video", {}),
+        ("three_modes", {"ambient_dim": 5, "bridge": 0.2}),
+        ("three_modes", {"shape": "circles"}),
+    ],
+)
+def test_the_mean_as_potential_is_that_of_many_draws(name, options):
+    task = evp.get_task(name, thickness=0.05, **options)
+    x, y = task.sample(3, seed=4)
+    mean = task.reference.conditional_mean(x)
+    drawn = task.reference.sample(x, 4000)
+    assert mean.shape == y.shape
+    # 6 standard errors of the draws' mean: false alarm below 1e-5 over all coordinates that are looked at.
+    assert ((drawn.mean(1) - mean).abs() <= 6 * drawn.std(1) / 4000**0.5 + 1e-12).all()
+    model = evp.fit("exact", task, potential="mean")
+    torch.testing.assert_close(model.energy(x, y)[0], 0.5 * (y - mean).square().sum(-1))
+    torch.testing.assert_close(model.infer(x, n_starts=2).y[0, :, 0], mean, rtol=0, atol=1e-3)
+    with pytest.raises(NotNormalised, match="infer"):
+        model.sample(x)
+
+
+def test_the_circles_mean_lies_half_way_in():
+    task = evp.get_task("circle", thickness=0.0)
+    x, _ = task.sample(1)
+    # 1 - I_1(1)/I_0(1), from tables of Bessel functions
+    assert float(task.reference.distance(x, task.reference.conditional_mean(x))) == pytest.approx(0.5536, abs=5e-5)
+
+
+def test_a_mean_that_nobody_knows_is_refused():
+    with pytest.raises(ValueError, match="gustafsson_1d"):
+        evp.fit("exact", evp.get_task("gustafsson_1d"), potential="mean")
+
+
 def test_samples_follow_the_task_and_differ_between_seeds():
     task = evp.get_task("three_curves", thickness=0.01)
     x, _ = pairs(task)

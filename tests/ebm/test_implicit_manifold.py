@@ -186,6 +186,17 @@ def test_the_dimension_may_be_given():
     assert model.map(torch.zeros(5, 0), torch.zeros(5, 4)).shape == (1, 5, 3)
 
 
+def test_of_the_users_own_data_the_user_says_the_dimension():
+    angle = torch.linspace(0, 6.28, 60, dtype=torch.float64)
+    task = evp.task_from_arrays(torch.stack([angle.cos(), 3 * angle.sin()], -1).numpy())
+    with pytest.raises(ValueError, match=r"dimension of its answers is not known.*manifold_dim"):
+        evp.fit(METHOD, task, budget=LITTLE, network=NETWORK)
+    for options in ({}, {"density": True}):
+        model = evp.fit(METHOD, task, budget=LITTLE, network=NETWORK, manifold_dim=1, **options)
+        assert model.status[0].ok
+        assert model.map(torch.zeros(5, 0), torch.zeros(5, 2)).shape == (1, 5, 1)
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [

@@ -79,7 +79,7 @@ def test_the_truth_wins_every_metric():
         model = evp.fit(method, task, budget=evp.Budget(steps=200, batch_size=32, examples=1000))
         table = evp.evaluate(model, task)
         found[method] = table.set_index("metric")["value"]
-    assert found["exact"]["gibbs_gap"] == pytest.approx(0.0, abs=1e-9)
+    assert found["exact"]["gibbs_gap_unit_beta"] == pytest.approx(0.0, abs=1e-9)
     assert found["exact"]["excess_error"] == pytest.approx(0.0, abs=1e-9)
     for method in ("lattice_crf", "lattice_margin"):
         for metric in ("gibbs_gap", "error_rate", "hamming_distance", "excess_error"):

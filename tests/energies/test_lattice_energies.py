@@ -113,3 +113,12 @@ def test_what_is_no_strip_or_no_network_is_refused(method):
         evp.fit(method, evp.get_task("labelled_chain"), budget=TINY)
     with pytest.raises(ValueError, match="this method reads windows of columns, so it needs a Network"):
         evp.fit(method, evp.get_task("segmentation", **OWN), energy=lambda task: torch.nn.Linear(1, 1), budget=TINY)
+
+
+def test_alignments_need_a_column_for_each_symbol_and_each_blank_between_two():
+    task = evp.get_task("segmentation", length=3, narrowest=1, widest=1, overlap=0)
+    assert task.strip.columns == 3
+    with pytest.raises(ValueError, match="3 symbols need 5 columns"):
+        evp.fit("connectionist_temporal", task)
+    wider = evp.get_task("segmentation", length=3, narrowest=2, widest=2, overlap=0)
+    assert evp.get_method("connectionist_temporal").why_not(wider) is None

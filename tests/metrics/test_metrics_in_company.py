@@ -6,7 +6,7 @@ import pytest
 
 import ebm_vs_prob as evp
 
-METHODS = [method for method in evp.list_methods() if method.batchable and method.name != "exact"]
+METHODS = [method for method in evp.list_methods() if method.batchable and method.principle != "exact"]
 #: Read at a fitted beta, normalised by quadrature, a mean over draws of weights, discrete, and a closed form.
 FEW = ("energy_loss", "negative_log_likelihood", "gibbs_ensemble", "minimum_classification_error", "mixture_density")
 TASKS = {"linear_chain_crf": "labelled_chain", "softmax_classifier": "gaussian_classes"} | {

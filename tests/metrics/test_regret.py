@@ -18,7 +18,7 @@ from ebm_vs_prob.metrics import Evaluation
 from ebm_vs_prob.metrics.observation import Observation
 from ebm_vs_prob.metrics.regret import regret
 
-SMALL = Evaluation(test_examples=64, inputs=4, starts=2, partitions=16, samples=16, max_steps=5, fixed_steps=(0.1,))
+SMALL = Evaluation(test_examples=64, inputs=4, starts=2, partitions=16, samples=16, max_steps=5)
 CHANCES = st.lists(st.floats(0.01, 1), min_size=3, max_size=3).map(lambda w: np.array(w) / sum(w))
 COSTS = st.lists(st.lists(st.floats(-10, 10), min_size=3, max_size=3), min_size=1, max_size=5)
 

@@ -83,3 +83,15 @@ def test_it_learns_a_chain_and_loses_on_parity_what_the_last_bit_tells():
     y = parity.sample(500, split="test")[1]
     last = model.log_prob(torch.zeros(500, 0), y).mean(1) + 11 * math.log(2)
     assert (last < -0.5 * math.log(2)).all()  # of ln 2 that the last bit holds it has less than half
+
+
+def test_it_is_measured_at_its_own_temperature():
+    task = evp.get_task("hard_strings", length=4)
+    budget = evp.Budget(steps=20, batch_size=16, examples=64)
+    model = evp.fit("autoregressive", task, seeds=[200, 201], budget=budget)
+    asked = ("gibbs_gap", "gibbs_gap_unit_beta", "likelihood_gap")
+    table = evp.evaluate(model, task, evp.Evaluation(test_examples=16), only=asked)
+    found = table.groupby("metric")["value"].mean()
+    assert found["gibbs_gap_unit_beta"] == found["likelihood_gap"] > 0
+    assert math.isnan(found["gibbs_gap"])
+    assert "read it at beta = 1" in table.attrs["notes"]["gibbs_gap"]

@@ -16,9 +16,9 @@ from torch import nn
 from ebm_vs_prob.gibbs.normalizers import ImportanceSampling
 from ebm_vs_prob.prob.objectives.bounds import ReplicatedELBO
 from ebm_vs_prob.prob.posteriors.nuts import nuts_chain
-from ebm_vs_prob.prob.posteriors.posterior import WeightModel
 from ebm_vs_prob.prob.posteriors.simulation_based_calibration import Calibration, simulation_based_calibration
 from ebm_vs_prob.prob.posteriors.weight_guides import LatentSpace, NormalGuide
+from ebm_vs_prob.prob.posteriors.weight_model import WeightModel
 from ebm_vs_prob.prob.priors import GaussianPrior
 from ebm_vs_prob.prob.weights import WeightSpace
 

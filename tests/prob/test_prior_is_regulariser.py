@@ -16,8 +16,8 @@ from ebm_vs_prob.ebm import regularisers
 from ebm_vs_prob.energies.evaluation import energy_and_gradient
 from ebm_vs_prob.energies.mlp import MLPEnergy, Network
 from ebm_vs_prob.gibbs.normalizers.importance import ImportanceSampling
-from ebm_vs_prob.prob.posteriors.posterior import WeightModel
 from ebm_vs_prob.prob.posteriors.weight_guides import LatentSpace, PointGuide
+from ebm_vs_prob.prob.posteriors.weight_model import WeightModel
 from ebm_vs_prob.prob.priors import PRIORS, weight_prior
 from ebm_vs_prob.prob.weights import WeightSpace
 

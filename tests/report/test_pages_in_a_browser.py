@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -29,7 +30,7 @@ SETTINGS = (0.3, 0.1, 0.01)
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """A report of one task at three settings, with the page over it."""
-    study = load_study("thin_manifold")
+    study = load_study(Path(__file__).with_name("headline.toml"))
     circle = study.tasks[0].model_copy(update={"along": {"thickness": SETTINGS}})
     criteria = tuple(
         c.model_copy(update={"tasks": ("circle",), "at": tuple(e for e in c.at if e in SETTINGS)})

@@ -35,9 +35,9 @@ def planted(criterion: Criterion, side: int) -> float:
 def room(criterion: Criterion, bound: float, upwards: int) -> float:
     """How far from a bound an effect is planted: half of the bound, or of the way to the end of the metric's range,
     because a share near its bound is not told from it by twenty seeds."""
-    scale = METRICS[criterion.metric.partition("@")[0]].scale
-    if scale == "share" and not criterion.statistic and criterion.kind in ("value", "difference"):
-        end = 1.0 if upwards > 0 else (0.0 if criterion.kind == "value" else -1.0)
+    scale = "share" if criterion.kind == "share" else METRICS[criterion.metric].scale
+    if scale == "share" and not criterion.statistic and criterion.kind in ("value", "difference", "share"):
+        end = 1.0 if upwards > 0 else (-1.0 if criterion.kind == "difference" else 0.0)
         return 0.9 * abs(end - bound)
     positive = criterion.kind == "ratio" or (criterion.kind == "value" and scale == "log")
     return abs(bound) / 2 if positive else max(abs(bound) / 2, 0.02)
@@ -45,13 +45,16 @@ def room(criterion: Criterion, bound: float, upwards: int) -> float:
 
 def values_of(criterion: Criterion, effect: float, setting: float) -> tuple[float, float]:
     """What the arm and the other measure where the criterion's effect is this."""
-    low, high = BOUNDS[METRICS[criterion.metric.partition("@")[0]].scale]
+    low, high = BOUNDS[METRICS[criterion.metric].scale]
     if criterion.kind == "slope":
         return setting**effect, math.nan
     if criterion.kind == "rate":
         return math.exp(effect * setting), math.nan
     if criterion.kind == "value":
-        return effect, math.nan
+        return min(effect, high), math.nan
+    if criterion.kind == "share":
+        told = 1.0 if effect else -1.0
+        return (criterion.split or 0.0) + told, (criterion.split or 0.0) - told
     if criterion.kind == "ratio":
         other = 0.5 / max(effect, 1.0) if high == 1.0 else 1.0
         return effect * other, other
@@ -71,6 +74,8 @@ def results_of(study: Study, effects: dict[str, float], gates_met: bool = True) 
             for setting in settings or [math.nan]:
                 for seed in range(SEEDS):
                     effect = effects[criterion.id] * (1 + 0.01 * noise(seed, setting)) + tiny * noise(seed, setting)
+                    if criterion.kind == "share":  # so many seeds of ten whose cells all come out as told
+                        effect = float(seed % 10 < round(10 * effects[criterion.id]))
                     own, other = values_of(criterion, effect, setting)
                     for arm in criterion.arms:
                         rows[task, arm, setting, seed, criterion.metric] = own
@@ -100,7 +105,7 @@ def test_a_study_decides_each_claim_as_its_results_say(name, side, outcome):
     study = load_study(name)
     for claim, primary in study.primary_criteria.items():
         effects = {each.id: planted(each, 1) for each in study.criteria} | {primary.id: planted(primary, side)}
-        alone = study.model_copy(update={"criteria": (primary,), "claims": (claim,)})
+        alone = study.model_copy(update={"criteria": (primary,), "claims": (claim,), "gates": ()})
         found = judge(alone, results_of(alone, effects), range(SEEDS))
         said = next(v for v in found if v.scope == "claim")
         assert said.verdict == outcome, (claim, said.reason)

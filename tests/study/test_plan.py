@@ -398,15 +398,15 @@ def test_headline_study_is_planned_whole():
     assert summary["batch_count"] == len(planned.batches)
     assert summary["multiply_adds"] == pytest.approx(sum(batch.multiply_adds for batch in planned.batches))
     assert max(row["largest_batch"] for row in summary["batches"]) == max(len(b.trials) for b in planned.batches)
-    assert {place.task for place in grid(planned)} == {"circle", "three_curves", "digits"}
+    assert {place.task for place in grid(planned)} == {"circle", "circle_8", "three_curves", "digits"}
     quick = planned.study.at("quick")
     thin_enough = [eps for eps in planned.study.grid("circle").settings if eps >= quick.within["thickness"][0]]
     assert 2 < len(thin_enough) < len(planned.study.grid("circle").settings)
-    assert sum(p.arm == "score" and p.task == "circle" for p in grid(planned)) == len(thin_enough) * quick.seeds
+    assert sum(p.arm == "score_1" and p.task == "circle" for p in grid(planned)) == len(thin_enough) * quick.seeds
     assert all(len(batch.trials) <= MAX_REPLICATES["cpu"] for batch in planned.batches)
     smoothing = {place.arm: place.smoothing for place in grid(planned) if place.task == "circle"}
-    assert smoothing["likelihood_raw"] == 0.0
-    assert smoothing["score"] == smoothing["likelihood_smoothed"] == 0.1
+    assert smoothing["likelihood"] == 0.0
+    assert smoothing["score_1"] == smoothing["likelihood_1"] == 0.1
 
 
 def test_a_scale_leaves_out_what_is_too_thin_for_it(tmp_path):

@@ -7,7 +7,7 @@ import math
 import pytest
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.metrics.likelihood import gibbs_gap
+from ebm_vs_prob.metrics.likelihood import gibbs_gap_unit_beta
 from ebm_vs_prob.metrics.observation import Observation
 from ebm_vs_prob.metrics.options import Evaluation
 from ebm_vs_prob.study import load_study
@@ -41,7 +41,7 @@ def mean_gap(name: str, seeds: range) -> float:
         **options,
     )
     observed = Observation(model, (task,) * len(seeds), Evaluation(test_examples=1000))
-    return float(gibbs_gap(observed)["gibbs_gap"].value.mean())
+    return float(gibbs_gap_unit_beta(observed)["gibbs_gap_unit_beta"].value.mean())
 
 
 @pytest.mark.slow

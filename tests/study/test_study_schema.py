@@ -74,32 +74,13 @@ def test_every_packaged_study_loads():
         assert load_study(name).name == name
 
 
-def test_headline_study_keeps_its_arms_and_criteria():
+def test_in_the_headline_likelihood_stands_beside_every_score_at_its_smoothing():
     study = load_study("thin_manifold")
-    assert [arm.name for arm in study.arms][:3] == ["score", "score_aware", "margin"]
-    assert {criterion.kind for criterion in study.criteria} == {"slope", "difference", "ratio"}
-    assert study.at("quick").seeds >= 10
+    smoothing = {arm.name: arm.options.get("sigma", 0.0) for arm in study.arms}
+    for width in ("03", "1", "3"):
+        assert smoothing[f"score_{width}"] == smoothing[f"likelihood_{width}"] > 0
+    assert {criterion.claim for criterion in study.criteria} == {"C11", "C12"}
     assert study.grid("digits").settings == ()
-
-
-def test_every_learned_arm_was_tuned_as_often_as_its_budget_says():
-    study, tuning = load_study("thin_manifold"), load_study("thin_manifold_tuning")
-    assert tuning.at("quick").first_seed >= max(scale.seeds for scale in study.scales.values())
-    assert not {eps for task in tuning.tasks for eps in task.settings} & {
-        eps for task in study.tasks for eps in task.settings
-    }
-
-    def asked(arm):
-        options = {name: value for name, value in arm.options.items() if name != "learning_rate"}
-        return arm.method, tuple(sorted(options.items())), arm.scale
-
-    rates = {}
-    for arm in tuning.arms:
-        rates.setdefault(asked(arm), set()).add(arm.options["learning_rate"])
-    for arm in study.arms:
-        if arm.method != "exact":
-            assert arm.options["learning_rate"] in rates[asked(arm)]
-            assert len(rates[asked(arm)]) == study.at("quick").budget["tuning_trials"]
 
 
 def test_name_and_path_of_a_study(tmp_path):

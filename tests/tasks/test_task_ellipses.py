@@ -198,3 +198,21 @@ def test_answers_lie_at_equal_angles_on_the_curve(name):
         torch.atan2(unit[..., 1], unit[..., 0]).diff(), torch.full((3, 511), math.pi / 256).double()
     )
     assert bool((answers.abs() < task.y_space.bounds[1]).all())
+
+
+@pytest.mark.parametrize("eps", [0.02, 0.2])
+def test_an_ellipse_of_other_axes_has_its_own_law(eps):
+    task = evp.get_task("ellipse", thickness=eps, semi_major=4.0, semi_minor=0.5)
+    x, y = task.sample(20_000, seed=1)
+    assert follows(task.reference.angle_cdf(task.reference.angle(y)), "uniform")
+    surprise = -task.reference.log_prob(x, y)
+    error = float(surprise.std()) / len(y) ** 0.5
+    assert abs(float(surprise.mean()) - task.reference.entropy()) < 4 * error  # 1 run in 16,000 is beyond
+    clean, angle = task.with_thickness(0.0).sample_with_latent(9, seed=1)[1:]
+    torch.testing.assert_close(clean, torch.cat([4 * angle.cos(), 0.5 * angle.sin()], -1))
+    assert task.y_space.bounds == (-8.0, 8.0)
+
+
+def test_axes_out_of_order_are_refused():
+    with pytest.raises(ValueError, match="semi_minor <= semi_major"):
+        evp.get_task("ellipse", semi_major=1.0, semi_minor=2.0)

@@ -219,3 +219,23 @@ def test_every_valid_task_works(shape, bridge, thickness):
 def test_bad_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         evp.get_task("three_modes", **options)
+
+
+@pytest.mark.parametrize("dim", [3, 1024])
+def test_beyond_the_plane_there_is_noise_alone(dim):
+    plane, task = (evp.get_task("three_modes", bridge=0.1, thickness=0.05, ambient_dim=d) for d in (2, dim))
+    x, y = task.sample(50, seed=3)
+    beyond = torch.distributions.Normal(0.0, 0.05).log_prob(y[:, 2:]).sum(-1)
+    reference = plane.reference
+    torch.testing.assert_close(task.reference.log_prob(x, y), reference.log_prob(x, y[:, :2]) + beyond)
+    squared = reference.distance(x, y[:, :2]).square() + y[:, 2:].square().sum(-1)
+    torch.testing.assert_close(task.reference.distance(x, y), squared.sqrt())
+    assert torch.equal(task.reference.branch(x, y), reference.branch(x, y[:, :2]))
+    noise = 0.5 * (dim - 2) * math.log(2 * math.pi * math.e * 0.05**2)
+    assert task.reference.entropy() == pytest.approx(reference.entropy() + noise, abs=1e-9)
+    answers = task.reference.answers(x[:1])[0]
+    assert task.reference.distance(x[:1].expand(len(answers), -1), answers).max() <= 1e-12
+
+
+def test_it_keeps_the_rules_in_more_dimensions():
+    check_task(evp.get_task("three_modes", thickness=0.05, ambient_dim=3))

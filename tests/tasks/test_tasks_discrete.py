@@ -229,3 +229,29 @@ def test_bad_arguments_are_named(name, change, words):
     x, y = change(*task.sample(4))
     with pytest.raises(ValueError, match=words):
         task.reference.log_prob(x, y)
+
+
+def test_a_chain_that_remembers_two_labels():
+    """Against every string, its law written out again; and labels drawn as often as it says, to four errors."""
+    task = evp.get_task("labelled_chain", length=4, second_order=0.7, thickness=0.8)
+    x, y = task.sample(20_000, seed=0)
+    every = task.y_space.every_answer()
+    chances = torch.from_numpy(task.law)
+
+    def joint(x, y):
+        prior = torch.tensor(INITIAL)[y[0]] * torch.tensor(TRANSITION)[y[0], y[1]]
+        for t in (2, 3):
+            prior = prior * chances[y[t - 2], y[t - 1], y[t]]
+        away = (x - torch.tensor(MEANS)[y]) / 0.8
+        return prior.double().log() - 0.5 * away.square().sum()
+
+    for row in x[:3]:
+        expected = torch.stack([joint(row, answer) for answer in every]).log_softmax(0)
+        found = task.reference.log_prob(row.expand(len(every), -1), every)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+        assert task.reference.answers(row[None])[0, 0].tolist() == every[expected.argmax()].tolist()
+    for one, two in ((0, 1), (2, 2)):
+        after = y[(y[:, 1] == one) & (y[:, 2] == two), 3]
+        shares = torch.bincount(after, minlength=3) / len(after)
+        tolerance = 4 * (chances[one, two] * (1 - chances[one, two]) / len(after)).sqrt()
+        assert bool(((shares - chances[one, two]).abs() < tolerance).all())

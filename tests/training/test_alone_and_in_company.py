@@ -11,7 +11,7 @@ from ebm_vs_prob.testing.methods import applicable_task
 pytestmark = pytest.mark.portable
 
 #: `exact` trains nothing, and NUTS takes one replicate at a time: its trajectories have lengths of their own.
-METHODS = [method for method in evp.list_methods() if method.batchable and method.name != "exact"]
+METHODS = [method for method in evp.list_methods() if method.batchable and method.principle != "exact"]
 #: Those whose single steps are dear.
 SLOW = (
     *("gibbs_variational_bayes", "two_step", "coupling_flow", "autoregressive_flow", "gibbs_ensemble"),

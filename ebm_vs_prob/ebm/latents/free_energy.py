@@ -18,10 +18,9 @@ import torch
 from torch import nn
 
 from ...core.free_energies import free_energy
-from ...descent.angle import nearest_angle
+from ...descent.angle import best_latent
 from ...descent.answers import LATENT_SEARCH, LatentAnswers, Search
-from ...descent.latent import JointEnergy, search_latent
-from ...energies.decoders import AngleDecoder, Decoder
+from ...energies.decoders import Decoder
 
 
 class JoinedEnergy(nn.Module):
@@ -95,9 +94,7 @@ class FreeEnergy(nn.Module):
         """The z of lowest energy from the best node on: by descent (`search_latent`), of an angle by Newton's method,
         which takes the count and the tolerance of `search`.
         """
-        if isinstance(self.energy, AngleDecoder):
-            return nearest_angle(self.energy, x, y, self.nodes, search)
-        return search_latent(cast("JointEnergy", self.energy), x, y, self.nodes, self.bounds, search)
+        return best_latent(self.energy, x, y, self.nodes, self.bounds, search)
 
     def minimiser(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The z of F_inf, (R, *n, dz), without gradient: the best node, or what descent makes of it."""

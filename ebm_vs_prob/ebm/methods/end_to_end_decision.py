@@ -32,10 +32,10 @@ class EndToEndDecisionOptions(EnergyOptions):
     temperature: Annotated[
         float,
         PER_REPLICATE,
-        Field(gt=0, le=1e6, description="T of the first step, in units of cost; the chances are exp(-E / T) over Z"),
+        Field(ge=1e-6, le=1e6, description="T of the first step, in units of cost; chances are exp(-E / T) over Z"),
     ] = 1.0
     final_temperature: Annotated[
-        float, PER_REPLICATE, Field(gt=0, le=1e6, description="T of the last step; it falls geometrically")
+        float, PER_REPLICATE, Field(ge=1e-6, le=1e6, description="T of the last step; it falls geometrically")
     ] = 0.03
 
 

@@ -68,6 +68,10 @@ class EquilibriumMatching(RegularisedMethod):
     gaussian_optimum = GaussianOptimum(curvature=gaussian_curvature)
 
     @classmethod
+    def in_nats(cls, options: Any) -> bool:
+        return False
+
+    @classmethod
     def energy_evaluations(cls, options: Any) -> float:
         # Forward 1 and its backward to y 2; the backward of the loss goes back through all three.
         return 9.0

@@ -117,10 +117,16 @@ class ImplicitManifold(RegularisedMethod):
     def why_not(cls, task: Task) -> str | None:
         reason = super().why_not(task)
         if reason is None and task.manifold_dim is None:
-            return "the dimension of its answers is not known, and so not that of what is 0 on them"
+            return "the dimension of its answers is not known, nor that of what is 0 on them: give `manifold_dim`"
         if reason is None and task.manifold_dim == task.y_space.event_shape[0]:
             return "its answers fill the space, and no map is 0 on them alone"
         return reason
+
+    @classmethod
+    def why_not_with(cls, options: Any, task: Task) -> str | None:
+        if options.manifold_dim is None:
+            return cls.why_not(task)
+        return super().why_not(task)
 
     @classmethod
     def build(cls, setting: Setting) -> ImplicitManifoldModel:

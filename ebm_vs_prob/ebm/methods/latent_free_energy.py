@@ -13,7 +13,7 @@ from ...core.errors import invalid
 from ...core.options import PER_REPLICATE, ExtendedFloat
 from ...core.registry import METHODS
 from ...descent.latent import latent_nodes
-from ...energies.decoders import FULL_TURN, Decoder, DecoderName
+from ...energies.decoders import ANGULAR, FULL_TURN, Decoder, DecoderName
 from ...energies.mlp import Network
 from ...models.building import build_decoder, replicated
 from ...models.model import Model
@@ -34,7 +34,10 @@ DECODED = 512
 class LatentFreeEnergyOptions(RegularisedOptions):
     decoder: Annotated[
         DecoderName,
-        Field(description="g of E = ½ |y - g(x, z)|²: the trunk with z beside x, or f(x) (cos z, sin z); network only"),
+        Field(
+            description="g of E = ½ |y - g(x, z)|²: the trunk with z beside x, or with the angle z, W z + B x + b, or "
+            "f(x) (cos z, sin z); network only"
+        ),
     ] = "mlp"
     latent_dim: Annotated[int, Field(ge=1, le=8, description="dimension of z, which limits what it can explain")] = 1
     nodes: Annotated[
@@ -68,8 +71,9 @@ class LatentFreeEnergyOptions(RegularisedOptions):
             raise ValueError('beta = "inf" with latent_noise > 0: the noise is on the minimiser')
         if self.refine and self.beta != float("inf"):
             raise ValueError('beta = "inf" with refine > 0: at a finite beta all values of z count, as they are')
-        if self.decoder == "angle" and (self.latent_dim > 1 or self.latent_l1 > 0):
-            raise ValueError('latent_dim = 1 and latent_l1 = 0 with decoder = "angle": no angle is longer than another')
+        if self.decoder in ANGULAR and (self.latent_dim > 1 or self.latent_l1 > 0):
+            reason = "no angle is longer than another"
+            raise ValueError(f'latent_dim = 1 and latent_l1 = 0 with decoder = "{self.decoder}": {reason}')
         return self
 
 
@@ -100,6 +104,17 @@ class LatentFreeEnergyModel(LatentVariableModel):
         energy, anywhere = _OfAnswerAndLatent(free.energy, y.shape[-1]), (-math.inf, math.inf)
         within = JointSearch(energy, x, start, free.bounds, lambda z: z)
         return JointSearch(energy, x, start, anywhere, lambda z: (z - low).remainder(turn) + low, within)
+
+    @property
+    def joint_energy(self) -> Decoder | None:
+        """E(x, y, z) of a z of one dimension; None where it has more, or where the energy is the user's own."""
+        energy = self.module.energy
+        return energy if isinstance(energy, Decoder) and self.module.nodes.shape[1] == 1 else None
+
+    @property
+    def latent_bounds(self) -> tuple[float, float]:
+        """Least and greatest value of z."""
+        return self.module.bounds
 
     def decoded(self, x: torch.Tensor) -> torch.Tensor:
         """g(x, z) over z: (R, n, m, dy), what the model takes for answers to x (n, dx) or (R, n, dx).
@@ -137,7 +152,7 @@ class LatentFreeEnergy(RegularisedMethod):
     @classmethod
     def build(cls, setting: Setting) -> LatentFreeEnergyModel:
         options, (x_dim, y_dim) = setting.options, box_dims(setting)
-        bounds = FULL_TURN if options.decoder == "angle" else (options.low, options.high)
+        bounds = FULL_TURN if options.decoder in ANGULAR else (options.low, options.high)
         energy: nn.Module
         if isinstance(setting.network, Network) or options.decoder != "mlp":
             energy = build_decoder(setting, options.decoder, options.latent_dim, options.latent_l1)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, cast
+from typing import Annotated
 
-import torch
 from pydantic import Field
 
 from ...core.options import PER_REPLICATE
@@ -16,13 +15,10 @@ from ...models.model import Model
 from ...models.record import Training
 from ...models.setting import Setting
 from ...models.strip_models import StripModel
-from ...tasks.base import Task
-from ...training.batches import Batch
-from ...training.loop import train
 from ...training.strips import StripMethod
-from ..margin_method import refuse_regularisers_along_y
+from ..discrete_method import DiscreteMethod
 from ..objectives.lattice import lattice_margin
-from ..regularisers import RegularisedMethod, RegularisedOptions
+from ..regularisers import RegularisedOptions
 
 
 class LatticeMarginOptions(RegularisedOptions):
@@ -34,7 +30,7 @@ class LatticeMarginOptions(RegularisedOptions):
 
 
 @METHODS.register
-class LatticeMargin(RegularisedMethod, StripMethod):
+class LatticeMargin(DiscreteMethod, StripMethod):
     """F_inf(y) - min_{y', z} (E(y', z) - m · Hamming(y, y')), z minimised in both (LeCun et al. 2006, section 6;
     Taskar, Guestrin and Koller 2003).
 
@@ -55,17 +51,6 @@ class LatticeMargin(RegularisedMethod, StripMethod):
         return StripModel(cls, setting, build_strip_energy(setting, LatticeEnergy))
 
     @classmethod
-    def step_evaluations(cls, options: Any, task: Task) -> float:
-        return 3.0
-
-    @classmethod
     def train(cls, model: Model) -> Training:
-        refuse_regularisers_along_y(model)
-        energy = cast("LatticeEnergy", model.module)
-        an_example = torch.zeros(1, 1, dtype=model.setting.dtype, device=model.setting.device)
-        margin = model.setting.options.column("margin", an_example)
-
-        def loss(batch: Batch) -> torch.Tensor:
-            return lattice_margin(energy.graph(batch.x), batch.y, margin).mean(-1)
-
-        return train(model, loss)
+        margin = model.setting.options.column("margin", cls.an_example(model))
+        return cls.minimised(model, lambda graph, y: lattice_margin(graph, y, margin))

@@ -47,6 +47,10 @@ class NegativeLogLikelihood(MarginMethod):
     gaussian_optimum = GaussianOptimum(curvature=lambda options: 1 / options.beta)
 
     @classmethod
+    def in_nats(cls, options: Any) -> bool:
+        return float(options.beta) == 1.0
+
+    @classmethod
     def energy_evaluations(cls, options: Any) -> float:
         return proposal_evaluations(options)
 

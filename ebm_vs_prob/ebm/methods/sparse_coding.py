@@ -69,7 +69,11 @@ class SparseCodingEnergy(nn.Module):
         """argmin over z of ½ |r - D z|² + l1 |z|_1 for r (R, n, dy): (R, n, K), by FISTA (Beck and Teboulle 2009)."""
         columns = self.columns()
         rows = in_order(columns.mT)
-        step = 1 / torch.linalg.matrix_norm(columns.detach(), ord=2).square().reshape(-1, 1, 1)
+        # Of a replicate that diverged there is no norm, and to ask for it would end the others: its step is NaN.
+        known = columns.detach()
+        sound = known.isfinite().all(-1).all(-1)
+        largest = torch.linalg.matrix_norm(torch.where(sound[:, None, None], known, 0.0), ord=2)
+        step = torch.where(sound, 1 / largest.square(), math.nan).reshape(-1, 1, 1)
         cost = step * self.l1.reshape(-1, 1, 1)
         z = residual.new_zeros(*residual.shape[:2], self.atoms)
         ahead, momentum = z, 1.0

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
 
 from ...core.options import PER_REPLICATE
 from ...core.registry import METHODS
-from ...core.spaces import Labels, Sequences
-from ...models.building import build_graph_energy
-from ...models.graph_model import GraphModel
 from ...models.model import Model
 from ...models.record import Training
-from ...models.setting import Setting
-from ...tasks.base import Task
-from ...training.batches import Batch
-from ...training.loop import train
 from ...training.method import MethodOptions
-from ..margin_method import refuse_regularisers_along_y
+from ..discrete_method import DiscreteMethod
 from ..objectives.structured import structured_hinge
-from ..regularisers import RegularisedMethod, RegularisedOptions
+from ..regularisers import RegularisedOptions
 
 
 class StructuredHingeOptions(RegularisedOptions):
@@ -39,37 +32,21 @@ class StructuredPerceptronOptions(RegularisedOptions):
     ] = 3.0
 
 
-class StructuredMethod(RegularisedMethod):
-    """What the two have in common: discrete answers, found exactly, and a margin for each wrong symbol."""
+class StructuredMethod(DiscreteMethod):
+    """What the two have in common: a margin for each wrong symbol."""
 
     principle = "margin"
-    y_spaces = (Labels, Sequences)
-
-    @classmethod
-    def build(cls, setting: Setting) -> GraphModel:
-        return GraphModel(cls, setting, build_graph_energy(setting))
-
-    @classmethod
-    def step_evaluations(cls, options: Any, task: Task) -> float:
-        return 3.0
 
     @classmethod
     @abstractmethod
-    def margin(cls, model: Model, like: torch.Tensor) -> torch.Tensor:
-        """m of each replicate, (R, 1), in the dtype of `like` (1, 1)."""
+    def margin(cls, model: Model) -> torch.Tensor:
+        """m of each replicate, (R, 1) or (1, 1)."""
 
     @classmethod
     def trained(cls, model: Model, after_step: Callable[[int], None] | None = None) -> Training:
         """Minimise the mean structured hinge."""
-        refuse_regularisers_along_y(model)
-        graphs = cast("GraphModel", model)
-        margin = cls.margin(model, torch.zeros(1, 1, dtype=model.setting.dtype, device=model.setting.device))
-
-        def loss(batch: Batch) -> torch.Tensor:
-            y = graphs.space.to_variables(batch.y)
-            return structured_hinge(graphs.module.graph(batch.x), y, margin).mean(-1)
-
-        return train(model, loss, after_step=after_step)
+        margin = cls.margin(model)
+        return cls.minimised(model, lambda graph, y: structured_hinge(graph, y, margin), after_step)
 
 
 @METHODS.register
@@ -87,8 +64,8 @@ class StructuredHinge(StructuredMethod):
     Options: ClassVar[type[MethodOptions]] = StructuredHingeOptions
 
     @classmethod
-    def margin(cls, model: Model, like: torch.Tensor) -> torch.Tensor:
-        return model.setting.options.column("margin", like)
+    def margin(cls, model: Model) -> torch.Tensor:
+        return model.setting.options.column("margin", cls.an_example(model))
 
     @classmethod
     def train(cls, model: Model) -> Training:
@@ -112,8 +89,8 @@ class StructuredPerceptron(StructuredMethod):
     Options: ClassVar[type[MethodOptions]] = StructuredPerceptronOptions
 
     @classmethod
-    def margin(cls, model: Model, like: torch.Tensor) -> torch.Tensor:
-        return torch.zeros_like(like)
+    def margin(cls, model: Model) -> torch.Tensor:
+        return cls.an_example(model)
 
     @classmethod
     def train(cls, model: Model) -> Training:

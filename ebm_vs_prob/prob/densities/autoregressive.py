@@ -124,3 +124,9 @@ class AutoregressiveModel(Model):
     ) -> GibbsBoltzmann:
         """Always raises `NotNormalised`."""
         raise NotNormalised("autoregressive: the model is normalised as it stands: use model.log_prob and model.sample")
+
+    def fit_beta(self) -> torch.Tensor:
+        """Always raises `NotNormalised`."""
+        raise NotNormalised(
+            "autoregressive: at another temperature than its own it is a sum over all strings: read it at beta = 1"
+        )

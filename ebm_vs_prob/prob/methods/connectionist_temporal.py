@@ -15,6 +15,7 @@ from ...models.model import Model
 from ...models.record import Training
 from ...models.setting import Setting
 from ...models.strip_models import NormalisedStripModel
+from ...tasks.base import Task
 from ...training.batches import Batch
 from ...training.loop import train
 from ...training.strips import StripMethod
@@ -37,6 +38,19 @@ class ConnectionistTemporal(StripMethod):
     normalised = True
     summary = "column labels with a blank, summed over alignments (Graves et al. 2006)"
     references = ("graves2006connectionist",)
+
+    @classmethod
+    def why_not(cls, task: Task) -> str | None:
+        reason = super().why_not(task)
+        if reason is not None or task.strip is None:
+            return reason
+        # A string of one symbol T times is read from T columns and a blank between each two.
+        length, columns = task.strip.length, task.strip.columns
+        if columns >= 2 * length - 1:
+            return None
+        return (
+            f"{length} symbols need {2 * length - 1} columns, blanks between them included, and its strip has {columns}"
+        )
 
     @classmethod
     def build(cls, setting: Setting) -> NormalisedStripModel:

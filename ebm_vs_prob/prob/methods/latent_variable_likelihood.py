@@ -12,7 +12,7 @@ from ...core.options import PER_REPLICATE
 from ...core.registry import METHODS
 from ...core.replicate_noise import replicate_noise
 from ...descent.latent import latent_nodes
-from ...energies.decoders import FULL_TURN, DecoderName
+from ...energies.decoders import ANGULAR, FULL_TURN, Decoder, DecoderName
 from ...models.building import build_decoder
 from ...models.model import DensityModel, Model
 from ...models.record import Training
@@ -29,7 +29,8 @@ class LatentVariableLikelihoodOptions(ThicknessPriorOptions):
     decoder: Annotated[
         DecoderName,
         Field(
-            description="g of N(y; g(x, z), sigma²): the trunk with z beside x, W z + B x + b, or f(x) (cos z, sin z)"
+            description="g of N(y; g(x, z), sigma²): the trunk with z beside x, or with the angle z, W z + B x + b, or "
+            "f(x) (cos z, sin z)"
         ),
     ] = "mlp"
     latent_dim: Annotated[int, Field(ge=1, le=8, description="dimension of z")] = 1
@@ -49,8 +50,8 @@ class LatentVariableLikelihoodOptions(ThicknessPriorOptions):
     def _latent_is_sound(self) -> Self:
         if not self.low < self.high:
             raise ValueError(f"a low < high = {self.high}")
-        if self.decoder == "angle" and self.latent_dim > 1:
-            raise ValueError('latent_dim = 1 with decoder = "angle"')
+        if self.decoder in ANGULAR and self.latent_dim > 1:
+            raise ValueError(f'latent_dim = 1 with decoder = "{self.decoder}"')
         return self
 
 
@@ -61,6 +62,17 @@ class LatentVariableDensity(DensityModel):
 
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return -self.energy(x, y)
+
+    @property
+    def joint_energy(self) -> Decoder | None:
+        """½ |y - g(x, z)|² of a z of one dimension; None where it has more."""
+        return self.module.decoder if self.module.nodes.shape[1] == 1 else None
+
+    @property
+    def latent_bounds(self) -> tuple[float, float]:
+        """Least and greatest value of z."""
+        options = self.setting.options
+        return FULL_TURN if self.module.decoder.periodic else (options.low, options.high)
 
     def decoded(self, x: torch.Tensor) -> torch.Tensor:
         """g(x, z) at every node of z: (R, n, m, dy) of x (n, dx) or (R, n, dx), the centres of the mixture.
@@ -110,7 +122,7 @@ class LatentVariableLikelihood(ThicknessPriorMethod):
     def build(cls, setting: Setting) -> LatentVariableDensity:
         options = setting.options
         decoder = build_decoder(setting, options.decoder, options.latent_dim)
-        bounds = FULL_TURN if options.decoder == "angle" else (options.low, options.high)
+        bounds = FULL_TURN if options.decoder in ANGULAR else (options.low, options.high)
         nodes = latent_nodes(options.nodes, options.latent_dim, bounds)
         energy = LatentVariableEnergy(decoder, nodes, options.initial_sigma * options.scale)
         return LatentVariableDensity(cls, setting, energy.to(device=setting.device, dtype=setting.dtype))

@@ -28,7 +28,7 @@ from ..objectives.bounds import ReplicatedELBO, no_guide
 
 
 class FlowOptions(SmoothingOptions):
-    learning_rate: Annotated[float, PER_REPLICATE, Field(gt=0, description="Adam's peak step size")] = 3e-3
+    learning_rate: Annotated[float, PER_REPLICATE, Field(gt=0, le=1e30, description="Adam's peak step size")] = 3e-3
     transform: Annotated[
         Transform, Field(description="what moves a coordinate: shift and scale, or a monotone rational linear spline")
     ] = "spline"

@@ -13,9 +13,10 @@ from ...core.options import PER_REPLICATE
 from ...core.registry import METHODS
 from ...core.replicate_noise import replicate_noise
 from ...core.seeding import stream
+from ...energies.decoders import Decoder
 from ...energies.mlp import Network
 from ...gibbs.trust import warns
-from ...models.building import build_decoder
+from ...models.building import build_decoder, true_decoder
 from ...models.model import DensityModel, Model
 from ...models.record import Training
 from ...models.setting import Setting, box_dims
@@ -43,8 +44,11 @@ DECODED = 512
 class VariationalAutoencoderOptions(SmoothingOptions, ThicknessPriorOptions):
     latent_dim: Annotated[int, Field(ge=1, le=64, description="dimension of z")] = 1
     decoder: Annotated[
-        Literal["mlp", "linear"],
-        Field(description="g of N(y; g(x, z), sigma²): the trunk with z beside x, or W z + B x + b"),
+        Literal["mlp", "linear", "truth"],
+        Field(
+            description="g of N(y; g(x, z), sigma²): the trunk with z beside x, or W z + B x + b; or the task's own "
+            "W z + B x and noise, so that the guide alone learns"
+        ),
     ] = "mlp"
     guide: Annotated[GuideName, Field(description="family of q(z | x, y), whose encoder has the trunk's widths")] = (
         "mean_field"
@@ -250,15 +254,22 @@ class VariationalAutoencoder(ThicknessPriorMethod, SmoothingMethod):
     def build(cls, setting: Setting) -> VariationalAutoencoderModel:
         options: Any = setting.options
         own = cast("VariationalAutoencoderOptions", options.replicates[0])
-        decoder = build_decoder(setting, own.decoder, own.latent_dim)
+        decoder: Decoder
+        if own.decoder == "truth":
+            decoder = true_decoder(setting, own.latent_dim)
+        else:
+            decoder = build_decoder(setting, own.decoder, own.latent_dim)
         assert isinstance(setting.network, Network)
         seeds = [stream(seed, "guide") for seed in setting.seeds]
         family = {"components": own.num_strata} if own.guide == "mixture" else {}
         guide = amortised_guide(own.guide, seeds, *box_dims(setting), own.latent_dim, setting.network.hidden, **family)
         sigma = options.initial_sigma * options.scale
+        if own.decoder == "truth":
+            sigma = torch.tensor([task.thickness for task in setting.tasks], dtype=torch.float64, device="cpu")
         energy = VariationalAutoencoderEnergy(
             decoder, guide, sigma, own.num_nodes, own.importance_samples, own.num_particles, setting.seeds
         )
+        energy.log_sigma.requires_grad_(own.decoder != "truth")
         return VariationalAutoencoderModel(cls, setting, energy.to(device=setting.device, dtype=setting.dtype))
 
     @classmethod
@@ -274,5 +285,6 @@ class VariationalAutoencoder(ThicknessPriorMethod, SmoothingMethod):
                 return bound.replicate_losses(energy.model, energy.guide, batch.x, blur(batch)) / size
 
         shape = (energy.particles, size, energy.latent_dim) if several else (size, energy.latent_dim)
-        traces = Traces(list(energy.decoder.parameters()), {"thickness": lambda: energy.sigma})
+        learned = [parameter for parameter in energy.decoder.parameters() if parameter.requires_grad]
+        traces = Traces(learned, {"thickness": lambda: energy.sigma})
         return train(model, loss, {"z": Noise("normal", shape), **blur.noise}, traces)

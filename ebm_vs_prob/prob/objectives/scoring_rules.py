@@ -7,6 +7,7 @@ all examples, and y (R, B, dy). A score is a loss: lower is better. Results are 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 
@@ -61,6 +62,32 @@ def mixture_score_matching(
     gradient = (shares * pull).sum(-2)
     bend = (shares * (pull.square() - inverse)).sum(-2) - gradient.square()
     return (0.5 * gradient.square() + bend).sum(-1).mean(-1)
+
+
+def mixture_reverse_divergence(
+    log_weights: torch.Tensor,
+    loc: torch.Tensor,
+    scale: torch.Tensor,
+    log_target: Callable[[torch.Tensor], torch.Tensor],
+    noise: torch.Tensor,
+) -> torch.Tensor:
+    """KL(q ‖ p) = E_q[ln q - ln p] in nats, by draws of each component, which its weight counts.
+
+    In ln q the parameters are held fixed and y alone moves with them, which leaves out a term of mean zero; the
+    gradient of a q that is p is then 0 at every draw (Roeder, Wu and Duvenaud 2017, eq. 6).
+
+    Args:
+        log_target: ln p of points (R, n, dy), (R, n).
+        noise: standard normals, (R, B, M, K, dy) for B = 1 or as many as there are mixtures.
+    """
+    weights = _exp(log_weights).unsqueeze(-2)
+    y = loc.unsqueeze(-3) + scale.unsqueeze(-3) * noise  # (R, B, M, K, dy)
+    fixed_weights, fixed_loc, fixed_scale = log_weights.detach(), loc.detach(), scale.detach()
+    standard = (y.unsqueeze(-2) - fixed_loc[..., None, None, :, :]) / fixed_scale[..., None, None, :, :]
+    parts = -0.5 * standard.square().sum(-1) - in_whole_vectors(torch.log, fixed_scale).sum(-1)[..., None, None, :]
+    log_model = (parts + fixed_weights[..., None, None, :]).logsumexp(-1) - 0.5 * math.log(2 * math.pi) * y.shape[-1]
+    target = log_target(y.flatten(1, -2)).reshape(log_model.shape).to(log_model)
+    return (weights * (log_model - target)).sum(-1).mean((-2, -1))
 
 
 def density_noise_contrast(log_data: torch.Tensor, log_noise: torch.Tensor, log_density: float) -> torch.Tensor:

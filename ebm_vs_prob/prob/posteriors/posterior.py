@@ -1,4 +1,4 @@
-"""A posterior over an energy's weights: its Pyro model, and the posterior predictive density of S draws."""
+"""The posterior predictive density of S draws of an energy's weights."""
 
 from __future__ import annotations
 
@@ -8,20 +8,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-import pyro
 import torch
-from pyro import poutine
 from torch import nn
 
 from ...core.errors import NormalizerWarning, invalid
 from ...core.tensors import inner
-from ...energies.evaluation import distinct
 from ...gibbs.density import GibbsBoltzmann
 from ...gibbs.snapshot import Snapshot
 from ...gibbs.trust import warns
 from ...models.model import DensityModel
 from ...models.record import PosteriorDiagnostics
-from ..priors import WeightPrior
 from ..weights import WeightSpace
 from .partition_functions import MixtureNormalizer, PartitionFunctions
 from .posterior_diagnostics import Chains, FollowedFunctions
@@ -32,49 +28,6 @@ if TYPE_CHECKING:
 
 #: Partition functions found in one call, and sets of x whose partition functions are kept.
 _PARTITIONS, _KEPT = 1 << 11, 4
-
-
-class WeightModel:
-    """theta ~ prior, y_i ~ exp(-E_theta(x_i, .)) / Z_theta(x_i): a Pyro model of R replicates, S sets of weights each.
-
-    The plates are "draw" (S, dim -3), "replicate" (R, dim -2) and the data's (dim -1), whose log-densities are scaled
-    from the minibatch to all N examples. Real vectors y only.
-
-    Args:
-        prior: over the energy's weights. space: of that energy. num_examples: N. bounds: the y-box.
-    """
-
-    def __init__(self, prior: WeightPrior, space: WeightSpace, num_examples: int, bounds: tuple[float, float]) -> None:
-        self.prior, self.space = prior, space
-        self.num_examples, self.bounds = num_examples, bounds
-
-    def __call__(
-        self,
-        x: torch.Tensor,
-        y: torch.Tensor,
-        normalizer: Any = "quadrature",
-        num_draws: int = 1,
-        raw: torch.Tensor | None = None,
-    ) -> None:
-        """The Pyro statements, of data x (R, B, dx) and y (R, B, dy).
-
-        Where y is blurred, `raw` is what it was before: a prior that depends on the data's places, as its twin, is
-        taken at those that were observed.
-        """
-        count, size = y.shape[:2]
-        given = distinct(x).expand(num_draws, count, -1, -1)
-        draws, replicates = pyro.plate("draw", num_draws, dim=-3), pyro.plate("replicate", count, dim=-2)
-        with draws, replicates:
-            weights = {name: value.squeeze(2) for name, value in self.prior.sample(self.space).items()}
-            energy = self.space.at(weights)
-            density = GibbsBoltzmann(
-                energy, y_dim=y.shape[-1], x=given, bounds=self.bounds, normalizer=normalizer, validate_args=False
-            )
-        # Plates multiply a scale set within them by their size and divide it again, which rounds; this one is outside.
-        with poutine.scale(scale=self.num_examples / size), draws, replicates, pyro.plate("data", size, dim=-1):
-            pyro.sample("y", density, obs=y)
-        with draws, replicates:
-            self.prior.factor(energy, x, y if raw is None else raw)
 
 
 class _Shared(torch.autograd.Function):

@@ -157,8 +157,15 @@ class NormalGuide(nn.Module):
         """The law of the latent vector, batch shape (R, 1), event shape (Q,)."""
         loc, scale = self.loc.unsqueeze(1), self.log_scale.exp().unsqueeze(1)
         if self.factor is None:
-            return dist.Normal(loc, scale).to_event(1)
-        return dist.LowRankMultivariateNormal(loc, self.factor.unsqueeze(1), scale.square())
+            return dist.Normal(loc, scale, validate_args=False).to_event(1)
+        factor, variance = self.factor.unsqueeze(1), scale.square()
+        # A replicate that diverged has no Cholesky factor, and to ask for it would end the others: its density is NaN.
+        unit = torch.eye(self.rank, dtype=loc.dtype, device=loc.device)
+        capacitance = (factor.mT / variance.unsqueeze(-2)) @ factor + unit
+        sound = (torch.linalg.cholesky_ex(capacitance.detach())[1] == 0).unsqueeze(-1)
+        loc, variance = torch.where(sound, loc, math.nan), torch.where(sound, variance, 1.0)
+        factor = torch.where(sound.unsqueeze(-1), factor, 0.0)
+        return dist.LowRankMultivariateNormal(loc, factor, variance, validate_args=False)
 
     def at(self, noise: torch.Tensor) -> torch.Tensor:
         """The reparameterised draw of standard normals (..., R, Q + K): (..., R, Q)."""

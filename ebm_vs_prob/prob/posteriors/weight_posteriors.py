@@ -23,9 +23,10 @@ from ...training.proposals import KernelProposalOptions, ProposedAnswers
 from ..objectives.bounds import ReplicatedELBO
 from ..priors import WeightPrior, weight_prior
 from ..weights import WeightSpace
-from .posterior import PosteriorModel, WeightModel
+from .posterior import PosteriorModel
 from .posterior_diagnostics import kept_states
 from .weight_guides import LatentSpace
+from .weight_model import WeightModel
 
 if TYPE_CHECKING:
     from ...models.model import Model

@@ -96,7 +96,8 @@ class DataReference(Reference):
         if not isinstance(self.task.y_space, Box):
             if any(len(rows) != most for rows in members):
                 raise invalid("x", "inputs with different numbers of held-out labels", "inputs with equally many")
-            return torch.from_numpy(np.stack([test.y[rows] for rows in members])).to(x.device)
+            found = np.array([test.y[rows] for rows in members], dtype=np.int64).reshape(len(members), most)
+            return torch.from_numpy(found).to(x.device)
         found = np.full((len(members), most, test.y.shape[1]), np.nan)
         for index, rows in enumerate(members):
             found[index, : len(rows)] = test.y[rows]
@@ -116,11 +117,11 @@ class DataReference(Reference):
         members = self._members(x)
         if any(len(rows) == 0 for rows in members):
             raise invalid("x", "an input of no test row", "inputs of the test split, in float64")
-        drawn = []
+        y = self.task.parts["test"].y
+        drawn = np.empty((len(members), num_samples, *y.shape[1:]), dtype=y.dtype)
         for row, rows in enumerate(members):
-            rng = numpy_generator(seed, "reference", self.task.name, row)
-            drawn.append(self.task.parts["test"].y[rng.choice(rows, size=num_samples)])
-        return torch.from_numpy(np.stack(drawn)).to(x.device)
+            drawn[row] = y[numpy_generator(seed, "reference", self.task.name, row).choice(rows, size=num_samples)]
+        return torch.from_numpy(drawn).to(x.device)
 
     @cached_property
     def _rows_of(self) -> dict[bytes, list[int]]:
