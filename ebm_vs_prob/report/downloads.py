@@ -16,10 +16,13 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 def write(inputs: Inputs, folder: Path) -> list[tuple[str, str]]:
     """Write what there is into the folder of a report; returns name and meaning of each file."""
     found = []
-    path = inputs.study.path
+    path, copy = inputs.study.path, folder / "study.toml"
     if path is not None and path.is_file():
-        (folder / "study.toml").write_bytes(path.read_bytes())
+        # A report may be made from the copy beside it, which is then its own source.
+        copy.write_bytes(path.read_bytes())
         found.append(("study.toml", "the study's file"))
+    else:
+        copy.unlink(missing_ok=True)
     if inputs.records:
         (folder / "records.zip").write_bytes(_archive(inputs))
         found.append(("records.zip", f"the records of its {len(inputs.records)} models, as they were written"))

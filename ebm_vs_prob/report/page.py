@@ -21,7 +21,7 @@ from .words import test_words
 #: Of all pages below one folder, which are read without a network; its name changes with its content.
 ASSETS = "assets"
 #: What a report is made of; what an earlier one left there is removed.
-_OLD = ("figures/*.svg", "figures/*.png", "tables/*.csv", "tables/*.tex", "records.zip", "study.toml")
+_OLD = ("figures/*.svg", "figures/*.png", "tables/*.csv", "tables/*.tex", "records.zip")
 #: Columns of the table of criteria that are shown at first.
 _CRITERIA = ("criterion", "arm", "against", "estimate [95 %]", "asked", "verdict")
 _FAILURES = ("task", "arm", "at", "state", "seeds", "reason")

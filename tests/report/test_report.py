@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
+import zipfile
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,6 +21,7 @@ from synthetic_results import row, study, study_arrays, study_results, table
 from ebm_vs_prob.metrics import METRICS
 from ebm_vs_prob.report import (
     bibtex,
+    downloads,
     figures,
     glossary,
     intervals,
@@ -212,6 +214,23 @@ def test_a_second_report_is_the_same_and_leaves_nothing_of_the_first(tmp_path):
     assert page.write(inputs, tmp_path).read_text(encoding="utf-8") == text
     assert not (first.parent / "figures" / "old.png").exists()
     assert "the study has no criterion for it" in text
+
+
+def test_a_page_offers_the_studys_file_and_its_records_the_same_each_time(tmp_path):
+    study = load_study(HEADLINE)
+    records = {key: {"trial": key, "value": n} for n, key in enumerate("ba")}
+    inputs = Inputs(study, "quick", pd.DataFrame(columns=["task"]), records=records)
+    files = [name for name, _ in downloads.write(inputs, tmp_path)]
+    assert files == ["study.toml", "records.zip"]
+    assert (tmp_path / "study.toml").read_bytes() == HEADLINE.read_bytes()
+    first = (tmp_path / "records.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "records.zip") as archive:
+        assert [json.loads(archive.read(name)) for name in archive.namelist()] == [records["a"], records["b"]]
+    # Made again from the copy, which is its own source.
+    own = replace(inputs, study=load_study(tmp_path / "study.toml"))
+    downloads.write(own, tmp_path)
+    assert (tmp_path / "study.toml").read_bytes() == HEADLINE.read_bytes()
+    assert (tmp_path / "records.zip").read_bytes() == first
 
 
 def test_a_claim_of_the_studys_own_is_said_in_the_words_of_its_primary_criterion(tmp_path):
