@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001
 """The page over all reports: home studies decide, others are said beside them, what was not studied is said too."""
 
 from __future__ import annotations
@@ -63,10 +64,11 @@ def test_the_page_has_every_claim_its_words_and_a_link_to_each_report(tmp_path):
 
 
 def test_verdicts_of_an_earlier_version_are_read_and_broken_files_passed_over(tmp_path):
-    old = {"scope": "comparison", "claim": "C11", "verdict": "supported", "reason": "", "criterion": "K", "kind": "value",
-           "metric": "tube_mass", "task": "circle", "arm": "a", "estimate": 0.9, "low": 0.8, "high": "inf", "steps": [],
-           "cells": [{"thickness": [0.1], "estimate": 0.9, "low": 0.8, "high": "inf", "seeds": 10, "failed": 0, "p": None,
-                      "holds": True}]}  # fmt: skip
+    numbers = {"estimate": 0.9, "low": 0.8, "high": "inf"}
+    cell = {**numbers, "thickness": [0.1], "seeds": 10, "failed": 0, "p": None, "holds": True}
+    names = {"criterion": "K", "kind": "value", "metric": "tube_mass", "task": "circle", "arm": "a"}
+    old = {"scope": "comparison", "claim": "C11", "verdict": "supported", "reason": "", "steps": [], "cells": [cell]}
+    old |= names | numbers
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "verdicts.json").write_text(json.dumps([old]), encoding="utf-8")
     (read,) = read_verdicts(tmp_path / "old" / "verdicts.json")
