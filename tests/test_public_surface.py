@@ -18,7 +18,20 @@ PUBLIC = (
     *("run_study", "load_results", "plan_study", "list_studies", "Box", "Labels", "Sequences", "Task", "Method"),
     *("compare_models", "inference_data"),
 )
-HEAVY = {"torch", "pyro", "scipy", "pandas", "pyarrow", "matplotlib", "sklearn", "arviz", "dask", "distributed"}
+HEAVY = {
+    "torch",
+    "pyro",
+    "scipy",
+    "pandas",
+    "pyarrow",
+    "matplotlib",
+    "altair",
+    "vl_convert",
+    "sklearn",
+    "arviz",
+    "dask",
+    "distributed",
+}
 
 
 #: It loads torch, and with it whatever the methods need to be found.

@@ -34,22 +34,28 @@ class Scope(StrEnum):
 
 
 def report(
-    study: options.StudyArgument,
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="A name in studies/ or the path of a TOML file.")] = "",
     scale: options.ScaleOption = "quick",
     store: options.StoreOption = DEFAULT_STORE,
     out: options.OutOption = DEFAULT_OUT,
     as_json: options.JsonOption = False,
+    every: Annotated[bool, typer.Option("--all", help="Write the page over all reports in --out instead.")] = False,
 ) -> None:
     """Write a study's report and print its path; with --json, its result identifier and the verdicts.
 
     It replaces an earlier one of the same study and scale, and no other.
     """
-    from ..report import write_report
+    from ..report import write_all, write_report
     from ..study import Store, load_study
     from ..study.identifiers import result_id
     from ..study.shrinking import opened
     from .report_places import place_of, sign
 
+    if every == bool(study):
+        raise typer.BadParameter("a study, or --all for the page over all reports; not both, not neither")
+    if every:
+        typer.echo(printable(write_all(out)))
+        return
     with printed_aside():
         kept = Store(store)
         loaded: Any = opened(load_study(study), scale, kept)

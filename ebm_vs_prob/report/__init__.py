@@ -8,7 +8,7 @@ from ..core.atomic_files import check_folder, make_folder
 from ..core.text import shown
 from .citation import bibtex
 
-__all__ = ["bibtex", "write_report"]
+__all__ = ["bibtex", "write_all", "write_report"]
 
 
 def write_report(
@@ -16,8 +16,10 @@ def write_report(
 ) -> Path:
     """Write the report of a study under `out/<study>/` and return the path of its page, `index.html`.
 
-    Beside it: `report.md`, `figures/`, `tables/*.csv` and `*.tex`, `verdicts.json`, `citation.bib`. An earlier report
-    of the study is replaced. Nothing is trained or measured: a report reads the store and never sees a model.
+    Beside it: `report.md`, `figures/`, `tables/*.csv` and `*.tex`, `verdicts.json`, `citation.bib`, `study.toml`,
+    `records.zip`. An earlier report of the study is replaced. In `out` itself: `assets/` with the script that draws the
+    figures of all reports there, and `index.html` over them. Nothing is trained or measured: a report reads the store
+    and never sees a model.
 
     Raises:
         UnknownName: no such study or scale, or the store holds no run of it.
@@ -25,13 +27,35 @@ def write_report(
         OSError: the report cannot be written.
     """
     from .inputs import gather
+    from .overview import write_overview
     from .page import write
 
     check_folder("out", Path(out))
     inputs = gather(path_or_name, scale, store)
     make_folder("out", Path(out))
     try:
-        return write(inputs, Path(out))
+        page = write(inputs, Path(out))
+        write_overview(Path(out))
+        return page
     except OSError as error:
         where = error.filename or out
         raise OSError(f"the report cannot be written: {shown(str(where))}: {error.strerror or error}") from None
+
+
+def write_all(out: str | Path = "reports") -> Path:
+    """Write `index.html` over all reports in `out`, the lecture's claims and what each study found; returns its path.
+
+    It reads the file of verdicts beside each report.
+
+    Raises:
+        ValueError: `out` is no folder and none can be made there.
+        OSError: the page cannot be written.
+    """
+    from .overview import write_overview
+
+    make_folder("out", Path(out))
+    try:
+        return write_overview(Path(out))
+    except OSError as error:
+        where = error.filename or out
+        raise OSError(f"the overview cannot be written: {shown(str(where))}: {error.strerror or error}") from None

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..core.bibliography import Entry, cited, papers
-from ..core.registry import METHODS, TASKS, Registry
-from ..study.provenance import remembered_of_package
+from ..core.bibliography import Entry, cited
+from ..core.registry import METHODS, TASKS
 from ..study.schema import caveat
 from .escaping import to_latex_text
+from .glossary import registered
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,12 +69,7 @@ def entries(study: Any, results: pd.DataFrame, identifier: str = "") -> list[Ent
     run = set(results["task"].unique())
     kinds = {grid.kind for grid in study.tasks if grid.name in run}
     for present, registry in ((set(results["method"].dropna().unique()), METHODS), (kinds, TASKS)):
-        known = remembered_of_package(["papers", registry.kind], partial(_papers, registry))
-        found += [Entry(**paper) for name, behind in known.items() if name in present for paper in behind]
+        known = registered(registry)
+        found += [Entry(**paper) for name, told in known.items() if name in present for paper in told["papers"]]
     # Two methods may rest on one paper.
     return list({entry.key: entry for entry in found}.values())
-
-
-def _papers(registry: Registry[Any]) -> dict[str, list[dict[str, Any]]]:
-    """The papers behind everything registered, by name, JSON-ready: to know them torch has to be imported."""
-    return {entry.name: [asdict(paper) for paper in papers(entry)] for entry in registry.entries()}

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -36,20 +37,10 @@ def printable_inputs(inputs: Inputs) -> Inputs:
     )
 
 
-def drawn_text(text: str) -> str:
-    """Text as matplotlib shows it literally: a dollar sign would start a formula."""
-    return text.replace("$", r"\$")
-
-
-#: What a pattern made for the attributes of a tag could take for one in its text.
-_LIKE_ATTRIBUTES = str.maketrans({'"': "&quot;", "#": "&#35;", ":": "&#58;"})
-
-
-def shielded(svg: str) -> str:
-    """SVG whose text nodes hold nothing that looks like an attribute, a colour or a reference."""
-    return re.sub(
-        r"(<(?:text|tspan)\b[^<>]*>)([^<]+)", lambda match: match[1] + match[2].translate(_LIKE_ATTRIBUTES), svg
-    )
+def script_data(value: Any) -> str:
+    """JSON as the text of a script element: nothing in it ends the element or begins another."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def escape_markdown(value: object) -> str:

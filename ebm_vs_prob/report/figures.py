@@ -1,36 +1,39 @@
-# ruff: noqa: RUF001
-"""Curves of a report, every metric against what its task varies along, and the forest of intervals behind verdicts."""
+"""Curves of a report: every metric against what its task varies along."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..study.comparisons import GROWTHS, in_range
+from ..study.comparisons import in_range
 from ..study.schema import THICKNESS
-from ..study.statistics import Estimate
-from ..study.verdicts import Verdict
-from .escaping import drawn_text
 from .inputs import Inputs
-from .rendering import house_style, new_figure
-from .style import GROUPS, INK, Look, in_order, metric_look, quantity, summarise, symbol
+from .rendering import part, specification
+from .style import (
+    GROUPS,
+    Look,
+    digits,
+    in_order,
+    metric_look,
+    minus,
+    plain,
+    summarise,
+    unit_of,
+)
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    import pandas as pd
 
 #: Logarithmic axes end so many decades below the largest value.
 _DECADES = 5
-OUTCOME_COLOURS = {
-    "supported": "#1a9850",
-    "refuted": "#d73027",
-    "qualified": "#d98e04",
-    "undecided": "#8a929c",
-    "untrained": "#8a929c",
-}
+#: Pixels of a panel of curves.
+PANEL = (250, 150)
+CURVE_COLUMNS = ("arm", "metric", "at", "place", "value", "low", "high", "n", "zero")
 
 
 def positions(settings: Sequence[float], axis: str = THICKNESS) -> dict[float, float]:
@@ -56,79 +59,142 @@ def metric_groups(inputs: Inputs, task: str) -> dict[str, list[str]]:
     return {group: names for group, names in groups.items() if names}
 
 
-def metric_figure(inputs: Inputs, task: str, names: Sequence[str]) -> Figure:
-    """Small multiples: each metric of one task against its settings, every arm with its interval over seeds."""
-    columns = 3
-    rows = math.ceil(len(names) / columns)
-    look_of, eps, axis = inputs.looks(), inputs.settings(task), inputs.axis(task)
-    title = f"thickness {inputs.symbol(task)}" if axis == THICKNESS else inputs.symbol(task)
-    table = inputs.primary[inputs.primary["task"] == task]
-    of_metric = dict(iter(table.groupby("metric")))
-    with house_style():
-        figure = new_figure(10.4, 2.4 * rows + 0.8)
-        panels = figure.subplots(rows, columns, squeeze=False)
-        drawn: dict[str, Any] = {}
-        for panel, name in zip(panels.flat, names, strict=False):
-            here = of_metric.get(name, table.iloc[:0])
-            measured = here.dropna(subset="value").groupby(["arm", "setting"])["value"]
-            estimates: dict[str, dict[float, Estimate]] = {}
-            for place, values in measured:
-                arm, e = cast("tuple[str, float]", place)
-                estimates.setdefault(arm, {})[e] = summarise(values, name)
-            for index, look in enumerate(look_of.values()):
-                if look.name in estimates:
-                    offset = (index - (len(look_of) - 1) / 2) * 0.018
-                    drawn[look.name] = _curve(panel, estimates[look.name], look, positions(eps, axis), offset)
-            _settings_axis(panel, positions(eps, axis), title)
-            _value_axis(panel, here, name)
-            _laws(panel, inputs, task, name, here, eps)
-        for panel in list(panels.flat)[len(names) :]:
-            panel.set_visible(False)
-        arms = [look for look in look_of.values() if look.name in drawn]
-        figure.legend(
-            [drawn[look.name] for look in arms],
-            [drawn_text(look.label) for look in arms],
-            loc="outside lower center",
-            ncols=columns,
-            fontsize=8.5,
+def curve_data(inputs: Inputs, task: str, numbers: pd.DataFrame) -> dict[str, list[Any]]:
+    """What the curves of a task show: estimates with intervals, once for all of its figures.
+
+    Args:
+        numbers: of `tables.every_metric`.
+    """
+    look_of = inputs.looks()
+    place = positions(inputs.settings(task), inputs.axis(task))
+    sides = {name: (index - (len(look_of) - 1) / 2) * 0.018 for index, name in enumerate(look_of)}
+    rows = []
+    primary = numbers[numbers["budget"] == "equal_steps"] if len(numbers) else numbers
+    for row in primary.to_dict("records"):
+        at = row[inputs.axis(task)]
+        if math.isfinite(row["estimate"]) and at in place and row["arm"] in look_of:
+            rows.append(
+                [look_of[row["arm"]].label, row["metric"], f"{inputs.symbol(task)} = {at:g}",
+                 round(place[at] + sides[row["arm"]], 4), *(digits(row[name]) for name in ("estimate", "low", "high")),
+                 int(row["n"]), at == 0 and inputs.axis(task) == THICKNESS]
+            )  # fmt: skip
+    return {"columns": list(CURVE_COLUMNS), "rows": rows}
+
+
+def arm_scales(looks: Sequence[Look]) -> tuple[Any, Any]:
+    """Colours and shapes of arms, by label."""
+    import altair as alt
+
+    labels = [look.label for look in looks]
+    return (
+        alt.Scale(domain=labels, range=[look.colour for look in looks]),
+        alt.Scale(domain=labels, range=[look.shape for look in looks]),
+    )
+
+
+def metric_chart(
+    inputs: Inputs, shown: Sequence[tuple[str, str]], curves: Mapping[str, Mapping[str, Sequence[Any]]]
+) -> dict[str, Any]:
+    """A panel for each task and metric against the task's settings, every arm with its interval over seeds.
+
+    A task's data set is `curves-` and its name; `arms` is the list of labels that are shown.
+    """
+    tasks = list(dict.fromkeys(task for task, _ in shown))
+    names = {name for _, name in shown}
+    present = {row[0] for task in tasks for row in curves[task]["rows"] if row[1] in names}
+    looks = [look for look in inputs.looks().values() if look.label in present]
+    templates = {
+        task: _panel(inputs.symbol(task), inputs.axis(task), tuple(inputs.settings(task)), tuple(looks))
+        for task in tasks
+    }
+    of_metric = dict(iter(inputs.primary.groupby(["task", "metric"])))
+    panels = []
+    for task, name in shown:
+        here = of_metric.get((task, name), inputs.primary.iloc[:0])
+        scale, floor = _value_scale(here, name)
+        template, shared = templates[task]
+        axis = {"format": ".6~g", "tickCount": 5} | ({} if floor is None else {"values": _ticks(*scale["domain"])})
+        layers = [{**layer, "encoding": {**layer["encoding"]}} for layer in template]
+        for layer in layers:
+            layer["encoding"]["y"] = {**layer["encoding"]["y"], "scale": scale, "axis": axis}
+        chosen = f"datum.metric === {json.dumps(name)} && indexof(arms, datum.arm) >= 0"
+        low = []
+        if floor is not None:  # a logarithmic axis, on which 0 has no place
+            chosen += " && datum.value > 0"
+            low = [{"calculate": f"max(datum.low, {floor!r})", "as": "low"}]
+        panels.append(
+            {
+                "title": with_unit(name, here) if len(tasks) == 1 else task,
+                "data": {"name": f"curves-{task}"},
+                "width": PANEL[0],
+                "height": PANEL[1],
+                "transform": [{"filter": chosen}, *low],
+                "encoding": shared,
+                "layer": [*layers, *_laws(inputs, task, name, here, layers[-1]["encoding"]["y"])],
+            }
         )
-    return figure
+    composed = {"concat": panels, "columns": 3, "spacing": 26}
+    return specification(composed, arms=[look.label for look in looks])
 
 
-def _curve(panel: Axes, estimates: dict[float, Estimate], look: Look, place: dict[float, float], offset: float) -> Any:
-    """One arm: a line through the settings, a point at thickness 0 apart."""
-    found = {e: estimates[e] for e in place if e in estimates and math.isfinite(estimates[e].value)}
-    handle = None
-    for part in ([e for e in found if e > 0], [e for e in found if e == 0]):
-        if not part:
-            continue
-        value = np.array([found[e].value for e in part])
-        at = np.array([place[e] + offset for e in part])
-        # All bars of an arm are one path, broken by NaN: the page embeds thousands of them.
-        low, high = (np.array([getattr(found[e], side) for e in part]) for side in ("low", "high"))
-        gap = np.full_like(at, np.nan)
-        panel.plot(np.stack([at, at, gap], 1).ravel(), np.stack([low, high, gap], 1).ravel(), color=look.colour, lw=0.9)
-        drawn = panel.plot(at, value, color=look.colour, marker=look.marker, markersize=4, markeredgewidth=0)[0]
-        handle = handle or drawn
-    return handle
+@lru_cache(maxsize=256)
+def _panel(
+    name: str, axis: str, settings: tuple[float, ...], looks: tuple[Look, ...]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Layers of a panel of curves, all but what its metric says; and what all its layers share, axis and colours.
+
+    They are read and never written: a report has the same ones many times.
+    """
+    import altair as alt
+
+    colours, shapes = arm_scales(looks)
+    place = positions(settings, axis)
+    labels = {f"{at:.3f}": f"{setting:g}" for setting, at in place.items()}
+    x = alt.X(
+        "place:Q",
+        title=f"thickness {name}" if axis == THICKNESS else name,
+        scale=alt.Scale(domain=[min(place.values()) - 0.15, max(place.values()) + 0.15], nice=False, zero=False),
+        axis=alt.Axis(
+            values=list(place.values()),
+            labelExpr=f"{labels}[format(datum.value, '.3f')]",
+            grid=False,
+            labelOverlap=True,
+        ),
+    )
+    shared = part(alt.Chart().mark_point().encode(x=x, color=alt.Color("arm:N", scale=colours, title=None)))
+    base = alt.Chart()
+    tooltip = [
+        alt.Tooltip("arm:N"),
+        alt.Tooltip("at:N", title="setting"),
+        alt.Tooltip("metric:N"),
+        alt.Tooltip("value:Q", format=".4~g"),
+        alt.Tooltip("low:Q", title="95 % from", format=".4~g"),
+        alt.Tooltip("high:Q", title="to", format=".4~g"),
+        alt.Tooltip("n:Q", title="seeds"),
+    ]
+    y = alt.Y("value:Q", title=None)
+    layers = [
+        # One seed has no interval.
+        base.transform_filter("isValid(datum.high)")
+        .mark_rule(strokeWidth=1.2, clip=True)
+        .encode(y=alt.Y("low:Q", title=None), y2="high:Q"),
+        base.mark_line(strokeWidth=1.6, clip=True).encode(y=y, detail="zero:N"),
+        base.mark_point(filled=True, size=42, opacity=1, clip=True).encode(
+            y=y, shape=alt.Shape("arm:N", scale=shapes, title=None), tooltip=tooltip
+        ),
+    ]
+    return [part(layer) for layer in layers], shared["encoding"]
 
 
-def _settings_axis(panel: Axes, place: dict[float, float], title: str) -> None:
-    panel.set_xticks(list(place.values()), [f"{e:g}" for e in place])
-    panel.set_xlabel(drawn_text(title), labelpad=1)
-    if title.startswith(THICKNESS) and 0.0 in place and len(place) > 1:
-        others = [p for e, p in place.items() if e > 0]
-        panel.axvline((place[0.0] + max(others)) / 2, color=INK, linewidth=0.6, linestyle=(0, (1, 3)), alpha=0.6)
+def with_unit(name: str, rows: pd.DataFrame) -> str:
+    """A metric's label, with its unit in brackets where it has one."""
+    unit = unit_of(name, rows["unit"])
+    return f"{metric_look(name).label} ({unit})" if unit else metric_look(name).label
 
 
-def _value_axis(panel: Axes, rows: Any, name: str) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
+def _value_scale(rows: pd.DataFrame, name: str) -> tuple[dict[str, Any], float | None]:
+    """The axis of a metric, and the least value that a logarithmic one shows."""
     look = metric_look(name)
-    units = rows["unit"].dropna()
-    unit = str(units.iloc[0]) if len(units) else ""
-    suffix = f" ({unit})" if unit not in ("", "1", "share", "count") else ""
-    panel.set_title(drawn_text(look.label + suffix), loc="left")
     values = rows["value"].dropna()
     if look.scale == "log" and (values > 0).any():
         # The axis follows the seeds, not the bars, and is cut where round-off takes over (distances of exact answers).
@@ -136,21 +202,23 @@ def _value_axis(panel: Axes, rows: Any, name: str) -> None:
         learned = rows.loc[rows["principle"] != "exact", "value"].dropna()
         high = float((learned if (learned > 0).any() else values).max())
         low = max(float(values[values > 0].min()), high * 10.0**-_DECADES)
-        few = high < 100 * low
-        panel.set_yscale("log")
-        panel.set_ylim(low / 1.6, high * 1.6)
-        panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,)))
-        panel.yaxis.set_minor_locator(NullLocator())
-        if few:
-            panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    elif look.scale == "share":
-        panel.set_ylim(-0.04, 1.04)
-    panel.grid(axis="y", color=INK, alpha=0.12, linewidth=0.6)
-    panel.set_axisbelow(True)
+        return {"type": "log", "domain": [low / 1.6, high * 1.6], "nice": False}, low / 1.6
+    if look.scale == "share":
+        return {"domain": [-0.04, 1.04], "nice": False}, None
+    return {"zero": False}, None
 
 
-def _laws(panel: Axes, inputs: Inputs, task: str, name: str, rows: Any, eps: Sequence[float]) -> None:
+def _ticks(low: float, high: float) -> list[float]:
+    """Decades on a logarithmic axis; 1, 2 and 5 of each where it has few."""
+    parts = (1.0,) if high >= 100 * low else (1.0, 2.0, 5.0)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    return [float(f"{k * 10.0**n:.6g}") for n in powers for k in parts if low <= k * 10.0**n <= high]
+
+
+def _laws(inputs: Inputs, task: str, name: str, rows: Any, y: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A dashed guide of the slope that theory predicts, from the first arm's value at the thickest point."""
+    place = positions(inputs.settings(task), inputs.axis(task))
+    layers: list[dict[str, Any]] = []
     for criterion in inputs.study.criteria:
         if (
             criterion.kind != "slope"
@@ -159,87 +227,37 @@ def _laws(panel: Axes, inputs: Inputs, task: str, name: str, rows: Any, eps: Seq
             or criterion.law is None
         ):
             continue
-        inside = [e for e in eps if in_range(e, criterion.range) and e > 0]
+        inside = [e for e in place if in_range(e, criterion.range) and e > 0]
         start = rows[(rows["arm"] == criterion.arms[0]) & (rows["setting"] == (inside or [math.nan])[0])]
         anchor = summarise(start["value"], name).value
         if len(inside) > 1 and math.isfinite(anchor):
-            place = positions(eps, inputs.axis(task))
-            guide = [anchor * (e / inside[0]) ** criterion.law for e in inside]
-            panel.plot([place[e] for e in inside], guide, color=INK, linewidth=1.0, linestyle=(0, (4, 3)), alpha=0.7)
-            panel.annotate(
-                f"law: slope {criterion.law:g}".replace("-", "−"),
-                (place[inside[len(inside) // 2]], guide[len(inside) // 2]),
-                xytext=(-3, 5),
-                textcoords="offset points",
-                ha="right",
-                fontsize=7.5,
-                alpha=0.85,
-            )
+            law = f"law: slope {minus(f'{criterion.law:g}')}"
+            guide = [
+                {"place": place[e], "value": anchor * (e / inside[0]) ** criterion.law, "law": law} for e in inside
+            ]
+            line = {"type": "line", "color": "currentColor", "strokeDash": [4, 3], "strokeWidth": 1, "clip": True}
+            said = {"type": "text", "align": "right", "dx": -4, "dy": -6, "fontSize": 10.5, "color": "currentColor"}
+            middle = guide[len(guide) // 2 : len(guide) // 2 + 1]
+            place_of = {"y": y, "color": {"value": "currentColor"}}
+            layers.append({"data": {"values": guide}, "mark": line, "encoding": place_of})
+            text = {**place_of, "text": {"field": "law", "type": "nominal"}}
+            layers.append({"data": {"values": middle}, "mark": said, "encoding": text})
+    return layers
 
 
-def _logarithmic(criterion: Verdict, shown: Sequence[float]) -> bool:
-    """Whether a criterion's numbers belong on a logarithmic axis: positive, and ratios or values decades apart."""
-    bounds = [bound for bound in (criterion.above, criterion.below) if bound is not None]
-    if not shown or min(*shown, *bounds) <= 0:
-        return False
-    return criterion.kind == "ratio" or (criterion.kind == "value" and max(shown) > 100 * min(shown))
-
-
-def forest_figure(verdicts: Sequence[Verdict], labels: dict[str, str]) -> Figure:
-    """Intervals of every comparison of one criterion, a row a setting, against the bounds it was held to."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
-
-    first = verdicts[0]
-    rows = [(verdict, cell) for verdict in verdicts for cell in verdict.cells]
-    with house_style():
-        figure = new_figure(8.2, 0.225 * len(rows) + 0.75)
-        panel = figure.subplots()
-        names = []
-        finite = [v for _, cell in rows for v in (cell.low, cell.high, cell.estimate) if math.isfinite(v)]
-        logarithmic = _logarithmic(first, finite)
-        if logarithmic:
-            # The scale is set before anything is drawn, because matplotlib finds the limits on it.
-            panel.set_xscale("log")
-        for index, (verdict, cell) in enumerate(rows):
-            opening = cell is verdict.cells[0]
-            what = labels.get(verdict.arm, verdict.arm)
-            if verdict.against:
-                what = f"{what} / {labels.get(verdict.against, verdict.against)}"
-            at = (
-                f"{symbol(verdict.axis)} = {cell.at[0]:g}"
-                if first.kind not in GROWTHS and math.isfinite(cell.at[0])
-                else ""
-            )
-            name = f"{what}, {verdict.task}" if opening else ""
-            names.append(drawn_text("   ".join(part for part in (name, at) if part)))
-            colour = OUTCOME_COLOURS[verdict.verdict]
-            if math.isfinite(cell.low) and math.isfinite(cell.high):
-                panel.plot([cell.low, cell.high], [index, index], color=colour, linewidth=2.2, solid_capstyle="round")
-            if math.isfinite(cell.estimate):
-                panel.plot([cell.estimate], [index], "o", color=colour, markersize=5)
-            if opening and index:
-                panel.axhline(index - 0.5, color=INK, alpha=0.12, linewidth=0.6)
-        for bound in (first.above, first.below):
-            if bound is not None:
-                panel.axvline(bound, color=INK, linewidth=1.0, linestyle=(0, (4, 3)))
-        if first.above is not None or first.below is not None:
-            low, high = panel.get_xlim()
-            panel.axvspan(
-                low if first.above is None else first.above,
-                high if first.below is None else first.below,
-                color=OUTCOME_COLOURS["supported"],
-                alpha=0.08,
-                linewidth=0,
-            )
-            panel.set_xlim(low, high)
-        if logarithmic:
-            panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
-            panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            panel.xaxis.set_minor_locator(NullLocator())
-        else:  # long row names leave a narrow panel, on which more labels than this run into each other
-            panel.xaxis.set_major_locator(MaxNLocator(6))
-        panel.set_yticks(range(len(rows)), names, fontsize=7.5)
-        panel.set_ylim(len(rows) - 0.5, -0.5)
-        panel.tick_params(axis="y", length=0)
-        panel.set_xlabel(drawn_text(quantity(first.kind, first.metric, first.axis)))
-    return figure
+def describe_curves(
+    shown: Sequence[tuple[str, str]], curves: Mapping[str, Mapping[str, Sequence[Any]]], most: int = 40
+) -> str:
+    """Each curve by its ends, for who cannot see it."""
+    ends: dict[tuple[str, str, str], list[Any]] = {}
+    for task in dict.fromkeys(task for task, _ in shown):
+        for row in curves[task]["rows"]:
+            if (task, row[1]) in shown:
+                ends.setdefault((task, row[1], row[0]), []).append(row)
+    said = [
+        f"{metric_look(metric).label} on {task}, {arm}: {plain(rows[0][4])} at {rows[0][2]}"
+        + (f", {plain(rows[-1][4])} at {rows[-1][2]}" if len(rows) > 1 else "")
+        for (task, metric, arm), rows in ends.items()
+    ]
+    more = f" And {len(said) - most} more, in the tables." if len(said) > most else ""
+    return ". ".join(said[:most]) + "." + more if said else "No values."

@@ -32,6 +32,7 @@ class Inputs:
         arrays: landscape, answer and sample arrays of (task, arm, setting), of the first seed that has them.
         provenance: name and distinct values of whatever the records say of their origin.
         skipped: combinations of arm and task that a method declines, each with its reason.
+        records: of each trial, as the store has them.
         tuning: what was chosen for arms before the run.
     """
 
@@ -41,6 +42,7 @@ class Inputs:
     arrays: Mapping[tuple[str, str, float], Arrays] = field(default_factory=dict)
     provenance: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     skipped: Sequence[Mapping[str, str]] = ()
+    records: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     tuning: Sequence[Choice] = ()
 
     @property
@@ -128,6 +130,7 @@ def gather(path_or_name: str | Path, scale: str, store: str | Path) -> Inputs:
         arrays,
         origin(records.values()),
         tuple(plan["skipped"]),
+        records,
         choices_in(plan),
     )
 

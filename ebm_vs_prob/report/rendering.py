@@ -1,116 +1,173 @@
-"""How figures are made and written: house style, inline SVG that follows the page's colours, small images.
-
-Figures are matplotlib objects without pyplot; nothing here sets a global default.
-"""
+"""How specifications of Vega-Lite become pictures: inline SVG that follows the page's colours, files, the script."""
 
 from __future__ import annotations
 
 import hashlib
-import io
+import html
 import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.metadata import version as distribution_version
 from typing import TYPE_CHECKING, Any
 
-from .escaping import shielded
+from ..core.atomic_files import write_atomically
+from ..core.caches import cache_folder, make_private
 from .style import INK
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from pathlib import Path
 
-_XLINK = "http://www.w3.org/1999/xlink"
-_RC: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 9.0,
-    "text.color": INK,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.titlesize": 9.5,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "lines.linewidth": 1.4,
-    "legend.frameon": False,
-}
+#: Of Vega-Lite, that of the schema which Altair writes.
+VERSION = "6.4"
 
+#: Rows by name: `{"columns": [...], "rows": [[...], ...]}`, kept once a page and shared by its figures.
+Datasets = Mapping[str, Mapping[str, Sequence[Any]]]
 
-def new_figure(width: float, height: float, constrained: bool = True) -> Figure:
-    """An empty figure in the house style, sizes in inches."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained" if constrained else None)
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def house_style() -> Any:
-    """The context in which figures are built and written; the caller's matplotlib defaults come back after it."""
-    import matplotlib
-
-    return matplotlib.rc_context(_RC)
+_FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
+#: Ink is `currentColor`: inline SVG takes the page's, a file of its own says which.
+CONFIG: dict[str, Any] = {
+    "background": None,
+    "font": "sans-serif",
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": "currentColor", "titleColor": "currentColor", "domainColor": "currentColor",
+        "tickColor": "currentColor", "gridColor": "currentColor", "domainOpacity": 0.45, "tickOpacity": 0.45,
+        "gridOpacity": 0.13, "labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal", "titlePadding": 4,
+        "labelLimit": 240, "titleLimit": 320,
+    },
+    "legend": {
+        "labelColor": "currentColor", "titleColor": "currentColor", "labelFontSize": 11.5, "titleFontSize": 11.5,
+        "titleFontWeight": "normal", "orient": "bottom", "columns": 2, "labelLimit": 260, "symbolSize": 70,
+    },
+    "header": {"labelColor": "currentColor", "titleColor": "currentColor", "labelFontSize": 11.5, "labelLimit": 160,
+               "labelPadding": 4},
+    "title": {"color": "currentColor", "fontSize": 12, "anchor": "start", "fontWeight": "bold", "limit": 330,
+              "frame": "group", "offset": 6},
+    "text": {"color": "currentColor"},
+    "rule": {"color": "currentColor"},
+}  # fmt: skip
 
 
-def to_svg(figure: Figure, name: str) -> str:
-    """Inline SVG whose ink is `currentColor`, without a date, ids distinct between figures of different names."""
-    import matplotlib
+@dataclass(frozen=True)
+class Picture:
+    """A figure of a report: a specification that scripts draw, and a still drawing where there is one.
 
-    buffer = io.StringIO()
-    with matplotlib.rc_context({**_RC, "svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = buffer.getvalue()
-    svg = shielded(svg[svg.index("<svg") :])
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(
-        r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg viewBox="\1" role="img" xmlns:xlink="{_XLINK}">', svg, count=1
+    Args:
+        name: unique in the report; names its file and its place in the page.
+        title: what it shows.
+        description: the same with its numbers, for who cannot see it.
+        caption: how it is to be read.
+        spec: of Vega-Lite, its data named; None where there is only the still drawing.
+        svg: the still drawing, inline; "" where nothing is drawn without scripts.
+        file: of the still drawing, in `figures/`.
+    """
+
+    name: str
+    title: str
+    description: str
+    caption: str = ""
+    spec: Mapping[str, Any] | None = field(default=None, repr=False)
+    svg: str = field(default="", repr=False)
+    file: str = ""
+
+
+def part(chart: Any, rows: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Any]:
+    """An Altair chart of one mark as a part of a specification, with rows of its own where they are given.
+
+    Parts are put together as the dictionaries that they are: Altair's own composition copies every part each time.
+    """
+    found: dict[str, Any] = chart.to_dict(validate=False)
+    found = {name: value for name, value in found.items() if name not in ("$schema", "config", "data", "datasets")}
+    return found if rows is None else {**found, "data": {"values": list(rows)}}
+
+
+def specification(composed: Mapping[str, Any], description: str = "", **parameters: Any) -> dict[str, Any]:
+    """A whole specification in the house style; `parameters` are what a reader sets."""
+    spec: dict[str, Any] = {**composed, "config": CONFIG}
+    if description:
+        spec["description"] = description
+    if parameters:
+        spec["params"] = [{"name": name, "value": value} for name, value in parameters.items()]
+    return spec
+
+
+def rows_of(dataset: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """The rows of a data set, each with its names."""
+    return [dict(zip(dataset["columns"], row, strict=True)) for row in dataset["rows"]]
+
+
+def to_svg(spec: Mapping[str, Any], datasets: Datasets, name: str, title: str, description: str) -> str:
+    """Inline SVG with title and description; ids are distinct between figures of different names."""
+    import vl_convert
+
+    used = set(_names(spec))
+    whole = {**spec, "datasets": {key: rows_of(datasets[key]) for key in sorted(used) if key in datasets}}
+    svg = vl_convert.vegalite_to_svg(whole, vl_version=VERSION)
+    return _inline(svg[svg.index("<svg") :], name, title, description)
+
+
+def _names(spec: Any) -> list[str]:
+    """Of the data sets that a specification uses."""
+    if isinstance(spec, Mapping):
+        own = [spec["data"]["name"]] if isinstance(spec.get("data"), Mapping) and "name" in spec["data"] else []
+        return own + [name for key, part in spec.items() if key != "datasets" for name in _names(part)]
+    return [name for part in spec for name in _names(part)] if isinstance(spec, (list, tuple)) else []
+
+
+def _inline(svg: str, name: str, title: str, description: str) -> str:
+    prefix = f"f{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+    head, _, body = svg.partition(">")
+    box = re.search(r'viewBox="([^"]*)"', head)
+    width, height = re.search(r' width="([\d.]+)"', head), re.search(r' height="([\d.]+)"', head)
+    size = "".join(f' {side}="{found[1]}"' for side, found in (("width", width), ("height", height)) if found)
+    # Only attributes of tags are changed, never what is said in text, whose "<" and ">" Vega escapes.
+    body = re.sub(r"<[^<>]*>", lambda tag: _short(_renamed(tag[0], prefix)), body)
+    said = f'<title id="{prefix}-t">{html.escape(title)}</title><desc id="{prefix}-d">{html.escape(description)}</desc>'
+    labelled = f'role="img" aria-labelledby="{prefix}-t {prefix}-d"'
+    view = f' viewBox="{box[1]}"' if box else ""
+    spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    return f"<svg {spaces}{size}{view} {labelled}>{said}{body}"
+
+
+def _renamed(tag: str, prefix: str) -> str:
+    tag = re.sub(r' (?:aria-[a-z]+|role)="[^"]*"', "", tag)
+    tag = re.sub(r' id="', f' id="{prefix}', tag)
+    return re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}", tag)
+
+
+def _short(tag: str) -> str:
+    """Coordinates to a tenth of a pixel."""
+    return re.sub(
+        r' (d|x|y|x1|x2|y1|y2|transform|width|height)="[^"]*"',
+        lambda found: re.sub(r"(-?\d+\.\d)\d+", r"\1", found[0]),
+        tag,
     )
-    # Only drawn coordinates are shortened: numbers in text are what the reader is told.
-    svg = re.sub(r' (d|x|y|transform)="[^"]*"', lambda match: _short(match[0]), svg)
-    svg = re.sub(r' transform="rotate\(-?0 [^"]*"', "", svg)
-    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
-    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
-    svg = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
-    prefix = hashlib.sha256(name.encode()).hexdigest()[:6]
-    svg = re.sub(r' id="', f' id="f{prefix}', svg)
-    svg = re.sub(r'(href="#|url\(#)', rf"\g<1>f{prefix}", svg)
-    return _with_classes(re.sub(r"\n\s*", "\n", svg).replace(INK, "currentColor"), prefix)
-
-
-def _with_classes(svg: str, prefix: str) -> str:
-    """Each distinct style written once, as a class: matplotlib repeats it at every marker."""
-    classes: dict[str, str] = {}
-
-    def named(match: re.Match[str]) -> str:
-        return f' class="{classes.setdefault(match[1], f"f{prefix}{len(classes)}")}"'
-
-    svg = re.sub(r' style="([^"]*)"', named, svg)
-    rules = "".join(f".{name}{{{style}}}" for style, name in classes.items())
-    return svg.replace("</style>", f"{rules}</style>", 1)
 
 
 def standalone(svg: str) -> str:
-    """The SVG as a file of its own: dark ink on white, sans-serif."""
+    """The SVG as a file of its own: dark ink on white."""
     style = f'style="background:#fff;color:{INK};font-family:sans-serif"'
     return '<?xml version="1.0" encoding="utf-8"?>\n' + svg.replace("<svg ", f"<svg {style} ", 1) + "\n"
 
 
-def _short(attribute: str) -> str:
-    return re.sub(r"(-?\d+\.\d)\d+", r"\1", attribute).replace(" \n", " ").replace("\n", "")
+@lru_cache(maxsize=1)
+def script() -> str:
+    """Vega, Vega-Lite and Vega-Embed in one file that needs no network; `window.vegaEmbed` draws a specification.
 
+    It takes seconds to put together, so it is kept among the caches of the user.
+    """
+    import vl_convert
 
-def to_images(figure: Figure, dpi: int = 100) -> tuple[bytes, bytes]:
-    """The figure on white, as PNG of few colours and as WebP: both small enough to be kept beside a study."""
-    from PIL import Image
-
-    with house_style():
-        drawn = io.BytesIO()
-        figure.savefig(drawn, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
-    image = Image.open(drawn).convert("RGB")
-    png, webp = io.BytesIO(), io.BytesIO()
-    # Maximum coverage keeps the few pixels of a label in its own colour.
-    image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(png, format="PNG", optimize=True)
-    image.save(webp, format="WEBP", quality=80, method=4)
-    return png.getvalue(), webp.getvalue()
+    path: Path = cache_folder() / "scripts" / f"vega-{distribution_version('vl-convert-python')}-{VERSION}.js"
+    with suppress(OSError, ValueError):
+        digest, _, kept = path.read_text(encoding="utf-8").partition("\n")
+        if digest == f"// {hashlib.sha256(kept.encode()).hexdigest()}":
+            return kept
+    bundle: Any = vl_convert.javascript_bundle  # its types ask for a snippet of code, which it does without
+    made: str = bundle(vl_version=VERSION)
+    with suppress(OSError):
+        make_private(path.parent)
+        write_atomically(path, f"// {hashlib.sha256(made.encode()).hexdigest()}\n{made}".encode())
+    return made

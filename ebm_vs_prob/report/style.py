@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +21,25 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike
 
-#: Text and axes of figures; in the page it becomes `currentColor`, so that it follows the light or dark scheme.
+#: Text and axes of a figure that is a file of its own; in the page it follows the light or dark scheme.
 INK = "#1b1f24"
+
+#: How each outcome is marked: a sign in text, one of Vega's symbols in figures, so that no colour has to be seen.
+SIGNS = {"supported": "✓", "refuted": "✗", "qualified": "◐", "undecided": "?", "untrained": "○"}
+OUTCOME_SHAPES = {
+    "supported": "circle",
+    "refuted": "cross",
+    "qualified": "diamond",
+    "undecided": "square",
+    "untrained": "triangle-down",
+}
+OUTCOME_COLOURS = {
+    "supported": "#1b8a5a",
+    "refuted": "#c43c2f",
+    "qualified": "#b87a00",
+    "undecided": "#7d8590",
+    "untrained": "#7d8590",
+}
 
 #: Okabe and Ito's palette, which stays apart under colour blindness: blues for ebm, reds for prob, greys for control.
 FAMILY_COLOURS = {
@@ -28,7 +47,8 @@ FAMILY_COLOURS = {
     "prob": ("#d55e00", "#e69f00", "#cc79a7", "#a8431a"),
     "control": ("#6b7280", "#9aa0a8", "#7d6f64", "#b0a08f"),
 }
-MARKERS = "osD^vPX<>hp*"
+#: Names of Vega's symbols, told apart without colour.
+SHAPES = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "triangle-right", "triangle-left")
 
 
 @dataclass(frozen=True)
@@ -39,12 +59,17 @@ class Look:
     label: str
     family: str
     colour: str
-    marker: str
+    shape: str
 
 
 def looks(arms: Iterable[Any], results: pd.DataFrame) -> dict[str, Look]:
-    """A look for each arm, in the study's order: the colour says the family, the marker the arm."""
+    """A look for each arm, in the study's order: the colour says the family, the shape the arm.
+
+    Labels are unique, because figures know arms by them: an arm whose label another has is told by its name too.
+    """
     family_of = results.drop_duplicates("arm").set_index("arm")["family"].to_dict()
+    arms = list(arms)
+    labelled = Counter(arm.label or arm.name for arm in arms)
     used = dict.fromkeys(FAMILY_COLOURS, 0)
     found: dict[str, Look] = {}
     for index, arm in enumerate(arms):
@@ -52,7 +77,9 @@ def looks(arms: Iterable[Any], results: pd.DataFrame) -> dict[str, Look]:
         family = family if family in FAMILY_COLOURS else "control"
         colour = FAMILY_COLOURS[family][used[family] % len(FAMILY_COLOURS[family])]
         used[family] += 1
-        found[arm.name] = Look(arm.name, arm.label or arm.name, family, colour, MARKERS[index % len(MARKERS)])
+        label = arm.label or arm.name
+        label = label if labelled[label] == 1 else f"{label} ({arm.name})"
+        found[arm.name] = Look(arm.name, label, family, colour, SHAPES[index % len(SHAPES)])
     return found
 
 
@@ -81,6 +108,13 @@ def in_words(name: str) -> str:
     label = metric_look(name).label
     first = label.split(" ", 1)[0]
     return label if first.isupper() or first.split("'")[0] in _NAMES else label[:1].lower() + label[1:]
+
+
+def unit_of(name: str, units: pd.Series | None = None) -> str:
+    """The unit of a metric as it was measured, else as the catalogue has it; "" of what has none."""
+    known = [] if units is None else [str(unit) for unit in units.dropna().unique()]
+    unit = known[0] if known and known[0] not in ("", "1") else metric_look(name).unit
+    return "" if unit in ("", "1", "count") else unit.replace("^2", "²")
 
 
 def symbol(axis: str) -> str:
@@ -112,7 +146,13 @@ def summarise(values: ArrayLike, name: str) -> Estimate:
 
     Where what is positive by right is not, as a distance of 0, it is the arithmetic mean's.
     """
-    known = np.asarray(values, dtype=np.float64)
+    return _summary(np.asarray(values, dtype=np.float64).tobytes(), name)
+
+
+@lru_cache(maxsize=20_000)
+def _summary(values: bytes, name: str) -> Estimate:
+    """Tables for people, for machines and figures ask for the same interval."""
+    known = np.frombuffer(values, dtype=np.float64)
     estimate = effect_test("value", name).estimate(known[np.isfinite(known)])
     return estimate if math.isfinite(estimate.value) else mean_estimate(known)
 
@@ -135,6 +175,11 @@ def plain(value: float, digits: int = 3) -> str:
         return minus(f"{value:.{max(0, digits - 1 - exponent)}f}")
     mantissa = f"{value / 10**exponent:.{digits - 1}f}".rstrip("0").rstrip(".")
     return minus(mantissa) + "×10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def digits(value: float) -> float | None:
+    """Five digits, which no screen shows more than; None of what is not finite."""
+    return float(f"{value:.5g}") if value is not None and math.isfinite(value) else None
 
 
 def places(half_width: float) -> int:

@@ -14,7 +14,8 @@ from ..study.statistics import interquartile_mean, log_slope, mean_estimate
 from ..study.verdicts import Verdict
 from .escaping import to_csv_frame, to_latex_text
 from .inputs import Inputs
-from .style import in_order, in_words, metric_look, p_value, plain, quantity, summarise, symbol, with_interval
+from .style import in_order, in_words, metric_look, p_value, plain, quantity, summarise, symbol, unit_of, with_interval
+from .words import bound_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,10 +68,10 @@ def every_metric(inputs: Inputs, task: str) -> pd.DataFrame:
         rows.append(
             {
                 "task": task, "budget": budget, "arm": arm, "family": family, inputs.axis(task): eps,
-                "metric": metric, "unit": unit, "value": estimate.value, "low": estimate.low,
+                "metric": metric, "unit": unit, "estimate": estimate.value, "low": estimate.low,
                 "high": estimate.high, "level": estimate.level, "interquartile_mean": interquartile_mean(values),
                 "median": float(np.nanmedian(values)) if estimate.n else math.nan,
-                "seeds": estimate.n, "without_value": inputs.num_seeds - estimate.n,
+                "n": estimate.n, "without_value": inputs.num_seeds - estimate.n,
             }
         )  # fmt: skip
     frame = pd.DataFrame(rows)
@@ -84,6 +85,25 @@ def every_metric(inputs: Inputs, task: str) -> pd.DataFrame:
     )
     index = placed.sort_values(["budget", "_arm", "_place", "_metric"]).index
     return frame.loc[index].reset_index(drop=True)
+
+
+def heading(name: str) -> str:
+    """The short title of a headline with its unit, as its column has it."""
+    unit = unit_of(name)
+    return f"{HEADLINES[name]} ({unit})" if unit else HEADLINES[name]
+
+
+def seed_table(inputs: Inputs, task: str) -> pd.DataFrame:
+    """Every number of every seed of a task: a row a trial, a column a metric. For machines."""
+    here = inputs.results[inputs.results["task"] == task]
+    known = here[here["metric"].notna()]
+    if known.empty:
+        return known.reindex(columns=["budget", "arm", "family", "setting", "seed"])
+    keys = ["budget", "arm", "family", "setting", "seed"]
+    wide = known.pivot_table(index=keys, columns="metric", values="value", sort=False, dropna=False, observed=True)
+    wide = wide[in_order(wide.columns)].dropna(how="all").reset_index()
+    wide.columns.name = None
+    return wide.rename(columns={"setting": inputs.axis(task)})
 
 
 def task_table(inputs: Inputs, task: str) -> pd.DataFrame:
@@ -137,19 +157,11 @@ def _task_row(
         "smoothing": plain(float(smoothing), 2) if smoothing is not None else "–",
         "seeds done": f"{count['done']} of {inputs.num_seeds}",
         "failed": str(count["failed"]),
-        **{HEADLINES[name]: shown(name) for name in present},
+        **{heading(name): shown(name) for name in present},
         "budget": budget.replace("_", " "),
         "steps": str(int(steps.max())) if len(steps) and principle != "exact" else "–",
         **{title: spent(name) for name, title in _COST.items()},
     }
-
-
-def bound_text(verdict: Verdict) -> str:
-    """What the criterion asks for, in words."""
-    asked = [
-        f"{side} {value:g}" for side, value in (("above", verdict.above), ("below", verdict.below)) if value is not None
-    ]
-    return " and ".join(asked).replace("-", "−")
 
 
 def criteria_table(verdicts: list[Verdict], labels: dict[str, str]) -> pd.DataFrame:
@@ -193,15 +205,13 @@ def slopes_table(inputs: Inputs) -> pd.DataFrame:
         if len(eps) < 2 or inputs.axis(task) != THICKNESS:
             continue
         here = inputs.primary[(inputs.primary["task"] == task) & inputs.primary["metric"].isin(_SLOPES)]
+        wide = here.pivot_table(index=["arm", "metric", "seed"], columns="setting", values="value").reindex(columns=eps)
+        curves = {key: group.to_numpy(dtype=float) for key, group in wide.groupby(level=["arm", "metric"])}
         for look in inputs.looks().values():
             row = {"task": task, "arm": look.label}
             for name in _SLOPES:
-                wide = (
-                    here[(here["arm"] == look.name) & (here["metric"] == name)]
-                    .pivot_table(index="seed", columns="setting", values="value")
-                    .reindex(columns=eps)
-                )
-                slope = mean_estimate([log_slope(eps, seed) for seed in wide.to_numpy(dtype=float)])
+                seeds = curves.get((look.name, name), np.empty((0, len(eps))))
+                slope = mean_estimate([log_slope(eps, seed) for seed in seeds])
                 row[metric_look(name).label] = with_interval(slope.value, slope.low, slope.high)
             if any(value != "–" for value in list(row.values())[2:]):
                 rows.append(row)

@@ -190,6 +190,13 @@ def test_report_prints_its_path_and_with_json_the_verdicts(call, monkeypatch, tm
     assert json.loads((page.parent / "result.json").read_text())["id"] == "evp-0123456789abcdef"
 
 
+def test_report_of_all_writes_the_page_over_the_reports_that_are_there(call, tmp_path):
+    assert call("report", "--all", "--out", tmp_path) == (0, f"{tmp_path / 'index.html'}\n", "")
+    assert "The lecture's claims, tested" in (tmp_path / "index.html").read_text(encoding="utf-8").replace("&#39;", "'")
+    for arguments in ((), ("thin_manifold", "--all")):
+        assert_one_line_error(*call("report", *arguments, "--out", tmp_path), "a study", "--all")
+
+
 @pytest.mark.slow
 def test_report_of_a_study_that_was_run(study, call, tmp_path):
     code, out, _ = call("report", study, "--store", study.parent / "store", "--out", tmp_path, "--json")

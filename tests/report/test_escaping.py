@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from xml.etree import ElementTree
 
@@ -18,7 +19,7 @@ from ebm_vs_prob.core.bibliography import parse
 from ebm_vs_prob.core.text import is_hidden, printable
 from ebm_vs_prob.report import rendering, tables
 from ebm_vs_prob.report.citation import bibtex
-from ebm_vs_prob.report.escaping import csv_text, drawn_text, escape_markdown, printable_inputs, to_latex_text
+from ebm_vs_prob.report.escaping import csv_text, escape_markdown, printable_inputs, script_data, to_latex_text
 from ebm_vs_prob.report.inputs import Inputs
 from ebm_vs_prob.study.schema import Study
 
@@ -34,23 +35,30 @@ shown = hostile.map(printable)
 @given(shown)
 @example('a" style="}b{" id="c" #1a1a1a url(#d')
 @example("_hidden")
-@example("$x$")
-@pytest.mark.filterwarnings("ignore:Glyph")
+@example("</script><script>alert(1)</script>")
 def test_svg_parses_and_shows_the_text_as_it_is(text):
-    with rendering.house_style():
-        figure = rendering.new_figure(2, 1, constrained=False)
-        panel = figure.add_subplot()
-        figure.legend([panel.plot([0, 1], [0, 1])[0]], [drawn_text(f"x{text}")])
-        panel.set_title(drawn_text(f"t{text}t"))
-        svg = rendering.to_svg(figure, "name")
-    for root in (ElementTree.fromstring(svg), ElementTree.fromstring(rendering.standalone(svg).encode())):
-        said = ["".join(element.itertext()) for element in root.iter() if element.tag.endswith("text")]
-        assert {" ".join(f"{a}{text}{b}".split()) for a, b in (("t", "t"), ("x", ""))} <= {
-            " ".join(line.split()) for line in said
+    values = [{"x": 1, "said": f"x{text}x"}]
+    spec = rendering.specification(
+        {
+            "data": {"values": values},
+            "mark": {"type": "text", "limit": 0},
+            "encoding": {"text": {"field": "said"}, "x": {"field": "x", "type": "quantitative"}},
         }
-        (style,) = [element.text for element in root.iter() if element.tag.endswith("style")]
-        assert style.count("{") == style.count("}")
-        assert "}x{" not in style
+    )
+    svg = rendering.to_svg(spec, {}, "name", f"t{text}t", f"d{text}d")
+    for root in (ElementTree.fromstring(svg), ElementTree.fromstring(rendering.standalone(svg).encode())):
+        assert root.find("{*}title").text == f"t{text}t"
+        assert root.find("{*}desc").text == f"d{text}d"
+        said = {" ".join("".join(element.itertext()).split()) for element in root.findall(".//{*}text")}
+        assert " ".join(f"x{text}x".split()) in said
+
+
+@given(st.dictionaries(shown, shown | st.lists(shown, max_size=2), max_size=3))
+@example({"a": "</script><!--"})
+def test_data_of_a_page_come_back_and_end_no_element(value):
+    text = script_data(value)
+    assert "<" not in text
+    assert json.loads(text) == value
 
 
 @examples(60)

@@ -1,11 +1,12 @@
 # ruff: noqa: RUF001
-"""Reports from planted inputs: complete, self-contained, small, escaped; matplotlib's defaults are left alone."""
+"""Reports from planted inputs: complete, readable without a network, small, escaped."""
 
 from __future__ import annotations
 
 import json
 import re
 import warnings
+import zipfile
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,8 +19,24 @@ import pytest
 from synthetic_results import row, study, study_arrays, study_results, table
 
 from ebm_vs_prob.metrics import METRICS
-from ebm_vs_prob.report import bibtex, figures, page, pictures, rendering, style, tables
+from ebm_vs_prob.report import (
+    bibtex,
+    downloads,
+    figures,
+    glossary,
+    intervals,
+    landscapes,
+    page,
+    pictures,
+    rendering,
+    sections,
+    style,
+    tables,
+    words,
+)
+from ebm_vs_prob.report.album import Album
 from ebm_vs_prob.report.inputs import Inputs, flatten, origin
+from ebm_vs_prob.report.overview import write_overview
 from ebm_vs_prob.report.page import _origin
 from ebm_vs_prob.study.comparisons import Cell
 from ebm_vs_prob.study.files import load_study
@@ -52,6 +69,7 @@ def written(tmp_path_factory):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         index = page.write(inputs, out)
+        write_overview(out)
     return SimpleNamespace(index=index, folder=index.parent, inputs=inputs, html=index.read_text(encoding="utf-8"))
 
 
@@ -74,25 +92,27 @@ class _Page(HTMLParser):
             self.headings.append(data.strip())
 
 
-def test_page_is_self_contained_and_its_links_lead_somewhere(written):
+def test_page_needs_no_network_and_its_links_lead_somewhere(written):
     parsed = _Page(written.html)
-    assert not {"script", "link", "iframe"} & set(parsed.tags)
-    assert all(source.startswith("data:image/") for source in parsed.sources)
+    assert not {"link", "iframe"} & set(parsed.tags)
+    scripts = [source for source in parsed.sources if not source.startswith("data:image/")]
+    assert [source.rpartition("/")[0] for source in scripts] == ["../assets"]
+    assert (written.folder / scripts[0]).read_text(encoding="utf-8") == rendering.script()
     assert "url(http" not in written.html
     assert "@import" not in written.html
     assert len(parsed.ids) == len(set(parsed.ids))
     for link in parsed.links:
         if link.startswith("#"):
             assert link[1:] in parsed.ids
-        else:
-            assert (written.folder / link).is_file(), link
+        elif not link.startswith("https://"):
+            assert (written.folder / link.partition("#")[0]).is_file(), link
 
 
 def test_verdicts_come_first_then_figures_then_tables(written):
     headings = _Page(written.html).headings
     assert headings == [
-        "Verdicts", "Task: circle", "Task: three_curves", "Task: digits", "Tables", "Criteria", "Exploratory",
-        "Failures and omissions", "Make it again", "Cite",
+        "Verdicts", "Claims", "Tasks", "Tables", "Criteria", "Exploratory", "Failures and omissions",
+        "Names and papers", "Make it again", "Cite",
     ]  # fmt: skip
     markdown = (written.folder / "report.md").read_text(encoding="utf-8")
     order = [markdown.index(f"\n## {name}") for name in ("Verdicts", "Task: circle", "Tables", "Exploratory", "Cite")]
@@ -100,8 +120,14 @@ def test_verdicts_come_first_then_figures_then_tables(written):
 
 
 def test_hostile_text_is_shown_and_never_interpreted(written):
-    assert "<script" not in written.html
+    assert re.findall(r"<script[^>]*>", written.html) == [
+        '<script type="application/json" id="report-data">',
+        re.search(r'<script src="\.\./assets/vega-[0-9a-f]+\.js">', written.html)[0],
+        "<script>",
+    ]
     assert "&lt;script&gt;" in written.html
+    data = re.search(r'id="report-data">(.*?)</script>', written.html, re.DOTALL)[1]
+    assert any(EVIL in row for row in json.loads(data)["data"]["curves-circle"]["rows"])
     markdown = (written.folder / "report.md").read_text(encoding="utf-8")
     assert "<script" not in markdown
     assert "<nan>" not in markdown + written.html
@@ -109,15 +135,14 @@ def test_hostile_text_is_shown_and_never_interpreted(written):
     assert "\\textbf{}" not in latex
     assert r"\textbackslash{}textbf\textbraceleft{}\textbraceright{}" in latex
     assert r"50\% \& " in latex
-    for figure in ("circle_sharpness", "circle_descent", "criterion_C11-contrast"):  # a dollar there begins no formula
-        drawn = ElementTree.parse(written.folder / "figures" / f"{figure}.svg").iter()
-        assert any(EVIL in "".join(part.itertext()) for part in drawn if part.tag.endswith("text")), figure
+    drawn = ElementTree.parse(written.folder / "figures" / "criterion_C12-fixed-step.svg").iter()
+    assert any(EVIL in "".join(part.itertext()) for part in drawn if part.tag.endswith("text"))
 
 
 def test_markdown_tables_are_whole_and_its_figures_exist(written):
     markdown = (written.folder / "report.md").read_text(encoding="utf-8")
     links = re.findall(r"!\[.*?\]\(([^)]*)\)", markdown)
-    assert len(links) >= 10
+    assert len(links) >= 6
     assert all((written.folder / link).is_file() for link in links)
     widths = {}
     for number, line in enumerate(markdown.splitlines()):
@@ -154,10 +179,13 @@ def test_numbers_for_machines_agree_with_the_results(written):
         (results["task"] == "circle") & (results["arm"] == "score") & (results["thickness"] == 0.01)
         & (results["metric"] == "tube_mass")
     ]["value"]  # fmt: skip
-    assert here["value"] == pytest.approx(values.mean())
+    assert here["estimate"] == pytest.approx(values.mean())
     assert here["median"] == pytest.approx(values.median())
-    assert here["low"] < here["value"] < here["high"]
-    assert (here["seeds"], here["without_value"]) == (10, 0)
+    assert here["low"] < here["estimate"] < here["high"]
+    assert (here["n"], here["without_value"]) == (10, 0)
+    seeds = pd.read_csv(written.folder / "tables" / "circle_seeds.csv")
+    own = seeds[(seeds["arm"] == "score") & (seeds["thickness"] == 0.01)]
+    assert own["tube_mass"].tolist() == pytest.approx(values.tolist())
 
 
 def test_verdicts_on_the_page_are_those_of_the_file(written):
@@ -166,7 +194,7 @@ def test_verdicts_on_the_page_are_those_of_the_file(written):
     assert set(claims) == {"C11", "C12", "C17"}
     assert claims["C11"] == "undecided"  # two of the ten seeds of likelihood on raw data failed at one thickness
     for claim, verdict in claims.items():
-        assert re.search(rf'<a class="card {verdict}" href="#claim-{claim}">', written.html)
+        assert re.search(rf'<article class="card {verdict} drawn" id="claim-{claim}">', written.html)
     assert sum(v["scope"] == "comparison" for v in verdicts) == 2 + 4 + 4 + 10
 
 
@@ -188,6 +216,23 @@ def test_a_second_report_is_the_same_and_leaves_nothing_of_the_first(tmp_path):
     assert "the study has no criterion for it" in text
 
 
+def test_a_page_offers_the_studys_file_and_its_records_the_same_each_time(tmp_path):
+    study = load_study(HEADLINE)
+    records = {key: {"trial": key, "value": n} for n, key in enumerate("ba")}
+    inputs = Inputs(study, "quick", pd.DataFrame(columns=["task"]), records=records)
+    files = [name for name, _ in downloads.write(inputs, tmp_path)]
+    assert files == ["study.toml", "records.zip"]
+    assert (tmp_path / "study.toml").read_bytes() == HEADLINE.read_bytes()
+    first = (tmp_path / "records.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "records.zip") as archive:
+        assert [json.loads(archive.read(name)) for name in archive.namelist()] == [records["a"], records["b"]]
+    # Made again from the copy, which is its own source.
+    own = replace(inputs, study=load_study(tmp_path / "study.toml"))
+    downloads.write(own, tmp_path)
+    assert (tmp_path / "study.toml").read_bytes() == HEADLINE.read_bytes()
+    assert (tmp_path / "records.zip").read_bytes() == first
+
+
 def test_a_claim_of_the_studys_own_is_said_in_the_words_of_its_primary_criterion(tmp_path):
     """One claim with criteria, of which one decides, and one without: no sentence and no element is empty."""
     study = load_study(HEADLINE)
@@ -198,10 +243,10 @@ def test_a_claim_of_the_studys_own_is_said_in_the_words_of_its_primary_criterion
     index = page.write(Inputs(only, "quick", study_results(only), study_arrays(only)), tmp_path)
     text, markdown = (path.read_text(encoding="utf-8") for path in (index, index.parent / "report.md"))
     said = criteria[1].statement
-    assert f'<span class="claim">{said}</span>' in text
-    assert f"<h3><span>mine. {said}</span>" in text
-    assert "<h3><span>bare</span>" in text
-    assert f"<h4>{criteria[2].id}</h4>" in text
+    assert f"<h3>{said}</h3>" in text
+    assert f'<h3><span><a href="../index.html#mine">mine</a>. {said}</span>' in text
+    assert '<h3><span><a href="../index.html#bare">bare</a></span>' in text
+    assert f"<summary>{criteria[2].id} " in text
     assert re.findall(r"<(span|h[1-4]|p)\b[^>]*>[\s.]*</\1>", text) == []
     assert f"\n| mine: {said} |" in markdown
     assert "\n| bare | " in markdown
@@ -209,24 +254,27 @@ def test_a_claim_of_the_studys_own_is_said_in_the_words_of_its_primary_criterion
     assert "**.**" not in markdown
 
 
-def test_figures_leave_the_callers_matplotlib_alone(written):
-    import matplotlib
+def curves_of(inputs, task):
+    return {task: figures.curve_data(inputs, task, tables.every_metric(inputs, task))}
 
-    before = dict(matplotlib.rcParams)
-    figure = figures.metric_figure(written.inputs, "circle", ["tube_mass"])
-    rendering.to_svg(figure, "tube_mass")
-    assert dict(matplotlib.rcParams) == before
+
+def svg_of(inputs, name):
+    curves = curves_of(inputs, "circle")
+    spec = figures.metric_chart(inputs, [("circle", "tube_mass")], curves)
+    return rendering.to_svg(spec, {"curves-circle": curves["circle"]}, name, "a <title>", "said & done")
 
 
 def test_svg_keeps_the_numbers_that_are_read_and_follows_the_scheme(written):
-    svg = rendering.to_svg(figures.metric_figure(written.inputs, "circle", ["tube_mass"]), "one")
+    svg = svg_of(written.inputs, "one")
+    root = ElementTree.fromstring(svg)
+    assert [root.find(f"{{*}}{tag}").text for tag in ("title", "desc")] == ["a <title>", "said & done"]
+    assert root.get("aria-labelledby").split() == [root.find(f"{{*}}{tag}").get("id") for tag in ("title", "desc")]
     assert ">0.003<" in svg
     assert style.INK not in svg
     assert "currentColor" in svg
-    assert "width=" not in svg.split(">")[0]
-    other = rendering.to_svg(figures.metric_figure(written.inputs, "circle", ["tube_mass"]), "two")
+    other = svg_of(written.inputs, "two")
     assert not set(re.findall(r' id="([^"]*)"', svg)) & set(re.findall(r' id="([^"]*)"', other))
-    assert set(re.findall(r'(?:href="#|url\(#)([^")]*)', svg)) == set(re.findall(r' id="([^"]*)"', svg))
+    assert set(re.findall(r'(?:href="#|url\(#)([^")]*)', svg)) <= set(re.findall(r' id="([^"]*)"', svg))
 
 
 def test_axis_thins_to_the_right_with_zero_beyond():
@@ -240,11 +288,14 @@ def test_log_axes_follow_the_seeds_and_are_cut_at_round_off():
     study = load_study(HEADLINE)
     name = "sample_distance_median"
     results = table(lambda arm, eps, seed: 1e-17 if eps == 0 else eps, name, ("exact",))
-    panel = figures.metric_figure(Inputs(study, "quick", results), "circle", [name]).axes[0]
-    assert panel.get_yscale() == "log"
-    low, high = panel.get_ylim()
-    assert 1e-6 < low < 1e-5
-    assert 0.3 < high < 1.0
+    inputs = Inputs(study, "quick", results)
+    spec = figures.metric_chart(inputs, [("circle", name)], curves_of(inputs, "circle"))
+    for layer in spec["concat"][0]["layer"]:
+        scale = layer["encoding"]["y"]["scale"]
+        assert scale["type"] == "log"
+        low, high = scale["domain"]
+        assert 1e-6 < low < 1e-5
+        assert 0.3 < high < 1.0
 
 
 def test_every_metric_has_a_group_with_a_title_and_a_scale_that_its_unit_allows():
@@ -270,17 +321,48 @@ def test_landscape_ranks_forget_the_scale_and_keep_the_order():
 
 
 def test_landscape_axes_are_not_exchanged():
-    """The energy is least where axis_0 is largest: dark pixels stand at the right of the drawn panel."""
-    axis = np.linspace(-1, 1, 8)
-    arrays = {
-        "axis_0": axis,
-        "axis_1": axis,
-        "energy": -np.broadcast_to(axis[:, None], (8, 8)),
-        "data_y": np.zeros((2, 2)),
-    }
-    panel = rendering.new_figure(2, 2).subplots()
-    drawn = pictures._landscape(panel, arrays).get_array()
-    assert drawn[:, -1].max() < drawn[:, 0].min()
+    """The energy is least where axis_0 is largest: dark pixels stand at the right of the image."""
+    import base64
+    import io
+
+    from PIL import Image
+
+    values = -np.broadcast_to(np.linspace(-1, 1, 8)[:, None], (8, 8))
+    uri = pictures.landscape_image(values, -1.0, 1.0)
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("L"), dtype=float)
+    assert pixels[:, -1].max() < pixels[:, 0].min()
+    tilted = pictures.landscape_image(values.T, -1.0, 1.0)  # the second axis points up
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(tilted.partition(",")[2]))).convert("L"), dtype=float)
+    assert pixels[0].max() < pixels[-1].min()
+
+
+def test_readings_of_an_energy_are_nats_above_the_data_shares_of_its_depth_and_order():
+    axis = np.linspace(-2.0, 2.0, 41)
+    first, second = np.meshgrid(axis, axis, indexing="ij")
+    angle = np.linspace(0, 6, 50)
+    bowl = 5.0 * (np.hypot(first, second) - 1) ** 2 - 7.0
+    arrays = {"axis_0": axis, "axis_1": axis, "energy": bowl, "data_y": np.stack([np.cos(angle), np.sin(angle)], 1)}
+    read = pictures.readings(arrays)
+    assert bowl.min() == pytest.approx(-7.0, abs=0.05)  # its level says nothing ...
+    assert abs(read["raw"].min()) < 0.05  # ... so that of the data is taken away
+    assert np.median(read["free"]) == pytest.approx(1.0)
+    scaled = pictures.readings({**arrays, "energy": 32 * bowl})
+    assert np.allclose(scaled["free"], read["free"])
+    assert np.allclose(scaled["rank"], read["rank"])
+    assert np.allclose(scaled["raw"], 32 * read["raw"])
+
+
+def test_a_task_is_shown_at_every_setting_with_every_arm_that_has_a_landscape(written):
+    one = landscapes.hero(written.inputs, "circle")
+    assert one.settings == (0.3, 0.01, 0.003, 0.0)
+    assert one.settings[one.start] == 0.003  # the thinnest that has a width
+    assert len(one.shown) == 4
+    assert "Likelihood, raw data" in one.shown
+    assert "Exact log-density" in one.shown
+    images = pd.DataFrame(one.datasets["images-circle"]["rows"], columns=one.datasets["images-circle"]["columns"])
+    assert len(images) == len(one.looks) * 4 * 3
+    assert not images.duplicated(["arm", "at", "reading"]).any()
+    assert landscapes.hero(written.inputs, "digits") is None
 
 
 def test_a_digit_is_paired_with_what_was_made_for_its_own_x():
@@ -332,24 +414,87 @@ def test_a_criterion_of_a_value_is_about_the_metric_itself():
     )  # fmt: skip
     results = table(lambda arm, eps, seed: 0.12 + 0.001 * seed, "angle_ks", ("a",))
     verdicts = judge(study(planted, claims=("C10",)), results, range(10))
-    said = page.sentence(verdicts[0], {"a": "Arm A"})
-    assert said.startswith("The weakest link: KS distance of angles of Arm A on circle is 0.12")
-    assert "the criterion asks for above 0.08" in said
+    said = words.say(verdicts[0], {"a": "Arm A"})
+    assert said.sentence.startswith("KS distance of angles of Arm A on circle at ε = ")
+    assert ", asked: above 0.08: reached." in said.sentence
+    assert said.number.startswith("KS distance of angles: 0.12")
     assert tables.criteria_table(verdicts, {"a": "Arm A"})["quantity"].tolist() == ["KS distance of angles"] * 2
-    panel = figures.forest_figure(verdicts[:1], {"a": "Arm A"}).axes[0]
-    assert panel.get_xlabel() == "KS distance of angles"
-    assert panel.get_xscale() == "linear"
-    assert [label.get_text() for label in panel.get_yticklabels()] == ["Arm A, circle   ε = 0.1", "ε = 0"]
+    rows, shared = intervals.forest_rows(verdicts[:1], {"a": "Arm A"}, every=True)
+    assert [row["label"] for row in rows] == ["ε = 0.1", "ε = 0"]
+    assert shared == "Arm A, circle"
+    assert axis_of(intervals.forest_chart(verdicts[:1], {"a": "Arm A"})) == ("linear", "KS distance of angles")
+
+
+def axis_of(spec):
+    """Kind and title of the axis of intervals."""
+    (x,) = {
+        (layer["encoding"]["x"]["scale"]["type"], layer["encoding"]["x"].get("title"))
+        for layer in spec["layer"]
+        if "scale" in layer["encoding"].get("x", {})
+    }
+    return x
 
 
 def test_values_decades_apart_are_drawn_on_a_logarithmic_axis_and_only_where_they_are_positive():
     def scale(low: float, kind: str = "value", bound: float = 1e-3) -> str:
         cells = tuple(Cell((eps,), v, low * v, 1.1 * v, 10, 0, 0.01, True) for eps, v in ((0.1, 1e-1), (0.01, 1e-4)))
         verdict = Verdict("comparison", "C10", "supported", "", kind=kind, metric="m", arm="a", task="t", cells=cells)
-        return figures.forest_figure([replace(verdict, below=bound)], {}).axes[0].get_xscale()
+        return axis_of(intervals.forest_chart([replace(verdict, below=bound)], {}, every=True))[0]
 
     assert scale(0.9) == "log"
     assert scale(-0.9) == scale(0.9, "difference") == scale(0.9, bound=-1.0) == "linear"
+
+
+def test_a_claim_is_said_with_quantity_effect_interval_bound_and_law_and_a_qualified_one_from_both_sides():
+    slope = SimpleNamespace(
+        id="S", claim="C11", statement="s", kind="slope", metric="curvature_p95", arms=["a"], against=(),
+        tasks=["circle"], at=None, range=(0.003, 0.3), above=None, below=-1.5, law=-2.0, primary=True,
+    )  # fmt: skip
+    results = table(lambda arm, eps, seed: max(eps, 1e-3) ** -1.18 * (1 + 0.01 * seed), "curvature_p95", ("a",))
+    *parts, claim = judge(study(slope), results, range(10))
+    (said,) = words.claim_says(claim, parts, {"a": "Arm A"})
+    assert said.found == "Raw curvature of Arm A on circle grows as ε^−1.18 [−1.1800, −1.1800]"
+    assert said.asked == "asked: an exponent below −1.5; law −2: not so: the whole interval lies beyond"
+    value = SimpleNamespace(**{**vars(slope), "kind": "value", "metric": "tube_mass", "at": (0.3, 0.01), "range": None,
+                               "below": None, "above": 0.5, "law": None})  # fmt: skip
+    results = table(lambda arm, eps, seed: (0.8 if eps > 0.1 else 0.2) + 0.001 * seed, "tube_mass", ("a",))
+    *parts, claim = judge(study(value), results, range(10))
+    assert claim.verdict == "qualified"
+    holds, fails = words.claim_says(claim, parts, {"a": "Arm A"})
+    assert (holds.verdict, fails.verdict) == ("supported", "refuted")
+    assert "at ε = 0.3 is 0.80" in holds.found
+    assert "at ε = 0.01 is 0.20" in fails.found
+
+
+def test_rows_of_intervals_are_called_by_what_tells_them_apart():
+    def verdict(arm, against="", task="circle"):
+        cell = Cell((0.1,), 1.0, 0.5, 2.0, 10, 0, 0.01, True)
+        known = {"kind": "ratio", "metric": "m", "arm": arm, "against": against, "task": task, "above": 0.1}
+        told = {"estimate": 1.0, "low": 0.5, "high": 2.0, "cells": (cell,), "axis": "thickness"}
+        return Verdict("comparison", "C1", "supported", "", **known, **told)
+
+    rows, shared = intervals.forest_rows([verdict("a", "c"), verdict("b", "c")], {"a": "Arm A"}, every=False)
+    assert [row["label"] for row in rows] == ["Arm A", "b"]
+    assert shared == "against c, circle, ε = 0.1"
+    rows, shared = intervals.forest_rows([verdict("a")], {"a": "Arm A"}, every=False)
+    assert ([row["label"] for row in rows], shared) == (["Arm A"], "circle, ε = 0.1")
+
+
+def test_cells_sort_by_the_number_that_they_begin_with():
+    texts = ["−1.5 [−2, −1]", "1.2×10⁻⁵ [1, 2]", "0.5", "8 of 10", "–", "score", "3.1×10⁹"]
+    assert [sections.sort_key(text) for text in texts] == ["-1.5", "1.2e-5", "0.5", "8", "", "", "3.1e9"]
+
+
+def test_papers_are_named_by_family_names_and_lead_to_their_place():
+    entry = glossary.Entry("article", "k", {"author": 'Gutmann, Michael and Hyv{\\"a}rinen, Aapo', "year": "2010",
+                                            "title": "{A} B", "doi": "10.1/x", "url": "https://e.org"})  # fmt: skip
+    assert glossary.link(entry) == {
+        "text": "Gutmann and Hyvärinen 2010",
+        "title": "A B",
+        "url": "https://doi.org/10.1/x",
+    }
+    bad = glossary.Entry("misc", "k", {"author": "A, B", "year": "1", "url": "javascript:alert(1)"})
+    assert glossary.link(bad)["url"] == ""
 
 
 def test_provenance_lists_distinct_values():
@@ -358,9 +503,10 @@ def test_provenance_lists_distinct_values():
 
 
 def test_names_of_files_stay_in_their_folder(tmp_path):
-    album = page.Album(tmp_path / "figures")
-    shown = album.add(rendering.new_figure(1, 1), "../../escape", "t", "c", vector=True)
-    assert shown is not None
+    album = Album(tmp_path / "figures")
+    still = (rendering.specification({"mark": "point", "data": {"values": [{}]}}), {})
+    shown = album.add("../../escape", "t", None, "d", still=still)
+    assert [path.name for path in tmp_path.rglob("*.svg")] == [shown.file]
     assert [path.parent for path in tmp_path.rglob("*.svg")] == [tmp_path / "figures"]
 
 

@@ -1,0 +1,101 @@
+"""What the names on a page mean, and the papers behind them with their places on the web."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from ..core.bibliography import Entry, cited, papers
+from ..core.registry import METHODS, TASKS, Registry
+from ..study.provenance import remembered_of_package
+from .inputs import Inputs
+from .style import in_order, metric_look, unit_of
+
+_ACCENTS = {"'": "\u0301", '"': "\u0308", "`": "\u0300", "c": "\u0327", "~": "\u0303", "v": "\u030c"}
+_PLACES = {"doi": "https://doi.org/", "url": "", "eprint": "https://arxiv.org/abs/"}
+_BETTER = {
+    "lower": "lower is better",
+    "higher": "higher is better",
+    "exact": "best where the exact model is",
+    "none": "",
+}
+
+
+def plain_text(latex: str) -> str:
+    """BibTeX text as Unicode: accents composed, braces gone."""
+
+    def accent(match: re.Match[str]) -> str:
+        return unicodedata.normalize("NFC", match[2].replace("\\i", "i") + _ACCENTS[match[1]])
+
+    text = re.sub(r"\{\\(['\"`~]|[cv](?=[{ ]))[{ ]?(\\?[a-zA-Z])\}?\}", accent, latex)
+    return text.replace("{", "").replace("}", "").replace("--", "\u2013").replace("\\&", "&")
+
+
+def link(paper: Entry) -> dict[str, str]:
+    """A paper by its authors' family names and year, its title, and its place on the web where it has one."""
+    names = [plain_text(name).split(",")[0] for name in paper.fields.get("author", paper.key).split(" and ")]
+    who = f"{names[0]} et al." if len(names) > 2 or "others" in names else " and ".join(names)
+    place = next((start + paper.fields[name] for name, start in _PLACES.items() if name in paper.fields), "")
+    return {
+        "text": f"{who} {paper.fields.get('year', '')}".strip(),
+        "title": plain_text(paper.fields.get("title", "")),
+        "url": place if re.match(r"https?://", place) else "",
+    }
+
+
+def registered(registry: Registry[Any]) -> dict[str, dict[str, Any]]:
+    """Summary and papers of everything registered, by name; to know them torch has to be imported, so they are kept."""
+    found: dict[str, dict[str, Any]] = remembered_of_package(["glossary", registry.kind], partial(_entries, registry))
+    return found
+
+
+def _entries(registry: Registry[Any]) -> dict[str, dict[str, Any]]:
+    return {
+        entry.name: {"summary": str(getattr(entry, "summary", "")), "papers": [asdict(p) for p in papers(entry)]}
+        for entry in registry.entries()
+    }
+
+
+def glossary(inputs: Inputs) -> dict[str, list[dict[str, Any]]]:
+    """Tasks, methods and metrics of a report, each with `id`, `name`, `text` and `papers`."""
+    results = inputs.results
+    present = set(results["task"].unique())
+    kinds = {grid.name: grid.kind for grid in inputs.study.tasks if grid.name in present}
+    tasks, methods = registered(TASKS), registered(METHODS)
+    arms = {arm.method: [] for arm in inputs.study.arms}  # type: dict[str, list[str]]
+    for arm in inputs.study.arms:
+        arms[arm.method].append(inputs.looks()[arm.name].label)
+    stems = in_order(results["metric"].dropna().unique())
+    return {
+        "tasks": [_term("task", name, name, kind, tasks.get(kind)) for name, kind in kinds.items()],
+        "methods": [_term("method", name, ", ".join(labels), name, methods.get(name)) for name, labels in arms.items()],
+        "metrics": [_metric(name) for name in stems],
+    }
+
+
+def _term(kind: str, name: str, title: str, registered_as: str, known: dict[str, Any] | None) -> dict[str, Any]:
+    summary, behind = (known["summary"], known["papers"]) if known else ("", [])
+    what = f"{registered_as}: {summary}" if title != registered_as and summary else summary or registered_as
+    return {
+        "id": f"{kind}-of-{name}",
+        "name": title,
+        "text": what,
+        "papers": [link(Entry(**paper)) for paper in behind],
+    }
+
+
+def _metric(name: str) -> dict[str, Any]:
+    look = metric_look(name)
+    told = [look.summary, unit_of(name), _BETTER[look.better]]
+    return {
+        "id": f"metric-{name}", "name": look.label, "text": "; ".join(part for part in told if part),
+        "papers": [link(paper) for paper in _known(look.references)],
+    }  # fmt: skip
+
+
+def _known(keys: Iterable[str]) -> list[Entry]:
+    return list(cited(tuple(keys)))

@@ -1,0 +1,187 @@
+"""The intervals behind verdicts as rows, against the bounds that they were held to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..study.comparisons import GROWTHS, Cell
+from ..study.verdicts import Verdict
+from .rendering import part, specification
+from .style import OUTCOME_COLOURS, OUTCOME_SHAPES, digits, interval, minus, plain, quantity, symbol
+
+#: Pixels of intervals with their numbers and without, and of one of their rows, which fit the width of a telephone.
+INTERVALS, PLOT, ROW = 326, 212, 38
+
+
+def at_setting(verdict: Verdict, cell: Cell | None) -> str:
+    """Where a cell was tested: `ε = 0.1`; of a growth, which has a range, nothing."""
+    if cell is None or verdict.kind in GROWTHS or not cell.at or not math.isfinite(cell.at[0]):
+        return ""
+    return f"{symbol(verdict.axis)} = {cell.at[0]:g}"
+
+
+def weakest_cell(verdict: Verdict) -> Cell | None:
+    """The cell whose numbers a comparison carries."""
+    same = [cell for cell in verdict.cells if cell.estimate == verdict.estimate and cell.low == verdict.low]
+    return next(iter([*same, *verdict.cells]), None)
+
+
+def forest_rows(
+    verdicts: Sequence[Verdict], labels: Mapping[str, str], every: bool
+) -> tuple[list[dict[str, Any]], str]:
+    """Rows of intervals, of each comparison all its settings or the one that it carries; and what all rows share.
+
+    A row is called by what tells it from the others.
+    """
+    shown: list[tuple[Verdict, Cell]] = []
+    for verdict in verdicts:
+        cells = verdict.cells if every else (weakest_cell(verdict),)
+        shown += [(verdict, cell) for cell in cells if cell is not None]
+    names = [
+        (
+            labels.get(verdict.arm, verdict.arm),
+            f"against {labels.get(verdict.against, verdict.against)}" if verdict.against else "",
+            verdict.task,
+            at_setting(verdict, cell),
+        )
+        for verdict, cell in shown
+    ]
+    differs = [len({name[part] for name in names}) > 1 for part in range(4)]
+    shared = [names[0][part] for part in range(4) if not differs[part] and names[0][part]] if names else []
+    if not any(differs):
+        differs[0], shared = True, shared[1:]
+    rows: list[dict[str, Any]] = []
+    for (verdict, cell), name in zip(shown, names, strict=True):
+        said = f"{plain(cell.estimate)} {interval(cell.low, cell.high)}" if cell.seeds else "no value"
+        rows.append(
+            {
+                "label": ", ".join(part for part, told in zip(name, differs, strict=True) if told and part),
+                "whole": ", ".join(part for part in name if part),
+                "estimate": digits(cell.estimate), "low": digits(cell.low), "high": digits(cell.high),
+                "text": said, "verdict": verdict.verdict, "seeds": cell.seeds,
+                "text_place": ROW * len(rows) + 9, "place": ROW * len(rows) + 23,
+            }
+        )  # fmt: skip
+    return rows, ", ".join(shared)
+
+
+def _logarithmic(criterion: Verdict, shown: Sequence[float]) -> bool:
+    """Whether a criterion's numbers belong on a logarithmic axis: positive, and ratios or values decades apart."""
+    bounds = [bound for bound in (criterion.above, criterion.below) if bound is not None]
+    if not shown or min(*shown, *bounds) <= 0:
+        return False
+    return criterion.kind == "ratio" or (criterion.kind == "value" and max(shown) > 100 * min(shown))
+
+
+def forest_chart(
+    verdicts: Sequence[Verdict], labels: Mapping[str, str], every: bool = False, seeds: Sequence[Sequence[float]] = ()
+) -> dict[str, Any]:
+    """Intervals of the comparisons of one criterion as rows, against the bounds it was held to.
+
+    Args:
+        every: a row a setting, rather than the one setting whose numbers the comparison carries.
+        seeds: the number of each seed, for each row; nothing where it is empty.
+    """
+    import altair as alt
+
+    first = verdicts[0]
+    rows, _ = forest_rows(verdicts, labels, every)
+    dots = [
+        {"estimate": digits(value), "place": row["place"], "seed": seed}
+        for row, values in zip(rows, seeds or [()] * len(rows), strict=True)
+        for seed, value in enumerate(values)
+        if math.isfinite(value)
+    ]
+    marks = [("asked", first.above), ("asked", first.below), ("law", first.law)]
+    lines = [(what, value) for what, value in marks if value is not None]
+    shown = [row[k] for row in rows for k in ("estimate", "low", "high") if row[k] is not None]
+    logarithmic = _logarithmic(first, shown)
+    shown += [dot["estimate"] for dot in dots if not logarithmic or dot["estimate"] > 0]
+    low, high = _domain([*shown, *(value for what, value in lines if what == "asked")], logarithmic)
+    inside = [(what, value) for what, value in lines if low <= value <= high]
+    x = alt.X(
+        "estimate:Q",
+        scale=alt.Scale(type="log" if logarithmic else "linear", domain=[low, high], range=[0, PLOT], nice=False),
+        title=quantity(first.kind, first.metric, first.axis),
+        axis=alt.Axis(grid=False, tickCount=5, format=".6~g"),
+    )
+    height = ROW * len(rows)
+    vertical = alt.Scale(domain=[0, height], range=[0, height])
+    y = alt.Y("place:Q", scale=vertical, axis=None)
+    base = alt.Chart().encode(y=y)
+    colour = alt.Color(
+        "verdict:N", legend=None, scale=alt.Scale(domain=list(OUTCOME_COLOURS), range=list(OUTCOME_COLOURS.values()))
+    )
+    shape = alt.Shape(
+        "verdict:N", legend=None, scale=alt.Scale(domain=list(OUTCOME_SHAPES), range=list(OUTCOME_SHAPES.values()))
+    )
+    # Bounds stand beside the intervals alone, not across the text above each.
+    begin, end = (
+        low if first.above is None else max(low, first.above),
+        high if first.below is None else min(high, first.below),
+    )
+    strips = [{"top": row["place"] - 8, "bottom": row["place"] + 8, "estimate": begin, "end": end} for row in rows]
+    top, bottom = alt.Y("top:Q", scale=vertical, axis=None), alt.Y2("bottom:Q")
+    band = alt.Chart().mark_rect(color=OUTCOME_COLOURS["supported"], opacity=0.14)
+    layers = [part(band.encode(x=x, x2="end:Q", y=top, y2=bottom), strips)] if begin < end else []
+    for what, value in inside:
+        lines_here = [{**strip, "estimate": value} for strip in strips]
+        rule = alt.Chart().mark_rule(strokeDash=[1, 2] if what == "law" else [4, 2], color="currentColor", opacity=0.8)
+        layers.append(part(rule.encode(x=x, y=top, y2=bottom), lines_here))
+        layers.append(_bound(first, what, value, x, (low, high), logarithmic))
+    tooltip = [
+        alt.Tooltip("whole:N", title="what"),
+        alt.Tooltip("text:N", title="95 %"),
+        alt.Tooltip("verdict:N"),
+        alt.Tooltip("seeds:Q"),
+    ]
+    if dots:
+        points = alt.Chart().mark_circle(size=14, opacity=0.4, color="currentColor", clip=True)
+        seen = [alt.Tooltip("seed:Q"), alt.Tooltip("estimate:Q", title="its number", format=".4~g")]
+        layers.append(part(points.encode(x=x, y=y, tooltip=seen), dots))
+    text_y = alt.Y("text_place:Q", scale=vertical, axis=None)
+    marks = [
+        base.transform_filter("isValid(datum.high)")
+        .mark_rule(strokeWidth=2.4, clip=True)
+        .encode(x=alt.X("low:Q"), x2="high:Q", color=colour),
+        base.mark_point(filled=True, size=75, opacity=1).encode(x=x, color=colour, shape=shape, tooltip=tooltip),
+        base.mark_text(align="left", fontSize=11, limit=INTERVALS, color="currentColor").encode(
+            x=alt.value(0), y=text_y, text="label:N", tooltip=tooltip
+        ),
+        base.mark_text(align="right", baseline="middle", fontSize=11, color="currentColor").encode(
+            x=alt.value(INTERVALS), y=y, text="text:N"
+        ),
+    ]
+    layers += [part(mark, rows) for mark in marks]
+    return specification({"width": INTERVALS, "height": height, "layer": layers}, describe_forest(rows))
+
+
+def _bound(
+    first: Verdict, what: str, value: float, x: Any, domain: tuple[float, float], logarithmic: bool
+) -> dict[str, Any]:
+    """What a line is, above it."""
+    import altair as alt
+
+    low, high = domain
+    sign = "" if what == "law" else ("> " if value == first.above else "< ")
+    place = math.log(value / low) / math.log(high / low) if logarithmic else (value - low) / (high - low)
+    align: Any = "left" if place < 0.2 else "right" if place > 0.8 else "center"
+    text = alt.Chart().mark_text(align=align, dy=-17 if what == "law" else -5, fontSize=10.5, color="currentColor")
+    rows = [{"estimate": value, "said": f"{what} {sign}{minus(f'{value:g}')}"}]
+    return part(text.encode(x=x, y=alt.value(0), text="said:N"), rows)
+
+
+def _domain(values: Sequence[float], logarithmic: bool) -> tuple[float, float]:
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    if logarithmic:
+        room = max((high / low) ** 0.08, 1.05)
+        return low / room, high * room
+    room = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
+    return low - room, high + room
+
+
+def describe_forest(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Every row of the intervals in words."""
+    return ". ".join(f"{row['whole']}: {row['text']}, {row['verdict']}" for row in rows) + "."

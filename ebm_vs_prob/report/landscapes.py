@@ -1,0 +1,202 @@
+"""The figure of a task: energies that arms learned on its plane, what they answered, a cross-section of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..study.schema import THICKNESS
+from .inputs import Arrays, Inputs
+from .pictures import COLOURS, READINGS, SIDE, arms_with, depth, landscape_image, plane, readings
+from .rendering import Datasets
+from .style import FAMILY_COLOURS, Look, plain, symbol
+
+#: Points that are drawn of each kind, at most.
+POINTS = {"data": 90, "samples": 90, "answers": 48}
+#: Arms that are shown at first.
+_MOST_ARMS = 4
+
+
+@dataclass(frozen=True)
+class Hero:
+    """What a figure of landscapes is made of.
+
+    Args:
+        looks: arms that have landscapes or points, grouped by family.
+        shown: labels of those shown at first.
+        settings: what the slider runs over.
+        start: the place among them where it stands at first.
+        datasets: images, cross-sections and points, by name.
+        tops: end of the scale of each reading.
+        section: what the cross-section runs along.
+    """
+
+    task: str
+    symbol: str
+    looks: tuple[Look, ...]
+    shown: tuple[str, ...]
+    settings: tuple[float, ...]
+    start: int
+    datasets: Datasets
+    tops: Mapping[str, float]
+    section: str
+    box: tuple[float, float, float, float]
+    energies: bool
+
+
+def hero(inputs: Inputs, task: str) -> Hero | None:
+    """What the figure of a task shows; None where no arm has a landscape or points in a plane."""
+    here = {(arm, at): arrays for (where, arm, at), arrays in inputs.arrays.items() if where == task}
+    drawn = {arm for (arm, _), arrays in here.items() if "energy" in arrays or plane(arrays, "answers") is not None}
+    looks = [look for look in arms_with(inputs, task, "data_y") if look.name in drawn]
+    box = _box(here)
+    if not looks or box is None:
+        return None
+    settings = [at for at in inputs.settings(task) if any((look.name, at) in here for look in looks)]
+    label_of = {look.name: look.label for look in looks}
+    # One scale of nats for all settings: what learned energies reach at the first of them, which is the mildest.
+    mild = [depth(a)[1] for (arm, at), a in here.items() if at == settings[0] and arm in label_of and "energy" in a]
+    tops = {"raw": 3.0 * float(np.median(mild)) if mild else 1.0, "free": 1.5, "rank": 1.0}
+    images, sections, points = [], [], []
+    side = SIDE if len(here) <= 60 else SIDE * 2 // 3
+    unconditional = not any(np.asarray(a.get("data_x", np.zeros((1, 0)))).shape[-1] for a in here.values())
+    for (arm, at), arrays in here.items():
+        if arm not in label_of or at not in settings:
+            continue
+        place = settings.index(at)
+        if "energy" in arrays:
+            read = _cropped(arrays, readings(arrays), box)
+            for name in READINGS:
+                values = read[name]
+                low = 0.0 if name == "rank" else -0.05 * tops[name]
+                images.append([label_of[arm], place, name, landscape_image(values, low, tops[name], side)])
+            sections.append([label_of[arm], place, depth(arrays)[1], *_section(read, unconditional)])
+        for what, most in POINTS.items():
+            found = plane(arrays, what)
+            if found is not None:
+                x, y = (np.round(np.asarray(c[:most], dtype=np.float64), 3).tolist() for c in found)
+                points.append([label_of[arm], place, what, x, y])
+    datasets: dict[str, dict[str, list[Any]]] = {
+        f"images-{task}": {"columns": ["arm", "at", "reading", "url"], "rows": images},
+        f"sections-{task}": {"columns": ["arm", "at", "deep", "along", "raw", "rank"], "rows": sections},
+        f"points-{task}": {"columns": ["arm", "at", "what", "x", "y"], "rows": points},
+    }
+    return Hero(
+        task=task,
+        symbol=symbol(inputs.axis(task)),
+        looks=tuple(looks),
+        shown=tuple(_first_arms(inputs, task, looks)),
+        settings=tuple(settings),
+        start=_start(settings, inputs.axis(task)),
+        datasets=datasets,
+        tops=tops,
+        section="along the ray from the centre to the right" if unconditional else "across y at the middle of x",
+        box=box,
+        energies=bool(images),
+    )
+
+
+def _start(settings: Sequence[float], axis: str) -> int:
+    """The slider stands at the hardest setting that has a width."""
+    if axis != THICKNESS:
+        return len(settings) - 1
+    return max((i for i, at in enumerate(settings) if at > 0), default=0)
+
+
+def _box(here: Mapping[tuple[str, float], Arrays]) -> tuple[float, float, float, float] | None:
+    """One box for all panels: that of the data with a margin, no larger than the grids of energies.
+
+    Far answers do not shrink it.
+    """
+    found = [p for arrays in here.values() if (p := plane(arrays, "data")) is not None]
+    edges = next((_edges(arrays) for arrays in here.values() if "energy" in arrays), None)
+    if not found:
+        return edges
+    sides = [np.concatenate([np.asarray(p[axis], dtype=np.float64) for p in found]) for axis in (0, 1)]
+    low, high = zip(
+        *((float(v.min() - 0.15 * np.ptp(v)), float(v.max() + 0.15 * np.ptp(v))) for v in sides), strict=True
+    )
+    if edges is None:
+        return low[0], high[0], low[1], high[1]
+    return max(low[0], edges[0]), min(high[0], edges[1]), max(low[1], edges[2]), min(high[1], edges[3])
+
+
+def _edges(arrays: Arrays) -> tuple[float, float, float, float]:
+    """Of the grid of an energy."""
+    first, second = np.asarray(arrays["axis_0"]), np.asarray(arrays["axis_1"])
+    return float(first[0]), float(first[-1]), float(second[0]), float(second[-1])
+
+
+def _cropped(arrays: Arrays, read: Mapping[str, Any], box: tuple[float, float, float, float]) -> dict[str, Any]:
+    """Axes and readings of an energy within a box; where it has fewer than two nodes, all."""
+    axes = [np.asarray(arrays[name], dtype=np.float64) for name in ("axis_0", "axis_1")]
+    inside = [(axis >= low) & (axis <= high) for axis, low, high in zip(axes, box[::2], box[1::2], strict=True)]
+    kept = [part if part.sum() > 1 else np.ones_like(part) for part in inside]
+    cut = {name: values[np.ix_(*kept)] for name, values in read.items()}
+    return {"axis_0": axes[0][kept[0]], "axis_1": axes[1][kept[1]], **cut}
+
+
+def _first_arms(inputs: Inputs, task: str, looks: Sequence[Look]) -> list[str]:
+    """Arms that primary criteria speak of, then the first of each family, then the exact one; four at most."""
+    primary = [
+        c for c in inputs.study.criteria if c in tuple(inputs.study.primary_criteria.values()) and task in c.tasks
+    ]
+    exact = [arm.name for arm in inputs.study.arms if arm.method == "exact"][:1]
+    asked = [name for criterion in primary for name in criterion.arms[:1]]
+    families = [next((look.name for look in looks if look.family == family), "") for family in FAMILY_COLOURS]
+    others = [name for criterion in primary for name in (*criterion.against, *criterion.arms)]
+    wanted = [*asked[:1], *families[:2], *exact, *asked, *others, *(look.name for look in looks)]
+    names = list(dict.fromkeys(name for name in wanted if name in {look.name for look in looks}))[:_MOST_ARMS]
+    return [look.label for look in looks if look.name in names]
+
+
+def _section(read: Mapping[str, Any], unconditional: bool) -> list[list[float]]:
+    """A cross-section of the plane, values and ranks: from its centre to the right, or across y at the middle of x."""
+    first, second = read["axis_0"], read["axis_1"]
+    if unconditional:
+        row, start = int(np.abs(second).argmin()), int(np.abs(first).argmin())
+        along, cut = first[start:], {name: read[name][start:, row] for name in READINGS}
+    else:
+        column = int(np.abs(first - first.mean()).argmin())
+        along, cut = second, {name: read[name][column] for name in READINGS}
+    return [_rounded(along, 3), _rounded(cut["raw"], 4), _rounded(cut["rank"], 3)]
+
+
+def _rounded(values: Any, figures: int) -> list[float]:
+    return [
+        float(f"{v:.{figures}g}")
+        for v in np.nan_to_num(np.asarray(values, dtype=np.float64), posinf=1e12, neginf=-1e12)
+    ]
+
+
+def plane_data(one: Hero) -> dict[str, list[Any]]:
+    """Images and points in one data set, as panels that layer them take it."""
+    images, points = one.datasets[f"images-{one.task}"], one.datasets[f"points-{one.task}"]
+    rows = [[arm, at, reading, url, None, None, None] for arm, at, reading, url in images["rows"]]
+    rows += [[arm, at, None, None, what, x, y] for arm, at, what, x, y in points["rows"]]
+    return {"columns": ["arm", "at", "reading", "url", "what", "x", "y"], "rows": rows}
+
+
+def describe(one: Hero) -> str:
+    """Depth of each arm's energy at its mildest and its hardest setting, for who cannot see it."""
+    sections = one.datasets[f"sections-{one.task}"]["rows"]
+    said = []
+    for look in one.looks:
+        own = {row[1]: row[4] for row in sections if row[0] == look.label}
+        ends = [place for place in (0, one.start) if place in own]
+        parts = [
+            f"from {plain(min(own[place]))} to {plain(max(own[place]))} at {one.symbol} = {one.settings[place]:g}"
+            for place in dict.fromkeys(ends)
+        ]
+        if parts:
+            said.append(f"{look.label}: {', '.join(parts)}")
+    head = f"Energies on the plane of {one.task}; {one.section}, above the median of the data, they run: "
+    return head + ("; ".join(said) if said else "no energy is stored") + "."
+
+
+def legend() -> str:
+    """The colours of the landscapes as a gradient of CSS."""
+    return f"linear-gradient(90deg,{','.join(COLOURS)})"

@@ -1,0 +1,159 @@
+# ruff: noqa: RUF001
+"""The page over all reports of a folder: the lecture's claims, what each study found, and which of them decides."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ..core.text import printable
+from ..study.claims import LECTURE, REGISTER
+from ..study.comparisons import Cell
+from ..study.verdicts import Verdict
+from .style import SIGNS
+from .words import Said, claim_in_words, claim_says
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one study found of one claim."""
+
+    study: str
+    title: str
+    verdict: str
+    caveat: str
+    said: tuple[Said, ...]
+    reason: str
+    home: bool
+
+    @property
+    def number(self) -> str:
+        """Its number with its name, as on a badge."""
+        return self.said[0].number if self.said else self.reason
+
+
+def read_verdicts(path: Path) -> list[Verdict]:
+    """The verdicts of a report's file, one of an earlier version too: what it lacks has its default.
+
+    Raises:
+        ValueError: it is not a list of verdicts.
+    """
+    entries = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(entries, list):
+        raise ValueError(f"{path}: a list of verdicts")
+    # Before criteria were primary or secondary, all of a claim's decided it.
+    told = any("primary" in entry for entry in entries)
+    return [_verdict(entry if told else {**entry, "primary": True}) for entry in entries]
+
+
+def _verdict(entry: Mapping[str, Any]) -> Verdict:
+    known = {f.name for f in fields(Verdict)}
+    told = {name: _number(value) for name, value in entry.items() if name in known}
+    for name in ("estimate", "low", "high", "p", "adjusted_p"):
+        told[name] = math.nan if told.get(name) is None else told[name]
+    cells = [{"at": cell.get("at") or cell.get("thickness") or (), **cell} for cell in entry.get("cells", ())]
+    told["cells"] = tuple(map(_cell, cells))
+    told["holds_in"], told["fails_in"] = tuple(entry.get("holds_in", ())), tuple(entry.get("fails_in", ()))
+    told.setdefault("axis", "")
+    return Verdict(**{**told, "axis": told["axis"] or "thickness"})
+
+
+def _cell(told: Mapping[str, Any]) -> Cell:
+    estimate, low, high, p = (_nan(_number(told.get(name))) for name in ("estimate", "low", "high", "p"))
+    return Cell(tuple(told["at"]), estimate, low, high, told["seeds"], told["failed"], p, told["holds"])
+
+
+def _number(value: Any) -> Any:
+    return {"inf": math.inf, "-inf": -math.inf}.get(value, value) if isinstance(value, str) else value
+
+
+def _nan(value: Any) -> Any:
+    return math.nan if value is None else value
+
+
+def _study(folder: Path) -> tuple[str, dict[str, str]]:
+    """Title and labels of arms of the study behind a report: from the file beside it, else from that of its name."""
+    from ..study.files import load_study
+
+    for given in (folder / "study.toml", folder.name):
+        if isinstance(given, Path) and not given.is_file():
+            continue
+        with suppress(Exception):  # a study of plugins that are not here, or one that has changed: its name says enough
+            study = load_study(given)
+            return study.title, {arm.name: arm.title for arm in study.arms}
+    return folder.name.replace("_", " "), {}
+
+
+def gather_findings(out: Path) -> dict[str, list[Found]]:
+    """What the reports below a folder found, by claim; its home study first, then by name."""
+    found: dict[str, list[Found]] = {}
+    for path in sorted(out.glob("*/verdicts.json")):
+        with suppress(ValueError, TypeError, KeyError, AttributeError):
+            verdicts = read_verdicts(path)
+            title, labels = _study(path.parent)
+            for claim in (v for v in verdicts if v.scope == "claim"):
+                parts = [v for v in verdicts if v.claim == claim.claim and v.scope == "comparison"]
+                known = REGISTER.get(claim.claim)
+                said = tuple(claim_says(claim, parts, labels))
+                home = known is not None and known.home == path.parent.name
+                text = claim_in_words(claim.claim, parts)
+                found.setdefault(claim.claim, []).append(
+                    Found(path.parent.name, title if known else text or title, claim.verdict, claim.caveat, said,
+                          claim.reason, home)
+                )  # fmt: skip
+    return {claim: sorted(each, key=lambda f: (not f.home, f.study)) for claim, each in found.items()}
+
+
+def reconcile(claim: str, found: Sequence[Found]) -> tuple[str, str]:
+    """The verdict on a claim and one sentence for it: its home study decides, the others are said beside it."""
+    home = REGISTER[claim].home
+    if not found:
+        return "unstudied", f"Not studied: there is no report of its home study, {home}."
+    deciding = [each for each in found if each.home]
+    others = [each for each in found if not each.home]
+    beside = "; ".join(f"{each.study} {_found_it(each)}" for each in others)
+    if not deciding:
+        return "elsewhere", f"Not decided: there is no report of its home study, {home}. Beside it: {beside}."
+    first = deciding[0]
+    sentence = " ".join(each.sentence for each in first.said) or f"{first.reason}."
+    also = f" Beside it: {beside}." if beside else ""
+    return first.verdict, f"{first.verdict.capitalize()} by {home}: {sentence}{also}"
+
+
+def _found_it(each: Found) -> str:
+    verb = {"undecided": "leaves it undecided", "qualified": "finds it qualified"}.get(
+        each.verdict, f"finds it {each.verdict}"
+    )
+    return f"{verb} ({each.number})"
+
+
+def write_overview(out: Path) -> Path:
+    """Write the page over all reports of a folder; returns its path, `index.html`."""
+    from .page import html
+
+    findings = gather_findings(out)
+    claims = []
+    for name, claim in REGISTER.items():
+        verdict, sentence = reconcile(name, findings.get(name, ()))
+        claims.append({"id": name, "claim": claim, "verdict": verdict, "sentence": printable(sentence),
+                       "found": findings.get(name, [])})  # fmt: skip
+    own = [{"id": name, "found": each} for name, each in findings.items() if name not in REGISTER]
+    counts = {verdict: sum(c["verdict"] == verdict for c in claims) for verdict in (*SIGNS, "elsewhere", "unstudied")}
+    text = html().get_template("overview.html.j2").render(
+        claims=claims,
+        own=own,
+        counts={verdict: count for verdict, count in counts.items() if count},
+        studies=sorted({each.study for found in findings.values() for each in found}),
+        tags=sorted({tag for claim in REGISTER.values() for tag in claim.tags}),
+        symbols={**SIGNS, "elsewhere": "–", "unstudied": "–"},
+        words={"elsewhere": "not decided", "unstudied": "not studied"},
+        lecture=LECTURE,
+    )  # fmt: skip
+    path = out / "index.html"
+    path.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+    return path

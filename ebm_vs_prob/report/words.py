@@ -1,0 +1,168 @@
+# ruff: noqa: RUF001
+"""What verdicts say in plain sentences: quantity, arm, task, effect with interval, what was asked, what theory says."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ..study.claims import CLAIMS
+from ..study.schema import THICKNESS
+from ..study.verdicts import Outcome, Verdict
+from .intervals import at_setting, weakest_cell
+from .style import in_words, interval, minus, p_value, plain, symbol, unit_of
+
+#: How the sentence of a comparison ends, by its outcome.
+_ENDS = {
+    "supported": "reached",
+    "refuted": "not so: the whole interval lies beyond",
+    "qualified": "reached in a part",
+    "undecided": "not decided at this budget",
+    "untrained": "an arm is untrained, which decides nothing",
+}
+
+
+@dataclass(frozen=True)
+class Said:
+    """A comparison in words: what was found, what was asked and whether it is so; its number alone, as on a badge."""
+
+    found: str
+    asked: str
+    number: str
+    verdict: str
+
+    @property
+    def sentence(self) -> str:
+        """All of it."""
+        return f"{self.found}, {self.asked}."
+
+
+def bound_text(verdict: Verdict) -> str:
+    """What the criterion asks for, in words."""
+    asked = [
+        f"{side} {value:g}" for side, value in (("above", verdict.above), ("below", verdict.below)) if value is not None
+    ]
+    return minus(" and ".join(asked))
+
+
+def claim_in_words(claim: str, parts: Sequence[Verdict]) -> str:
+    """The register's words for a claim of the lecture, for any other those of its primary criterion; "" of neither."""
+    deciding = [part.statement for part in parts if part.primary and part.statement.strip()]
+    return CLAIMS.get(claim) or "; ".join(dict.fromkeys(deciding))
+
+
+def named(text: str, labels: Mapping[str, str]) -> str:
+    """A part's name with the labels of its arms."""
+    return re.sub(r"[\w-]+", lambda match: labels.get(match[0], match[0]), text)
+
+
+def _unit(verdict: Verdict) -> str:
+    unit = unit_of(verdict.metric) if verdict.unit in ("", "1") else verdict.unit.replace("^2", "²")
+    return "" if unit in ("", "1", "share", "count", "cost") else f" {unit}"
+
+
+def effect(verdict: Verdict, labels: Mapping[str, str]) -> str:
+    """Quantity, arms, task and effect with its interval: `curvature of A on circle grows as ε^−1.9 [−2.0, −1.8]`."""
+    arm, other = labels.get(verdict.arm, verdict.arm), labels.get(verdict.against, verdict.against)
+    metric, at = in_words(verdict.metric), symbol(verdict.axis)
+    where = f" on {verdict.task}"
+    setting = at_setting(verdict, weakest_cell(verdict))
+    where += f" at {setting}" if setting else ""
+    if math.isnan(verdict.estimate):
+        return f"{metric} of {arm}{f' against {other}' if other else ''}{where} has no estimate"
+    value, span = plain(verdict.estimate), interval(verdict.low, verdict.high)
+    unit = _unit(verdict)
+    if verdict.kind == "slope":
+        verb = "grows" if (verdict.estimate < 0) == (verdict.axis == THICKNESS) else "falls"
+        return f"{metric} of {arm}{where} {verb} as {at}^{value} {span}"
+    if verdict.kind == "rate":
+        return f"ln({metric}) of {arm}{where} changes by {value} {span} for each unit of {at}"
+    if verdict.kind == "difference":
+        side = "above" if verdict.estimate >= 0 else "below"
+        away = f"{plain(abs(verdict.estimate))}{unit} {side}"
+        return f"{metric} of {arm}{where} is {away} that of {other} (difference {span})"
+    if verdict.kind == "share":
+        return f"of all cells{where} {value} {span} come out as told in {metric}"
+    if verdict.kind == "ratio":
+        return f"{metric} of {arm}{where} is {value} times that of {other} {span}"
+    return f"{metric} of {arm}{where} is {value}{unit} {span}"
+
+
+def _asked(verdict: Verdict) -> str:
+    of = {"slope": "an exponent ", "rate": "a rate ", "ratio": "a ratio ", "difference": "a difference "}
+    law = "" if verdict.law is None else f"; law {minus(f'{verdict.law:g}')}"
+    return f"asked: {of.get(verdict.kind, '')}{bound_text(verdict)}{law}"
+
+
+def _number(verdict: Verdict) -> str:
+    """The number of a comparison with its name and unit, short."""
+    metric = in_words(verdict.metric)
+    if math.isnan(verdict.estimate):
+        return f"{metric}: no estimate"
+    value = plain(verdict.estimate)
+    return {
+        "slope": f"{metric} ∝ {symbol(verdict.axis)}^{value}",
+        "rate": f"ln {metric}: {value} by {symbol(verdict.axis)}",
+        "difference": f"{metric}: {'+' if verdict.estimate > 0 else ''}{value}{_unit(verdict)}",
+        "ratio": f"{metric}: ×{value}",
+        "share": f"cells as told, {metric}: {value}",
+    }.get(verdict.kind, f"{metric}: {value}{_unit(verdict)}")
+
+
+def say(verdict: Verdict, labels: Mapping[str, str]) -> Said:
+    """A comparison in words."""
+    found = effect(verdict, labels)
+    asked = f"{_asked(verdict)}: {_ENDS[verdict.verdict]}"
+    return Said(f"{found[:1].upper()}{found[1:]}", asked, _number(verdict), verdict.verdict)
+
+
+def nearness(part: Verdict) -> float:
+    """How near a comparison came to deciding otherwise: its p; what was not tested is nearest."""
+    return math.inf if math.isnan(part.p) else part.p
+
+
+def nearest(parts: Sequence[Verdict]) -> Verdict:
+    """Of some comparisons the weakest link: the one with the largest p, one that was not tested before all others."""
+    return max(parts, key=nearness)
+
+
+def claim_says(claim: Verdict, parts: Sequence[Verdict], labels: Mapping[str, str]) -> list[Said]:
+    """A claim in a sentence, the weakest link among what decided it; in one for each side where it is qualified.
+
+    Args:
+        parts: comparisons of the claim's criteria.
+    """
+    deciding = [part for part in parts if part.primary]
+    if not deciding:
+        return []
+    if claim.verdict == "qualified":
+        sides = ([part for each in deciding for part in _side(each, holds)] for holds in (True, False))
+        return [say(nearest(side), labels) for side in sides if side]
+    same = [p for p in deciding if (p.criterion, p.task, p.arm, p.against, p.estimate) == _place(claim)]
+    return [say(same[0] if same else nearest(deciding), labels)]
+
+
+def _side(part: Verdict, holds: bool) -> list[Verdict]:
+    """Of a comparison what lies on one side of its bound: all of it, or the settings that do."""
+    outcome: Outcome = "supported" if holds else "refuted"
+    if part.verdict == outcome:
+        return [part]
+    if part.verdict != "qualified":
+        return []
+    return [
+        replace(part, verdict=outcome, estimate=cell.estimate, low=cell.low, high=cell.high, seeds=cell.seeds, p=cell.p)
+        for cell in part.cells
+        if cell.holds is holds
+    ]
+
+
+def _place(claim: Verdict) -> tuple[str, str, str, str, float]:
+    return claim.criterion, claim.task, claim.arm, claim.against, claim.estimate
+
+
+def test_words(verdict: Verdict) -> str:
+    """Seeds and corrected p of a comparison."""
+    p = "" if math.isnan(verdict.adjusted_p) else f", Holm-adjusted p {p_value(verdict.adjusted_p)}"
+    return f"{verdict.seeds} seeds{p}"

@@ -1,0 +1,89 @@
+# ruff: noqa: RUF001
+"""The page over all reports: home studies decide, others are said beside them, what was not studied is said too."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from ebm_vs_prob.report import write_all
+from ebm_vs_prob.report.overview import gather_findings, read_verdicts, reconcile
+from ebm_vs_prob.study.claims import CLAIMS, LECTURE, REGISTER
+from ebm_vs_prob.study.comparisons import Cell
+from ebm_vs_prob.study.verdicts import Verdict
+
+
+def report(out, study, claim, outcome, metric="curvature_p95", **other):
+    """The verdicts of a study that decided one claim, as its report has them."""
+    known = {"criterion": "K", "kind": "slope", "metric": metric, "task": "circle", "arm": "raw", "below": -1.5}
+    numbers = {"estimate": -1.18, "low": -1.3, "high": -1.0, "seeds": 10, "p": 0.01, "axis": "thickness"}
+    cell = Cell((0.01, 0.1), -1.18, -1.3, -1.0, 10, 0, 0.01, False)
+    part = Verdict("comparison", claim, outcome, "why", primary=True, cells=(cell,), **{**known, **numbers, **other})
+    whole = Verdict("claim", claim, outcome, "1 comparison", primary=True, **{**known, **numbers, **other})
+    (out / study).mkdir(parents=True, exist_ok=True)
+    text = json.dumps([part.as_dict(), whole.as_dict()], allow_nan=False)
+    (out / study / "verdicts.json").write_text(text, encoding="utf-8")
+
+
+def test_the_home_study_decides_and_the_others_stand_beside_it(tmp_path):
+    report(tmp_path, "another", "C11", "supported")
+    report(tmp_path, "thin_manifold", "C11", "refuted")
+    found = gather_findings(tmp_path)["C11"]
+    assert [(each.study, each.home) for each in found] == [("thin_manifold", True), ("another", False)]
+    verdict, said = reconcile("C11", found)
+    assert verdict == "refuted"
+    assert "Raw curvature of raw on circle grows as ε^−1.18 [−1.30, −1.00], asked: an exponent below −1.5" in said
+    assert "Beside it: another finds it supported (raw curvature ∝ ε^−1.18)." in said
+
+
+def test_without_its_home_study_a_claim_is_not_decided_and_without_any_not_studied(tmp_path):
+    report(tmp_path, "another", "C11", "supported")
+    assert reconcile("C11", gather_findings(tmp_path)["C11"]) == (
+        "elsewhere",
+        "Not decided: there is no report of its home study, thin_manifold. Beside it: another finds it supported (raw "
+        "curvature ∝ ε^−1.18).",
+    )
+    verdict, said = reconcile("C1", [])
+    assert verdict == "unstudied"
+    assert said == "Not studied: there is no report of its home study, descent."
+
+
+def test_the_page_has_every_claim_its_words_and_a_link_to_each_report(tmp_path):
+    report(tmp_path, "thin_manifold", "C11", "supported")
+    report(tmp_path, "of_ones_own", "<b>mine</b>", "undecided")
+    page = write_all(tmp_path).read_text(encoding="utf-8")
+    assert re.findall(r'<li class="claim (\w+)" id="(C\d+)"', page) == [
+        ("supported" if claim == "C11" else "unstudied", claim) for claim in CLAIMS
+    ]
+    assert page.count(f'cite="{LECTURE}"') == 20
+    assert 'href="thin_manifold/index.html#claim-C11"' in page
+    assert "<b>mine</b>" not in page
+    assert "&lt;b&gt;mine&lt;/b&gt;" in page
+
+
+def test_verdicts_of_an_earlier_version_are_read_and_broken_files_passed_over(tmp_path):
+    numbers = {"estimate": 0.9, "low": 0.8, "high": "inf"}
+    cell = {**numbers, "thickness": [0.1], "seeds": 10, "failed": 0, "p": None, "holds": True}
+    names = {"criterion": "K", "kind": "value", "metric": "tube_mass", "task": "circle", "arm": "a"}
+    old = {"scope": "comparison", "claim": "C11", "verdict": "supported", "reason": "", "steps": [], "cells": [cell]}
+    old |= names | numbers
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "verdicts.json").write_text(json.dumps([old]), encoding="utf-8")
+    (read,) = read_verdicts(tmp_path / "old" / "verdicts.json")
+    assert read.primary
+    assert read.cells[0].at == (0.1,)
+    assert read.high == float("inf")
+    for name, text in (("broken", "{"), ("other", "{}"), ("empty", "[{}]")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "verdicts.json").write_text(text, encoding="utf-8")
+    assert gather_findings(tmp_path) == {}
+
+
+@pytest.mark.parametrize("claim", REGISTER)
+def test_each_claim_has_a_home_a_short_quotation_and_tags(claim):
+    entry = REGISTER[claim]
+    assert re.fullmatch(r"[a-z_]+", entry.home)
+    assert 3 <= len(entry.quote.split()) <= 35
+    assert entry.tags

@@ -1,0 +1,233 @@
+# ruff: noqa: RUF001
+"""Pages as a reader has them: opened in Chromium, on a desk and on a telephone, light and dark, printed, by keyboard.
+
+They are made of planted results. Where playwright or a Chromium is missing, the tests are skipped and say so.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from synthetic_results import study_arrays, study_results
+
+from ebm_vs_prob.report import page
+from ebm_vs_prob.report.inputs import Inputs
+from ebm_vs_prob.report.overview import write_overview
+from ebm_vs_prob.study.files import load_study
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
+
+WIDTHS = {"desk": (1440, 900), "telephone": (390, 844)}
+SETTINGS = (0.3, 0.1, 0.01)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A report of one task at three settings, with the page over it."""
+    study = load_study(Path(__file__).with_name("headline.toml"))
+    circle = study.tasks[0].model_copy(update={"along": {"thickness": SETTINGS}})
+    criteria = tuple(
+        c.model_copy(update={"tasks": ("circle",), "at": tuple(e for e in c.at if e in SETTINGS)})
+        for c in study.criteria
+    )
+    study = study.model_copy(update={"tasks": (circle,), "criteria": criteria})
+    out = tmp_path_factory.mktemp("reports")
+    index = page.write(Inputs(study, "quick", study_results(study), study_arrays(study, 33)), out)
+    return SimpleNamespace(report=index, overview=write_overview(out))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as running:
+        opened = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Opens a file at a width; at the end no error was said and nothing was fetched."""
+    contexts, said = [], []
+
+    def opened(path, width="desk", **options):
+        context = browser.new_context(viewport=dict(zip(("width", "height"), WIDTHS[width], strict=True)), **options)
+        contexts.append(context)
+        shown = context.new_page()
+        shown.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+        shown.on("pageerror", lambda error: said.append(str(error)))
+        shown.on(
+            "request",
+            lambda request: (
+                said.append(request.url) if not request.url.startswith(("file:", "data:", "blob:")) else None
+            ),
+        )
+        shown.goto(path.as_uri())
+        return shown
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert said == []
+
+
+def drawn(shown):
+    """Wait until every figure is drawn."""
+    shown.wait_for_function(
+        "document.querySelectorAll('figure.on').length === document.querySelectorAll('figure[data-spec]').length",
+        timeout=60_000,
+    )
+    return shown
+
+
+def overflow(shown):
+    return shown.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+
+
+def images(shown):
+    return shown.evaluate("[...document.querySelectorAll('.hero .live image')].map(i => i.href.baseVal)")
+
+
+def test_a_desk_has_the_answer_and_the_figure_on_its_first_screen(written, open_page):
+    shown = drawn(open_page(written.report))
+    card, hero = (shown.locator(f).first.bounding_box() for f in (".card .said", ".hero .live svg"))
+    assert card["y"] + card["height"] < 900
+    assert hero["y"] + hero["height"] < 900
+    assert hero["x"] > card["x"] + card["width"]
+    assert "grows as ε^−2.0" in shown.locator(".card .said").first.inner_text()
+    assert "not for citing" in shown.locator(".kicker").inner_text()
+    assert overflow(shown) <= 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_telephone_scrolls_down_only_with_all_unfolded(written, open_page, scheme):
+    shown = drawn(open_page(written.report, "telephone", color_scheme=scheme))
+    assert overflow(shown) <= 0
+    shown.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+    assert overflow(shown) <= 0
+    wide = shown.evaluate(
+        "[...document.querySelectorAll('.live svg')].filter(s => s.getBoundingClientRect().right > 391).length"
+    )
+    assert wide == 0
+    ink, paper = shown.evaluate(
+        "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
+    )
+    lightness = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in (ink, paper)]
+    assert (lightness[0] < lightness[1]) == (scheme == "light")
+
+
+def test_the_slider_the_reading_and_the_arms_move_the_picture(written, open_page):
+    shown = drawn(open_page(written.report))
+    before = images(shown)
+    assert len(before) == 4
+    slider = shown.locator(".hero input[type=range]")
+    assert slider.get_attribute("aria-valuetext") == "ε = 0.01"
+    slider.focus()
+    shown.keyboard.press("Home")
+    shown.wait_for_function("document.querySelector('.hero output').textContent === 'ε = 0.3'")
+    thick = images(shown)
+    assert set(thick) & set(before) == set()
+    shown.locator(".hero input[value=rank]").check()
+    shown.wait_for_function("first => document.querySelector('.hero .live image').href.baseVal !== first", arg=thick[0])
+    shown.locator(".hero .pick summary").click()
+    box = shown.locator(".hero [data-kind=arms] input:checked").first
+    box.uncheck()
+    shown.wait_for_function("document.querySelectorAll('.hero .live image').length === 3")
+    symbols = "document.querySelectorAll('.hero .live .mark-symbol path').length"
+    few = shown.evaluate(symbols)
+    shown.locator(".hero input[value=samples]").check()
+    shown.wait_for_function(f"{symbols} > {few}")
+
+
+def test_a_table_sorts_hides_columns_and_follows_the_arms(written, open_page):
+    shown = open_page(written.report)
+    shown.locator("#table-circle > summary").click()
+    table = shown.locator("#table-circle table")
+    heads = table.locator("th:not(.off)")
+    assert heads.count() == 6
+    head = heads.nth(2)
+    head.locator("button").click()
+    column = head.evaluate("cell => cell.cellIndex")
+
+    def keys():
+        return table.evaluate(
+            f"t => [...t.tBodies[0].rows].filter(r => !r.hidden).map(r => +r.cells[{column}].dataset.key)"
+        )
+
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert keys() == sorted(keys())
+    head.locator("button").click()
+    assert keys() == sorted(keys(), reverse=True)
+    assert "95 % from" in table.locator(f"tbody tr:first-child td:nth-child({column + 1})").get_attribute("title")
+    shown.locator("#table-circle .pick summary").click()
+    shown.locator("#table-circle .columns input:not(:checked)").first.check()
+    assert table.locator("th:not(.off)").count() == 7
+    rows = len(keys())
+    shown.locator("#tables .arm-filter summary").click()
+    shown.locator("#tables .arm-filter input").first.uncheck()
+    assert len(keys()) == rows - len(SETTINGS)
+    # The same arms are left out of the figures.
+    assert not shown.locator("#tasks .arm-filter input").first.is_checked()
+
+
+def test_rows_of_a_table_are_cards_on_a_telephone_and_sort_there(written, open_page):
+    shown = open_page(written.report, "telephone")
+    shown.locator("#table-circle > summary").click()
+    assert not shown.locator("#table-circle thead").is_visible()
+    shown.locator("#table-circle select").select_option("1")
+    keys = shown.evaluate("[...document.querySelectorAll('#table-circle tbody tr')].map(r => +r.cells[1].dataset.key)")
+    assert keys == sorted(keys)
+    assert overflow(shown) <= 0
+
+
+def test_without_scripts_still_drawings_stand_and_controls_do_not(written, open_page):
+    shown = open_page(written.report, java_script_enabled=False)
+    stills = shown.locator(".first .still svg")
+    assert stills.count() >= 4  # a card a claim, and the energies
+    assert all(stills.nth(i).is_visible() for i in range(stills.count()))
+    assert not shown.locator(".hero .controls").is_visible()
+    assert shown.locator(".hero .still image").count() == 4 * len(SETTINGS)
+
+
+def test_in_print_all_is_unfolded_and_energies_are_small_multiples(written, open_page):
+    shown = drawn(open_page(written.report))
+    shown.evaluate("dispatchEvent(new Event('beforeprint'))")
+    shown.emulate_media(media="print")
+    assert shown.locator("details:not([open])").count() == 0
+    assert shown.locator(".hero .still").first.is_visible()
+    assert not shown.locator(".hero .live").first.is_visible()
+    assert not shown.locator(".controls").first.is_visible()
+    shown.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert shown.locator("details:not([open])").count() > 0
+
+
+def test_the_first_key_skips_to_the_verdicts_and_every_figure_tells_its_numbers(written, open_page):
+    shown = drawn(open_page(written.report))
+    shown.keyboard.press("Tab")
+    assert shown.evaluate("document.activeElement.textContent") == "Skip to the verdicts"
+    shown.keyboard.press("Enter")
+    assert shown.evaluate("location.hash") == "#verdicts"
+    labels = shown.evaluate("[...document.querySelectorAll('figure .live')].map(f => f.getAttribute('aria-label'))")
+    assert len(labels) > 8
+    assert all(re.search(r"\d", label) for label in labels)
+    assert shown.evaluate(
+        "[...document.querySelectorAll('.still svg')].every(s => s.querySelector('title') && s.querySelector('desc'))"
+    )
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_overview_filters_by_tag_and_leads_to_the_claims_of_reports(written, open_page, width):
+    shown = open_page(written.overview, width)
+    assert shown.locator(".claim").count() == 20
+    assert overflow(shown) <= 0
+    shown.locator("button[data-tag=thin]").click()
+    visible = shown.evaluate("[...document.querySelectorAll('.claim:not([hidden])')].map(c => c.id)")
+    assert visible == ["C4", "C11", "C12", "C14"]
+    shown.locator("#C11 .cell").click()
+    shown.wait_for_url("**/thin_manifold/index.html#claim-C11")
+    assert shown.locator("#claim-C11").is_visible()
