@@ -9,6 +9,7 @@ independent given the class. `stacked` learns the weights from examples and need
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,13 +52,17 @@ def fit_fusion(rule: str, scores: np.ndarray, labels: np.ndarray) -> Fused:
     with random_module_restored():  # scikit-learn draws names from it as it is imported
         fused = FUSIONS[rule](scores, labels)
 
-    def apply(given: np.ndarray) -> np.ndarray:
-        given = _checked("scores", given)
-        if (given.shape[0], given.shape[2]) != (views, count):
-            raise invalid("scores.shape", given.shape, f"({views}, n, {count})")
-        return fused(given)
+    return partial(_applied, fused, (views, count))
 
-    return apply
+
+# What a rule has learned is an argument of a function of this module, so that a model with it can be copied.
+
+
+def _applied(fused: Fused, sizes: tuple[int, int], given: np.ndarray) -> np.ndarray:
+    given = _checked("scores", given)
+    if (given.shape[0], given.shape[2]) != sizes:
+        raise invalid("scores.shape", given.shape, f"({sizes[0]}, n, {sizes[1]})")
+    return fused(given)
 
 
 def divergence(log_posterior: np.ndarray, log_fused: np.ndarray) -> tuple[float, float]:
@@ -89,12 +94,20 @@ def fit_temperatures(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def _rescaled(scores: np.ndarray, labels: np.ndarray) -> Calibrated:
     """Scores of each view over their standard deviation, once the mean over classes is taken off."""
     spread = _centred(scores).std(axis=(1, 2), keepdims=True)
-    return lambda given: log_softmax(_centred(given) / np.maximum(spread, 1e-300))
+    return partial(_over_spread, np.maximum(spread, 1e-300))
+
+
+def _over_spread(spread: np.ndarray, given: np.ndarray) -> np.ndarray:
+    return log_softmax(_centred(given) / spread)
 
 
 def _temperature(scores: np.ndarray, labels: np.ndarray) -> Calibrated:
     beta = fit_temperatures(scores, labels).reshape(-1, 1, 1)
-    return lambda given: log_softmax(beta * given)
+    return partial(_at_temperature, beta)
+
+
+def _at_temperature(beta: np.ndarray, given: np.ndarray) -> np.ndarray:
+    return log_softmax(beta * given)
 
 
 def _isotonic(scores: np.ndarray, labels: np.ndarray) -> Calibrated:
@@ -115,35 +128,39 @@ def _isotonic(scores: np.ndarray, labels: np.ndarray) -> Calibrated:
         for k in range(count)
     }
 
-    def calibrated(given: np.ndarray) -> np.ndarray:
-        found = np.exp(log_softmax(given))
-        each = [[fitted[v, k].predict(found[v, :, k]) for k in range(count)] for v in range(views)]
-        return log_softmax(np.log(np.moveaxis(np.array(each), 1, 2)))
+    return partial(_by_class, fitted)
 
-    return calibrated
+
+def _by_class(fitted: Mapping[tuple[int, int], Any], given: np.ndarray) -> np.ndarray:
+    views, _, count = given.shape
+    found = np.exp(log_softmax(given))
+    each = [[fitted[v, k].predict(found[v, :, k]) for k in range(count)] for v in range(views)]
+    return log_softmax(np.log(np.moveaxis(np.array(each), 1, 2)))
 
 
 def _raw(scores: np.ndarray, labels: np.ndarray) -> Calibrated:
-    return lambda given: given
+    return np.asarray
 
 
 def _product(calibrate: Callable[[np.ndarray, np.ndarray], Calibrated]) -> Callable[[np.ndarray, np.ndarray], Fused]:
     """The product of the views' probabilities, normalised (Hinton 2002)."""
 
     def fit(scores: np.ndarray, labels: np.ndarray) -> Fused:
-        calibrated = calibrate(scores, labels)
-        return lambda given: log_softmax(calibrated(given).sum(0))
+        return partial(_sum, calibrate(scores, labels), np.zeros(scores.shape[2]))
 
     return fit
+
+
+def _sum(calibrated: Calibrated, log_prior: np.ndarray, given: np.ndarray) -> np.ndarray:
+    return log_softmax(calibrated(given).sum(0) - (len(given) - 1) * log_prior)
 
 
 def _over_prior(calibrate: Callable[[np.ndarray, np.ndarray], Calibrated]) -> Callable[[np.ndarray, np.ndarray], Fused]:
     """That product over P(class) to the power of the views less one, P being the shares of the labels."""
 
     def fit(scores: np.ndarray, labels: np.ndarray) -> Fused:
-        calibrated = calibrate(scores, labels)
         shares = np.bincount(labels, minlength=scores.shape[2]) / len(labels)
-        return lambda given: log_softmax(calibrated(given).sum(0) - (len(given) - 1) * np.log(shares))
+        return partial(_sum, calibrate(scores, labels), np.log(shares))
 
     return fit
 
@@ -158,12 +175,13 @@ def _stacked(scores: np.ndarray, labels: np.ndarray) -> Fused:
         _features(scores), labels
     )
 
-    def fused(given: np.ndarray) -> np.ndarray:
-        decided = model.decision_function(_features(given))
-        both = np.stack([np.zeros_like(decided), decided], -1) if decided.ndim == 1 else decided
-        return log_softmax(both)
+    return partial(_decided, model)
 
-    return fused
+
+def _decided(model: Any, given: np.ndarray) -> np.ndarray:
+    decided = model.decision_function(_features(given))
+    both = np.stack([np.zeros_like(decided), decided], -1) if decided.ndim == 1 else decided
+    return log_softmax(both)
 
 
 def log_softmax(scores: np.ndarray) -> np.ndarray:

@@ -81,7 +81,7 @@ _ALL = (
            "decisions", "share", "exact", "gap of confidence and accuracy, over 15 bins", ("guo2017calibration",)),
     Metric("minimised_answers", "Answers that minimising changes", "share",
            "decisions", "share", "none", "answers that are others where a segmentation is minimised, not summed"),
-    Metric("minimised_excess_error", "Errors that minimising adds", "share",
+    Metric("minimised_excess_error", "Errors that minimising adds", "1",
            "decisions", "linear", "none", "wrong answers with the segmentation minimised less those with it summed"),
     Metric("regret", "Regret of decisions", "cost",
            "decisions", "linear", "lower", "expected cost of the model's decisions above that of the Bayes decisions",

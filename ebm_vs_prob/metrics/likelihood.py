@@ -78,11 +78,18 @@ def _check_truth(observed: Observation) -> None:
 
 
 def gap_per_symbol(observed: Observation) -> dict[str, Measurement]:
-    """`gibbs_gap` of strings over their length, so that longer ones can be held to the same number."""
+    """The gap of strings over their length, so that longer ones can be held to the same number.
+
+    At beta = 1 of a normalised model, because not each knows its partition function at another; else at a fitted one.
+    """
     space = observed.tasks[0].y_space
     if not isinstance(space, Sequences):
         raise NotMeasured(f"{observed.tasks[0].name}: answers have no symbols")
-    gap = gibbs_gap(observed)["gibbs_gap"]
+    gap = (
+        gibbs_gap_unit_beta(observed)["gibbs_gap_unit_beta"]
+        if observed.model.normalised
+        else gibbs_gap(observed)["gibbs_gap"]
+    )
     return {"gap_per_symbol": scaled(gap, np.full(len(gap.value), 1.0 / space.num_variables), gap.note)}
 
 

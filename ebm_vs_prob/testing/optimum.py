@@ -52,7 +52,8 @@ def check_direction(method: type[Method], task: Task, who: str) -> None:
         import torch
 
         model = _trained(method, normal, STEPS)
-        energy = model.energy(torch.zeros(3, 0), torch.tensor([[-FAR], [0.0], [FAR]]))[0].double()
+        places = torch.tensor([[-FAR], [0.0], [FAR]], dtype=torch.float64, device="cpu")
+        energy = model.energy(places[:, :0], places)[0].double()
         gap, where = float((energy[0] + energy[2]) / 2 - energy[1]), f"{FAR:g} from the middle of N(0, 1) data"
     elif isinstance(task.y_space, Discrete):
         model = _trained(method, task, DISCRETE_STEPS)

@@ -192,7 +192,7 @@ seeds = 2
 budget = { steps = 2, batch_size = 8, examples = 20 }
 [[tasks]]
 name = "circle"
-thickness = [0.1]
+along = { thickness = [0.1] }
 [[arms]]
 name = "plain"
 method = "denoising_score_matching"

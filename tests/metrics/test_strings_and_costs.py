@@ -12,7 +12,7 @@ import ebm_vs_prob as evp
 from ebm_vs_prob.metrics import Evaluation
 from ebm_vs_prob.metrics.answer_cost import counted
 
-SMALL = Evaluation(test_examples=64, inputs=16, starts=1, partitions=16, samples=512, max_steps=5, fixed_steps=(0.1,))
+SMALL = Evaluation(test_examples=64, inputs=16, starts=1, partitions=16, samples=512, max_steps=5)
 TINY = evp.Budget(steps=3, batch_size=8, examples=64)
 
 

@@ -398,7 +398,7 @@ def test_headline_study_is_planned_whole():
     assert summary["batch_count"] == len(planned.batches)
     assert summary["multiply_adds"] == pytest.approx(sum(batch.multiply_adds for batch in planned.batches))
     assert max(row["largest_batch"] for row in summary["batches"]) == max(len(b.trials) for b in planned.batches)
-    assert {place.task for place in grid(planned)} == {"circle", "circle_8", "three_curves", "digits"}
+    assert {place.task for place in grid(planned)} == {"circle", "three_curves", "digits"}
     quick = planned.study.at("quick")
     thin_enough = [eps for eps in planned.study.grid("circle").settings if eps >= quick.within["thickness"][0]]
     assert 2 < len(thin_enough) < len(planned.study.grid("circle").settings)

@@ -20,7 +20,7 @@ GATE = '\n[[gates]]\nmetric = "tube_mass"\nabove = 0.5\narms = ["second"]\n'
 
 
 @pytest.fixture
-def write(tmp_path):
+def write(tmp_path, plugin):
     def written(scale: str):
         path = write_study(
             tmp_path / "rings.toml",
@@ -63,7 +63,7 @@ def test_a_scale_names_what_the_study_has(write, part, name):
         write(f'{part} = ["{name}"]')
 
 
-def test_a_scale_that_is_not_tuned_has_the_middle_value(tmp_path):
+def test_a_scale_that_is_not_tuned_has_the_middle_value(tmp_path, plugin):
     path = write_study(tmp_path / "rings.toml")
     tuning = '\n[tuning]\nscales = ["full"]\nvalues = { stiffness = [1.0, 2.0, 3.0, 4.0, 5.0] }\n'
     full = (
