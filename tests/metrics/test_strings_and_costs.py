@@ -58,7 +58,7 @@ def test_half_of_all_strings_are_odd():
     evaluation = SMALL.model_copy(update={"samples": 16384})
     assert value("wrong_draws", model, task, evaluation)[0] == pytest.approx(0.5, abs=0.02)
     gap = value("gap_per_symbol", model, task)[0]
-    assert gap == pytest.approx(value("gibbs_gap", model, task)[0] / 6, abs=1e-12)
+    assert gap == pytest.approx(value("gibbs_gap_unit_beta", model, task)[0] / 6, abs=1e-12)
 
 
 def test_strips_thrice_as_long_are_read_by_the_same_weights():
