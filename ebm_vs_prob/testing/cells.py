@@ -47,14 +47,15 @@ def check_density_of_draws(
     from scipy.stats import chisquare
 
     low, high = box.bounds
-    share = 40 if box.dim == 1 else 3
-    finest = (high - low) / (MOST_NODES - 1 if box.dim == 1 else int(MOST_NODES**0.5) - 1)
-    spacing = max(min(thickness / share, (high - low) / (2000 if box.dim == 1 else 300)), finest)
-    axis = torch.linspace(low, high, 1 + round((high - low) / spacing), dtype=torch.float64, device="cpu")
-    nodes = torch.cartesian_prod(*[axis] * box.dim).reshape(-1, box.dim)
     centres, counted = draws[:CELLS], draws[CELLS:]
     counted = counted[((counted >= low) & (counted <= high)).all(-1)]
-    weights = log_density(nodes).double().exp().numpy()
+    if box.dim == 1:
+        nodes, width = _intervals(centres[:, 0].double(), low, high, thickness)
+    else:
+        spacing = max(min(thickness / 3, (high - low) / 300), (high - low) / (int(MOST_NODES**0.5) - 1))
+        axis = torch.linspace(low, high, 1 + round((high - low) / spacing), dtype=torch.float64, device="cpu")
+        nodes, width = torch.cartesian_prod(*[axis] * box.dim), np.ones(len(axis) ** box.dim)
+    weights = log_density(nodes).double().exp().numpy() * width
     expected = np.bincount(_nearest(nodes, centres), weights=weights, minlength=CELLS)
     observed = np.bincount(_nearest(counted, centres), minlength=CELLS).astype(float)
     expected *= len(counted) / expected.sum()
@@ -64,6 +65,23 @@ def check_density_of_draws(
         return
     p = chisquare(observed, expected * (observed.sum() / expected.sum())).pvalue
     rule(p > LEVEL, who, f"{what} must be shared among cells as exp(log_prob) says (chi-square test: p = {p:.1g})")
+
+
+def _intervals(centres: torch.Tensor, low: float, high: float, thickness: float) -> tuple[torch.Tensor, np.ndarray]:
+    """Middles (m, 1) and widths (m,) of intervals that fill [low, high], each within one cell of the centres.
+
+    Cells of a thin law are thinner than any grid on the box, so that they have nodes of their own round each centre.
+    """
+    import torch
+
+    ends = [torch.linspace(low, high, MOST_NODES // 2, dtype=torch.float64, device="cpu")]
+    ordered = centres.sort().values
+    ends.append((ordered[1:] + ordered[:-1]) / 2)
+    if thickness > 0:
+        near = torch.linspace(-8.0, 8.0, MOST_NODES // 40, dtype=torch.float64, device="cpu") * thickness
+        ends.append((ordered[:, None] + near).flatten())
+    cut = torch.cat(ends).clamp(low, high).unique()
+    return ((cut[1:] + cut[:-1]) / 2).unsqueeze(1), (cut[1:] - cut[:-1]).numpy()
 
 
 def check_probability_of_draws(

@@ -14,14 +14,10 @@ REPORTS = Path(__file__).parents[2] / "reports"
 #: Studies that re-derive a published experiment, and the criteria that it decided.
 REDERIVED = {
     "nyu_ellipse": ("C7-axes", "C3-bias", "C7-coarse-floor", "C11-energy-gradient", "C11-likelihood-gradient"),
-    "flow_on_circle": (
-        *(f"C11-gap-{thickness}" for thickness in (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)),
-        # Below .003 the flow's training amplifies rounding: the last step of the order came out in one run of the same
-        # seeds and stayed undecided in another.
-        *(f"C11-gap-grows-to-{thickness}" for thickness in (0.1, 0.03, 0.01, 0.003)),
-    ),
+    "flow_on_circle": ("C11-curvature", "C11-gap", "C11-thick"),
     "von_mises_collapse": ("C10-collapse", "C10-support", "C10-density"),
 }
+REPORTED = sorted(path.parent.name for path in REPORTS.glob("*/verdicts.json"))
 #: The published order of means on the regression toy, as differences that it makes positive.
 ORDER = ("C10-kld-is", "C10-denoising", "C10-score")
 
@@ -30,9 +26,10 @@ def verdicts(name):
     return json.loads((REPORTS / name / "verdicts.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("name", sorted(path.parent.name for path in REPORTS.glob("*/verdicts.json")))
+@pytest.mark.parametrize("name", REPORTED)
 def test_a_report_decides_the_criteria_of_its_study(name):
-    study = load_study(name)
+    scale = json.loads((REPORTS / name / "result.json").read_text(encoding="utf-8"))["scale"]
+    study = load_study(name).held_at(scale)
     reported = [
         (v["criterion"], v["statement"], v["metric"], v["task"], v["arm"], v["against"], v["above"], v["below"])
         for v in verdicts(name)
@@ -52,7 +49,7 @@ def test_a_report_decides_the_criteria_of_its_study(name):
         assert (REPORTS / name / page).stat().st_size > 0
 
 
-@pytest.mark.parametrize("name", REDERIVED)
+@pytest.mark.parametrize("name", sorted(set(REDERIVED) & set(REPORTED)))
 def test_published_experiments_come_out_as_published(name):
     for criterion in REDERIVED[name]:
         decided = [v for v in verdicts(name) if v["scope"] == "comparison" and v["criterion"] == criterion]
@@ -60,6 +57,7 @@ def test_published_experiments_come_out_as_published(name):
         assert {v["verdict"] for v in decided} == {"supported"}, criterion
 
 
+@pytest.mark.skipif("gustafsson_1d" not in REPORTED, reason="its report is not there")
 def test_the_published_order_holds_in_the_seed_mean():
     compared = [v for v in verdicts("gustafsson_1d") if v["scope"] == "comparison" and v["criterion"] in ORDER]
     assert len(compared) == 6
