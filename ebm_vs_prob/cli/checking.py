@@ -15,7 +15,7 @@ from ..core.streams import printed_aside
 from ..core.text import printable
 from . import options
 from .options import DEFAULT_OUT, DEFAULT_STORE, Device, Engine
-from .output import print_json, print_table
+from .output import print_json, print_table, said_aside
 
 if TYPE_CHECKING:
     from ..study.challenge import Round
@@ -192,7 +192,7 @@ def _run_panel(
         study, text = panel(method, modules, folder)
         loaded: Any
         loaded, scale = shrunk(study, SCALE, **less)
-    typer.echo(printable(f"planning the trials of {loaded.name} at {scale}"), err=True)
+    said_aside(f"planning the trials of {loaded.name} at {scale}")
     with printed_aside():
         run_study(loaded, scale, store=store, progress=True, **how)
         results = load_results(loaded, scale, store)

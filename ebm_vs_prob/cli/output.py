@@ -7,6 +7,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -95,3 +96,9 @@ def in_bytes(count: int) -> str:
         if count >= size:
             return f"{count / size:.3g} {unit}"
     return f"{count / 1e3:.3g} kB"
+
+
+def said_aside(line: str) -> None:
+    """Say something on stderr that is worth no error where nobody can read it: a full disk, a closed pipe."""
+    with suppress(OSError, ValueError):
+        typer.echo(printable(line), err=True)

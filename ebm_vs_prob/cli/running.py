@@ -12,7 +12,7 @@ from ..core.streams import printed_aside
 from ..core.text import printable
 from . import options
 from .options import DEFAULT_STORE, Device, Engine, names, numbers
-from .output import in_bytes, json_rows, print_json, print_table
+from .output import in_bytes, json_rows, print_json, print_table, said_aside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +117,7 @@ def run(
     check_engine(engine.value, workers, scheduler)
     loaded = opened(load_study(study), scale, Store(store))
     loaded, scale = shrunk(loaded, scale, seeds, steps, names(arms), names(tasks), numbers(at))
-    typer.echo(printable(f"planning the trials of {study} at {scale}"), err=True)
+    said_aside(f"planning the trials of {study} at {scale}")
     from ..study import run_study
 
     with printed_aside():

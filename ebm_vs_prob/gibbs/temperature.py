@@ -29,7 +29,7 @@ LIMITS = (1e-3, 1e9)
 LEAST_RANGE = 1e-20
 TOLERANCE, MAX_ROUNDS = 5e-3, 30
 #: Of ln beta, of discrete answers.
-GRAPH_TOLERANCE = 5e-4
+GRAPH_TOLERANCE = 1e-3
 #: Rounds after which ln beta goes half the way to what the last nodes say.
 WHOLE_ROUNDS = 3
 RTOL = 1e-3
@@ -125,8 +125,12 @@ def fit_graph_beta(graph: DiscreteEnergy, variables: torch.Tensor, trained: torc
     while bool((high - low > GRAPH_TOLERANCE).any()):
         left = at_inner < at_outer
         low, high = torch.where(left, low, inner), torch.where(left, outer, high)
-        inner, outer = high - golden * (high - low), low + golden * (high - low)
-        at_inner, at_outer = loss(inner), loss(outer)
+        # One of the two places of the new interval was a place of the old one.
+        kept, at_kept = torch.where(left, inner, outer), torch.where(left, at_inner, at_outer)
+        new = torch.where(left, high - golden * (high - low), low + golden * (high - low))
+        at_new = loss(new)
+        inner, at_inner = torch.where(left, new, kept), torch.where(left, at_new, at_kept)
+        outer, at_outer = torch.where(left, kept, new), torch.where(left, at_kept, at_new)
     return torch.where(sound, ((low + high) / 2).exp(), math.nan)
 
 

@@ -102,7 +102,8 @@ class GraphModel(EnergyModel):
         """
         x, y = stacked_pairs(self.setting, PAIRS, "validation")
         graph: Any = self.module.graph(x)
-        if not isinstance(graph, (FactorGraph, EnergyTable, SegmentLattice)):
+        dear = self.normalised and isinstance(graph, SegmentLattice)  # a sum over all strings at another temperature
+        if dear or not isinstance(graph, (FactorGraph, EnergyTable, SegmentLattice)):
             raise NotNormalised(f"{self.method.name}: no temperature but its own is fitted here: read it at beta = 1")
         return fit_graph_beta(cast("FactorGraph", graph), self.space.to_variables(y), self._trained())
 

@@ -92,6 +92,8 @@ def effect_test(kind: str, metric: str, statistic: str | None = None) -> EffectT
     """How a criterion of that kind on that metric is tested; a metric that the catalogue lacks is linear."""
     if statistic == "median":
         return MEDIAN
+    if kind == "share":
+        return TESTS["value", "share"]
     described = METRICS.get(metric)
     return TESTS[kind, described.scale if described else "linear"]
 
@@ -102,7 +104,8 @@ def least_p_value(kind: str, metric: str, statistic: str | None, seeds: int, bou
     if test is MEDIAN:
         return min(1.0, 2 * 0.5**seeds)
     described = METRICS.get(metric)
-    if described is None or described.scale != "share" or kind not in ("value", "difference"):
+    shares = kind == "share" or (described is not None and described.scale == "share" and kind in EFFECTS)
+    if not shares or kind == "ratio":
         return 0.0
-    end = 1.0 if side == "greater" else (0.0 if kind == "value" else -1.0)
+    end = 1.0 if side == "greater" else (-1.0 if kind == "difference" else 0.0)
     return min(1.0, 2 * test.p_value(np.full(seeds, end), bound, side))

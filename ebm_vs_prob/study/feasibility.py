@@ -17,7 +17,7 @@ import numpy as np
 
 from ..core.caches import remembered
 from ..metrics.catalogue import METRICS
-from .comparisons import GROWTHS, bounds_of, in_range
+from .comparisons import GROWTHS, bounds_of, contrasts, in_range
 from .criteria import Criterion
 from .effects import EFFECTS, effect_test, least_p_value
 from .provenance import package_digest
@@ -105,7 +105,7 @@ def check_feasible(study: Study, scale: str) -> list[Held]:
 def _check_seeds(study: Study, seeds: int) -> None:
     """Each primary criterion is decided by so many seeds that all come out at their best."""
     for criterion in study.primary_criteria.values():
-        comparisons = len(criterion.tasks) * len(criterion.arms) * max(1, len(criterion.against))
+        comparisons = len(contrasts(criterion))
         sides: tuple[tuple[float | None, Side], ...] = ((criterion.above, "greater"), (criterion.below, "less"))
         for bound, side in sides:
             if bound is None:

@@ -52,7 +52,7 @@ def check_density_of_draws(
     if box.dim == 1:
         nodes, width = _intervals(centres[:, 0].double(), low, high, thickness)
     else:
-        spacing = max(min(thickness / 3, (high - low) / 300), (high - low) / (int(MOST_NODES**0.5) - 1))
+        spacing = max(min(thickness / 8, (high - low) / 300), (high - low) / (int(MOST_NODES**0.5) - 1))
         axis = torch.linspace(low, high, 1 + round((high - low) / spacing), dtype=torch.float64, device="cpu")
         nodes, width = torch.cartesian_prod(*[axis] * box.dim), np.ones(len(axis) ** box.dim)
     weights = log_density(nodes).double().exp().numpy() * width

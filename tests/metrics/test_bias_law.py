@@ -14,7 +14,7 @@ LAWS = ["excess_unit_beta", "resolution", "critical_step"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["linear_gaussian", "circle"])
+@pytest.mark.parametrize("task", [pytest.param("linear_gaussian", marks=pytest.mark.long), "circle"])
 @pytest.mark.parametrize(("method", "steps"), [("denoising_score_matching", 2000), ("gibbs_maximum_likelihood", 1500)])
 def test_smoothed_models_of_both_families_meet_the_bias_law(method, steps, task):
     """The gap is the law's to .05 nat at every thickness, and what shows of the blur is its width.

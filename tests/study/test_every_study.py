@@ -137,7 +137,7 @@ def test_a_study_has_the_scales_and_seeds_that_its_verdicts_need(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STUDIES)
-@pytest.mark.parametrize("scale", ["quick", "standard"])
+@pytest.mark.parametrize("scale", [pytest.param("quick", marks=pytest.mark.long), "standard"])
 def test_a_studys_criteria_can_be_passed_and_failed(name, scale):
     assert check_feasible(load_study(name), scale)
 
@@ -171,4 +171,6 @@ def test_a_study_runs(name, tmp_path):
         for task in criterion.tasks:
             for arm in (*criterion.arms, *criterion.against):
                 here = measured[(measured["task"] == task) & (measured["arm"] == arm)]
+                if criterion.kind == "share" and here.empty:  # of all cells that there are
+                    continue
                 assert criterion.metric in set(here["metric"]), (criterion.id, task, arm)
