@@ -45,7 +45,7 @@ def check_direction(method: type[Method], task: Task, who: str) -> None:
 
     Of a method whose objective has its sign turned both are the other way round, or the training runs away.
     """
-    if method.principle == "exact":
+    if method.principle in ("exact", "decision"):  # a decision's energy is its cost, and no answer's
         return
     normal = StandardNormal()
     if method.gaussian_optimum is not None and method.why_not(normal) is None:
