@@ -38,7 +38,7 @@ class Signals:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.received is not None and self._last:
+        if self._last:
             for number in self._before:  # Python gives up its handlers before it ends, but not what is ignored
                 signal.signal(number, signal.SIG_IGN)
             return
