@@ -51,7 +51,11 @@ def values_of(name, options, truth, seed=0):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "options", "wrong"), CASES, ids=lambda part: str(part))
+@pytest.mark.parametrize(
+    ("name", "options", "wrong"),
+    [pytest.param(*case, marks=[pytest.mark.long] if place % 3 else []) for place, case in enumerate(CASES)],
+    ids=lambda part: str(part),
+)
 def test_no_metric_is_won_by_another_law(name, options, wrong):
     """A metric of which the nearest to the truth is the best is held against the truth's under other random numbers.
 
