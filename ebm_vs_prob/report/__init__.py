@@ -45,16 +45,19 @@ def write_report(
 def write_all(out: str | Path = "reports") -> Path:
     """Write `index.html` over all reports in `out`, the lecture's claims and what each study found; returns its path.
 
-    It reads the file of verdicts beside each report.
+    It reads the file of verdicts beside each report, and puts into `assets/` the script that draws their figures, which
+    a repository of reports need not keep: it is made of libraries that are installed.
 
     Raises:
         ValueError: `out` is no folder and none can be made there.
         OSError: the page cannot be written.
     """
     from .overview import write_overview
+    from .page import shared_script
 
     make_folder("out", Path(out))
     try:
+        shared_script(Path(out))
         return write_overview(Path(out))
     except OSError as error:
         where = error.filename or out

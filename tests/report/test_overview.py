@@ -61,6 +61,8 @@ def test_the_page_has_every_claim_its_words_and_a_link_to_each_report(tmp_path):
     assert 'href="thin_manifold/index.html#claim-C11"' in page
     assert "<b>mine</b>" not in page
     assert "&lt;b&gt;mine&lt;/b&gt;" in page
+    (script,) = (tmp_path / "assets").glob("vega-*.js")
+    assert "vegaEmbed" in script.read_text(encoding="utf-8")
 
 
 def test_verdicts_of_an_earlier_version_are_read_and_broken_files_passed_over(tmp_path):

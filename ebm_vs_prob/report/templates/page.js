@@ -30,8 +30,15 @@
   }
   async function draw(figure) {
     const name = figure.dataset.spec;
-    if (views.has(name) || !window.vegaEmbed) return views.get(name);
+    if (views.has(name)) return views.get(name);
     const live = figure.querySelector(".live");
+    if (!window.vegaEmbed) {
+      // A repository of reports need not keep the script: the pictures that need none stay.
+      if (!figure.querySelector("svg, img")) {
+        live.textContent = "Drawn by a script that `ebm-vs-prob report --all` puts beside the reports.";
+      }
+      return undefined;
+    }
     const room = figure.closest("details:not([open])") ? document.querySelector("main") : figure;
     const width = Math.max(240, room.clientWidth);
     const spec = JSON.parse(JSON.stringify(given.specs[name]));
