@@ -108,7 +108,8 @@ def fit_graph_beta(graph: DiscreteEnergy, variables: torch.Tensor, trained: torc
     if isinstance(graph, FactorGraph):
         graph = graph.map(torch.Tensor.double)
     energy = graph.energy(variables).double()
-    depth = (graph.free_energy(0.0).double() - graph.min_sum()[1].double()).amax(1)
+    # The mean is over latents too: at another temperature than that of its latents a lattice sums over all strings.
+    depth = (graph.at(0.0).free_energy(0.0).double() - graph.min_sum()[1].double()).amax(1)
     depth = torch.where(depth.isfinite() & (depth > 0), depth, 1.0)
     sound = energy.isfinite().all(1) & trained
 

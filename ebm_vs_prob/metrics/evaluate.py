@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import NoExactReference, NotNormalised, invalid
+from ..core.memory import remembering
 from ..core.process_state import default_state
 from .catalogue import describe
 from .options import Evaluation
@@ -57,7 +58,8 @@ def evaluate(
         from .observation import Observation
 
         observed = Observation(model, tasks, evaluation or Evaluation())
-    measured, notes = _measure(observed, only)
+    with remembering():
+        measured, notes = _measure(observed, only)
     failed = np.array([not status.ok for status in model.status])
     failures = "; ".join(
         f"replicate {r}: training: step {status.step}: {status.reason}"

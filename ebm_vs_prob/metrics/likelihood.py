@@ -105,9 +105,8 @@ def learned_share(observed: Observation) -> dict[str, Measurement]:
         count, space = int(found.n[r]), task.y_space
         if not count or not np.isfinite(found.value[r]):
             continue
-        x, y = (part[r, :count] for part in observed.test)
         size = space.log_volume if isinstance(space, Box) else math.log(space.num_answers)
-        uniform[r] = float(task.reference.log_prob(x, y).mean()) + size
+        uniform[r] = observed.true_log_prob(r, count).mean() + size
     return {"learned_share": Measurement(1 - found.value / uniform, found.error / uniform, found.n, found.note)}
 
 
@@ -115,10 +114,9 @@ def _gap(name: str, observed: Observation, ours: np.ndarray) -> dict[str, Measur
     """The mean of ln p - `ours` over the first held-out pairs of each replicate, for ln q (R, n) of these."""
     gaps = np.full(ours.shape, np.nan)
     reasons = set()
-    for r, task in enumerate(observed.tasks):
-        x, y = (part[r, : ours.shape[1]] for part in observed.test)
+    for r in range(observed.replicates):
         try:
-            gaps[r] = as_numpy(task.reference.log_prob(x, y)) - ours[r]
+            gaps[r] = observed.true_log_prob(r, ours.shape[1]) - ours[r]
         except NoExactReference as error:
             reasons.add(str(error))
     result = mean(gaps)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..core.errors import NotMeasured
+from ..core.memory import once
 from ..core.replicate_noise import ReplicateStreams, replicate_points
 from ..core.seeding import stream
 from ..core.spaces import Box
@@ -105,10 +106,24 @@ class Observation(Readings):
     def test(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Held-out x (R, N, dx) and y (R, N, dy), float64: as many as asked for, and no row of the test part twice."""
         n = min([self.evaluation.test_examples, *(rows for task in self.tasks if (rows := task.test_rows) is not None)])
-        pairs = [
-            task.sample(n, seed=seed, split="test") for task, seed in zip(self.tasks, self.model.seeds, strict=True)
-        ]
-        return torch.stack([x for x, _ in pairs]), torch.stack([y for _, y in pairs])
+
+        def drawn() -> tuple[torch.Tensor, torch.Tensor]:
+            pairs = [
+                task.sample(n, seed=seed, split="test") for task, seed in zip(self.tasks, self.model.seeds, strict=True)
+            ]
+            return torch.stack([x for x, _ in pairs]), torch.stack([y for _, y in pairs])
+
+        return once(self.tasks, "held-out pairs", [n, *self.model.seeds], compute=drawn)
+
+    def true_log_prob(self, r: int, count: int) -> np.ndarray:
+        """ln p(y | x) of the first `count` held-out pairs of a replicate, in nats of its task's own unit: (count,).
+
+        Raises:
+            NoExactReference: a task without density.
+        """
+        x, y = (part[r, :count] for part in self.test)
+        task = self.tasks[r]
+        return as_numpy(once(task, "log density", x, y, compute=lambda: task.reference.log_prob(x, y)))
 
     @cached_property
     def inputs(self) -> torch.Tensor:
@@ -172,11 +187,12 @@ class Observation(Readings):
     def true_samples(self) -> torch.Tensor:
         """Draws of the truth at `distinct_inputs`, on a stream apart from all data: (R, K or 1, Q, dy) float64."""
         each = ANSWERS_PER_INPUT if self.conditional else self.evaluation.test_examples
-        return self.by_task(
-            lambda r, task: task.reference.sample(
-                self.distinct_inputs[r], each, seed=stream(self.evaluation.seed, "held out", self.model.seeds[r])
-            )
-        )
+        seeds = [stream(self.evaluation.seed, "held out", seed) for seed in self.model.seeds]
+
+        def drawn() -> torch.Tensor:
+            return self.by_task(lambda r, task: task.reference.sample(self.distinct_inputs[r], each, seed=seeds[r]))
+
+        return once(self.tasks, "true samples", self.distinct_inputs, [each, *seeds], compute=drawn)
 
     def by_task(self, compute: Callable[[int, Any], torch.Tensor]) -> torch.Tensor:
         """compute(r, task) of every replicate, stacked."""

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 
 from ..core.errors import NotMeasured
+from ..core.memory import once
 from ..core.seeding import stream, torch_generator
+from ..core.spaces import Box
 from .measurement import Group, Measurement, mean, named
 from .observation import Observation, as_numpy
 
@@ -66,9 +68,13 @@ def _precision(observed: Observation, tau: np.ndarray, radius: np.ndarray) -> Me
 
 def _proposal(observed: Observation, r: int, task: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Points (k, m, dy) at each distinct input and their weights, 1/density (0 outside the box), (k, m) float64."""
-    x = observed.distinct_inputs[r]
-    each = -(-POINTS_PER_PART // len(x))
+    x, box = observed.distinct_inputs[r], observed.box
     seed = stream(observed.evaluation.seed, "sublevel", observed.model.seeds[r])
+    return once(task, "sublevel proposal", x, *box.bounds, [seed], compute=lambda: _proposed(task, x, box, seed))
+
+
+def _proposed(task: Any, x: torch.Tensor, box: Box, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    each = -(-POINTS_PER_PART // len(x))
     scales = [max(task.thickness, THINNEST)]
     while scales[-1] * RATIO <= THICKEST:
         scales.append(scales[-1] * RATIO)
@@ -77,13 +83,13 @@ def _proposal(observed: Observation, r: int, task: Any) -> tuple[torch.Tensor, t
     except ValueError as error:
         raise NotMeasured(f"{task.name} is defined at its own thickness only: {' '.join(str(error).split())}") from None
     parts = [reference.sample(x, each, seed=stream(seed, k)) for k, reference in enumerate(references)]
-    points = torch.cat([observed.box.uniform((len(x), each), torch_generator(seed, "uniform")), *parts], dim=1)
+    points = torch.cat([box.uniform((len(x), each), torch_generator(seed, "uniform")), *parts], dim=1)
     flat_x = x.unsqueeze(1).expand(-1, points.shape[1], -1).flatten(0, 1)
     flat_y = points.flatten(0, 1)
     densities = [reference.log_prob(flat_x, flat_y) for reference in references]
-    uniform = torch.full_like(densities[0], -observed.box.log_volume)
+    uniform = torch.full_like(densities[0], -box.log_volume)
     log_density = torch.logsumexp(torch.stack([uniform, *densities]), dim=0) - math.log(len(densities) + 1)
-    low, high = observed.box.bounds
+    low, high = box.bounds
     in_box = ((flat_y >= low) & (flat_y <= high)).all(-1)
     # The common factor |Box| keeps the weights near 1.
     weight = torch.exp(uniform - log_density).where(in_box, 0.0)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..core.errors import invalid
+from ..core.memory import once
 from ..core.options import OptionBatch
 from ..core.spaces import Box, Space
 from ..energies.mlp import Network
@@ -70,7 +71,12 @@ def training_data(setting: Setting) -> tuple[torch.Tensor, torch.Tensor]:
 
 def stacked_pairs(setting: Setting, count: int, split: Split) -> tuple[torch.Tensor, torch.Tensor]:
     """`count` pairs (R, n, ...) of a split for every replicate, from its own seed, placed by the setting."""
-    first = setting.tasks[0]
-    pairs = [task.sample(count, seed, split) for task, seed in zip(setting.tasks, setting.seeds, strict=True)]
-    x, y = (torch.stack(part) for part in zip(*pairs, strict=True))
-    return setting.placed(x, first.x_space), setting.placed(y, first.y_space)
+
+    def drawn() -> tuple[torch.Tensor, torch.Tensor]:
+        first = setting.tasks[0]
+        pairs = [task.sample(count, seed, split) for task, seed in zip(setting.tasks, setting.seeds, strict=True)]
+        x, y = (torch.stack(part) for part in zip(*pairs, strict=True))
+        return setting.placed(x, first.x_space), setting.placed(y, first.y_space)
+
+    where = [str(setting.dtype), str(setting.device), torch.is_inference_mode_enabled()]
+    return once(setting.tasks, f"{split} pairs", [count, *setting.seeds], where, compute=drawn)

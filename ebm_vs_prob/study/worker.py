@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from ..core.interrupts import is_users
+from ..core.memory import Memory, remembering
 from ..core.registry import METHODS, TASKS
 from ..core.streams import printed_aside
 from .batches import Batch
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 #: Threads and determinism are those of the process, so that batches of two drivers in one dask worker take turns.
 _ONE_AT_A_TIME = threading.Lock()
+#: Of the batches of this process: arms of a study are trained on the same pairs and held against the same truth.
+MEMORY = Memory()
 
 
 @dataclass
@@ -125,7 +128,7 @@ def run_batch(packed: str, root: str | None, interruptible: bool = False) -> Rec
             return receipt
         batch = Batch.of(missing, whole["device"], whole["compile"], whole["multiply_adds"], whole["first_seed"])
         started = time.perf_counter()
-        with reproducible(batch.device):
+        with reproducible(batch.device), remembering(MEMORY):
             outcomes = list(_outcomes(batch, tasks, receipt, interruptible))
         entries = [each for _, each in outcomes]
         if entries and store is None:
@@ -180,6 +183,7 @@ def _outcomes(
     else:
         yield from found
         return
+    MEMORY.forget()
     gc.collect()  # out of the handler, whose traceback held what the batch had allocated
     first, *others = batch.trials
     if others:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from ..core.errors import invalid
+from ..core.memory import once
 from ..core.options import PER_REPLICATE
 from ..core.seeding import numpy_generator
 from ..core.spaces import Discrete
@@ -58,12 +59,15 @@ class DiscreteReference(Reference):
         """Hamming distance of y (n, ...) from the Bayes answer at x (n, dx): symbols that differ, (n,) float64."""
         self._check(x, y)
         variables = self._space.to_variables(y)
-        return (variables != self.bayes(x.double())).double().sum(-1)
+        return (variables != self._best(x.double())).double().sum(-1)
 
     def answers(self, x: torch.Tensor) -> torch.Tensor:
         """The Bayes answer, the most probable y of each x (n, dx): (n, 1) labels or (n, 1, T) symbols, int64."""
         check_inputs(self.task, x)
-        return self._space.from_variables(self.bayes(x.double())).unsqueeze(1)
+        return self._space.from_variables(self._best(x.double())).unsqueeze(1)
+
+    def _best(self, x: torch.Tensor) -> torch.Tensor:
+        return once(self.task, "Bayes answers", x, compute=lambda: self.bayes(x))
 
     def bayes(self, x: torch.Tensor) -> torch.Tensor:
         """The most probable answer as symbols, (..., T) int64, for x (..., dx) float64, unchecked."""

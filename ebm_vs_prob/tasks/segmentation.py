@@ -94,8 +94,12 @@ class SegmentationReference(DiscreteReference):
         rows = x.double().expand(*shape, -1).reshape(shape.numel(), x.shape[-1])
         distinct, which = torch.unique(rows, dim=0, return_inverse=True)  # the sum over all strings is the dear part
         found = -self.graph(rows).energy(y.expand(*shape, -1).reshape(shape.numel(), y.shape[-1]))
-        every = self.graph(distinct)
-        return (found - (every.log_answers - every.free_energy(1.0))[which]).reshape(shape)
+        log_partition = once(self.task, "log partition", distinct, compute=lambda: self._log_partition(distinct))
+        return (found - log_partition[which]).reshape(shape)
+
+    def _log_partition(self, x: torch.Tensor) -> torch.Tensor:
+        every = self.graph(x)
+        return every.log_answers - every.free_energy(1.0)
 
     def bayes(self, x: torch.Tensor) -> torch.Tensor:
         y, _, proven = self.graph(x).most_probable()

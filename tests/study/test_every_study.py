@@ -166,7 +166,8 @@ def test_a_study_runs(name, tmp_path):
     small = study.model_copy(update={"scales": {"quick": quick.model_copy(update=smaller)}})
     table = run_study(small, engine="serial", store=tmp_path / "store", device="cpu", progress=False)
     assert set(table["status"]) == {"done"}, table.loc[table["status"] != "done", ["arm", "task", "reason"]]
-    measured = table.loc[table["value"].notna()]
+    # Three steps may leave too few samples near the answers to measure an angle by: then the row says so.
+    measured = table.loc[table["value"].notna() | (table["note"] != "")]
     for criterion in study.held_at("quick").criteria:
         for task in criterion.tasks:
             for arm in (*criterion.arms, *criterion.against):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Self
 
-from ..worker import run_batch
+from ..worker import MEMORY, run_batch
 from .dispatch import Event, Introduced, Received
 from .introductions import Job, introduce
 
@@ -26,6 +26,7 @@ class SerialPool:
 
     def __exit__(self, *error: object) -> None:
         self._events.clear()
+        MEMORY.forget()
 
     def give(self, worker: str, packed: str, root: str | None) -> None:
         """Run a batch at once."""

@@ -103,11 +103,16 @@ class PolynomialSurface(Surface):
         return exponent.flatten(-3).logsumexp(-1) + 2 * (side / NODES).log() - constant
 
     def log_surface_density(self, latent: torch.Tensor) -> torch.Tensor:
+        if not latent.numel():  # vmap has no row to trace by
+            return latent.sum(-1)
         slope = torch.func.vmap(torch.func.grad(self.height))(latent.reshape(-1, 2)).reshape(latent.shape)
         return log_law(latent) - 0.5 * torch.log1p(slope.square().sum(-1))
 
     def project(self, y: torch.Tensor) -> torch.Tensor:
         """The best block of all, and Newton's method from there. No foot is further off than the height of y."""
+
+        if not y.numel():  # vmap has no row to trace by
+            return y
 
         def energy(z: torch.Tensor) -> torch.Tensor:
             return self._half_square(z, y)
