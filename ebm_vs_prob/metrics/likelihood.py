@@ -9,7 +9,7 @@ import numpy as np
 from ..core.errors import NoExactReference, NotMeasured
 from ..core.spaces import Box, Sequences
 from .measurement import Group, Measurement, mean, named, noted, scaled
-from .observation import Observation, as_numpy
+from .observation import Observation
 
 
 def log_score(observed: Observation) -> dict[str, Measurement]:

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from ..core.errors import NoExactReference
+from ..core.memory import once
 from ..core.options import PER_REPLICATE
 from ..core.registry import TASKS
 from ..core.spaces import Box, Sequences

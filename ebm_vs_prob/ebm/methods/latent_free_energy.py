@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar, Self, cast
+from typing import Annotated, Any, ClassVar, Self, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -148,6 +148,11 @@ class LatentFreeEnergy(RegularisedMethod):
     summary = "latent variable minimised or marginalised, its capacity limited (LeCun et al. 2006)"
     references = ("lecun2006tutorial",)
     Options: ClassVar[type[MethodOptions]] = LatentFreeEnergyOptions
+
+    @classmethod
+    def energy_evaluations(cls, options: Any) -> float:
+        """All nodes are decoded; at beta = inf the gradient passes through the best alone, and a step on z is three."""
+        return options.nodes + 3.0 * (1 + options.refine) if options.beta == math.inf else 3.0 * options.nodes
 
     @classmethod
     def build(cls, setting: Setting) -> LatentFreeEnergyModel:

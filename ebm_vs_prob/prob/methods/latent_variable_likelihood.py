@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Self, cast
+from typing import Annotated, Any, ClassVar, Self, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -117,6 +117,10 @@ class LatentVariableLikelihood(ThicknessPriorMethod):
     summary = "latent variable marginalised over a grid, noise learned (Bishop, Svensén and Williams 1998)"
     references = ("bishop1998gtm",)
     Options: ClassVar[type[MethodOptions]] = LatentVariableLikelihoodOptions
+
+    @classmethod
+    def energy_evaluations(cls, options: Any) -> float:
+        return 3.0 * options.nodes
 
     @classmethod
     def build(cls, setting: Setting) -> LatentVariableDensity:

@@ -251,6 +251,11 @@ class VariationalAutoencoder(ThicknessPriorMethod, SmoothingMethod):
     Options: ClassVar[type[MethodOptions]] = VariationalAutoencoderOptions
 
     @classmethod
+    def energy_evaluations(cls, options: Any) -> float:
+        """An encoding and as many decodings as particles, forward and backward."""
+        return 3.0 * (1 + options.num_particles)
+
+    @classmethod
     def build(cls, setting: Setting) -> VariationalAutoencoderModel:
         options: Any = setting.options
         own = cast("VariationalAutoencoderOptions", options.replicates[0])
