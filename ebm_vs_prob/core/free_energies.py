@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from .errors import invalid
-from .process_state import holds
+from .process_state import holds, readable
 
 
 def free_energy(energies: Any, beta: Any, dim: int, log_weights: Any = None) -> torch.Tensor:
@@ -50,23 +50,27 @@ def free_energy(energies: Any, beta: Any, dim: int, log_weights: Any = None) -> 
     e, log_w = e.movedim(dim, -1), log_w.movedim(dim, -1).log_softmax(-1)
     b = b.unsqueeze(-1)
 
+    every = log_weights is None  # no node is left out, so that none has to be masked
     present = log_w > -math.inf
-    low = torch.where(present, e, math.inf).amin(-1, keepdim=True)
+    low = (e if every else torch.where(present, e, math.inf)).amin(-1, keepdim=True)
     if e.shape[-1] == 1 or (eager and holds(lambda: (b == math.inf).all())):
         return low.squeeze(-1).expand(torch.broadcast_shapes(low.shape[:-1], b.shape[:-1]))
-    weight = log_w.exp()
-    mean = (weight * torch.where(present, e, 0.0)).sum(-1, keepdim=True)
-    high = torch.where(present, e, -math.inf).amax(-1, keepdim=True)
+    high = (e if every else torch.where(present, e, -math.inf)).amax(-1, keepdim=True)
 
     # Round the mean the exponents cancel to first order, so small beta loses no digits; far from it they overflow.
     near = (b * (high - low) <= 1) & (b > 0)
+    far_beta = torch.where(~near & (b > 0) & b.isfinite(), b, 1.0)
+    base = low.detach().nan_to_num(0.0, 0.0, 0.0)
+    above = e - base if every else torch.where(present, e - base, 0.0)
+    tilted = base - torch.logsumexp(log_w - far_beta * above, -1, keepdim=True) / far_beta
+    if readable(near) and bool(((b > 0) & b.isfinite()).all() & ~near.any()):
+        return tilted.squeeze(-1)
+
+    weight = log_w.exp()
+    mean = (weight * torch.where(present, e, 0.0)).sum(-1, keepdim=True)
     near_beta = torch.where(near, b, 1.0)
     deviation = torch.where(near & present, e - mean, 0.0)
     expanded = mean - (weight * torch.expm1(-near_beta * deviation)).sum(-1, keepdim=True).log1p() / near_beta
-
-    far_beta = torch.where(~near & (b > 0) & b.isfinite(), b, 1.0)
-    base = low.detach().nan_to_num(0.0, 0.0, 0.0)
-    tilted = base - torch.logsumexp(log_w - far_beta * torch.where(present, e - base, 0.0), -1, keepdim=True) / far_beta
 
     finite = torch.where(near, expanded, tilted)
     return torch.where(b == 0, mean, torch.where(b == math.inf, low, finite)).squeeze(-1)

@@ -109,6 +109,18 @@ def holds(condition: Callable[[], torch.Tensor]) -> bool:
         return bool(condition())
 
 
+def readable(value: torch.Tensor) -> bool:
+    """Whether a tensor's numbers may decide what is done: not while a function of it is compiled, recorded for other
+    numbers too, or transformed."""
+    import torch
+    from torch.fx.experimental.proxy_tensor import get_proxy_mode
+
+    if torch.compiler.is_compiling() or get_proxy_mode() is not None:
+        return False
+    wrapped: bool = torch._C._functorch.is_functorch_wrapped_tensor(value)
+    return not wrapped
+
+
 def in_turn(function: Callable[Given, Result]) -> Callable[Given, Result]:
     """A function that enters Pyro, called by one thread at a time."""
 

@@ -138,10 +138,10 @@ def _files(observed: Observation, batch: Batch, notes: dict[str, str]) -> list[d
     from ..models.capabilities import HasChains
 
     try:
-        arrays = landscapes(model, list(tasks), observed.evaluation, observed)
+        arrays = landscapes(model, list(tasks), observed.evaluation, observed, first)
         trace = model.posterior_trace() if isinstance(model, HasChains) else None
-        for r in first:
-            contiguous = {name: np.ascontiguousarray(value) for name, value in arrays[r].items()}
+        for r, pictures in zip(first, arrays, strict=True):
+            contiguous = {name: np.ascontiguousarray(value) for name, value in pictures.items()}
             attributes = {"trial": trials[r].key, "method": model.method.name, "task": tasks[r].name}
             loss = model.training.loss[r].detach().cpu().numpy()
             followed = None if trace is None else trace[r].cpu().numpy()
