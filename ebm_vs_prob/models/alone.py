@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -13,6 +13,7 @@ from ..energies.evaluation import energy_in_blocks
 if TYPE_CHECKING:
     from torch import nn
 
+    from ..training.method import Method
     from .model import Model
 
 
@@ -32,7 +33,8 @@ def _alone(model: Model, r: int) -> nn.Module | None:
     setting = model.setting
     options = OptionBatch(setting.options.replicates[r : r + 1], "options")
     one = replace(setting, tasks=setting.tasks[r : r + 1], seeds=setting.seeds[r : r + 1], options=options)
-    module = model.method.build(one).module
+    method = cast("type[Method]", model.method)
+    module = method.build(one).module
     whole, state = model.module.state_dict(), {}
     for name, built in module.state_dict().items():
         value = whole.get(name)

@@ -9,7 +9,7 @@ from itertools import pairwise
 from .cost import SECONDS_TO_MEASURE
 from .grid import Condition, Trial
 from .keys import digest
-from .step_times import StepTimes
+from .step_times import StepTimes, worth_measuring
 
 #: Bytes of activations and weights that one training step may touch on a CPU: a core's share of a last-level cache.
 CACHE_BYTES = 4 * 2**20
@@ -105,6 +105,12 @@ class Group:
         # What compiling saves on a GPU is not measured.
         evaluations = self._evaluations(self.largest)
         return self.device == "cpu" and times.pays(self.program_steps, evaluations, self.first.widths)
+
+    @property
+    def may_compile(self) -> bool:
+        """Whether the steps take so long that how long they take here is worth to know."""
+        evaluations = self._evaluations(self.largest)
+        return self.first.compilable and worth_measuring(self.program_steps, evaluations, self.first.widths)
 
     @property
     def steps_of_largest(self) -> int:

@@ -25,7 +25,7 @@ from .keys import canonical
 from .plugins import import_plugins
 from .provenance import package_digest, plugin_digests
 from .schema import Study
-from .step_times import FEWEST_STEPS, TYPICAL, StepTimes, step_times
+from .step_times import TYPICAL, StepTimes, step_times
 from .tuning import Choice, provisional, settled, with_values
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -113,7 +113,7 @@ class Plan:
         """Whether it depends on what steps take here what is compiled."""
         if self.device != "cpu" or self.study.at(self.scale).compile != "auto":
             return False
-        return any(group.first.compilable and group.program_steps >= FEWEST_STEPS for group in self._groups())
+        return any(group.may_compile for group in self._groups())
 
     def _compiles(self, group: Group) -> bool:
         return group.compiles(self.study.at(self.scale).compile, self.step_times)

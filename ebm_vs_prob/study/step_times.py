@@ -33,8 +33,9 @@ OPERATIONS = 3.0
 COMPILED_BY = 2.0
 #: Steps are compiled where that is predicted to take at most this share of its time.
 WORTH = 0.8
-#: Steps of a program below which compiling saves less than measuring takes, so that nothing is measured.
-FEWEST_STEPS = 8_000
+#: Seconds that a program's steps take on a typical core, below which compiling saves less than measuring takes, so that
+#: nothing is measured.
+FEWEST_SECONDS = 34.0
 PROBE_LIMIT = 600.0  # seconds
 #: Raised where the steps that are timed change.
 VERSION = 2
@@ -96,7 +97,7 @@ class StepTimes(Options):
 
     def pays(self, steps: int, evaluations: float, widths: tuple[int, ...]) -> bool:
         """Whether compiling saves a fifth of the time of so many steps, of all batches, that of compiling included."""
-        if self.compile is None or steps < FEWEST_STEPS:
+        if self.compile is None or not worth_measuring(steps, evaluations, widths):
             return False
         whole = self.compiling + steps * self.seconds(True, evaluations, widths)
         return whole <= WORTH * steps * self.seconds(False, evaluations, widths)
@@ -109,6 +110,11 @@ TYPICAL = StepTimes(
     compiled=StepTime(launch=1.4e-4, unit=6e-10, multiply_add=2e-11),
     compile=17.0,
 )
+
+
+def worth_measuring(steps: int, evaluations: float, widths: tuple[int, ...]) -> bool:
+    """Whether a compiler may pay for so many steps, of all batches of a program, wherever they are taken."""
+    return steps * TYPICAL.seconds(False, evaluations, widths) >= FEWEST_SECONDS
 
 
 UNCOMPILED = TYPICAL.model_copy(update={"compile": None})

@@ -155,7 +155,7 @@ LEARNED = {"score": ("denoising_score_matching", ""), "nuts": ("gibbs_nuts", "")
 @pytest.fixture
 def few_steps(monkeypatch):
     """Short trainings count as long ones do."""
-    monkeypatch.setattr("ebm_vs_prob.study.step_times.FEWEST_STEPS", 0)
+    monkeypatch.setattr("ebm_vs_prob.study.step_times.FEWEST_SECONDS", 0.0)
 
 
 def test_what_is_too_short_to_be_measured_is_not_compiled(tmp_path):
