@@ -67,7 +67,9 @@ def curve_data(inputs: Inputs, task: str, numbers: pd.DataFrame) -> dict[str, li
     """
     look_of = inputs.looks()
     place = positions(inputs.settings(task), inputs.axis(task))
-    sides = {name: (index - (len(look_of) - 1) / 2) * 0.018 for index, name in enumerate(look_of)}
+    # Arms stand side by side: closely where lines join them, over the panel where there is one setting.
+    step = 0.018 if len(place) > 1 else 0.26 / len(look_of)
+    sides = {name: (index - (len(look_of) - 1) / 2) * step for index, name in enumerate(look_of)}
     rows = []
     primary = numbers[numbers["budget"] == "equal_steps"] if len(numbers) else numbers
     for row in primary.to_dict("records"):
@@ -124,7 +126,8 @@ def metric_chart(
             low = [{"calculate": f"max(datum.low, {floor!r})", "as": "low"}]
         panels.append(
             {
-                "title": with_unit(name, here) if len(tasks) == 1 else task,
+                # A single panel has the title of its figure.
+                "title": None if len(shown) == 1 else with_unit(name, here) if len(tasks) == 1 else task,
                 "data": {"name": f"curves-{task}"},
                 "width": PANEL[0],
                 "height": PANEL[1],

@@ -9,10 +9,12 @@ from typing import Any
 from ..study.comparisons import GROWTHS, Cell
 from ..study.verdicts import Verdict
 from .rendering import part, specification
-from .style import OUTCOME_COLOURS, OUTCOME_SHAPES, digits, interval, minus, plain, quantity, symbol
+from .style import OUTCOME_COLOURS, OUTCOME_SHAPES, digits, interval, minus, plain, quantity, symbol, unit_of
 
 #: Pixels of intervals with their numbers and without, and of one of their rows, which fit the width of a telephone.
 INTERVALS, PLOT, ROW = 326, 212, 38
+#: Characters that fit between the two.
+_BESIDE = 23
 
 
 def at_setting(verdict: Verdict, cell: Cell | None) -> str:
@@ -54,13 +56,16 @@ def forest_rows(
         differs[0], shared = True, shared[1:]
     rows: list[dict[str, Any]] = []
     for (verdict, cell), name in zip(shown, names, strict=True):
-        said = f"{plain(cell.estimate)} {interval(cell.low, cell.high)}" if cell.seeds else "no value"
+        value, span = plain(cell.estimate), interval(cell.low, cell.high)
+        said = f"{value} {span}" if cell.seeds else "no value"
+        # What is too long to stand beside the interval stands in two lines.
+        above, beside = (value, span) if cell.seeds and len(said) > _BESIDE else ("", said)
         rows.append(
             {
                 "label": ", ".join(part for part, told in zip(name, differs, strict=True) if told and part),
                 "whole": ", ".join(part for part in name if part),
                 "estimate": digits(cell.estimate), "low": digits(cell.low), "high": digits(cell.high),
-                "text": said, "verdict": verdict.verdict, "seeds": cell.seeds,
+                "text": said, "above": above, "beside": beside, "verdict": verdict.verdict, "seeds": cell.seeds,
                 "text_place": ROW * len(rows) + 9, "place": ROW * len(rows) + 23,
             }
         )  # fmt: skip
@@ -72,7 +77,7 @@ def _logarithmic(criterion: Verdict, shown: Sequence[float]) -> bool:
     bounds = [bound for bound in (criterion.above, criterion.below) if bound is not None]
     if not shown or min(*shown, *bounds) <= 0:
         return False
-    return criterion.kind == "ratio" or (criterion.kind == "value" and max(shown) > 100 * min(shown))
+    return criterion.kind == "ratio" or (criterion.kind == "value" and max(*shown, *bounds) > 100 * min(*shown, *bounds))
 
 
 def forest_chart(
@@ -104,8 +109,8 @@ def forest_chart(
     x = alt.X(
         "estimate:Q",
         scale=alt.Scale(type="log" if logarithmic else "linear", domain=[low, high], range=[0, PLOT], nice=False),
-        title=quantity(first.kind, first.metric, first.axis),
-        axis=alt.Axis(grid=False, tickCount=5, format=".6~g"),
+        title=_title(first),
+        axis=alt.Axis(grid=False, tickCount=5, format=".6~g", labelOverlap="greedy", labelSeparation=4),
     )
     height = ROW * len(rows)
     vertical = alt.Scale(domain=[0, height], range=[0, height])
@@ -150,12 +155,22 @@ def forest_chart(
         base.mark_text(align="left", fontSize=11, limit=INTERVALS, color="currentColor").encode(
             x=alt.value(0), y=text_y, text="label:N", tooltip=tooltip
         ),
-        base.mark_text(align="right", baseline="middle", fontSize=11, color="currentColor").encode(
-            x=alt.value(INTERVALS), y=y, text="text:N"
+        *(
+            base.mark_text(align="right", baseline=baseline, fontSize=11, color="currentColor").encode(
+                x=alt.value(INTERVALS), y=at, text=f"{text}:N"
+            )
+            for text, at, baseline in (("beside", y, "middle"), ("above", text_y, "alphabetic"))
         ),
     ]
     layers += [part(mark, rows) for mark in marks]
     return specification({"width": INTERVALS, "height": height, "layer": layers}, describe_forest(rows))
+
+
+def _title(first: Verdict) -> str:
+    """What the numbers of a criterion are, with their unit where they are no slope and no ratio."""
+    unit = unit_of(first.metric) if first.kind in ("value", "difference") else ""
+    named = quantity(first.kind, first.metric, first.axis)
+    return f"{named} ({unit})" if unit and f"{unit} of" not in named else named
 
 
 def _bound(

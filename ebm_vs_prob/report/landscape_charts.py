@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from .densities import FITTED
 from .figures import arm_scales
 from .landscapes import POINTS, Hero, plane_data
 from .rendering import Datasets, part, specification
@@ -14,6 +18,17 @@ from .rendering import Datasets, part, specification
 LIVE, STILL, _MOST_SETTINGS, _MOST_POINTS = 146, 116, 4, 36
 #: Lines by family, so that they are told apart in print too.
 _DASH = {"ebm": [1, 0], "prob": [6, 2], "control": [2, 2]}
+#: The height of a cross-section in the reading that is set, and what it is.
+_HEIGHT = (
+    "reading === 'free' ? datum.raw / datum.deep : "
+    "reading === 'density' ? exp(datum.log_density - datum.log_peak[beta]) : datum[reading]"
+)
+_SHOWS = {
+    "raw": "energy above the median of the data (nats)",
+    "free": "energy above the median of the data (1 is the depth that the data lie in)",
+    "rank": "rank of the energy (share of the box that lies lower)",
+    "density": "density over the largest of the picture (1)",
+}
 #: Points and lines have colours of their own.
 _APART = {"scale": {"color": "independent", "shape": "independent"}}
 
@@ -27,7 +42,7 @@ def _panel(one: Hero, size: int) -> dict[str, Any]:
     y = alt.Y("y:Q", scale=alt.Scale(domain=[bottom, top], nice=False, zero=False), axis=None)
     image = (
         alt.Chart()
-        .transform_filter("datum.reading === reading")
+        .transform_filter("datum.reading === reading && (datum.step === null || datum.step === beta)")
         .mark_image(width=size, height=size, aspect=False)
         .encode(x=alt.value(size / 2), y=alt.value(size / 2), url="url:N")
     )
@@ -45,7 +60,13 @@ def _panel(one: Hero, size: int) -> dict[str, Any]:
             shape=alt.Shape("what:N", scale=alt.Scale(domain=what, range=["circle", "cross", "square"]), legend=None),
         )
     )
-    return {"width": size, "height": size, "layer": [part(image), part(dots)]}
+    below = (
+        alt.Chart()
+        .transform_filter("datum.reading === reading && datum.step === beta")
+        .mark_text(color="currentColor", fontSize=10.5, limit=size + 8)
+        .encode(x=alt.value(size / 2), y=alt.value(size + 11), text="said:N")
+    )
+    return {"width": size, "height": size, "layer": [part(image), part(dots), part(below)]}
 
 
 def live_chart(one: Hero, description: str) -> dict[str, Any]:
@@ -56,9 +77,9 @@ def live_chart(one: Hero, description: str) -> dict[str, Any]:
         {
             "data": {"name": f"plane-{one.task}"},
             "transform": chosen,
-            "facet": {"field": "arm", "sort": order, "title": None, "header": {"labelLimit": LIVE}},
+            "facet": {"field": "arm", "sort": order, "title": None, "header": _header(order, 24)},
             "columns": 4,
-            "spacing": 10,
+            "spacing": {"column": 10, "row": 20},
             "spec": _panel(one, LIVE),
         }
     ]
@@ -66,53 +87,72 @@ def live_chart(one: Hero, description: str) -> dict[str, Any]:
         profile = _profile(one)
         profile["transform"] = [*chosen, *profile["transform"]]
         parts.append({**profile, "data": {"name": f"sections-{one.task}"}, "width": 4 * LIVE - 20, "height": 150})
-    composed = {"vconcat": parts, "spacing": 16, "resolve": _APART}
-    return specification(composed, description, arms=list(one.shown), at=one.start, reading="raw", points=["data"])
+    composed = {"vconcat": parts, "spacing": 30, "resolve": _APART}
+    first = {"arms": list(one.shown), "at": one.start, "reading": one.reading, "beta": FITTED, "points": ["data"]}
+    return specification(composed, description, **first)
+
+
+def _header(labels: Sequence[str], width: int, **more: Any) -> dict[str, Any]:
+    """Names above or beside panels, in lines of at most so many characters."""
+    lines = json.dumps({label: textwrap.wrap(label, width) or [label] for label in labels}, ensure_ascii=False)
+    return {"labelExpr": f"{lines}[datum.label]", "labelLimit": 7 * width, "labelLineHeight": 13, **more}
 
 
 def _profile(one: Hero, still: bool = False) -> dict[str, Any]:
-    """Energies along the cross-section, in the reading that is set; in the still drawing raw."""
+    """Energies or densities along the cross-section, in the reading that is set."""
     import altair as alt
 
     shown = [look for look in one.looks if look.label in one.shown] if still else list(one.looks)
     colours, _ = arm_scales(shown)
     dashes = alt.Scale(domain=[look.label for look in shown], range=[_DASH[look.family] for look in shown])
-    top = "{" + ", ".join(f"{name}: {value!r}" for name, value in one.tops.items()) + "}"
+    tops = {**one.tops, "density": 1.05}
+    top = "{" + ", ".join(f"{name}: {value!r}" for name, value in tops.items()) + "}[reading]"
     legend = (
         alt.Legend(columns=2, symbolType="stroke")
         if still
         else alt.Legend(columns=2, values=alt.ExprRef("arms"), symbolType="stroke")
     )
+    signed = "reading === 'raw' || reading === 'free'"
     heights = alt.Scale(
-        nice=False,
-        domainMin=alt.ExprRef(f"reading === 'rank' ? 0 : -0.35 * {top}[reading]"),
-        domainMax=alt.ExprRef(f"{top}[reading]"),
+        nice=False, domainMin=alt.ExprRef(f"{signed} ? -0.15 * {top} : 0"), domainMax=alt.ExprRef(top)
     )
     line = (
         alt.Chart()
         .transform_flatten(["along", "raw", "rank"])
-        .transform_calculate(energy="reading === 'free' ? datum.raw / datum.deep : datum[reading]")
+        .transform_calculate(log_density="-datum.beta[beta] * datum.raw - datum.log_partition[beta]")
+        .transform_calculate(height=_HEIGHT)
+        .transform_filter("isValid(datum.height)")
         .mark_line(clip=True, strokeWidth=1.8)
         .encode(
             x=alt.X(
                 "along:Q",
-                title=None if still else one.section,
+                title=None if still else f"{one.section} (data units)",
                 scale=alt.Scale(nice=False, zero=False),
                 axis=alt.Axis(grid=False, tickCount=4),
             ),
-            y=alt.Y(
-                "energy:Q", title="energy above the data's", scale=heights, axis=alt.Axis(tickCount=4, format=".6~g")
-            ),
+            y=alt.Y("height:Q", title=None, scale=heights, axis=alt.Axis(tickCount=4, format=".6~g")),
             color=alt.Color("arm:N", scale=colours, title=None, legend=legend),
             strokeDash=alt.StrokeDash("arm:N", scale=dashes, legend=None),
             tooltip=[
                 alt.Tooltip("arm:N"),
-                alt.Tooltip("along:Q", title="at", format=".3~g"),
-                alt.Tooltip("energy:Q", format=".4~g"),
+                alt.Tooltip("along:Q", title="at (data units)", format=".3~g"),
+                alt.Tooltip("raw:Q", title="above the data (nats)", format=".4~g"),
+                alt.Tooltip("rank:Q", title="share of the box that lies lower", format=".3~g"),
+                alt.Tooltip("log_density:Q", title="log-density at this β (nats)", format=".4~g"),
             ],
         )
     )
-    return part(line)
+    drawn = part(line)
+    return drawn if still else {"transform": [], "layer": [drawn, part(_heading(), [{}])]}
+
+
+def _heading() -> Any:
+    """Above the cross-section what it shows, with its unit."""
+    import altair as alt
+
+    mark = {"align": "left", "fontSize": 11, "color": "currentColor", "limit": 4 * LIVE}
+    text = alt.Chart().mark_text(**mark, text=alt.ExprRef(f"{json.dumps(_SHOWS)}[reading]"))
+    return text.encode(x=alt.value(0), y=alt.value(-9))
 
 
 def still_chart(one: Hero, description: str) -> tuple[dict[str, Any], Datasets]:
@@ -122,9 +162,9 @@ def still_chart(one: Hero, description: str) -> tuple[dict[str, Any], Datasets]:
     order = [titles[place] for place in places]
     whole = plane_data(one)
     kept = [
-        [titles[row[1]], *row[:5], *(row[5:] if row[5] is None else (row[5][:_MOST_POINTS], row[6][:_MOST_POINTS]))]
+        [titles[row[1]], *row[:7], *(each and each[:_MOST_POINTS] for each in row[7:])]
         for row in whole["rows"]
-        if row[1] in titles and row[0] in one.shown and (row[2] == "raw" or row[4] == "data")
+        if row[1] in titles and row[0] in one.shown and (row[2] == one.reading or row[6] == "data")
     ]
     sections = one.datasets[f"sections-{one.task}"]
     cut = [[titles[row[1]], *row] for row in sections["rows"] if row[1] in titles and row[0] in one.shown]
@@ -133,7 +173,7 @@ def still_chart(one: Hero, description: str) -> tuple[dict[str, Any], Datasets]:
         "cut": {"columns": ["setting", *sections["columns"]], "rows": cut},
     }
     across = {"field": "setting", "sort": order, "title": None}
-    header = {"labelAngle": 0, "labelAlign": "left", "labelLimit": 150}
+    header = _header(one.shown, 22, labelAngle=0, labelAlign="left")
     down = {"field": "arm", "sort": list(one.shown), "title": None, "header": header}
     parts: list[dict[str, Any]] = [
         {"data": {"name": "still"}, "facet": {"row": down, "column": across}, "spacing": 6, "spec": _panel(one, STILL)}
@@ -143,4 +183,4 @@ def still_chart(one: Hero, description: str) -> tuple[dict[str, Any], Datasets]:
         facet = {"column": {**across, "header": {"labels": False}}}
         parts.append({"data": {"name": "cut"}, "facet": facet, "spacing": 6, "spec": section})
     composed = {"vconcat": parts, "spacing": 10, "resolve": _APART}
-    return specification(composed, description, reading="raw", points=["data"]), data
+    return specification(composed, description, reading=one.reading, beta=FITTED, points=["data"]), data

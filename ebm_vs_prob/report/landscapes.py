@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..study.schema import THICKNESS
+from .densities import FACTORS, GridDensity, grid_density
 from .inputs import Arrays, Inputs
 from .pictures import COLOURS, READINGS, SIDE, arms_with, depth, landscape_image, plane, readings
 from .rendering import Datasets
@@ -18,6 +19,12 @@ from .style import FAMILY_COLOURS, Look, plain, symbol
 POINTS = {"data": 90, "samples": 90, "answers": 48}
 #: Arms that are shown at first.
 _MOST_ARMS = 4
+#: An energy so many times shallower than another looks flat on one scale.
+_FLAT = 20.0
+#: Nats between two nodes that no picture shows.
+_UNRESOLVED = 1000.0
+#: Columns of the cross-sections, the last three of them along it, the three before of each multiple of beta.
+_SECTION = ("arm", "at", "deep", "beta", "log_partition", "log_peak", "along", "raw", "rank")
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,7 @@ class Hero:
         shown: labels of those shown at first.
         settings: what the slider runs over.
         start: the place among them where it stands at first.
+        reading: in which energies are read at first.
         datasets: images, cross-sections and points, by name.
         tops: end of the scale of each reading.
         section: what the cross-section runs along.
@@ -40,6 +48,7 @@ class Hero:
     shown: tuple[str, ...]
     settings: tuple[float, ...]
     start: int
+    reading: str
     datasets: Datasets
     tops: Mapping[str, float]
     section: str
@@ -57,40 +66,46 @@ def hero(inputs: Inputs, task: str) -> Hero | None:
         return None
     settings = [at for at in inputs.settings(task) if any((look.name, at) in here for look in looks)]
     label_of = {look.name: look.label for look in looks}
+    drawn_here = {
+        (arm, settings.index(at)): arrays for (arm, at), arrays in here.items() if arm in label_of and at in settings
+    }
+    depths = {key: depth(arrays)[1] for key, arrays in drawn_here.items() if "energy" in arrays}
     # One scale of nats for all settings: what learned energies reach at the first of them, which is the mildest.
-    mild = [depth(a)[1] for (arm, at), a in here.items() if at == settings[0] and arm in label_of and "energy" in a]
+    mild = [deep for (_, place), deep in depths.items() if place == 0]
     tops = {"raw": 3.0 * float(np.median(mild)) if mild else 1.0, "free": 1.5, "rank": 1.0}
     images, sections, points = [], [], []
     side = SIDE if len(here) <= 60 else SIDE * 2 // 3
     unconditional = not any(np.asarray(a.get("data_x", np.zeros((1, 0)))).shape[-1] for a in here.values())
-    for (arm, at), arrays in here.items():
-        if arm not in label_of or at not in settings:
-            continue
-        place = settings.index(at)
+    for (arm, place), arrays in drawn_here.items():
+        who = label_of[arm]
         if "energy" in arrays:
             read = _cropped(arrays, readings(arrays), box)
             for name in READINGS:
-                values = read[name]
                 low = 0.0 if name == "rank" else -0.05 * tops[name]
-                images.append([label_of[arm], place, name, landscape_image(values, low, tops[name], side)])
-            sections.append([label_of[arm], place, depth(arrays)[1], *_section(read, unconditional)])
+                images.append([who, place, name, None, landscape_image(read[name], low, tops[name], side), None])
+            density = grid_density(arrays)
+            images += [[who, place, "density", *row] for row in _density_images(arrays, density, box, side)]
+            told = _told(arrays, density, read, unconditional)
+            sections.append([who, place, depths[arm, place], *told, *_section(read, unconditional)])
         for what, most in POINTS.items():
             found = plane(arrays, what)
             if found is not None:
                 x, y = (np.round(np.asarray(c[:most], dtype=np.float64), 3).tolist() for c in found)
-                points.append([label_of[arm], place, what, x, y])
+                points.append([who, place, what, x, y])
     datasets: dict[str, dict[str, list[Any]]] = {
-        f"images-{task}": {"columns": ["arm", "at", "reading", "url"], "rows": images},
-        f"sections-{task}": {"columns": ["arm", "at", "deep", "along", "raw", "rank"], "rows": sections},
+        f"images-{task}": {"columns": ["arm", "at", "reading", "step", "url", "said"], "rows": images},
+        f"sections-{task}": {"columns": list(_SECTION), "rows": sections},
         f"points-{task}": {"columns": ["arm", "at", "what", "x", "y"], "rows": points},
     }
+    start, first = _start(settings, inputs.axis(task), here), _first_arms(inputs, task, looks)
     return Hero(
         task=task,
         symbol=symbol(inputs.axis(task)),
         looks=tuple(looks),
-        shown=tuple(_first_arms(inputs, task, looks)),
+        shown=tuple(label_of[name] for name in first),
         settings=tuple(settings),
-        start=_start(settings, inputs.axis(task)),
+        start=start,
+        reading=_first_reading([deep for (arm, place), deep in depths.items() if place == start and arm in first]),
         datasets=datasets,
         tops=tops,
         section="along the ray from the centre to the right" if unconditional else "across y at the middle of x",
@@ -99,11 +114,61 @@ def hero(inputs: Inputs, task: str) -> Hero | None:
     )
 
 
-def _start(settings: Sequence[float], axis: str) -> int:
-    """The slider stands at the hardest setting that has a width."""
+def _start(settings: Sequence[float], axis: str, here: Mapping[tuple[str, float], Arrays]) -> int:
+    """The slider stands at the hardest setting that has a width and whose truth the picture still resolves.
+
+    Half a node from the answers the energy of the truth is ½ (half a node over the thickness)²; where that is most of
+    what can be seen, a picture shows which nodes happen to lie in a crease.
+    """
     if axis != THICKNESS:
         return len(settings) - 1
-    return max((i for i, at in enumerate(settings) if at > 0), default=0)
+    half = max((float(a["axis_1"][1] - a["axis_1"][0]) / 2 for a in here.values() if "energy" in a), default=0.0)
+    return max((i for i, at in enumerate(settings) if at > 0 and 0.5 * (half / at) ** 2 < _UNRESOLVED), default=0)
+
+
+def _first_reading(depths: Sequence[float]) -> str:
+    """Values, unless one scale shows some of the energies as all but flat: then each over its own depth."""
+    return "free" if depths and max(depths) > _FLAT * min(depths) else "raw"
+
+
+def _density_images(
+    arrays: Arrays, density: GridDensity | None, box: tuple[float, float, float, float], side: int
+) -> list[list[Any]]:
+    """For each beta its place, the picture, dark where it is dense, and what is said below it."""
+    if density is None:
+        return []
+    peaks = density.log_density.max(axis=(1, 2), keepdims=True)
+    empty = _cropped(arrays, {str(step): each for step, each in enumerate(1 - np.exp(density.log_density - peaks))}, box)
+    said = [
+        "no β fits: flat" if density.flat else f"β {plain(beta)}: {plain(score)} nats"
+        for beta, score in zip(density.betas, density.scores, strict=True)
+    ]
+    return [[step, landscape_image(empty[str(step)], 0.0, 1.0, side), said[step]] for step in range(len(FACTORS))]
+
+
+def _told(
+    arrays: Arrays, density: GridDensity | None, read: Mapping[str, Any], unconditional: bool
+) -> tuple[list[float], list[float], list[float]]:
+    """Of each beta its value, ln of the partition function along the cross-section, and ln of the largest density.
+
+    That of energies above the median of the data, which are those of the cross-section.
+    """
+    if density is None:
+        return [], [], []
+    axis = np.asarray(arrays["axis_0"], dtype=np.float64)
+    row = 0 if unconditional else int(np.abs(axis - _middle(read)).argmin())
+    shifted = density.log_partition[:, row] + density.betas * depth(arrays)[0]
+    return (
+        _rounded(density.betas, 4),
+        _rounded(shifted, 6),
+        _rounded(density.log_density.max(axis=(1, 2)), 6),
+    )
+
+
+def _middle(read: Mapping[str, Any]) -> float:
+    """The x of the cross-section over y: the node nearest to the middle."""
+    first = read["axis_0"]
+    return float(first[np.abs(first - first.mean()).argmin()])
 
 
 def _box(here: Mapping[tuple[str, float], Arrays]) -> tuple[float, float, float, float] | None:
@@ -150,7 +215,7 @@ def _first_arms(inputs: Inputs, task: str, looks: Sequence[Look]) -> list[str]:
     others = [name for criterion in primary for name in (*criterion.against, *criterion.arms)]
     wanted = [*asked[:1], *families[:2], *exact, *asked, *others, *(look.name for look in looks)]
     names = list(dict.fromkeys(name for name in wanted if name in {look.name for look in looks}))[:_MOST_ARMS]
-    return [look.label for look in looks if look.name in names]
+    return [look.name for look in looks if look.name in names]
 
 
 def _section(read: Mapping[str, Any], unconditional: bool) -> list[list[float]]:
@@ -160,7 +225,7 @@ def _section(read: Mapping[str, Any], unconditional: bool) -> list[list[float]]:
         row, start = int(np.abs(second).argmin()), int(np.abs(first).argmin())
         along, cut = first[start:], {name: read[name][start:, row] for name in READINGS}
     else:
-        column = int(np.abs(first - first.mean()).argmin())
+        column = int(np.abs(first - _middle(read)).argmin())
         along, cut = second, {name: read[name][column] for name in READINGS}
     return [_rounded(along, 3), _rounded(cut["raw"], 4), _rounded(cut["rank"], 3)]
 
@@ -175,9 +240,9 @@ def _rounded(values: Any, figures: int) -> list[float]:
 def plane_data(one: Hero) -> dict[str, list[Any]]:
     """Images and points in one data set, as panels that layer them take it."""
     images, points = one.datasets[f"images-{one.task}"], one.datasets[f"points-{one.task}"]
-    rows = [[arm, at, reading, url, None, None, None] for arm, at, reading, url in images["rows"]]
-    rows += [[arm, at, None, None, what, x, y] for arm, at, what, x, y in points["rows"]]
-    return {"columns": ["arm", "at", "reading", "url", "what", "x", "y"], "rows": rows}
+    rows = [[*row, None, None, None] for row in images["rows"]]
+    rows += [[arm, at, None, None, None, None, what, x, y] for arm, at, what, x, y in points["rows"]]
+    return {"columns": ["arm", "at", "reading", "step", "url", "said", "what", "x", "y"], "rows": rows}
 
 
 def describe(one: Hero) -> str:
@@ -185,7 +250,7 @@ def describe(one: Hero) -> str:
     sections = one.datasets[f"sections-{one.task}"]["rows"]
     said = []
     for look in one.looks:
-        own = {row[1]: row[4] for row in sections if row[0] == look.label}
+        own = {row[1]: row[_SECTION.index("raw")] for row in sections if row[0] == look.label}
         ends = [place for place in (0, one.start) if place in own]
         parts = [
             f"from {plain(min(own[place]))} to {plain(max(own[place]))} at {one.symbol} = {one.settings[place]:g}"

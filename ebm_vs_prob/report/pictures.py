@@ -51,14 +51,18 @@ def depth(arrays: Arrays) -> tuple[float, float]:
     if points is None:
         level = float(np.nanquantile(energy, 0.1))
     else:
-        axes = (np.asarray(arrays["axis_0"]), np.asarray(arrays["axis_1"]))
-        at = [
-            np.clip(np.round((p - a[0]) / (a[-1] - a[0]) * (len(a) - 1)), 0, len(a) - 1).astype(int)
-            for p, a in zip(points, axes, strict=True)
-        ]
-        level = float(np.nanmedian(energy[at[0], at[1]]))
+        level = float(np.nanmedian(energy[nearest_nodes(arrays, points)]))
     above = float(np.nanmedian(energy)) - level
     return level, above if math.isfinite(above) and above > 0 else 1.0
+
+
+def nearest_nodes(arrays: Arrays, points: tuple[NDArray[Any], NDArray[Any]]) -> tuple[NDArray[np.int64], ...]:
+    """Along each axis of a picture the node that is nearest to each point."""
+    axes = (np.asarray(arrays["axis_0"]), np.asarray(arrays["axis_1"]))
+    return tuple(
+        np.clip(np.round((p - a[0]) / (a[-1] - a[0]) * (len(a) - 1)), 0, len(a) - 1).astype(np.int64)
+        for p, a in zip(points, axes, strict=True)
+    )
 
 
 def readings(arrays: Arrays) -> dict[str, NDArray[np.float64]]:

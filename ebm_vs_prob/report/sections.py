@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..study.verdicts import Verdict
 from . import figures, intervals, landscape_charts, landscapes, pictures, tables, words
 from .album import Album
+from .densities import FACTORS, FITTED
 from .inputs import Inputs
 from .seeds import seed_effects
 from .style import GROUPS, SIGNS, in_words, plain, quantity
@@ -28,9 +29,23 @@ _CURVES = (
     "Means over seeds with 95 % intervals (geometric means on logarithmic axes, which end five decades below the "
     "largest value of a learned arm)."
 )
-_HERO = (
-    "Dark is low energy. Raw: nats above the median of the data, one scale for all; scale-free: over the depth that "
-    "the data lie in, because an unnormalised energy has no scale; rank: share of the box that lies lower. One seed."
+_HERO = "Dark is low energy, or dense. One seed."
+#: What the readings of a landscape are.
+_READINGS = (
+    ("raw", "nats above the median of the data, on one scale for all arms and settings"),
+    ("scale-free", "over the depth that the data lie in, because an unnormalised energy has no scale"),
+    ("rank", "the share of the box that lies lower, which forgets how steep an energy is"),
+    (
+        "density",
+        "exp(−βE) over its sum on the grid of the picture, over its largest value. Each arm has the β under which these "
+        "held-out points are likeliest on that grid, or a multiple of it; below each panel stand β and their mean "
+        "log-density. A crease that is thinner than a cell of the grid counts as wide as a cell",
+    ),
+)
+#: What the slider says of each multiple of the fitted beta.
+_MULTIPLES = tuple(
+    "the fitted β" if factor == 1 else f"β = {factor:g} × fitted" if factor > 1 else f"β = fitted / {1 / factor:g}"
+    for factor in FACTORS
 )
 _DIGITS = (
     "Each column is one 4×4 reduction x, a held-out digit that has it, and what each arm answers and draws for it. "
@@ -87,7 +102,7 @@ def _criterion(
     shown = [v for v in members if v in shown]
     left = len(members) - len(shown)
     caption = _FOREST + (f" The {len(shown)} nearest to the bound, of {len(members)}." if left else "")
-    _, shared = intervals.forest_rows(shown, labels, False)
+    rows, shared = intervals.forest_rows(shown, labels, False)
     small = intervals.forest_chart(shown, labels, seeds=seed_effects(inputs, shown))
     # What decides is drawn at once; the rest when it is looked at.
     drawn: tuple[Mapping[str, Any], Mapping[str, Any]] | None = (small, {}) if first.primary else None
@@ -103,7 +118,7 @@ def _criterion(
         "asked": f"{quantity(first.kind, first.metric, first.axis)} {words.bound_text(first)}",
         "law": "" if first.law is None else plain(first.law),
         "metric": first.metric,
-        "shared": f"All rows: {shared}." if shared else "",
+        "shared": f"{'All rows' if len(rows) > 1 else 'Here'}: {shared}." if shared else "",
         "small": album.add(f"criterion_{criterion}", title, small, small["description"], caption, still=drawn),
         "whole": whole,
         "curve": _curve(criterion, first, members, inputs, album, curves),
@@ -114,14 +129,13 @@ def _curve(
     criterion: str, first: Verdict, members: Sequence[Verdict], inputs: Inputs, album: Album, curves: Any
 ) -> Any:
     """The criterion's metric against the setting, on each of its tasks that has several; None where none has."""
-    tasks = [
-        task for task in dict.fromkeys(v.task for v in members) if task in curves and len(inputs.settings(task)) > 1
-    ]
+    tasks = [task for task in dict.fromkeys(v.task for v in members) if task in curves and inputs.settings(task)]
     shown = [(task, first.metric) for task in tasks if any(row[1] == first.metric for row in curves[task]["rows"])]
     if not shown:
         return None
     spec = figures.metric_chart(inputs, shown, curves)
-    title = f"{figures.with_unit(first.metric, inputs.primary.iloc[:0])} by {inputs.symbol(tasks[0])}"
+    title = figures.with_unit(first.metric, inputs.primary.iloc[:0])
+    title += f" by {inputs.symbol(tasks[0])}" if len(inputs.settings(tasks[0])) > 1 else ""
     still = (spec, {f"curves-{task}": curves[task] for task in tasks}) if first.primary else None
     return album.add(f"curve_{criterion}", title, spec, figures.describe_curves(shown, curves), _CURVES, still=still)
 
@@ -143,7 +157,7 @@ def task_section(inputs: Inputs, task: str, album: Album, curves: Any, first: bo
             still=landscape_charts.still_chart(one, described),
         )
     groups = []
-    if task in curves and len(inputs.settings(task)) > 1:
+    if task in curves and inputs.settings(task):
         album.data[f"curves-{task}"] = curves[task]
         for group, names in figures.metric_groups(inputs, task).items():
             title = f"{task}: {GROUPS[group][0].lower()}{GROUPS[group][1:]}"
@@ -155,7 +169,10 @@ def task_section(inputs: Inputs, task: str, album: Album, curves: Any, first: bo
         "first": first,
         "hero": one,
         "picture": picture,
-        "settings": [f"{at:g}" for at in one.settings] if one else [],
+        "settings": [f"{one.symbol} = {at:g}" for at in one.settings] if one else [],
+        "readings": _READINGS,
+        "multiples": _MULTIPLES,
+        "fitted": FITTED,
         "strips": [
             {**strip, "uri": pictures.data_uri(strip["pixels"], lossless=True)}
             for strip in pictures.digit_strips(inputs, task)

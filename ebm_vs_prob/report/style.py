@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -110,6 +111,24 @@ def in_words(name: str) -> str:
     return label if first.isupper() or first.split("'")[0] in _NAMES else label[:1].lower() + label[1:]
 
 
+#: Where a label says at its end which number of many it is, what stands before it in a sentence.
+_FIRST = {"median": "median ", "largest": "largest ", "smallest": "smallest ", "95 %": "95 % quantile of the "}
+#: What ends the noun that a label begins with.
+_AFTER_NOUN = r",| (?:against|and|at|beyond|by|computed|in|inside|left|near|of|on|once|that|to|told|with)\b"
+
+
+def noun(metric: str) -> tuple[str, bool]:
+    """A metric as the subject of a sentence, and whether it is plural: `share of wrong answers`, no."""
+    said = in_words(metric)
+    head, _, last = said.rpartition(", ")
+    if head:
+        said = f"{_FIRST[last]}{head}" if last in _FIRST else f"{head}{' at' if last[0] == 'β' else ''} {last}"
+    word = re.split(_AFTER_NOUN, in_words(metric))[0].split(" ")[-1]
+    plural = word.endswith("s") and not word.endswith(("ss", "us"))
+    counted = {"share": "share of ", "count": "number of "}.get(metric_look(metric).unit, "") if plural else ""
+    return counted + said, plural and not counted
+
+
 def unit_of(name: str, units: pd.Series | None = None) -> str:
     """The unit of a metric as it was measured, else as the catalogue has it; "" of what has none."""
     known = [] if units is None else [str(unit) for unit in units.dropna().unique()]
@@ -123,16 +142,16 @@ def symbol(axis: str) -> str:
 
 
 def quantity(kind: str, metric: str, axis: str = THICKNESS) -> str:
-    """What a criterion of a kind is about: `ratio of distance of answers, median`; a value is the metric itself."""
+    """What a criterion of a kind is about: `ratio of the median distance of answers`; a value is the metric itself."""
     of = {
-        "slope": f"slope in ln {symbol(axis)} of ",
-        "rate": f"growth by {symbol(axis)} of ln ",
+        "slope": f"slope in ln {symbol(axis)} of the ",
+        "rate": f"growth by {symbol(axis)} of ln of the ",
         "value": "",
-        "difference": "difference in ",
-        "ratio": "ratio of ",
-        "share": "share of cells that come out as told in ",
+        "difference": "difference in the ",
+        "ratio": "ratio of the ",
+        "share": "share of cases that come out as told in the ",
     }
-    return of[kind] + in_words(metric)
+    return of[kind] + noun(metric)[0]
 
 
 def in_order(names: Iterable[str]) -> list[str]:

@@ -12,12 +12,12 @@ from ..study.claims import CLAIMS
 from ..study.schema import THICKNESS
 from ..study.verdicts import Outcome, Verdict
 from .intervals import at_setting, weakest_cell
-from .style import in_words, interval, minus, p_value, plain, symbol, unit_of
+from .style import interval, minus, noun, p_value, plain, symbol, unit_of
 
 #: How the sentence of a comparison ends, by its outcome.
 _ENDS = {
     "supported": "reached",
-    "refuted": "not so: the whole interval lies beyond",
+    "refuted": "not so, the whole interval lies beyond",
     "qualified": "reached in a part",
     "undecided": "not decided at this budget",
     "untrained": "an arm is untrained, which decides nothing",
@@ -36,15 +36,16 @@ class Said:
     @property
     def sentence(self) -> str:
         """All of it."""
-        return f"{self.found}, {self.asked}."
+        return f"{self.found}; {self.asked}."
 
 
 def bound_text(verdict: Verdict) -> str:
-    """What the criterion asks for, in words."""
+    """What the criterion asks for, in words, with its unit where it is no slope and no ratio."""
     asked = [
         f"{side} {value:g}" for side, value in (("above", verdict.above), ("below", verdict.below)) if value is not None
     ]
-    return minus(" and ".join(asked))
+    unit = _unit(verdict) if verdict.kind in ("value", "difference") else ""
+    return minus(" and ".join(asked)) + unit
 
 
 def claim_in_words(claim: str, parts: Sequence[Verdict]) -> str:
@@ -64,41 +65,42 @@ def _unit(verdict: Verdict) -> str:
 
 
 def effect(verdict: Verdict, labels: Mapping[str, str]) -> str:
-    """Quantity, arms, task and effect with its interval: `curvature of A on circle grows as ε^−1.9 [−2.0, −1.8]`."""
-    arm, other = labels.get(verdict.arm, verdict.arm), labels.get(verdict.against, verdict.against)
-    metric, at = in_words(verdict.metric), symbol(verdict.axis)
-    where = f" on {verdict.task}"
+    """Arms, task, quantity and effect with its interval: `for “A” on circle, the curvature grows as ε^−1.9 [−2, −1.8]`.
+
+    Labels of arms have quotation marks, because they are names with commas in them.
+    """
+    arm, other = (f"“{labels.get(name, name)}”" for name in (verdict.arm, verdict.against))
+    (metric, plural), at = noun(verdict.metric), symbol(verdict.axis)
     setting = at_setting(verdict, weakest_cell(verdict))
-    where += f" at {setting}" if setting else ""
+    where = f"on {verdict.task}{f' at {setting}' if setting else ''}"
     if math.isnan(verdict.estimate):
-        return f"{metric} of {arm}{f' against {other}' if other else ''}{where} has no estimate"
-    value, span = plain(verdict.estimate), interval(verdict.low, verdict.high)
-    unit = _unit(verdict)
+        return f"for {arm}{f' against {other}' if verdict.against else ''} {where}, the {metric} has no estimate"
+    value, span, unit = plain(verdict.estimate), interval(verdict.low, verdict.high), _unit(verdict)
+    if verdict.kind == "share":
+        return f"of all cases {where}, a share of {value} {span} comes out as told in the {metric}"
+    subject, be = f"for {arm} {where}, the {metric}", "are" if plural else "is"
     if verdict.kind == "slope":
-        verb = "grows" if (verdict.estimate < 0) == (verdict.axis == THICKNESS) else "falls"
-        return f"{metric} of {arm}{where} {verb} as {at}^{value} {span}"
+        verb = "grow" if (verdict.estimate < 0) == (verdict.axis == THICKNESS) else "fall"
+        return f"{subject} {verb}{'' if plural else 's'} as {at}^{value} {span}"
     if verdict.kind == "rate":
-        return f"ln({metric}) of {arm}{where} changes by {value} {span} for each unit of {at}"
+        return f"for {arm} {where}, the logarithm of the {metric} changes by {value} {span} for each unit of {at}"
     if verdict.kind == "difference":
         side = "above" if verdict.estimate >= 0 else "below"
-        away = f"{plain(abs(verdict.estimate))}{unit} {side}"
-        return f"{metric} of {arm}{where} is {away} that of {other} (difference {span})"
-    if verdict.kind == "share":
-        return f"of all cells{where} {value} {span} come out as told in {metric}"
+        return f"{subject} {be} {plain(abs(verdict.estimate))}{unit} {side} that for {other} (difference {span})"
     if verdict.kind == "ratio":
-        return f"{metric} of {arm}{where} is {value} times that of {other} {span}"
-    return f"{metric} of {arm}{where} is {value}{unit} {span}"
+        return f"{subject} {be} {value} times that for {other} {span}"
+    return f"{subject} {be} {value}{unit} {span}"
 
 
 def _asked(verdict: Verdict) -> str:
-    of = {"slope": "an exponent ", "rate": "a rate ", "ratio": "a ratio ", "difference": "a difference "}
-    law = "" if verdict.law is None else f"; law {minus(f'{verdict.law:g}')}"
-    return f"asked: {of.get(verdict.kind, '')}{bound_text(verdict)}{law}"
+    of = {"slope": "an exponent", "rate": "a rate", "ratio": "a ratio", "difference": "a difference", "share": "a share"}
+    law = "" if verdict.law is None else f" (law {minus(f'{verdict.law:g}')})"
+    return f"asked for {of.get(verdict.kind, 'a value')} {bound_text(verdict)}{law}"
 
 
 def _number(verdict: Verdict) -> str:
     """The number of a comparison with its name and unit, short."""
-    metric = in_words(verdict.metric)
+    metric, _ = noun(verdict.metric)
     if math.isnan(verdict.estimate):
         return f"{metric}: no estimate"
     value = plain(verdict.estimate)
@@ -107,7 +109,7 @@ def _number(verdict: Verdict) -> str:
         "rate": f"ln {metric}: {value} by {symbol(verdict.axis)}",
         "difference": f"{metric}: {'+' if verdict.estimate > 0 else ''}{value}{_unit(verdict)}",
         "ratio": f"{metric}: ×{value}",
-        "share": f"cells as told, {metric}: {value}",
+        "share": f"cases as told, {metric}: {value}",
     }.get(verdict.kind, f"{metric}: {value}{_unit(verdict)}")
 
 
@@ -164,5 +166,6 @@ def _place(claim: Verdict) -> tuple[str, str, str, str, float]:
 
 def test_words(verdict: Verdict) -> str:
     """Seeds and corrected p of a comparison."""
-    p = "" if math.isnan(verdict.adjusted_p) else f", Holm-adjusted p {p_value(verdict.adjusted_p)}"
+    p = p_value(verdict.adjusted_p)
+    p = "" if math.isnan(verdict.adjusted_p) else f", Holm-adjusted p {p if p[0] == '<' else f'= {p}'}"
     return f"{verdict.seeds} seeds{p}"

@@ -34,7 +34,7 @@ def test_the_home_study_decides_and_the_others_stand_beside_it(tmp_path):
     assert [(each.study, each.home) for each in found] == [("thin_manifold", True), ("another", False)]
     verdict, said = reconcile("C11", found)
     assert verdict == "refuted"
-    assert "Raw curvature of raw on circle grows as ε^−1.18 [−1.30, −1.00], asked: an exponent below −1.5" in said
+    assert "For “raw” on circle, the raw curvature grows as ε^−1.18 [−1.30, −1.00]; asked for an exponent" in said
     assert "Beside it: another finds it supported (raw curvature ∝ ε^−1.18)." in said
 
 

@@ -415,8 +415,8 @@ def test_a_criterion_of_a_value_is_about_the_metric_itself():
     results = table(lambda arm, eps, seed: 0.12 + 0.001 * seed, "angle_ks", ("a",))
     verdicts = judge(study(planted, claims=("C10",)), results, range(10))
     said = words.say(verdicts[0], {"a": "Arm A"})
-    assert said.sentence.startswith("KS distance of angles of Arm A on circle at ε = ")
-    assert ", asked: above 0.08: reached." in said.sentence
+    assert said.sentence.startswith("For “Arm A” on circle at ε = 0.1, the KS distance of angles is 0.12")
+    assert "; asked for a value above 0.08: reached." in said.sentence
     assert said.number.startswith("KS distance of angles: 0.12")
     assert tables.criteria_table(verdicts, {"a": "Arm A"})["quantity"].tolist() == ["KS distance of angles"] * 2
     rows, shared = intervals.forest_rows(verdicts[:1], {"a": "Arm A"}, every=True)
@@ -453,8 +453,8 @@ def test_a_claim_is_said_with_quantity_effect_interval_bound_and_law_and_a_quali
     results = table(lambda arm, eps, seed: max(eps, 1e-3) ** -1.18 * (1 + 0.01 * seed), "curvature_p95", ("a",))
     *parts, claim = judge(study(slope), results, range(10))
     (said,) = words.claim_says(claim, parts, {"a": "Arm A"})
-    assert said.found == "Raw curvature of Arm A on circle grows as ε^−1.18 [−1.1800, −1.1800]"
-    assert said.asked == "asked: an exponent below −1.5; law −2: not so: the whole interval lies beyond"
+    assert said.found == "For “Arm A” on circle, the raw curvature grows as ε^−1.18 [−1.1800, −1.1800]"
+    assert said.asked == "asked for an exponent below −1.5 (law −2): not so, the whole interval lies beyond"
     value = SimpleNamespace(**{**vars(slope), "kind": "value", "metric": "tube_mass", "at": (0.3, 0.01), "range": None,
                                "below": None, "above": 0.5, "law": None})  # fmt: skip
     results = table(lambda arm, eps, seed: (0.8 if eps > 0.1 else 0.2) + 0.001 * seed, "tube_mass", ("a",))
@@ -462,8 +462,41 @@ def test_a_claim_is_said_with_quantity_effect_interval_bound_and_law_and_a_quali
     assert claim.verdict == "qualified"
     holds, fails = words.claim_says(claim, parts, {"a": "Arm A"})
     assert (holds.verdict, fails.verdict) == ("supported", "refuted")
-    assert "at ε = 0.3 is 0.80" in holds.found
-    assert "at ε = 0.01 is 0.20" in fails.found
+    assert "at ε = 0.3, the share of samples inside the tube is 0.80" in holds.found
+    assert "at ε = 0.01, the share of samples inside the tube is 0.20" in fails.found
+
+
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [
+        ("answer_distance_median", ("median distance of answers", False)),
+        ("answer_distance_p95_in_thickness", ("95 % quantile of the distance of answers in ε", False)),
+        ("decoded_distance_max", ("largest distance of decoded points", False)),
+        ("posterior_r_hat_max", ("largest R-hat of chains", False)),
+        ("error_rate", ("share of wrong answers", False)),
+        ("decoded_coverage", ("share of answers with a decoded point nearby", False)),
+        ("multiply_adds", ("number of multiply-adds", False)),
+        ("descent_success_line_search", ("success by line search", False)),
+        ("latent_coefficient_cusp_cold", ("coefficient of ln β at the cusps at β = 10000", False)),
+        ("branch_kl_density", ("KL of branch weights by density", False)),
+        ("minimised_excess_error", ("errors that minimising adds", True)),
+        ("unheard_of_things", ("unheard of things", False)),
+    ],
+)
+def test_a_metric_is_the_subject_of_a_sentence(metric, said):
+    assert style.noun(metric) == said
+
+
+def test_numbers_too_long_to_stand_beside_their_interval_stand_in_two_lines():
+    def row_of(value: float) -> dict:
+        cells = (Cell((0.1,), value, 0.9 * value, 1.1 * value, 10, 0, 0.01, True),)
+        numbers = {"estimate": value, "low": 0.9 * value, "high": 1.1 * value}
+        verdict = Verdict("comparison", "C10", "supported", "", kind="value", metric="m", arm="a", task="t", cells=cells)
+        return intervals.forest_rows([replace(verdict, **numbers)], {}, False)[0][0]
+
+    assert (row_of(0.2)["above"], row_of(0.2)["beside"]) == ("", row_of(0.2)["text"])
+    small = row_of(8.17e-6)
+    assert f"{small['above']} {small['beside']}" == small["text"] == "8.17×10⁻⁶ [7.35×10⁻⁶, 8.99×10⁻⁶]"
 
 
 def test_rows_of_intervals_are_called_by_what_tells_them_apart():

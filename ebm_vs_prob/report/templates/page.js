@@ -15,11 +15,18 @@
     }
     return found;
   }
+  function legends(spec, found = []) {
+    if (spec && typeof spec === "object") {
+      if (spec.legend) found.push(spec.legend);
+      Object.values(spec).forEach(part => legends(part, found));
+    }
+    return found;
+  }
   // As many panels beside each other as the page has room for; what is wider than the page is made narrower.
   function fit(spec, width) {
     if (spec.vconcat) spec.vconcat.forEach(part => fit(part, width));
     else if (spec.facet && spec.columns) {
-      const inner = spec.spec.width, gap = spec.spacing || 10;
+      const inner = spec.spec.width, gap = spec.spacing.column;
       spec.columns = Math.max(1, Math.min(spec.columns, Math.floor((width + gap) / (inner + gap))));
     } else if (spec.concat) {
       const inner = Math.min(spec.concat.length < 3 ? 400 : spec.concat[0].width, width - 62);
@@ -43,7 +50,10 @@
     const width = Math.max(240, room.clientWidth);
     const spec = JSON.parse(JSON.stringify(given.specs[name]));
     if (!name.startsWith("criterion_") && !name.startsWith("every_")) fit(spec, width);
-    if (width < 560) { spec.config.legend.columns = 1; spec.config.legend.labelLimit = width - 50; }
+    if (width < 560) {
+      spec.config.legend.labelLimit = width - 50;
+      legends(spec).forEach(legend => { legend.columns = 1; });
+    }
     spec.datasets = {};
     names(spec).forEach(key => { spec.datasets[key] = tables[key]; });
     views.set(name, null);
@@ -68,22 +78,21 @@
     const put = (signal, value) => { try { view.signal(signal, value); } catch (_) { /* a figure without it */ } };
     const controls = figure.querySelector(".controls");
     if (controls) {
-      const settings = controls.dataset.settings.split("|");
-      const range = controls.querySelector("input[type=range]");
       const chosen = kind => [...controls.querySelectorAll(`[data-kind=${kind}] input:checked`)].map(box => box.value);
-      if (range) {
-        const said = `${controls.dataset.symbol} = ${settings[+range.value]}`;
-        put("at", +range.value);
+      each(".slider", slider => {
+        const range = slider.querySelector("input"), said = slider.dataset.values.split("|")[+range.value];
+        put(slider.dataset.signal, +range.value);
         range.setAttribute("aria-valuetext", said);
-        controls.querySelector("output").textContent = said;
-      }
+        slider.querySelector("output").textContent = said;
+        if (slider.dataset.signal === "beta") slider.hidden = chosen("reading")[0] !== "density";
+      }, controls);
       if (chosen("reading").length) put("reading", chosen("reading")[0]);
       put("points", chosen("points"));
       put("arms", chosen("arms"));
     } else if (state.arms && !figure.dataset.spec.startsWith("criterion_") && !figure.dataset.spec.startsWith("every_")) {
       put("arms", state.arms);
     }
-    await view.runAsync();
+    await view.resize().runAsync(); // what is said below panels takes room
     each("svg", svg => svg.setAttribute("aria-hidden", "true"), figure.querySelector(".live"));
   }
   each("figure[data-spec] .controls", controls => {
