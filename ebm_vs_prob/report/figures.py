@@ -12,6 +12,7 @@ import numpy as np
 
 from ..study.comparisons import in_range
 from ..study.schema import THICKNESS
+from .arm_rows import NAMES, row_panel
 from .inputs import Inputs
 from .rendering import part, specification
 from .style import (
@@ -67,9 +68,7 @@ def curve_data(inputs: Inputs, task: str, numbers: pd.DataFrame) -> dict[str, li
     """
     look_of = inputs.looks()
     place = positions(inputs.settings(task), inputs.axis(task))
-    # Arms stand side by side: closely where lines join them, over the panel where there is one setting.
-    step = 0.018 if len(place) > 1 else 0.26 / len(look_of)
-    sides = {name: (index - (len(look_of) - 1) / 2) * step for index, name in enumerate(look_of)}
+    sides = {name: (index - (len(look_of) - 1) / 2) * 0.018 for index, name in enumerate(look_of)}
     rows = []
     primary = numbers[numbers["budget"] == "equal_steps"] if len(numbers) else numbers
     for row in primary.to_dict("records"):
@@ -97,7 +96,8 @@ def arm_scales(looks: Sequence[Look]) -> tuple[Any, Any]:
 def metric_chart(
     inputs: Inputs, shown: Sequence[tuple[str, str]], curves: Mapping[str, Mapping[str, Sequence[Any]]]
 ) -> dict[str, Any]:
-    """A panel for each task and metric against the task's settings, every arm with its interval over seeds.
+    """A panel for each task and metric, every arm with its interval over seeds: against the task's settings, or, where
+    no task has more than one, in rows.
 
     A task's data set is `curves-` and its name; `arms` is the list of labels that are shown.
     """
@@ -105,44 +105,70 @@ def metric_chart(
     names = {name for _, name in shown}
     present = {row[0] for task in tasks for row in curves[task]["rows"] if row[1] in names}
     looks = [look for look in inputs.looks().values() if look.label in present]
-    templates = {
-        task: _panel(inputs.symbol(task), inputs.axis(task), tuple(inputs.settings(task)), tuple(looks))
-        for task in tasks
-    }
     of_metric = dict(iter(inputs.primary.groupby(["task", "metric"])))
+    rows = all(len(inputs.settings(task)) == 1 for task in tasks)
     panels = []
     for task, name in shown:
         here = of_metric.get((task, name), inputs.primary.iloc[:0])
         scale, floor = _value_scale(here, name)
-        template, shared = templates[task]
         axis = {"format": ".6~g", "tickCount": 5} | ({} if floor is None else {"values": _ticks(*scale["domain"])})
-        layers = [{**layer, "encoding": {**layer["encoding"]}} for layer in template]
-        for layer in layers:
-            layer["encoding"]["y"] = {**layer["encoding"]["y"], "scale": scale, "axis": axis}
-        chosen = f"datum.metric === {json.dumps(name)} && indexof(arms, datum.arm) >= 0"
-        low = []
-        if floor is not None:  # a logarithmic axis, on which 0 has no place
-            chosen += " && datum.value > 0"
-            low = [{"calculate": f"max(datum.low, {floor!r})", "as": "low"}]
-        panels.append(
-            {
-                # A single panel has the title of its figure.
-                "title": None if len(shown) == 1 else with_unit(name, here) if len(tasks) == 1 else task,
-                "data": {"name": f"curves-{task}"},
-                "width": PANEL[0],
-                "height": PANEL[1],
-                "transform": [{"filter": chosen}, *low],
-                "encoding": shared,
-                "layer": [*layers, *_laws(inputs, task, name, here, layers[-1]["encoding"]["y"])],
-            }
-        )
-    composed = {"concat": panels, "columns": 3, "spacing": 26}
+        # A single panel has the title of its figure.
+        title = None if len(shown) == 1 else with_unit(name, here) if len(tasks) == 1 else task
+        if rows:
+            panel = row_panel(task, name, looks, scale, axis, _tooltip(name))
+        else:
+            panel = _curves_panel(inputs, task, name, looks, here, (scale, axis, floor))
+        panels.append({"title": title, "width": PANEL[0], **panel})
+    composed = {"concat": panels, "columns": 3, "spacing": 26, "usermeta": {"beside": NAMES + 12 if rows else 62}}
     return specification(composed, arms=[look.label for look in looks])
+
+
+def _curves_panel(
+    inputs: Inputs,
+    task: str,
+    name: str,
+    looks: Sequence[Look],
+    here: pd.DataFrame,
+    values: tuple[dict[str, Any], dict[str, Any], float | None],
+) -> dict[str, Any]:
+    """A metric against the settings of its task; `values` are scale, axis and floor of its own."""
+    scale, axis, floor = values
+    template, shared = _panel(inputs.symbol(task), inputs.axis(task), tuple(inputs.settings(task)), tuple(looks), name)
+    layers = [{**layer, "encoding": {**layer["encoding"]}} for layer in template]
+    for layer in layers:
+        layer["encoding"]["y"] = {**layer["encoding"]["y"], "scale": scale, "axis": axis}
+    chosen = f"datum.metric === {json.dumps(name)} && indexof(arms, datum.arm) >= 0"
+    low = []
+    if floor is not None:  # a logarithmic axis, on which 0 has no place
+        chosen += " && datum.value > 0"
+        low = [{"calculate": f"max(datum.low, {floor!r})", "as": "low"}]
+    return {
+        "data": {"name": f"curves-{task}"},
+        "height": PANEL[1],
+        "transform": [{"filter": chosen}, *low],
+        "encoding": shared,
+        "layer": [*layers, *_laws(inputs, task, name, here, layers[-1]["encoding"]["y"])],
+    }
+
+
+def _tooltip(name: str) -> list[Any]:
+    """What a point says of itself, its metric by name and unit."""
+    import altair as alt
+
+    return [
+        alt.Tooltip("arm:N"),
+        alt.Tooltip("at:N", title="setting"),
+        alt.Tooltip("value:Q", title=f"{metric_look(name).label}{f' ({unit_of(name)})' if unit_of(name) else ''}",
+                    format=".4~g"),
+        alt.Tooltip("low:Q", title="95 % from", format=".4~g"),
+        alt.Tooltip("high:Q", title="to", format=".4~g"),
+        alt.Tooltip("n:Q", title="seeds"),
+    ]  # fmt: skip
 
 
 @lru_cache(maxsize=256)
 def _panel(
-    name: str, axis: str, settings: tuple[float, ...], looks: tuple[Look, ...]
+    name: str, axis: str, settings: tuple[float, ...], looks: tuple[Look, ...], metric: str
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Layers of a panel of curves, all but what its metric says; and what all its layers share, axis and colours.
 
@@ -166,15 +192,6 @@ def _panel(
     )
     shared = part(alt.Chart().mark_point().encode(x=x, color=alt.Color("arm:N", scale=colours, title=None)))
     base = alt.Chart()
-    tooltip = [
-        alt.Tooltip("arm:N"),
-        alt.Tooltip("at:N", title="setting"),
-        alt.Tooltip("metric:N"),
-        alt.Tooltip("value:Q", format=".4~g"),
-        alt.Tooltip("low:Q", title="95 % from", format=".4~g"),
-        alt.Tooltip("high:Q", title="to", format=".4~g"),
-        alt.Tooltip("n:Q", title="seeds"),
-    ]
     y = alt.Y("value:Q", title=None)
     layers = [
         # One seed has no interval.
@@ -183,7 +200,7 @@ def _panel(
         .encode(y=alt.Y("low:Q", title=None), y2="high:Q"),
         base.mark_line(strokeWidth=1.6, clip=True).encode(y=y, detail="zero:N"),
         base.mark_point(filled=True, size=42, opacity=1, clip=True).encode(
-            y=y, shape=alt.Shape("arm:N", scale=shapes, title=None), tooltip=tooltip
+            y=y, shape=alt.Shape("arm:N", scale=shapes, title=None), tooltip=_tooltip(metric)
         ),
     ]
     return [part(layer) for layer in layers], shared["encoding"]

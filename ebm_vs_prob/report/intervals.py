@@ -77,7 +77,9 @@ def _logarithmic(criterion: Verdict, shown: Sequence[float]) -> bool:
     bounds = [bound for bound in (criterion.above, criterion.below) if bound is not None]
     if not shown or min(*shown, *bounds) <= 0:
         return False
-    return criterion.kind == "ratio" or (criterion.kind == "value" and max(*shown, *bounds) > 100 * min(*shown, *bounds))
+    return criterion.kind == "ratio" or (
+        criterion.kind == "value" and max(*shown, *bounds) > 100 * min(*shown, *bounds)
+    )
 
 
 def forest_chart(
@@ -156,10 +158,10 @@ def forest_chart(
             x=alt.value(0), y=text_y, text="label:N", tooltip=tooltip
         ),
         *(
-            base.mark_text(align="right", baseline=baseline, fontSize=11, color="currentColor").encode(
+            base.mark_text(align="right", dy=down, fontSize=11, color="currentColor").encode(
                 x=alt.value(INTERVALS), y=at, text=f"{text}:N"
             )
-            for text, at, baseline in (("beside", y, "middle"), ("above", text_y, "alphabetic"))
+            for text, at, down in (("beside", y, 4), ("above", text_y, 0))
         ),
     ]
     layers += [part(mark, rows) for mark in marks]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from .densities import FITTED
 from .figures import arm_scales
 from .landscapes import POINTS, Hero, plane_data
-from .rendering import Datasets, part, specification
+from .rendering import Datasets, in_lines, part, specification
 
 #: Pixels of a panel that answers to the reader and of one of the still drawing, with its most settings and points.
 LIVE, STILL, _MOST_SETTINGS, _MOST_POINTS = 146, 116, 4, 36
@@ -94,8 +93,7 @@ def live_chart(one: Hero, description: str) -> dict[str, Any]:
 
 def _header(labels: Sequence[str], width: int, **more: Any) -> dict[str, Any]:
     """Names above or beside panels, in lines of at most so many characters."""
-    lines = json.dumps({label: textwrap.wrap(label, width) or [label] for label in labels}, ensure_ascii=False)
-    return {"labelExpr": f"{lines}[datum.label]", "labelLimit": 7 * width, "labelLineHeight": 13, **more}
+    return {"labelExpr": in_lines(labels, width), "labelLimit": 7 * width, "labelLineHeight": 13, **more}
 
 
 def _profile(one: Hero, still: bool = False) -> dict[str, Any]:
@@ -113,9 +111,7 @@ def _profile(one: Hero, still: bool = False) -> dict[str, Any]:
         else alt.Legend(columns=2, values=alt.ExprRef("arms"), symbolType="stroke")
     )
     signed = "reading === 'raw' || reading === 'free'"
-    heights = alt.Scale(
-        nice=False, domainMin=alt.ExprRef(f"{signed} ? -0.15 * {top} : 0"), domainMax=alt.ExprRef(top)
-    )
+    heights = alt.Scale(nice=False, domainMin=alt.ExprRef(f"{signed} ? -0.15 * {top} : 0"), domainMax=alt.ExprRef(top))
     line = (
         alt.Chart()
         .transform_flatten(["along", "raw", "rank"])
@@ -150,8 +146,8 @@ def _heading() -> Any:
     """Above the cross-section what it shows, with its unit."""
     import altair as alt
 
-    mark = {"align": "left", "fontSize": 11, "color": "currentColor", "limit": 4 * LIVE}
-    text = alt.Chart().mark_text(**mark, text=alt.ExprRef(f"{json.dumps(_SHOWS)}[reading]"))
+    said: Any = alt.ExprRef(f"{json.dumps(_SHOWS)}[reading]")
+    text = alt.Chart().mark_text(align="left", fontSize=11, color="currentColor", limit=4 * LIVE, text=said)
     return text.encode(x=alt.value(0), y=alt.value(-9))
 
 

@@ -138,7 +138,9 @@ def _density_images(
     if density is None:
         return []
     peaks = density.log_density.max(axis=(1, 2), keepdims=True)
-    empty = _cropped(arrays, {str(step): each for step, each in enumerate(1 - np.exp(density.log_density - peaks))}, box)
+    empty = _cropped(
+        arrays, {str(step): each for step, each in enumerate(1 - np.exp(density.log_density - peaks))}, box
+    )
     said = [
         "no β fits: flat" if density.flat else f"β {plain(beta)}: {plain(score)} nats"
         for beta, score in zip(density.betas, density.scores, strict=True)

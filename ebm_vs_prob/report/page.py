@@ -119,6 +119,8 @@ def context(inputs: Inputs, verdicts: list[Verdict], album: Album, numbers: dict
         "tests": {v.claim: test_words(v) for v in verdicts if v.scope == "claim" and v.kind},
         "tasks": tasks,
         "hero": next((task for task in tasks if task["picture"]), None),
+        # Of a study without energies in a plane what stands beside the verdicts instead.
+        "lead": next((c["criteria"][0]["curve"] for c in claims if c["criteria"] and c["criteria"][0]["curve"]), None),
         "gradient": landscapes.legend(),
         "looks": list(inputs.looks().values()),
         "tables": shown,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import html
+import json
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -91,6 +93,12 @@ def specification(composed: Mapping[str, Any], description: str = "", **paramete
     if parameters:
         spec["params"] = [{"name": name, "value": value} for name, value in parameters.items()]
     return spec
+
+
+def in_lines(labels: Sequence[str], width: int) -> str:
+    """An expression of Vega for a label of an axis or a header, in lines of at most so many characters."""
+    lines = json.dumps({label: textwrap.wrap(label, width) or [label] for label in labels}, ensure_ascii=False)
+    return f"{lines}[datum.label]"
 
 
 def rows_of(dataset: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:

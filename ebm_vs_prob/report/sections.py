@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Rows of the intervals inside a card.
 _MOST_ROWS = 6
+#: Rows of all comparisons at all settings that stand beside the curves; of more, they are folded.
+_MOST_SHOWN = 12
 _FOREST = (
     "95 % intervals over seeds, paired where arms are compared; dots: seeds; shaded: what the criterion asks for. "
     "Shapes: circle supported, cross refuted, diamond qualified, square undecided, triangle untrained."
@@ -37,9 +39,9 @@ _READINGS = (
     ("rank", "the share of the box that lies lower, which forgets how steep an energy is"),
     (
         "density",
-        "exp(−βE) over its sum on the grid of the picture, over its largest value. Each arm has the β under which these "
-        "held-out points are likeliest on that grid, or a multiple of it; below each panel stand β and their mean "
-        "log-density. A crease that is thinner than a cell of the grid counts as wide as a cell",
+        "exp(−βE) over its sum on the grid of the picture, over its largest value. Each arm has the β under which "
+        "these held-out points are likeliest on that grid, or a multiple of it; below each panel stand β and their "
+        "mean log-density. A crease that is thinner than a cell of the grid counts as wide as a cell",
     ),
 )
 #: What the slider says of each multiple of the fitted beta.
@@ -121,6 +123,7 @@ def _criterion(
         "shared": f"{'All rows' if len(rows) > 1 else 'Here'}: {shared}." if shared else "",
         "small": album.add(f"criterion_{criterion}", title, small, small["description"], caption, still=drawn),
         "whole": whole,
+        "folded": sum(len(v.cells) for v in members) > _MOST_SHOWN,
         "curve": _curve(criterion, first, members, inputs, album, curves),
     }
 

@@ -93,7 +93,13 @@ def effect(verdict: Verdict, labels: Mapping[str, str]) -> str:
 
 
 def _asked(verdict: Verdict) -> str:
-    of = {"slope": "an exponent", "rate": "a rate", "ratio": "a ratio", "difference": "a difference", "share": "a share"}
+    of = {
+        "slope": "an exponent",
+        "rate": "a rate",
+        "ratio": "a ratio",
+        "difference": "a difference",
+        "share": "a share",
+    }
     law = "" if verdict.law is None else f" (law {minus(f'{verdict.law:g}')})"
     return f"asked for {of.get(verdict.kind, 'a value')} {bound_text(verdict)}{law}"
 

@@ -491,7 +491,9 @@ def test_numbers_too_long_to_stand_beside_their_interval_stand_in_two_lines():
     def row_of(value: float) -> dict:
         cells = (Cell((0.1,), value, 0.9 * value, 1.1 * value, 10, 0, 0.01, True),)
         numbers = {"estimate": value, "low": 0.9 * value, "high": 1.1 * value}
-        verdict = Verdict("comparison", "C10", "supported", "", kind="value", metric="m", arm="a", task="t", cells=cells)
+        verdict = Verdict(
+            "comparison", "C10", "supported", "", kind="value", metric="m", arm="a", task="t", cells=cells
+        )
         return intervals.forest_rows([replace(verdict, **numbers)], {}, False)[0][0]
 
     assert (row_of(0.2)["above"], row_of(0.2)["beside"]) == ("", row_of(0.2)["text"])

@@ -29,9 +29,10 @@
       const inner = spec.spec.width, gap = spec.spacing.column;
       spec.columns = Math.max(1, Math.min(spec.columns, Math.floor((width + gap) / (inner + gap))));
     } else if (spec.concat) {
-      const inner = Math.min(spec.concat.length < 3 ? 400 : spec.concat[0].width, width - 62);
+      const beside = spec.usermeta.beside; // axes and names to the left of each panel
+      const inner = Math.min(spec.concat.length < 3 ? 400 : spec.concat[0].width, width - beside);
       spec.concat.forEach(part => { part.width = inner; });
-      spec.columns = Math.max(1, Math.min(spec.columns, Math.floor((width + 20) / (inner + 78))));
+      spec.columns = Math.max(1, Math.min(spec.columns, Math.floor((width + 20) / (inner + beside + 16))));
     } else if (spec.width) spec.width = Math.min(spec.width, width - 62);
     return spec;
   }
