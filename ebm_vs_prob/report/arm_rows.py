@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .rendering import in_lines, part
+from .rendering import in_lines, part, wrapped
 from .style import Look
 
-#: Pixels of a row with a name of one line and of two, and of the names beside all, which have so many characters.
-_ROW, _TALL, NAMES, _CHARACTERS = 19, 27, 168, 28
+#: Pixels of the names beside rows, characters of each line of them, and pixels of a line.
+NAMES, _CHARACTERS, _LINE = 176, 30, 12
 
 
 def row_panel(
@@ -27,12 +27,13 @@ def row_panel(
     import altair as alt
 
     names, colours = [look.label for look in looks], [look.colour for look in looks]
+    tallest = max(len(wrapped(name, _CHARACTERS)) for name in names)
     logarithmic = scale.get("type") == "log"
     x = {"type": "quantitative", "title": None, "scale": scale, "axis": axis}
     lines = alt.Axis(
         labelExpr=in_lines(names, _CHARACTERS),
         labelLimit=NAMES,
-        labelLineHeight=12,
+        labelLineHeight=_LINE,
         grid=True,
         ticks=False,
         domain=False,
@@ -49,7 +50,7 @@ def row_panel(
     floor = [{"calculate": f"max(datum.low, {scale['domain'][0]!r})", "as": "low"}] if logarithmic else []
     return {
         "data": {"name": f"curves-{task}"},
-        "height": {"step": _TALL if max(map(len, names)) > _CHARACTERS else _ROW},
+        "height": {"step": 7 + _LINE * tallest},
         "transform": [{"filter": chosen + (" && datum.value > 0" if logarithmic else "")}, *floor],
         "layer": [bar, point],
     }

@@ -25,8 +25,13 @@ def at_setting(verdict: Verdict, cell: Cell | None) -> str:
 
 
 def weakest_cell(verdict: Verdict) -> Cell | None:
-    """The cell whose numbers a comparison carries."""
-    same = [cell for cell in verdict.cells if cell.estimate == verdict.estimate and cell.low == verdict.low]
+    """The cell whose numbers a comparison carries; of one without an estimate a cell that has none."""
+    unknown = math.isnan(verdict.estimate)
+    same = [
+        cell
+        for cell in verdict.cells
+        if (math.isnan(cell.estimate) if unknown else cell.estimate == verdict.estimate and cell.low == verdict.low)
+    ]
     return next(iter([*same, *verdict.cells]), None)
 
 

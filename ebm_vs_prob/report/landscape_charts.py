@@ -103,15 +103,14 @@ def _profile(one: Hero, still: bool = False) -> dict[str, Any]:
     shown = [look for look in one.looks if look.label in one.shown] if still else list(one.looks)
     colours, _ = arm_scales(shown)
     dashes = alt.Scale(domain=[look.label for look in shown], range=[_DASH[look.family] for look in shown])
-    tops = {**one.tops, "density": 1.05}
-    top = "{" + ", ".join(f"{name}: {value!r}" for name, value in tops.items()) + "}[reading]"
+    ends = json.dumps({**one.scales, "density": (0.0, 1.05)})
     legend = (
         alt.Legend(columns=2, symbolType="stroke")
         if still
         else alt.Legend(columns=2, values=alt.ExprRef("arms"), symbolType="stroke")
     )
-    signed = "reading === 'raw' || reading === 'free'"
-    heights = alt.Scale(nice=False, domainMin=alt.ExprRef(f"{signed} ? -0.15 * {top} : 0"), domainMax=alt.ExprRef(top))
+    low, high = (alt.ExprRef(f"{ends}[reading][{end}]") for end in (0, 1))
+    heights = alt.Scale(nice=False, domainMin=low, domainMax=high)
     line = (
         alt.Chart()
         .transform_flatten(["along", "raw", "rank"])

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..study.schema import THICKNESS
 from .densities import FACTORS, GridDensity, grid_density
 from .inputs import Arrays, Inputs
-from .pictures import COLOURS, READINGS, SIDE, arms_with, depth, landscape_image, plane, readings
+from .pictures import COLOURS, SIDE, arms_with, depth, landscape_image, plane, readings
 from .rendering import Datasets
 from .style import FAMILY_COLOURS, Look, plain, symbol
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: Points that are drawn of each kind, at most.
 POINTS = {"data": 90, "samples": 90, "answers": 48}
@@ -38,7 +41,7 @@ class Hero:
         start: the place among them where it stands at first.
         reading: in which energies are read at first.
         datasets: images, cross-sections and points, by name.
-        tops: end of the scale of each reading.
+        scales: ends of the scale of each reading.
         section: what the cross-section runs along.
     """
 
@@ -50,7 +53,7 @@ class Hero:
     start: int
     reading: str
     datasets: Datasets
-    tops: Mapping[str, float]
+    scales: Mapping[str, tuple[float, float]]
     section: str
     box: tuple[float, float, float, float]
     energies: bool
@@ -64,29 +67,36 @@ def hero(inputs: Inputs, task: str) -> Hero | None:
     box = _box(here)
     if not looks or box is None:
         return None
-    settings = [at for at in inputs.settings(task) if any((look.name, at) in here for look in looks)]
+    pictured = any("energy" in arrays for arrays in here.values())
+    settings = [
+        at
+        for at in inputs.settings(task)
+        if any((look.name, at) in here and ("energy" in here[look.name, at] or not pictured) for look in looks)
+    ]
     label_of = {look.name: look.label for look in looks}
     drawn_here = {
-        (arm, settings.index(at)): arrays for (arm, at), arrays in here.items() if arm in label_of and at in settings
+        (arm, settings.index(at)): _cropped(arrays, box)
+        for (arm, at), arrays in here.items()
+        if arm in label_of and at in settings
     }
     depths = {key: depth(arrays)[1] for key, arrays in drawn_here.items() if "energy" in arrays}
     # One scale of nats for all settings: what learned energies reach at the first of them, which is the mildest.
     mild = [deep for (_, place), deep in depths.items() if place == 0]
-    tops = {"raw": 3.0 * float(np.median(mild)) if mild else 1.0, "free": 1.5, "rank": 1.0}
+    steeper = 3.0 if len(settings) > 1 else 1.5
+    tops = {"raw": steeper * float(np.median(mild)) if mild else 1.0, "free": 1.5, "rank": 1.0}
     images, sections, points = [], [], []
     side = SIDE if len(here) <= 60 else SIDE * 2 // 3
     unconditional = not any(np.asarray(a.get("data_x", np.zeros((1, 0)))).shape[-1] for a in here.values())
+    values = {key: readings(arrays) for key, arrays in drawn_here.items() if key in depths}
+    scales = {name: _scale(name, top, [read[name] for read in values.values()]) for name, top in tops.items()}
     for (arm, place), arrays in drawn_here.items():
         who = label_of[arm]
-        if "energy" in arrays:
-            read = _cropped(arrays, readings(arrays), box)
-            for name in READINGS:
-                low = 0.0 if name == "rank" else -0.05 * tops[name]
-                images.append([who, place, name, None, landscape_image(read[name], low, tops[name], side), None])
-            density = grid_density(arrays)
-            images += [[who, place, "density", *row] for row in _density_images(arrays, density, box, side)]
-            told = _told(arrays, density, read, unconditional)
-            sections.append([who, place, depths[arm, place], *told, *_section(read, unconditional)])
+        if (arm, place) in values:
+            read, density = values[arm, place], grid_density(arrays)
+            for name, (low, high) in scales.items():
+                images.append([who, place, name, None, landscape_image(read[name], low, high, side), None])
+            images += [[who, place, "density", *row] for row in _density_images(density, side)]
+            sections.append([who, place, depths[arm, place], *_section(arrays, read, density, unconditional)])
         for what, most in POINTS.items():
             found = plane(arrays, what)
             if found is not None:
@@ -107,7 +117,7 @@ def hero(inputs: Inputs, task: str) -> Hero | None:
         start=start,
         reading=_first_reading([deep for (arm, place), deep in depths.items() if place == start and arm in first]),
         datasets=datasets,
-        tops=tops,
+        scales=scales,
         section="along the ray from the centre to the right" if unconditional else "across y at the middle of x",
         box=box,
         energies=bool(images),
@@ -126,51 +136,29 @@ def _start(settings: Sequence[float], axis: str, here: Mapping[tuple[str, float]
     return max((i for i, at in enumerate(settings) if at > 0 and 0.5 * (half / at) ** 2 < _UNRESOLVED), default=0)
 
 
+def _scale(name: str, top: float, values: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
+    """Ends of the scale of a reading: what lies below the data is seen to the depth of what lies above them."""
+    if name == "rank":
+        return 0.0, top
+    least = min((float(np.nanquantile(each, 0.01)) for each in values), default=0.0)
+    return max(min(least, -0.05 * top), -top), top
+
+
 def _first_reading(depths: Sequence[float]) -> str:
     """Values, unless one scale shows some of the energies as all but flat: then each over its own depth."""
     return "free" if depths and max(depths) > _FLAT * min(depths) else "raw"
 
 
-def _density_images(
-    arrays: Arrays, density: GridDensity | None, box: tuple[float, float, float, float], side: int
-) -> list[list[Any]]:
+def _density_images(density: GridDensity | None, side: int) -> list[list[Any]]:
     """For each beta its place, the picture, dark where it is dense, and what is said below it."""
     if density is None:
         return []
-    peaks = density.log_density.max(axis=(1, 2), keepdims=True)
-    empty = _cropped(
-        arrays, {str(step): each for step, each in enumerate(1 - np.exp(density.log_density - peaks))}, box
-    )
+    empty = 1 - np.exp(density.log_density - density.log_density.max(axis=(1, 2), keepdims=True))
     said = [
         "no β fits: flat" if density.flat else f"β {plain(beta)}: {plain(score)} nats"
         for beta, score in zip(density.betas, density.scores, strict=True)
     ]
-    return [[step, landscape_image(empty[str(step)], 0.0, 1.0, side), said[step]] for step in range(len(FACTORS))]
-
-
-def _told(
-    arrays: Arrays, density: GridDensity | None, read: Mapping[str, Any], unconditional: bool
-) -> tuple[list[float], list[float], list[float]]:
-    """Of each beta its value, ln of the partition function along the cross-section, and ln of the largest density.
-
-    That of energies above the median of the data, which are those of the cross-section.
-    """
-    if density is None:
-        return [], [], []
-    axis = np.asarray(arrays["axis_0"], dtype=np.float64)
-    row = 0 if unconditional else int(np.abs(axis - _middle(read)).argmin())
-    shifted = density.log_partition[:, row] + density.betas * depth(arrays)[0]
-    return (
-        _rounded(density.betas, 4),
-        _rounded(shifted, 6),
-        _rounded(density.log_density.max(axis=(1, 2)), 6),
-    )
-
-
-def _middle(read: Mapping[str, Any]) -> float:
-    """The x of the cross-section over y: the node nearest to the middle."""
-    first = read["axis_0"]
-    return float(first[np.abs(first - first.mean()).argmin()])
+    return [[step, landscape_image(empty[step], 0.0, 1.0, side), said[step]] for step in range(len(FACTORS))]
 
 
 def _box(here: Mapping[tuple[str, float], Arrays]) -> tuple[float, float, float, float] | None:
@@ -197,13 +185,15 @@ def _edges(arrays: Arrays) -> tuple[float, float, float, float]:
     return float(first[0]), float(first[-1]), float(second[0]), float(second[-1])
 
 
-def _cropped(arrays: Arrays, read: Mapping[str, Any], box: tuple[float, float, float, float]) -> dict[str, Any]:
-    """Axes and readings of an energy within a box; where it has fewer than two nodes, all."""
+def _cropped(arrays: Arrays, box: tuple[float, float, float, float]) -> Arrays:
+    """The same with the energy within a box; where that has fewer than two nodes, all of it."""
+    if "energy" not in arrays:
+        return arrays
     axes = [np.asarray(arrays[name], dtype=np.float64) for name in ("axis_0", "axis_1")]
     inside = [(axis >= low) & (axis <= high) for axis, low, high in zip(axes, box[::2], box[1::2], strict=True)]
     kept = [part if part.sum() > 1 else np.ones_like(part) for part in inside]
-    cut = {name: values[np.ix_(*kept)] for name, values in read.items()}
-    return {"axis_0": axes[0][kept[0]], "axis_1": axes[1][kept[1]], **cut}
+    cut = {"axis_0": axes[0][kept[0]], "axis_1": axes[1][kept[1]], "energy": arrays["energy"][np.ix_(*kept)]}
+    return {**arrays, **cut}
 
 
 def _first_arms(inputs: Inputs, task: str, looks: Sequence[Look]) -> list[str]:
@@ -220,16 +210,27 @@ def _first_arms(inputs: Inputs, task: str, looks: Sequence[Look]) -> list[str]:
     return [look.name for look in looks if look.name in names]
 
 
-def _section(read: Mapping[str, Any], unconditional: bool) -> list[list[float]]:
-    """A cross-section of the plane, values and ranks: from its centre to the right, or across y at the middle of x."""
-    first, second = read["axis_0"], read["axis_1"]
+def _section(
+    arrays: Arrays, read: Mapping[str, Any], density: GridDensity | None, unconditional: bool
+) -> list[list[float]]:
+    """A cross-section of the plane: from its centre to the right, or across y at the middle of x.
+
+    Of each beta its value, ln of the partition function there of energies above the median of the data, and ln of the
+    largest density; then along it its place, the values and the ranks.
+    """
+    first, second = (np.asarray(arrays[name], dtype=np.float64) for name in ("axis_0", "axis_1"))
+    column = int(np.abs(first - first.mean()).argmin())
+    cut: tuple[Any, Any] = (column, slice(None))
+    along = second
     if unconditional:
         row, start = int(np.abs(second).argmin()), int(np.abs(first).argmin())
-        along, cut = first[start:], {name: read[name][start:, row] for name in READINGS}
-    else:
-        column = int(np.abs(first - _middle(read)).argmin())
-        along, cut = second, {name: read[name][column] for name in READINGS}
-    return [_rounded(along, 3), _rounded(cut["raw"], 4), _rounded(cut["rank"], 3)]
+        along, cut = first[start:], (slice(start, None), row)
+    told = [_rounded(along, 3), _rounded(read["raw"][cut], 4), _rounded(read["rank"][cut], 3)]
+    if density is None:
+        return [[], [], [], *told]
+    partition = density.log_partition[:, column] + density.betas * depth(arrays)[0]
+    peaks = density.log_density.max(axis=(1, 2))
+    return [_rounded(density.betas, 4), _rounded(partition, 6), _rounded(peaks, 6), *told]
 
 
 def _rounded(values: Any, figures: int) -> list[float]:

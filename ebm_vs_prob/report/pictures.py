@@ -22,8 +22,6 @@ _DIGIT = 8
 _SHOWN = 32
 #: Dark is low. Nine colours of cividis, which stay in order without hue: Nuñez, Anderton and Renslow 2018.
 COLOURS = ("#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#fee838")
-#: How an energy is read: its values above its least, those over the depth that the data lie in, its order.
-READINGS = {"raw": "raw", "free": "scale-free", "rank": "rank"}
 
 
 def energy_ranks(energy: NDArray[Any]) -> NDArray[np.float64]:

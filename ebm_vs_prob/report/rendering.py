@@ -41,7 +41,7 @@ CONFIG: dict[str, Any] = {
     },
     "legend": {
         "labelColor": "currentColor", "titleColor": "currentColor", "labelFontSize": 11.5, "titleFontSize": 11.5,
-        "titleFontWeight": "normal", "orient": "bottom", "columns": 2, "labelLimit": 260, "symbolSize": 70,
+        "titleFontWeight": "normal", "orient": "bottom", "columns": 2, "labelLimit": 310, "symbolSize": 70,
     },
     "header": {"labelColor": "currentColor", "titleColor": "currentColor", "labelFontSize": 11.5, "labelLimit": 160,
                "labelPadding": 4},
@@ -95,9 +95,14 @@ def specification(composed: Mapping[str, Any], description: str = "", **paramete
     return spec
 
 
+def wrapped(label: str, width: int) -> list[str]:
+    """A label in lines of at most so many characters."""
+    return textwrap.wrap(label, width) or [label]
+
+
 def in_lines(labels: Sequence[str], width: int) -> str:
-    """An expression of Vega for a label of an axis or a header, in lines of at most so many characters."""
-    lines = json.dumps({label: textwrap.wrap(label, width) or [label] for label in labels}, ensure_ascii=False)
+    """The same as an expression of Vega, for labels of an axis or a header."""
+    lines = json.dumps({label: wrapped(label, width) for label in labels}, ensure_ascii=False)
     return f"{lines}[datum.label]"
 
 

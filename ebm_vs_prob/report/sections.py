@@ -24,7 +24,7 @@ _MOST_ROWS = 6
 #: Rows of all comparisons at all settings that stand beside the curves; of more, they are folded.
 _MOST_SHOWN = 12
 _FOREST = (
-    "95 % intervals over seeds, paired where arms are compared; dots: seeds; shaded: what the criterion asks for. "
+    "95 % intervals over seeds, paired where arms are compared; shaded: what the criterion asks for. "
     "Shapes: circle supported, cross refuted, diamond qualified, square undecided, triangle untrained."
 )
 _CURVES = (
@@ -103,7 +103,9 @@ def _criterion(
     shown = sorted(members, key=lambda v: -words.nearness(v))[:_MOST_ROWS]
     shown = [v for v in members if v in shown]
     left = len(members) - len(shown)
-    caption = _FOREST + (f" The {len(shown)} nearest to the bound, of {len(members)}." if left else "")
+    caption = f"{_FOREST} Dots: seeds." + (
+        f" The {len(shown)} nearest to the bound, of {len(members)}." if left else ""
+    )
     rows, shared = intervals.forest_rows(shown, labels, False)
     small = intervals.forest_chart(shown, labels, seeds=seed_effects(inputs, shown))
     # What decides is drawn at once; the rest when it is looked at.
@@ -153,7 +155,8 @@ def task_section(inputs: Inputs, task: str, album: Album, curves: Any, first: bo
         described = landscapes.describe(one)
         picture = album.add(
             f"{task}_landscapes",
-            f"{task}: what each arm learned, as {one.symbol} changes",
+            f"{task}: what each arm learned, "
+            + (f"as {one.symbol} changes" if len(one.settings) > 1 else f"{one.symbol} = {one.settings[0]:g}"),
             landscape_charts.live_chart(one, described),
             described,
             _HERO if one.energies else "Held-out data, answers found and samples drawn. One seed.",
