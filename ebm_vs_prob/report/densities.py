@@ -61,7 +61,7 @@ def grid_density(arrays: Arrays) -> GridDensity | None:
     first, second = (np.asarray(arrays[name], dtype=np.float64) for name in ("axis_0", "axis_1"))
     conditional = np.asarray(arrays.get("data_x", np.zeros((1, 0)))).shape[-1] > 0
     log_cell = math.log(second[1] - second[0]) + (0.0 if conditional else math.log(first[1] - first[0]))
-    spread = float(np.ptp(energy[finite])) or 1.0
+    spread = float(np.ptp(energy[finite]))
 
     def log_partition(beta: float) -> NDArray[np.float64]:
         each = np.asarray(logsumexp(-beta * energy, axis=1)) + log_cell
@@ -70,14 +70,15 @@ def grid_density(arrays: Arrays) -> GridDensity | None:
     def score(beta: float) -> float:
         return float((-beta * energy[known] - log_partition(beta)[known[0]]).mean())
 
-    found = minimize_scalar(
-        lambda step: -score(math.exp(step) / spread), bounds=_LIMITS, method="bounded", options={"xatol": 1e-3}
-    )
-    betas = np.array(FACTORS) * math.exp(float(found.x)) / spread
+    fitted = _LIMITS[0]
+    if spread > 0:  # ln of beta times the spread, in which the score has one maximum, as in beta it is concave
+        found = minimize_scalar(lambda step: -score(math.exp(step) / spread), bounds=_LIMITS, method="bounded")
+        fitted = float(found.x)
+    betas = np.array(FACTORS) * math.exp(fitted) / (spread or 1.0)
     partitions = np.stack([log_partition(beta) for beta in betas])
     return GridDensity(
         betas=betas,
-        flat=float(found.x) < _LIMITS[0] + 0.5,
+        flat=fitted < _LIMITS[0] + 0.5,
         log_density=-betas[:, None, None] * energy - partitions[:, :, None],
         log_partition=partitions,
         scores=np.array([score(beta) for beta in betas]),

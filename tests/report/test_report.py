@@ -35,6 +35,7 @@ from ebm_vs_prob.report import (
     words,
 )
 from ebm_vs_prob.report.album import Album
+from ebm_vs_prob.report.densities import FACTORS
 from ebm_vs_prob.report.inputs import Inputs, flatten, origin
 from ebm_vs_prob.report.overview import write_overview
 from ebm_vs_prob.report.page import _origin
@@ -360,9 +361,12 @@ def test_a_task_is_shown_at_every_setting_with_every_arm_that_has_a_landscape(wr
     assert "Likelihood, raw data" in one.shown
     assert "Exact log-density" in one.shown
     images = pd.DataFrame(one.datasets["images-circle"]["rows"], columns=one.datasets["images-circle"]["columns"])
-    assert len(images) == len(one.looks) * 4 * 3
-    assert not images.duplicated(["arm", "at", "reading"]).any()
+    assert len(images) == len(one.looks) * 4 * (3 + len(FACTORS))
+    assert not images.duplicated(["arm", "at", "reading", "step"]).any()
     assert landscapes.hero(written.inputs, "digits") is None
+    # The digits vary along nothing and have no plane: their metrics stand in rows, with the names of arms beside them.
+    shown = (written.folder / "index.html").read_text(encoding="utf-8")
+    assert "All metrics of digits" in shown
 
 
 def test_a_digit_is_paired_with_what_was_made_for_its_own_x():
