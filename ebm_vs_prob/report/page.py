@@ -104,6 +104,7 @@ def context(inputs: Inputs, verdicts: list[Verdict], album: Album, numbers: dict
     trials = inputs.results.drop_duplicates(["budget", "task", "arm", "setting", "seed"])
     shown = _tables(inputs, verdicts, labels)
     frames = {table["name"]: table["frame"] for table in shown}
+    links = sections.glossary_links(inputs)
     curves = {task: figures.curve_data(inputs, task, numbers[task]) for task in inputs.tasks}
     claims = [sections.claim_card(v, verdicts, labels, inputs, album, curves) for v in verdicts if v.scope == "claim"]
     order = _tasks_by_claims(inputs)
@@ -129,9 +130,10 @@ def context(inputs: Inputs, verdicts: list[Verdict], album: Album, numbers: dict
         "training": [table for table in shown if table["name"] in training_tables.TITLES],
         "laddered": bool(study.ladders),
         "grids": {
-            "criteria": sections.plain_grid(frames["criteria"], _CRITERIA, "verdict"),
+            "criteria": sections.plain_grid(frames["criteria"], _CRITERIA, links, "verdict"),
             **{t: sections.task_grid(inputs, t, frames[t], numbers[t]) for t in inputs.tasks},
-            **{name: sections.plain_grid(frames[name], _FAILURES if name == "failures" else frames[name].columns[:6])
+            **{name: sections.plain_grid(
+                   frames[name], _FAILURES if name == "failures" else frames[name].columns[:6], links)
                for name in ("slopes", "failures", *training_tables.TITLES) if name in frames},
         },
         "notes": tables.exploratory(inputs, frames["slopes"]) if "slopes" in frames else [],

@@ -14,7 +14,7 @@ from .album import Album
 from .densities import FACTORS, FITTED
 from .inputs import Inputs
 from .seeds import seed_effects
-from .style import GROUPS, SIGNS, in_words, plain, quantity
+from .style import GROUPS, SIGNS, in_words, metric_look, plain, quantity, unit_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,12 +122,25 @@ def _criterion(
         "asked": f"{quantity(first.kind, first.metric, first.axis)} {words.bound_text(first)}",
         "law": "" if first.law is None else plain(first.law),
         "metric": first.metric,
+        "about": _about(members, labels, inputs),
         "shared": f"{'All rows' if len(rows) > 1 else 'Here'}: {shared}." if shared else "",
         "small": album.add(f"criterion_{criterion}", title, small, small["description"], caption, still=drawn),
         "whole": whole,
         "folded": sum(len(v.cells) for v in members) > _MOST_SHOWN,
         "curve": _curve(criterion, first, members, inputs, album, curves),
     }
+
+
+def _about(members: Sequence[Verdict], labels: Mapping[str, str], inputs: Inputs) -> list[tuple[str, list[Any]]]:
+    """Whom a criterion speaks of and where, each name with what it leads to."""
+    links = glossary_links(inputs)
+    named = {
+        "of": (links["arm"], [labels.get(v.arm, v.arm) for v in members]),
+        "against": (links["arm"], [labels.get(v.against, v.against) for v in members if v.against]),
+        "on": (links["task"], [v.task for v in members]),
+    }
+    found = {word: [(name, to.get(name, "")) for name in dict.fromkeys(names)] for word, (to, names) in named.items()}
+    return [(word, each) for word, each in found.items() if each]
 
 
 def _curve(
@@ -169,7 +182,8 @@ def task_section(inputs: Inputs, task: str, album: Album, curves: Any, first: bo
             title = f"{task}: {GROUPS[group][0].lower()}{GROUPS[group][1:]}"
             panels = [(task, name) for name in names]
             spec, described = figures.metric_chart(inputs, panels, curves), figures.describe_curves(panels, curves)
-            groups.append(album.add(f"{task}_{group}", title, spec, described, _CURVES))
+            figure = album.add(f"{task}_{group}", title, spec, described, _CURVES)
+            groups.append((figure, [(name, metric_look(name).label) for name in names]))
     return {
         "name": task,
         "first": first,
@@ -200,12 +214,12 @@ def task_grid(inputs: Inputs, task: str, frame: pd.DataFrame, numbers: pd.DataFr
         for row in (numbers.to_dict("records") if len(numbers) else [])
     }
     name_of = {look.label: look.name for look in inputs.looks().values()}
-    rows = []
+    links, rows = glossary_links(inputs), []
     for row in frame.to_dict("records"):
         cells = []
         for title in frame.columns:
             key = (name_of.get(row["arm"], ""), row[inputs.symbol(task)], row["budget"], headed.get(title, ""))
-            cells.append({"text": row[title], "key": sort_key(row[title]), "hover": _hover(exact.get(key))})
+            cells.append(_cell(row[title], str(title), links, _hover(exact.get(key), headed.get(title, ""))))
         rows.append({"arm": row["arm"], "cells": cells})
     columns = [
         {"title": str(title), "shown": title in first, "metric": headed.get(title, "")} for title in frame.columns
@@ -213,20 +227,42 @@ def task_grid(inputs: Inputs, task: str, frame: pd.DataFrame, numbers: pd.DataFr
     return {"columns": columns, "rows": rows}
 
 
-def plain_grid(frame: pd.DataFrame, first: Sequence[str], badges: str = "") -> dict[str, Any]:
-    """Any other table as the page shows it."""
+def glossary_links(inputs: Inputs) -> dict[str, dict[str, str]]:
+    """Of columns of tables what their names lead to on the page: an arm to its method, a task, a criterion."""
+    looks = inputs.looks()
+    arms = {looks[arm.name].label: f"method-of-{arm.method}" for arm in inputs.study.arms if arm.name in looks}
+    asked = {criterion.id: f"criterion-{criterion.id}" for criterion in inputs.study.criteria}
+    tasks = {task: f"task-of-{task}" for task in inputs.tasks}
+    return {"arm": arms, "against": arms, "task": tasks, "criterion": asked}
+
+
+def _cell(text: str, title: str, links: Mapping[str, Mapping[str, str]], hover: str = "") -> dict[str, str]:
+    return {"text": text, "key": sort_key(text), "hover": hover, "link": links.get(title, {}).get(text, "")}
+
+
+def plain_grid(
+    frame: pd.DataFrame, first: Sequence[str], links: Mapping[str, Mapping[str, str]], badges: str = ""
+) -> dict[str, Any]:
+    """Any other table as the page shows it; `links` are those of `glossary_links`."""
     columns = [{"title": str(t), "shown": t in first, "metric": "", "badge": t == badges} for t in frame.columns]
     rows = [
-        {"arm": "", "cells": [{"text": str(value), "key": sort_key(str(value)), "hover": ""} for value in row]}
+        {
+            "arm": "",
+            "cells": [_cell(str(value), str(title), links) for title, value in zip(frame.columns, row, strict=True)],
+        }
         for row in frame.itertuples(index=False, name=None)
     ]
     return {"columns": columns, "rows": rows}
 
 
-def _hover(row: Any) -> str:
+def _hover(row: Any, metric: str) -> str:
     if row is None or not row["n"]:
         return ""
-    return f"{row['estimate']:.6g}, 95 % from {row['low']:.6g} to {row['high']:.6g}, {row['n']} seeds"
+    unit = unit_of(metric)
+    return (
+        f"{row['estimate']:.6g}{f' {unit}' if unit else ''}, 95 % from {row['low']:.6g} to {row['high']:.6g}, "
+        f"{row['n']} seeds"
+    )
 
 
 def sort_key(text: str) -> str:

@@ -127,8 +127,8 @@ def test_what_varies_along_nothing_is_drawn_in_rows_with_the_names_beside_them(i
     numbers = {task: tables.every_metric(inputs, task) for task in inputs.tasks}
     curves = {task: figures.curve_data(inputs, task, numbers[task]) for task in inputs.tasks}
     made = sections.task_section(inputs, "digits", Album(tmp_path), curves, False)
-    assert {figure.title for figure in made["groups"]} == {"digits: conditional generation"}
-    (spec,) = (figure.spec for figure in made["groups"])
+    assert {figure.title for figure, _ in made["groups"]} == {"digits: conditional generation"}
+    (spec,) = (figure.spec for figure, _ in made["groups"])
     assert spec["usermeta"]["beside"] > arm_rows.NAMES
     svg = rendering.to_svg(spec, {"curves-digits": curves["digits"]}, "n", "t", "d")
     for look in inputs.looks().values():
