@@ -72,7 +72,7 @@ def glossary(inputs: Inputs) -> dict[str, list[dict[str, Any]]]:
     stems = in_order(results["metric"].dropna().unique())
     return {
         "tasks": [_term("task", name, name, kind, tasks.get(kind)) for name, kind in kinds.items()],
-        "methods": [_term("method", name, ", ".join(labels), name, methods.get(name)) for name, labels in arms.items()],
+        "methods": [_term("method", name, "; ".join(labels), name, methods.get(name)) for name, labels in arms.items()],
         "metrics": [_metric(name) for name in stems],
     }
 
@@ -90,7 +90,8 @@ def _term(kind: str, name: str, title: str, registered_as: str, known: dict[str,
 
 def _metric(name: str) -> dict[str, Any]:
     look = metric_look(name)
-    told = [look.summary, unit_of(name), _BETTER[look.better]]
+    unit = unit_of(name)
+    told = [look.summary, f"unit: {unit}" if unit else "", _BETTER[look.better]]
     return {
         "id": f"metric-{name}", "name": look.label, "text": "; ".join(part for part in told if part),
         "papers": [link(paper) for paper in _known(look.references)],

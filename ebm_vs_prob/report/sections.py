@@ -14,7 +14,7 @@ from .album import Album
 from .densities import FACTORS, FITTED
 from .inputs import Inputs
 from .seeds import seed_effects
-from .style import GROUPS, SIGNS, in_words, metric_look, plain, quantity, unit_of
+from .style import GROUPS, SIGNS, metric_look, noun, plain, quantity, unit_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -279,9 +279,8 @@ def unmeasured(inputs: Inputs, labels: Mapping[str, str]) -> list[str]:
     by_reason: dict[tuple[str, str], dict[str, None]] = {}
     noted = inputs.results[inputs.results["note"].fillna("") != ""].drop_duplicates(["task", "arm", "metric", "note"])
     for task, arm, metric, reason in noted[["task", "arm", "metric", "note"]].itertuples(index=False, name=None):
-        stem = in_words(metric)
-        by_reason.setdefault((reason, f"{labels.get(arm, arm)} on {task}"), {})[stem] = None
+        by_reason.setdefault((reason, f"“{labels.get(arm, arm)}” on {task}"), {})[noun(metric)[0]] = None
     merged: dict[tuple[str, str], list[str]] = {}
     for (reason, place), stems in by_reason.items():
         merged.setdefault((reason, ", ".join(stems)), []).append(place)
-    return [f"{metrics}: {reason} ({'; '.join(places)})" for (reason, metrics), places in merged.items()]
+    return [f"{metrics}: {reason} ({', '.join(places)})" for (reason, metrics), places in merged.items()]

@@ -23,6 +23,8 @@ PACKAGE = Path(__file__).parents[2] / "ebm_vs_prob"
 OWN = [e for e in (*REGISTERED.entries(), *TASKS.entries()) if e.__module__.startswith("ebm_vs_prob.")]
 #: The first is the truth itself, the others are textbook cases.
 WITHOUT_PAPER = {"data", "exact", "mean_squared_error", "gaussian_classes"}
+#: Papers of which no place on the web is known for certain.
+WITHOUT_PLACE = {"ljolje1990estimation", "rosenblatt1969conditional"}
 
 
 @pytest.mark.parametrize("entry", OWN, ids=lambda entry: entry.name)
@@ -38,6 +40,7 @@ def test_every_entry_is_used_and_has_what_a_reader_needs():
     for entry in references().values():
         assert {"author", "title", "year"} <= set(entry.fields), entry.key
         assert re.fullmatch(r"10\.\d{4,}/\S+", entry.fields.get("doi", "10.1000/x")), entry.key
+        assert bool({"doi", "url", "eprint"} & set(entry.fields)) == (entry.key not in WITHOUT_PLACE), entry.key
         assert entry.fields.get("url", "https://").startswith("https://"), entry.key
 
 
