@@ -102,11 +102,35 @@ def test_page_needs_no_network_and_its_links_lead_somewhere(written):
     assert "url(http" not in written.html
     assert "@import" not in written.html
     assert len(parsed.ids) == len(set(parsed.ids))
+    assert_links_lead_somewhere(written.index)
+    assert_links_lead_somewhere(written.folder.parent / "index.html")
+
+
+def assert_links_lead_somewhere(page):
+    """What a page links to exists: the file, and the place in it."""
+    parsed = _Page(page.read_text(encoding="utf-8"))
     for link in parsed.links:
-        if link.startswith("#"):
-            assert link[1:] in parsed.ids
-        elif not link.startswith("https://"):
-            assert (written.folder / link.partition("#")[0]).is_file(), link
+        file, _, place = link.partition("#")
+        if not link.startswith("https://"):
+            target = page.parent / file if file else page
+            assert target.is_file(), link
+            assert not place or place in _Page(target.read_text(encoding="utf-8")).ids, link
+
+
+def test_names_in_tables_criteria_and_figures_lead_to_what_they_mean(written):
+    parsed, looks = _Page(written.html), written.inputs.looks()
+    method = {arm.name: arm.method for arm in written.inputs.study.arms}
+    for name in looks:
+        assert f"#method-of-{method[name]}" in parsed.links
+    for task in written.inputs.tasks:
+        assert f"#task-of-{task}" in parsed.links
+    for metric in written.inputs.results["metric"].dropna().unique():
+        if metric not in ("multiply_adds", "energy_evaluations", "seconds"):  # costs have no figure
+            assert f"#metric-{metric}" in parsed.links
+    for criterion in written.inputs.study.criteria:
+        assert f"#criterion-{criterion.id}" in parsed.links
+    for claim in written.inputs.study.claims:
+        assert {f"../index.html#{claim}", f"#detail-{claim}"} <= set(parsed.links)
 
 
 def test_verdicts_come_first_then_figures_then_tables(written):
