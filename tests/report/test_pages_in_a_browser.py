@@ -29,7 +29,7 @@ SETTINGS = (0.3, 0.1, 0.01)
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """A report of one task at three settings, with the page over it."""
+    """A report of one task at three settings, one without energies whose verdict is qualified, the page over both."""
     study = load_study(Path(__file__).with_name("headline.toml"))
     circle = study.tasks[0].model_copy(update={"along": {"thickness": SETTINGS}})
     criteria = tuple(
@@ -39,7 +39,21 @@ def written(tmp_path_factory):
     study = study.model_copy(update={"tasks": (circle,), "criteria": criteria})
     out = tmp_path_factory.mktemp("reports")
     index = page.write(Inputs(study, "quick", study_results(study), study_arrays(study, 33)), out)
-    return SimpleNamespace(report=index, overview=write_overview(out))
+    return SimpleNamespace(report=index, qualified=page.write(qualified(study), out), overview=write_overview(out))
+
+
+def qualified(study):
+    """Samples lie in the tube where the data are thick and not where they are thin; another task has one setting."""
+    parts = {"kind": "value", "metric": "tube_mass", "arms": ("score",), "against": (), "at": (0.3, 0.01)}
+    parts |= {"range": None, "above": 0.42, "below": None, "law": None, "primary": True, "claim": "C12"}
+    criterion = study.criteria[0].model_copy(update=parts)
+    alone = study.tasks[0].model_copy(update={"name": "alone", "along": {"thickness": (0.1,)}})
+    tasks = {"name": "in_part", "tasks": (*study.tasks, alone), "criteria": (criterion,), "claims": ("C12",)}
+    found = study.model_copy(update=tasks)
+    results = study_results(found)
+    thin = (results["metric"] == "tube_mass") & (results["setting"] == 0.01)
+    results.loc[thin, "value"] *= 0.1
+    return Inputs(found, "quick", results)
 
 
 @pytest.fixture(scope="module")
@@ -125,11 +139,11 @@ def test_the_slider_the_reading_and_the_arms_move_the_picture(written, open_page
     shown = drawn(open_page(written.report))
     before = images(shown)
     assert len(before) == 4
-    slider = shown.locator(".hero input[type=range]")
+    slider = shown.locator(".hero [data-signal=at] input")
     assert slider.get_attribute("aria-valuetext") == "ε = 0.01"
     slider.focus()
     shown.keyboard.press("Home")
-    shown.wait_for_function("document.querySelector('.hero output').textContent === 'ε = 0.3'")
+    shown.wait_for_function("document.querySelector('.hero [data-signal=at] output').textContent === 'ε = 0.3'")
     thick = images(shown)
     assert set(thick) & set(before) == set()
     shown.locator(".hero input[value=rank]").check()
@@ -231,3 +245,86 @@ def test_the_overview_filters_by_tag_and_leads_to_the_claims_of_reports(written,
     shown.locator("#C11 .cell").click()
     shown.wait_for_url("**/thin_manifold/index.html#claim-C11")
     assert shown.locator("#claim-C11").is_visible()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", ["report", "qualified", "overview"])
+def test_each_page_is_as_wide_as_its_window_and_its_first_key_skips_to_the_answers(written, open_page, name, width):
+    shown = drawn(open_page(getattr(written, name), width))
+    assert overflow(shown) <= 0
+    shown.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+    assert overflow(shown) <= 0
+    shown.keyboard.press("Tab")
+    assert shown.evaluate("document.activeElement.textContent").startswith("Skip to the ")
+    shown.keyboard.press("Enter")
+    place = shown.evaluate("location.hash")
+    assert place == ("#claims" if name == "overview" else "#verdicts")
+    assert shown.locator(place).bounding_box()["y"] < 60
+    said = shown.evaluate("[...document.querySelectorAll('figure .live')].map(f => f.getAttribute('aria-label'))")
+    assert all(re.search(r"\d", each) for each in said)
+    bare = "s => !s.querySelector('title')?.textContent || !/\\d/.test(s.querySelector('desc')?.textContent)"
+    assert shown.evaluate(f"[...document.querySelectorAll('.still svg')].filter({bare}).length") == 0
+    unnamed = "e => !(e.textContent.trim() || e.getAttribute('aria-label') || e.labels?.length)"
+    controls = "[...document.querySelectorAll('a, button, summary, input, select')]"
+    assert shown.evaluate(f"{controls}.filter({unnamed}).length") == 0
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_slider_over_beta_moves_the_density_and_says_where_the_fitted_one_is(written, open_page, width):
+    shown = drawn(open_page(written.report, width))
+    slider = shown.locator(".hero [data-signal=beta]")
+    assert not slider.is_visible()
+    shown.locator(".hero input[value=density]").check()
+    below = shown.locator(".hero .live text").filter(has_text=re.compile("^β .* nats$"))
+    below.first.wait_for()
+    assert below.count() == 4
+    assert slider.locator("output").inner_text() == "the fitted β"
+    assert slider.locator("small").inner_text() == "▲ fitted"
+    fitted, first = images(shown), below.first.text_content()
+    slider.locator("input").focus()
+    shown.keyboard.press("ArrowRight")
+    shown.wait_for_function(
+        "first => document.querySelector('.hero .live image').href.baseVal !== first", arg=fitted[0]
+    )
+    assert slider.locator("input").get_attribute("aria-valuetext") == "β = 2 × fitted"
+    assert below.first.text_content() != first
+    number = [float(re.match(r"β ([\d.]+)", text)[1]) for text in (first, below.first.text_content())]
+    assert number[1] == pytest.approx(2 * number[0], rel=0.02)
+    assert overflow(shown) <= 0
+    shown.locator(".hero input[value=raw]").check()
+    slider.wait_for(state="hidden")
+    assert not set(images(shown)) & set(fitted)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_qualified_verdict_shows_both_sides_and_the_figure_of_its_metric_stands_beside_it(written, open_page, width):
+    shown = drawn(open_page(written.qualified, width))
+    card = shown.locator(".card.qualified")
+    assert [text[:16] for text in card.locator(".said b").all_inner_texts()] == ["✓ Holds:", "✗ Does not hold:"]
+    sides = card.locator(".said").all_inner_texts()
+    assert "at ε = 0.3, the share of samples inside the tube is 0.7" in sides[0]
+    assert "at ε = 0.01, the share of samples inside the tube is 0.0" in sides[1]
+    assert "◐ qualified" in card.locator(".badge").inner_text()
+    assert "qualified" in card.locator(".live").get_attribute("aria-label")
+    assert shown.locator(".first .beside figure.on").count() == 1
+    # The task at one setting is drawn in rows, with the names of its arms beside them.
+    shown.locator("#task-alone details.all > summary").click()
+    names = shown.locator("#task-alone .live text").all_text_contents()
+    assert "Mean-square regression" in names
+    assert overflow(shown) <= 0
+
+
+def test_a_table_sorts_by_keyboard_and_its_names_lead_into_what_is_folded(written, open_page):
+    shown = open_page(written.report)
+    shown.locator("#table-circle > summary").click()
+    head = shown.locator("#table-circle th:not(.off)").nth(2)
+    head.locator("button").focus()
+    shown.keyboard.press("Enter")
+    assert head.get_attribute("aria-sort") == "ascending"
+    head.locator("a").click()
+    term = shown.locator("dt:target")
+    assert term.is_visible()
+    assert term.get_attribute("id").startswith("metric-")
+    shown.locator("#table-circle td a").first.click()
+    shown.wait_for_function("location.hash.startsWith('#method-of-')")
+    assert shown.locator("dt:target").is_visible()
