@@ -8,11 +8,9 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ..study.comparisons import in_range
 from ..study.schema import THICKNESS
 from .arm_rows import NAMES, row_panel
+from .guides import draw_asked, laws, positions
 from .inputs import Inputs
 from .rendering import part, specification
 from .style import (
@@ -21,32 +19,20 @@ from .style import (
     digits,
     in_order,
     metric_look,
-    minus,
     plain,
-    summarise,
     unit_of,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..study.verdicts import Verdict
+
 #: Logarithmic axes end so many decades below the largest value.
 _DECADES = 5
 #: Pixels of a panel of curves.
 PANEL = (250, 150)
 CURVE_COLUMNS = ("arm", "metric", "at", "place", "value", "low", "high", "n", "zero")
-
-
-def positions(settings: Sequence[float], axis: str = THICKNESS) -> dict[float, float]:
-    """Where settings stand on an axis: thickness by -log10, 0 a step beyond the thinnest, anything else by its order,
-    which is how settings are chosen: numbers of dimensions double, shares go in equal steps."""
-    if axis != THICKNESS:
-        return {at: 0.5 * index for index, at in enumerate(settings)}
-    positive = [eps for eps in settings if eps > 0]
-    place = {eps: -math.log10(eps) for eps in positive}
-    last = max(place.values(), default=0.0)
-    gaps = np.diff(sorted(place.values()))
-    return place | {eps: last + (float(gaps.mean()) if gaps.size else 1.0) for eps in settings if eps == 0}
 
 
 def metric_groups(inputs: Inputs, task: str) -> dict[str, list[str]]:
@@ -94,12 +80,16 @@ def arm_scales(looks: Sequence[Look]) -> tuple[Any, Any]:
 
 
 def metric_chart(
-    inputs: Inputs, shown: Sequence[tuple[str, str]], curves: Mapping[str, Mapping[str, Sequence[Any]]]
+    inputs: Inputs,
+    shown: Sequence[tuple[str, str]],
+    curves: Mapping[str, Mapping[str, Sequence[Any]]],
+    asked: Sequence[Verdict] = (),
 ) -> dict[str, Any]:
     """A panel for each task and metric, every arm with its interval over seeds: against the task's settings, or, where
     no task has more than one, in rows.
 
-    A task's data set is `curves-` and its name; `arms` is the list of labels that are shown.
+    A task's data set is `curves-` and its name; `arms` is the list of labels that are shown. Arms that `asked`, the
+    comparisons of a criterion, do not speak of are pale, and its bounds are drawn where it is about the values.
     """
     tasks = list(dict.fromkeys(task for task, _ in shown))
     names = {name for _, name in shown}
@@ -119,6 +109,8 @@ def metric_chart(
         else:
             panel = _curves_panel(inputs, task, name, looks, here, (scale, axis, floor))
         panels.append({"title": title, "width": PANEL[0], **panel})
+    for panel in panels:
+        draw_asked(panel, asked, looks, rows)
     composed = {"concat": panels, "columns": 3, "spacing": 26, "usermeta": {"beside": NAMES + 12 if rows else 62}}
     return specification(composed, arms=[look.label for look in looks])
 
@@ -147,7 +139,7 @@ def _curves_panel(
         "height": PANEL[1],
         "transform": [{"filter": chosen}, *low],
         "encoding": shared,
-        "layer": [*layers, *_laws(inputs, task, name, here, layers[-1]["encoding"]["y"])],
+        "layer": [*layers, *laws(inputs, task, name, here, layers[-1]["encoding"]["y"])],
     }
 
 
@@ -233,36 +225,6 @@ def _ticks(low: float, high: float) -> list[float]:
     parts = (1.0,) if high >= 100 * low else (1.0, 2.0, 5.0)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     return [float(f"{k * 10.0**n:.6g}") for n in powers for k in parts if low <= k * 10.0**n <= high]
-
-
-def _laws(inputs: Inputs, task: str, name: str, rows: Any, y: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A dashed guide of the slope that theory predicts, from the first arm's value at the thickest point."""
-    place = positions(inputs.settings(task), inputs.axis(task))
-    layers: list[dict[str, Any]] = []
-    for criterion in inputs.study.criteria:
-        if (
-            criterion.kind != "slope"
-            or criterion.metric != name
-            or task not in criterion.tasks
-            or criterion.law is None
-        ):
-            continue
-        inside = [e for e in place if in_range(e, criterion.range) and e > 0]
-        start = rows[(rows["arm"] == criterion.arms[0]) & (rows["setting"] == (inside or [math.nan])[0])]
-        anchor = summarise(start["value"], name).value
-        if len(inside) > 1 and math.isfinite(anchor):
-            law = f"law: slope {minus(f'{criterion.law:g}')}"
-            guide = [
-                {"place": place[e], "value": anchor * (e / inside[0]) ** criterion.law, "law": law} for e in inside
-            ]
-            line = {"type": "line", "color": "currentColor", "strokeDash": [4, 3], "strokeWidth": 1, "clip": True}
-            said = {"type": "text", "align": "right", "dx": -4, "dy": -6, "fontSize": 10.5, "color": "currentColor"}
-            middle = guide[len(guide) // 2 : len(guide) // 2 + 1]
-            place_of = {"y": y, "color": {"value": "currentColor"}}
-            layers.append({"data": {"values": guide}, "mark": line, "encoding": place_of})
-            text = {**place_of, "text": {"field": "law", "type": "nominal"}}
-            layers.append({"data": {"values": middle}, "mark": said, "encoding": text})
-    return layers
 
 
 def describe_curves(

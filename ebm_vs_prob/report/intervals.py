@@ -35,17 +35,30 @@ def weakest_cell(verdict: Verdict) -> Cell | None:
     return next(iter([*same, *verdict.cells]), None)
 
 
+def shown_cells(verdict: Verdict, every: bool = False) -> list[tuple[str, Cell]]:
+    """Cells of a comparison that are drawn, each with its outcome: all, or the one whose numbers it carries.
+
+    One that is qualified is told by both of its sides: of each the cell that came nearest to the other.
+    """
+    if verdict.verdict != "qualified":
+        carried = weakest_cell(verdict)
+        cells = verdict.cells if every else (carried,) if carried is not None else ()
+        return [(verdict.verdict, cell) for cell in cells]
+    told = [("supported" if cell.holds else "refuted", cell) for cell in verdict.cells]
+    if every:
+        return told
+    sides = ([(outcome, cell) for outcome, cell in told if cell.holds is holds] for holds in (True, False))
+    return [max(side, key=lambda each: each[1].p) for side in sides if side]
+
+
 def forest_rows(
     verdicts: Sequence[Verdict], labels: Mapping[str, str], every: bool
 ) -> tuple[list[dict[str, Any]], str]:
-    """Rows of intervals, of each comparison all its settings or the one that it carries; and what all rows share.
+    """Rows of intervals, of each comparison the cells of `shown_cells`; and what all rows share.
 
     A row is called by what tells it from the others.
     """
-    shown: list[tuple[Verdict, Cell]] = []
-    for verdict in verdicts:
-        cells = verdict.cells if every else (weakest_cell(verdict),)
-        shown += [(verdict, cell) for cell in cells if cell is not None]
+    shown = [(verdict, *told) for verdict in verdicts for told in shown_cells(verdict, every)]
     names = [
         (
             labels.get(verdict.arm, verdict.arm),
@@ -53,14 +66,14 @@ def forest_rows(
             verdict.task,
             at_setting(verdict, cell),
         )
-        for verdict, cell in shown
+        for verdict, _, cell in shown
     ]
     differs = [len({name[part] for name in names}) > 1 for part in range(4)]
     shared = [names[0][part] for part in range(4) if not differs[part] and names[0][part]] if names else []
     if not any(differs):
         differs[0], shared = True, shared[1:]
     rows: list[dict[str, Any]] = []
-    for (verdict, cell), name in zip(shown, names, strict=True):
+    for (_, outcome, cell), name in zip(shown, names, strict=True):
         value, span = plain(cell.estimate), interval(cell.low, cell.high)
         said = f"{value} {span}" if cell.seeds else "no value"
         # What is too long to stand beside the interval stands in two lines.
@@ -70,7 +83,7 @@ def forest_rows(
                 "label": ", ".join(part for part, told in zip(name, differs, strict=True) if told and part),
                 "whole": ", ".join(part for part in name if part),
                 "estimate": digits(cell.estimate), "low": digits(cell.low), "high": digits(cell.high),
-                "text": said, "above": above, "beside": beside, "verdict": verdict.verdict, "seeds": cell.seeds,
+                "text": said, "above": above, "beside": beside, "verdict": outcome, "seeds": cell.seeds,
                 "text_place": ROW * len(rows) + 9, "place": ROW * len(rows) + 23,
             }
         )  # fmt: skip

@@ -31,6 +31,7 @@ _CURVES = (
     "Means over seeds with 95 % intervals (geometric means on logarithmic axes, which end five decades below the "
     "largest value of a learned arm)."
 )
+_ASKED = f"{_CURVES} Strong: arms that the criterion speaks of; dashed: what it asks for, or what theory predicts."
 _HERO = "Dark is low energy, or dense. One seed."
 #: What the readings of a landscape are.
 _READINGS = (
@@ -151,11 +152,11 @@ def _curve(
     shown = [(task, first.metric) for task in tasks if any(row[1] == first.metric for row in curves[task]["rows"])]
     if not shown:
         return None
-    spec = figures.metric_chart(inputs, shown, curves)
+    spec = figures.metric_chart(inputs, shown, curves, members)
     title = figures.with_unit(first.metric, inputs.primary.iloc[:0])
     title += f" by {inputs.symbol(tasks[0])}" if len(inputs.settings(tasks[0])) > 1 else ""
     still = (spec, {f"curves-{task}": curves[task] for task in tasks}) if first.primary else None
-    return album.add(f"curve_{criterion}", title, spec, figures.describe_curves(shown, curves), _CURVES, still=still)
+    return album.add(f"curve_{criterion}", title, spec, figures.describe_curves(shown, curves), _ASKED, still=still)
 
 
 def task_section(inputs: Inputs, task: str, album: Album, curves: Any, first: bool) -> dict[str, Any]:

@@ -7,24 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from ..study.comparisons import GROWTHS, series
+from ..study.comparisons import GROWTHS, Cell, series
 from ..study.effects import EFFECTS
 from ..study.verdicts import Verdict
 from .inputs import Inputs
-from .intervals import weakest_cell
+from .intervals import shown_cells
 
 
 def seed_effects(inputs: Inputs, verdicts: Sequence[Verdict]) -> list[list[float]]:
-    """Of each comparison the number of each seed, at the setting that it carries; NaN of a seed without one."""
-    criteria = {criterion.id: criterion for criterion in inputs.study.criteria}
+    """Of each row of intervals the number of each seed, at the row's settings; NaN of a seed without one."""
     rows = inputs.primary
-    return [_effects(criteria[v.criterion], v, rows[rows["task"] == v.task], inputs) for v in verdicts]
+    return [_effects(v, cell, rows[rows["task"] == v.task], inputs) for v in verdicts for _, cell in shown_cells(v)]
 
 
-def _effects(criterion: Any, verdict: Verdict, rows: Any, inputs: Inputs) -> list[float]:
-    cell, seeds = weakest_cell(verdict), inputs.study.scales[inputs.scale].all_seeds
-    if cell is None:
-        return []
+def _effects(verdict: Verdict, cell: Cell, rows: Any, inputs: Inputs) -> list[float]:
+    seeds = inputs.study.scales[inputs.scale].all_seeds
     own, other = rows[rows["arm"] == verdict.arm], rows[rows["arm"] == verdict.against]
     if verdict.kind in GROWTHS:
         if len(set(cell.at)) < 2:  # nothing to fit a growth to

@@ -24,6 +24,7 @@ from ebm_vs_prob.report import (
     downloads,
     figures,
     glossary,
+    guides,
     intervals,
     landscapes,
     page,
@@ -303,7 +304,7 @@ def test_svg_keeps_the_numbers_that_are_read_and_follows_the_scheme(written):
 
 
 def test_axis_thins_to_the_right_with_zero_beyond():
-    place = figures.positions([0.3, 0.03, 0.003, 0.0])
+    place = guides.positions([0.3, 0.03, 0.003, 0.0])
     assert place[0.3] < place[0.03] < place[0.003] < place[0.0]
     assert place[0.03] - place[0.3] == pytest.approx(1.0)
     assert place[0.0] - place[0.003] == pytest.approx(1.0)
@@ -527,6 +528,52 @@ def test_numbers_too_long_to_stand_beside_their_interval_stand_in_two_lines():
     assert (row_of(0.2)["above"], row_of(0.2)["beside"]) == ("", row_of(0.2)["text"])
     small = row_of(8.17e-6)
     assert f"{small['above']} {small['beside']}" == small["text"] == "8.17×10⁻⁶ [7.35×10⁻⁶, 8.99×10⁻⁶]"
+
+
+def test_a_qualified_comparison_is_drawn_on_both_sides_each_cell_in_the_shape_of_its_outcome():
+    values = ((0.3, 0.9, 0.001, True), (0.1, 0.6, 0.01, True), (0.03, 0.4, 0.02, False), (0.01, 0.1, 0.001, False))
+    cells = tuple(Cell((eps,), v, v - 0.05, v + 0.05, 10, 0, p, holds) for eps, v, p, holds in values)
+    about = {"kind": "value", "metric": "tube_mass", "arm": "a", "task": "circle", "axis": "thickness", "above": 0.5}
+    part = Verdict("comparison", "C12", "qualified", "", estimate=0.4, low=0.35, high=0.45, cells=cells, **about)
+    rows, _ = intervals.forest_rows([part], {}, every=False)
+    assert [(row["label"], row["verdict"]) for row in rows] == [("ε = 0.1", "supported"), ("ε = 0.03", "refuted")]
+    rows, _ = intervals.forest_rows([part], {}, every=True)
+    assert [row["verdict"] for row in rows] == ["supported", "supported", "refuted", "refuted"]
+    assert len(set(style.OUTCOME_SHAPES.values())) == len(style.OUTCOME_SHAPES)
+    decided = replace(part, verdict="supported", estimate=0.6, low=0.55)
+    assert [row["verdict"] for row in intervals.forest_rows([decided], {}, every=True)[0]] == ["supported"] * 4
+    assert intervals.shown_cells(replace(part, cells=())) == []
+
+
+def test_curves_of_a_criterion_show_its_bound_and_its_arms_before_the_others():
+    study = load_study(HEADLINE)
+    study = study.model_copy(update={"tasks": study.tasks[:1]})
+    inputs = Inputs(study, "quick", study_results(study))
+    about = {"kind": "value", "metric": "tube_mass", "arm": "score", "task": "circle", "above": 0.4321}
+    asked = Verdict("comparison", "C12", "supported", "", **about)
+    curves = curves_of(inputs, "circle")
+    spec = figures.metric_chart(inputs, [("circle", "tube_mass")], curves, [asked])
+    (panel,) = spec["concat"]
+    strong = [layer["encoding"]["opacity"]["condition"]["test"] for layer in panel["layer"] if "data" not in layer]
+    assert strong
+    assert all('["Score matching, smoothed .1"]' in test for test in strong)
+    svg = rendering.to_svg(spec, {"curves-circle": curves["circle"]}, "n", "t", "d")
+    assert "asked &gt; 0.4321" in svg
+    assert "asked" not in svg_of(inputs, "without")
+    slope = figures.metric_chart(inputs, [("circle", "tube_mass")], curves, [replace(asked, kind="slope")])
+    assert "asked" not in rendering.to_svg(slope, {"curves-circle": curves["circle"]}, "n", "t", "d")
+
+
+def test_what_is_pointed_at_says_its_unit():
+    titles = [
+        tip["title"]
+        for tip in (each.to_dict() for each in figures._tooltip("answer_distance_median"))
+        if "title" in tip
+    ]
+    assert "Distance of answers, median (data units)" in titles
+    assert sections._hover({"n": 10, "estimate": 0.5, "low": 0.4, "high": 0.6}, "gibbs_gap").startswith(
+        "0.5 nats, 95 % "
+    )
 
 
 def test_rows_of_intervals_are_called_by_what_tells_them_apart():
