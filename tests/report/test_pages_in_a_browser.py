@@ -305,7 +305,12 @@ def test_a_qualified_verdict_shows_both_sides_and_the_figure_of_its_metric_stand
     assert "at ε = 0.3, the share of samples inside the tube is 0.7" in sides[0]
     assert "at ε = 0.01, the share of samples inside the tube is 0.0" in sides[1]
     assert "◐ qualified" in card.locator(".badge").inner_text()
-    assert "qualified" in card.locator(".live").get_attribute("aria-label")
+    label = card.locator(".live").get_attribute("aria-label")
+    assert re.findall(r"\], (\w+)\.", label) == ["supported", "refuted"]
+    marks = card.locator(".live .mark-symbol path").evaluate_all(
+        "paths => [...new Set(paths.map(path => path.getAttribute('d')))]"
+    )
+    assert len(marks) >= 3  # a seed, a circle and a cross
     assert shown.locator(".first .beside figure.on").count() == 1
     # The task at one setting is drawn in rows, with the names of its arms beside them.
     shown.locator("#task-alone details.all > summary").click()
