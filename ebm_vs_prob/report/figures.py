@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from ..study.schema import THICKNESS
@@ -54,7 +55,10 @@ def curve_data(inputs: Inputs, task: str, numbers: pd.DataFrame) -> dict[str, li
     """
     look_of = inputs.looks()
     place = positions(inputs.settings(task), inputs.axis(task))
-    sides = {name: (index - (len(look_of) - 1) / 2) * 0.018 for index, name in enumerate(look_of)}
+    # Arms stand side by side, all of them within a third of the way from one setting to the next.
+    gaps = [after - before for before, after in pairwise(sorted(place.values()))]
+    step = min([0.018, *(gap / (3 * len(look_of)) for gap in gaps)])
+    sides = {name: (index - (len(look_of) - 1) / 2) * step for index, name in enumerate(look_of)}
     rows = []
     primary = numbers[numbers["budget"] == "equal_steps"] if len(numbers) else numbers
     for row in primary.to_dict("records"):
@@ -170,11 +174,12 @@ def _panel(
 
     colours, shapes = arm_scales(looks)
     place = positions(settings, axis)
+    room = 0.08 * (max(place.values()) - min(place.values())) or 0.15
     labels = {f"{at:.3f}": f"{setting:g}" for setting, at in place.items()}
     x = alt.X(
         "place:Q",
         title=f"thickness {name}" if axis == THICKNESS else name,
-        scale=alt.Scale(domain=[min(place.values()) - 0.15, max(place.values()) + 0.15], nice=False, zero=False),
+        scale=alt.Scale(domain=[min(place.values()) - room, max(place.values()) + room], nice=False, zero=False),
         axis=alt.Axis(
             values=list(place.values()),
             labelExpr=f"{labels}[format(datum.value, '.3f')]",

@@ -24,7 +24,7 @@ def positions(settings: Sequence[float], axis: str = THICKNESS) -> dict[float, f
     if axis != THICKNESS:
         return {at: 0.5 * index for index, at in enumerate(settings)}
     positive = [eps for eps in settings if eps > 0]
-    place = {eps: -math.log10(eps) for eps in positive}
+    place = {eps: 0.0 - math.log10(eps) for eps in positive}  # of 1 it is 0 and not -0, which is written otherwise
     last = max(place.values(), default=0.0)
     gaps = np.diff(sorted(place.values()))
     return place | {eps: last + (float(gaps.mean()) if gaps.size else 1.0) for eps in settings if eps == 0}

@@ -308,6 +308,19 @@ def test_axis_thins_to_the_right_with_zero_beyond():
     assert place[0.3] < place[0.03] < place[0.003] < place[0.0]
     assert place[0.03] - place[0.3] == pytest.approx(1.0)
     assert place[0.0] - place[0.003] == pytest.approx(1.0)
+    assert f"{guides.positions([1.0])[1.0]:.3f}" == "0.000"  # as Vega writes it, which looks its label up by it
+
+
+def test_arms_stand_nearer_to_their_own_setting_than_to_another():
+    study = load_study(HEADLINE)
+    close = study.tasks[0].model_copy(update={"along": {"thickness": (1.0, 0.9, 0.3)}})
+    study = study.model_copy(update={"tasks": (close,), "criteria": ()})
+    curves = curves_of(Inputs(study, "quick", study_results(study)), "circle")["circle"]
+    place = guides.positions([1.0, 0.9, 0.3])
+    for point in curves["rows"]:
+        own = float(point[curves["columns"].index("at")].removeprefix("ε = "))
+        x = point[curves["columns"].index("place")]
+        assert min(place, key=lambda at: abs(place[at] - x)) == own
 
 
 def test_log_axes_follow_the_seeds_and_are_cut_at_round_off():
