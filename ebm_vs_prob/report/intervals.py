@@ -14,7 +14,9 @@ from .style import OUTCOME_COLOURS, OUTCOME_SHAPES, digits, interval, minus, pla
 #: Pixels of intervals with their numbers and without, and of one of their rows, which fit the width of a telephone.
 INTERVALS, PLOT, ROW = 326, 212, 38
 #: Characters that fit between the two.
-_BESIDE = 23
+_BESIDE = 21
+#: Part of the plot by which two bounds must differ to have a label each.
+_APART = 0.4
 
 
 def at_setting(verdict: Verdict, cell: Cell | None) -> str:
@@ -155,7 +157,7 @@ def forest_chart(
         lines_here = [{**strip, "estimate": value} for strip in strips]
         rule = alt.Chart().mark_rule(strokeDash=[1, 2] if what == "law" else [4, 2], color="currentColor", opacity=0.8)
         layers.append(part(rule.encode(x=x, y=top, y2=bottom), lines_here))
-        layers.append(_bound(first, what, value, x, (low, high), logarithmic))
+    layers += [part(text, said) for text, said in _bounds(first, inside, x, (low, high), logarithmic)]
     tooltip = [
         alt.Tooltip("whole:N", title="what"),
         alt.Tooltip("text:N", title="95 %"),
@@ -193,19 +195,31 @@ def _title(first: Verdict) -> str:
     return f"{named} ({unit})" if unit and f"{unit} of" not in named else named
 
 
-def _bound(
-    first: Verdict, what: str, value: float, x: Any, domain: tuple[float, float], logarithmic: bool
-) -> dict[str, Any]:
-    """What a line is, above it."""
+def _bounds(
+    first: Verdict, inside: Sequence[tuple[str, float]], x: Any, domain: tuple[float, float], logarithmic: bool
+) -> list[tuple[Any, list[dict[str, Any]]]]:
+    """What each line is, above it; two bounds without room for both are told together."""
     import altair as alt
 
-    low, high = domain
-    sign = "" if what == "law" else ("> " if value == first.above else "< ")
-    place = math.log(value / low) / math.log(high / low) if logarithmic else (value - low) / (high - low)
-    align: Any = "left" if place < 0.2 else "right" if place > 0.8 else "center"
-    text = alt.Chart().mark_text(align=align, dy=-17 if what == "law" else -5, fontSize=10.5, color="currentColor")
-    rows = [{"estimate": value, "said": f"{what} {sign}{minus(f'{value:g}')}"}]
-    return part(text.encode(x=x, y=alt.value(0), text="said:N"), rows)
+    def place(value: float) -> float:
+        low, high = domain
+        return math.log(value / low) / math.log(high / low) if logarithmic else (value - low) / (high - low)
+
+    def sign(what: str, value: float) -> str:
+        return "" if what == "law" else "> " if value == first.above else "< "
+
+    told = [(what, value, f"{what} {sign(what, value)}{value:g}") for what, value in inside]
+    asked = [value for what, value, _ in told if what == "asked"]
+    if len(asked) == 2 and abs(place(asked[1]) - place(asked[0])) < _APART:
+        together = f"asked {asked[0]:g} to {asked[1]:g}"
+        told = [("asked", asked[0], together), *(each for each in told if each[0] == "law")]
+    found = []
+    for what, value, said in told:
+        align: Any = "left" if place(value) < 0.2 else "right" if place(value) > 0.8 else "center"
+        text = alt.Chart().mark_text(align=align, dy=-17 if what == "law" else -5, fontSize=10.5, color="currentColor")
+        row = {"estimate": value, "said": minus(said)}
+        found.append((text.encode(x=x, y=alt.value(0), text="said:N"), [row]))
+    return found
 
 
 def _domain(values: Sequence[float], logarithmic: bool) -> tuple[float, float]:

@@ -543,6 +543,19 @@ def test_numbers_too_long_to_stand_beside_their_interval_stand_in_two_lines():
     assert f"{small['above']} {small['beside']}" == small["text"] == "8.17×10⁻⁶ [7.35×10⁻⁶, 8.99×10⁻⁶]"
 
 
+def test_two_bounds_without_room_for_both_are_told_together():
+    def labels(below: float) -> list[str]:
+        cell = Cell((0.1,), 0.0, -0.05, 0.4, 10, 0, 0.5, True)
+        about = {"kind": "difference", "metric": "gibbs_gap", "arm": "a", "against": "b", "task": "t", "law": 0.1}
+        numbers = {"estimate": 0.0, "low": -0.05, "high": 0.4, "above": -0.05, "below": below}
+        verdict = Verdict("comparison", "C5", "undecided", "", cells=(cell,), **about, **numbers)
+        svg = rendering.to_svg(intervals.forest_chart([verdict], {}), {}, "n", "t", "d")
+        return re.findall(r">((?:asked|law)[^<]*)<", svg)
+
+    assert labels(0.05) == ["asked −0.05 to 0.05", "law 0.1"]
+    assert labels(0.35) == ["asked &gt; −0.05", "asked &lt; 0.35", "law 0.1"]
+
+
 def test_a_qualified_comparison_is_drawn_on_both_sides_each_cell_in_the_shape_of_its_outcome():
     values = ((0.3, 0.9, 0.001, True), (0.1, 0.6, 0.01, True), (0.03, 0.4, 0.02, False), (0.01, 0.1, 0.001, False))
     cells = tuple(Cell((eps,), v, v - 0.05, v + 0.05, 10, 0, p, holds) for eps, v, p, holds in values)
