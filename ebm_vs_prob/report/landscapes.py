@@ -85,7 +85,8 @@ def hero(inputs: Inputs, task: str) -> Hero | None:
     steeper = 3.0 if len(settings) > 1 else 1.5
     tops = {"raw": steeper * float(np.median(mild)) if mild else 1.0, "free": 1.5, "rank": 1.0}
     images, sections, points = [], [], []
-    side = SIDE if len(here) <= 60 else SIDE * 2 // 3
+    # Of many arms and settings the pictures are smaller, those of densities first, of which there are many each.
+    side, fine = (SIDE if len(here) <= most else SIDE * 2 // 3 for most in (60, 30))
     unconditional = not any(np.asarray(a.get("data_x", np.zeros((1, 0)))).shape[-1] for a in here.values())
     values = {key: readings(arrays) for key, arrays in drawn_here.items() if key in depths}
     scales = {name: _scale(name, top, [read[name] for read in values.values()]) for name, top in tops.items()}
@@ -95,7 +96,7 @@ def hero(inputs: Inputs, task: str) -> Hero | None:
             read, density = values[arm, place], grid_density(arrays)
             for name, (low, high) in scales.items():
                 images.append([who, place, name, None, landscape_image(read[name], low, high, side), None])
-            images += [[who, place, "density", *row] for row in _density_images(density, side)]
+            images += [[who, place, "density", *row] for row in _density_images(density, fine)]
             sections.append([who, place, depths[arm, place], *_section(arrays, read, density, unconditional)])
         for what, most in POINTS.items():
             found = plane(arrays, what)
@@ -158,7 +159,9 @@ def _density_images(density: GridDensity | None, side: int) -> list[list[Any]]:
         "no β fits: flat" if density.flat else f"β {plain(beta)}: {plain(score)} nats"
         for beta, score in zip(density.betas, density.scores, strict=True)
     ]
-    return [[step, landscape_image(empty[step], 0.0, 1.0, side), said[step]] for step in range(len(FACTORS))]
+    return [
+        [step, landscape_image(empty[step], 0.0, 1.0, side, quality=50), said[step]] for step in range(len(FACTORS))
+    ]
 
 
 def _box(here: Mapping[tuple[str, float], Arrays]) -> tuple[float, float, float, float] | None:

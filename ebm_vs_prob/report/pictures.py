@@ -94,22 +94,22 @@ def arms_with(inputs: Inputs, task: str, key: str) -> list[Look]:
     )
 
 
-def landscape_image(values: NDArray[np.float64], low: float, high: float, side: int = SIDE) -> str:
+def landscape_image(values: NDArray[np.float64], low: float, high: float, side: int = SIDE, quality: int = 72) -> str:
     """Values on a grid as a data URI, first axis to the right, second up; beyond the ends in the end's colour."""
     step = -(-len(values) // side)
     unit = np.clip((values[::step, ::step].T[::-1] - low) / max(high - low, 1e-12), 0.0, 1.0)
     table = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in COLOURS], dtype=np.float64)
     place = np.nan_to_num(unit, nan=1.0) * (len(table) - 1)
     rgb = np.stack([np.interp(place, np.arange(len(table)), table[:, k]) for k in range(3)], axis=-1)
-    return data_uri(rgb.round().astype(np.uint8))
+    return data_uri(rgb.round().astype(np.uint8), quality=quality)
 
 
-def data_uri(pixels: NDArray[np.uint8], lossless: bool = False) -> str:
+def data_uri(pixels: NDArray[np.uint8], lossless: bool = False, quality: int = 72) -> str:
     """An image as it stands in a page."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="WEBP", quality=72, method=2, lossless=lossless)
+    Image.fromarray(pixels).save(buffer, format="WEBP", quality=quality, method=2, lossless=lossless)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
