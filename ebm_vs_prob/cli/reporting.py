@@ -219,4 +219,4 @@ def _papers(study: Study, scale: str, identifier: str) -> list[Any]:
         return [asdict(entry) for entry in entries(study, labels, identifier)]
 
     question = ["cite", study.model_dump(mode="json", by_alias=True), scale, identifier]
-    return [Entry(**entry) for entry in (of_plan() if study.plugins else remembered_of_package(question, of_plan))]
+    return [Entry(**entry) for entry in (of_plan() if study.imports else remembered_of_package(question, of_plan))]

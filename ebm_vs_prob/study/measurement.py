@@ -13,6 +13,7 @@ from ..core.registry import METHODS
 from .batches import Batch
 from .failures import is_of_environment, reason
 from .grid import Trial
+from .own_energies import energy_of
 from .recognition import energies
 from .records import Outcome
 from .values import from_table
@@ -38,11 +39,14 @@ def _fit(trials: Sequence[Trial], tasks: Sequence[Task], device: str, compile: b
     from ..training.fitting import fit
 
     first = trials[0].specification
+    network = first["network"]
+    own = energy_of(network) if isinstance(network, str) else None
     return fit(
         METHODS.get(first["method"]["name"]),
         list(tasks),
         seeds=[trial.seed for trial in trials],
-        network=from_table(Network, first["network"], "network"),
+        energy=own,
+        network=None if own else from_table(Network, network, "network"),
         budget=from_table(Budget, first["budget"], "budget"),
         dtype=getattr(torch, first["dtype"]),
         device=device,

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core.registry import METHODS
 from .batches import Batch
 from .data_files import digests_of, know_files
 from .documents import Record
@@ -17,8 +16,9 @@ from .failures import reason
 from .grid import Trial
 from .identifiers import FILE, read_result, result_id
 from .measurement import measured, reproducible
+from .own_energies import brought_by
 from .plugins import import_plugins
-from .provenance import code_digest, plugin_digests, provenance
+from .provenance import code_digest, provenance
 from .schema import Study
 from .store import Store
 from .table import planned_trials, results_table
@@ -193,7 +193,7 @@ def _close(one: float, other: float, relative: float, absolute: float = 0.0) -> 
 
 def _rerun(study: Study, plan: Mapping[str, Any], records: Mapping[str, Record], count: int) -> Iterator[Rerun]:
     """`count` trials that are done, one after another of each arm; which of them follows from their keys."""
-    import_plugins(study.plugins, study.where, study.folder)
+    import_plugins(study.imports, study.where, study.folder)
     know_files(digests_of(study), study.folder)
     queues: dict[str, list[str]] = {}
     for condition in plan["conditions"]:
@@ -228,8 +228,7 @@ def again(record: Record, arm: str = "") -> Rerun:
         return Rerun(trial.key, arm, "could not be run", same, reason(error))
     if outcome.status != "done":
         return Rerun(trial.key, arm, "could not be run", same, outcome.reason)
-    own = plugin_digests(type(task), METHODS.get(record["specification"]["method"]["name"]))
-    changed = (record["code_digest"], record["plugins"]) != (code_digest(), own)
+    changed = (record["code_digest"], record["plugins"]) != (code_digest(), brought_by(record["specification"]))
     found, detail = _compared(record["metrics"], outcome.metrics)
     return Rerun(trial.key, arm, found, same, f"{detail}{'; by other code than the record' if changed else ''}")
 
