@@ -79,9 +79,19 @@ def equivalent_widths(name: str, method: type[Method], options: Any, task: Task,
     factory, field = energy_of(name), f"{where}.network"
     with blamed(f"{field} = {name!r} on {task.name}"):
         replicated(factory, [task], [0])
-    common = {"budget": Budget(), "dtype": torch.float32, "device": "cpu", "compile": False}
     try:
-        setting = prepare(method, task, [0], energy=factory, network=None, options=options.model_dump(), **common)
+        setting = prepare(
+            method,
+            task,
+            [0],
+            energy=factory,
+            network=None,
+            budget=Budget(),
+            dtype=torch.float32,
+            device="cpu",
+            compile=False,
+            options=options.model_dump(),
+        )
         model = method.build(setting)
     except ValueError as error:
         why = printable(error).rpartition("expected None: ")[2]

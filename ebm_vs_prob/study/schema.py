@@ -218,7 +218,7 @@ class Study(Options):
     @property
     def imports(self) -> tuple[str, ...]:
         """What is imported for it: its plugins, and the energies of the user's own that it names."""
-        trunks = [each.network for each in (*self.scales.values(), *self.arms)]
+        trunks = [*(scale.network for scale in self.scales.values()), *(arm.network for arm in self.arms)]
         return (*self.plugins, *dict.fromkeys(trunk for trunk in trunks if isinstance(trunk, str)))
 
     @property

@@ -112,8 +112,10 @@ def ran(tmp_path_factory, request):
     with written(tmp_path_factory.mktemp("own")) as folder:
         path, store = study(folder, *BESIDE), folder / "store"
         workers = 1 if request.param == "local" else None
-        yield path, store, evp.run_study(
-            path, engine=request.param, workers=workers, device="cpu", store=store, progress=False
+        yield (
+            path,
+            store,
+            evp.run_study(path, engine=request.param, workers=workers, device="cpu", store=store, progress=False),
         )
 
 
@@ -194,7 +196,7 @@ def test_a_scales_energy_is_that_of_all_arms_without_one(folder):
 
 
 REFUSED = {
-    '"no_such_module:Ring"': r"network = 'no_such_module' is not valid: expected a module .*\(No module named",
+    '"no_such_module:Ring"': r"network = 'no_such_module' is not valid: expected a module .*No module named",
     '"rings:Wring"': r"unknown energy at .*network: 'rings:Wring': did you mean 'rings:Ring'\?",
     '"rings:NUMBER"': r"network = 'rings:NUMBER' is not valid: expected what maps a task to an nn.Module.*this is 3",
     '"rings:no_module"': r"arms\.a\.network = 'rings:no_module' on circle: energy = 3 is not valid",
@@ -204,7 +206,7 @@ REFUSED = {
     '"rings"': r'arms\.0\.network = \'rings\' is not valid: .*or an energy of your own as "module:name"',
     '"../rings:Ring"': r'or an energy of your own as "module:name"',
     '"rings:Ring.__init__"': r'or an energy of your own as "module:name"',
-    "3": r'arms\.0\.network = 3 is not valid: .*a table of options of `Network`',
+    "3": r"arms\.0\.network = 3 is not valid: .*a table of options of `Network`",
     "{ hiden = [3] }": r"unknown option of .*arms\.a\.network: 'hiden': did you mean 'hidden'\?",
 }
 
