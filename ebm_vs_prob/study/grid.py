@@ -183,6 +183,12 @@ def _shared(study: Study, name: str, scale: Scale) -> tuple[Evaluation, dict[str
     where = f"{study.where}: scales.{name}"
     from_table(Evaluation, study.evaluation, f"{study.where}: evaluation")
     evaluation = from_table(Evaluation, {**study.evaluation, **scale.evaluation}, f"{where}.evaluation")
+    held = study.held_at(name)
+    if evaluation.metrics:
+        asked = [*(criterion.metric for criterion in held.criteria), *(gate.metric for gate in held.gates)]
+        for metric in (metric for metric in asked if metric not in evaluation.metrics):
+            valid = f"{metric} too, which a criterion or a gate asks for"
+            raise invalid(f"{where}.evaluation.metrics", ", ".join(evaluation.metrics), valid)
     budgets = {PRIMARY_BUDGET: from_table(Budget, scale.budget, f"{where}.budget")}
     for other, table in scale.budgets.items():
         budgets[other] = from_table(Budget, {**scale.budget, **table}, f"{where}.budgets.{other}")
