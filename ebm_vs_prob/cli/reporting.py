@@ -95,8 +95,8 @@ def verify(
     with printed_aside():
         kept = Store(store)
         if is_identifier(what):
-            name, scale = find_result(what, kept, reports)
-            loaded = opened(study_of(name, scale, kept), scale, kept)
+            name, scale, file = find_result(what, kept, reports)
+            loaded = opened(study_of(name, scale, kept, file), scale, kept)
         else:
             loaded = opened(load_study(what), scale, kept)
         beside = find_report(loaded.name, scale, reports)

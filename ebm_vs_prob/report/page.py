@@ -139,7 +139,8 @@ def context(inputs: Inputs, verdicts: list[Verdict], album: Album, numbers: dict
         "provenance": [(_origin(name), ", ".join(values)) for name, values in inputs.provenance.items()],
         "run": f"ebm-vs-prob run {quote(study.given)} --scale {inputs.scale}",
         "report": f"ebm-vs-prob report {quote(study.given)} --scale {inputs.scale}",
-        "bibtex": bibtex(study, inputs.results),
+        "identifier": inputs.identifier,
+        "bibtex": bibtex(study, inputs.results, inputs.identifier),
         "symbols": SIGNS,
         "data": script_data({"specs": album.specs, "data": album.data}),
     }  # fmt: skip
@@ -155,7 +156,7 @@ def _tables(inputs: Inputs, verdicts: list[Verdict], labels: dict[str, str]) -> 
     """Every table with name, title and caption: tasks, criteria, and what there is of slopes and failures."""
     study = inputs.study
     title = study.title if study.title.endswith((".", "?", "!")) else f"{study.title}."
-    title += f" Scale {inputs.scale}."
+    title += f" Scale {inputs.scale}{f', result {inputs.identifier}' if inputs.identifier else ''}."
     slopes, failures = tables.slopes_table(inputs), tables.failures_table(inputs)
     criteria = tables.criteria_table(verdicts, labels)
     shown = [
