@@ -14,6 +14,7 @@ from .citation import bibtex
 from .escaping import escape_markdown, printable_inputs, script_data
 from .glossary import glossary
 from .inputs import Inputs
+from .latex import MOST_COLUMNS
 from .rendering import script
 from .style import SIGNS
 from .words import test_words
@@ -24,6 +25,8 @@ ASSETS = "assets"
 _OLD = ("figures/*.svg", "figures/*.png", "tables/*.csv", "tables/*.tex", "records.zip")
 #: Columns of the table of criteria that are shown at first.
 _CRITERIA = ("criterion", "arm", "against", "estimate [95 %]", "asked", "verdict")
+#: What a paper's table shows besides, where the page shows it on demand.
+_IN_PAPER = ("task", "at", "seeds done", "multiply-adds")
 _FAILURES = ("task", "arm", "at", "state", "seeds", "reason")
 
 
@@ -41,11 +44,13 @@ def write(inputs: Inputs, out: Path) -> Path:
     content = context(inputs, verdicts, album, numbers)
     content["downloads"] = downloads.write(inputs, folder)
     tables.write_tables(
-        {table["name"]: (table["frame"], table["caption"]) for table in content["tables"]},
+        {table["name"]: (table["frame"], _for_paper(table, content["grids"]), table["caption"])
+         for table in content["tables"]},
         {f"{task}_metrics": frame for task, frame in numbers.items()}
         | {f"{task}_seeds": tables.seed_table(inputs, task) for task in inputs.tasks},
         folder / "tables",
-    )
+        inputs.study.name,
+    )  # fmt: skip
     content["script"] = shared_script(out)
     written = {
         "index.html": html().get_template("page.html.j2").render(content),
@@ -165,7 +170,7 @@ def _tables(inputs: Inputs, verdicts: list[Verdict], labels: dict[str, str]) -> 
             "title": f"Results: {task}",
             "frame": tables.task_table(inputs, task),
             "caption": f"{title} Task {task}: mean over seeds with 95 % interval (geometric for distances and "
-            "sharpness), budget, cost of one model and failures.",
+            "sharpness), and the cost of one model.",
         }
         for task in inputs.tasks
     ]
@@ -178,8 +183,21 @@ def _tables(inputs: Inputs, verdicts: list[Verdict], labels: dict[str, str]) -> 
         caption = f"{title} {heading}. {said}"
         shown.append({"name": name, "title": heading, "frame": frame, "caption": caption, "note": said})
     if len(failures):
-        shown.append({"name": "failures", "title": "Failures", "frame": failures, "caption": "Trials without result."})
+        shown.append(
+            {"name": "failures", "title": "Failures", "frame": failures, "caption": f"{title} Trials without result."}
+        )
     return shown
+
+
+def _for_paper(table: dict[str, Any], grids: dict[str, Any]) -> Any:
+    """The columns of a table that a paper has room for: all, or those that the page shows at first and a few more."""
+    frame = table["frame"]
+    if frame.shape[1] <= MOST_COLUMNS:
+        return frame
+    shown = [column["title"] for column in grids[table["name"]]["columns"] if column["shown"]]
+    besides = [title for title in _IN_PAPER if title in frame.columns]
+    wanted = list(dict.fromkeys([*shown, *besides, *frame.columns]))[:MOST_COLUMNS]
+    return frame[[title for title in frame.columns if title in wanted]]
 
 
 def _origin(name: str) -> str:
