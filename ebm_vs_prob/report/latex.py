@@ -24,11 +24,14 @@ _CELL = 28
 #: Of the text width, what `\tabcolsep` of 3 pt takes on both sides of a column's edge.
 _SEPARATOR = 0.013
 
+_GREEK = "alpha beta gamma delta zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau phi chi psi omega"
+_CAPITALS = "Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega"
 _MATHS = {
-    **dict(zip("ΓΔΘΛΞΠΣΦΨΩ", ("Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Phi", "Psi", "Omega"),
-               strict=True)),
+    **dict(zip("αβγδζηθικλμνξπρστφχψω", _GREEK.split(), strict=True)),
+    **dict(zip("ΓΔΘΛΞΠΣΦΨΩ", _CAPITALS.split(), strict=True)),
     "ε": "varepsilon", "±": "pm", "×": "times", "∞": "infty", "≤": "le", "≥": "ge", "≈": "approx", "≠": "ne",
     "→": "rightarrow", "√": "surd", "·": "cdot", "∈": "in", "∑": "sum", "∂": "partial", "ℓ": "ell", "‖": "Vert",
+    "∝": "propto",
 }  # fmt: skip
 #: A space where no line is broken; no text has this character.
 _TIE = "\ue000"
@@ -45,10 +48,15 @@ _TEXT = {
     "ß": r"{\ss}", "ø": r"{\o}", "Ø": r"{\O}", "æ": r"{\ae}", "Æ": r"{\AE}", "œ": r"{\oe}", "Œ": r"{\OE}",
     "ł": r"{\l}", "Ł": r"{\L}", "ı": r"{\i}",
 }  # fmt: skip
-_ACCENTS = {
+#: Combining characters by the command that sets the accent.
+ACCENTS = {
     "\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0304": "=", "\u0306": "u", "\u0307": ".",
     "\u0308": '"', "\u030a": "r", "\u030b": "H", "\u030c": "v", "\u0327": "c",
 }  # fmt: skip
+_SPELT = {
+    **{symbol: f"$\\{name}$" for symbol, name in _MATHS.items()},
+    **{symbol: text for symbol, text in _TEXT.items() if text[0] == "$" or text.startswith(("\\text", "\\dots"))},
+}
 
 
 def to_latex_text(value: Any) -> str:
@@ -66,15 +74,17 @@ def _character(character: str) -> str:
         return f"$\\{_MATHS[character]}$"
     if character.isascii():
         return character
-    name = unicodedata.name(character, "")
-    if name.startswith("GREEK SMALL LETTER ") and name.count(" ") == 3:
-        letter = name.rpartition(" ")[2].lower().replace("lamda", "lambda")
-        return "o" if letter == "omicron" else f"$\\{letter}$"
     parts = unicodedata.normalize("NFD", character)
-    if len(parts) == 2 and parts[0].isascii() and parts[1] in _ACCENTS:
-        letter = {"i": r"\i", "j": r"\j"}.get(parts[0], parts[0]) if parts[1] != "\u0327" else parts[0]
-        return f"{{\\{_ACCENTS[parts[1]]}{{{letter}}}}}"
+    if len(parts) == 2 and parts[0].isascii() and parts[1] in ACCENTS:
+        return f"{{\\{ACCENTS[parts[1]]}{{{parts[0]}}}}}"
     return "?"
+
+
+def symbols_of(text: str) -> str:
+    """Text with the symbols that `to_latex_text` spelt as commands; accents and escapes are left as they are."""
+    for symbol, command in _SPELT.items():
+        text = text.replace(command, symbol)
+    return text.replace("``", "“").replace("''", "”")
 
 
 def label_of(study: str, table: str) -> str:
