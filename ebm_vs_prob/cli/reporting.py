@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -82,10 +83,12 @@ def verify(
 ) -> None:
     """Check that results are whole and what was published, and with --rerun that this code makes them again.
 
-    Every record is read and its checksum compared, the verdicts are decided again and held against the report's, and K
+    Every record is read and its checksum compared. The verdicts are decided again and held against the report's, whose
+    page and tables are made again and compared: the result that the page names, the data of its figures, every cell. K
     trials, taken in turn from the arms, are trained again: on the record's kind of machine their metrics must agree to
     rounding, elsewhere to 1 % or their standard error. The exit code is 1 where something differs.
     """
+    from ..report.remaking import page_differences
     from ..study import Store, load_study
     from ..study.identifiers import find_result, is_identifier, study_of
     from ..study.shrinking import opened
@@ -101,6 +104,8 @@ def verify(
             loaded = opened(load_study(what), scale, kept)
         beside = find_report(loaded.name, scale, reports)
         found = verified(loaded, scale, kept, beside if scale_of(beside) in ("", scale) else None, rerun)
+        if found.report and not found.damaged:
+            found = replace(found, page=page_differences(loaded, scale, store, beside))
     if as_json:
         print_json(found.as_dict())
     else:

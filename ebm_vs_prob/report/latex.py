@@ -99,11 +99,11 @@ def to_latex(frame: pd.DataFrame, caption: str, label: str) -> str:
         frame: at most `MOST_COLUMNS` columns are taken.
     """
     frame = frame.iloc[:, :MOST_COLUMNS]
-    cells = [[_kept_together(str(cell)) for cell in row] for row in (frame.columns, *frame.itertuples(index=False))]
+    cells = [[_kept_together(str(cell)) for cell in row] for row in (frame.columns, *frame.to_numpy())]
     widths = _widths(cells)
     head, *rows = cells
     heights = [_height(row, widths) for row in cells]
-    floats = []
+    floats: list[str] = []
     for part in _pages(heights[1:], _PAGE - heights[0]):
         first = not floats
         said = to_latex_text(caption) if first else f"Table~\\ref{{{label}}}, continued."

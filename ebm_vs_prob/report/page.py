@@ -39,18 +39,9 @@ def write(inputs: Inputs, out: Path) -> Path:
         for old in folder.glob(pattern):
             old.unlink()
     verdicts = inputs.verdicts()
-    numbers = {task: tables.every_metric(inputs, task) for task in inputs.tasks}
-    album = Album(folder / "figures")
-    content = context(inputs, verdicts, album, numbers)
+    content = context(inputs, verdicts, Album(folder / "figures"))
     content["downloads"] = downloads.write(inputs, folder)
-    tables.write_tables(
-        {table["name"]: (table["frame"], _for_paper(table, content["grids"]), table["caption"])
-         for table in content["tables"]},
-        {f"{task}_metrics": frame for task, frame in numbers.items()}
-        | {f"{task}_seeds": tables.seed_table(inputs, task) for task in inputs.tasks},
-        folder / "tables",
-        inputs.study.name,
-    )  # fmt: skip
+    write_tables(inputs, content, folder / "tables")
     content["script"] = shared_script(out)
     written = {
         "index.html": html().get_template("page.html.j2").render(content),
@@ -61,6 +52,17 @@ def write(inputs: Inputs, out: Path) -> Path:
     for name, text in written.items():
         (folder / name).write_text(text.rstrip("\n") + "\n", encoding="utf-8")
     return folder / "index.html"
+
+
+def write_tables(inputs: Inputs, content: dict[str, Any], folder: Path) -> None:
+    """Write the tables of a report's `context`."""
+    tables.write_tables(
+        {t["name"]: (t["frame"], _for_paper(t, content["grids"]), t["caption"]) for t in content["tables"]},
+        {f"{task}_metrics": frame for task, frame in content["numbers"].items()}
+        | {f"{task}_seeds": tables.seed_table(inputs, task) for task in inputs.tasks},
+        folder,
+        inputs.study.name,
+    )
 
 
 def shared_script(out: Path) -> str:
@@ -103,8 +105,9 @@ def markdown() -> Any:
     return environment
 
 
-def context(inputs: Inputs, verdicts: list[Verdict], album: Album, numbers: dict[str, Any]) -> dict[str, Any]:
-    """Everything that the two templates show."""
+def context(inputs: Inputs, verdicts: list[Verdict], album: Album) -> dict[str, Any]:
+    """Everything that the two templates show; `numbers` are those of every metric, by task."""
+    numbers = {task: tables.every_metric(inputs, task) for task in inputs.tasks}
     study, labels = inputs.study, {look.name: look.label for look in inputs.looks().values()}
     trials = inputs.results.drop_duplicates(["budget", "task", "arm", "setting", "seed"])
     shown = _tables(inputs, verdicts, labels)
@@ -126,6 +129,7 @@ def context(inputs: Inputs, verdicts: list[Verdict], album: Album, numbers: dict
         "hero": next((task for task in tasks if task["picture"]), None),
         "gradient": landscapes.legend(),
         "looks": list(inputs.looks().values()),
+        "numbers": numbers,
         "tables": shown,
         "task_tables": [t for t in shown if t["name"] in inputs.tasks],
         "table": frames,

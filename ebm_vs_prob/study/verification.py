@@ -58,7 +58,8 @@ class Rerun:
 @dataclass(frozen=True)
 class Verification:
     """What `verify` found. `identifier` is that of the results as they are, `published` that beside the report, and
-    `differences` are what the verdicts of the report and those of the records have apart; None without a report."""
+    `differences` are what the verdicts of the report and those of the records have apart; None without a report. `page`
+    is the same of its page and tables, where these were made again."""
 
     study: str
     scale: str
@@ -72,6 +73,7 @@ class Verification:
     report: str
     differences: list[str] | None
     reruns: list[Rerun] = field(default_factory=list)
+    page: list[str] | None = None
 
     @property
     def problems(self) -> list[str]:
@@ -83,7 +85,7 @@ class Verification:
             found.append(f"the records are not those of the run's end: then {self.kept}, now {self.identifier}")
         if self.published and self.published != self.identifier:
             found.append(f"the report is of another result: {self.published}, here {self.identifier}")
-        found += [f"other than published: {difference}" for difference in self.differences or ()]
+        found += [f"other than published: {each}" for each in (*(self.differences or ()), *(self.page or ()))]
         found += [f"trial {run.trial[:12]} of {run.arm}: {run.outcome} ({run.detail})"
                   for run in self.reruns if not run.reproduced]  # fmt: skip
         return found
@@ -94,7 +96,8 @@ class Verification:
         what = f"{self.study} at {self.scale}"
         if self.problems:
             return f"not verified: {what}"
-        verdicts = "no report to compare with" if self.differences is None else "verdicts as published"
+        as_published = "verdicts as published" if self.page is None else "verdicts, page and tables as published"
+        verdicts = "no report to compare with" if self.differences is None else as_published
         if self.reruns:
             code = f"this code reproduces {len(self.reruns)} of {len(self.reruns)} trials trained again"
         else:
