@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import gc
-import threading
 import os
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
