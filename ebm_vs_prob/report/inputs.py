@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from ..study.schema import Study
     from ..study.tuning import Choice
 
 Arrays = Mapping[str, "np.ndarray"]
@@ -100,7 +101,7 @@ def flatten(records: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(values) for name, values in found.items()}
 
 
-def gather(path_or_name: str | Path, scale: str, store: str | Path) -> Inputs:
+def gather(path_or_name: str | Path | Study, scale: str, store: str | Path) -> Inputs:
     """Read what a report of a study at a scale needs from the store.
 
     Raises:
