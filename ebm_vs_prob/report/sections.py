@@ -136,7 +136,7 @@ def task_section(inputs: Inputs, task: str, album: Album, curves: Any, first: bo
         described = landscapes.describe(one)
         picture = album.add(
             f"{task}_landscapes",
-            f"{task}: what each arm learned, as {one.symbol} changes",
+            f"{task}: what each arm learned" + (f", as {one.symbol} changes" if len(one.settings) > 1 else ""),
             landscape_charts.live_chart(one, described),
             described,
             _HERO if one.energies else "Held-out data, answers found and samples drawn. One seed.",
