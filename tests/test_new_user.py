@@ -80,7 +80,7 @@ def test_from_own_data_and_own_code_to_a_verdict_that_others_can_check(home, cal
     assert told["result"] in page
 
     # Others check it: the records, and a trial of each arm trained again.
-    assert "verdicts as published, the code at hand made them" in call("verify", "own.toml")
+    assert "verdicts, page and tables as published, the code at hand made them" in call("verify", "own.toml")
     again = json.loads(call("verify", told["result"], "--rerun", "1", "--json"))
     assert again["verified"]
     assert [(each["arm"], each["outcome"]) for each in again["reruns"]] == [("contrast", "same bits")]
