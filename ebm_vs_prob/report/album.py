@@ -40,9 +40,9 @@ class Album:
     ) -> Picture:
         """A figure; `still` is drawn now, and what is not `live` is shown so to every reader."""
         name = re.sub(r"[^\w-]+", "-", name)
-        svg, file = "", ""
+        svg, file = "", "" if still is None else f"{name}.svg"
         if still is not None and self.folder is not None:
-            svg, file = to_svg(*still, name, title, description), f"{name}.svg"
+            svg = to_svg(*still, name, title, description)
             (self.folder / file).write_text(standalone(svg), encoding="utf-8")
         if spec is not None and live:
             self.specs[name] = spec

@@ -145,7 +145,10 @@ def context(inputs: Inputs, verdicts: list[Verdict], album: Album) -> dict[str, 
         "declined": [f"{labels.get(s['arm'], s['arm'])} on {s['task']}: {s['reason']}" for s in inputs.skipped],
         "unmeasured": sections.unmeasured(inputs, labels),
         "glossary": glossary(inputs),
-        "provenance": [(_origin(name), ", ".join(values)) for name, values in inputs.provenance.items()],
+        "provenance": [
+            ("networks", _networks(study, inputs.scale)),
+            *((_origin(name), ", ".join(values)) for name, values in inputs.provenance.items()),
+        ],
         "run": f"ebm-vs-prob run {quote(study.given)} --scale {inputs.scale}",
         "report": f"ebm-vs-prob report {quote(study.given)} --scale {inputs.scale}",
         "identifier": inputs.identifier,
@@ -202,6 +205,16 @@ def _for_paper(table: dict[str, Any], grids: dict[str, Any]) -> Any:
     besides = [title for title in _IN_PAPER if title in frame.columns]
     wanted = list(dict.fromkeys([*shown, *besides, *frame.columns]))[:MOST_COLUMNS]
     return frame[[title for title in frame.columns if title in wanted]]
+
+
+def _networks(study: Any, scale: str) -> str:
+    """What arms train, as the study's file has it: of the scale, and of arms that have another."""
+    told = {"all": study.scales[scale].network or "the package's own, as it is"}
+    told |= {arm.title: arm.network for arm in study.arms if arm.network}
+    return "; ".join(
+        f"{who}: {what if isinstance(what, str) else ', '.join(f'{key} = {value}' for key, value in what.items())}"
+        for who, what in told.items()
+    )
 
 
 def _origin(name: str) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .album import Album
 from .escaping import printable_inputs
 from .inputs import gather
-from .page import context, html, write_tables
+from .page import context, html, markdown, write_tables
 
 if TYPE_CHECKING:
     from ..study.schema import Study
@@ -36,8 +36,9 @@ def page_differences(study: Study, scale: str, store: str | Path, report: Path) 
     """What the page and the tables in the folder of a report have other than the store's records make them.
 
     Compared are the result that the page names, the data that its figures are drawn from, verdicts and tables with what
-    they say on hover, and every table's CSV file. Numbers agree where they differ by one unit of the last digit that is
-    written, or by `ROUNDING`, in figures by `DRAWN`; pictures of landscapes are not compared.
+    they say on hover, the tables' CSV and LaTeX files, and the page in Markdown. Numbers agree where they differ by one
+    unit of the last digit that is written, or by `ROUNDING`, in figures by `DRAWN`; pictures of landscapes are not
+    compared.
 
     Raises:
         UnknownName: the store holds no run of the study.
@@ -51,8 +52,9 @@ def page_differences(study: Study, scale: str, store: str | Path, report: Path) 
         return [f"its page cannot be read: {error}"]
     with tempfile.TemporaryDirectory() as folder:
         write_tables(inputs, content, Path(folder))
-        tables = list(_of_tables(report / "tables", Path(folder)))
-    found = [*_of_page(_Page(published), _Page(made)), *tables]
+        tables = [*_of_tables(report / "tables", Path(folder)), *_of_latex(report / "tables", Path(folder))]
+    plain = _of_lines(report / "report.md", markdown().get_template("page.md.j2").render(content), "## Make it again")
+    found = [*_of_page(_Page(published), _Page(made)), *tables, *plain]
     left = len(found) - TOLD
     return [*found[:TOLD], *([f"{left} more"] if left > 0 else [])]
 
@@ -169,6 +171,35 @@ def _of_tables(published: Path, made: Path) -> Iterator[str]:
             for cell, again in zip(one, other, strict=True):
                 if not _same_text(cell, again):
                     yield f"tables/{path.name}, row {number}: {cell!r} in the report, {again!r} by the records"
+
+
+def _of_latex(published: Path, made: Path) -> Iterator[str]:
+    for path in sorted(made.glob("*.tex")):
+        yield from _of_lines(published / path.name, path.read_text(encoding="utf-8"))
+
+
+def _of_lines(published: Path, made: str, end: str = "") -> Iterator[str]:
+    """Differences in the lines of a text, up to that which begins with `end`; widths of columns are not compared."""
+    try:
+        text = published.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        yield f"{published.name} cannot be read: {error}"
+        return
+    before, after = (list(_lines(each, end)) for each in (text, made))
+    if len(before) != len(after):
+        yield f"{published.name} has other lines"
+        return
+    for one, other in zip(before, after, strict=True):
+        if not _same_text(one, other):
+            yield f"{published.name}: {one!r} in the report, {other!r} by the records"
+
+
+def _lines(text: str, end: str) -> Iterator[str]:
+    for line in text.rstrip("\n").splitlines():
+        if end and line.startswith(end):
+            return
+        if not line.startswith("\\begin{tabular}"):
+            yield line
 
 
 def _rows_of(path: Path) -> list[list[str]]:

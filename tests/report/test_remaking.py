@@ -136,6 +136,19 @@ def test_a_table_that_was_tampered_with_is_found(report, name):
     assert any(each.startswith(f"tables/{name} cannot be read") for each in differences())
 
 
+@pytest.mark.parametrize("name", ["tables/criteria.tex", "tables/circle.tex", "report.md"])
+def test_a_text_that_was_tampered_with_is_found(report, name):
+    folder, differences = report
+    path = folder / name
+    text = path.read_text(encoding="utf-8")
+    path.write_text(first(r"(\d\.\d)(\d)(?=[ ,\]])", lambda m: f"{m[1]}{9 - int(m[2])}9")(text), encoding="utf-8")
+    told = differences()
+    assert len(told) == 1
+    assert told[0].startswith(path.name)
+    path.write_text(text + "one line more\n" if name.endswith(".tex") else f"one line more\n{text}", encoding="utf-8")
+    assert differences() == [f"{path.name} has other lines"]
+
+
 def test_one_unit_of_the_last_digit_is_rounding(report):
     folder, differences = report
     page = folder / "index.html"
