@@ -75,7 +75,12 @@ def test_from_own_data_and_own_code_to_a_verdict_that_others_can_check(home, cal
     claims = {each["claim"]: each["verdict"] for each in told["verdicts"] if each["scope"] == "claim"}
     assert claims == {"own-answers": "supported", "own-density": "supported"}
     page = Path(told["report"]).read_text(encoding="utf-8")
-    for shown in ("supported", "An energy's answers lie nearer", "My contrast, my energy", "plugin own_energy"):
+    for shown in (
+        "supported",
+        "An energy's answers lie nearer",
+        "contrast, my energy: own_energy:Squ",
+        "plugin own_energy",
+    ):
         assert shown in page.replace("&#39;", "'"), shown
     assert told["result"] in page
 

@@ -51,6 +51,15 @@ class TwoNumbers(Ring):
         return y
 
 
+class OfLabels(nn.Module):
+    def __init__(self, task):
+        super().__init__()
+        self.net = nn.Linear(task.x_space.dim, task.y_space.num_values)
+
+    def forward(self, x, y):
+        return self.net(x).gather(-1, y.unsqueeze(-1)).squeeze(-1)
+
+
 class Native(Ring):
     num_replicates = 1
     multiply_adds = 8.0
@@ -193,6 +202,21 @@ def test_a_scales_energy_is_that_of_all_arms_without_one(folder):
     assert not any(condition.batchable or condition.compilable for condition in own)
     assert {condition.widths for condition in own} == {(2, 3, 1)}  # 1 x 4 + 4 products, or the 8 that it says, by 3
     assert all(condition.batchable for condition in plan.conditions if condition.labels["arm"] == "network")
+
+
+def test_an_own_energy_of_labels_is_trained_too(folder):
+    path = study(folder, ("softmax", "softmax_classifier", '"rings:OfLabels"'), ("margin", "hinge", '"rings:OfLabels"'))
+    text = path.read_text().replace('name = "circle"\nalong = { thickness = [0.3, 0.1] }', 'name = "gaussian_classes"')
+    path.write_text(text)
+    frame = evp.run_study(path, engine="serial", device="cpu", store=folder / "store", progress=False)
+    assert set(frame["status"]) == {"done"}
+    assert frame[frame["metric"] == "error_rate"]["value"].between(0, 1).all()
+    trial = frame[frame["arm"] == "softmax"]["trial"].iloc[0]
+    model = evp.open_model(path, trial, store=folder / "store")
+    x, y = model.tasks[0].sample(4, seed=0, split="test")
+    labels = model.setting.tasks[0].y_space.num_values
+    assert model.log_prob(x, y).shape == (1, 4)
+    assert sum(parameter.numel() for parameter in model.module.parameters()) == (x.shape[1] + 1) * labels
 
 
 REFUSED = {
