@@ -18,6 +18,7 @@ from ebm_vs_prob.core.bibliography import papers
 from ebm_vs_prob.core.spaces import Box, Labels
 from ebm_vs_prob.report.citation_styles import apa, link
 from ebm_vs_prob.report.overview import Found, gather_findings, reconcile
+from ebm_vs_prob.report.style import SIGNS
 from ebm_vs_prob.study import list_studies, load_study
 from ebm_vs_prob.study.claims import LECTURE, REGISTER
 from ebm_vs_prob.study.criteria import Criterion
@@ -56,7 +57,7 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 def _facts(facts: dict[str, str]) -> str:
     """A table of two columns without a head of its own."""
-    return _table(("", ""), [(f"**{name}**", text) for name, text in facts.items()]) + "\n{ .facts }"
+    return _table(("", ""), [(f"**{name}**", text) for name, text in facts.items()])
 
 
 def _papers(entry: Any) -> str:
@@ -245,14 +246,14 @@ def claim_page(name: str) -> str:
         f"{study.title}\n\n{_criteria([c for c in study.criteria if c.claim == name])}"
         for study in asking
     ]
-    published = "not published yet" if not found else f"{verdict}{_caveat(found)}"
+    published = f"{SIGNS[verdict]} {verdict}{_caveat(found)}" if found and verdict in SIGNS else "not published yet"
     rows = [(f"[{f.study}](../reports/{f.study}/index.html)", f"{f.verdict}{f' ({f.caveat})' if f.caveat else ''}",
-             _cell(f.number)) for f in found]  # fmt: skip
+             _cell(_raised(f.number))) for f in found]  # fmt: skip
     return "\n\n".join([
         f"# {name}: {claim.text}",
         f"> “{claim.quote}”\n>\n> LeCun, NYU Deep Learning 2020, week 7 ([notes of the lecture]({LECTURE}))",
-        f'<p class="verdict {verdict if found else "unstudied"}">Verdict: {published}</p>',
-        *([_cell(said), _table(("report", "verdict", "its number"), rows)] if found else []),
+        f'<p class="verdict {verdict}">Verdict: {published}</p>',
+        *([_raised(said), _table(("report", "verdict", "its number"), rows)] if found else []),
         "## In mathematics",
         mathematics()[name],
         "## What is asked",
@@ -260,6 +261,11 @@ def claim_page(name: str) -> str:
         f"About: {', '.join(claim.tags)}.",
         *criteria,
     ])  # fmt: skip
+
+
+def _raised(text: str) -> str:
+    """Exponents as such: `ε^−1.9` has its number raised."""
+    return re.sub(r"\^(−?[\d.]+\d)", r"<sup>\1</sup>", text)
 
 
 def _caveat(found: list[Found]) -> str:

@@ -26,6 +26,7 @@ _LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(?=[)#])")
 _NAMED = re.compile(r"^\| `(\w+)` \|", re.MULTILINE)
 _FIRST_CELL = re.compile(r"^\| `[^|]*\|", re.MULTILINE)
 _CLAIM = re.compile(r"^\| (C\d+) \|", re.MULTILINE)
+_TABLE, _HEAD, _TAG = re.compile(r"<table>.*?</table>", re.DOTALL), re.compile(r"<th\b[^>]*>(.*?)</th>"), re.compile("<[^>]+>")
 _FETCHED = re.compile(r"<(?:script|img|iframe|link(?![^>]*rel=\"?(?:canonical|next|prev)))\b[^>]*(?:src|href)=\"?https?:")
 
 
@@ -57,6 +58,8 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, page: Any, files: Files, **_: Any) -> str:
     """Turn links of the repository into those of the site, and names in tables into links."""
     place = page.file.src_uri
+    if place == "index.md":
+        page.meta["hide"] = ["navigation"]  # it has no siblings
     source = ELSEWHERE.get(place, f"docs/{place}")
 
     def led(match: re.Match[str]) -> str:
@@ -90,7 +93,20 @@ def in_site(target: str) -> str:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """A bar that is escaped within code, as it must be in a table's cell, is a bar."""
+    """Give each cell of a table the head of its column, which narrow screens show beside it.
+
+    A bar that is escaped within code, as it must be in a table's cell, is a bar.
+    """
+
+    def labelled(table: re.Match[str]) -> str:
+        heads = [_TAG.sub("", head) for head in _HEAD.findall(table[0])]
+        rows = []
+        for row in table[0].split("<tr>"):
+            labels = iter(heads)
+            rows.append(re.sub(r"<td", lambda _, labels=labels: f'<td data-label="{next(labels, "")}"', row))
+        return "<tr>".join(rows)
+
+    html = _TABLE.sub(labelled, html)
     return re.sub(r"<code>[^<]*</code>", lambda match: match[0].replace("\\|", "|"), html)
 
 
