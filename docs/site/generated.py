@@ -5,32 +5,31 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-import sys
-from functools import cache
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
-import ebm_vs_prob as evp
-import ebm_vs_prob.testing
+from registered import (
+    DOCS,
+    FAMILIES,
+    ROOT,
+    areas,
+    findings,
+    mathematics,
+    methods,
+    studies,
+    study_file,
+    tables,
+    tasks,
+    why_not,
+)
+
 from ebm_vs_prob.cli.describing import details
 from ebm_vs_prob.core.bibliography import papers
-from ebm_vs_prob.core.spaces import Box, Labels
 from ebm_vs_prob.report.citation_styles import apa, link
-from ebm_vs_prob.report.overview import Found, gather_findings, reconcile
-from ebm_vs_prob.report.style import SIGNS
-from ebm_vs_prob.study import list_studies, load_study
+from ebm_vs_prob.report.overview import Found, reconcile
+from ebm_vs_prob.report.style import SIGNS, minus
 from ebm_vs_prob.study.claims import LECTURE, REGISTER
 from ebm_vs_prob.study.criteria import Criterion
-from ebm_vs_prob.study.schema import Study
-
-DOCS = Path(__file__).parents[1]
-ROOT = DOCS.parent
-FAMILIES = {"ebm": "Energy-based", "prob": "Probabilistic", "control": "Controls"}
-
-sys.path.insert(0, str(DOCS))  # the generators of tables stand beside the pages
-import study_file  # noqa: E402
-import tables  # noqa: E402
 
 
 def _link(kind: str, name: str) -> str:
@@ -72,53 +71,6 @@ def _options(schema: Any) -> str:
     return study_file.table(schema).replace("| key |", "| option |")
 
 
-@cache
-def tasks() -> dict[str, Any]:
-    """Every task of the package at its defaults; its class where it needs to be given something, as `data` does."""
-    found = {}
-    for kind in tables.own(evp.list_tasks()):
-        needs_rows = kind.name == "data"
-        found[kind.name] = kind if needs_rows else evp.get_task(kind.name)
-    return found
-
-
-@cache
-def methods() -> dict[str, Any]:
-    """Every method of the package by name, energy-based ones first."""
-    found = tables.own(evp.list_methods())
-    return {m.name: m for m in sorted(found, key=lambda m: (list(FAMILIES).index(m.family), m.name))}
-
-
-@cache
-def studies() -> dict[str, Study]:
-    """Every study of the package by name."""
-    return {name: load_study(name) for name in list_studies()}
-
-
-@cache
-def findings() -> dict[str, list[Found]]:
-    """What the published reports say, by claim."""
-    return gather_findings(ROOT / "reports")
-
-
-@cache
-def mathematics() -> dict[str, str]:
-    """The statement of each claim, from `mathematics.md`."""
-    text = (Path(__file__).parent / "mathematics.md").read_text(encoding="utf-8")
-    _, *parts = re.split(r"^## (C\d+)\n", text, flags=re.MULTILINE)
-    return {name: said.strip() for name, said in zip(parts[::2], parts[1::2], strict=True)}
-
-
-def why_not(method: Any, name: str) -> str | None:
-    """Why a method declines a task at its defaults. Rows of a user's own have no law, else what their kind says."""
-    task = tasks()[name]
-    if not isinstance(task, type):
-        return method.why_not(task)
-    if method.principle == "exact":
-        return "nobody knows the law of a user's rows"
-    return None if {Box, Labels} & set(method.y_spaces) else "rows have real answers or labels"
-
-
 def method_page(name: str) -> str:
     """One method: what it is, its options, where it applies, its papers."""
     method, (told,) = methods()[name], [each for each in details(name) if each["kind"] == "method"]
@@ -134,12 +86,14 @@ def method_page(name: str) -> str:
         "version": str(method.version),
     }
     declined = [(reason, task) for task in tasks() if (reason := why_not(method, task))]
-    lines = [f"- {_links('tasks', [t for _, t in each])}: {why}" for why, each in groupby(sorted(declined), lambda d: d[0])]
+    lines = [
+        f"- {_links('tasks', [t for _, t in each])}: {why}" for why, each in groupby(sorted(declined), lambda d: d[0])
+    ]
     users = [s.name for s in studies().values() if any(arm.method == name for arm in s.arms)]
     return "\n\n".join([
         f"# `{name}`",
-        f"{_sentence(method.summary)} It is `evp.fit(\"{name}\", task)` in Python and `method = \"{name}\"` in a study; "
-        f"`ebm-vs-prob show {name}` says what this page does.",
+        f"{_sentence(method.summary)} It is `evp.fit(\"{name}\", task)` in Python and `method = \"{name}\"` in a "
+        f"study; `ebm-vs-prob show {name}` says what this page does.",
         _facts(facts),
         "## What it does",
         inspect.cleandoc(method.__doc__ or ""),
@@ -195,7 +149,7 @@ def _anchor(page: str, name: str) -> str:
 
 def _bound(criterion: Criterion) -> str:
     sides = (("above", criterion.above), ("below", criterion.below))
-    return " and ".join(f"{side} {value:g}" for side, value in sides if value is not None).replace("-", "−")
+    return minus(" and ".join(f"{side} {value:g}" for side, value in sides if value is not None))
 
 
 def _asked(criterion: Criterion) -> str:
@@ -228,7 +182,7 @@ def _criteria(criteria: list[Criterion]) -> str:
             _cell(c.statement),
             _asked(c),
             _bound(c),
-            "" if c.law is None else f"{c.law:g}".replace("-", "−"),
+            "" if c.law is None else minus(f"{c.law:g}"),
         )
         for c in criteria
     ]
@@ -264,8 +218,8 @@ def claim_page(name: str) -> str:
 
 
 def _raised(text: str) -> str:
-    """Exponents as such: `ε^−1.9` has its number raised."""
-    return re.sub(r"\^(−?[\d.]+\d)", r"<sup>\1</sup>", text)
+    """Exponents as such: `ε^1.9` has its number raised."""
+    return re.sub(r"\^(\u2212?[\d.]+\d)", r"<sup>\1</sup>", text)
 
 
 def _caveat(found: list[Found]) -> str:
@@ -302,23 +256,12 @@ def _reported(name: str) -> bool:
 
 def claims_page() -> str:
     """All claims with what was published of them."""
-    return f"# The lecture's claims\n\n{_CLAIMS}\n\n{tables.claims('../')}"
-
-
-_CLAIMS = f"""LeCun's lecture on energy-based models ([NYU Deep Learning 2020, week 7]({LECTURE})) makes twenty claims
-that can be tested. Each has a page: the lecture's words, what they say in mathematics, the criteria that were written before the
-runs, and the verdict where a report is published."""
-
-
-@cache
-def areas() -> dict[str, list[str]]:
-    """The public names by area of the package, with their places: those of `ebm_vs_prob/__init__.pyi`."""
-    text = (ROOT / "ebm_vs_prob" / "__init__.pyi").read_text(encoding="utf-8")
-    found: dict[str, list[str]] = {}
-    for module, name in re.findall(r"^from \.([\w.]+) import (\w+) as \2$", text, re.MULTILINE):
-        found.setdefault(module.split(".")[0], []).append(f"ebm_vs_prob.{module}.{name}")
-    found["testing"] = [f"ebm_vs_prob.testing.{name}" for name in ebm_vs_prob.testing.__all__]
-    return found
+    said = (
+        f"LeCun's lecture on energy-based models ([NYU Deep Learning 2020, week 7]({LECTURE})) makes twenty claims "
+        "that can be tested. Each has a page: the lecture's words, what they say in mathematics, the criteria that "
+        "were written before the runs, and the verdict where a report is published."
+    )
+    return f"# The lecture's claims\n\n{said}\n\n{tables.claims('../')}"
 
 
 def area_page(area: str) -> str:

@@ -12,41 +12,46 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import generated
+import registered
+from generated import pages
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
-from ebm_vs_prob.core.registry import METHODS, TASKS
 from ebm_vs_prob.report import write_all
+from ebm_vs_prob.study.claims import REGISTER
 
-ROOT = generated.ROOT
+ROOT = registered.ROOT
 #: Documents that do not lie in docs/, by their place in the site.
 ELSEWHERE = {"index.md": "README.md", "contributing.md": "CONTRIBUTING.md", "benchmarks.md": "benchmarks/README.md"}
 _LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(?=[)#])")
 _NAMED = re.compile(r"^\| `(\w+)` \|", re.MULTILINE)
 _FIRST_CELL = re.compile(r"^\| `[^|]*\|", re.MULTILINE)
 _CLAIM = re.compile(r"^\| (C\d+) \|", re.MULTILINE)
-_TABLE, _HEAD, _TAG = re.compile(r"<table>.*?</table>", re.DOTALL), re.compile(r"<th\b[^>]*>(.*?)</th>"), re.compile("<[^>]+>")
-_FETCHED = re.compile(r"<(?:script|img|iframe|link(?![^>]*rel=\"?(?:canonical|next|prev)))\b[^>]*(?:src|href)=\"?https?:")
+_TABLE, _HEAD, _TAG = (
+    re.compile(r"<table>.*?</table>", re.DOTALL),
+    re.compile(r"<th\b[^>]*>(.*?)</th>"),
+    re.compile("<[^>]+>"),
+)
+_FETCHED = re.compile(
+    r"<(?:script|img|iframe|link(?![^>]*rel=\"?(?:canonical|next|prev)))\b[^>]*(?:src|href)=\"?https?:"
+)
 
 
 def on_config(config: Any) -> Any:
     """Put the generated pages into the navigation."""
     sections = {next(iter(section)): next(iter(section.values())) for section in config.nav}
-    sections["Claims"].extend({name: f"claims/{name}.md"} for name in generated.REGISTER)
-    for family, names in groupby(generated.methods().values(), lambda method: method.family):
-        sections["Methods"].append({generated.FAMILIES[family]: [{m.name: f"methods/{m.name}.md"} for m in names]})
-    sections["Tasks"].extend({name: f"tasks/{name}.md"} for name in generated.tasks())
-    sections["Studies"].extend({name: f"studies/{name}.md"} for name in generated.studies())
-    sections["Reference"].extend({name: f"reference/{name}.md"} for name in generated.areas())
+    sections["Claims"].extend({name: f"claims/{name}.md"} for name in REGISTER)
+    for family, names in groupby(registered.methods().values(), lambda method: method.family):
+        sections["Methods"].append({registered.FAMILIES[family]: [{m.name: f"methods/{m.name}.md"} for m in names]})
+    sections["Tasks"].extend({name: f"tasks/{name}.md"} for name in registered.tasks())
+    sections["Studies"].extend({name: f"studies/{name}.md"} for name in registered.studies())
+    sections["Reference"].extend({name: f"reference/{name}.md"} for name in registered.areas())
     return config
 
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the generated pages, the documents from elsewhere, and the published reports as they are."""
-    made = generated.pages() | {
-        place: (ROOT / source).read_text(encoding="utf-8") for place, source in ELSEWHERE.items()
-    }
+    made = pages() | {place: (ROOT / source).read_text(encoding="utf-8") for place, source in ELSEWHERE.items()}
     for place, text in made.items():
         files.append(File.generated(config, place, content=text))
     copied = [path for path in (ROOT / "reports").rglob("*") if path.is_file() and path.suffix != ".md"]
