@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from ebm_vs_prob.study.claims import REGISTER
 ROOT = Path(__file__).parents[1]
 SITE = ROOT / "docs" / "site"
 CONFIGURATION = SITE / "mkdocs.yml"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +95,7 @@ def test_a_page_has_every_option_and_every_paper(entry, pages):
 
 
 def test_a_method_says_where_it_applies(pages):
-    applies, declines = pages["methods/softmax_classifier.md"].split("\n\nIt declines\n\n")
+    applies, declines = pages["methods/softmax_classifier.md"].split("\n\nIt declines:\n\n")
     assert "[`gaussian_classes`](../tasks/gaussian_classes.md)" in applies
     assert "[`circle`](../tasks/circle.md)" in declines
     assert "its answers are real vectors, and softmax_classifier gives labels" in declines
@@ -164,8 +166,8 @@ def test_a_page_that_would_fetch_something_is_refused(fetched, site):
 
 def test_cells_know_their_columns_and_bars_in_code_are_bars(site):
     table = "<table><thead><tr><th>a</th><th><code>b</code></th></tr></thead><tbody><tr>"
-    html = site[0].on_page_content(f"{table}<td>1</td><td><code>x\\|y</code></td></tr></tbody></table>")
-    assert '<td data-label="a">1</td><td data-label="b"><code>x|y</code></td>' in html
+    html = site[0].on_page_content(f"{table}<td>1</td><td><code>x_1\\|y</code></td></tr></tbody></table>")
+    assert '<td data-label="a">1</td><td data-label="b"><code>x_<wbr>1|y</code></td>' in html
 
 
 def test_scripts_and_what_makes_the_site_are_no_pages(site):
@@ -176,19 +178,60 @@ def test_scripts_and_what_makes_the_site_are_no_pages(site):
         assert not config.exclude_docs.match_file(name), name
 
 
-@pytest.mark.slow
-def test_the_site_builds_without_a_warning_and_reads_without_a_network(tmp_path, pages):
-    build = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict"]
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    """The folder of the site, built as `make docs` does."""
+    folder = tmp_path_factory.mktemp("site")
+    build = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--quiet",
+        "--strict",
+        "-f",
+        str(CONFIGURATION),
+        "-d",
+        str(folder),
+    ]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [*build, "-f", str(CONFIGURATION), "-d", str(tmp_path)], capture_output=True, text=True, env=environment
-    )
+    done = subprocess.run(build, capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    return folder
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning_and_has_what_it_names(built, pages):
     for place in [*pages, "index.md", "first_hour.md"]:
-        html = (tmp_path / place).with_suffix(".html").read_text(encoding="utf-8")
+        html = (built / place).with_suffix(".html").read_text(encoding="utf-8")
         assert not re.search(r'<(?:script|img|link)\b[^>]*(?:src|href)="?https?:', html), place
-    assert 'id="gibbs_gap"' in (tmp_path / "metrics.html").read_text(encoding="utf-8")
-    assert "num_samples" in (tmp_path / "reference" / "models.html").read_text(encoding="utf-8")
-    assert (tmp_path / "reports" / "thin_manifold" / "index.html").exists()
-    assert list((tmp_path / "reports" / "assets").glob("*.js"))
-    assert (tmp_path / "search" / "search_index.js").exists()
+    assert 'id="gibbs_gap"' in (built / "metrics.html").read_text(encoding="utf-8")
+    assert "num_samples" in (built / "reference" / "models.html").read_text(encoding="utf-8")
+    assert (built / "reports" / "thin_manifold" / "index.html").exists()
+    assert list((built / "reports" / "assets").glob("*.js"))
+
+
+@pytest.mark.uses_global_generator  # by playwright, as it starts
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("width", [1440, 390])
+def test_pages_are_read_from_the_disk_at_any_width(width, built):
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        said: list[str] = []
+        page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: said.append(request.url) if request.url.startswith("http") else None)
+        for place in ("index", "methods", "methods/hinge", "tasks/circle", "claims/C11", "metrics", "reference/models"):
+            page.goto((built / f"{place}.html").as_uri())
+            page.wait_for_timeout(300)
+            assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, place
+        assert said == []
+        if width == 1440:
+            page.click(".md-search__input")
+            page.keyboard.type("langevin")
+            found = page.locator(".md-search-result__item a[href*='contrastive_divergence']").first
+            found.wait_for(state="attached", timeout=10_000)
+        browser.close()

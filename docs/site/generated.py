@@ -101,7 +101,7 @@ def method_page(name: str) -> str:
         _options(method.Options),
         "## Tasks",
         f"At its defaults it applies to {_links('tasks', [t for t in tasks() if not why_not(method, t)])}.",
-        *(["It declines", "\n".join(lines)] if lines else []),
+        *(["It declines:", "\n".join(lines)] if lines else []),
         "## Studies with it",
         _links("studies", users),
         "## Papers",
@@ -211,8 +211,8 @@ def claim_page(name: str) -> str:
         "## In mathematics",
         mathematics()[name],
         "## What is asked",
-        f"The bounds were written before the runs. How they are held against results: [verdicts](../verdicts.md). "
-        f"About: {', '.join(claim.tags)}.",
+        "The studies' files say what had been seen before their bounds were written. How these are held against "
+        f"results: [verdicts](../verdicts.md). About: {', '.join(claim.tags)}.",
         *criteria,
     ])  # fmt: skip
 
@@ -258,8 +258,8 @@ def claims_page() -> str:
     """All claims with what was published of them."""
     said = (
         f"LeCun's lecture on energy-based models ([NYU Deep Learning 2020, week 7]({LECTURE})) makes twenty claims "
-        "that can be tested. Each has a page: the lecture's words, what they say in mathematics, the criteria that "
-        "were written before the runs, and the verdict where a report is published."
+        "that can be tested. Each has a page: the lecture's words, what they say in mathematics, the criteria with "
+        "their bounds, and the verdict where a report is published."
     )
     return f"# The lecture's claims\n\n{said}\n\n{tables.claims('../')}"
 

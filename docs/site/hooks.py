@@ -23,6 +23,8 @@ from ebm_vs_prob.study.claims import REGISTER
 ROOT = registered.ROOT
 #: Documents that do not lie in docs/, by their place in the site.
 ELSEWHERE = {"index.md": "README.md", "contributing.md": "CONTRIBUTING.md", "benchmarks.md": "benchmarks/README.md"}
+#: What gives its room to a page: the first has no siblings, and wide tables stand on the others.
+_HIDDEN = {"index.md": ["navigation"], "methods.md": ["toc"], "studies.md": ["toc"]}
 _LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(?=[)#])")
 _NAMED = re.compile(r"^\| `(\w+)` \|", re.MULTILINE)
 _FIRST_CELL = re.compile(r"^\| `[^|]*\|", re.MULTILINE)
@@ -32,6 +34,7 @@ _TABLE, _HEAD, _TAG = (
     re.compile(r"<th\b[^>]*>(.*?)</th>"),
     re.compile("<[^>]+>"),
 )
+_CODE = re.compile(r"(?<=>)[^<]*(?=</code>)")
 _FETCHED = re.compile(
     r"<(?:script|img|iframe|link(?![^>]*rel=\"?(?:canonical|next|prev)))\b[^>]*(?:src|href)=\"?https?:"
 )
@@ -63,8 +66,8 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, page: Any, files: Files, **_: Any) -> str:
     """Turn links of the repository into those of the site, and names in tables into links."""
     place = page.file.src_uri
-    if place == "index.md":
-        page.meta["hide"] = ["navigation"]  # it has no siblings
+    if place in _HIDDEN:
+        page.meta["hide"] = _HIDDEN[place]
     source = ELSEWHERE.get(place, f"docs/{place}")
 
     def led(match: re.Match[str]) -> str:
@@ -100,7 +103,7 @@ def in_site(target: str) -> str:
 def on_page_content(html: str, **_: Any) -> str:
     """Give each cell of a table the head of its column, which narrow screens show beside it.
 
-    A bar that is escaped within code, as it must be in a table's cell, is a bar.
+    Names in it may break after an underscore, and a bar that is escaped within code, as it must be there, is a bar.
     """
 
     def labelled(table: re.Match[str]) -> str:
@@ -111,8 +114,10 @@ def on_page_content(html: str, **_: Any) -> str:
             rows.append(re.sub(r"<td", lambda _, labels=labels: f'<td data-label="{next(labels, "")}"', row))
         return "<tr>".join(rows)
 
-    html = _TABLE.sub(labelled, html)
-    return re.sub(r"<code>[^<]*</code>", lambda match: match[0].replace("\\|", "|"), html)
+    def breakable(code: re.Match[str]) -> str:
+        return code[0].replace("\\|", "|").replace("_", "_<wbr>")
+
+    return _TABLE.sub(lambda table: _CODE.sub(breakable, labelled(table)), html)
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:
