@@ -30,7 +30,7 @@ Seconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 #: median over the package's methods; from 0.6 (a loss without noise) to 30 (a flow of splines).
 OPERATIONS = 3.0
 #: How many times as long as counted from shapes steps take: noise, distances to training answers and proposals are in
-#: no shape. Measured over counted, 20 replicates of 2x32 on an AMD EPYC: 1.4 denoising, 3 to 7 hinges, 4 to 8 likelihood.
+#: no shape. Measured over counted, 20 replicates of 2x32, AMD EPYC: 1.4 denoising, 3 to 7 hinges, 4 to 8 likelihood.
 SLOWER = 3.0
 #: Processes that compile a program before the first of them has put it into the cache: two workers begin at once.
 COMPILED_BY = 2.0
