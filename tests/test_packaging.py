@@ -31,6 +31,7 @@ TARGETS = {
     "test-long",
     "test-faults",
     "check",
+    "docs",
     "benchmark",
     "clean",
 }
@@ -89,6 +90,7 @@ def test_pins_lie_within_the_ranges_and_carry_no_local_tag():
     ranges = [
         *PROJECT["dependencies"],
         *PROJECT["optional-dependencies"]["test"],
+        *PROJECT["optional-dependencies"]["docs"],
         *PROJECT["optional-dependencies"]["dev"],
     ]
     for requirement in map(Requirement, ranges):
@@ -137,6 +139,8 @@ def test_make_lists_its_targets_and_each_can_be_made():
     assert 'pytest -m "slow and not long and not faults"' in recipes["test-slow"]
     assert 'pytest -m "long and not faults"' in recipes["test-long"]
     assert "EBM_VS_PROB_FAULT_SCALE=500" in recipes["test-faults"]
+    assert "mkdocs build --quiet --strict" in recipes["docs"]
+    assert "mkdocs build --quiet --strict" in recipes["check"]
     for target in TARGETS - {"clean"}:
         assert "-c constraints.txt" in recipes[target], target
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 from ..core.options import OptionBatch
 
 if TYPE_CHECKING:
-    from ..training.method import Method
     from .model import Model
 
 
@@ -22,7 +21,8 @@ def alone(model: Model, r: int) -> Model | None:
         return model
     options = OptionBatch(setting.options.replicates[r : r + 1], "options")
     one = replace(setting, tasks=setting.tasks[r : r + 1], seeds=setting.seeds[r : r + 1], options=options)
-    own = cast("type[Method]", model.method).build(one)
+    method: Any = model.method
+    own: Model = method.build(one)
     whole, state = model.module.state_dict(), {}
     for name, built in own.module.state_dict().items():
         value = whole.get(name)

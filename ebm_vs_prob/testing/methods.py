@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from ..core.spaces import Discrete
-from ..models.alone import alone as single
 from .method_answers import check_answering, check_least, check_probability
 from .optimum import check_direction
 from .randomness import check_initial_weights, check_noise, check_streams_of_draws
@@ -184,6 +183,8 @@ def _check_seeds(method: type[Method], model: Model, task: Task, x: torch.Tensor
 def _check_company(alone: Model, company: Model, x: torch.Tensor, y: torch.Tensor, who: str) -> None:
     """The only replicate of `alone` is the last of `company`."""
     import torch
+
+    from ..models.alone import alone as single
 
     near = torch.allclose(alone.energy(x, y)[0], company.energy(x, y)[-1], rtol=ROUNDING, atol=ROUNDING)
     rule(near, who, "a replicate trained alone must be the replicate trained in company")

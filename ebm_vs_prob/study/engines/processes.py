@@ -37,8 +37,9 @@ PRELOAD = (
     "arviz",
     "h5netcdf",
 )
-#: One thread a worker, also for what torch's setting does not reach. Memory that is freed is kept, that of tensors beyond
-#: 32 MiB too, which no threshold keeps: page faults would take half of a worker's time. What the user has set stands.
+#: One thread a worker, also for what torch's setting does not reach. Memory that is freed is kept, that of tensors
+#: beyond 32 MiB too, which no threshold keeps: page faults would take half of a worker's time. What the user has set
+#: stands.
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
