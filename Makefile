@@ -24,7 +24,7 @@ HOSTILE := tests/study/test_hostile_studies.py tests/study/test_damaged_store.py
 export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
-.PHONY: help study report test test-portable test-slow test-long test-faults check benchmark clean
+.PHONY: help study report test test-portable test-slow test-long test-faults check docs benchmark clean
 
 help:
 	@sed -n 's/^#: //p' $(MAKEFILE_LIST)
@@ -69,11 +69,16 @@ test-faults: $(VENV)/.installed
 	EBM_VS_PROB_FAULT_SCALE=$(FAULTS) $(BIN)/python -m pytest -m "$(if $(filter 1,$(FAULTS)),faults and not long,faults)" -n $(PYTEST_WORKERS)
 	@test $(FAULTS) = 1 || EBM_VS_PROB_FAULT_SCALE=$(FAULTS) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) $(HOSTILE)
 
-#: make check      lint, format and types
+#: make docs       the site of docs/, in build/docs; a warning is an error, and nothing is fetched from a network
+docs: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
+
+#: make check      lint, format, types and the site
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@$(MAKE) --no-print-directory docs
 
 #: make benchmark  training steps a second beside torchebm and plain Pyro, on a quiet machine
 benchmark: $(VENV)/.installed

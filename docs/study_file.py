@@ -87,6 +87,19 @@ better than its neighbour by less than the standard error of their difference, t
 plateau, and the neighbour is taken. Of equal scores the middle one counts, so that an option that makes no difference
 to an arm stays in the middle.
 """,
+    "`network`": """
+In place of the table, `network = "module:name"` names an energy of your own: a class or a function `task -> nn.Module`
+as `evp.fit(energy=...)` takes, whose `forward(x (n, dx), y (n, dy))` gives `(n,)` energies, or of labels takes
+`y (n,)`. The module is looked for as plugins are: installed, or beside the study's file. It needs no entry in
+`plugins`. A trial is known by that name, and its record has a digest of the module's source, so that verdicts on
+records of two versions of it are `undecided`.
+
+Given under a scale it is the energy of all arms; an arm has another by a `network` of its own, and the package's by a
+table (`network = { hidden = [32, 32] }`). A method that has no energy to replace, such as a regression, says so when
+the study is planned. The plan tries each energy on each task, and counts its cost as that of a network of one hidden
+layer that takes as many products. Trials of an own energy are trained one at a time and are never compiled, because
+nobody knows that a module computes the same in company as alone.
+""",
     "`[[ladders]]`": """
 ```toml
 [[ladders]]

@@ -1,24 +1,28 @@
-"""The code in README.md and CONTRIBUTING.md runs as it stands, and what they name exists."""
+"""The code in README.md, CONTRIBUTING.md and the pages of docs/ runs as it stands, and what they name exists."""
 
 from __future__ import annotations
 
 import json
 import re
 import runpy
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.cli.commands import main
 from ebm_vs_prob.core.registry import METHODS, TASKS
 from ebm_vs_prob.study import load_study, plan_study
-from ebm_vs_prob.study.claims import CLAIMS
+from ebm_vs_prob.study.claims import CLAIMS, REGISTER
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+PAGES = {page.stem: page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md"))}
+DOCUMENTS = {"README.md": README, "CONTRIBUTING.md": CONTRIBUTING} | {f"docs/{n}.md": text for n, text in PAGES.items()}
+TABLES = runpy.run_path(str(ROOT / "docs" / "tables.py"))
 
 OWN_TASKS = [kind for kind in evp.list_tasks() if kind.__module__.startswith("ebm_vs_prob.") and kind.has_truth]
 
@@ -32,61 +36,111 @@ def execute(text: str, name: str) -> dict[str, object]:
     """Run all Python blocks of a document in one namespace, as a reader would."""
     namespace: dict[str, object] = {"__name__": name}
     for number, block in enumerate(blocks(text, "python")):
-        exec(compile(block, f"{name}, block {number}", "exec"), namespace)
+        exec(compile(block, f"{name}, block {number}", "exec", dont_inherit=True), namespace)
     return namespace
 
 
-@pytest.mark.uses_global_generator  # GibbsBoltzmann.sample without a generator, as a Pyro user calls it
-def test_readme_quickstart_runs(tmp_path, monkeypatch):
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Iterator[Path]:
+    """An empty working folder whose modules can be imported; what they register is forgotten afterwards."""
+    tasks, methods = {task.name for task in evp.list_tasks()}, {method.name for method in evp.list_methods()}
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for registry, known in ((TASKS, tasks), (METHODS, methods)):
+        for entry in registry.entries():
+            if entry.name not in known:
+                registry.unregister(entry.name)
+    for path in tmp_path.glob("*.py"):
+        sys.modules.pop(path.stem, None)
+
+
+def save_files(text: str, folder: Path) -> None:
+    """Save the blocks that carry a file's name under it, as a reader would."""
+    for name, content in re.findall(r'^```\w+ title="([\w.]+)"\n(.*?)^```$', text, re.MULTILINE | re.DOTALL):
+        (folder / name).write_text(content, encoding="utf-8")
+
+
+def test_readme_runs(folder):
     namespace = execute(README, "README.md")
     assert namespace["table"].shape[0] > 0  # type: ignore[attr-defined]
 
 
-def own_data_study(folder: Path) -> Path:
-    """The README's section on data of one's own, as a reader follows it: the path of its study, its data beside it."""
-    (section,) = re.findall(r"^## Your own data\n(.*?)^## ", README, re.MULTILINE | re.DOTALL)
-    (study,) = blocks(section, "toml")
-    (code,) = blocks(section, "python")
-    namespace = {"evp": evp, "torch": torch, "budget": evp.Budget(steps=2, examples=20)}
-    exec(compile(code, "README.md, your own data", "exec"), namespace)
-    (folder / "points.toml").write_text(study, encoding="utf-8")
-    return folder / "points.toml"
+def test_readme_is_short():
+    assert len(README.splitlines()) < 150
 
 
-def test_readme_study_of_own_data_is_planned(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert len(plan_study(own_data_study(tmp_path), device="cpu").trials) == 2 * 10
+@pytest.mark.uses_global_generator  # GibbsBoltzmann.sample without a generator, as a Pyro user calls it
+def test_page_on_python_runs(folder):
+    namespace = execute(PAGES["python"], "python.md")
+    assert namespace["table"].shape[0] > 0  # type: ignore[attr-defined]
+
+
+def first_hour(folder: Path) -> str:
+    """The first hour up to its study: files saved, data made; returns what is left to run, once there are results."""
+    save_files(PAGES["first_hour"], folder)
+    before, after = blocks(PAGES["first_hour"], "python")
+    namespace: dict[str, object] = {}
+    exec(compile(before, "first_hour.md", "exec", dont_inherit=True), namespace)
+    return after
+
+
+def test_first_hour_leads_to_a_study(folder):
+    first_hour(folder)
+    assert len(plan_study("points.toml", device="cpu").trials) == 3 * 10
 
 
 @pytest.mark.slow
-def test_readme_study_of_own_data_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    own_data_study(tmp_path)
-    assert main(["run", "points.toml"]) == 0
+def test_first_hour_leads_to_a_page_and_a_citation(folder, capsys):
+    after = first_hour(folder)
+    for command in ("check my_ranking.py", "plan points.toml", "run points.toml"):
+        assert main(command.split()) == 0
+    capsys.readouterr()
     assert main(["report", "points.toml", "--json"]) == 0
-    verdicts = json.loads(capsys.readouterr().out.partition("\n")[2])["verdicts"]
+    verdicts = json.loads(capsys.readouterr().out)["verdicts"]
     assert {each["verdict"] for each in verdicts} == {"supported"}
+    assert (folder / "reports" / "points" / "index.html").exists()
+    namespace: dict[str, object] = {"evp": evp}
+    exec(compile(after, "first_hour.md, after the run", "exec", dont_inherit=True), namespace)
+    assert namespace["model"].method.name == "pairwise_ranking"  # type: ignore[attr-defined]
+    assert main(["verify", "points.toml"]) == 0
+    capsys.readouterr()
+    assert main(["cite", "points.toml", "--format", "bibtex"]) == 0
+    cited = capsys.readouterr().out
+    assert "ma2018noise" in cited
+    assert "evp-" in cited
 
 
-def test_page_on_own_data_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    execute((ROOT / "docs" / "your_data.md").read_text(encoding="utf-8"), "your_data.md")
+@pytest.mark.uses_global_generator  # pages that run a Pyro model as a Pyro user does
+@pytest.mark.parametrize(
+    "page", ["your_data", "your_network", "your_energy_based_method", "your_probabilistic_method", "failures"]
+)
+def test_pages_on_what_is_yours_run(page, folder):
+    save_files(PAGES[page], folder)
+    execute(PAGES[page], f"{page}.md")
+
+
+@pytest.mark.parametrize(
+    ("page", "name"), [("your_network", "ring_score"), ("your_probabilistic_method", "heavy_tails")]
+)
+def test_methods_of_the_pages_keep_the_rules(page, name, folder):
+    save_files(PAGES[page], folder)
+    assert main(["check", f"{name}.py"]) == 0
 
 
 def test_inference_page_runs():
-    namespace = execute((ROOT / "docs" / "inference.md").read_text(encoding="utf-8"), "inference.md")
+    namespace = execute(PAGES["inference"], "inference.md")
     assert namespace["answer"].tolist() == [0, 0]  # type: ignore[attr-defined]
 
 
 @pytest.mark.uses_global_generator  # a Pyro model that is run as a Pyro user runs it
 def test_normalizers_page_runs():
-    namespace = execute((ROOT / "docs" / "normalizers.md").read_text(encoding="utf-8"), "normalizers.md")
+    namespace = execute(PAGES["normalizers"], "normalizers.md")
     assert float(namespace["bracket"].gap) > 0  # type: ignore[attr-defined]
 
 
 def test_objectives_page_runs():
-    namespace = execute((ROOT / "docs" / "objectives.md").read_text(encoding="utf-8"), "objectives.md")
+    namespace = execute(PAGES["objectives"], "objectives.md")
     assert namespace["blind"].status[0].ok  # type: ignore[attr-defined]
 
 
@@ -94,13 +148,11 @@ def test_objectives_page_runs():
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ["latent_variables", "posteriors"])
 def test_pages_on_latents_and_posteriors_run(page):
-    execute((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8"), f"{page}.md")
+    execute(PAGES[page], f"{page}.md")
 
 
 def test_the_page_on_verdicts_lists_every_claim():
-    rows = re.findall(
-        r"^\| (C\d+) \| (.+) \|$", (ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8"), re.MULTILINE
-    )
+    rows = re.findall(r"^\| (C\d+) \| (.+) \|$", PAGES["verdicts"], re.MULTILINE)
     assert dict(rows) == CLAIMS
 
 
@@ -117,19 +169,33 @@ def test_contributing_examples_run_and_keep_the_rules(tmp_path):
         METHODS.unregister("noise_classifier")
 
 
-def test_readme_tables_are_what_is_registered():
-    tables = runpy.run_path(str(ROOT / "docs" / "tables.py"))
-    assert tables["written"](README) == README, "run python docs/tables.py"
-    assert not set("{}\\") & set(tables["tasks"]() + tables["methods"]())  # no LaTeX is left
-    assert tables["plain"](r"Fran{\c{c}}oise Bak{\i}r, G{\"o}khan Souli{\'e}") == "Françoise Bak\u0131r, Gökhan Soulié"
+@pytest.mark.parametrize("name", TABLES["PAGES"])
+def test_tables_are_what_is_registered(name):
+    page, table = TABLES["PAGES"][name]
+    text = page.read_text(encoding="utf-8")
+    assert TABLES["written"](name, text) == text, "run python docs/tables.py"
+    assert not set("{}\\") & set(table())  # no LaTeX is left
 
 
 @pytest.mark.parametrize("entry", [*evp.list_tasks(), *evp.list_methods()], ids=lambda entry: entry.name)
-def test_readme_tables_have_every_task_and_method(entry):
-    (row,) = re.findall(rf"^\| `{entry.name}` \|.*$", README, re.MULTILINE)
-    if entry in evp.list_methods():
+def test_tables_have_every_task_and_method(entry):
+    is_method = entry in evp.list_methods()
+    _, table = TABLES["PAGES"]["methods" if is_method else "tasks"]
+    (row,) = re.findall(rf"^\| `{entry.name}` \|.*$", table(), re.MULTILINE)
+    if is_method:
         cells = [cell.strip() for cell in row.split("|")]
         assert cells[2:4] == [entry.family, entry.principle]
+
+
+def test_readme_has_the_verdict_of_every_claim():
+    rows = re.findall(r"^\| (C\d+) \| .*\| (.*) \|$", README, re.MULTILINE)
+    assert [name for name, _ in rows] == list(CLAIMS)
+    for name, said in rows:
+        path = ROOT / "reports" / REGISTER[name].home / "verdicts.json"
+        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        verdicts = [each["verdict"] for each in found if each["scope"] == "claim" and each["claim"] == name]
+        assert (said != "not published yet") == bool(verdicts)
+        assert all(verdict in said for verdict in verdicts)
 
 
 @pytest.mark.parametrize("kind", OWN_TASKS, ids=lambda kind: kind.name)
@@ -149,23 +215,25 @@ def test_what_a_task_says_is_exactly_known_is_what_it_answers(kind):
     assert ("angle" in task.truth) == hasattr(task.reference, "angle")
 
 
-@pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
-def test_named_files_and_links_exist(text):
-    links = re.findall(r"\]\(([^)#]+)\)", text)
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_named_files_and_links_exist(document):
+    text, beside = DOCUMENTS[document], (ROOT / document).parent
+    links = re.findall(r"\]\(([^)#\s]+)", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
     paths = re.findall(r"`((?:ebm_vs_prob|studies|docs|tests|benchmarks)/[\w./-]*)`", text)
-    missing = [name for name in [*links, *paths] if "://" not in name and not (ROOT / name).exists()]
+    missing = [link for link in links if "://" not in link and not (beside / link).exists()]
+    missing += [path for path in paths if not (ROOT / path).exists()]
     assert missing == []
 
 
-@pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
-def test_named_make_targets_exist(text):
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_named_make_targets_exist(document):
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in set(re.findall(r"(?:`|^)make ([a-z][\w-]*)", text, re.MULTILINE)):
+    for target in set(re.findall(r"(?:`|^)make ([a-z][\w-]*)", DOCUMENTS[document], re.MULTILINE)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_commands_in_the_readme_parse(capsys):
-    for command in set(re.findall(r"ebm-vs-prob ([a-z]+)", README)):
+def test_commands_in_the_documents_parse(capsys):
+    for command in set(re.findall(r"ebm-vs-prob\s([a-z]+)", "\n".join(DOCUMENTS.values()))):
         assert main([command, "--help"]) == 0
 
 

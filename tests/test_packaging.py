@@ -31,6 +31,7 @@ TARGETS = {
     "test-long",
     "test-faults",
     "check",
+    "docs",
     "benchmark",
     "clean",
 }
@@ -89,6 +90,7 @@ def test_pins_lie_within_the_ranges_and_carry_no_local_tag():
     ranges = [
         *PROJECT["dependencies"],
         *PROJECT["optional-dependencies"]["test"],
+        *PROJECT["optional-dependencies"]["docs"],
         *PROJECT["optional-dependencies"]["dev"],
     ]
     for requirement in map(Requirement, ranges):
@@ -137,6 +139,8 @@ def test_make_lists_its_targets_and_each_can_be_made():
     assert 'pytest -m "slow and not long and not faults"' in recipes["test-slow"]
     assert 'pytest -m "long and not faults"' in recipes["test-long"]
     assert "EBM_VS_PROB_FAULT_SCALE=500" in recipes["test-faults"]
+    assert "mkdocs build --quiet --strict" in recipes["docs"]
+    assert "mkdocs build --quiet --strict" in recipes["check"]
     for target in TARGETS - {"clean"}:
         assert "-c constraints.txt" in recipes[target], target
 
@@ -176,14 +180,19 @@ def test_wheel_carries_the_studies_and_works_outside_the_checkout(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         archive.extractall(site)
-    for path in sorted((ROOT / "studies").glob("*.toml")):
-        assert f"ebm_vs_prob/studies/{path.name}" in names
-    assert {"ebm_vs_prob/py.typed", "ebm_vs_prob/core/references.bib", "ebm_vs_prob/__init__.pyi"} <= names
-    assert any(name.startswith("ebm_vs_prob/report/templates/") for name in names)
-    assert not any(name.startswith(("tests/", "results/")) for name in names)
+    assert {f"ebm_vs_prob/studies/{path.name}" for path in (ROOT / "studies").glob("*.toml")} <= names
+    package = {path for path in (ROOT / "ebm_vs_prob").rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert {path.relative_to(ROOT).as_posix() for path in package} - names == set()
+    needed = ("py.typed", "__init__.pyi", "core/references.bib", "study/panels/real.toml", "report/templates/page.js")
+    assert {f"ebm_vs_prob/{name}" for name in needed} <= names
+    assert not any(name.startswith(("tests/", "results/", "reports/", "docs/")) for name in names)
     script = (
         "import ebm_vs_prob, pathlib, sys; from ebm_vs_prob.cli.commands import main; "
         f"assert pathlib.Path(ebm_vs_prob.__file__).is_relative_to({str(site)!r}); "
+        "from ebm_vs_prob.study.challenge import panel; panel('hinge'); panel('softmax_classifier'); "
+        "from ebm_vs_prob.core.bibliography import references; assert references(); "
+        "from ebm_vs_prob.report.page import html, markdown; html().get_template('page.html.j2'); "
+        "markdown().get_template('page.md.j2'); "
         "sys.exit(main(['plan', 'thin_manifold', '--json']))"
     )
     outside = tmp_path / "elsewhere"

@@ -7,7 +7,6 @@ shrunk runs always, the path names the scale: `OUT/<scale>/<study>/`.
 
 from __future__ import annotations
 
-import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 from ..core.atomic_files import check_folder
 from ..core.errors import invalid
 from ..study.files import study_folders
-from ..study.identifiers import FILE, read_result, write_result
+from ..study.identifiers import FILE, file_from, read_result, write_result
 from ..study.schema import SHRUNK, Study
 
 _SCALE = re.compile(r"ebm-vs-prob report \S+ --scale ([a-z0-9_-]+)")
@@ -59,8 +58,8 @@ def scale_of(report: Path) -> str:
 
 def sign(report: Path, study: Study, scale: str, identifier: str) -> None:
     """Write beside a report which result it is, and of which file: by its path from there, as in a checkout."""
-    file = "" if study.path is None else os.path.relpath(study.path.resolve(), report.resolve())
-    write_result(report / FILE, {"id": identifier, "study": study.name, "scale": scale, "file": file})
+    result = {"id": identifier, "study": study.name, "scale": scale, "file": file_from(report, study)}
+    write_result(report / FILE, result)
 
 
 def _refuse_another_study(study: Study, report: Path) -> None:

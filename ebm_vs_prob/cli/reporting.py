@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -82,10 +83,12 @@ def verify(
 ) -> None:
     """Check that results are whole and what was published, and with --rerun that this code makes them again.
 
-    Every record is read and its checksum compared, the verdicts are decided again and held against the report's, and K
+    Every record is read and its checksum compared. The verdicts are decided again and held against the report's, whose
+    page and tables are made again and compared: the result that the page names, the data of its figures, every cell. K
     trials, taken in turn from the arms, are trained again: on the record's kind of machine their metrics must agree to
     rounding, elsewhere to 1 % or their standard error. The exit code is 1 where something differs.
     """
+    from ..report.remaking import page_differences
     from ..study import Store, load_study
     from ..study.identifiers import find_result, is_identifier, study_of
     from ..study.shrinking import opened
@@ -95,12 +98,14 @@ def verify(
     with printed_aside():
         kept = Store(store)
         if is_identifier(what):
-            name, scale = find_result(what, kept, reports)
-            loaded = opened(study_of(name, scale, kept), scale, kept)
+            name, scale, file = find_result(what, kept, reports)
+            loaded = opened(study_of(name, scale, kept, file), scale, kept)
         else:
             loaded = opened(load_study(what), scale, kept)
         beside = find_report(loaded.name, scale, reports)
         found = verified(loaded, scale, kept, beside if scale_of(beside) in ("", scale) else None, rerun)
+        if found.report and not found.damaged:
+            found = replace(found, page=page_differences(loaded, scale, store, beside))
     if as_json:
         print_json(found.as_dict())
     else:
@@ -219,4 +224,4 @@ def _papers(study: Study, scale: str, identifier: str) -> list[Any]:
         return [asdict(entry) for entry in entries(study, labels, identifier)]
 
     question = ["cite", study.model_dump(mode="json", by_alias=True), scale, identifier]
-    return [Entry(**entry) for entry in (of_plan() if study.plugins else remembered_of_package(question, of_plan))]
+    return [Entry(**entry) for entry in (of_plan() if study.imports else remembered_of_package(question, of_plan))]

@@ -13,12 +13,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import torch
-
-    from ..tasks.base import Task
 
     Tensors = torch.Tensor | tuple[torch.Tensor, ...]
 
@@ -26,6 +24,13 @@ Found = TypeVar("Found", bound="Tensors")
 
 #: What a memory holds at most, in bytes.
 MOST_BYTES = 3 * 2**29
+
+
+class Specified(Protocol):
+    """What says of itself all that its numbers follow from, as tasks do."""
+
+    def specification(self) -> dict[str, Any]:
+        """Name, version and options, JSON-ready."""
 
 
 class Memory:
@@ -73,7 +78,7 @@ def remembering(memory: Memory | None = None) -> Iterator[None]:
         _CURRENT.reset(token)
 
 
-def once(tasks: Task | tuple[Task, ...], what: str, *given: Any, compute: Callable[[], Found]) -> Found:
+def once(tasks: Specified | tuple[Specified, ...], what: str, *given: Any, compute: Callable[[], Found]) -> Found:
     """`compute()`, or within `remembering` what it gave for equal tasks, `what` and `given`; nobody may write to it.
 
     Args:

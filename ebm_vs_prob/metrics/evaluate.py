@@ -40,7 +40,7 @@ def evaluate(
         task: one, or a list with one per replicate, of the spaces that the model was fitted to.
         evaluation: how much to look at; `Evaluation()` by default.
         observed: what a caller keeps of the same model, tasks and evaluation, to infer and sample once.
-        only: metrics that are wanted; what is measured together comes together.
+        only: metrics that are wanted, by default those of the evaluation; what is measured together comes together.
 
     Returns:
         A table with columns replicate (int), metric, value (float), error (standard error; NaN where the value is
@@ -105,12 +105,15 @@ def _measure(observed: Observation, only: Collection[str] | None) -> tuple[dict[
     import numpy as np
 
     from ..core.errors import NotMeasured
+    from . import cost
     from .measurement import Measurement
 
     model, evaluation = observed.model, observed.evaluation
     nothing = np.full(model.num_replicates, np.nan)
     measured: dict[str, Measurement] = {}
     notes: dict[str, str] = {}
+    if only is None and evaluation.metrics:
+        only = (*evaluation.metrics, *(name for group in cost.GROUPS for name in group.names(evaluation)))
     for group in (group for home in _homes(observed.tasks[0].y_space) for group in home.GROUPS):
         names = group.names(evaluation)
         if only is not None and not any(name in only for name in names):

@@ -10,7 +10,7 @@ import torch
 
 from ..core.errors import NoExactReference, NotNormalised
 from ..core.spaces import Box
-from ..models.alone import energy_of
+from ..energies.evaluation import energy_in_blocks
 from .evaluate import checked_tasks
 from .observation import Observation
 from .options import Evaluation
@@ -18,9 +18,6 @@ from .options import Evaluation
 if TYPE_CHECKING:
     from ..models.model import Model
     from ..tasks.base import Task
-
-#: Of replicates by their place.
-Arrays = dict[int, dict[str, np.ndarray]]
 
 #: Nodes along each axis of the energy's grid.
 GRID = 161
@@ -31,9 +28,8 @@ def landscapes(
     tasks: Task | Sequence[Task],
     evaluation: Evaluation | None = None,
     observed: Observation | None = None,
-    replicates: Sequence[int] | None = None,
 ) -> list[dict[str, np.ndarray]]:
-    """Arrays of each replicate, or of those asked for, float32, for a report that never sees a model.
+    """Arrays of each replicate, float32, for a report that never sees a model.
 
     `axis_0` and `axis_1` (1-D) and `energy` (len axis_0, len axis_1): over y_0 and y_1 of an unconditional task in two
     dimensions, over x and y where both are numbers; absent otherwise. `data_x` (m, dx) and `data_y` (m, dy), or symbols
@@ -42,17 +38,17 @@ def landscapes(
     came in, of a normalised model that was evaluated at all of them. `observed` as in `evaluate`.
     """
     observed = observed or Observation(model, checked_tasks(model, tasks), evaluation or Evaluation())
-    arrays: Arrays = {r: {} for r in (range(model.num_replicates) if replicates is None else replicates)}
+    arrays: list[dict[str, np.ndarray]] = [{} for _ in range(model.num_replicates)]
     _add(arrays, "data", *observed.test)
     for add in (_add_energy, _add_answers, _add_samples, _add_log_likelihood):
         try:
             add(observed, arrays)
         except (NoExactReference, NotNormalised):
             continue
-    return list(arrays.values())
+    return arrays
 
 
-def _add_energy(observed: Observation, arrays: Arrays) -> None:
+def _add_energy(observed: Observation, arrays: list[dict[str, np.ndarray]]) -> None:
     x_box: Any = observed.tasks[0].x_space
     if not isinstance(observed.tasks[0].y_space, Box):
         return
@@ -67,9 +63,9 @@ def _add_energy(observed: Observation, arrays: Arrays) -> None:
         x, y = grid[..., :1], grid[..., 1:]
     else:
         return
-    for r, row in arrays.items():  # a grid takes many energies, and most replicates are not asked for
-        energy = energy_of(observed.model, r, x, y).reshape(GRID, GRID)
-        row["axis_0"], row["axis_1"], row["energy"] = _float32(first), _float32(y_axis), _float32(energy)
+    energy = energy_in_blocks(observed.model.module, x, y).reshape(-1, GRID, GRID)
+    for r, row in enumerate(arrays):
+        row["axis_0"], row["axis_1"], row["energy"] = _float32(first), _float32(y_axis), _float32(energy[r])
 
 
 def _axis(box: Box) -> torch.Tensor:
@@ -77,27 +73,27 @@ def _axis(box: Box) -> torch.Tensor:
     return torch.linspace(low, high, GRID, dtype=torch.float64, device="cpu")
 
 
-def _add_answers(observed: Observation, arrays: Arrays) -> None:
+def _add_answers(observed: Observation, arrays: list[dict[str, np.ndarray]]) -> None:
     _add_sets(arrays, "answers", observed.inputs, observed.answers.y)
 
 
-def _add_samples(observed: Observation, arrays: Arrays) -> None:
+def _add_samples(observed: Observation, arrays: list[dict[str, np.ndarray]]) -> None:
     _add_sets(arrays, "samples", observed.distinct_inputs, observed.samples)
 
 
-def _add_log_likelihood(observed: Observation, arrays: Arrays) -> None:
+def _add_log_likelihood(observed: Observation, arrays: list[dict[str, np.ndarray]]) -> None:
     if observed.model.normalised and observed.log_density.shape[1] == observed.test[1].shape[1]:
-        for r, row in arrays.items():
+        for r, row in enumerate(arrays):
             row["data_log_likelihood"] = (observed.log_density[r] - observed.log_unit[r]).astype(np.float32)
 
 
-def _add_sets(arrays: Arrays, name: str, x: torch.Tensor, y: torch.Tensor) -> None:
+def _add_sets(arrays: list[dict[str, np.ndarray]], name: str, x: torch.Tensor, y: torch.Tensor) -> None:
     """Several y for each x, (R, k, m, dy), written out as pairs."""
     _add(arrays, name, x.unsqueeze(2).expand(-1, -1, y.shape[2], -1).flatten(1, 2), y.flatten(1, 2))
 
 
-def _add(arrays: Arrays, name: str, x: torch.Tensor, y: torch.Tensor) -> None:
-    for r, row in arrays.items():
+def _add(arrays: list[dict[str, np.ndarray]], name: str, x: torch.Tensor, y: torch.Tensor) -> None:
+    for r, row in enumerate(arrays):
         row[f"{name}_x"], row[f"{name}_y"] = _float32(x[r]), _float32(y[r].reshape(y.shape[1], -1))
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from ..core.errors import unknown
 from ..core.options import Options
 
 
@@ -28,3 +29,19 @@ class Evaluation(Options):
     max_steps: Annotated[int, Field(ge=1, description="steps a descent may take")] = 200
     tolerance: Annotated[float, Field(gt=0, description="a descent stops once a step moves it by less")] = 1e-4
     seed: Annotated[int, Field(ge=0, lt=2**63, description="of starts, samples and uniform points")] = 0
+    metrics: Annotated[
+        tuple[str, ...],
+        Field(description="what is measured, with what is measured together with it, and what it cost; all if empty"),
+    ] = ()
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics_exist(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        from .catalogue import METRICS
+
+        for name in names:
+            if name not in METRICS:
+                raise ValueError(f"metrics that there are: {unknown('metric', name, METRICS)}")
+        if len(set(names)) < len(names):
+            raise ValueError("each metric once")
+        return names

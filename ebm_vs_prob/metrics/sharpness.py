@@ -10,8 +10,8 @@ from ..energies.evaluation import energy_and_gradient
 from .measurement import Group, Measurement, named, quantile, scaled
 from .observation import Observation, as_numpy
 
-#: Beyond this many dimensions of y, Hessians are taken at no more than `FEW_POINTS` held-out answers.
-MANY_DIMS, FEW_POINTS = 8, 64
+#: Held-out answers at which Hessians are taken at most, and beyond `MANY_DIMS` dimensions of y.
+MOST_POINTS, MANY_DIMS, FEW_POINTS = 1000, 8, 64
 #: Answers of a replicate at which the energy is differentiated twice at once: what an integral over a latent keeps of
 #: more is memory fetched anew each time. Not fewer where there are more replicates: no number may depend on these.
 ROWS = 64
@@ -59,8 +59,8 @@ def sharpness(observed: Observation) -> dict[str, Measurement]:
     """
     model, depth = observed.model, observed.depth
     x, y = (observed.placed(part) for part in observed.test)
-    if y.shape[-1] > MANY_DIMS:
-        x, y = x[:, :FEW_POINTS], y[:, :FEW_POINTS]
+    count = MOST_POINTS if y.shape[-1] <= MANY_DIMS else FEW_POINTS
+    x, y = x[:, :count], y[:, :count]
     with torch.no_grad():
         energy, gradient = energy_and_gradient(model.module, x, y)
     known = energy.isfinite()

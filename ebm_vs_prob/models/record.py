@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,11 +35,16 @@ class Training:
     traces: Mapping[str, torch.Tensor] = field(default_factory=dict)
     compiled: bool = False
 
+    def only(self, r: int) -> Training:
+        """The record of one replicate."""
+        at = slice(r, r + 1)
+        traces = {name: value[at] for name, value in self.traces.items()}
+        return Training(self.loss[at], self.status[at], self.cost[at], traces, self.compiled)
+
     def first_of_two(self) -> Training:
         """The record of a replicate that was trained beside a copy of itself; it answers for the seconds of both."""
         cost = self.cost[0].model_copy(update={"seconds": 2 * self.cost[0].seconds})
-        traces = {name: value[:1] for name, value in self.traces.items()}
-        return Training(self.loss[:1], self.status[:1], (cost,), traces, self.compiled)
+        return replace(self.only(0), cost=(cost,))
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core.atomic_files import check_folder, make_folder
 from ..core.text import shown
 from .citation import bibtex
 
+if TYPE_CHECKING:
+    from ..study.schema import Study
+
 __all__ = ["bibtex", "write_all", "write_report"]
 
 
 def write_report(
-    path_or_name: str | Path, scale: str = "quick", store: str | Path = "results", out: str | Path = "reports"
+    path_or_name: str | Path | Study, scale: str = "quick", store: str | Path = "results", out: str | Path = "reports"
 ) -> Path:
     """Write the report of a study under `out/<study>/` and return the path of its page, `index.html`.
 

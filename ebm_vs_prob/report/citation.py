@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ..core.bibliography import Entry, cited
 from ..core.registry import METHODS, TASKS
 from ..study.schema import caveat
-from .escaping import to_latex_text
 from .glossary import registered
+from .latex import to_latex_text
 
 if TYPE_CHECKING:
     import pandas as pd

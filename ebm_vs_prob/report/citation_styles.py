@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..core.bibliography import Entry
+from .latex import ACCENTS, symbols_of
 
-_ACCENTS = {"'": "\u0301", '"': "\u0308", "`": "\u0300", "^": "\u0302", "~": "\u0303", "c": "\u0327"}
-_ACCENT = re.compile(r"\{?\\(['\"`^~]|c(?=\{))\{?(\\?[a-zA-Z])\}?\}?")
+_COMBINING = {command: accent for accent, command in ACCENTS.items()}
+_ACCENT = re.compile(r"\{?\\(['\"`^~=.]|[cvurH](?=\{))\{?(\\?[a-zA-Z])\}?\}?")
 _PLACES = {"doi": "https://doi.org/", "url": "", "eprint": "https://arxiv.org/abs/"}
 
 #: What the Citation File Format 1.2.0 calls a kind of entry; any other is "generic".
@@ -29,10 +30,10 @@ def plain(latex: str) -> str:
     """BibTeX text as Unicode: accents composed, braces gone."""
 
     def accent(match: re.Match[str]) -> str:
-        return unicodedata.normalize("NFC", match[2].replace("\\i", "i") + _ACCENTS[match[1]])
+        return unicodedata.normalize("NFC", match[2].replace("\\i", "i") + _COMBINING[match[1]])
 
     latex = re.sub(r"\$\\widehat\{(\w)\}\$", "\\1\u0302", latex).replace("{\\i}", "\u0131")
-    text = _ACCENT.sub(accent, latex)
+    text = _ACCENT.sub(accent, symbols_of(latex))
     text = re.sub(r"\\([&%$#_])", r"\1", text)
     return text.replace("{", "").replace("}", "").replace("--", "\u2013")
 

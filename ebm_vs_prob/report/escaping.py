@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001
 """Text of users and of exceptions as each format of a report takes it: never interpreted, always well-formed."""
 
 from __future__ import annotations
@@ -51,23 +50,6 @@ def escape_markdown(value: object) -> str:
         return value
     text = html.escape(" ".join(str(value).split()), quote=False)
     return re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", text)
-
-
-_LATEX = {
-    "ε": r"$\varepsilon$", "±": r"$\pm$", "×": r"$\times$", "−": "$-$", "–": "--", "∞": r"$\infty$", "β": r"$\beta$",
-    "⁻": "$^{-}$", **{c: f"$^{{{i}}}$" for i, c in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    # BibTeX counts braces, also those behind a backslash.
-    "{": r"\textbraceleft{}", "}": r"\textbraceright{}",
-    **{c: f"\\{c}" for c in "&%$#_"},
-}  # fmt: skip
-
-
-def to_latex_text(value: Any) -> str:
-    """Text with every character that means something to LaTeX or BibTeX escaped, in plain ASCII."""
-    found = "".join(_LATEX.get(c, c) for c in " ".join(str(value).split()))
-    # At the head of a row these would be an argument of the line break before it.
-    return ("{}" if found[:1] in ("[", "*") else "") + found.encode("ascii", "replace").decode()
 
 
 def csv_text(value: Any) -> Any:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from ..study.schema import Study
     from ..study.tuning import Choice
 
 Arrays = Mapping[str, "np.ndarray"]
@@ -34,6 +35,7 @@ class Inputs:
         skipped: combinations of arm and task that a method declines, each with its reason.
         records: of each trial, as the store has them.
         tuning: what was chosen for arms before the run.
+        identifier: of the results.
     """
 
     study: Any
@@ -44,6 +46,7 @@ class Inputs:
     skipped: Sequence[Mapping[str, str]] = ()
     records: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     tuning: Sequence[Choice] = ()
+    identifier: str = ""
 
     @property
     def num_seeds(self) -> int:
@@ -98,20 +101,22 @@ def flatten(records: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(values) for name, values in found.items()}
 
 
-def gather(path_or_name: str | Path, scale: str, store: str | Path) -> Inputs:
+def gather(path_or_name: str | Path | Study, scale: str, store: str | Path) -> Inputs:
     """Read what a report of a study at a scale needs from the store.
 
     Raises:
         UnknownName: no such study or scale, or the store holds no run of it.
     """
     from ..study.files import load_study
+    from ..study.identifiers import identifier_of
     from ..study.plan_again import choices_in
     from ..study.run import load_results
     from ..study.store import Store
     from ..study.table import planned_trials
     from ..study.tuning import settled
 
-    study = settled(load_study(path_or_name), scale).held_at(scale)
+    whole = settled(load_study(path_or_name), scale)
+    study = whole.held_at(scale)
     results = load_results(path_or_name, scale=scale, store=store)
     kept = Store(store)
     plan = kept.plan(study.name, scale, study.given)
@@ -132,6 +137,7 @@ def gather(path_or_name: str | Path, scale: str, store: str | Path) -> Inputs:
         tuple(plan["skipped"]),
         records,
         choices_in(plan),
+        identifier_of(whole, scale, plan, records),
     )
 
 

@@ -14,6 +14,7 @@ from .citation import bibtex
 from .escaping import escape_markdown, printable_inputs, script_data
 from .glossary import glossary
 from .inputs import Inputs
+from .latex import MOST_COLUMNS
 from .rendering import script
 from .style import SIGNS
 from .words import test_words
@@ -24,6 +25,8 @@ ASSETS = "assets"
 _OLD = ("figures/*.svg", "figures/*.png", "tables/*.csv", "tables/*.tex", "records.zip")
 #: Columns of the table of criteria that are shown at first.
 _CRITERIA = ("criterion", "arm", "against", "estimate [95 %]", "asked", "verdict")
+#: What a paper's table shows besides, where the page shows it on demand.
+_IN_PAPER = ("task", "at", "seeds done", "multiply-adds")
 _FAILURES = ("task", "arm", "at", "state", "seeds", "reason")
 
 
@@ -36,16 +39,9 @@ def write(inputs: Inputs, out: Path) -> Path:
         for old in folder.glob(pattern):
             old.unlink()
     verdicts = inputs.verdicts()
-    numbers = {task: tables.every_metric(inputs, task) for task in inputs.tasks}
-    album = Album(folder / "figures")
-    content = context(inputs, verdicts, album, numbers)
+    content = context(inputs, verdicts, Album(folder / "figures"))
     content["downloads"] = downloads.write(inputs, folder)
-    tables.write_tables(
-        {table["name"]: (table["frame"], table["caption"]) for table in content["tables"]},
-        {f"{task}_metrics": frame for task, frame in numbers.items()}
-        | {f"{task}_seeds": tables.seed_table(inputs, task) for task in inputs.tasks},
-        folder / "tables",
-    )
+    write_tables(inputs, content, folder / "tables")
     content["script"] = shared_script(out)
     written = {
         "index.html": html().get_template("page.html.j2").render(content),
@@ -56,6 +52,17 @@ def write(inputs: Inputs, out: Path) -> Path:
     for name, text in written.items():
         (folder / name).write_text(text.rstrip("\n") + "\n", encoding="utf-8")
     return folder / "index.html"
+
+
+def write_tables(inputs: Inputs, content: dict[str, Any], folder: Path) -> None:
+    """Write the tables of a report's `context`."""
+    tables.write_tables(
+        {t["name"]: (t["frame"], _for_paper(t, content["grids"]), t["caption"]) for t in content["tables"]},
+        {f"{task}_metrics": frame for task, frame in content["numbers"].items()}
+        | {f"{task}_seeds": tables.seed_table(inputs, task) for task in inputs.tasks},
+        folder,
+        inputs.study.name,
+    )
 
 
 def shared_script(out: Path) -> str:
@@ -98,8 +105,9 @@ def markdown() -> Any:
     return environment
 
 
-def context(inputs: Inputs, verdicts: list[Verdict], album: Album, numbers: dict[str, Any]) -> dict[str, Any]:
-    """Everything that the two templates show."""
+def context(inputs: Inputs, verdicts: list[Verdict], album: Album) -> dict[str, Any]:
+    """Everything that the two templates show; `numbers` are those of every metric, by task."""
+    numbers = {task: tables.every_metric(inputs, task) for task in inputs.tasks}
     study, labels = inputs.study, {look.name: look.label for look in inputs.looks().values()}
     trials = inputs.results.drop_duplicates(["budget", "task", "arm", "setting", "seed"])
     shown = _tables(inputs, verdicts, labels)
@@ -124,6 +132,7 @@ def context(inputs: Inputs, verdicts: list[Verdict], album: Album, numbers: dict
         "lead": next((c["criteria"][0]["curve"] for c in claims if c["criteria"] and c["criteria"][0]["curve"]), None),
         "gradient": landscapes.legend(),
         "looks": list(inputs.looks().values()),
+        "numbers": numbers,
         "tables": shown,
         "task_tables": [t for t in shown if t["name"] in inputs.tasks],
         "table": frames,
@@ -140,10 +149,14 @@ def context(inputs: Inputs, verdicts: list[Verdict], album: Album, numbers: dict
         "declined": [f"{labels.get(s['arm'], s['arm'])} on {s['task']}: {s['reason']}" for s in inputs.skipped],
         "unmeasured": sections.unmeasured(inputs, labels),
         "glossary": glossary(inputs),
-        "provenance": [(_origin(name), ", ".join(values)) for name, values in inputs.provenance.items()],
+        "provenance": [
+            ("networks", _networks(study, inputs.scale)),
+            *((_origin(name), ", ".join(values)) for name, values in inputs.provenance.items()),
+        ],
         "run": f"ebm-vs-prob run {quote(study.given)} --scale {inputs.scale}",
         "report": f"ebm-vs-prob report {quote(study.given)} --scale {inputs.scale}",
-        "bibtex": bibtex(study, inputs.results),
+        "identifier": inputs.identifier,
+        "bibtex": bibtex(study, inputs.results, inputs.identifier),
         "symbols": SIGNS,
         "data": script_data({"specs": album.specs, "data": album.data}),
     }  # fmt: skip
@@ -159,7 +172,7 @@ def _tables(inputs: Inputs, verdicts: list[Verdict], labels: dict[str, str]) -> 
     """Every table with name, title and caption: tasks, criteria, and what there is of slopes and failures."""
     study = inputs.study
     title = study.title if study.title.endswith((".", "?", "!")) else f"{study.title}."
-    title += f" Scale {inputs.scale}."
+    title += f" Scale {inputs.scale}{f', result {inputs.identifier}' if inputs.identifier else ''}."
     slopes, failures = tables.slopes_table(inputs), tables.failures_table(inputs)
     criteria = tables.criteria_table(verdicts, labels)
     shown = [
@@ -168,7 +181,7 @@ def _tables(inputs: Inputs, verdicts: list[Verdict], labels: dict[str, str]) -> 
             "title": f"Results: {task}",
             "frame": tables.task_table(inputs, task),
             "caption": f"{title} Task {task}: mean over seeds with 95 % interval (geometric for distances and "
-            "sharpness), budget, cost of one model and failures.",
+            "sharpness), and the cost of one model.",
         }
         for task in inputs.tasks
     ]
@@ -181,8 +194,31 @@ def _tables(inputs: Inputs, verdicts: list[Verdict], labels: dict[str, str]) -> 
         caption = f"{title} {heading}. {said}"
         shown.append({"name": name, "title": heading, "frame": frame, "caption": caption, "note": said})
     if len(failures):
-        shown.append({"name": "failures", "title": "Failures", "frame": failures, "caption": "Trials without result."})
+        shown.append(
+            {"name": "failures", "title": "Failures", "frame": failures, "caption": f"{title} Trials without result."}
+        )
     return shown
+
+
+def _for_paper(table: dict[str, Any], grids: dict[str, Any]) -> Any:
+    """The columns of a table that a paper has room for: all, or those that the page shows at first and a few more."""
+    frame = table["frame"]
+    if frame.shape[1] <= MOST_COLUMNS:
+        return frame
+    shown = [column["title"] for column in grids[table["name"]]["columns"] if column["shown"]]
+    besides = [title for title in _IN_PAPER if title in frame.columns]
+    wanted = list(dict.fromkeys([*shown, *besides, *frame.columns]))[:MOST_COLUMNS]
+    return frame[[title for title in frame.columns if title in wanted]]
+
+
+def _networks(study: Any, scale: str) -> str:
+    """What arms train, as the study's file has it: of the scale, and of arms that have another."""
+    told = {"all": study.scales[scale].network or "the package's own, as it is"}
+    told |= {arm.title: arm.network for arm in study.arms if arm.network}
+    return "; ".join(
+        f"{who}: {what if isinstance(what, str) else ', '.join(f'{key} = {value}' for key, value in what.items())}"
+        for who, what in told.items()
+    )
 
 
 def _origin(name: str) -> str:

@@ -12,8 +12,9 @@ import numpy as np
 from ..study.schema import THICKNESS
 from ..study.statistics import interquartile_mean, log_slope, mean_estimate
 from ..study.verdicts import Verdict
-from .escaping import to_csv_frame, to_latex_text
+from .escaping import to_csv_frame
 from .inputs import Inputs
+from .latex import label_of, to_latex
 from .style import in_order, in_words, metric_look, p_value, plain, quantity, summarise, symbol, unit_of, with_interval
 from .words import bound_text
 
@@ -243,20 +244,17 @@ def failures_table(inputs: Inputs) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def to_latex(frame: pd.DataFrame, caption: str, label: str) -> str:
-    """A table for a paper (needs `booktabs`), every cell escaped, in plain ASCII."""
-    text: str = frame.map(to_latex_text).rename(columns=to_latex_text).to_latex(
-        index=False, escape=False, caption=to_latex_text(caption), label=label, column_format="l" * frame.shape[1]
-    )  # fmt: skip
-    return text
-
-
-def write_tables(tables: dict[str, tuple[pd.DataFrame, str]], numbers: dict[str, pd.DataFrame], folder: Path) -> None:
-    """Each table as CSV and LaTeX, and the numbers of every metric as CSV."""
+def write_tables(
+    tables: dict[str, tuple[pd.DataFrame, pd.DataFrame, str]],
+    numbers: dict[str, pd.DataFrame],
+    folder: Path,
+    study: str,
+) -> None:
+    """Each table as CSV and, with its columns for a paper, as LaTeX; and the numbers of every metric as CSV."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, (frame, caption) in tables.items():
+    for name, (frame, paper, caption) in tables.items():
         to_csv_frame(frame).to_csv(folder / f"{name}.csv", index=False)
-        (folder / f"{name}.tex").write_text(to_latex(frame, caption, f"tab:{name}"), encoding="utf-8")
+        (folder / f"{name}.tex").write_text(to_latex(paper, caption, label_of(study, name)), encoding="utf-8")
     for name, frame in numbers.items():
         to_csv_frame(frame).to_csv(folder / f"{name}.csv", index=False, float_format="%.8g")
 

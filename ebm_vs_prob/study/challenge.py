@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import pkgutil
+import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,9 @@ from .comparisons import series
 from .consistency import PRIMARY_BUDGET, check_references
 from .criteria import Criterion
 from .effects import EFFECTS, effect_test
+from .files import load_study
 from .schema import Study
+from .tuning import settled
 from .values import from_table
 from .verdicts import Verdict
 
@@ -73,7 +76,7 @@ def panel(method: str, plugins: tuple[str, ...] = (), folder: Path | None = None
     kind = METHODS.get(method)
     reasons = []
     for name in PANELS:
-        text = _text(name)
+        text = panel_text(name)
         table = tomllib.loads(text)
         applies = []
         for grid in table["tasks"]:
@@ -91,10 +94,40 @@ def panel(method: str, plugins: tuple[str, ...] = (), folder: Path | None = None
     raise invalid("method", method, f"one that applies to a task of a panel ({'; '.join(reasons)})")
 
 
-def _text(name: str) -> str:
+def panel_text(name: str) -> str:
+    """The TOML of a panel without a challenger; what it takes of a study, its table `as_in`, is written out."""
     data = pkgutil.get_data(__package__ or "", f"panels/{name}.toml")
     assert data is not None
-    return data.decode("utf-8")
+    text = data.decode("utf-8")
+    found = re.search(r"^\[as_in\]\n(?:.+\n)+", text, re.MULTILINE)
+    if found is None:
+        return text
+    asked = tomllib.loads(found[0])["as_in"]
+    return text.replace(found[0], _as_in(load_study(asked["study"]), asked["scale"], asked["arms"]))
+
+
+def _as_in(study: Study, name: str, arms: Sequence[str]) -> str:
+    """The scale of a panel and its rivals, as a study has them at one of its scales, in TOML."""
+    study, scale = settled(study, name), study.at(name)
+    shared = {
+        "seeds": scale.seeds,
+        "network": scale.network,
+        "budget": scale.budget,
+        "evaluation": {**study.evaluation, **scale.evaluation},
+    }
+    tables = [f"[scales.{SCALE}]", *(f"{key} = {_toml(value)}" for key, value in shared.items())]
+    for arm in map(study.arm, arms):
+        own = {"name": arm.name, "label": arm.title, "method": arm.method, "options": arm.options}
+        own |= {"network": arm.network} if arm.network else {}
+        tables += ["", "[[arms]]", *(f"{key} = {_toml(value)}" for key, value in own.items())]
+    return "\n".join(tables) + "\n"
+
+
+def _toml(value: Any) -> str:
+    """A value on one line; JSON strings, numbers and booleans are TOML's too."""
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key} = {_toml(item)}' for key, item in value.items())} }}"
+    return f"[{', '.join(map(_toml, value))}]" if isinstance(value, (list, tuple)) else json.dumps(value)
 
 
 def _with_challenger(text: str, method: str, plugins: tuple[str, ...], tasks: list[str] | None) -> str:

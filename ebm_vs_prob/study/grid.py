@@ -21,6 +21,7 @@ from .consistency import PRIMARY_BUDGET
 from .documents import Labels
 from .keys import canonical, canonical_json, digest
 from .ladders import budgets_at, rungs_of
+from .own_energies import equivalent_widths
 from .registered import blamed, look_up, tasks_of
 from .schema import Arm, Scale, Study, TaskGrid
 from .values import from_table
@@ -106,7 +107,7 @@ def expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[st
         ValueError: a bad value, with file, field and what is valid; a trial that asks for absurd work or memory.
     """
     scale = study.at(scale_name)
-    network, evaluation, budgets = _shared(study, scale_name, scale)
+    evaluation, budgets = _shared(study, scale_name, scale)
     _check_count(study, len(budgets))
     place = f"{study.where}: scales.{scale_name}"
     tasks_by_name = {grid.name: tasks_of(study, grid) for grid in study.tasks}
@@ -123,11 +124,12 @@ def expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[st
                 raise invalid(f"{study.where}: arms.{arm.name}.tasks", grid.name, f"a task it applies to: {reason}")
             skipped.append({"arm": arm.name, "task": grid.name, "reason": reason})
             continue
-        own = _network({**scale.network, **arm.network}, f"{study.where}: arms.{arm.name}") if arm.network else network
+        trunk = _trunk(study, scale_name, arm)
+        is_own = isinstance(trunk, str)
         for setting, task in zip(grid.settings or (tasks[0].thickness,), tasks, strict=True):
             options = _options(study, arm, method, task)
+            layers = _widths(trunk, method, options, task, f"{study.where}: arms.{arm.name}")
             with blamed(f"{study.where}: arms.{arm.name}"):
-                layers = cost.widths(task, own)
                 evaluations = method.step_evaluations(options, task)
                 asked = {
                     "task": task.specification(),
@@ -136,7 +138,7 @@ def expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[st
                         "version": method.version,
                         "options": options.model_dump(mode="json"),
                     },
-                    "network": own.model_dump(mode="json"),
+                    "network": trunk if isinstance(trunk, str) else trunk.model_dump(mode="json"),
                     "evaluation": evaluation.model_dump(mode="json"),
                     "dtype": "float64" if task.thickness < scale.float64_below else scale.dtype,
                 }
@@ -156,8 +158,9 @@ def expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[st
                         seeds=scale.all_seeds,
                         group=f"{program}{own_thickness}",
                         program=program,
-                        batchable=method.batchable,
-                        compilable=method.compilable,
+                        # What a user's module computes in company, or compiled, need not be what it computes alone.
+                        batchable=method.batchable and not is_own,
+                        compilable=method.compilable and not is_own,
                         widths=layers,
                         steps=steps,
                         evaluations=evaluations if steps else 0.0,
@@ -174,23 +177,41 @@ def _check_count(study: Study, budgets: int) -> None:
         raise invalid(field, count, f"at most {MOST_CONDITIONS}")
 
 
-def _shared(study: Study, name: str, scale: Scale) -> tuple[Network, Evaluation, dict[str, Budget]]:
+def _shared(study: Study, name: str, scale: Scale) -> tuple[Evaluation, dict[str, Budget]]:
     from ..metrics import Evaluation
 
     where = f"{study.where}: scales.{name}"
-    network = _network(scale.network, where)
     from_table(Evaluation, study.evaluation, f"{study.where}: evaluation")
     evaluation = from_table(Evaluation, {**study.evaluation, **scale.evaluation}, f"{where}.evaluation")
+    held = study.held_at(name)
+    if evaluation.metrics:
+        asked = [*(criterion.metric for criterion in held.criteria), *(gate.metric for gate in held.gates)]
+        for metric in (metric for metric in asked if metric not in evaluation.metrics):
+            valid = f"{metric} too, which a criterion or a gate asks for"
+            raise invalid(f"{where}.evaluation.metrics", ", ".join(evaluation.metrics), valid)
     budgets = {PRIMARY_BUDGET: from_table(Budget, scale.budget, f"{where}.budget")}
     for other, table in scale.budgets.items():
         budgets[other] = from_table(Budget, {**scale.budget, **table}, f"{where}.budgets.{other}")
-    return network, evaluation, budgets
+    return evaluation, budgets
 
 
-def _network(table: dict[str, Any], where: str) -> Network:
+def _trunk(study: Study, scale: str, arm: Arm) -> Network | str:
+    """What an arm trains: the package's own network, or the name of an energy of the user's."""
     from ..energies.mlp import Network
 
-    return from_table(Network, table, f"{where}.network")
+    common = study.at(scale).network
+    shared = {} if isinstance(common, str) else common
+    from_table(Network, shared, f"{study.where}: scales.{scale}.network")
+    if isinstance(arm.network, str) or (isinstance(common, str) and not arm.network):
+        return str(arm.network or common)
+    return from_table(Network, {**shared, **arm.network}, f"{study.where}: arms.{arm.name}.network")
+
+
+def _widths(trunk: Network | str, method: type[Method], options: Any, task: Task, where: str) -> tuple[int, ...]:
+    if isinstance(trunk, str):
+        return equivalent_widths(trunk, method, options, task, where)
+    with blamed(where):
+        return cost.widths(task, trunk)
 
 
 def _combinations(study: Study) -> Iterator[tuple[Arm, TaskGrid]]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..core.atomic_files import write_atomically
 from ..core.errors import UnknownName
+from .documents import Record, StoredPlan
 from .files import load_study
 from .keys import canonical_json, digest
 from .schema import Study
@@ -34,9 +36,14 @@ def result_id(study: Study, scale: str, store: Store) -> str:
         UnknownName: the store holds no run of the study.
     """
     plan = store.plan(study.name, scale, study.given)
-    records = {key: digest(record) if record else "" for key, record, _ in store.records(planned_trials(plan))}
+    return identifier_of(study, scale, plan, {key: record for key, record, _ in store.records(planned_trials(plan))})
+
+
+def identifier_of(study: Study, scale: str, plan: StoredPlan, records: Mapping[str, Record | None]) -> str:
+    """`result_id` of a stored plan and its trials' records by key, where those were read; None of one that is none."""
+    found = {key: digest(record) if (record := records.get(key)) else "" for key in planned_trials(plan)}
     named = {"study": study.name, "scale": scale, "runs": plan["runs"], "decides": _decides(study, scale)}
-    return PREFIX + digest({**named, "records": records})[:DIGITS]
+    return PREFIX + digest({**named, "records": found})[:DIGITS]
 
 
 def keep_result_id(study: Study, scale: str, store: Store) -> str:
@@ -50,11 +57,17 @@ def keep_result_id(study: Study, scale: str, store: Store) -> str:
     state = digest({"table": table_state(store, plan), "decides": _decides(study, scale)})
     path = store.study_folder(study.name, scale) / FILE
     kept = read_result(path)
-    if kept.get("state") == state and is_identifier(str(kept.get("id"))):
-        return str(kept["id"])
-    found = result_id(study, scale, store)
-    write_result(path, {"id": found, "study": study.name, "scale": scale, "state": state})
+    known = kept.get("state") == state and is_identifier(str(kept.get("id")))
+    found = str(kept["id"]) if known else result_id(study, scale, store)
+    result = {"id": found, "study": study.name, "scale": scale, "file": file_from(path.parent, study), "state": state}
+    if result != kept:
+        write_result(path, result)
     return found
+
+
+def file_from(folder: Path, study: Study) -> str:
+    """The path of a study's file from a folder, as in a checkout; "" where the study has no file."""
+    return "" if study.path is None else os.path.relpath(study.path.resolve(), folder.resolve())
 
 
 def write_result(path: Path, result: dict[str, Any]) -> None:
@@ -77,8 +90,10 @@ def is_identifier(text: str) -> bool:
     return rest != text and len(rest) == DIGITS and set(rest) <= set("0123456789abcdef")
 
 
-def find_result(identifier: str, store: Store, reports: Path) -> tuple[str, str]:
-    """The study and the scale of a result, by what lies beside the plans of a store or beside reports.
+def find_result(identifier: str, store: Store, reports: Path) -> tuple[str, str, Path | None]:
+    """The study and the scale of a result, by what lies beside the plans of a store or beside reports, and its file.
+
+    The file is None where it is not where it was.
 
     Raises:
         UnknownName: neither has it.
@@ -86,7 +101,8 @@ def find_result(identifier: str, store: Store, reports: Path) -> tuple[str, str]
     for path in _results(store, reports):
         found = read_result(path)
         if found.get("id") == identifier:
-            return str(found.get("study")), str(found.get("scale"))
+            file = Path(os.path.relpath(path.parent / str(found.get("file", ""))))
+            return str(found.get("study")), str(found.get("scale")), file if file.is_file() else None
     places = f"neither the store {str(store.root)!r} nor the reports in {str(reports)!r} have it"
     raise UnknownName(f"unknown result {identifier!r}: {places}")
 
@@ -97,10 +113,10 @@ def _results(store: Store, reports: Path) -> Iterator[Path]:
     yield from sorted(reports.glob(f"*/*/{FILE}"))
 
 
-def study_of(name: str, scale: str, store: Store) -> Study:
-    """The study of a run: of its file where that is found by name, else as the store's plan has it."""
+def study_of(name: str, scale: str, store: Store, file: Path | None = None) -> Study:
+    """The study of a run: of its file where that is given or found by name, else as the store's plan has it."""
     with suppress(UnknownName):
-        return load_study(name)
+        return load_study(file or name)
     return from_table(Study, store.plan(name, scale)["file"], f"the plan of {name}")
 
 

@@ -13,6 +13,7 @@ from ..core.registry import METHODS
 from .batches import Batch
 from .failures import is_of_environment, reason
 from .grid import Trial
+from .own_energies import energy_of
 from .recognition import energies
 from .records import Outcome
 from .values import from_table
@@ -38,11 +39,14 @@ def _fit(trials: Sequence[Trial], tasks: Sequence[Task], device: str, compile: b
     from ..training.fitting import fit
 
     first = trials[0].specification
+    network = first["network"]
+    own = energy_of(network) if isinstance(network, str) else None
     return fit(
         METHODS.get(first["method"]["name"]),
         list(tasks),
         seeds=[trial.seed for trial in trials],
-        network=from_table(Network, first["network"], "network"),
+        energy=own,
+        network=None if own else from_table(Network, network, "network"),
         budget=from_table(Budget, first["budget"], "budget"),
         dtype=getattr(torch, first["dtype"]),
         device=device,
@@ -135,13 +139,19 @@ def _files(observed: Observation, batch: Batch, notes: dict[str, str]) -> list[d
 
     from ..comparison.containers import to_netcdf
     from ..metrics.landscapes import landscapes
+    from ..models.alone import alone
     from ..models.capabilities import HasChains
 
     try:
-        arrays = landscapes(model, list(tasks), observed.evaluation, observed, first)
         trace = model.posterior_trace() if isinstance(model, HasChains) else None
-        for r, pictures in zip(first, arrays, strict=True):
-            contiguous = {name: np.ascontiguousarray(value) for name, value in pictures.items()}
+        for r in first:
+            # Pictures are of few replicates, and a grid of energies or an inference costs as much for each of them.
+            own = alone(model, r)
+            if own is None:
+                arrays = landscapes(model, list(tasks), observed.evaluation, observed)[r]
+            else:
+                (arrays,) = landscapes(own, tasks[r], observed.evaluation)
+            contiguous = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
             attributes = {"trial": trials[r].key, "method": model.method.name, "task": tasks[r].name}
             loss = model.training.loss[r].detach().cpu().numpy()
             followed = None if trace is None else trace[r].cpu().numpy()

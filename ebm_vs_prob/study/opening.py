@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import UnknownName, invalid
-from ..core.registry import METHODS
 from .data_files import digests_of, know_files
 from .files import load_study
 from .grid import Trial
 from .measurement import train_trials
+from .own_energies import brought_by
 from .plugins import import_plugins
-from .provenance import code_digest, plugin_digests
+from .provenance import code_digest
 from .recognition import check_recognised
 from .schema import Study
 from .store import Store
@@ -26,11 +26,11 @@ def open_model(study: str | Path | Study, trial: str, store: str | Path = "resul
     """The model of one trial of a study, trained again by itself from the specification in its record.
 
     A store keeps what was measured and not the parameters. The trial is trained alone, on one thread, and compiled if
-    it was. On a CPU, with the package's own networks and not compiled, it is the model that was measured, bit for bit.
+    it was. On a CPU and not compiled it is the model that was measured, bit for bit.
     The energies of the model are held against those in the record.
 
     Args:
-        study: the study the trial belongs to, whose plugins are imported.
+        study: the study the trial belongs to, whose plugins and own energies are imported.
         trial: its key, column `trial` of `load_results`.
         store: folder of the results.
         device: where to train.
@@ -41,7 +41,7 @@ def open_model(study: str | Path | Study, trial: str, store: str | Path = "resul
             elsewhere than the record's.
     """
     chosen = study if isinstance(study, Study) else load_study(study)
-    import_plugins(chosen.plugins, chosen.where, chosen.folder)
+    import_plugins(chosen.imports, chosen.where, chosen.folder)
     know_files(digests_of(chosen), chosen.folder)
     record = Store(store).read(trial)
     if record is None:
@@ -53,8 +53,7 @@ def open_model(study: str | Path | Study, trial: str, store: str | Path = "resul
         raise invalid("trial", trial, f"one that is done; this one {record['status']}: {record['reason']}")
     found = Trial.of(record["specification"])
     task = trial_task(found)
-    plugins = plugin_digests(type(task), METHODS.get(found.specification["method"]["name"]))
-    if (record["code_digest"], record["plugins"]) != (code_digest(), plugins):
+    if (record["code_digest"], record["plugins"]) != (code_digest(), brought_by(found.specification)):
         raise invalid("trial", trial, "one that the code at hand made: it would train another model")
     model = train_trials([found], [task], device, bool(record["provenance"].get("compiled")))
     check_recognised(trial, record["energies"], model, [task])

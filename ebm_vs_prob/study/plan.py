@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import invalid
-from ..core.registry import METHODS, TASKS
 from .batches import Batch, Group
 from .cost import stored_bytes
 from .data_files import digest_of_runs
@@ -22,8 +21,9 @@ from .files import load_study
 from .gates import asked_of
 from .grid import Condition, Trial, expand
 from .keys import canonical
+from .own_energies import brought_by
 from .plugins import import_plugins
-from .provenance import package_digest, plugin_digests
+from .provenance import package_digest
 from .schema import Study
 from .step_times import TYPICAL, StepTimes, step_times
 from .tuning import Choice, provisional, settled, with_values
@@ -218,10 +218,8 @@ class Plan:
 
     def _package(self) -> str:
         """The digest of the package where the plan follows from it and the study's file alone, else empty."""
-        tasks = {condition.specification["task"]["name"] for condition in self.conditions}
-        methods = {condition.labels["method"] for condition in self.conditions}
-        outside = plugin_digests(*map(TASKS.get, tasks), *map(METHODS.get, methods))
-        return "" if outside or self.study.plugins else package_digest()
+        outside = any(brought_by(condition.specification) for condition in self.conditions)
+        return "" if outside or self.study.imports else package_digest()
 
 
 #: What a stored condition holds beside its labels.
@@ -264,7 +262,7 @@ def plan_study(
     chosen = study if isinstance(study, Study) else load_study(study)
     chosen.at(scale)
     place = resolve_device(device, elsewhere)
-    import_plugins(chosen.plugins, chosen.where, chosen.folder)
+    import_plugins(chosen.imports, chosen.where, chosen.folder)
     chosen = settled(chosen, scale)
     if chosen.tuning is not None:
         values = {choice.arm: choice.chosen for choice in tuning}

@@ -1,4 +1,4 @@
-"""The modules that a study names as plugins: looked for beside its file, imported, and named where they fail."""
+"""The modules that a study brings of its own: looked for beside its file, imported, and named where they fail."""
 
 from __future__ import annotations
 
@@ -13,21 +13,25 @@ from ..core.interrupts import is_users
 from ..core.streams import printed_aside
 from ..core.text import printable
 from .failures import places
+from .own_energies import know_energy
 from .provenance import PACKAGE, is_own_source, sources_beside
 
 
 def import_plugins(names: Iterable[str], where: str, folder: str | Path | None = None) -> None:
     """Import the modules that register a study's further tasks and methods: installed ones, or those in `folder`.
 
-    `folder` is searched last and only during the import, so a plugin imports its helpers at its top. What they print
+    A name `module:name` is an energy of the user's own, which `own_energies.energy_of` then knows. `folder` is searched
+    last and only during the import, so a plugin imports its helpers at its top. What they print
     then goes to stderr.
 
     Raises:
         ValueError: a module that is not there or that fails, with its file and line; or one in `folder`, or a helper of
-            it there, whose name is taken by another module, with both files.
+            it there, whose name is taken by another module, with both files. An energy that cannot be called.
+        UnknownName: an energy that its module does not have.
     """
-    for name in names:
-        field, place = f"{where}: plugins", _beside(name, folder)
+    for given in names:
+        name, is_energy, attribute = given.partition(":")
+        field, place = f"{where}: {'network' if is_energy else 'plugins'}", _beside(name, folder)
         _refuse_another_studys(field, name, place)
         with printed_aside(), _searched_last(folder):
             try:
@@ -38,6 +42,8 @@ def import_plugins(names: Iterable[str], where: str, folder: str | Path | None =
                 raise invalid(field, name, f"a module that can be imported here ({_reason(error)})") from error
         if place is not None:
             _refuse_hidden(field, name, place)
+        if is_energy:
+            know_energy(name, attribute, field)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import platform
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -76,8 +76,8 @@ def _digest_of_package(counts: Callable[[str], bool], patterns: tuple[str, ...] 
     return total.hexdigest()
 
 
-def plugin_digests(*classes: type) -> dict[str, str]:
-    """SHA-256 of each module outside the package that tasks and methods come from, by top-level name.
+def plugin_digests(*classes: type, modules: Iterable[str] = ()) -> dict[str, str]:
+    """SHA-256 of each module outside the package that classes come from, and of `modules`, by top-level name.
 
     Bases count as their subclasses do. Of a package all sources count, imported or not; of a lone module itself, and
     the modules and packages of its folder that it or they import. Other installed distributions do not count: their
@@ -85,7 +85,7 @@ def plugin_digests(*classes: type) -> dict[str, str]:
     """
     digests: dict[str, str] = {}
     package = __name__.partition(".")[0]
-    for name in sorted({base.__module__ for kind in classes for base in kind.__mro__}):
+    for name in sorted({*modules, *(base.__module__ for kind in classes for base in kind.__mro__)}):
         top = name.partition(".")[0]
         place = _place(sys.modules.get(top))
         if top == package or place is None or _recorded_by_version(place):
@@ -96,8 +96,11 @@ def plugin_digests(*classes: type) -> dict[str, str]:
 
 
 def module_digest(name: str) -> str:
-    """SHA-256 of an imported module outside the package as `plugin_digests` takes it; "" of one without sources."""
-    place = _place(sys.modules[name.partition(".")[0]])
+    """SHA-256 of an imported module outside the package as `plugin_digests` takes it; "" of one without sources.
+
+    Of an energy, `module:name`, it is that of its module.
+    """
+    place = _place(sys.modules[name.partition(":")[0].partition(".")[0]])
     return "" if place is None else _digest_of_sources(place)
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from ..core.registry import METHODS, TASKS
 from ..core.text import printable
 from .grid import Trial
-from .provenance import code_digest, plugin_digests, provenance
+from .own_energies import brought_by
+from .provenance import code_digest, provenance
 from .shards import Entry, record_text
 from .store import Store
 
@@ -50,7 +50,6 @@ def entry(outcome: Outcome, device: str) -> Entry:
         ValueError: it has what no record can hold.
     """
     specification = outcome.trial.specification
-    plugins = plugin_digests(TASKS.get(specification["task"]["name"]), METHODS.get(specification["method"]["name"]))
     content = {
         "batch": outcome.batch,
         "specification": specification,
@@ -68,7 +67,7 @@ def entry(outcome: Outcome, device: str) -> Entry:
             "seconds": outcome.seconds,
         },
         "code_digest": code_digest(),
-        "plugins": plugins,
+        "plugins": brought_by(specification),
     }
     found = Entry(outcome.trial.key, content, outcome.files)
     record_text(found)

@@ -97,7 +97,7 @@ def _tuned(way: _Way, study: Study, scale: str) -> tuple[Choice, ...]:
         return ()
     if plan_again(way.store, study, scale) is not None and not way.retry_failed:
         return choices_of(way.store, study, scale)
-    import_plugins(study.plugins, study.where, study.folder)
+    import_plugins(study.imports, study.where, study.folder)
     return tune(study, scale, way.completed)
 
 
@@ -154,7 +154,7 @@ def _run_missing(
     with token_in(store.study_folder(planned.study.name, planned.scale).resolve()) as (token, token_text):
         job = Job(
             root=str(store.root.resolve()),
-            plugins=planned.study.plugins,
+            plugins=planned.study.imports,
             folder=planned.study.folder,
             device=planned.device,
             time_limit=settings.time_limit,

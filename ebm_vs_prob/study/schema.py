@@ -13,7 +13,7 @@ from ..core.errors import unknown
 from ..core.options import Options
 from ..core.text import printable
 from .criteria import Criterion, Gate, Ladder
-from .values import Id, Line, Name, Setting, Short, shown
+from .values import Id, Line, Name, Setting, Short, Trunk, shown
 
 #: The scale that every study has for a first look, in minutes: what it says is no result.
 DEMONSTRATION = "quick"
@@ -37,7 +37,9 @@ class Scale(Options):
     ]
     tasks: Annotated[tuple[Short, ...], Field(description="those of the study that it runs; all by default")] = ()
     arms: Annotated[tuple[Short, ...], Field(description="those of the study that it runs; all by default")] = ()
-    network: Annotated[dict[str, Any], Field(default_factory=dict, description="options of `Network`")]
+    network: Annotated[
+        Trunk, Field(default_factory=dict, description="options of `Network`, or an energy of your own, `module:name`")
+    ]
     budget: Annotated[
         dict[str, Any], Field(default_factory=dict, description="options of `Budget`; verdicts are at it")
     ]
@@ -103,7 +105,10 @@ class Arm(Options):
     label: Annotated[Line, Field(description="what reports call it; the name by default")] = ""
     method: Annotated[Short, Field(description="the registered method")]
     options: Annotated[dict[str, Any], Field(default_factory=dict, description="options of the method")]
-    network: Annotated[dict[str, Any], Field(default_factory=dict, description="what differs from the scale's network")]
+    network: Annotated[
+        Trunk,
+        Field(default_factory=dict, description="what differs from the scale's network, or an energy of your own"),
+    ]
     scale: Annotated[
         Literal["thickness"] | None, Field(description="give the method the thickness as its `scale` option")
     ] = None
@@ -209,6 +214,12 @@ class Study(Options):
         study = self.model_copy()
         study._path, study._given = path, str(given)
         return study
+
+    @property
+    def imports(self) -> tuple[str, ...]:
+        """What is imported for it: its plugins, and the energies of the user's own that it names."""
+        trunks = [*(scale.network for scale in self.scales.values()), *(arm.network for arm in self.arms)]
+        return (*self.plugins, *dict.fromkeys(trunk for trunk in trunks if isinstance(trunk, str)))
 
     @property
     def folder(self) -> str | None:

@@ -115,7 +115,7 @@ def opened(study: Study, scale: str, store: Store) -> Study:
 def _untuned(study: Study) -> Study:
     if study.tuning is None:
         return study
-    import_plugins(study.plugins, study.where, study.folder)
+    import_plugins(study.imports, study.where, study.folder)
     return with_values(study, provisional(study)).model_copy(update={"tuning": None})
 
 

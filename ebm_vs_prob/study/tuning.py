@@ -124,7 +124,7 @@ def settled(study: Study, scale: str) -> Study:
     """The study as a scale runs it: where that is not tuned, arms have the middle one of the values to be tried."""
     if study.tuning is None or not study.tuning.scales or scale in study.tuning.scales:
         return study
-    import_plugins(study.plugins, study.where, study.folder)
+    import_plugins(study.imports, study.where, study.folder)
     return with_values(study, provisional(study)).model_copy(update={"tuning": None})
 
 

@@ -71,6 +71,7 @@ def candidates(study: Study, scale: str, tried: Mapping[str, Iterable[float]], n
         "seeds": tuning.seeds,
         "first_seed": tuning.first_seed,
         "within": {},
+        "evaluation": {**own.evaluation, "metrics": sorted(set(tuned_arms(held).values()))},
         "budget": {**own.budget, **tuning.budget},
         "budgets": {},
     }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, PlainValidator, ValidationError, WithJsonSchema
 
 from ..core.errors import invalid
 from ..core.options import describe
@@ -32,6 +33,25 @@ Line = Annotated[str, Field(max_length=500), AfterValidator(lambda text: " ".joi
 Short = Annotated[str, Field(max_length=64), AfterValidator(lambda text: shown(text))]
 Id = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=64, description="letters, digits, _, - and dots")]
 Setting = Annotated[float, Field(ge=-1e9, le=1e9)]
+
+
+_OWN_ENERGY = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*")
+
+
+def _trunk(value: Any) -> dict[str, Any] | str:
+    if isinstance(value, dict):
+        return value
+    if not isinstance(value, str) or len(value) > 200 or not _OWN_ENERGY.fullmatch(value):
+        raise ValueError('a table of options of `Network`, or an energy of your own as "module:name"')
+    return value
+
+
+#: What a method trains: options of the package's own network, or where a user's energy is, as `module:name`.
+Trunk = Annotated[
+    dict[str, Any] | str,
+    PlainValidator(_trunk),
+    WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "string"}]}),
+]
 
 
 def check_table(table: Mapping[str, Any], where: str) -> None:

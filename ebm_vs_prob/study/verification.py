@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core.registry import METHODS
 from .batches import Batch
 from .data_files import digests_of, know_files
 from .documents import Record
@@ -17,8 +16,9 @@ from .failures import reason
 from .grid import Trial
 from .identifiers import FILE, read_result, result_id
 from .measurement import measured, reproducible
+from .own_energies import brought_by
 from .plugins import import_plugins
-from .provenance import code_digest, plugin_digests, provenance
+from .provenance import code_digest, provenance
 from .schema import Study
 from .store import Store
 from .table import planned_trials, results_table
@@ -58,7 +58,8 @@ class Rerun:
 @dataclass(frozen=True)
 class Verification:
     """What `verify` found. `identifier` is that of the results as they are, `published` that beside the report, and
-    `differences` are what the verdicts of the report and those of the records have apart; None without a report."""
+    `differences` are what the verdicts of the report and those of the records have apart; None without a report. `page`
+    is the same of its page and tables, where these were made again."""
 
     study: str
     scale: str
@@ -72,6 +73,7 @@ class Verification:
     report: str
     differences: list[str] | None
     reruns: list[Rerun] = field(default_factory=list)
+    page: list[str] | None = None
 
     @property
     def problems(self) -> list[str]:
@@ -83,7 +85,7 @@ class Verification:
             found.append(f"the records are not those of the run's end: then {self.kept}, now {self.identifier}")
         if self.published and self.published != self.identifier:
             found.append(f"the report is of another result: {self.published}, here {self.identifier}")
-        found += [f"other than published: {difference}" for difference in self.differences or ()]
+        found += [f"other than published: {each}" for each in (*(self.differences or ()), *(self.page or ()))]
         found += [f"trial {run.trial[:12]} of {run.arm}: {run.outcome} ({run.detail})"
                   for run in self.reruns if not run.reproduced]  # fmt: skip
         return found
@@ -94,7 +96,8 @@ class Verification:
         what = f"{self.study} at {self.scale}"
         if self.problems:
             return f"not verified: {what}"
-        verdicts = "no report to compare with" if self.differences is None else "verdicts as published"
+        as_published = "verdicts as published" if self.page is None else "verdicts, page and tables as published"
+        verdicts = "no report to compare with" if self.differences is None else as_published
         if self.reruns:
             code = f"this code reproduces {len(self.reruns)} of {len(self.reruns)} trials trained again"
         else:
@@ -193,7 +196,7 @@ def _close(one: float, other: float, relative: float, absolute: float = 0.0) -> 
 
 def _rerun(study: Study, plan: Mapping[str, Any], records: Mapping[str, Record], count: int) -> Iterator[Rerun]:
     """`count` trials that are done, one after another of each arm; which of them follows from their keys."""
-    import_plugins(study.plugins, study.where, study.folder)
+    import_plugins(study.imports, study.where, study.folder)
     know_files(digests_of(study), study.folder)
     queues: dict[str, list[str]] = {}
     for condition in plan["conditions"]:
@@ -228,8 +231,7 @@ def again(record: Record, arm: str = "") -> Rerun:
         return Rerun(trial.key, arm, "could not be run", same, reason(error))
     if outcome.status != "done":
         return Rerun(trial.key, arm, "could not be run", same, outcome.reason)
-    own = plugin_digests(type(task), METHODS.get(record["specification"]["method"]["name"]))
-    changed = (record["code_digest"], record["plugins"]) != (code_digest(), own)
+    changed = (record["code_digest"], record["plugins"]) != (code_digest(), brought_by(record["specification"]))
     found, detail = _compared(record["metrics"], outcome.metrics)
     return Rerun(trial.key, arm, found, same, f"{detail}{'; by other code than the record' if changed else ''}")
 

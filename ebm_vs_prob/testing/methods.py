@@ -6,8 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
-from ..core.spaces import Box, Discrete
-from ..models.alone import energy_of
+from ..core.spaces import Discrete
 from .method_answers import check_answering, check_least, check_probability
 from .optimum import check_direction
 from .randomness import check_initial_weights, check_noise, check_streams_of_draws
@@ -185,14 +184,15 @@ def _check_company(alone: Model, company: Model, x: torch.Tensor, y: torch.Tenso
     """The only replicate of `alone` is the last of `company`."""
     import torch
 
+    from ..models.alone import alone as single
+
     near = torch.allclose(alone.energy(x, y)[0], company.energy(x, y)[-1], rtol=ROUNDING, atol=ROUNDING)
     rule(near, who, "a replicate trained alone must be the replicate trained in company")
-    if isinstance(company.tasks[0].y_space, Box):
-        last = company.num_replicates - 1
-        points = (company.setting.placed(value, company.tasks[0].y_space).unsqueeze(0) for value in (x, y))
-        own, whole = energy_of(company, last, *points)[0], company.energy(x, y)[last]
-        near = torch.allclose(own, whole.to(own), rtol=ROUNDING, atol=ROUNDING)
-        rule(near, who, "what builds a replicate by itself must build the one that is in company")
+    last = company.num_replicates - 1
+    only = single(company, last)
+    if only is not None:
+        near = torch.allclose(only.energy(x, y)[0], company.energy(x, y)[last], rtol=ROUNDING, atol=ROUNDING)
+        rule(near, who, "a replicate taken out of its company must be the one that is in it")
     if not all(_is_own(module) for module in company.module.modules()):
         return
     states = [model.module.state_dict() | {"loss": model.training.loss} for model in (alone, company)]

@@ -118,7 +118,7 @@ def test_a_result_is_verified_by_its_identifier_and_by_its_study(study, call, tm
         code, said, _ = call("verify", what, *where(study), "--reports", out, "--rerun", "1")
         assert code == 0
         assert said.splitlines()[0] == f"result {result['result']}"
-        assert "verdicts as published, this code reproduces 1 of 1" in said.splitlines()[-1]
+        assert "verdicts, page and tables as published, this code reproduces 1 of 1" in said.splitlines()[-1]
     assert result["result"] in call("cite", study, *where(study))[1]
     write_result(Path(result["report"]).parent / "result.json", {"id": "evp-0123456789abcdef", "scale": "quick"})
     code, said, _ = call("verify", study, *where(study), "--reports", out, "--json")

@@ -19,8 +19,9 @@ from ebm_vs_prob.core.bibliography import parse
 from ebm_vs_prob.core.text import is_hidden, printable
 from ebm_vs_prob.report import rendering, tables
 from ebm_vs_prob.report.citation import bibtex
-from ebm_vs_prob.report.escaping import csv_text, escape_markdown, printable_inputs, script_data, to_latex_text
+from ebm_vs_prob.report.escaping import csv_text, escape_markdown, printable_inputs, script_data
 from ebm_vs_prob.report.inputs import Inputs
+from ebm_vs_prob.report.latex import to_latex_text
 from ebm_vs_prob.study.schema import Study
 
 pieces = st.sampled_from(
@@ -68,7 +69,7 @@ def test_data_of_a_page_come_back_and_end_no_element(value):
 def test_csv_comes_back_and_latex_and_bibtex_hold(tmp_path_factory, texts):
     frame = pd.DataFrame({f"c{k}": [text, text] for k, text in enumerate(map(printable, texts))})
     folder = tmp_path_factory.mktemp("tables")
-    tables.write_tables({"t": (frame, printable(texts[0]))}, {"n": frame}, folder)
+    tables.write_tables({"t": (frame, frame, printable(texts[0]))}, {"n": frame}, folder, "study")
     for name in ("t", "n"):
         read = list(csv.reader(io.StringIO((folder / f"{name}.csv").read_text(encoding="utf-8"), newline="")))
         assert read[1] == read[2] == [csv_text(text) for text in frame.iloc[0]]

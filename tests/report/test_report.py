@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+from latex_document import built, needs_tex
 from synthetic_results import row, study, study_arrays, study_results, table
 
 from ebm_vs_prob.metrics import METRICS
@@ -66,6 +67,7 @@ def written(tmp_path_factory):
         {k: v for k, v in study_arrays(study, 24).items() if k[2] in (keep[k[0]] or (k[2],))},
         {"versions.torch": ("2.13.0",), "commit": ("abc", "def")},
         ({"arm": "exact", "task": "digits", "reason": "no exact density"},),
+        identifier="evp-0123456789abcdef",
     )
     out = tmp_path_factory.mktemp("reports")
     with warnings.catch_warnings():
@@ -73,6 +75,27 @@ def written(tmp_path_factory):
         index = page.write(inputs, out)
         write_overview(out)
     return SimpleNamespace(index=index, folder=index.parent, inputs=inputs, html=index.read_text(encoding="utf-8"))
+
+
+def test_its_latex_is_for_a_paper_of_two_columns(written):
+    for path in sorted((written.folder / "tables").glob("*.tex")):
+        text = path.read_text(encoding="ascii")
+        assert re.findall(r"\\label\{(.*?)\}", text) == [f"tab:thin_manifold:{path.stem}"]
+        first = text.partition(r"\end{table*}")[0]
+        assert first.count(r"\arraybackslash}p{") <= 8
+        assert "result evp-0123456789abcdef" in first
+    criteria = (written.folder / "tables" / "criteria.tex").read_text(encoding="ascii")
+    assert "criterion & task & arm & against & at & estimate [95~\\%] & asked & verdict" in criteria
+    assert "result evp-0123456789abcdef" in (written.folder / "citation.bib").read_text(encoding="utf-8")
+    assert written.html.count("evp-0123456789abcdef") == 3  # at its head, with what made it, in its citation
+
+
+@needs_tex
+def test_its_latex_compiles_with_its_citations(written, tmp_path):
+    paths = sorted((written.folder / "tables").glob("*.tex"))
+    labels = [f"tab:thin_manifold:{path.stem}" for path in paths]
+    said = built(tmp_path, paths, labels, written.folder / "citation.bib")
+    assert not re.search("undefined|multiply defined|Float too large", said)
 
 
 class _Page(HTMLParser):

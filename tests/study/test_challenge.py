@@ -8,7 +8,7 @@ import pytest
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.registry import METHODS
-from ebm_vs_prob.study import plan_study
+from ebm_vs_prob.study import load_study, plan_study
 from ebm_vs_prob.study.challenge import CHALLENGER, SCALE, panel, rounds, summary
 from ebm_vs_prob.study.statistics import MIN_SEEDS
 from ebm_vs_prob.study.step_times import TYPICAL
@@ -27,6 +27,21 @@ def test_a_panel_can_be_planned_and_judged(method):
     assert families == {"ebm", "prob"}
     assert study.at(SCALE).seeds >= MIN_SEEDS
     assert study.name == f"challenge_{method}"
+
+
+def test_rivals_are_trials_of_the_headline_study():
+    """All that a rival is trained with is the headline's, so that its records serve the panel."""
+    study, text = panel("sliced_score_matching")
+    mine = plan_study(study, SCALE, "cpu", times=TYPICAL).conditions
+    headline = plan_study("thin_manifold", "quick", "cpu", times=TYPICAL)
+    known = {trial.key: trial for trial in headline.trials}
+    rivals = {condition.labels["arm"]: condition for condition in mine if condition.labels["arm"] != CHALLENGER}
+    assert sorted(rivals) == ["hinge", "likelihood", "mixture", "score_1"]
+    for condition in mine:
+        assert set(condition.keys()) <= set(known) or condition.labels["arm"] == CHALLENGER
+    assert "as_in" not in text
+    labels = {arm.name: arm.title for arm in load_study("thin_manifold").arms}
+    assert all(arm.title == labels[arm.name] for arm in study.arms if arm.name != CHALLENGER)
 
 
 def test_a_method_that_applies_nowhere_is_refused_with_the_reasons():
@@ -63,24 +78,24 @@ def test_the_rival_is_the_best_of_its_family_and_the_interval_decides():
     frame = results(
         {
             (CHALLENGER, "ebm"): 1.0 * noise[0],
-            ("score", "ebm"): 2.0 * noise[1],
-            ("margin", "ebm"): 3.0 * noise[2],
+            ("score_1", "ebm"): 2.0 * noise[1],
+            ("hinge", "ebm"): 3.0 * noise[2],
             ("likelihood", "prob"): 0.5 * noise[3],
-            ("mixture_density", "prob"): 0.9 * noise[4],
+            ("mixture", "prob"): 0.9 * noise[4],
         }
     )
     found = {each.family: each for each in rounds(study, frame)}
-    assert (found["ebm"].rival, found["ebm"].outcome) == ("score", "wins")
+    assert (found["ebm"].rival, found["ebm"].outcome) == ("score_1", "wins")
     assert (found["prob"].rival, found["prob"].outcome) == ("likelihood", "fails")
     assert found["ebm"].low < 0.5 < found["ebm"].high
-    even = results({(CHALLENGER, "ebm"): noise[0], ("score", "ebm"): noise[1]})
+    even = results({(CHALLENGER, "ebm"): noise[0], ("score_1", "ebm"): noise[1]})
     assert [each.outcome for each in rounds(study, even)] == ["ties"]
 
 
 def test_the_page_says_what_the_rounds_say():
     study, _ = panel("hinge")
     noise = np.exp(0.05 * np.random.default_rng(200).standard_normal((2, 10)))
-    frame = results({(CHALLENGER, "ebm"): noise[0], ("score", "ebm"): 2.0 * noise[1]})
+    frame = results({(CHALLENGER, "ebm"): noise[0], ("score_1", "ebm"): 2.0 * noise[1]})
     page = summary("hinge", rounds(study, frame), judge(study, frame, study.at(SCALE).all_seeds))
     assert "hinge wins 1, ties 0 and fails 0 of 1 comparisons" in page
-    assert "| Distance of answers, median | circle | 0.1 | ebm | score | x0." in page
+    assert "| Distance of answers, median | circle | 0.1 | ebm | score_1 | x0." in page

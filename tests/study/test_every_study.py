@@ -105,7 +105,8 @@ def test_a_study_decides_each_claim_as_its_results_say(name, side, outcome):
     study = load_study(name)
     for claim, primary in study.primary_criteria.items():
         effects = {each.id: planted(each, 1) for each in study.criteria} | {primary.id: planted(primary, side)}
-        alone = study.model_copy(update={"criteria": (primary,), "claims": (claim,), "gates": ()})
+        parts = {"criteria": (primary,), "claims": (claim,), "gates": (), "ladders": ()}
+        alone = study.model_copy(update=parts)
         found = judge(alone, results_of(alone, effects), range(SEEDS))
         said = next(v for v in found if v.scope == "claim")
         assert said.verdict == outcome, (claim, said.reason)
@@ -163,7 +164,7 @@ def test_a_study_runs(name, tmp_path):
         },
         "compile": "never",
     }
-    small = study.model_copy(update={"scales": {"quick": quick.model_copy(update=smaller)}})
+    small = study.model_copy(update={"scales": {"quick": quick.model_copy(update=smaller)}, "ladders": ()})
     table = run_study(small, engine="serial", store=tmp_path / "store", device="cpu", progress=False)
     assert set(table["status"]) == {"done"}, table.loc[table["status"] != "done", ["arm", "task", "reason"]]
     # Three steps may leave too few samples near the answers to measure an angle by: then the row says so.

@@ -12,7 +12,15 @@ from study_files import write_study
 from ebm_vs_prob.core.errors import UnknownName
 from ebm_vs_prob.study import Store, load_study, run_study
 from ebm_vs_prob.study.comparing import compare_stores
-from ebm_vs_prob.study.identifiers import FILE, find_result, is_identifier, read_result, result_id, write_result
+from ebm_vs_prob.study.identifiers import (
+    FILE,
+    find_result,
+    is_identifier,
+    read_result,
+    result_id,
+    study_of,
+    write_result,
+)
 from ebm_vs_prob.study.shards import Entry
 from ebm_vs_prob.study.table import planned_trials, results_table
 from ebm_vs_prob.study.verdicts import judge
@@ -69,7 +77,10 @@ def test_an_identifier_lies_beside_the_results_and_follows_from_them(file, tmp_p
     found = result_id(study, "quick", store)
     assert is_identifier(found)
     assert read_result(store.study_folder("rings", "quick") / FILE)["id"] == found
-    assert find_result(found, store, tmp_path / "reports") == ("rings", "quick")
+    name, scale, beside = find_result(found, store, tmp_path / "reports")
+    assert (name, scale) == ("rings", "quick")
+    assert beside.samefile(file)
+    assert study_of(name, scale, store, beside).path.samefile(file)
     store.compact()  # other shards, the same records
     assert result_id(study, "quick", store) == found
     moved = study.model_copy(update={"criteria": tuple(c.model_copy(update={"above": -2.0}) for c in study.criteria)})

@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from ...core.process_state import readable
 from ...energies.decoders import Decoder
 
 #: Pairs of a point and a value of z whose energies are computed at once where no gradient is kept.
@@ -55,13 +56,23 @@ class LatentVariableEnergy(nn.Module):
         shape = torch.broadcast_shapes((self.num_replicates, *[1] * (y.ndim - 2)), x.shape[:-1], y.shape[:-1])
         misfit = y.unsqueeze(-2) - self.decoder.decode(x.unsqueeze(-2), nodes)
         misfit = misfit.expand(*shape, -1, -1) / self.sigma.reshape(*lead, 1)
-        constant = y.shape[-1] * (self.log_sigma + 0.5 * math.log(2 * math.pi)) + math.log(len(self.nodes))
-        return -0.5 * misfit.square().sum(-1) - constant.reshape(lead), misfit
+        return -0.5 * misfit.square().sum(-1) - self._constant(y.shape[-1]).reshape(lead), misfit
+
+    def _constant(self, y_dim: int) -> torch.Tensor:
+        """ln of what the exponentials are over, (R,)."""
+        return y_dim * (self.log_sigma + 0.5 * math.log(2 * math.pi)) + math.log(len(self.nodes))
+
+    def _density(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """ln p(y | x), (R, *n)."""
+        if torch.is_grad_enabled() or not readable(y):
+            return self._parts(x, y)[0].logsumexp(-1)
+        lead = (-1, *[1] * (y.ndim - 2))
+        square = self.decoder.squared_misfits(x, y, self.nodes)
+        exponent = square.mul_(-0.5 / self.sigma.square().reshape(*lead, 1))
+        return exponent.logsumexp(-1) - self._constant(y.shape[-1]).reshape(lead)
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return in_blocks(
-            lambda a, b: (-self._parts(a, b)[0].logsumexp(-1),), x, y, self.num_replicates, len(self.nodes)
-        )[0]
+        return in_blocks(lambda a, b: (-self._density(a, b),), x, y, self.num_replicates, len(self.nodes))[0]
 
     def energy_and_gradient(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """E (R, *n) and dE/dy (R, *n, dy): the pulls of the nodes, by their shares in the density at y."""

@@ -20,8 +20,8 @@ from ..provenance import code_digest, module_digest, torch_version
 class Job:
     """What all batches of a run have in common, JSON-ready but for its class.
 
-    `token` is a file in the store that a worker sees if it sees the store; `token_text` is what it holds. `files` are
-    the study's data files, as it writes them, with their digests.
+    `plugins` are the study's `imports`. `token` is a file in the store that a worker sees if it sees the store;
+    `token_text` is what it holds. `files` are the study's data files, as it writes them, with their digests.
     """
 
     root: str

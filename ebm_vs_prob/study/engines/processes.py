@@ -37,14 +37,15 @@ PRELOAD = (
     "arviz",
     "h5netcdf",
 )
-#: One thread a worker, also for what torch's setting does not reach. Memory that is freed is kept: page faults would
-#: take half of a worker's time. What the user has set stands.
+#: One thread a worker, also for what torch's setting does not reach. Memory that is freed is kept, that of tensors
+#: beyond 32 MiB too, which no threshold keeps: page faults would take half of a worker's time. What the user has set
+#: stands.
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    "MALLOC_TRIM_THRESHOLD_": str(2**30),
-    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+    "MALLOC_TRIM_THRESHOLD_": str(2**40),
+    "MALLOC_MMAP_MAX_": "0",
 }
 END_LIMIT = 5.0  # seconds for a process to end that was killed
 

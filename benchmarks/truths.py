@@ -1,0 +1,118 @@
+"""How long a task's pairs and its exact truth take: seconds for so many rows, every task, on one thread.
+
+python -m benchmarks.truths --rows 100000
+
+`sample` draws the pairs; `log_prob`, `distance` and `draws` are the reference's, of these pairs and one draw at each x.
+The manifolds are in 1024 dimensions. Where a reference has no exact answer, the table says so by a dash, and where rows
+are dear fewer are timed and the time is scaled up: the column `rows timed` has how many.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from ebm_vs_prob.core.errors import NoExactReference
+from ebm_vs_prob.tasks import get_task
+
+#: Options that make a task as large as it is meant to be timed.
+WIDE = {"thickness": 0.01, "ambient_dim": 1024}
+TASKS: dict[str, tuple[str, dict[str, Any]]] = {
+    **{
+        f"manifold, {shape}": ("manifold", {"shape": shape, **WIDE})
+        for shape in ("sphere", "torus", "swiss_roll", "polynomial", "linear", "klein_bottle")
+    },
+    "circle": ("circle", WIDE),
+    "linear_gaussian": ("linear_gaussian", WIDE),
+    "three_modes": ("three_modes", WIDE),
+    "thin_sphere": ("thin_sphere", {"thickness": 0.01, "ambient_dim": 64}),
+    "particle, 16 dimensions": ("particle", {"dim": 16}),
+    **{
+        name: (name, {})
+        for name in (
+            "ellipse",
+            "horn",
+            "three_curves",
+            "gustafsson_1d",
+            "discontinuous",
+            "newsvendor",
+            "steering",
+            "fusion",
+            "gaussian_classes",
+            "labelled_chain",
+            "hard_strings",
+            "segmentation",
+            "translation",
+            "video",
+            "super_resolution",
+        )
+    },
+}
+#: Rows that are timed first, and how long all may take before they are all timed.
+FIRST, PATIENCE = 64, 60.0
+
+
+def seconds_of(ready: Callable[[int], object], work: Callable[[Any], object], rows: int) -> tuple[float, int] | None:
+    """Seconds of `work` on what `ready` makes of `rows` rows, and how many were timed; None without an exact answer."""
+    try:
+        work(ready(2))  # what is computed once is not in the time
+        count = min(FIRST, rows)
+        while True:
+            given = ready(count)
+            started = time.perf_counter()
+            work(given)
+            seconds = time.perf_counter() - started
+            if count == rows or seconds * 8 > PATIENCE:
+                return seconds * rows / count, count
+            count = min(rows, 8 * count)
+    except NoExactReference:
+        return None
+
+
+def timed(name: str, options: dict[str, Any], rows: int) -> dict[str, tuple[float, int] | None]:
+    """Seconds of each part for a task."""
+    task = get_task(name, **options)
+    pairs: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def drawn(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if count not in pairs:
+            pairs.clear()
+            pairs[count] = task.sample(count, seed=1)
+        return pairs[count]
+
+    return {
+        "sample": seconds_of(lambda count: count, lambda count: task.sample(count, seed=1), rows),
+        "log_prob": seconds_of(drawn, lambda pairs: task.reference.log_prob(*pairs), rows),
+        "distance": seconds_of(drawn, lambda pairs: task.reference.distance(*pairs), rows),
+        "draws": seconds_of(drawn, lambda pairs: task.reference.sample(pairs[0], 1, seed=1), rows),
+    }
+
+
+def main(
+    rows: Annotated[int, typer.Option(min=2, help="pairs of each task")] = 100_000,
+    task: Annotated[list[str] | None, typer.Option(help="time this row only; may be repeated")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON of every time")] = None,
+) -> None:
+    """Print a row a task, as Markdown."""
+    torch.set_num_threads(1)
+    kept: dict[str, Any] = {}
+    print(
+        f"| seconds for {rows:,} rows | sample | log_prob | distance | draws | rows timed |\n|---|---|---|---|---|---|"
+    )
+    for label in task or TASKS:
+        kept[label] = found = timed(*TASKS[label], rows)
+        cells = ["-" if part is None else f"{part[0]:.3g}" for part in found.values()]
+        fewest = min(part[1] for part in found.values() if part is not None)
+        print(f"| {label} | {' | '.join(cells)} | {fewest:,} |", flush=True)
+    if out is not None:
+        out.write_text(json.dumps({"rows": rows, "seconds": kept}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,237 @@
+# ruff: noqa: RUF001
+"""Whether the numbers of a report that was written are those of the records: its page and tables are made again."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .album import Album
+from .escaping import printable_inputs
+from .inputs import gather
+from .page import context, html, markdown, write_tables
+
+if TYPE_CHECKING:
+    from ..study.schema import Study
+
+#: Relative difference that other roundings make of a number that is written in full, and of one that is drawn, which
+#: has five digits.
+ROUNDING, DRAWN = 1e-6, 1.01e-4
+#: Differences that are told one by one.
+TOLD = 10
+
+_NUMBER = re.compile(r"[-−]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+#: Elements of which every text is compared, beside cells of tables.
+_TOLD_CLASSES = ("badge", "said", "reason", "kicker")
+
+
+def page_differences(study: Study, scale: str, store: str | Path, report: Path) -> list[str]:
+    """What the page and the tables in the folder of a report have other than the store's records make them.
+
+    Compared are the result that the page names, the data that its figures are drawn from, verdicts and tables with what
+    they say on hover, the tables' CSV and LaTeX files, and the page in Markdown. Numbers agree where they differ by one
+    unit of the last digit that is written, or by `ROUNDING`, in figures by `DRAWN`; pictures of landscapes are not
+    compared.
+
+    Raises:
+        UnknownName: the store holds no run of the study.
+    """
+    inputs = printable_inputs(gather(study, scale, store))
+    content = context(inputs, inputs.verdicts(), Album(None))
+    made = html().get_template("page.html.j2").render({**content, "downloads": [], "script": ""})
+    try:
+        published = (report / "index.html").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        return [f"its page cannot be read: {error}"]
+    with tempfile.TemporaryDirectory() as folder:
+        write_tables(inputs, content, Path(folder))
+        tables = [*_of_tables(report / "tables", Path(folder)), *_of_latex(report / "tables", Path(folder))]
+    plain = _of_lines(report / "report.md", markdown().get_template("page.md.j2").render(content), "## Make it again")
+    found = [*_of_page(_Page(published), _Page(made)), *tables, *plain]
+    left = len(found) - TOLD
+    return [*found[:TOLD], *([f"{left} more"] if left > 0 else [])]
+
+
+class _Page(HTMLParser):
+    """What a page says in numbers: its result, the data of its figures, and the texts that are compared, by section."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.result = ""
+        self.data: Any = None
+        self.texts: list[tuple[str, str]] = []
+        self._section, self._open, self._text, self._where = "", "", "", ""
+        self._depth = 0
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        found = {name: value or "" for name, value in attributes}
+        if tag in ("section", "article", "details", "figure") and "id" in found:
+            self._section = found["id"]
+        if self._where:
+            self._depth += tag == self._where
+        elif tag == "td" or found.get("id") == "report-data" or set(found.get("class", "").split()) & {*_TOLD_CLASSES}:
+            self._where, self._depth, self._text = tag, 1, ""
+            self._open = found.get("id", "")
+            self.texts += [(self._section, found[name]) for name in ("title", "data-key") if name in found]
+
+    def handle_data(self, data: str) -> None:
+        self._text += data if self._where else ""
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag != self._where:
+            return
+        self._depth -= 1
+        if self._depth:
+            return
+        said = self._text if self._open == "report-data" else " ".join(self._text.split())
+        if self._open == "report-data":
+            self.data = _read(said)
+        elif self._open == "result":
+            self.result = said
+        else:
+            self.texts.append((self._section, said))
+        self._where = self._open = ""
+
+
+def _read(text: str) -> Any:
+    """The data behind figures: data sets, and the rows that specifications bring themselves."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return {"data": found.get("data"), "figures": {name: list(_rows(s)) for name, s in found.get("specs", {}).items()}}
+
+
+def _rows(spec: Any) -> Iterator[Any]:
+    if isinstance(spec, dict):
+        data = spec.get("data")
+        if isinstance(data, dict) and "values" in data:
+            yield data["values"]
+        for name, part in spec.items():
+            if name != "data":
+                yield from _rows(part)
+    elif isinstance(spec, list):
+        for part in spec:
+            yield from _rows(part)
+
+
+def _of_page(published: _Page, made: _Page) -> Iterator[str]:
+    if published.result != made.result:
+        yield f"the page is of {published.result or 'a result that it does not name'}, here {made.result}"
+    yield from _of_data(published.data, made.data, "the page's data")
+    if [where for where, _ in published.texts] != [where for where, _ in made.texts]:
+        yield "the page has other tables or verdicts"
+        return
+    for (where, before), (_, after) in zip(published.texts, made.texts, strict=True):
+        if not _same_text(before, after):
+            yield f"the page at #{where}: {before!r} in the report, {after!r} by the records"
+
+
+def _of_data(before: Any, after: Any, where: str) -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(after, dict) and before.keys() == after.keys():
+        for name in before:
+            yield from _of_data(before[name], after[name], f"{where}, {name}")
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for number, (one, other) in enumerate(zip(before, after, strict=True)):
+            yield from _of_data(one, other, f"{where}[{number}]")
+    elif isinstance(before, str) and isinstance(after, str):
+        if not (before.startswith("data:image/") and after.startswith("data:image/")) and before != after:
+            yield f"{where}: {before!r} in the report, {after!r} by the records"
+    elif _is_number(before) and _is_number(after):
+        if not math.isclose(before, after, rel_tol=DRAWN, abs_tol=1e-12):
+            yield f"{where}: {before} in the report, {after} by the records"
+    elif before != after:
+        yield f"{where}: other than by the records"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _of_tables(published: Path, made: Path) -> Iterator[str]:
+    for path in sorted(made.glob("*.csv")):
+        rows = _rows_of(path)
+        try:
+            before = _rows_of(published / path.name)
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            yield f"tables/{path.name} cannot be read: {error}"
+            continue
+        if list(map(len, before)) != list(map(len, rows)):
+            yield f"tables/{path.name} has other rows or columns"
+            continue
+        for number, (one, other) in enumerate(zip(before, rows, strict=True), 1):
+            for cell, again in zip(one, other, strict=True):
+                if not _same_text(cell, again):
+                    yield f"tables/{path.name}, row {number}: {cell!r} in the report, {again!r} by the records"
+
+
+def _of_latex(published: Path, made: Path) -> Iterator[str]:
+    for path in sorted(made.glob("*.tex")):
+        yield from _of_lines(published / path.name, path.read_text(encoding="utf-8"))
+
+
+def _of_lines(published: Path, made: str, end: str = "") -> Iterator[str]:
+    """Differences in the lines of a text, up to that which begins with `end`; widths of columns are not compared."""
+    try:
+        text = published.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        yield f"{published.name} cannot be read: {error}"
+        return
+    before, after = (list(_lines(each, end)) for each in (text, made))
+    if len(before) != len(after):
+        yield f"{published.name} has other lines"
+        return
+    for one, other in zip(before, after, strict=True):
+        if not _same_text(one, other):
+            yield f"{published.name}: {one!r} in the report, {other!r} by the records"
+
+
+def _lines(text: str, end: str) -> Iterator[str]:
+    for line in text.rstrip("\n").splitlines():
+        if end and line.startswith(end):
+            return
+        if not line.startswith("\\begin{tabular}"):
+            yield line
+
+
+def _rows_of(path: Path) -> list[list[str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def _same_text(before: str, after: str) -> bool:
+    """Whether two texts are one but for how their numbers are rounded."""
+    if before == after:
+        return True
+    if _NUMBER.sub("0", before) != _NUMBER.sub("0", after):
+        return False
+    return _same_numbers(_NUMBER.findall(before), _NUMBER.findall(after))
+
+
+def _same_numbers(before: Sequence[str], after: Sequence[str]) -> bool:
+    return len(before) == len(after) and all(map(_same_number, before, after))
+
+
+def _same_number(before: str, after: str) -> bool:
+    """Whether two written numbers are one but for their rounding; whole numbers are counts, which are not rounded."""
+    if before == after:
+        return True
+    one, other = (float(text.replace("−", "-")) for text in (before, after))
+    if math.isclose(one, other, rel_tol=ROUNDING, abs_tol=1e-12):
+        return True
+    units = [_unit(text) for text in (before, after) if "." in text]
+    return len(units) == 2 and abs(one - other) <= 1.01 * max(units)
+
+
+def _unit(text: str) -> float:
+    """One unit of the last digit of a written decimal."""
+    mantissa, _, power = text.partition("e")
+    return float(10.0 ** (int(power or 0) - len(mantissa.partition(".")[2])))

@@ -1,0 +1,171 @@
+# ruff: noqa: RUF001
+"""A page is made again from the records: as it was written nothing differs, and a number that was changed is found."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import pytest
+from study_files import registered_plugin, write_study
+
+from ebm_vs_prob.cli.commands import main
+from ebm_vs_prob.cli.report_places import sign
+from ebm_vs_prob.report import write_report
+from ebm_vs_prob.report.remaking import page_differences
+from ebm_vs_prob.study import Store, load_study, run_study
+from ebm_vs_prob.study.identifiers import result_id
+
+CRITERION = """
+[[criteria]]
+id = "density"
+claim = "C11"
+statement = "It has density where the data are"
+kind = "value"
+metric = "gibbs_log_score"
+arms = ["plain"]
+tasks = ["circle"]
+at = [0.3, 0.1]
+above = -3.0
+"""
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """A study that was run, and the folder of its report."""
+    folder = tmp_path_factory.mktemp("remade")
+    with registered_plugin():
+        study = load_study(write_study(folder / "rings.toml", seeds=4, thickness="0.3, 0.1", extra=CRITERION))
+        run_study(study, engine="serial", device="cpu", store=folder / "store", progress=False)
+        page = write_report(study, store=folder / "store", out=folder / "reports")
+        sign(page.parent, study, "quick", result_id(study, "quick", Store(folder / "store")))
+        yield study, folder / "store", page.parent
+
+
+@pytest.fixture
+def report(published, tmp_path):
+    """A copy of the report, to be tampered with, and what is found of it."""
+    study, store, folder = published
+    copy = tmp_path / "reports" / study.name
+    shutil.copytree(folder, copy)
+    return copy, lambda: page_differences(study, "quick", store, copy)
+
+
+def test_a_report_as_it_was_written_is_that_of_the_records(report):
+    _, differences = report
+    assert differences() == []
+
+
+def changed_data(text):
+    """A page, one number in the data of its figures 1 % larger."""
+    start = text.index('id="report-data">') + len('id="report-data">')
+    data = json.loads(text[start : text.index("</script>", start)])
+    row = next(row for row in data["data"]["curves-circle"]["rows"] if row[1] == "gibbs_log_score")
+    place = max(k for k, value in enumerate(row) if isinstance(value, float))
+    row[place] *= 1.01
+    return text[:start] + json.dumps(data) + text[text.index("</script>", start) :]
+
+
+def changed_figure(text):
+    """A page, one number that a figure brings itself 1 % larger."""
+    start = text.index('id="report-data">') + len('id="report-data">')
+    data = json.loads(text[start : text.index("</script>", start)])
+
+    def tamper(spec):
+        parts = spec.values() if isinstance(spec, dict) else spec if isinstance(spec, list) else ()
+        for part in parts:
+            if isinstance(part, dict) and isinstance(part.get("values"), list):
+                for row in part["values"]:
+                    for name, value in row.items():
+                        if isinstance(value, float) and value:
+                            row[name] = value * 1.01
+                            return True
+            if tamper(part):
+                return True
+        return False
+
+    assert tamper(data["specs"]["criterion_density"])
+    return text[:start] + json.dumps(data) + text[text.index("</script>", start) :]
+
+
+def first(pattern, put):
+    """A change of the first place where a pattern is found."""
+
+    def change(text):
+        changed, count = re.subn(pattern, put, text, count=1, flags=re.DOTALL)
+        assert count == 1
+        return changed
+
+    return change
+
+
+TAMPERED = {
+    "its result": (first(r'id="result">evp-\w+<', 'id="result">evp-0123456789abcdef<'), "the page is of evp-0123"),
+    "no result": (first(r'<td id="result">evp-\w+</td>', "<td></td>"), "a result that it does not name"),
+    "data of a figure": (changed_data, "the page's data, data, curves-circle"),
+    "a figure's own data": (changed_figure, "the page's data, figures, criterion_density"),
+    "a cell": (first(r"<td([^>]*)>(−\d+\.\d+) \[−", r"<td\1>−9\2 [−"), "in the report, '−"),
+    "hover": (first(r'title="(-?)\d+\.\d+, 95 %', r'title="\g<1>77.7, 95 %'), "77.7"),
+    "seeds": (first(r"<td([^>]*)>4 of 4<", r"<td\1>5 of 5<"), "'5 of 5' in the report, '4 of 4' by the records"),
+    "a verdict": (first(r"(class=\"badge )undecided(\".*?</span>) undecided", r"\1supported\2 supported"), "supported"),
+    "no page": (None, "its page cannot be read"),
+}
+
+
+@pytest.mark.parametrize("what", TAMPERED)
+def test_a_page_that_was_tampered_with_is_found(report, what):
+    folder, differences = report
+    change, told = TAMPERED[what]
+    page = folder / "index.html"
+    text = page.read_text(encoding="utf-8")
+    page.unlink()
+    if change is not None:
+        assert change(text) != text
+        page.write_text(change(text), encoding="utf-8")
+    assert any(told in difference for difference in differences())
+
+
+@pytest.mark.parametrize("name", ["circle_metrics.csv", "circle_seeds.csv", "criteria.csv"])
+def test_a_table_that_was_tampered_with_is_found(report, name):
+    folder, differences = report
+    path = folder / "tables" / name
+    path.write_text(first(r"(\d\.\d)(\d)", lambda m: f"{m[1]}{9 - int(m[2])}9")(path.read_text(encoding="utf-8")))
+    assert [each.partition(", row")[0] for each in differences()] == [f"tables/{name}"]
+    path.unlink()
+    assert any(each.startswith(f"tables/{name} cannot be read") for each in differences())
+
+
+@pytest.mark.parametrize("name", ["tables/criteria.tex", "tables/circle.tex", "report.md"])
+def test_a_text_that_was_tampered_with_is_found(report, name):
+    folder, differences = report
+    path = folder / name
+    text = path.read_text(encoding="utf-8")
+    path.write_text(first(r"(\d\.\d)(\d)(?=[ ,\]])", lambda m: f"{m[1]}{9 - int(m[2])}9")(text), encoding="utf-8")
+    told = differences()
+    assert len(told) == 1
+    assert told[0].startswith(path.name)
+    path.write_text(text + "one line more\n" if name.endswith(".tex") else f"one line more\n{text}", encoding="utf-8")
+    assert differences() == [f"{path.name} has other lines"]
+
+
+def test_one_unit_of_the_last_digit_is_rounding(report):
+    folder, differences = report
+    page = folder / "index.html"
+    change = first(r"<td([^>]*)>(−\d+\.\d*)(\d) \[−", lambda m: f"<td{m[1]}>{m[2]}{min(int(m[3]) + 1, 8)} [−")
+    page.write_text(change(page.read_text(encoding="utf-8")), encoding="utf-8")
+    assert differences() == []
+
+
+def test_verify_says_what_was_tampered_with(published, report, capsys):
+    study, store, _ = published
+    folder, _ = report
+    common = (str(study.path), "--store", str(store), "--reports", str(folder.parent))
+    assert main(["verify", *common]) == 0
+    assert "4 trials" not in capsys.readouterr().out
+    page = folder / "index.html"
+    page.write_text(changed_data(page.read_text(encoding="utf-8")), encoding="utf-8")
+    assert main(["verify", *common]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[1].startswith("other than published: the page's data, data, curves-circle")
+    assert said[-1] == "not verified: rings at quick"
