@@ -56,8 +56,7 @@ def curve_data(inputs: Inputs, task: str, numbers: pd.DataFrame) -> dict[str, li
     look_of = inputs.looks()
     place = positions(inputs.settings(task), inputs.axis(task))
     # Arms stand side by side, all of them within a third of the way from one setting to the next.
-    gaps = [after - before for before, after in pairwise(sorted(place.values()))]
-    step = min([0.018, *(gap / (3 * len(look_of)) for gap in gaps)])
+    step = min(0.018, _gap(place) / (3 * len(look_of)))
     sides = {name: (index - (len(look_of) - 1) / 2) * step for index, name in enumerate(look_of)}
     rows = []
     primary = numbers[numbers["budget"] == "equal_steps"] if len(numbers) else numbers
@@ -70,6 +69,11 @@ def curve_data(inputs: Inputs, task: str, numbers: pd.DataFrame) -> dict[str, li
                  int(row["n"]), at == 0 and inputs.axis(task) == THICKNESS]
             )  # fmt: skip
     return {"columns": list(CURVE_COLUMNS), "rows": rows}
+
+
+def _gap(place: Mapping[float, float]) -> float:
+    """The least distance between two settings on an axis; of one alone, 1."""
+    return min((after - before for before, after in pairwise(sorted(place.values()))), default=1.0)
 
 
 def arm_scales(looks: Sequence[Look]) -> tuple[Any, Any]:
@@ -174,7 +178,8 @@ def _panel(
 
     colours, shapes = arm_scales(looks)
     place = positions(settings, axis)
-    room = 0.08 * (max(place.values()) - min(place.values())) or 0.15
+    # At either end the arms of a setting reach half as far beyond it.
+    room = 0.08 * (max(place.values()) - min(place.values())) + _gap(place) / 6
     labels = {f"{at:.3f}": f"{setting:g}" for setting, at in place.items()}
     x = alt.X(
         "place:Q",

@@ -41,10 +41,15 @@ def draw_asked(panel: dict[str, Any], asked: Sequence[Verdict], looks: Sequence[
         return
     named = {name for verdict in asked for name in (verdict.arm, verdict.against)}
     labels = [look.label for look in looks if look.name in named]
-    spoken = {"test": f"indexof({json.dumps(labels, ensure_ascii=False)}, datum.arm) >= 0", "value": 1}
+    test = f"indexof({json.dumps(labels, ensure_ascii=False)}, datum.arm) >= 0"
     for layer in panel["layer"]:
         if "data" not in layer:
-            layer["encoding"] = {**layer["encoding"], "opacity": {"condition": spoken, "value": 0.4}}
+            channel, strong, weak = ("size", 85, 30) if layer["mark"]["type"] == "point" else ("strokeWidth", 2.6, 1.1)
+            layer["encoding"] = {
+                **layer["encoding"],
+                "opacity": {"condition": {"test": test, "value": 1}, "value": 0.35},
+                channel: {"condition": {"test": test, "value": strong}, "value": weak},
+            }
     values = "x" if rows else "y"
     place = next(layer["encoding"][values] for layer in panel["layer"] if values in layer["encoding"])
     for sign, bound in ((">", asked[0].above), ("<", asked[0].below)):
