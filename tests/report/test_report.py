@@ -274,7 +274,8 @@ def test_a_page_offers_the_studys_file_and_its_records_the_same_each_time(tmp_pa
     assert (tmp_path / "study.toml").read_bytes() == HEADLINE.read_bytes()
     first = (tmp_path / "records.zip").read_bytes()
     with zipfile.ZipFile(tmp_path / "records.zip") as archive:
-        assert [json.loads(archive.read(name)) for name in archive.namelist()] == [records["a"], records["b"]]
+        assert archive.namelist() == ["records.jsonl"]
+        assert [json.loads(line) for line in archive.read("records.jsonl").splitlines()] == [records["a"], records["b"]]
     # Made again from the copy, which is its own source.
     own = replace(inputs, study=load_study(tmp_path / "study.toml"))
     downloads.write(own, tmp_path)
