@@ -16,6 +16,8 @@ from .mlp import Network, ReplicatedMLP
 DecoderName = Literal["mlp", "periodic", "linear", "angle"]
 #: Those whose z is an angle.
 ANGULAR = ("periodic", "angle")
+#: Up to which squares are summed one by one.
+FEW_COORDINATES = 8
 #: The interval of an angle z; its ends are one point.
 FULL_TURN = (-math.pi, math.pi)
 
@@ -52,20 +54,19 @@ class Decoder(nn.Module, ABC):
             points = self.decode(x.unsqueeze(2), nodes.reshape(1, 1, *nodes.shape))
         return points.expand(self.num_replicates, x.shape[1], -1, -1)
 
-    @torch.no_grad()
     def squared_misfits(self, x: torch.Tensor, y: torch.Tensor, nodes: torch.Tensor) -> torch.Tensor:
-        """|y - g(x, z)|² at every z of nodes (m, dz), without gradient: (R, *n, m).
+        """|y - g(x, z)|² at every z of nodes (m, dz): (R, *n, m).
 
-        Coordinate by coordinate: a sum over a dimension of two would take most of the time, and one over many the
-        memory of all pairs.
+        Coordinate by coordinate where there are few: a sum over a dimension of two would take most of the time.
         """
         places = self.decode(x.unsqueeze(-2), nodes.reshape(*[1] * (y.ndim - 1), *nodes.shape))
         shape = torch.broadcast_shapes((self.num_replicates, *[1] * (y.ndim - 2)), x.shape[:-1], y.shape[:-1])
-        total = torch.zeros(*shape, len(nodes), dtype=places.dtype, device=places.device)
+        if y.shape[-1] > FEW_COORDINATES:
+            return (y.unsqueeze(-2) - places).square().sum(-1).expand(*shape, len(nodes))
+        total = torch.zeros((), dtype=places.dtype, device=places.device)
         for own, place in zip(y.unbind(-1), places.unbind(-1), strict=True):
-            off = own.unsqueeze(-1) - place
-            total.addcmul_(off, off)
-        return total
+            total = total + (own.unsqueeze(-1) - place).square()
+        return total.expand(*shape, len(nodes))
 
     def forward(self, x: torch.Tensor, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         shape = torch.broadcast_shapes((self.num_replicates, *[1] * (y.ndim - 2)), *(v.shape[:-1] for v in (x, y, z)))

@@ -25,7 +25,9 @@ def write(inputs: Inputs, folder: Path) -> list[tuple[str, str]]:
         copy.unlink(missing_ok=True)
     if inputs.records:
         (folder / "records.zip").write_bytes(_archive(inputs))
-        found.append(("records.zip", f"the records of its {len(inputs.records)} models, a line each, as they were written"))
+        found.append(
+            ("records.zip", f"the records of its {len(inputs.records)} models as they were written, a line each")
+        )
     return found
 
 

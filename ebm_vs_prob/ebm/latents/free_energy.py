@@ -18,7 +18,6 @@ import torch
 from torch import nn
 
 from ...core.free_energies import free_energy
-from ...core.process_state import readable
 from ...descent.angle import best_latent
 from ...descent.answers import LATENT_SEARCH, LatentAnswers, Search
 from ...energies.decoders import Decoder
@@ -87,7 +86,7 @@ class FreeEnergy(nn.Module):
 
     def energies(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """E at every node, (R, *n, m)."""
-        if isinstance(self.energy, Decoder) and not torch.is_grad_enabled() and readable(y):
+        if isinstance(self.energy, Decoder):
             cost = self.energy.latent_cost(self.nodes.unsqueeze(0)).reshape(-1, *[1] * (y.ndim - 2), len(self.nodes))
             return 0.5 * self.energy.squared_misfits(x, y, self.nodes) + cost
         nodes = self.nodes.reshape(*[1] * (y.ndim - 1), *self.nodes.shape)

@@ -9,7 +9,6 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from ...core.process_state import readable
 from ...energies.decoders import Decoder
 
 #: Pairs of a point and a value of z whose energies are computed at once where no gradient is kept.
@@ -64,11 +63,8 @@ class LatentVariableEnergy(nn.Module):
 
     def _density(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln p(y | x), (R, *n)."""
-        if torch.is_grad_enabled() or not readable(y):
-            return self._parts(x, y)[0].logsumexp(-1)
         lead = (-1, *[1] * (y.ndim - 2))
-        square = self.decoder.squared_misfits(x, y, self.nodes)
-        exponent = square.mul_(-0.5 / self.sigma.square().reshape(*lead, 1))
+        exponent = self.decoder.squared_misfits(x, y, self.nodes) * (-0.5 / self.sigma.square().reshape(*lead, 1))
         return exponent.logsumexp(-1) - self._constant(y.shape[-1]).reshape(lead)
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
