@@ -116,13 +116,14 @@ class DaskPool:
     def shortage(self) -> str:
         """What is known of workers that are not there."""
         start = f"start one with: dask worker {self._address} --nthreads 1"
-        if self._silent:
-            return f"workers at {self._address} have not answered yet: {', '.join(sorted(self._silent))}"
-        if self._vanished:
+        # Nannies start such workers again at once, so that some are always about to answer: more have gone than those.
+        if self._vanished > len(self._silent):
             return (
                 f"workers at {self._address} vanish before they can be used, as they do where importing the package or "
                 f"a plugin ends them; {start}"
             )
+        if self._silent:
+            return f"workers at {self._address} have not answered yet: {', '.join(sorted(self._silent))}"
         return f"waiting for workers at {self._address}: none is connected; {start}"
 
     def _connect(self) -> Client:
