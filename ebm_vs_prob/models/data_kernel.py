@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
+from ..core.process_state import readable
 from ..core.replicate_noise import ReplicateStreams, replicate_noise
 from ..core.spaces import Box
 
@@ -14,10 +16,11 @@ from ..core.spaces import Box
 WIDTHS = (1.0, 4.0)
 #: Share of the proposal that is uniform on the box: it bounds the importance weights wherever the model has mass.
 UNIFORM_SHARE = 0.125
-
-
 #: Dimensions up to which distances are taken by differences.
 BY_DIFFERENCES = 8
+#: Distances from queries to training inputs that are held at once, and those of one replicate from which in few
+#: dimensions a tree that finds the nearest without the others is worth building.
+HELD, MANY = 2**25, 2**22
 
 
 def coordinate_major(points: torch.Tensor) -> torch.Tensor:
@@ -71,12 +74,36 @@ class DataKernel:
         count = min(count or self.num_centers, self.y.shape[1])
         if not x.shape[-1]:
             return self.y[:, None, :count]
-        squared = squared_distances(x, self.x)
-        if leave_out:
-            squared.diagonal(dim1=1, dim2=2).fill_(math.inf)
-        nearest = squared.topk(count, largest=False).indices
+        many = x.shape[1] * self.x.shape[1] > MANY and x.shape[-1] <= BY_DIFFERENCES
+        nearest = (self._nearest_by_tree if many and readable(x) else self._nearest)(x, count, leave_out)
         replicates = torch.arange(self.y.shape[0], device=self.y.device, dtype=torch.int64).reshape(-1, 1, 1)
         return self.y[replicates, nearest]
+
+    def _nearest(self, x: torch.Tensor, count: int, leave_out: bool) -> torch.Tensor:
+        """Indices (R, n, count) of the training inputs nearest to queries, by all distances."""
+        size, found = max(1, HELD // self.x[..., 0].numel()), []
+        for i, part in enumerate(x.split(size, 1)):
+            squared = squared_distances(part, self.x)
+            if leave_out:
+                squared.diagonal(offset=size * i, dim1=1, dim2=2).fill_(math.inf)
+            found.append(squared.topk(count, largest=False).indices)
+        return torch.cat(found, 1)
+
+    def _nearest_by_tree(self, x: torch.Tensor, count: int, leave_out: bool) -> torch.Tensor:
+        """The same by a tree (Maneewongvatana and Mount 1999), which asks only for those nearby."""
+        from scipy.spatial import KDTree
+
+        found = []
+        for own, queries in zip(self.x.cpu().numpy(), x.expand(len(self.x), -1, -1).cpu().numpy(), strict=True):
+            asked = min(count + leave_out, len(own))
+            index = KDTree(own).query(queries, np.arange(1, asked + 1))[1]
+            if leave_out:
+                # Of equal inputs the query itself need not be among those found: then the last of them is one too many.
+                itself = index == np.arange(len(queries))[:, None]
+                itself[:, -1] |= ~itself.any(1)
+                index = index[~itself].reshape(len(queries), -1)
+            found.append(torch.from_numpy(index))
+        return torch.stack(found).to(self.x.device)
 
     @property
     def bandwidth(self) -> torch.Tensor:

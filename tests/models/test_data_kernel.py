@@ -42,6 +42,29 @@ def test_centers_are_the_answers_of_the_nearest_inputs() -> None:
             np.testing.assert_allclose(centers[r, n].numpy(), y[r].numpy()[order])
 
 
+@pytest.mark.parametrize("leave_out", [False, True])
+@pytest.mark.parametrize("dim", [1, 3])
+def test_a_tree_and_blocks_of_distances_find_the_same_neighbours(
+    monkeypatch: pytest.MonkeyPatch, dim: int, leave_out: bool
+) -> None:
+    kernel = DataKernel(normals(2, 90, dim, axis="x"), normals(2, 90, 2), BOX)
+    query = kernel.x[:, :70] if leave_out else normals(2, 70, dim, axis="query")
+    at_once = kernel.centers(query, 6, leave_out)
+    monkeypatch.setattr("ebm_vs_prob.models.data_kernel.HELD", 7 * 2 * 90)
+    torch.testing.assert_close(kernel.centers(query, 6, leave_out), at_once, rtol=0, atol=0)
+    monkeypatch.setattr("ebm_vs_prob.models.data_kernel.MANY", 1)
+    torch.testing.assert_close(kernel.centers(query, 6, leave_out), at_once, rtol=0, atol=0)
+
+
+def test_of_equal_inputs_none_is_its_own_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ebm_vs_prob.models.data_kernel.MANY", 1)
+    y = torch.arange(40.0, dtype=torch.float64).reshape(1, 40, 1)
+    centers = DataKernel(torch.zeros(1, 40, 1, dtype=torch.float64), y, BOX).centers(torch.zeros(1, 40, 1), 3, True)
+    assert centers.shape == (1, 40, 3, 1)
+    assert not bool((centers == y.unsqueeze(2)).any())
+    assert all(len(row.unique()) == 3 for row in centers[0])
+
+
 def test_without_x_one_set_of_centers_serves_all() -> None:
     y = normals(2, 40, 2)
     centers = DataKernel(torch.zeros(2, 40, 0), y, BOX, num_centers=8).centers(torch.zeros(2, 7, 0))
