@@ -10,6 +10,10 @@ import torch
 from .errors import invalid
 from .process_state import holds, readable
 
+#: Inverse temperatures, one over the unit of the energies, between which a plain sum of exponentials tells them apart
+#: and no product with an energy overflows.
+_MODERATE = 0.5, 1e6
+
 
 def free_energy(energies: Any, beta: Any, dim: int, log_weights: Any = None) -> torch.Tensor:
     """F_beta = -1/beta ln (1/|Z| ∫ exp(-beta E) dz) over `dim`: the minimum at beta = inf, the mean at beta = 0.
@@ -36,9 +40,10 @@ def free_energy(energies: Any, beta: Any, dim: int, log_weights: Any = None) -> 
     eager = not torch.compiler.is_compiling()  # a compiled graph would break where values are read
     if eager and not holds(lambda: (b >= 0).all()):
         raise invalid("beta", beta, "numbers in [0, inf]")
-    log_w = torch.zeros((), dtype=e.dtype, device=e.device) if log_weights is None else _floating(log_weights).to(e)
+    every = log_weights is None  # no node is left out, so that none has to be masked
+    log_w = torch.zeros((), dtype=e.dtype, device=e.device) if every else _floating(log_weights).to(e)
     try:
-        e, log_w = torch.broadcast_tensors(e, log_w)
+        e = e.expand(torch.broadcast_shapes(e.shape, log_w.shape))
     except RuntimeError:
         raise invalid(
             "log_weights.shape", tuple(log_w.shape), f"a shape that broadcasts with {tuple(e.shape)}"
@@ -47,14 +52,16 @@ def free_energy(energies: Any, beta: Any, dim: int, log_weights: Any = None) -> 
         raise invalid("dim", dim, f"a dimension of energies of shape {tuple(e.shape)}")
     if e.shape[dim] == 0:
         raise invalid("energies.shape", tuple(e.shape), f"at least one entry along dim {dim}")
-    e, log_w = e.movedim(dim, -1), log_w.movedim(dim, -1).log_softmax(-1)
-    b = b.unsqueeze(-1)
-
-    every = log_weights is None  # no node is left out, so that none has to be masked
+    log_w = log_w - math.log(e.shape[dim]) if every else log_w.expand(e.shape).movedim(dim, -1).log_softmax(-1)
+    e, b = e.movedim(dim, -1), b.unsqueeze(-1)
     present = log_w > -math.inf
-    low = (e if every else torch.where(present, e, math.inf)).amin(-1, keepdim=True)
+
     if e.shape[-1] == 1 or (eager and holds(lambda: (b == math.inf).all())):
-        return low.squeeze(-1).expand(torch.broadcast_shapes(low.shape[:-1], b.shape[:-1]))
+        low = (e if every else torch.where(present, e, math.inf)).amin(-1)
+        return low.expand(torch.broadcast_shapes(low.shape, b.shape[:-1]))
+    if eager and are_moderate(b):
+        return -torch.logsumexp(log_w - b * (e if every else torch.where(present, e, 0.0)), -1) / b.squeeze(-1)
+    low = (e if every else torch.where(present, e, math.inf)).amin(-1, keepdim=True)
     high = (e if every else torch.where(present, e, -math.inf)).amax(-1, keepdim=True)
 
     # Round the mean the exponents cancel to first order, so small beta loses no digits; far from it they overflow.
@@ -74,6 +81,12 @@ def free_energy(energies: Any, beta: Any, dim: int, log_weights: Any = None) -> 
 
     finite = torch.where(near, expanded, tilted)
     return torch.where(b == 0, mean, torch.where(b == math.inf, low, finite)).squeeze(-1)
+
+
+def are_moderate(beta: torch.Tensor) -> bool:
+    """Whether inverse temperatures are such that exp(-beta E) may be summed as it stands."""
+    low, high = _MODERATE
+    return holds(lambda: ((beta >= low) & (beta <= high)).all())
 
 
 def _floating(value: Any) -> torch.Tensor:

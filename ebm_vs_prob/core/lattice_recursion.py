@@ -9,13 +9,12 @@ import numpy as np
 import torch
 
 from .errors import invalid
-from .free_energies import free_energy
+from .free_energies import are_moderate, free_energy
 from .process_state import holds
 from .tilings import Tiling
 
-#: Inverse temperature from which exponentials tell energies apart, and the power of the least positive number that a
-#: sum of them must exceed.
-_WARM, _VANISHING = 0.5, 2 / 3
+#: The power of the least positive number that a sum of exponentials must exceed.
+_VANISHING = 2 / 3
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ class LatticeRecursion:
             own: dimensions of (..., n, A, m), those after the batch's.
         """
         beta = self.temperature(self.beta)
-        if holds(lambda: ((beta >= _WARM) & beta.isfinite()).all()):
+        if are_moderate(beta):
             inverse = beta.reshape(*beta.shape, *[1] * (own - 1))
             low = torch.where(log_weights > -math.inf, energies, math.inf).amin(-1, keepdim=True)
             low = low.detach().nan_to_num(0.0, 0.0, 0.0)
