@@ -22,7 +22,7 @@ from .decisions import DecisionReference, PinballCost, check_decisions
 if TYPE_CHECKING:
     import torch
 
-#: Demand at x = 0, and what a unit of x adds.
+#: Demand at x = 0, and what a unit of x adds; of d features each adds 1/√d of that.
 BASE, SLOPE = 2.0, 1.0
 #: Demand where it has nothing to do with x.
 SURGE = 5.0
@@ -33,6 +33,7 @@ HALVINGS = 64
 
 
 class NewsvendorOptions(TaskOptions):
+    features: Annotated[int, Field(ge=1, le=64, description="numbers in x, on all of which demand depends alike")] = 1
     thickness: Annotated[
         float, PER_REPLICATE, Field(ge=0.0, le=1e6, description="standard deviation of the Gaussian noise of demand")
     ] = 0.3
@@ -57,7 +58,7 @@ class NewsvendorReference(DecisionReference, DensityReference):
     task: Newsvendor
 
     def log_density(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """ln p(y | x) in nats for broadcasting x (..., 1) and y (..., 1), unchecked."""
+        """ln p(y | x) in nats for broadcasting x (..., d) and y (..., 1), unchecked."""
         import torch
 
         eps, weights = self.noise, self._weights
@@ -66,7 +67,7 @@ class NewsvendorReference(DecisionReference, DensityReference):
         return torch.logsumexp(each + torch.tensor(weights, dtype=torch.float64, device=each.device).log(), -1)
 
     def distance(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Distance from y (n, 1) to the nearest demand without noise at x (n, 1), (n,) float64."""
+        """Distance from y (n, 1) to the nearest demand without noise at x (n, d), (n,) float64."""
         x, y = check_pairs(self.task, x, y)
         return (y - _places(x)[..., : len(self._weights)]).abs().amin(-1)
 
@@ -97,19 +98,32 @@ class NewsvendorReference(DecisionReference, DensityReference):
         mass = (half * weights).repeat(resolution) * self._log_standard(noise).exp()
         if len(self._weights) == 1:
             return -float(mass @ self._log_standard(noise))
-        x, x_weights = (torch.from_numpy(part) for part in np.polynomial.legendre.leggauss(resolution))
-        y = _places(x[:, None])[:, :, None, None] + self._thickness * noise[:, None]
-        surprise = -self.log_density(x[:, None, None, None], y) - math.log(self._thickness)  # (x, place, noise)
+        x, x_weights = self._nodes(resolution)
+        y = _places(x)[:, :, None, None] + self._thickness * noise[:, None]
+        surprise = -self.log_density(x[:, None, None, :], y) - math.log(self._thickness)  # (x, place, noise)
         mixture = torch.tensor(self._weights, dtype=torch.float64, device="cpu")
-        return float(torch.einsum("xkn,x,k,n->", surprise, x_weights / 2.0, mixture, mass))
+        return float(torch.einsum("xkn,x,k,n->", surprise, x_weights, mixture, mass))
+
+    def _nodes(self, resolution: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs (n, d) on the diagonal and their weights: demand depends on the sum of x alone, whose density is of
+        Irwin and Hall, a polynomial between integers."""
+        import torch
+        from scipy.stats import irwinhall
+
+        count = self.task.options.features
+        own, weights = np.polynomial.legendre.leggauss(max(resolution // count, 8))
+        total = (np.arange(count)[:, None] + 0.5 * (1.0 + own)).ravel()
+        share = np.tile(0.5 * weights, count) * irwinhall(count).pdf(total)
+        each = torch.from_numpy(2.0 * total / count - 1.0)
+        return each.unsqueeze(1).expand(-1, count), torch.from_numpy(share)
 
     def cumulative(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """P(demand <= y | x) for x (n, 1) and y (n, 1): (n,) float64; at thickness 0 too."""
+        """P(demand <= y | x) for x (n, d) and y (n, 1): (n,) float64; at thickness 0 too."""
         x, y = check_pairs(self.task, x, y)
         return self._mixed(self._cumulative(self._standard(x, y)))
 
     def cost(self, x: torch.Tensor, decision: torch.Tensor) -> torch.Tensor:
-        """Expected cost of an order d (n, 1) at x (n, 1), (n,) float64: underage E(y - d)+ + overage E(d - y)+."""
+        """Expected cost of an order d (n, 1) at x (n, d), (n,) float64: underage E(y - d)+ + overage E(d - y)+."""
         check_inputs(self.task, x)
         check_decisions(self.task.decisions, x, decision)
         x, order = x.double(), decision.double()
@@ -122,7 +136,7 @@ class NewsvendorReference(DecisionReference, DensityReference):
         return self.task.decisions.underage * short + self.task.decisions.overage * left_over
 
     def decision(self, x: torch.Tensor) -> torch.Tensor:
-        """The order of least expected cost at x (n, 1), (n, 1) float64: the quantile at the critical fractile.
+        """The order of least expected cost at x (n, d), (n, 1) float64: the quantile at the critical fractile.
 
         Found by bisection to rounding error; at thickness 0 too.
         """
@@ -187,11 +201,16 @@ class NewsvendorReference(DecisionReference, DensityReference):
         return (of_normal - SKEW * self._cumulative(u)).clamp_min(0.0)
 
 
+def _related(x: Any) -> Any:
+    """Demand without noise at x (..., d), an array or a tensor: (..., 1)."""
+    return BASE + SLOPE / math.sqrt(x.shape[-1]) * x.sum(-1)[..., None]
+
+
 def _places(x: torch.Tensor) -> torch.Tensor:
-    """Demand without noise at x (..., 1), and where it is unrelated to x: (..., 2)."""
+    """Demand without noise at x (..., d), and where it is unrelated to x: (..., 2)."""
     import torch
 
-    related = BASE + SLOPE * x
+    related = _related(x)
     return torch.cat([related, torch.full_like(related, SURGE)], -1)
 
 
@@ -211,7 +230,10 @@ def _normal_density(u: torch.Tensor) -> torch.Tensor:
 
 @TASKS.register
 class Newsvendor(Task):
-    """x uniform in [-1, 1]; demand y = 2 + x + ε n, or skewed, or at times unrelated to x; an order is decided on.
+    """x uniform in [-1, 1]^d; demand y = 2 + Σ x / √d + ε n, skewed, or at times unrelated to x; an order is decided on.
+
+    With d = 1 the regret of a fit is that of two numbers, and scatters with the training set as a χ² of two degrees of
+    freedom; with more features it scatters less.
 
     Skewed noise is no isotropic Gaussian, and the task then says so by having no `manifold_dim`.
     """
@@ -235,23 +257,24 @@ class Newsvendor(Task):
         # Where the noise over ε is integrated, and what the box leaves room for.
         self.reach = (-10.0 - SKEW, 10.0 + 30.0 * SKEW) if skewed else (-10.0, 10.0)
         low, high = (-6.0 - SKEW, 6.0 + 18.0 * SKEW) if skewed else (-6.0, 6.0)
+        most = SLOPE * math.sqrt(own.features)
         bounds = (
-            min(-2.0, BASE - SLOPE + low * self.thickness),
-            max(16.0 if skewed else 8.0, (SURGE if contaminated else BASE + SLOPE) + high * self.thickness),
+            min(-2.0, BASE - most + low * self.thickness),
+            max(16.0 if skewed else 8.0, max(SURGE if contaminated else 0.0, BASE + most) + high * self.thickness),
         )
-        self.x_space, self.y_space = Box((-1.0, 1.0), 1), Box(bounds, 1)
+        self.x_space, self.y_space = Box((-1.0, 1.0), own.features), Box(bounds, 1)
         self.z_space = Labels(2) if contaminated else None
         self.manifold_dim = None if skewed else 0
         self.decisions = PinballCost(own.underage, own.overage, bounds)
         self.reference = NewsvendorReference(self)
 
     def _draw(self, n: int, rng: np.random.Generator, split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        x = rng.uniform(-1.0, 1.0, (n, 1))
+        x = rng.uniform(-1.0, 1.0, (n, self.options.features))
         y, unrelated = self.draw(x, rng)
         return x, y, unrelated if self.z_space else np.empty((n, 0))
 
     def draw(self, x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """A demand (n, 1) float64 for each x (n, 1) from `rng` alone; (n,) int64 1 where it is unrelated to x."""
+        """A demand (n, 1) float64 for each x (n, d) from `rng` alone; (n,) int64 1 where it is unrelated to x."""
         normal = rng.standard_normal((len(x), 1))
         exponential, chance = rng.exponential(size=(len(x), 1)), rng.random(len(x))
         contaminated = self.options.demand == "contaminated"
@@ -259,5 +282,5 @@ class Newsvendor(Task):
         noise = normal
         if self.options.demand == "skewed":
             noise = normal + SKEW * (exponential - 1.0)
-        place = np.where(unrelated[:, None] == 1, SURGE, BASE + SLOPE * x)
+        place = np.where(unrelated[:, None] == 1, SURGE, _related(x))
         return place + self.thickness * noise, unrelated

@@ -48,6 +48,9 @@ def column(*values):
         {"demand": "skewed", "thickness": 3.0},
         {"demand": "contaminated", "contamination": 0.3},
         {"demand": "contaminated", "thickness": 0.0},
+        {"features": 5},
+        {"demand": "contaminated", "features": 3},
+        {"demand": "skewed", "features": 64},
     ],
 )
 def test_keeps_the_rules(options):
@@ -94,6 +97,24 @@ def test_entropy_against_a_fine_grid(demand, thickness):
     nodes, weights = np.polynomial.legendre.leggauss(12)
     expected = weights @ [entropy(x) for x in nodes] / 2 if demand == "contaminated" else entropy(0.0)
     assert task.reference.entropy() == pytest.approx(expected, abs=2e-8)
+
+
+@pytest.mark.parametrize("features", [2, 16])
+@pytest.mark.parametrize("demand", DEMANDS)
+def test_demand_of_many_features_is_that_of_their_sum(demand, features):
+    """All that one feature is right about holds of x = Σ x_i / √d, which a small network need not know."""
+    task, single = newsvendor(demand=demand, features=features), newsvendor(demand=demand)
+    x, y = task.sample(4000, seed=4)
+    sums = x.sum(-1, keepdim=True) / math.sqrt(features)
+    kept = sums.abs()[:, 0] <= 1  # what one feature can be
+    assert 0.5 < float(kept.double().mean()) < 1.0
+    for name in ("log_density", "cost"):
+        both = [getattr(own.reference, name)(at[kept], y[kept]) for own, at in ((task, x), (single, sums))]
+        torch.testing.assert_close(*both, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(task.reference.decision(x)[kept], single.reference.decision(sums[kept]))
+    surprise = -task.reference.log_prob(x, y)
+    error = float(surprise.std()) / math.sqrt(len(surprise))
+    assert within_standard_errors(float(surprise.mean()), task.reference.entropy(), error, comparisons=6)
 
 
 @pytest.mark.parametrize("order", [0.5, 2.1, 4.0, 7.5])
