@@ -35,8 +35,8 @@ from .models.building import build_graph_energy as build_graph_energy
 from .models.building import build_head as build_head
 from .models.graph_model import GraphModel as GraphModel
 from .models.graph_model import NormalisedGraphModel as NormalisedGraphModel
-from .models.model import DensityModel as DensityModel
-from .models.model import EnergyModel as EnergyModel
+from .models.density_model import DensityModel as DensityModel
+from .models.energy_model import EnergyModel as EnergyModel
 from .models.model import Model as Model
 from .models.record import Training as Training
 from .models.setting import Setting as Setting

@@ -12,7 +12,7 @@ from scipy.special import digamma, gammaln
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.energies.mlp import MLPEnergy
-from ebm_vs_prob.models.model import EnergyModel
+from ebm_vs_prob.models.energy_model import EnergyModel
 from ebm_vs_prob.models.setting import box_dims
 from ebm_vs_prob.tasks.base import DensityReference, Task
 from ebm_vs_prob.tasks.circle import Circle, CircleReference
