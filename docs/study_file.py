@@ -12,8 +12,12 @@ from pydantic import BaseModel
 from ebm_vs_prob.core.budget import Budget
 from ebm_vs_prob.energies.mlp import Network
 from ebm_vs_prob.metrics import Evaluation
+from ebm_vs_prob.study.arms import Arm
 from ebm_vs_prob.study.criteria import Criterion, Gate, Ladder
-from ebm_vs_prob.study.schema import Arm, Scale, Study, TaskGrid, Tuning
+from ebm_vs_prob.study.scales import Scale
+from ebm_vs_prob.study.schema import Study
+from ebm_vs_prob.study.task_grids import TaskGrid
+from ebm_vs_prob.study.tuning_options import Tuning
 
 PAGE = Path(__file__).with_suffix(".md")
 

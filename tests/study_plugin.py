@@ -16,7 +16,7 @@ from torch import nn
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.budget import Cost
 from ebm_vs_prob.core.options import PER_REPLICATE, ExtendedFloat
-from ebm_vs_prob.models.model import EnergyModel
+from ebm_vs_prob.models.energy_model import EnergyModel
 from ebm_vs_prob.models.record import ReplicateStatus, Training
 
 Fault = Literal[

@@ -94,6 +94,20 @@ def test_a_page_has_every_option_and_every_paper(entry, pages):
         assert paper.fields["year"] in page
 
 
+@pytest.mark.parametrize("task", own(evp.list_tasks()), ids=lambda task: task.name)
+def test_a_task_has_a_figure_a_script_that_draws_it_and_both_in_the_docs(task, pages):
+    figure, script = (f"figures/task_{task.name}.{kind}" for kind in ("png", "py"))
+    assert f"](../{figure})" in pages[f"tasks/{task.name}.md"]
+    assert f"Draws task_{task.name}.png: " in (ROOT / "docs" / script).read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
+    assert f"({figure})" in text
+    assert re.search(rf"drawn\]\({script}\)", text)
+
+
+def test_figures_of_tasks_are_light():
+    assert sum(figure.stat().st_size for figure in (ROOT / "docs" / "figures").glob("task_*.png")) < 1.5e6
+
+
 def test_a_method_says_where_it_applies(pages):
     applies, declines = pages["methods/softmax_classifier.md"].split("\n\nIt declines:\n\n")
     assert "[`gaussian_classes`](../tasks/gaussian_classes.md)" in applies

@@ -5,14 +5,13 @@ Run it as `python docs/figures/task_data.py`; a minute.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from drawing import save
 
 import ebm_vs_prob as evp
 
@@ -47,7 +46,7 @@ def main() -> None:
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("height")
     panels[0].legend(fontsize=7, frameon=False, loc="center")
-    figure.savefig(Path(__file__).with_suffix(".png"), dpi=100)
+    save(figure, __file__)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,13 @@ Run it as `python docs/figures/task_fusion.py`; a minute.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from drawing import save
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.comparison.fusion import divergence
@@ -70,7 +69,7 @@ def main() -> None:
     figure.legend(*panels[2].get_legend_handles_labels(), fontsize=8, loc="outside right center")
     for panel in panels:
         panel.spines[["top", "right"]].set_visible(False)
-    figure.savefig(Path(__file__).with_suffix(".png"), dpi=100)
+    save(figure, __file__)
 
 
 if __name__ == "__main__":

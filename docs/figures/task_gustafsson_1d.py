@@ -6,13 +6,13 @@ Run it as `python docs/figures/task_gustafsson_1d.py`; seconds.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import torch
+from drawing import save
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.tasks.gustafsson_1d import LOG_SCALE, WEIGHTS
@@ -40,7 +40,7 @@ def main() -> None:
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("y")
     panels[0].legend(fontsize=8, loc="lower right")
-    figure.savefig(Path(__file__).with_suffix(".png"), dpi=100)
+    save(figure, __file__)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,11 @@ Run it as `python docs/figures/task_hard_strings.py`; seconds.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from drawing import save
 
 import ebm_vs_prob as evp
 
@@ -28,7 +27,7 @@ def main() -> None:
         image = shares.imshow((2 * ones - 1).abs(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
         shares.set(title="how sure the next bit is, |2 P(1) - 1|", xlabel="t", yticks=[])
         figure.colorbar(image, ax=shares)
-    figure.savefig(Path(__file__).with_suffix(".png"), dpi=100)
+    save(figure, __file__)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,12 @@ Run it as `python docs/figures/task_horn.py`; seconds.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import torch
+from drawing import save
 
 import ebm_vs_prob as evp
 
@@ -35,7 +34,7 @@ def main() -> None:
     axes.legend(fontsize=8)
     for panel in (plane, axes):
         panel.spines[["top", "right"]].set_visible(False)
-    figure.savefig(Path(__file__).with_suffix(".png"), dpi=100)
+    save(figure, __file__)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,12 @@ Run it as `python docs/figures/task_labelled_chain.py`; seconds.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import torch
+from drawing import save
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.factor_graphs import FactorGraph
@@ -46,7 +45,7 @@ def main() -> None:
         panel.set_title(f"thickness {thickness:g}: {wrong} of {LENGTH} labels wrong", fontsize=9)
         panel.spines[["top", "right"]].set_visible(False)
     figure.legend(*panels[0].get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=3)
-    figure.savefig(Path(__file__).with_suffix(".png"), dpi=100)
+    save(figure, __file__)
 
 
 if __name__ == "__main__":

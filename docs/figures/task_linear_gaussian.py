@@ -5,13 +5,12 @@ Run it as `python docs/figures/task_linear_gaussian.py`; a few seconds.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import torch
+from drawing import save
 
 import ebm_vs_prob as evp
 
@@ -45,7 +44,7 @@ def main() -> None:
     panels[-1].legend(fontsize=8, frameon=False)
     for panel in panels:
         panel.spines[["top", "right"]].set_visible(False)
-    figure.savefig(Path(__file__).with_suffix(".png"), dpi=100)
+    save(figure, __file__)
 
 
 if __name__ == "__main__":

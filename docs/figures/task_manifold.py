@@ -6,7 +6,6 @@ Run it as `python docs/figures/task_manifold.py`; seconds.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import matplotlib as mpl
 
@@ -14,6 +13,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from drawing import save
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.tasks.manifold import DIMENSIONS
@@ -48,7 +48,7 @@ def main() -> None:
             panel.view_init(elev=12, azim=-86)
         panel.set_title(TITLES.get(shape, shape).replace(": ", ":\n"), fontsize=9)
         panel.set(xticks=[], yticks=[], zticks=[])
-    figure.savefig(Path(__file__).with_suffix(".png"), dpi=100)
+    save(figure, __file__)
 
 
 if __name__ == "__main__":

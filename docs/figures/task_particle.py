@@ -5,14 +5,13 @@ Run it as `python docs/figures/task_particle.py`; seconds.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from drawing import save
 
 from ebm_vs_prob.tasks.particle import Particle
 from ebm_vs_prob.tasks.point_mass import TURNING, begin, distances, rollout
@@ -49,7 +48,7 @@ def main() -> None:
     panels[2].set_title("actions of moving particles", fontsize=9)
     for panel in panels:
         panel.spines[["top", "right"]].set_visible(False)
-    figure.savefig(Path(__file__).with_suffix(".png"), dpi=100)
+    save(figure, __file__)
 
 
 if __name__ == "__main__":

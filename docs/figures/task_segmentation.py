@@ -5,13 +5,12 @@ Run it as `python docs/figures/task_segmentation.py`; seconds.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import torch
+from drawing import save
 
 import ebm_vs_prob as evp
 
@@ -43,7 +42,7 @@ def main() -> None:
         chances.bar(range(shape.cells), task.reference.boundaries(x)[0], color="0.6", width=0.9)
         chances.plot(starts, torch.ones(LENGTH), ls="", marker="v", color="C0", clip_on=False)
         chances.set(ylim=(0, 1), xlabel="column", ylabel="P(a digit begins)")
-    figure.savefig(Path(__file__).with_suffix(".png"), dpi=100)
+    save(figure, __file__)
 
 
 if __name__ == "__main__":

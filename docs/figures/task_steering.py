@@ -5,14 +5,13 @@ Run it as `python docs/figures/task_steering.py`; seconds.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from drawing import save
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.tasks.steering import geometry
@@ -62,7 +61,7 @@ def main() -> None:
     costs.legend(fontsize=8, loc="upper center", ncol=2)
     for panel in (road, law, costs):
         panel.spines[["top", "right"]].set_visible(False)
-    figure.savefig(Path(__file__).with_suffix(".png"), dpi=100)
+    save(figure, __file__)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,12 @@ Run it as `python docs/figures/task_super_resolution.py`; seconds.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from drawing import save
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.tasks.images.bars_and_ellipses import KINDS
@@ -33,7 +32,7 @@ def main() -> None:
             panel.imshow(np.asarray(values).reshape(side, side), cmap="gray_r", vmin=0, vmax=1)
             panel.set_title(title, fontsize=9)
             panel.set(xticks=[], yticks=[])
-    figure.savefig(Path(__file__).with_suffix(".png"), dpi=100)
+    save(figure, __file__)
 
 
 if __name__ == "__main__":

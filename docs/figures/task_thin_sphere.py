@@ -6,7 +6,6 @@ Run it as `python docs/figures/task_thin_sphere.py`; seconds.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import matplotlib as mpl
 
@@ -14,6 +13,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from drawing import save
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.tasks.geometry.spheres import log_area
@@ -41,7 +41,7 @@ def main() -> None:
         panel.legend(frameon=False, fontsize=8)
         panel.spines[["top", "right"]].set_visible(False)
         panel.title.set_fontsize(9)
-    figure.savefig(Path(__file__).with_suffix(".png"), dpi=100)
+    save(figure, __file__)
 
 
 def density_of_radius(panel: plt.Axes, dim: int, thickness: float, label: str, colour: str) -> None:

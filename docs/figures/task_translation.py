@@ -5,13 +5,12 @@ Run it as `python docs/figures/task_translation.py`; seconds.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import torch
+from drawing import save
 
 import ebm_vs_prob as evp
 
@@ -62,7 +61,7 @@ def main() -> None:
     figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=2)
     for panel in (bars, sums):
         panel.spines[["top", "right"]].set_visible(False)
-    figure.savefig(Path(__file__).with_suffix(".png"), dpi=100)
+    save(figure, __file__)
 
 
 if __name__ == "__main__":

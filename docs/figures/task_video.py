@@ -5,14 +5,13 @@ Run it as `python docs/figures/task_video.py`; seconds.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from drawing import save
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.tasks.images.fork_frames import SIDE, WEIGHTS
@@ -32,7 +31,7 @@ def main() -> None:
             if row == 0:
                 panel.set_title(title, fontsize=9)
         panels[row][-1].set_xlabel(f"{float(task.reference.mean_distance(x)[row]):.2f} from the nearest", fontsize=7)
-    figure.savefig(Path(__file__).with_suffix(".png"), dpi=100)
+    save(figure, __file__)
 
 
 def show(panel: plt.Axes, frames: torch.Tensor) -> None:

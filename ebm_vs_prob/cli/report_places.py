@@ -15,7 +15,8 @@ from ..core.atomic_files import check_folder
 from ..core.errors import invalid
 from ..study.files import study_folders
 from ..study.identifiers import FILE, file_from, read_result, write_result
-from ..study.schema import SHRUNK, Study
+from ..study.scales import SHRUNK
+from ..study.schema import Study
 
 _SCALE = re.compile(r"ebm-vs-prob report \S+ --scale ([a-z0-9_-]+)")
 

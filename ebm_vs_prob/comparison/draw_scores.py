@@ -11,7 +11,9 @@ from ..core.errors import check_count, invalid
 from ..core.seeding import check_seed
 from ..gibbs.trust import MAX_PARTITION_GAP, doubts_asked_for, lines_of
 from ..models.capabilities import DiagnosesChains, DoubtsDensity, DoubtsPosterior, HasPosterior
-from ..models.model import DensityModel, EnergyModel, Model
+from ..models.density_model import DensityModel
+from ..models.energy_model import EnergyModel
+from ..models.model import Model
 from ..models.setting import training_data
 from ..samplers.diagnostics import MAX_R_HAT, MIN_ESS
 from ..tasks.base import Task

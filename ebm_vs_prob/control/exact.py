@@ -24,8 +24,9 @@ from ..models.graph_model import NormalisedGraphModel
 from ..models.model import Model
 from ..models.record import ReplicateStatus, Training
 from ..models.setting import Setting, box_dims
-from ..tasks.base import HasMean, Task
+from ..tasks.base import Task
 from ..tasks.discrete import DiscreteReference
+from ..tasks.reference import HasMean
 from ..training.method import Method, MethodOptions
 
 Potential = Literal["log_density", "density", "constant", "mean"]

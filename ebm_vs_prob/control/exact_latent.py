@@ -16,7 +16,8 @@ from ..descent.angle import nearest_angle
 from ..descent.answers import LATENT_SEARCH
 from ..descent.latent import latent_nodes
 from ..energies.decoders import FULL_TURN, AngleDecoder, Decoder
-from ..models.model import EnergyModel, Model
+from ..models.energy_model import EnergyModel
+from ..models.model import Model
 from ..models.record import ReplicateStatus, Training
 from ..models.setting import Setting, box_dims
 from ..tasks.base import Task

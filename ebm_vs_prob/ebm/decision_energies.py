@@ -14,8 +14,8 @@ from ..core.process_state import default_state
 from ..core.spaces import Box, Labels
 from ..energies.graphs import GraphEnergy
 from ..energies.mlp import ReplicatedMLP
+from ..models.energy_model import EnergyModel
 from ..models.graph_model import GraphModel
-from ..models.model import EnergyModel
 
 if TYPE_CHECKING:
     from ..tasks.base import Task

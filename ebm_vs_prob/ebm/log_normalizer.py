@@ -10,7 +10,7 @@ from torch import nn
 from ..energies.evaluation import distinct, energy_and_gradient
 from ..energies.mlp import Network, ReplicatedMLP
 from ..models.building import build_energy
-from ..models.model import EnergyModel
+from ..models.energy_model import EnergyModel
 from ..models.setting import box_dims
 from .objectives.contrastive import importance_log_partition
 

@@ -10,8 +10,9 @@ import torch
 from ..core.errors import invalid
 from ..core.spaces import Box, Discrete, Labels, Sequences
 from ..models.building import build_energy, build_graph_energy
+from ..models.energy_model import EnergyModel
 from ..models.graph_model import GraphModel
-from ..models.model import EnergyModel, Model
+from ..models.model import Model
 from ..models.record import Training
 from ..models.setting import Setting
 from ..tasks.base import Task

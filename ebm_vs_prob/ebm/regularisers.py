@@ -21,7 +21,8 @@ from ..core.replicate_noise import replicate_generators, replicate_noise
 from ..core.tensors import inner
 from ..energies.evaluation import energy_and_gradient, weight_names
 from ..models.building import build_energy
-from ..models.model import EnergyModel, Model
+from ..models.energy_model import EnergyModel
+from ..models.model import Model
 from ..models.setting import Setting
 from ..training.batches import Batch, Loss, Noise
 from ..training.method import EnergyOptions, Method

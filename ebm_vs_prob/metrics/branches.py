@@ -8,7 +8,7 @@ import torch
 from ..core.errors import NotMeasured
 from ..gibbs.normalizers.quadrature import Quadrature
 from ..models.model import MAX_QUADRATURE_DIM
-from ..tasks.base import HasBranches
+from ..tasks.reference import HasBranches
 from .measurement import Group, Measurement, mean, named, noted
 from .observation import Observation, as_numpy
 

@@ -15,7 +15,7 @@ from .observation import Observation, as_numpy
 
 if TYPE_CHECKING:
     from ..core.spaces import Discrete
-    from ..tasks.base import Reference
+    from ..tasks.reference import Reference
 
 #: Equal bins of confidence.
 BINS = 15

@@ -7,7 +7,7 @@ import torch
 
 from ..core.errors import NotMeasured
 from ..energies.evaluation import energy_and_gradient
-from ..models.model import EnergyModel
+from ..models.energy_model import EnergyModel
 from .measurement import Group, Measurement, mean, named, quantile
 from .observation import Observation, as_numpy
 from .sharpness import hessian

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..core.errors import NotMeasured
-from ..tasks.base import HasHeldOut
+from ..tasks.reference import HasHeldOut
 from .measurement import Group, Measurement, exact, named
 from .observation import Observation
 

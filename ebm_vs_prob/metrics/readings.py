@@ -16,7 +16,8 @@ from ..gibbs.normalizers import ImportanceSampling, Quadrature
 from ..gibbs.temperature import DRAWS, FEWEST_DRAWS
 from ..gibbs.trust import doubts_asked_for
 from ..models.capabilities import DoubtsDensity
-from ..models.model import MAX_QUADRATURE_DIM, EnergyModel
+from ..models.energy_model import EnergyModel
+from ..models.model import MAX_QUADRATURE_DIM
 from .options import Evaluation
 
 if TYPE_CHECKING:

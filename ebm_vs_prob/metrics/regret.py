@@ -14,7 +14,7 @@ from ..core.spaces import Box
 from ..gibbs.normalizers import Quadrature
 from ..gibbs.trust import doubts_asked_for
 from ..models.capabilities import Decides
-from ..models.model import EnergyModel
+from ..models.energy_model import EnergyModel
 from ..tasks.decisions import DecisionReference
 from .measurement import Group, Measurement, mean, named, noted
 from .observation import Observation, as_numpy

@@ -10,7 +10,7 @@ import torch
 
 from ..core.errors import NotMeasured
 from ..energies.evaluation import energy_and_gradient
-from ..models.model import EnergyModel
+from ..models.energy_model import EnergyModel
 from .measurement import Group, Measurement, mean, named, noted
 from .observation import TUBE_RADIUS_AT_ZERO, Observation, as_numpy
 

@@ -17,7 +17,7 @@ from ..energies.graphs import GraphEnergy
 from ..gibbs.density import GibbsBoltzmann
 from ..gibbs.normalizers.partition import Normalizer
 from ..gibbs.temperature import PAIRS, fit_graph_beta
-from .model import EnergyModel
+from .energy_model import EnergyModel
 from .setting import stacked_pairs
 
 

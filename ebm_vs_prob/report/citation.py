@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.bibliography import Entry, cited
 from ..core.registry import METHODS, TASKS
-from ..study.schema import caveat
+from ..study.scales import caveat
 from .glossary import registered
 from .latex import to_latex_text
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from ..study.schema import THICKNESS
+from ..study.task_grids import THICKNESS
 from .arm_rows import NAMES, row_panel
 from .guides import draw_asked, laws, positions
 from .inputs import Inputs

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..study.comparisons import in_range
-from ..study.schema import THICKNESS
+from ..study.task_grids import THICKNESS
 from .inputs import Inputs
 from .style import Look, minus, summarise
 

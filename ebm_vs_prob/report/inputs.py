@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..study.consistency import PRIMARY_BUDGET
-from ..study.schema import THICKNESS
+from ..study.task_grids import THICKNESS
 from ..study.verdicts import Verdict, judge
 from .style import Look, looks, symbol
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..study.schema import THICKNESS
+from ..study.task_grids import THICKNESS
 from .densities import FACTORS, GridDensity, grid_density
 from .inputs import Arrays, Inputs
 from .pictures import COLOURS, SIDE, arms_with, depth, landscape_image, plane, readings

@@ -15,8 +15,8 @@ import numpy as np
 
 from ..metrics.catalogue import METRICS, Metric
 from ..study.effects import effect_test
-from ..study.schema import THICKNESS
 from ..study.statistics import Estimate, mean_estimate
+from ..study.task_grids import THICKNESS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..study.schema import THICKNESS
 from ..study.statistics import interquartile_mean, log_slope, mean_estimate
+from ..study.task_grids import THICKNESS
 from ..study.verdicts import Verdict
 from .escaping import to_csv_frame
 from .inputs import Inputs

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..study.claims import CLAIMS
-from ..study.schema import THICKNESS
+from ..study.task_grids import THICKNESS
 from ..study.verdicts import Outcome, Verdict
 from .intervals import at_setting, weakest_cell
 from .style import interval, minus, noun, p_value, plain, symbol, unit_of

@@ -9,7 +9,8 @@ from typing import Any
 from ..tasks.data import PLACES, Data
 from ..tasks.rows.sources import remember_place, source_of_file
 from .keys import digest
-from .schema import Study, TaskGrid
+from .schema import Study
+from .task_grids import TaskGrid
 
 
 def located(study: Study, grid: TaskGrid) -> dict[str, Any]:

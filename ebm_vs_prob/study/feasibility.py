@@ -22,7 +22,8 @@ from .criteria import Criterion
 from .effects import EFFECTS, effect_test, least_p_value
 from .provenance import package_digest
 from .registered import task_of, tasks_at
-from .schema import DEMONSTRATION, Study
+from .scales import DEMONSTRATION
+from .schema import Study
 from .statistics import ALPHA, Side
 from .values import from_table
 

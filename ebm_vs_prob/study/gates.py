@@ -9,7 +9,7 @@ import numpy as np
 
 from .comparisons import series
 from .effects import effect_test
-from .schema import THICKNESS
+from .task_grids import THICKNESS
 
 if TYPE_CHECKING:
     import pandas as pd

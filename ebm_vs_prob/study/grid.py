@@ -17,13 +17,16 @@ from ..core.budget import Budget
 from ..core.errors import invalid
 from ..core.registry import METHODS
 from . import cost
+from .arms import Arm
 from .consistency import PRIMARY_BUDGET
 from .documents import Labels
 from .keys import canonical, canonical_json, digest
 from .ladders import budgets_at, rungs_of
 from .own_energies import equivalent_widths
 from .registered import blamed, look_up, tasks_of
-from .schema import Arm, Scale, Study, TaskGrid
+from .scales import Scale
+from .schema import Study
+from .task_grids import TaskGrid
 from .values import from_table
 
 if TYPE_CHECKING:

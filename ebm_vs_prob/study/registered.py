@@ -10,7 +10,8 @@ from ..core.errors import unknown
 from ..core.registry import TASKS
 from ..core.text import printable
 from .data_files import located
-from .schema import Study, TaskGrid
+from .schema import Study
+from .task_grids import TaskGrid
 from .values import from_table
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from .criteria import Criterion
 from .documents import DamagedRecord
 from .keys import digest
 from .plugins import import_plugins
-from .schema import SHRUNK, Study
+from .scales import SHRUNK
+from .schema import Study
 from .store import Store
 from .tuning import provisional, with_values
 from .values import from_table

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import invalid
 from ..core.registry import METHODS
+from .arms import Arm
 from .plugins import import_plugins
 from .registered import look_up, whole
-from .schema import Arm, Study, Tuning
+from .schema import Study
+from .tuning_options import Tuning
 
 if TYPE_CHECKING:
     from ..training.method import Method

@@ -94,7 +94,7 @@ def first_round(study: Study, scale: str) -> tuple[Study, str]:
 
 def _tasks(study: Study) -> list[str]:
     """Tasks that arms are tuned on: those that the file names, or all that draw new held-out data for each seed."""
-    from ..tasks.base import HasHeldOut
+    from ..tasks.reference import HasHeldOut
 
     fixed = [grid.name for grid in study.tasks if isinstance(task_of(study, grid.name).reference, HasHeldOut)]
     named = tuning_of(study).tasks

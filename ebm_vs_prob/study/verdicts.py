@@ -17,7 +17,7 @@ from .consistency import PRIMARY_BUDGET
 from .gates import untrained
 from .ladders import UNSTABLE, climbed, unstable
 from .provenance import mixture
-from .schema import caveat
+from .scales import caveat
 from .statistics import ALPHA, MIN_SEEDS, holm
 
 if TYPE_CHECKING:

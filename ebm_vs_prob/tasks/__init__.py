@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..core.registry import TASKS
-from .base import Reference, Task, TaskOptions
+from .base import Task, TaskOptions
+from .reference import Reference
 
 __all__ = ["Reference", "Task", "TaskOptions", "get_task", "list_tasks", "register_task"]
 

@@ -19,7 +19,8 @@ from ..core.errors import NoExactReference, invalid
 from ..core.registry import TASKS
 from ..core.seeding import numpy_generator, random_module_restored
 from ..core.spaces import Box
-from .base import Reference, Split, Task, TaskOptions, check_inputs, check_pairs
+from .base import Split, Task, TaskOptions, check_inputs, check_pairs
+from .reference import Reference
 
 if TYPE_CHECKING:
     import torch

@@ -12,7 +12,8 @@ from ..core.memory import once
 from ..core.options import PER_REPLICATE
 from ..core.seeding import numpy_generator
 from ..core.spaces import Discrete
-from .base import Reference, Task, TaskOptions, check_inputs
+from .base import Task, TaskOptions, check_inputs
+from .reference import Reference
 
 if TYPE_CHECKING:
     import torch

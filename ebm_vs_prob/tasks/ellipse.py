@@ -16,7 +16,8 @@ from pydantic import Field, model_validator
 from ..core.options import PER_REPLICATE
 from ..core.registry import TASKS
 from ..core.spaces import Box
-from .base import DensityReference, Split, Task, TaskOptions, check_inputs, check_pairs
+from .base import Split, Task, TaskOptions, check_inputs, check_pairs
+from .density_reference import DensityReference
 
 if TYPE_CHECKING:
     import torch

@@ -15,8 +15,9 @@ from pydantic import Field
 from ..core.options import PER_REPLICATE
 from ..core.registry import TASKS
 from ..core.spaces import Box, Labels
-from .base import Split, Task, check_inputs, refined
+from .base import Split, Task, check_inputs
 from .discrete import DiscreteOptions, DiscreteReference
+from .quadrature import refined
 
 if TYPE_CHECKING:
     import torch

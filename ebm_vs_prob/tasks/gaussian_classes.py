@@ -13,8 +13,9 @@ from pydantic import Field
 
 from ..core.registry import TASKS
 from ..core.spaces import Box, Labels
-from .base import Split, Task, refined
+from .base import Split, Task
 from .discrete import DiscreteOptions, DiscreteReference
+from .quadrature import refined
 
 if TYPE_CHECKING:
     import torch

@@ -15,7 +15,9 @@ from pydantic import Field
 from ..core.options import PER_REPLICATE
 from ..core.registry import TASKS
 from ..core.spaces import Box, Labels
-from .base import DensityReference, Split, Task, TaskOptions, check_inputs, check_pairs, refined
+from .base import Split, Task, TaskOptions, check_inputs, check_pairs
+from .density_reference import DensityReference
+from .quadrature import refined
 
 if TYPE_CHECKING:
     import torch

@@ -13,8 +13,9 @@ import numpy as np
 
 from ..core.registry import TASKS
 from ..core.spaces import Box
-from .base import Split, Task, refined
+from .base import Split, Task
 from .ellipse import AXES, EllipsesOptions, EllipsesReference, blurred
+from .quadrature import refined
 
 if TYPE_CHECKING:
     import torch

@@ -17,7 +17,8 @@ from ..core.errors import invalid
 from ..core.registry import TASKS
 from ..core.seeding import numpy_generator
 from ..core.spaces import Box
-from .base import DensityReference, Split, Task, TaskOptions, check_inputs, check_pairs, no_density
+from .base import Split, Task, TaskOptions, check_inputs, check_pairs
+from .density_reference import DensityReference, no_density
 
 if TYPE_CHECKING:
     import torch

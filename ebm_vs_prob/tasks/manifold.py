@@ -17,7 +17,8 @@ from ..core.errors import invalid
 from ..core.registry import TASKS
 from ..core.seeding import check_seed, numpy_generator
 from ..core.spaces import Box
-from .base import DensityReference, Split, Task, TaskOptions, check_inputs, check_pairs
+from .base import Split, Task, TaskOptions, check_inputs, check_pairs
+from .density_reference import DensityReference
 from .linear_gaussian import orthonormal
 
 if TYPE_CHECKING:

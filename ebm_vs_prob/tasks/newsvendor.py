@@ -16,8 +16,10 @@ from pydantic import Field
 from ..core.options import PER_REPLICATE
 from ..core.registry import TASKS
 from ..core.spaces import Box, Labels
-from .base import DensityReference, Split, Task, TaskOptions, check_inputs, check_pairs, refined
+from .base import Split, Task, TaskOptions, check_inputs, check_pairs
 from .decisions import DecisionReference, PinballCost, check_decisions
+from .density_reference import DensityReference
+from .quadrature import refined
 
 if TYPE_CHECKING:
     import torch

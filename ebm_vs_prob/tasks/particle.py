@@ -16,7 +16,8 @@ from ..core.errors import NoExactReference, check_count, invalid
 from ..core.registry import TASKS
 from ..core.seeding import numpy_generator
 from ..core.spaces import Box, Labels
-from .base import DensityReference, Split, Task, TaskOptions, check_inputs, check_pairs
+from .base import Split, Task, TaskOptions, check_inputs, check_pairs
+from .density_reference import DensityReference
 from .point_mass import Policy, begin, choice, rollout
 
 if TYPE_CHECKING:

@@ -16,9 +16,11 @@ from pydantic import Field
 from ..core.options import PER_REPLICATE
 from ..core.registry import TASKS
 from ..core.spaces import Box, Labels
-from .base import DensityReference, Split, Task, TaskOptions, check_inputs, check_pairs, no_density, refined
+from .base import Split, Task, TaskOptions, check_inputs, check_pairs
 from .decisions import CostMatrix, DecisionReference, check_decisions
+from .density_reference import DensityReference, no_density
 from .discrete import DiscreteReference
+from .quadrature import refined
 
 if TYPE_CHECKING:
     import torch

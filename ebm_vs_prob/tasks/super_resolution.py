@@ -18,7 +18,8 @@ from pydantic import Field
 from ..core.errors import NoExactReference
 from ..core.registry import TASKS
 from ..core.spaces import Box
-from .base import DensityReference, Split, Task, TaskOptions, check_inputs, check_pairs, no_density
+from .base import Split, Task, TaskOptions, check_inputs, check_pairs
+from .density_reference import DensityReference, no_density
 from .images.bars_and_ellipses import BRIGHTNESS, KINDS, PERIODS, SIDE, SMALL_SIDE, block_means, pictures
 from .images.shape_integrals import PAIRS, log_integral, log_integral_of_x
 from .images.shape_likelihood import Likelihood

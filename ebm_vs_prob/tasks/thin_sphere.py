@@ -15,8 +15,10 @@ from pydantic import Field
 from ..core.registry import TASKS
 from ..core.seeding import numpy_generator
 from ..core.spaces import Box
-from .base import DensityReference, Split, Task, TaskOptions, check_inputs, check_pairs, refined
+from .base import Split, Task, TaskOptions, check_inputs, check_pairs
+from .density_reference import DensityReference
 from .geometry.spheres import log_area, radial_nodes
+from .quadrature import refined
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,9 @@ import numpy as np
 
 from ..core.registry import TASKS
 from ..core.spaces import Box, Labels
-from .base import DensityReference, Split, Task, check_inputs, check_pairs, no_density, refined
+from .base import Split, Task, check_inputs, check_pairs
+from .density_reference import DensityReference, no_density
+from .quadrature import refined
 
 if TYPE_CHECKING:
     import torch

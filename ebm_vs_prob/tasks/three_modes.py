@@ -16,8 +16,10 @@ from pydantic import Field
 
 from ..core.registry import TASKS
 from ..core.spaces import Box, Labels
-from .base import DensityReference, Split, Task, TaskOptions, check_inputs, check_pairs, refined
+from .base import Split, Task, TaskOptions, check_inputs, check_pairs
+from .density_reference import DensityReference
 from .geometry.planar import Piece, Point, Ring, Segment, panels, radius_cdf
+from .quadrature import refined
 
 if TYPE_CHECKING:
     import torch

@@ -16,9 +16,11 @@ from pydantic import Field
 from ..core.errors import NoExactReference
 from ..core.registry import TASKS
 from ..core.spaces import Box
-from .base import DensityReference, Split, Task, TaskOptions, check_inputs, check_pairs, refined
+from .base import Split, Task, TaskOptions, check_inputs, check_pairs
+from .density_reference import DensityReference
 from .images.branch_integrals import log_mean_over, nearest_on
 from .images.fork_frames import FORK, GAP, RADIUS, SIDE, SPEEDS, WEIGHTS, blobs, futures
+from .quadrature import refined
 
 if TYPE_CHECKING:
     import torch

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import NoExactReference
 from ..core.spaces import Box, Discrete
-from ..tasks.base import HasBranches
+from ..tasks.reference import HasBranches
 from .cells import CELLS, DRAWS, check_density_of_draws, check_probability_of_draws, check_same_law
 from .rules import check_declaration, every_answer, expect, global_generators_left_alone, rule, whole_integral
 

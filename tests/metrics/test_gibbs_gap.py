@@ -27,7 +27,7 @@ from ebm_vs_prob.metrics.likelihood import (
 from ebm_vs_prob.metrics.observation import Observation
 from ebm_vs_prob.metrics.options import Evaluation
 from ebm_vs_prob.metrics.smoothing import excess, excess_unit_beta, smoothing_price
-from ebm_vs_prob.models.model import EnergyModel
+from ebm_vs_prob.models.energy_model import EnergyModel
 
 LOOK = Evaluation(test_examples=2048, inputs=2, starts=2, samples=8, max_steps=3)
 

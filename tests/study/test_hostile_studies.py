@@ -26,7 +26,7 @@ from ebm_vs_prob.energies.mlp import Network
 from ebm_vs_prob.metrics import Evaluation
 from ebm_vs_prob.study import load_study, plan_study
 from ebm_vs_prob.study.files import scheduler_address
-from ebm_vs_prob.study.schema import Scale
+from ebm_vs_prob.study.scales import Scale
 
 pytestmark = pytest.mark.usefixtures("plugin")
 

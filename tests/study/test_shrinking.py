@@ -8,7 +8,7 @@ from study_files import CRITERION, write_study
 from ebm_vs_prob.core.errors import UnknownName
 from ebm_vs_prob.study import Store, load_results, load_study, plan_study, run_study
 from ebm_vs_prob.study.consistency import check_references
-from ebm_vs_prob.study.schema import SHRUNK, caveat
+from ebm_vs_prob.study.scales import SHRUNK, caveat
 from ebm_vs_prob.study.shrinking import opened, shrunk
 
 pytestmark = pytest.mark.usefixtures("plugin")

@@ -14,8 +14,8 @@ from scipy import integrate, stats
 from statistical import counts_agree, follows, within_standard_errors
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.tasks.base import HasBranches
 from ebm_vs_prob.tasks.discontinuous import GAP, JUMPS, LEVELS
+from ebm_vs_prob.tasks.reference import HasBranches
 from ebm_vs_prob.testing import check_task
 
 SHAPES = ("step", "circle", "hyperbola")

@@ -14,7 +14,8 @@ from statistical import variance_agrees, within_standard_errors
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.errors import NoExactReference
-from ebm_vs_prob.tasks.base import Reference, refined
+from ebm_vs_prob.tasks.quadrature import refined
+from ebm_vs_prob.tasks.reference import Reference
 
 TASKS = ["circle", "three_curves", "ellipse", "horn", "digits"]
 CONTINUOUS = ["circle", "three_curves", "ellipse", "horn"]

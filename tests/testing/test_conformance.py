@@ -13,7 +13,7 @@ import ebm_vs_prob as evp
 from ebm_vs_prob.control.mean_squared_error import MeanSquaredError
 from ebm_vs_prob.ebm.methods.denoising_score_matching import DenoisingScoreMatching
 from ebm_vs_prob.energies.mlp import MLPEnergy
-from ebm_vs_prob.models.model import EnergyModel
+from ebm_vs_prob.models.energy_model import EnergyModel
 from ebm_vs_prob.models.setting import box_dims
 from ebm_vs_prob.prob.methods.mixture_density import MixtureDensity
 from ebm_vs_prob.study import Store

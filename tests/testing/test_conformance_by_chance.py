@@ -12,10 +12,11 @@ from scipy.special import digamma, gammaln
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.energies.mlp import MLPEnergy
-from ebm_vs_prob.models.model import EnergyModel
+from ebm_vs_prob.models.energy_model import EnergyModel
 from ebm_vs_prob.models.setting import box_dims
-from ebm_vs_prob.tasks.base import DensityReference, Task
+from ebm_vs_prob.tasks.base import Task
 from ebm_vs_prob.tasks.circle import Circle, CircleReference
+from ebm_vs_prob.tasks.density_reference import DensityReference
 from ebm_vs_prob.tasks.ellipse import AXES, Ellipse
 from ebm_vs_prob.testing import check_method, check_task
 from ebm_vs_prob.testing.cells import check_probability_of_draws, check_same_law

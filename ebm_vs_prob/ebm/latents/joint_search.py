@@ -13,7 +13,7 @@ from ...core.errors import check_count, invalid
 from ...core.tensors import tensor_of
 from ...descent.answers import ANSWER_SEARCH, LATENT_SEARCH, Answers, LatentAnswers, Search, checked_search
 from ...descent.search import Bounds, descend
-from ...models.model import EnergyModel
+from ...models.energy_model import EnergyModel
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from ...core.registry import METHODS
 from ...energies.implicit import RETURNS, ZeroSetEnergy
 from ...energies.mlp import Network
 from ...models.building import build_energy, unscaled
-from ...models.model import EnergyModel, Model
+from ...models.energy_model import EnergyModel
+from ...models.model import Model
 from ...models.record import Training
 from ...models.setting import Setting, box_dims, training_data
 from ...tasks.base import Task

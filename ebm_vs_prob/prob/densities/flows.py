@@ -27,7 +27,7 @@ from ...core.seeding import stream
 from ...core.spaces import Box
 from ...energies.evaluation import distinct
 from ...energies.mlp import Network, ReplicatedMLP
-from ...models.model import DensityModel
+from ...models.density_model import DensityModel
 from .flow_networks import AutoregressiveHypernetwork, Hypernetwork
 
 Transform = Literal["affine", "spline"]

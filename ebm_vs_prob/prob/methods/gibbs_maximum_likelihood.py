@@ -12,7 +12,8 @@ from ...energies.evaluation import distinct
 from ...gibbs.density import GibbsBoltzmann
 from ...gibbs.normalizers import ImportanceSampling
 from ...models.building import build_energy
-from ...models.model import DensityModel, Model
+from ...models.density_model import DensityModel
+from ...models.model import Model
 from ...models.record import Training
 from ...models.setting import Setting
 from ...training.batches import Batch

@@ -14,7 +14,8 @@ from ...core.registry import METHODS
 from ...core.replicate_noise import replicate_generators, replicate_noise
 from ...core.spaces import Box
 from ...energies.mlp import Network
-from ...models.model import DensityModel, Model
+from ...models.density_model import DensityModel
+from ...models.model import Model
 from ...models.record import ReplicateStatus, Training
 from ...models.setting import Setting, box_dims, training_data
 from ...training.method import GaussianOptimum, MethodOptions

@@ -14,7 +14,8 @@ from ...core.replicate_noise import replicate_noise
 from ...descent.latent import latent_nodes
 from ...energies.decoders import ANGULAR, FULL_TURN, Decoder, DecoderName
 from ...models.building import build_decoder
-from ...models.model import DensityModel, Model
+from ...models.density_model import DensityModel
+from ...models.model import Model
 from ...models.record import Training
 from ...models.setting import Setting
 from ...training.batches import Batch

@@ -20,7 +20,8 @@ from ...energies.activations import softplus
 from ...energies.evaluation import distinct
 from ...energies.mlp import ReplicatedMLP
 from ...models.building import build_head
-from ...models.model import DensityModel, Model
+from ...models.density_model import DensityModel
+from ...models.model import Model
 from ...models.record import Training
 from ...models.setting import Setting, box_dims
 from ...training.batches import Batch, Loss, Noise

@@ -16,7 +16,8 @@ from ...core.replicate_noise import ReplicateStreams, replicate_noise
 from ...core.spaces import Box
 from ...energies.mlp import Network
 from ...gibbs.trust import warns
-from ...models.model import DensityModel, Model
+from ...models.density_model import DensityModel
+from ...models.model import Model
 from ...models.record import Training
 from ...models.setting import Setting, box_dims, training_data
 from ...tasks.base import Task

@@ -17,7 +17,8 @@ from ...energies.decoders import Decoder
 from ...energies.mlp import Network
 from ...gibbs.trust import warns
 from ...models.building import build_decoder, true_decoder
-from ...models.model import DensityModel, Model
+from ...models.density_model import DensityModel
+from ...models.model import Model
 from ...models.record import Training
 from ...models.setting import Setting, box_dims
 from ...training.batches import Batch, Noise

@@ -16,7 +16,7 @@ from ...core.tensors import inner
 from ...gibbs.density import GibbsBoltzmann
 from ...gibbs.snapshot import Snapshot
 from ...gibbs.trust import warns
-from ...models.model import DensityModel
+from ...models.density_model import DensityModel
 from ...models.record import PosteriorDiagnostics
 from ..weights import WeightSpace
 from .partition_functions import MixtureNormalizer, PartitionFunctions

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from ..base import refined
+from ..quadrature import refined
 
 #: Halvings of an interval that must be found to rounding error, to some 1e-9, and only roughly.
 EXACT, FINE, ROUGH = 52, 30, 12

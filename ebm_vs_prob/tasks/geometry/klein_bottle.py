@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ...core.errors import NoExactReference
-from ..base import refined
+from ..quadrature import refined
 from .arcs import zero_between
 from .tubes import BLOCK, TUBE, Tube
 

@@ -7,7 +7,6 @@ power of its spacing. Where the noise is thin, the blocks of the lattice that co
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,8 @@ import torch
 from ...core.errors import NoExactReference
 from ...core.seeding import numpy_generator
 from ...core.spaces import Box
-from ..base import refined
+from ..quadrature import refined
+from .blocks import halved_blocks
 from .surfaces import SIDE, Surface
 
 #: The height is exp(-DAMPING |z|²) times a polynomial of degree DEGREE, whose coefficients of total degree k > 0 are
@@ -39,8 +39,6 @@ SEARCHED, CLOSE, HALVINGS, STEPS = 6, 0.05, 9, 6
 THIN = 0.05
 #: Points whose density is computed at once, and whose lattices are.
 BLOCK, CHUNK = 1024, 64
-
-Function = Callable[[torch.Tensor], torch.Tensor]
 
 
 class PolynomialSurface(Surface):
@@ -120,7 +118,7 @@ class PolynomialSurface(Surface):
         centre = y[..., :2]
         half = (y[..., 2] - self.height(centre)).abs().clamp_max(FURTHEST)
         halvings = torch.log2(half / CLOSE).ceil().clamp(0.0, HALVINGS)
-        z, _ = _blocks(energy, centre, half, halvings, SEARCHED)
+        z, _ = halved_blocks(energy, centre, half, halvings, SEARCHED)
         best = energy(z).argmin(-1)[..., None, None].expand(*z.shape[:-2], 1, 2)
         z = z.gather(-2, best).squeeze(-2)
 
@@ -215,7 +213,7 @@ class PolynomialSurface(Surface):
             across = (z[..., 0] - mean[0]).square() + (z[..., 1] - mean[1]).square()
             return self._half_square(z, y) + 0.5 * eps**2 / variance * across
 
-        return _blocks(energy, centre, least * torch.exp2(halvings), halvings, ROOT)
+        return halved_blocks(energy, centre, least * torch.exp2(halvings), halvings, ROOT)
 
 
 class _Local(torch.autograd.Function):
@@ -276,26 +274,6 @@ def _log_law_on(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     mixed = torch.log1p(height * ratio[0].unsqueeze(-1) * ratio[1].unsqueeze(-2))
     constant = math.log(WEIGHTS[0] / (2 * math.pi * wide**2))
     return mixed + log_wide[0].unsqueeze(-1) + log_wide[1].unsqueeze(-2) + constant
-
-
-def _blocks(
-    energy: Function, centre: torch.Tensor, half: torch.Tensor, halvings: torch.Tensor, root: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Middles (..., root², 2) of the square blocks of least energy within `half` (...) of a centre, and their side.
-
-    Blocks are halved as often as `halvings` (...) says, and the root² best kept each time.
-    """
-    unit = (torch.arange(root, dtype=half.dtype, device=half.device) + 0.5) * (2 / root) - 1
-    z = centre.unsqueeze(-2) + half[..., None, None] * torch.cartesian_prod(unit, unit)
-    side = half * (2 / root)
-    quarter = torch.cartesian_prod(*[torch.tensor([-0.25, 0.25], dtype=half.dtype, device="cpu").to(half.device)] * 2)
-    for done in range(int(halvings.max()) if halvings.numel() else 0):
-        finer = (z.unsqueeze(-2) + side[..., None, None, None] * quarter).flatten(-3, -2)
-        best = energy(finer).topk(root**2, dim=-1, largest=False, sorted=False).indices
-        finer = finer.gather(-2, best.unsqueeze(-1).expand(*best.shape, 2))
-        coarse = halvings > done
-        z, side = torch.where(coarse[..., None, None], finer, z), torch.where(coarse, side / 2, side)
-    return z, side
 
 
 __all__ = ["PolynomialSurface", "log_law"]

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...core.errors import check_count, invalid
 from ...core.seeding import numpy_generator
-from ..base import refined
+from ..quadrature import refined
 
 if TYPE_CHECKING:
     import torch

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ...core.spaces import Box
-from ..base import refined
+from ..quadrature import refined
 from .arcs import log_integral, zero_between
 from .surfaces import COVERED, SIDE, Surface
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ...core.spaces import Box
-from ..base import refined
+from ..quadrature import refined
 from .arcs import DEPTH, log_integral, log_von_mises
 from .planar import log_ring
 from .surfaces import SIDE, Surface

@@ -11,7 +11,7 @@ import math
 import numpy as np
 import torch
 
-from ..base import refined
+from ..quadrature import refined
 from .bessel import log_hypergeometric, log_scaled_bessel
 from .spheres import log_area, radial_nodes
 

@@ -10,7 +10,8 @@ import numpy as np
 from ...core.errors import NoExactReference, invalid
 from ...core.seeding import numpy_generator
 from ...core.spaces import Box
-from ..base import Reference, check_inputs, check_pairs
+from ..base import check_inputs, check_pairs
+from ..reference import Reference
 
 if TYPE_CHECKING:
     import torch
