@@ -232,7 +232,7 @@ def _normal_density(u: torch.Tensor) -> torch.Tensor:
 
 @TASKS.register
 class Newsvendor(Task):
-    """x uniform in [-1, 1]^d; demand y = 2 + Σ x / √d + ε n, skewed, or at times unrelated to x; an order is decided on.
+    """x uniform in [-1, 1]^d; demand y = 2 + Σ x / √d + ε n, skewed or at times unrelated to x; orders are decided on.
 
     With d = 1 the regret of a fit is that of two numbers, and scatters with the training set as a χ² of two degrees of
     freedom; with more features it scatters less.
