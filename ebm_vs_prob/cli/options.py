@@ -39,6 +39,9 @@ EngineOption = Annotated[Engine, typer.Option(help="Workers here, this process, 
 WorkersOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="Local workers; one a core if left out.")]
 SchedulerOption = Annotated[str | None, typer.Option(metavar="ADDRESS|FILE", help="A dask scheduler or its file.")]
 RetryOption = Annotated[bool, typer.Option("--retry-failed", help="Run again what failed by itself before.")]
+RetryOutdatedOption = Annotated[
+    bool, typer.Option("--retry-outdated", help="Run again what other code of the package or a plugin made.")
+]
 OutOption = Annotated[Path, typer.Option(metavar="DIR", help="Gets a folder of the study's name with the report.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
 

@@ -99,6 +99,7 @@ def run(
     device: options.DeviceOption = Device.auto,
     store: options.StoreOption = DEFAULT_STORE,
     retry_failed: options.RetryOption = False,
+    retry_outdated: options.RetryOutdatedOption = False,
     seeds: options.SeedsOption = None,
     steps: options.StepsOption = None,
     arms: options.ArmsOption = None,
@@ -130,6 +131,7 @@ def run(
             device=device.value,
             store=store,
             retry_failed=retry_failed,
+            retry_outdated=retry_outdated,
             progress=True,
         )
     states = results.drop_duplicates("trial")["status"].value_counts()

@@ -10,7 +10,7 @@ import platform
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -102,6 +102,13 @@ def module_digest(name: str) -> str:
     """
     place = _place(sys.modules[name.partition(":")[0].partition(".")[0]])
     return "" if place is None else _digest_of_sources(place)
+
+
+def is_outdated(record: Mapping[str, Any]) -> bool:
+    """Whether a trial's record was made by other code than this, of the package or of an imported plugin."""
+    plugins: dict[str, str] = record["plugins"]
+    others = any(name in sys.modules and module_digest(name) != digest for name, digest in plugins.items())
+    return others or record["code_digest"] != code_digest()
 
 
 def torch_version() -> str:

@@ -20,7 +20,7 @@ from .plan_again import choices_of, is_of, plan_again, step_times_of
 from .plugins import import_plugins
 from .progress import Advance
 from .progress import progress as progressing
-from .provenance import mixture
+from .provenance import is_outdated, mixture
 from .schema import Study
 from .shards import FILES
 from .step_times import TYPICAL
@@ -44,6 +44,7 @@ def run_study(
     device: str = "auto",
     store: str | Path = "results",
     retry_failed: bool = False,
+    retry_outdated: bool = False,
     progress: bool | None = None,
 ) -> pd.DataFrame:
     """Run the trials of a study that the store lacks, and return the table of all of them, failures included.
@@ -66,6 +67,7 @@ def run_study(
         device: `auto`, `cpu` or `cuda`.
         store: folder of the results.
         retry_failed: whether to run again what failed by itself.
+        retry_outdated: whether to run again what other code of the package or of a plugin made.
         progress: whether to show on stderr how far each arm is; by default where it is a terminal.
 
     Returns:
@@ -83,7 +85,7 @@ def run_study(
     given = study if isinstance(study, Study) else load_study(study)
     given.at(scale)
     loaded = settled(given, scale)
-    way = _Way(kept, engine, workers, scheduler, device, retry_failed, progress)
+    way = _Way(kept, engine, workers, scheduler, device, retry_failed, retry_outdated, progress)
     frame = way.completed(loaded, scale, _tuned(way, loaded, scale))
     if not (frame["batch"] == "").any():
         keep_result_id(loaded, scale, kept)
@@ -95,7 +97,7 @@ def _tuned(way: _Way, study: Study, scale: str) -> tuple[Choice, ...]:
     """What is chosen for the arms of a study: what was chosen before, as long as another plan would not be made now."""
     if study.tuning is None:
         return ()
-    if plan_again(way.store, study, scale) is not None and not way.retry_failed:
+    if plan_again(way.store, study, scale) is not None and not way.retries:
         return choices_of(way.store, study, scale)
     import_plugins(study.imports, study.where, study.folder)
     return tune(study, scale, way.completed)
@@ -111,7 +113,13 @@ class _Way:
     scheduler: str | None
     device: str
     retry_failed: bool
+    retry_outdated: bool
     progress: bool | None
+
+    @property
+    def retries(self) -> bool:
+        """Whether something that is done may be run again."""
+        return self.retry_failed or self.retry_outdated
 
     def completed(self, study: Study, scale: str, tuning: Sequence[Choice] = ()) -> pd.DataFrame:
         """Run the trials of a study that the store lacks, and return the table of all of them."""
@@ -125,13 +133,16 @@ class _Way:
         planned = None if earlier else plan()
         with kept.lock(study.name, scale):
             kept.mend()
-            frame = finished_table(kept, earlier) if earlier and not self.retry_failed else None
+            frame = finished_table(kept, earlier) if earlier and not self.retries else None
             if frame is not None:
                 return frame
             planned = planned or plan()
             kept.write_plan(planned.to_record())
             keys = {trial.key for trial in planned.trials}
-            kept.forget(_incomplete(kept, planned) | (_failed(kept, keys) if self.retry_failed else set()))
+            again = _incomplete(kept, planned)
+            again |= _failed(kept, keys) if self.retry_failed else set()
+            again |= _outdated(kept, keys) if self.retry_outdated else set()
+            kept.forget(again)
             missing = keys - kept.sound(keys)
             if missing:
                 shown = streams.is_terminal(sys.stderr) if self.progress is None else self.progress
@@ -169,6 +180,10 @@ def _run_missing(
 
 def _failed(store: Store, keys: Collection[str]) -> set[str]:
     return {key for key, record, _ in store.records(keys) if record is not None and record["status"] == "failed"}
+
+
+def _outdated(store: Store, keys: Collection[str]) -> set[str]:
+    return {key for key, record, _ in store.records(keys) if record is not None and is_outdated(record)}
 
 
 def _incomplete(store: Store, planned: Plan) -> set[str]:
@@ -233,4 +248,7 @@ def study_status(study: str | Path | Study, scale: str = "quick", store: str | P
 def _report_mixture(frame: pd.DataFrame) -> None:
     mixed = mixture(frame)
     if mixed:
-        log.warning("these results were made by %s and get no verdict together: run in a new store", mixed)
+        log.warning(
+            "these results were made by %s and get no verdict together: run with --retry-outdated, or in a new store",
+            mixed,
+        )

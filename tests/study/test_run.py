@@ -233,6 +233,12 @@ def test_results_of_other_code_are_kept_told_apart_and_reported(copied, monkeypa
     assert set(again.loc[again["trial"] == gone, "code_digest"]) == {"0" * 64}
     assert again["code_digest"].nunique() == 2
     assert "made by 2 versions of the code" in caplog.text
+    monkeypatch.setattr("ebm_vs_prob.study.provenance.code_digest", lambda: "0" * 64)
+    new = Store(store).read(gone)
+    renewed = run(path, store, retry_outdated=True)
+    assert set(renewed["code_digest"]) == {"0" * 64}
+    assert set(renewed["trial"]) == set(again["trial"])
+    assert Store(store).read(gone) == new  # what this code had made already stays as it was
 
 
 def test_a_trial_that_raises_fails_alone(tmp_path):
