@@ -9,7 +9,7 @@ from typing import Any
 from ..study.comparisons import GROWTHS, Cell
 from ..study.verdicts import Verdict
 from .rendering import part, specification
-from .style import OUTCOME_COLOURS, OUTCOME_SHAPES, digits, interval, minus, plain, quantity, symbol, unit_of
+from .style import OUTCOME_COLOURS, OUTCOME_SHAPES, digits, interval, minus, place, plain, quantity, unit_of
 
 #: Pixels of intervals with their numbers and without, and of one of their rows, which fit the width of a telephone.
 INTERVALS, PLOT, ROW = 326, 212, 38
@@ -20,10 +20,10 @@ _APART = 0.4
 
 
 def at_setting(verdict: Verdict, cell: Cell | None) -> str:
-    """Where a cell was tested: `ε = 0.1`; of a growth, which has a range, nothing."""
+    """Where a cell was tested: `ε = 0.1`, or `unknown noise`; of a growth, which has a range, nothing."""
     if cell is None or verdict.kind in GROWTHS or not cell.at or not math.isfinite(cell.at[0]):
         return ""
-    return f"{symbol(verdict.axis)} = {cell.at[0]:g}"
+    return place(verdict.axis, cell.at[0])
 
 
 def weakest_cell(verdict: Verdict) -> Cell | None:

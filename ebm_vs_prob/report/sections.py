@@ -170,7 +170,7 @@ def task_section(inputs: Inputs, task: str, album: Album, curves: Any, first: bo
         picture = album.add(
             f"{task}_landscapes",
             f"{task}: what each arm learned, "
-            + (f"as {one.symbol} changes" if len(one.settings) > 1 else f"{one.symbol} = {one.settings[0]:g}"),
+            + (f"as {one.symbol} changes" if len(one.settings) > 1 else one.places[0]),
             landscape_charts.live_chart(one, described),
             described,
             _HERO if one.energies else "Held-out data, answers found and samples drawn. One seed.",
@@ -190,7 +190,7 @@ def task_section(inputs: Inputs, task: str, album: Album, curves: Any, first: bo
         "first": first,
         "hero": one,
         "picture": picture,
-        "settings": [f"{one.symbol} = {at:g}" for at in one.settings] if one else [],
+        "settings": list(one.places) if one else [],
         "readings": _READINGS,
         "multiples": _MULTIPLES,
         "fitted": FITTED,
@@ -210,9 +210,11 @@ def task_grid(inputs: Inputs, task: str, frame: pd.DataFrame, numbers: pd.DataFr
     wanted = [title for title, name in headed.items() if name in asked and title in frame.columns]
     wanted += [title for title in headed if title in frame.columns and title not in wanted]
     first = ["arm", inputs.symbol(task), *wanted[: 6 - 2]]
+    told = numbers.to_dict("records") if len(numbers) else []
+    places = [inputs.headed(task, row[inputs.axis(task)])[1] for row in told]
     exact = {
-        (row["arm"], f"{row[inputs.axis(task)]:g}", row["budget"].replace("_", " "), row["metric"]): row
-        for row in (numbers.to_dict("records") if len(numbers) else [])
+        (row["arm"], at, row["budget"].replace("_", " "), row["metric"]): row
+        for row, at in zip(told, places, strict=True)
     }
     name_of = {look.label: look.name for look in inputs.looks().values()}
     links, rows = glossary_links(inputs), []

@@ -13,7 +13,7 @@ from .comparisons import GROWTHS, contrasts, in_range, series, told_shares
 from .consistency import PRIMARY_BUDGET
 from .criteria import Criterion
 from .effects import EFFECTS, effect_test
-from .schema import Study
+from .schema import Study, place_on
 from .statistics import ALPHA, holm, mean_estimate
 from .store import Store
 from .table import results_table
@@ -186,7 +186,7 @@ def _places(criterion: Criterion, rows: pd.DataFrame, axis: str) -> Iterator[tup
         yield f"{axis} {low:g} to {high:g}", tuple(value for value in settings if in_range(value, criterion.range))
         return
     for setting in criterion.at or settings or (float("nan"),):
-        yield f"{axis} {setting:g}", (float(setting),)
+        yield place_on(axis, setting), (float(setting),)
 
 
 def _effects(

@@ -23,7 +23,7 @@ from .keys import canonical, canonical_json, digest
 from .ladders import budgets_at, rungs_of
 from .own_energies import equivalent_widths
 from .registered import blamed, look_up, tasks_of
-from .schema import Arm, Scale, Study, TaskGrid
+from .schema import UNKNOWN_NOISE, Arm, Scale, Study, TaskGrid
 from .values import from_table
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ def _labels(
         principle=method.principle,
         normalised=method.normalised,
         smoothing=smoothing,
-        axis=grid.axis,
+        axis=grid.axis if grid.along or task.noise_known else UNKNOWN_NOISE,
         setting=setting,
         thickness=task.thickness,
         budget=budget_name,

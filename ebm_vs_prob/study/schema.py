@@ -24,6 +24,10 @@ SHRUNK = "-shrunk-"
 #: The option that tasks vary along where a study does not say another.
 THICKNESS = "thickness"
 
+#: What stands in its place for data that vary along nothing and whose noise nobody knows: their thickness of 0 only
+#: says that none was added.
+UNKNOWN_NOISE = "noise"
+
 
 class Scale(Options):
     """How large a run is: its seeds, `seeds` of them from `first_seed` on, and the options of `Network`, `Budget` and
@@ -343,6 +347,11 @@ def _among(names: tuple[str, ...], chosen: tuple[str, ...]) -> tuple[str, ...]:
 def _inside(within: Mapping[str, tuple[float, float]], axis: str, settings: tuple[float, ...]) -> tuple[float, ...]:
     low, high = within.get(axis, (-math.inf, math.inf))
     return tuple(value for value in settings if low <= value <= high)
+
+
+def place_on(axis: str, setting: float) -> str:
+    """Where along what a task varies along, in words: `thickness 0.1`, or `unknown noise`."""
+    return f"unknown {axis}" if axis == UNKNOWN_NOISE else f"{axis} {setting:g}"
 
 
 def caveat(scale: str) -> str:
