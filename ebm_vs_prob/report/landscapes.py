@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..study.schema import THICKNESS
-from .densities import FACTORS, GridDensity, grid_density
+from .densities import FACTORS, GridDensity, grid_density, pixels
 from .inputs import Arrays, Inputs
 from .pictures import COLOURS, SIDE, arms_with, depth, landscape_image, plane, readings
 from .rendering import Datasets
@@ -156,7 +156,7 @@ def _density_images(density: GridDensity | None, side: int) -> list[list[Any]]:
     """For each beta its place, the picture, dark where it is dense, and what is said below it."""
     if density is None:
         return []
-    empty = 1 - np.exp(density.log_density - density.log_density.max(axis=(1, 2), keepdims=True))
+    empty = 1 - pixels(density, side)
     said = [
         "no β fits: flat" if density.flat else f"β {plain(beta)}: {plain(score)} nats"
         for beta, score in zip(density.betas, density.scores, strict=True)

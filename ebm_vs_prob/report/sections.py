@@ -40,7 +40,8 @@ _READINGS = (
     ("rank", "the share of the box that lies lower, which forgets how steep an energy is"),
     (
         "density",
-        "exp(−βE) over its sum on the grid of the picture, over its largest value. Each arm has the β under which "
+        "exp(−βE) over its sum on the grid of the picture; a pixel has its mean over the cells that it covers, so that "
+        "no crease falls between pixels, and dark is the densest pixel. Each arm has the β under which "
         "these held-out points are likeliest on that grid, or a multiple of it; below each panel stand β and their "
         "mean log-density. A crease that is thinner than a cell of the grid counts as wide as a cell",
     ),
