@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from ebm_vs_prob.core.registry import METHODS
+from ebm_vs_prob.study.shards import Entry
+from ebm_vs_prob.study.store import Store
+from ebm_vs_prob.study.table import planned_trials
 
 BASE = """
 schema = 1
@@ -80,3 +85,25 @@ def registered_plugin() -> Iterator[ModuleType]:
     finally:
         for method in study_plugin.REGISTERED:
             METHODS.unregister(method.name)
+
+
+def copy_changed(
+    first: Store,
+    second: Path,
+    study: str,
+    change: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]],
+    elsewhere: str = "",
+) -> Store:
+    """A copy of a store at `second`, each row of metrics as `change` makes it of the record and the row, as if made on
+    another processor where one is named."""
+    shutil.copytree(first.root, second)
+    store = Store(second)
+    for key, record, _ in list(store.records(planned_trials(store.plan(study, "quick")))):
+        content = {name: value for name, value in record.items() if name not in ("schema", "trial")}
+        content["metrics"] = [change(record, dict(row)) for row in record["metrics"]]
+        if elsewhere:
+            source = content["provenance"]
+            content["provenance"] = {**source, "hardware": {**source["hardware"], "processor": elsewhere}}
+        store.forget([key])
+        store.write([Entry(key, content, {})])
+    return store

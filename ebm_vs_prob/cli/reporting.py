@@ -130,20 +130,31 @@ def compare(
     study: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this study; may be repeated.")] = None,
     scale: Annotated[str, typer.Option(metavar="NAME", help="Only this scale.")] = "",
     show: Annotated[Scope, typer.Option(help="All effects, or those that moved.")] = Scope.all,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write a page here and print its path.")] = None,
     as_json: options.JsonOption = False,
 ) -> None:
     """Hold two stores against each other: effects that moved, with intervals, and verdicts that flipped.
 
     Effects are paired over the seeds that both have. One has moved where the p of its change, corrected by Holm over
-    all effects of the study, is at most .05.
+    all effects of the study, is at most .05. The page of --out is one file: verdicts that flipped, effects that moved
+    with both intervals as figures, every effect in a table, and where the records say that A and B differ in origin.
     """
     from ..study import Store
     from ..study.comparing import compare_stores
 
+    one, other = Store(first), Store(second)
+    if out is not None:
+        from ..report.compared import check_path, write_compared
+
+        check_path(out)
     with printed_aside():
-        found = compare_stores(Store(first), Store(second), study or (), scale)
+        found = compare_stores(one, other, study or (), scale)
+        page = None if out is None else write_compared(found, one, other, out)
     if as_json:
         print_json([each.as_dict() for each in found])
+        return
+    if page is not None:
+        typer.echo(printable(page))
         return
     for each in found:
         _print_compared(each, show)

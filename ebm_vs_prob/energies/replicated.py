@@ -31,6 +31,11 @@ class Replicated(nn.Module):
         # A tuple hides it from the module tree, because only its structure is used, never its parameters.
         self._template = (modules[0],)
 
+    @property
+    def template(self) -> nn.Module:
+        """One of the modules, whose parameters are not those that are trained."""
+        return self._template[0]
+
     def _apply(self, fn: Any, recurse: bool = True) -> Replicated:
         self._template[0]._apply(fn)
         super()._apply(fn, recurse)
@@ -46,6 +51,8 @@ class Replicated(nn.Module):
 
         def one(state: dict[str, torch.Tensor], a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
             energy: torch.Tensor = torch.func.functional_call(self._template[0], state, (a, b))
+            if not isinstance(energy, torch.Tensor):
+                raise invalid("the energy", energy, f"a tensor ({len(b)},): one number an example from forward(x, y)")
             return energy
 
         energies = torch.func.vmap(one, randomness="different")({**parameters, **buffers}, flat_x, flat_y)

@@ -21,6 +21,7 @@ from ..energies.mlp import MLPEnergy, Network, ReplicatedMLP
 from ..energies.replicated import Replicated
 from ..energies.strings import StringEnergy
 from ..tasks.latents import HasLinearMap
+from .own_modules import Called, check_alike, check_energy, check_graph, check_native
 from .setting import box_dims
 
 if TYPE_CHECKING:
@@ -34,16 +35,18 @@ def build_energy(setting: Setting, level: bool = False) -> nn.Module:
     The network's last bias, the energy's level, stays 0 unless `level` says that the objective sees it: one that sees
     only differences leaves it a gradient of rounding errors, which Adam would scale up to a random walk.
     """
-    if isinstance(setting.network, Network) and setting.network.form == "bump":
+    network = setting.network
+    if not isinstance(network, Network):
+        own = replicated(network, setting.tasks, setting.seeds).to(device=setting.device, dtype=setting.dtype)
+        check_energy(own, setting)
+        return own
+    if network.form == "bump":
         _, y_dim = box_dims(setting)
         energy: nn.Module = BumpEnergy(build_head(setting, 2 * y_dim), y_dim, level)
-    elif isinstance(setting.network, Network):
-        network = MLPEnergy(setting.seeds, *box_dims(setting), setting.network)
-        if not level:
-            nn.init.zeros_(network.trunk.biases[-1]).requires_grad_(False)
-        energy = network
     else:
-        energy = replicated(setting.network, setting.tasks, setting.seeds)
+        energy = MLPEnergy(setting.seeds, *box_dims(setting), network)
+        if not level:
+            nn.init.zeros_(energy.trunk.biases[-1]).requires_grad_(False)
     return energy.to(device=setting.device, dtype=setting.dtype)
 
 
@@ -86,7 +89,8 @@ def replicated(
     `widths` are those of what `forward` takes, for counting; those of x and y by default.
 
     Raises:
-        ValueError: the factory does not give an `nn.Module`, or one of another number of replicates.
+        ValueError: the factory does not give an `nn.Module`, or one that lacks what `check_native` or `check_alike`
+            ask for.
     """
     modules = []
     for task, seed in zip(tasks, seeds, strict=True):
@@ -94,22 +98,17 @@ def replicated(
             module = factory(task)
         if not isinstance(module, nn.Module):
             raise invalid("energy", module, "a callable that maps a task to an nn.Module")
-        native = getattr(module, "num_replicates", None)
-        if native is not None:
-            if native != len(tasks):
-                raise invalid("energy(task).num_replicates", native, f"{len(tasks)}, the number of seeds")
+        if getattr(module, "num_replicates", None) is not None:
+            check_native(module, len(tasks))
             return module
         modules.append(module)
+    check_alike(modules)
     first = tasks[0]
     return Replicated(modules, widths or (getattr(first.x_space, "dim", 0), getattr(first.y_space, "dim", 1)))
 
 
-class _OfLabel(nn.Module):
+class _OfLabel(Called):
     """A user's module of labels (n,) as one of vectors (n, 1), which is how modules are replicated."""
-
-    def __init__(self, energy: nn.Module) -> None:
-        super().__init__()
-        self.energy = energy
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return cast("torch.Tensor", self.energy(x, y.squeeze(-1).long()))
@@ -128,8 +127,11 @@ def build_graph_energy(setting: Setting, space: Discrete | None = None) -> nn.Mo
     chosen = space or setting.tasks[0].y_space
     assert isinstance(chosen, Discrete)
     network = setting.network
-    energy = _own(setting, chosen, network) if isinstance(network, Network) else _users(setting, chosen)
-    return energy.to(device=setting.device, dtype=setting.dtype)
+    if isinstance(network, Network):
+        return _own(setting, chosen, network).to(device=setting.device, dtype=setting.dtype)
+    energy = _users(setting, chosen).to(device=setting.device, dtype=setting.dtype)
+    check_graph(energy, setting, chosen)
+    return energy
 
 
 def build_strip_energy(
@@ -155,7 +157,6 @@ def _own(setting: Setting, space: Discrete, network: Network) -> nn.Module:
 
 
 def _users(setting: Setting, space: Discrete) -> nn.Module:
-
     assert not isinstance(setting.network, Network)
     factory = setting.network
 

@@ -39,8 +39,9 @@ def plain(latex: str) -> str:
 
 
 def link(paper: Entry) -> str:
-    """Where a paper is found on the web; "" where its entry does not say."""
-    return next((start + paper.fields[name] for name, start in _PLACES.items() if name in paper.fields), "")
+    """Where a paper is found on the web; "" where its entry does not say, or says what a browser would run."""
+    place = next((start + paper.fields[name] for name, start in _PLACES.items() if name in paper.fields), "")
+    return place if re.match(r"https?://", place) else ""
 
 
 def short(paper: Entry) -> str:

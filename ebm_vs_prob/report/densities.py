@@ -83,3 +83,19 @@ def grid_density(arrays: Arrays) -> GridDensity | None:
         log_partition=partitions,
         scores=np.array([score(beta) for beta in betas]),
     )
+
+
+def pixels(density: GridDensity, side: int) -> NDArray[np.float64]:
+    """The density of each pixel over that of the densest, (len(FACTORS), m0, m1) in [0, 1] with m0 and m1 at most side.
+
+    A pixel has the mean over its cells, which is its share of the mass for its size: of every so many-th cell alone a
+    ridge as thin as a cell would be left out where it lies between them, and of log-densities what is all but empty
+    would weigh as much as the ridge.
+    """
+    means = np.exp(density.log_density - density.log_density.max(axis=(1, 2), keepdims=True))
+    for axis in (1, 2):
+        size = means.shape[axis]
+        starts = np.arange(0, size, -(-size // side))
+        counts = np.diff(np.append(starts, size)).astype(np.float64)
+        means = np.add.reduceat(means, starts, axis=axis) / np.expand_dims(counts, tuple({0, 1, 2} - {axis}))
+    return np.asarray(means / means.max(axis=(1, 2), keepdims=True))

@@ -22,6 +22,7 @@ from .style import (
     metric_look,
     plain,
     unit_of,
+    value_at,
 )
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def curve_data(inputs: Inputs, task: str, numbers: pd.DataFrame) -> dict[str, li
         at = row[inputs.axis(task)]
         if math.isfinite(row["estimate"]) and at in place and row["arm"] in look_of:
             rows.append(
-                [look_of[row["arm"]].label, row["metric"], f"{inputs.symbol(task)} = {at:g}",
+                [look_of[row["arm"]].label, row["metric"], inputs.place(task, at),
                  round(place[at] + sides[row["arm"]], 4), *(digits(row[name]) for name in ("estimate", "low", "high")),
                  int(row["n"]), at == 0 and inputs.axis(task) == THICKNESS]
             )  # fmt: skip
@@ -180,7 +181,7 @@ def _panel(
     place = positions(settings, axis)
     # At either end the arms of a setting reach half as far beyond it.
     room = 0.08 * (max(place.values()) - min(place.values())) + _gap(place) / 6
-    labels = {f"{at:.3f}": f"{setting:g}" for setting, at in place.items()}
+    labels = {f"{at:.3f}": value_at(axis, setting) for setting, at in place.items()}
     x = alt.X(
         "place:Q",
         title=f"thickness {name}" if axis == THICKNESS else name,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import asdict
 from functools import partial
@@ -12,11 +10,10 @@ from typing import Any
 from ..core.bibliography import Entry, cited, papers
 from ..core.registry import METHODS, TASKS, Registry
 from ..study.provenance import remembered_of_package
+from .citation_styles import link, plain, short
 from .inputs import Inputs
 from .style import in_order, metric_look, unit_of
 
-_ACCENTS = {"'": "\u0301", '"': "\u0308", "`": "\u0300", "c": "\u0327", "~": "\u0303", "v": "\u030c"}
-_PLACES = {"doi": "https://doi.org/", "url": "", "eprint": "https://arxiv.org/abs/"}
 _BETTER = {
     "lower": "lower is better",
     "higher": "higher is better",
@@ -25,26 +22,10 @@ _BETTER = {
 }
 
 
-def plain_text(latex: str) -> str:
-    """BibTeX text as Unicode: accents composed, braces gone."""
-
-    def accent(match: re.Match[str]) -> str:
-        return unicodedata.normalize("NFC", match[2].replace("\\i", "i") + _ACCENTS[match[1]])
-
-    text = re.sub(r"\{\\(['\"`~]|[cv](?=[{ ]))[{ ]?(\\?[a-zA-Z])\}?\}", accent, latex)
-    return text.replace("{", "").replace("}", "").replace("--", "\u2013").replace("\\&", "&")
-
-
-def link(paper: Entry) -> dict[str, str]:
-    """A paper by its authors' family names and year, its title, and its place on the web where it has one."""
-    names = [plain_text(name).split(",")[0] for name in paper.fields.get("author", paper.key).split(" and ")]
-    who = f"{names[0]} et al." if len(names) > 2 or "others" in names else " and ".join(names)
-    place = next((start + paper.fields[name] for name, start in _PLACES.items() if name in paper.fields), "")
-    return {
-        "text": f"{who} {paper.fields.get('year', '')}".strip(),
-        "title": plain_text(paper.fields.get("title", "")),
-        "url": place if re.match(r"https?://", place) else "",
-    }
+def reference(paper: Entry) -> dict[str, str]:
+    """A paper as the page names it: `text`, its authors' family names and year, `title`, and `url`, "" where none is
+    known."""
+    return {"text": short(paper), "title": plain(paper.fields.get("title", "")), "url": link(paper)}
 
 
 def registered(registry: Registry[Any]) -> dict[str, dict[str, Any]]:
@@ -84,7 +65,7 @@ def _term(kind: str, name: str, title: str, registered_as: str, known: dict[str,
         "id": f"{kind}-of-{name}",
         "name": title,
         "text": what,
-        "papers": [link(Entry(**paper)) for paper in behind],
+        "papers": [reference(Entry(**paper)) for paper in behind],
     }
 
 
@@ -94,7 +75,7 @@ def _metric(name: str) -> dict[str, Any]:
     told = [look.summary, f"unit: {unit}" if unit else "", _BETTER[look.better]]
     return {
         "id": f"metric-{name}", "name": look.label, "text": "; ".join(part for part in told if part),
-        "papers": [link(paper) for paper in _known(look.references)],
+        "papers": [reference(paper) for paper in _known(look.references)],
     }  # fmt: skip
 
 

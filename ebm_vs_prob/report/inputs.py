@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..study.consistency import PRIMARY_BUDGET
 from ..study.task_grids import THICKNESS
 from ..study.verdicts import Verdict, judge
-from .style import Look, looks, symbol
+from .style import Look, looks, place, symbol, value_at
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,13 +73,21 @@ class Inputs:
         return sorted(found, reverse=self.axis(task) == THICKNESS)
 
     def axis(self, task: str) -> str:
-        """The option that a task varies along."""
-        axis: str = self.study.grid(task).axis
-        return axis
+        """The option that a task varies along, as its results have it: `UNKNOWN_NOISE` where noise is not known."""
+        here = self.results.loc[self.results["task"] == task, "axis"]
+        return str(here.iloc[0] if len(here) else self.study.grid(task).axis)
 
     def symbol(self, task: str) -> str:
         """What that option is called in tables and figures."""
         return symbol(self.axis(task))
+
+    def headed(self, task: str, setting: float) -> tuple[str, str]:
+        """The heading of a column of settings, and one of them in it."""
+        return self.symbol(task), value_at(self.axis(task), setting)
+
+    def place(self, task: str, setting: float) -> str:
+        """A setting of a task with the name of what varies."""
+        return place(self.axis(task), setting)
 
     def verdicts(self) -> list[Verdict]:
         return judge(self.study, self.results, self.study.scales[self.scale].all_seeds, self.scale)

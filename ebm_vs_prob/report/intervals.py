@@ -9,7 +9,7 @@ from typing import Any
 from ..study.comparisons import GROWTHS, Cell
 from ..study.verdicts import Verdict
 from .rendering import part, specification
-from .style import OUTCOME_COLOURS, OUTCOME_SHAPES, digits, interval, minus, plain, quantity, symbol, unit_of
+from .style import OUTCOME_COLOURS, OUTCOME_SHAPES, digits, interval, minus, place, plain, quantity, unit_of
 
 #: Pixels of intervals with their numbers and without, and of one of their rows, which fit the width of a telephone.
 INTERVALS, PLOT, ROW = 326, 212, 38
@@ -20,10 +20,10 @@ _APART = 0.4
 
 
 def at_setting(verdict: Verdict, cell: Cell | None) -> str:
-    """Where a cell was tested: `ε = 0.1`; of a growth, which has a range, nothing."""
+    """Where a cell was tested: `ε = 0.1`, or `unknown noise`; of a growth, which has a range, nothing."""
     if cell is None or verdict.kind in GROWTHS or not cell.at or not math.isfinite(cell.at[0]):
         return ""
-    return f"{symbol(verdict.axis)} = {cell.at[0]:g}"
+    return place(verdict.axis, cell.at[0])
 
 
 def weakest_cell(verdict: Verdict) -> Cell | None:
@@ -70,26 +70,35 @@ def forest_rows(
         )
         for verdict, _, cell in shown
     ]
-    differs = [len({name[part] for name in names}) > 1 for part in range(4)]
-    shared = [names[0][part] for part in range(4) if not differs[part] and names[0][part]] if names else []
-    if not any(differs):
-        differs[0], shared = True, shared[1:]
+    called, shared = told_apart(names)
     rows: list[dict[str, Any]] = []
-    for (_, outcome, cell), name in zip(shown, names, strict=True):
+    for (_, outcome, cell), name, label in zip(shown, names, called, strict=True):
         value, span = plain(cell.estimate), interval(cell.low, cell.high)
         said = f"{value} {span}" if cell.seeds else "no value"
         # What is too long to stand beside the interval stands in two lines.
         above, beside = (value, span) if cell.seeds and len(said) > _BESIDE else ("", said)
         rows.append(
             {
-                "label": ", ".join(part for part, told in zip(name, differs, strict=True) if told and part),
+                "label": label,
                 "whole": ", ".join(part for part in name if part),
                 "estimate": digits(cell.estimate), "low": digits(cell.low), "high": digits(cell.high),
                 "text": said, "above": above, "beside": beside, "verdict": outcome, "seeds": cell.seeds,
                 "text_place": ROW * len(rows) + 9, "place": ROW * len(rows) + 23,
             }
         )  # fmt: skip
-    return rows, ", ".join(shared)
+    return rows, shared
+
+
+def told_apart(names: Sequence[tuple[str, ...]]) -> tuple[list[str], str]:
+    """Names of as many parts each by the parts in which they differ, and what they share; one alone has its first."""
+    if not names:
+        return [], ""
+    differs = [len(set(parts)) > 1 for parts in zip(*names, strict=True)]
+    shared = [part for part, told in zip(names[0], differs, strict=True) if not told and part]
+    if not any(differs):
+        differs[0], shared = True, shared[1:]
+    called = [", ".join(part for part, told in zip(name, differs, strict=True) if told and part) for name in names]
+    return called, ", ".join(shared)
 
 
 def _logarithmic(criterion: Verdict, shown: Sequence[float]) -> bool:
@@ -126,7 +135,7 @@ def forest_chart(
     shown = [row[k] for row in rows for k in ("estimate", "low", "high") if row[k] is not None]
     logarithmic = _logarithmic(first, shown)
     shown += [dot["estimate"] for dot in dots if not logarithmic or dot["estimate"] > 0]
-    low, high = _domain([*shown, *(value for what, value in lines if what == "asked")], logarithmic)
+    low, high = domain([*shown, *(value for what, value in lines if what == "asked")], logarithmic)
     inside = [(what, value) for what, value in lines if low <= value <= high]
     x = alt.X(
         "estimate:Q",
@@ -222,7 +231,8 @@ def _bounds(
     return found
 
 
-def _domain(values: Sequence[float], logarithmic: bool) -> tuple[float, float]:
+def domain(values: Sequence[float], logarithmic: bool) -> tuple[float, float]:
+    """Ends of an axis of these values, with room beside them."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     if logarithmic:
         room = max((high / low) ** 0.08, 1.05)

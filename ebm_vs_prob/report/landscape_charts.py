@@ -153,7 +153,7 @@ def _heading() -> Any:
 def still_chart(one: Hero, description: str) -> tuple[dict[str, Any], Datasets]:
     """Small multiples for print and for readers without scripts: arms down, settings across, values; their sections."""
     places = sorted(set(np.linspace(0, one.start, min(_MOST_SETTINGS, one.start + 1)).round().astype(int).tolist()))
-    titles = {place: f"{one.symbol} = {one.settings[place]:g}" for place in places}
+    titles = {place: one.places[place] for place in places}
     order = [titles[place] for place in places]
     whole = plane_data(one)
     kept = [

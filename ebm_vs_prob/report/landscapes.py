@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..study.task_grids import THICKNESS
-from .densities import FACTORS, GridDensity, grid_density
+from .densities import FACTORS, GridDensity, grid_density, pixels
 from .inputs import Arrays, Inputs
 from .pictures import COLOURS, SIDE, arms_with, depth, landscape_image, plane, readings
 from .rendering import Datasets
@@ -37,7 +37,7 @@ class Hero:
     Args:
         looks: arms that have landscapes or points, grouped by family.
         shown: labels of those shown at first.
-        settings: what the slider runs over.
+        settings: what the slider runs over. places: the same in words.
         start: the place among them where it stands at first.
         reading: in which energies are read at first.
         datasets: images, cross-sections and points, by name.
@@ -50,6 +50,7 @@ class Hero:
     looks: tuple[Look, ...]
     shown: tuple[str, ...]
     settings: tuple[float, ...]
+    places: tuple[str, ...]
     start: int
     reading: str
     datasets: Datasets
@@ -115,6 +116,7 @@ def hero(inputs: Inputs, task: str) -> Hero | None:
         looks=tuple(looks),
         shown=tuple(label_of[name] for name in first),
         settings=tuple(settings),
+        places=tuple(inputs.place(task, at) for at in settings),
         start=start,
         reading=_first_reading([deep for (arm, place), deep in depths.items() if place == start and arm in first]),
         datasets=datasets,
@@ -154,7 +156,7 @@ def _density_images(density: GridDensity | None, side: int) -> list[list[Any]]:
     """For each beta its place, the picture, dark where it is dense, and what is said below it."""
     if density is None:
         return []
-    empty = 1 - np.exp(density.log_density - density.log_density.max(axis=(1, 2), keepdims=True))
+    empty = 1 - pixels(density, side)
     said = [
         "no β fits: flat" if density.flat else f"β {plain(beta)}: {plain(score)} nats"
         for beta, score in zip(density.betas, density.scores, strict=True)
@@ -259,7 +261,7 @@ def describe(one: Hero) -> str:
         own = {row[1]: row[_SECTION.index("raw")] for row in sections if row[0] == look.label}
         ends = [place for place in (0, one.start) if place in own]
         parts = [
-            f"from {plain(min(own[place]))} to {plain(max(own[place]))} at {one.symbol} = {one.settings[place]:g}"
+            f"from {plain(min(own[place]))} to {plain(max(own[place]))} at {one.places[place]}"
             for place in dict.fromkeys(ends)
         ]
         if parts:

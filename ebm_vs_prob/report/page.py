@@ -58,8 +58,8 @@ def write_tables(inputs: Inputs, content: dict[str, Any], folder: Path) -> None:
     """Write the tables of a report's `context`."""
     tables.write_tables(
         {t["name"]: (t["frame"], _for_paper(t, content["grids"]), t["caption"]) for t in content["tables"]},
-        {f"{task}_metrics": frame for task, frame in content["numbers"].items()}
-        | {f"{task}_seeds": tables.seed_table(inputs, task) for task in inputs.tasks},
+        {f"{task}_metrics": tables.for_files(inputs, task, frame) for task, frame in content["numbers"].items()}
+        | {f"{task}_seeds": tables.for_files(inputs, task, tables.seed_table(inputs, task)) for task in inputs.tasks},
         folder,
         inputs.study.name,
     )

@@ -40,7 +40,8 @@ _READINGS = (
     ("rank", "the share of the box that lies lower, which forgets how steep an energy is"),
     (
         "density",
-        "exp(−βE) over its sum on the grid of the picture, over its largest value. Each arm has the β under which "
+        "exp(−βE) over its sum on the grid of the picture; a pixel has its mean over the cells that it covers, so that "
+        "no crease falls between pixels, and dark is the densest pixel. Each arm has the β under which "
         "these held-out points are likeliest on that grid, or a multiple of it; below each panel stand β and their "
         "mean log-density. A crease that is thinner than a cell of the grid counts as wide as a cell",
     ),
@@ -170,7 +171,7 @@ def task_section(inputs: Inputs, task: str, album: Album, curves: Any, first: bo
         picture = album.add(
             f"{task}_landscapes",
             f"{task}: what each arm learned, "
-            + (f"as {one.symbol} changes" if len(one.settings) > 1 else f"{one.symbol} = {one.settings[0]:g}"),
+            + (f"as {one.symbol} changes" if len(one.settings) > 1 else one.places[0]),
             landscape_charts.live_chart(one, described),
             described,
             _HERO if one.energies else "Held-out data, answers found and samples drawn. One seed.",
@@ -190,7 +191,7 @@ def task_section(inputs: Inputs, task: str, album: Album, curves: Any, first: bo
         "first": first,
         "hero": one,
         "picture": picture,
-        "settings": [f"{one.symbol} = {at:g}" for at in one.settings] if one else [],
+        "settings": list(one.places) if one else [],
         "readings": _READINGS,
         "multiples": _MULTIPLES,
         "fitted": FITTED,
@@ -210,9 +211,11 @@ def task_grid(inputs: Inputs, task: str, frame: pd.DataFrame, numbers: pd.DataFr
     wanted = [title for title, name in headed.items() if name in asked and title in frame.columns]
     wanted += [title for title in headed if title in frame.columns and title not in wanted]
     first = ["arm", inputs.symbol(task), *wanted[: 6 - 2]]
+    told = numbers.to_dict("records") if len(numbers) else []
+    places = [inputs.headed(task, row[inputs.axis(task)])[1] for row in told]
     exact = {
-        (row["arm"], f"{row[inputs.axis(task)]:g}", row["budget"].replace("_", " "), row["metric"]): row
-        for row in (numbers.to_dict("records") if len(numbers) else [])
+        (row["arm"], at, row["budget"].replace("_", " "), row["metric"]): row
+        for row, at in zip(told, places, strict=True)
     }
     name_of = {look.label: look.name for look in inputs.looks().values()}
     links, rows = glossary_links(inputs), []

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ import numpy as np
 from ..metrics.catalogue import METRICS, Metric
 from ..study.effects import effect_test
 from ..study.statistics import Estimate, mean_estimate
-from ..study.task_grids import THICKNESS
+from ..study.task_grids import THICKNESS, UNKNOWN_NOISE, place_on
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,6 +139,23 @@ def unit_of(name: str, units: pd.Series | None = None) -> str:
 def symbol(axis: str) -> str:
     """What an option that tasks vary along is called in tables and figures."""
     return "ε" if axis == THICKNESS else axis.replace("_", " ")
+
+
+def value_at(axis: str, setting: float) -> str:
+    """A setting under the name of what varies: `0.1`, or `unknown`."""
+    return "unknown" if axis == UNKNOWN_NOISE else f"{setting:g}"
+
+
+def place(axis: str, setting: float, between: str = " = ") -> str:
+    """A setting with the name of what varies: `ε = 0.1`, or `unknown noise`."""
+    return place_on(axis, setting) if axis == UNKNOWN_NOISE else f"{symbol(axis)}{between}{value_at(axis, setting)}"
+
+
+def span(axis: str, settings: Sequence[float]) -> str:
+    """One setting or the ends of several with the name of what varies: `ε 0.01 to 0.3`; "" where there is none."""
+    if len(settings) > 1:
+        return f"{symbol(axis)} {min(settings):g} to {max(settings):g}"
+    return place(axis, settings[0], " ") if len(settings) and math.isfinite(settings[0]) else ""
 
 
 def quantity(kind: str, metric: str, axis: str = THICKNESS) -> str:

@@ -10,12 +10,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..study.statistics import interquartile_mean, log_slope, mean_estimate
-from ..study.task_grids import THICKNESS
+from ..study.task_grids import THICKNESS, UNKNOWN_NOISE
 from ..study.verdicts import Verdict
 from .escaping import to_csv_frame
 from .inputs import Inputs
 from .latex import label_of, to_latex
-from .style import in_order, in_words, metric_look, p_value, plain, quantity, summarise, symbol, unit_of, with_interval
+from .style import (
+    in_order,
+    in_words,
+    metric_look,
+    p_value,
+    place,
+    plain,
+    quantity,
+    span,
+    summarise,
+    unit_of,
+    value_at,
+    with_interval,
+)
 from .words import bound_text
 
 if TYPE_CHECKING:
@@ -107,6 +120,12 @@ def seed_table(inputs: Inputs, task: str) -> pd.DataFrame:
     return wide.rename(columns={"setting": inputs.axis(task)})
 
 
+def for_files(inputs: Inputs, task: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """A table of numbers as its file has it: where noise is not known, no 0 stands for it."""
+    axis = inputs.axis(task)
+    return frame.assign(**{axis: value_at(axis, 0.0)}) if axis == UNKNOWN_NOISE and axis in frame else frame
+
+
 def task_table(inputs: Inputs, task: str) -> pd.DataFrame:
     """Rows for people: each arm at each setting and budget, what it may spend, what it spent, how often it failed."""
     import pandas as pd
@@ -123,13 +142,13 @@ def task_table(inputs: Inputs, task: str) -> pd.DataFrame:
                 group = grouped.get((budget, look.name, eps))
                 if group is not None:
                     rows.append(
-                        _task_row(inputs, group, look.label, look.family, (inputs.symbol(task), eps), budget, present)
+                        _task_row(inputs, group, look.label, look.family, inputs.headed(task, eps), budget, present)
                     )
     return pd.DataFrame(rows)
 
 
 def _task_row(
-    inputs: Inputs, group: pd.DataFrame, label: str, family: str, at: tuple[str, float], budget: str, present: list[str]
+    inputs: Inputs, group: pd.DataFrame, label: str, family: str, at: tuple[str, str], budget: str, present: list[str]
 ) -> dict[str, str]:
     trials = group.drop_duplicates("seed")
     count = {status: int((trials["status"] == status).sum()) for status in ("done", "failed")}
@@ -152,7 +171,7 @@ def _task_row(
     smoothing = trials["smoothing"].iloc[0]
     return {
         "arm": label,
-        at[0]: f"{at[1]:g}",
+        at[0]: at[1],
         "family": family,
         "principle": f"{principle}{', normalised' if normalised else ''}",
         "smoothing": plain(float(smoothing), 2) if smoothing is not None else "–",
@@ -172,8 +191,6 @@ def criteria_table(verdicts: list[Verdict], labels: dict[str, str]) -> pd.DataFr
     rows = []
     for verdict in (v for v in verdicts if v.scope == "comparison"):
         for cell in verdict.cells:
-            at = f"{cell.at[0]:g}" if len(cell.at) == 1 else ""
-            span = f"{min(cell.at):g} to {max(cell.at):g}" if len(cell.at) > 1 else at
             rows.append(
                 {
                     "criterion": verdict.criterion,
@@ -182,7 +199,7 @@ def criteria_table(verdicts: list[Verdict], labels: dict[str, str]) -> pd.DataFr
                     "arm": labels.get(verdict.arm, verdict.arm),
                     "against": labels.get(verdict.against, verdict.against) or "–",
                     "quantity": quantity(verdict.kind, verdict.metric, verdict.axis),
-                    "at": f"{symbol(verdict.axis)} {span}" if span and span != "nan" else "–",
+                    "at": span(verdict.axis, cell.at) or "–",
                     "estimate [95 %]": with_interval(cell.estimate, cell.low, cell.high),
                     "asked": bound_text(verdict),
                     "law": "–" if verdict.law is None else f"{verdict.law:g}".replace("-", "−"),
@@ -234,7 +251,7 @@ def failures_table(inputs: Inputs) -> pd.DataFrame:
             {
                 "task": task,
                 "arm": labels.get(str(arm), str(arm)),
-                "at": f"{symbol(str(axis))} {at:g}",
+                "at": place(str(axis), float(str(at)), " "),
                 "budget": str(budget).replace("_", " "),
                 "state": status,
                 "seeds": ", ".join(str(int(seed)) for seed in sorted(group["seed"])),

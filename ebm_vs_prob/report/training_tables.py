@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from ..study.gates import at_gates
 from ..study.ladders import climbed
 from .inputs import Inputs
-from .style import in_words, plain, quantity, symbol, with_interval
+from .style import in_words, place, plain, quantity, span, with_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +54,7 @@ def gates_table(inputs: Inputs) -> pd.DataFrame:
             "gate": in_words(gated.metric),
             "task": gated.task,
             "arm": labels.get(gated.arm, gated.arm),
-            "at": f"{symbol(gated.axis)} {gated.setting:g}",
+            "at": place(gated.axis, gated.setting, " "),
             "asked": gated.asked.replace("-", "−"),
             "value": plain(gated.value),
             "seeds": f"{gated.seeds} of {inputs.num_seeds}",
@@ -74,14 +73,12 @@ def ladders_table(inputs: Inputs) -> pd.DataFrame:
     labels, rows = _labels(inputs), []
     for climb in climbed(inputs.study, inputs.results, inputs.study.scales[inputs.scale].all_seeds):
         for rung in climb.rungs:
-            at = f"{min(rung.cell.at):g} to {max(rung.cell.at):g}" if len(rung.cell.at) > 1 else ""
-            at = f"{rung.cell.at[0]:g}" if len(rung.cell.at) == 1 and math.isfinite(rung.cell.at[0]) else at
             rows.append(
                 {
                     "criterion": climb.criterion,
                     "quantity": quantity(climb.kind, climb.metric, climb.axis),
                     "task": climb.task,
-                    "at": f"{symbol(climb.axis)} {at}" if at else "–",
+                    "at": span(climb.axis, rung.cell.at) or "–",
                     "arm": labels.get(climb.arm, climb.arm),
                     "against": labels.get(climb.against, climb.against) or "–",
                     "steps": str(rung.steps) if rung.steps else "–",

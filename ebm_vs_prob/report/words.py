@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..study.claims import CLAIMS
-from ..study.task_grids import THICKNESS
+from ..study.task_grids import THICKNESS, UNKNOWN_NOISE
 from ..study.verdicts import Outcome, Verdict
 from .intervals import at_setting, weakest_cell
 from .style import interval, minus, noun, p_value, plain, symbol, unit_of
@@ -72,7 +72,8 @@ def effect(verdict: Verdict, labels: Mapping[str, str]) -> str:
     arm, other = (f"“{labels.get(name, name)}”" for name in (verdict.arm, verdict.against))
     (metric, plural), at = noun(verdict.metric), symbol(verdict.axis)
     setting = at_setting(verdict, weakest_cell(verdict))
-    where = f"on {verdict.task}{f' at {setting}' if setting else ''}"
+    beside = "of" if verdict.axis == UNKNOWN_NOISE else "at"
+    where = f"on {verdict.task}{f' {beside} {setting}' if setting else ''}"
     if math.isnan(verdict.estimate):
         return f"for {arm}{f' against {other}' if verdict.against else ''} {where}, the {metric} has no estimate"
     value, span, unit = plain(verdict.estimate), interval(verdict.low, verdict.high), _unit(verdict)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import UnknownName
-from .comparisons import GROWTHS, in_range, series
+from .comparisons import GROWTHS, contrasts, in_range, series, told_shares
 from .consistency import PRIMARY_BUDGET
 from .criteria import Criterion
 from .effects import EFFECTS, effect_test
@@ -17,6 +17,7 @@ from .schema import Study
 from .statistics import ALPHA, holm, mean_estimate
 from .store import Store
 from .table import results_table
+from .task_grids import place_on
 from .values import from_table
 from .verdicts import Verdict, judge
 
@@ -34,8 +35,11 @@ class Shift:
 
     `change` is the second minus the first, of effects that are geometric means the second over the first (`ratio`);
     `low` and `high` are its interval of level .95 before correction, of the mean over the `seeds` that both have
-    (`paired`), or of two independent samples where fewer than `FEWEST` are shared. `p` is two-sided, `adjusted_p`
-    Holm's over all shifts of the study. `moved` is "yes", "no", "identical" (to the last bit) or "unknown".
+    (`paired`), or of two independent samples where fewer than `FEWEST` are shared. `first` and `second` are the means
+    over these seeds, each with an interval of that level of its own, NaN with fewer than two seeds. `p` is two-sided,
+    `adjusted_p` Holm's over all shifts of the study. `moved` is "yes", "no", "identical" (to the last bit) or
+    "unknown". `at` says in words where along `axis` it is; `above` and `below` are what the second result's criterion
+    asks for.
     """
 
     criterion: str
@@ -45,9 +49,16 @@ class Shift:
     against: str
     kind: str
     metric: str
+    axis: str
     at: str
+    above: float | None
+    below: float | None
     first: float
+    first_low: float
+    first_high: float
     second: float
+    second_low: float
+    second_high: float
     change: float
     low: float
     high: float
@@ -75,10 +86,13 @@ class Flip:
 
 @dataclass(frozen=True)
 class Compared:
-    """Two results of a study at a scale."""
+    """Two results of a study at a scale; title, labels of arms and statements of criteria are the second's."""
 
     study: str
     scale: str
+    title: str
+    labels: dict[str, str]
+    statements: dict[str, str]
     shifts: list[Shift]
     flips: list[Flip]
 
@@ -127,7 +141,9 @@ def compare_results(name: str, scale: str, first: Store, second: Store) -> Compa
     tested = [shift for shift in shifts if np.isfinite(shift.p)]
     adjusted = iter(holm([shift.p for shift in tested])) if tested else iter(())
     shifts = [_decided(shift, float(next(adjusted)) if np.isfinite(shift.p) else float("nan")) for shift in shifts]
-    return Compared(name, scale, shifts, list(_flips(*verdicts)))
+    labels = {arm.name: arm.title for arm in studies[1].arms}
+    statements = {criterion.id: criterion.statement for criterion in studies[1].criteria}
+    return Compared(name, scale, studies[1].title, labels, statements, shifts, list(_flips(*verdicts)))
 
 
 def _decided(shift: Shift, adjusted_p: float) -> Shift:
@@ -137,26 +153,41 @@ def _decided(shift: Shift, adjusted_p: float) -> Shift:
 
 
 def _shifts(criterion: Criterion, first: pd.DataFrame, second: pd.DataFrame, seeds: range) -> Iterator[Shift]:
-    test = effect_test(criterion.kind, criterion.metric, criterion.statistic)
-    for task in criterion.tasks:
-        for arm in criterion.arms:
-            for against in criterion.against or ("",):
-                rows = [frame[frame["task"] == task] for frame in (first, second)]
-                for where, at in _places(criterion, rows[1]):
-                    before, after = (_effects(criterion, each, arm, against, at, seeds) for each in rows)
-                    yield _shift(criterion, (task, arm, against), where, before, after, test.positive)
+    positive = effect_test(criterion.kind, criterion.metric, criterion.statistic).positive
+    if criterion.kind == "share":
+        rows = [frame[frame["task"].isin(criterion.tasks)] for frame in (first, second)]
+        before, after = (_shares(criterion, each, seeds) for each in rows)
+        axis = _axis(rows[1])
+        where = f"{axis} {', '.join(f'{setting:g}' for setting in criterion.at)}" if criterion.at else "all settings"
+        for place in contrasts(criterion):
+            yield _shift(criterion, place, (axis, where), before, after, positive)
+        return
+    for task, arm, against in contrasts(criterion):
+        rows = [frame[frame["task"] == task] for frame in (first, second)]
+        axis = _axis(rows[1])
+        for where, at in _places(criterion, rows[1], axis):
+            before, after = (_effects(criterion, each, arm, against, at, seeds) for each in rows)
+            yield _shift(criterion, (task, arm, against), (axis, where), before, after, positive)
 
 
-def _places(criterion: Criterion, rows: pd.DataFrame) -> Iterator[tuple[str, tuple[float, ...]]]:
+def _axis(rows: pd.DataFrame) -> str:
+    return str(rows["axis"].iloc[0]) if len(rows) else ""
+
+
+def _shares(criterion: Criterion, rows: pd.DataFrame, seeds: range) -> NDArray[np.float64]:
+    """(len(seeds),) the share of cells that come out as told; NaN of a seed that was not run."""
+    return np.where(np.isin(np.asarray(seeds), rows["seed"]), told_shares(criterion, rows, seeds), np.nan)
+
+
+def _places(criterion: Criterion, rows: pd.DataFrame, axis: str) -> Iterator[tuple[str, tuple[float, ...]]]:
     """Where a criterion is held, in words and as settings: each of `at`, or all of a range."""
-    axis = str(rows["axis"].iloc[0]) if len(rows) else ""
     settings = sorted({float(value) for value in rows["setting"].dropna()}, reverse=True)
     if criterion.range is not None:
         low, high = criterion.range
         yield f"{axis} {low:g} to {high:g}", tuple(value for value in settings if in_range(value, criterion.range))
         return
     for setting in criterion.at or settings or (float("nan"),):
-        yield f"{axis} {setting:g}", (float(setting),)
+        yield place_on(axis, setting), (float(setting),)
 
 
 def _effects(
@@ -178,12 +209,12 @@ def _effects(
 def _shift(
     criterion: Criterion,
     place: tuple[str, str, str],
-    where: str,
+    where: tuple[str, str],
     first: NDArray[np.float64],
     second: NDArray[np.float64],
     ratio: bool,
 ) -> Shift:
-    """The shift of one effect; of geometric means by logarithms."""
+    """The shift of one effect, at (axis, place in words); of geometric means by logarithms."""
     if ratio:
         with np.errstate(divide="ignore", invalid="ignore"):
             first, second = (np.where(each > 0, np.log(each), np.nan) for each in (first, second))
@@ -198,10 +229,13 @@ def _shift(
         change, low, high, p = _of_samples(before, after)
         count = min(len(before), len(after))
     back = np.exp if ratio else (lambda value: value)
-    means = [float(each.mean()) if len(each) else float("nan") for each in (before, after)]
+    means = [mean_estimate(each) for each in (before, after)]
+    numbers = [(mean.value, mean.low, mean.high) for mean in means]
+    (one, one_low, one_high), (two, two_low, two_high) = ((float(back(v)) for v in each) for each in numbers)
     return Shift(
-        criterion.id, criterion.claim, *place, criterion.kind, criterion.metric, where,
-        first=float(back(means[0])), second=float(back(means[1])),
+        criterion.id, criterion.claim, *place, criterion.kind, criterion.metric, *where,
+        above=criterion.above, below=criterion.below,
+        first=one, first_low=one_low, first_high=one_high, second=two, second_low=two_low, second_high=two_high,
         change=float(back(change)), low=float(back(low)), high=float(back(high)),
         ratio=ratio, seeds=count, paired=paired, p=p,
         moved="identical" if both.any() and np.array_equal(first[both], second[both]) else "unknown",

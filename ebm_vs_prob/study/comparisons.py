@@ -103,10 +103,17 @@ def told_cell(criterion: Any, rows: pd.DataFrame, seeds: range) -> Cell:
     """The cell of a share: of all (arm, task, setting) with results, those that come out as the criterion tells.
 
     One number a seed, tested as a mean: over dozens of cells a share is near normal, where a share of one cell is not.
-    What has no value, as that of a failed trial, did not come out as told.
 
     Args:
         rows: results on the tasks of the criterion.
+    """
+    return _tested((float("nan"),), told_shares(criterion, rows, seeds), MEAN, bounds_of(criterion))
+
+
+def told_shares(criterion: Any, rows: pd.DataFrame, seeds: range) -> NDArray[np.float64]:
+    """(len(seeds),) of each seed the share behind `told_cell`; NaN where there are no cells.
+
+    What has no value, as that of a failed trial, did not come out as told.
     """
     hits = []
     for above, arms in ((True, criterion.arms), (False, criterion.against)):
@@ -115,8 +122,7 @@ def told_cell(criterion: Any, rows: pd.DataFrame, seeds: range) -> Cell:
             for setting in criterion.at or sorted(of["setting"].unique()):
                 values = series(of, criterion.metric, setting, seeds)
                 hits.append(values > criterion.split if above else values < criterion.split)
-    share = np.mean(hits, axis=0) if hits else np.full(len(seeds), np.nan)
-    return _tested((float("nan"),), share, MEAN, bounds_of(criterion))
+    return np.asarray(np.mean(hits, axis=0)) if hits else np.full(len(seeds), np.nan)
 
 
 def _growth_cell(criterion: Any, rows: pd.DataFrame, seeds: range, bounds: tuple[float | None, float | None]) -> Cell:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .comparisons import series
 from .effects import effect_test
-from .task_grids import THICKNESS
+from .task_grids import THICKNESS, place_on
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +89,7 @@ def _at(gate: Gate, task: str, arm: str, own: pd.DataFrame, seeds: range) -> Gat
         side = (
             f"at least {gate.above:g}" if gate.above is not None and value < gate.above else f"at most {gate.below:g}"
         )
-        reason = f"{gate.metric} {value:.3g} at {axis} {setting:g}, and its gate is {side}"
+        reason = f"{gate.metric} {value:.3g} at {place_on(axis, setting)}, and its gate is {side}"
     return Gated(gate.metric, task, arm, axis, setting, value, len(known), asked_of(gate), outcome, reason)
 
 

@@ -26,7 +26,7 @@ from .own_energies import equivalent_widths
 from .registered import blamed, look_up, tasks_of
 from .scales import Scale
 from .schema import Study
-from .task_grids import TaskGrid
+from .task_grids import UNKNOWN_NOISE, TaskGrid
 from .values import from_table
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ def _labels(
         principle=method.principle,
         normalised=method.normalised,
         smoothing=smoothing,
-        axis=grid.axis,
+        axis=grid.axis if grid.along or task.noise_known else UNKNOWN_NOISE,
         setting=setting,
         thickness=task.thickness,
         budget=budget_name,

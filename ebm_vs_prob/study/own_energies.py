@@ -94,11 +94,15 @@ def equivalent_widths(name: str, method: type[Method], options: Any, task: Task,
         )
         model = method.build(setting)
     except ValueError as error:
-        why = printable(error).rpartition("expected None: ")[2]
+        _, refused, why = printable(error).rpartition("expected None: ")
+        if not refused:
+            raise ValueError(f"{field} = {name!r} on {task.name}: {why}") from error
         valid = f"an energy that {method.name} can train, or a table of options of `Network` ({why})"
         raise invalid(field, name, valid) from error
     with blamed(f"{field} = {name!r} on {task.name}"):
-        model.energy(*task.sample(2, seed=0, split="train"))
+        energies = model.energy(*task.sample(2, seed=0, split="train")).detach()
+        if not energies.isfinite().all():
+            raise invalid("energies of two training pairs", energies.flatten().tolist(), "finite numbers")
         counted = (part for part in model.module.modules() if isinstance(part, (EnumeratedEnergy, Replicated)))
         products = float(next(counted, model.module).multiply_adds)  # type: ignore[arg-type]
     width = sum(space.dim for space in (task.x_space, task.y_space) if isinstance(space, Box))

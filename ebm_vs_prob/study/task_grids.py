@@ -11,6 +11,9 @@ from .values import Name, Setting, Short
 
 #: The option that tasks vary along where a study does not say another.
 THICKNESS = "thickness"
+#: What stands in its place for data that vary along nothing and whose noise nobody knows: their thickness of 0 only
+#: says that none was added.
+UNKNOWN_NOISE = "noise"
 
 
 class TaskGrid(Options):
@@ -41,3 +44,8 @@ class TaskGrid(Options):
     def settings(self) -> tuple[float, ...]:
         """The values of that option; none where the task has its default or what `options` say."""
         return next(iter(self.along.values()), ())
+
+
+def place_on(axis: str, setting: float) -> str:
+    """Where along what a task varies along, in words: `thickness 0.1`, or `unknown noise`."""
+    return f"unknown {axis}" if axis == UNKNOWN_NOISE else f"{axis} {setting:g}"

@@ -19,6 +19,7 @@ from .ladders import UNSTABLE, climbed, unstable
 from .provenance import mixture
 from .scales import caveat
 from .statistics import ALPHA, MIN_SEEDS, holm
+from .task_grids import place_on
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -232,7 +233,7 @@ def _decide(verdict: Verdict, adjusted_p: float, blocked: str) -> Verdict:
         why = "the interval contains the threshold" if inside else "not decided after Holm's correction"
         return replace(verdict, reason=f"{why}{_at(verdict)}{failure}")
     parts = {
-        holds: tuple(f"{verdict.axis} {cell.at[0]:g}" for cell in verdict.cells if cell.holds is holds)
+        holds: tuple(place_on(verdict.axis, cell.at[0]) for cell in verdict.cells if cell.holds is holds)
         for holds in (True, False)
     }
     if parts[True] and parts[False]:
@@ -257,7 +258,7 @@ def _at(verdict: Verdict) -> str:
     if len(verdict.cells) < 2:
         return ""
     weakest = max(verdict.cells, key=lambda cell: cell.p)
-    return f" at {verdict.axis} {weakest.at[0]:g}"
+    return f" at {place_on(verdict.axis, weakest.at[0])}"
 
 
 def _decide_claim(claim: str, parts: Sequence[Verdict]) -> Verdict:

@@ -44,6 +44,7 @@ class Task(ABC):
     summary: ClassVar[str]
     truth: ClassVar[str] = ""  # what is exactly known of it, and how
     has_truth: ClassVar[bool] = True  # False where all that is known are rows, so that no model can be exact
+    noise_known: ClassVar[bool] = True  # False where data come with a noise of their own and `thickness` is always 0
     references: ClassVar[tuple[str, ...]] = ()  # papers: keys of references.bib or of `bibliography`
     bibliography: ClassVar[str] = ""  # BibTeX of papers that references.bib lacks
     Options: ClassVar[type[TaskOptions]] = TaskOptions

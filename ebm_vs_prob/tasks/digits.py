@@ -197,6 +197,7 @@ class Digits(Task):
     name = "digits"
     summary = "UCI handwritten digits given their 4 by 4 sketch of two levels; real data"
     truth = "no density; held-out digits that share a sketch"
+    noise_known = False
     references = ("alpaydin1998optical", "pedregosa2011scikit")
     Options = DigitsOptions
     options: DigitsOptions

@@ -133,6 +133,13 @@ def test_two_stores_are_compared(study, call, tmp_path):
     assert {(each["study"], tuple(each["flips"])) for each in json.loads(out)} == {("rings", ())}
     code, out, _ = call("compare", study.parent / "store", tmp_path / "store", "--scale", "quick")
     assert "no verdict flipped" in out
+    page = tmp_path / "pages" / "compared.html"
+    code, out, _ = call("compare", study.parent / "store", tmp_path / "store", "--out", page)
+    assert (code, out) == (0, f"{page}\n")
+    assert "no verdict flipped" in page.read_text(encoding="utf-8")
+    code, out, err = call("compare", study.parent / "store", tmp_path / "store", "--out", tmp_path)
+    assert (code, out) == (1, "")
+    assert "--out = " in err
 
 
 @pytest.mark.parametrize(

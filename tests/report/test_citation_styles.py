@@ -12,7 +12,7 @@ import ebm_vs_prob as evp
 from ebm_vs_prob.core.bibliography import Entry, parse, references
 from ebm_vs_prob.core.registry import METHODS
 from ebm_vs_prob.report.citation import entries
-from ebm_vs_prob.report.citation_styles import apa, cff, plain, short
+from ebm_vs_prob.report.citation_styles import apa, cff, link, plain, short
 from ebm_vs_prob.study import load_study
 
 yaml = pytest.importorskip("yaml")
@@ -33,6 +33,14 @@ def test_an_article_as_the_manual_has_it():
         "https://doi.org/10.2307/1906813"
     )
     assert short(PAPERS["arrow1951optimal"]) == "Arrow, Harris and Marschak 1951"
+
+
+@pytest.mark.parametrize("url", ["javascript:alert(1)", "file:///etc/passwd", "data:text/html,x"])
+def test_what_is_no_place_on_the_web_is_linked_in_no_style(url):
+    bad = Entry("misc", "k", {"author": "A, B", "title": "T", "year": "2000", "url": url})
+    assert link(bad) == ""
+    assert url not in apa(bad)
+    assert url not in cff([bad, bad])
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from study_files import copy_changed, registered_plugin, write_study
 from synthetic_results import study_arrays, study_results
+from test_compared import ARMS, CRITERIA, moved
 
 from ebm_vs_prob.report import page
+from ebm_vs_prob.report.compared import write_compared
 from ebm_vs_prob.report.inputs import Inputs
 from ebm_vs_prob.report.overview import write_overview
+from ebm_vs_prob.study import Store, run_study
+from ebm_vs_prob.study.comparing import compare_stores
 from ebm_vs_prob.study.files import load_study
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -333,3 +338,39 @@ def test_a_table_sorts_by_keyboard_and_its_names_lead_into_what_is_folded(writte
     shown.locator("#table-circle td a").first.click()
     shown.wait_for_function("location.hash.startsWith('#method-of-')")
     assert shown.locator("dt:target").is_visible()
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """The page of two stores of which one has moved."""
+    folder = tmp_path_factory.mktemp("compared")
+    with registered_plugin():
+        path = write_study(folder / "rings.toml", ARMS, seeds=10, extra=CRITERIA)
+        run_study(path, engine="serial", device="cpu", store=folder / "first", progress=False)
+        first = Store(folder / "first")
+        second = copy_changed(first, folder / "second", "rings", moved)
+        return write_compared(compare_stores(first, second), first, second, folder / "compared.html")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_page_of_two_stores_shows_both_intervals_of_what_moved(compared, open_page, width, scheme):
+    shown = open_page(compared, width, color_scheme=scheme)
+    assert overflow(shown) <= 0
+    answer = shown.locator(".question").bounding_box()
+    assert answer["y"] + answer["height"] < shown.locator(".flip").first.bounding_box()["y"]
+    assert shown.locator(".flip").first.bounding_box()["y"] < WIDTHS[width][1]
+    assert shown.locator("figure svg").count() == 3
+    bars = "[...document.querySelectorAll('figure svg')].map(s => s.querySelectorAll('.mark-symbol path').length)"
+    assert shown.evaluate(bars) == [2, 2, 2]
+    shown.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+    assert overflow(shown) <= 0
+    assert shown.locator("thead").first.is_visible() == (width == "desk")
+    ink, paper = shown.evaluate(
+        "[getComputedStyle(document.querySelector('figure svg')).color, "
+        "getComputedStyle(document.body).backgroundColor]"
+    )
+    lightness = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in (ink, paper)]
+    assert (lightness[0] < lightness[1]) == (scheme == "light")
+    shown.keyboard.press("Tab")
+    assert shown.evaluate("document.activeElement.textContent") == "Skip to the answer"

@@ -11,7 +11,7 @@ from synthetic_results import study_arrays, study_results
 
 from ebm_vs_prob.report import arm_rows, figures, landscape_charts, landscapes, rendering, sections, tables
 from ebm_vs_prob.report.album import Album
-from ebm_vs_prob.report.densities import FACTORS, FITTED, grid_density
+from ebm_vs_prob.report.densities import FACTORS, FITTED, grid_density, pixels
 from ebm_vs_prob.report.inputs import Inputs
 from ebm_vs_prob.study.files import load_study
 
@@ -58,6 +58,30 @@ def test_an_energy_that_says_nothing_has_no_beta_and_without_data_there_is_no_de
     assert grid_density({**bowl(), "energy": np.full_like(FIRST, np.nan)}) is None
     walled = np.where(FIRST < 4, bowl()["energy"], np.inf)
     assert np.exp(grid_density({**bowl(), "energy": walled}).log_density[:, FIRST >= 4]).max() == 0
+
+
+@pytest.mark.parametrize("side", [121, 60, 41, 7])
+def test_a_ridge_as_thin_as_a_cell_is_in_the_picture_of_every_size(side):
+    """A ridge along one node, wherever it lies between the nodes of a coarser picture, has all the mass there."""
+    data = np.random.default_rng(0).uniform(-4, 4, (200, 1)) * (0.0, 1.0)
+    for row in (60, 61, 62):
+        energy = 0.5 * ((FIRST - AXIS[row]) / 0.01) ** 2
+        density = grid_density({**bowl(), "energy": energy, "data_y": data + np.array((AXIS[row], 0.0))})
+        shown = pixels(density, side)
+        assert shown.shape[1:] == (-(-121 // -(-121 // side)),) * 2
+        assert shown.max(axis=(1, 2)) == pytest.approx(1)
+        along = shown[FITTED].max(axis=0)
+        assert along.min() > 0.99  # dark from end to end
+        assert (shown[FITTED] > 0.01).sum(axis=0).max() == 1  # and one pixel wide
+
+
+def test_pixels_are_to_each_other_as_the_mass_of_their_cells():
+    density = grid_density(bowl())
+    mass = np.exp(density.log_density[FITTED])[:120, :120].reshape(60, 2, 60, 2).sum((1, 3))
+    shown = pixels(density, 61)[FITTED, :60, :60]
+    assert shown / shown[30, 30] == pytest.approx(mass / mass[30, 30], rel=1e-9)
+    last = np.exp(density.log_density[FITTED])[120, 120]  # a pixel at the edge has one cell, not four
+    assert pixels(density, 61)[FITTED, 60, 60] / shown[30, 30] == pytest.approx(4 * last / mass[30, 30], rel=1e-9)
 
 
 @pytest.fixture(scope="module")

@@ -648,13 +648,13 @@ def test_cells_sort_by_the_number_that_they_begin_with():
 def test_papers_are_named_by_family_names_and_lead_to_their_place():
     entry = glossary.Entry("article", "k", {"author": 'Gutmann, Michael and Hyv{\\"a}rinen, Aapo', "year": "2010",
                                             "title": "{A} B", "doi": "10.1/x", "url": "https://e.org"})  # fmt: skip
-    assert glossary.link(entry) == {
+    assert glossary.reference(entry) == {
         "text": "Gutmann and Hyvärinen 2010",
         "title": "A B",
         "url": "https://doi.org/10.1/x",
     }
     bad = glossary.Entry("misc", "k", {"author": "A, B", "year": "1", "url": "javascript:alert(1)"})
-    assert glossary.link(bad)["url"] == ""
+    assert glossary.reference(bad)["url"] == ""
 
 
 def test_provenance_lists_distinct_values():

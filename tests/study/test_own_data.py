@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -166,3 +167,45 @@ def test_the_commands_work_and_the_report_says_what_is_not_known(ran, tmp_path, 
     page = (tmp_path / "mine" / "report.md").read_text()
     assert "Gibbs log score" in page
     assert "the law that made these rows is not known" in page
+
+
+#: Of what a report is read in.
+SHOWN = (".html", ".md", ".csv", ".tex", ".svg")
+CRITERIA = """
+[[criteria]]
+id = "better"
+claim = "mine"
+statement = "The energy predicts better"
+kind = "difference"
+metric = "gibbs_log_score"
+arms = ["energy"]
+against = ["density"]
+tasks = ["data"]
+above = 0.0
+
+[[gates]]
+metric = "gibbs_log_score"
+above = 1000.0
+"""
+#: A thickness of 0 in any of the ways in which a report names one.
+_ZERO = re.compile(r"(?:ε|thickness|varepsilon\$?|noise)[\s:=&|\\]*\b0(?:\.0+)?\b(?!\.\d)")
+
+
+def test_a_report_says_nowhere_that_noise_which_nobody_knows_is_zero(ran, tmp_path):
+    path, store, _ = ran
+    path = write(tmp_path)
+    path.write_text(path.read_text() + CRITERIA)
+    shutil.copytree(store, tmp_path / "store")
+    frame = evp.run_study(path, store=tmp_path / "store", engine="serial", device="cpu", progress=False)
+    assert set(frame["axis"]) == {"noise"}
+    assert main(["report", str(path), "--store", str(tmp_path / "store"), "--out", str(tmp_path / "reports")]) == 0
+    out = tmp_path / "reports" / "mine"
+    texts = {str(each.relative_to(out)): each.read_text() for each in out.rglob("*") if each.suffix in SHOWN}
+    assert {name: found[0] for name, text in texts.items() if (found := _ZERO.search(text))} == {}
+    assert "on data of unknown noise, the Gibbs density" in texts["index.html"]
+    assert "data: what each arm learned, unknown noise" in texts["report.md"]
+    assert "at unknown noise, and its gate is at least 1000" in texts["report.md"]
+    assert "unknown noise" in texts["tables/criteria.tex"]
+    assert texts["tables/data.csv"].splitlines()[1].split(",")[1] == "unknown"
+    assert ",unknown," in texts["tables/data_metrics.csv"]
+    assert "unknown noise" in next(text for name, text in texts.items() if name.startswith("figures/data_landscapes"))

@@ -6,14 +6,18 @@ import sys
 from contextlib import contextmanager
 
 import pytest
+import torch
+from torch import nn
 
 import ebm_vs_prob as evp
+from ebm_vs_prob.models.own_modules import users_own
 from ebm_vs_prob.study import Store, load_study, plan_study, provenance
 from ebm_vs_prob.study.own_energies import energy_of
 from ebm_vs_prob.study.plan_again import plan_again
 from ebm_vs_prob.study.provenance import mixture
 from ebm_vs_prob.study.recognition import energies
 from ebm_vs_prob.study.verification import verify
+from ebm_vs_prob.training.fitting import prepare
 
 MODULE = """
 import torch
@@ -60,9 +64,138 @@ class OfLabels(nn.Module):
         return self.net(x).gather(-1, y.unsqueeze(-1)).squeeze(-1)
 
 
-class Native(Ring):
+class Native(nn.Module):
     num_replicates = 1
     multiply_adds = 8.0
+
+    def __init__(self, task):
+        super().__init__()
+        self.radius = nn.Parameter(torch.ones(1))
+
+    def forward(self, x, y):
+        return (y.norm(dim=-1) - self.radius.reshape(-1, *[1] * (y.ndim - 2))) ** 2 + 0 * x.sum(-1)
+
+
+class NoCost(Native):
+    multiply_adds = None
+
+
+class Method(Native):
+    def multiply_adds(self):
+        return 8.0
+
+
+class Endless(Native):
+    multiply_adds = float("inf")
+
+
+class Two(Native):
+    num_replicates = 2
+
+
+class NoAxis(Native):
+    def __init__(self, task):
+        super().__init__(task)
+        self.radius = nn.Parameter(torch.ones(3, 1))
+
+
+class Frozen(Native):
+    def __init__(self, task):
+        super().__init__(task)
+        self.radius.requires_grad_(False)
+
+
+class OneReplicate(Native):
+    def forward(self, x, y):
+        return super().forward(x, y)[0]
+
+
+class Flat(Native):
+    def forward(self, x, y):
+        return super().forward(x, y).flatten(1)
+
+
+class Double(Native):
+    def forward(self, x, y):
+        return super().forward(x, y).double()
+
+
+class Counted(Native):
+    def forward(self, x, y):
+        return 3.0
+
+
+class Detached(Native):
+    def forward(self, x, y):
+        return super().forward(x, y.detach())
+
+
+class NotFinite(Native):
+    def forward(self, x, y):
+        return super().forward(x, y).sqrt() / 0
+
+
+class OneArgument(Native):
+    def forward(self, y):
+        return y
+
+
+class OwnGradient(Native):
+    def energy_and_gradient(self, x, y):
+        return self(x, y), self(x, y)
+
+
+class OwnNorm(Native):
+    def weight_norm(self):
+        return 1.0
+
+
+class NoForward(nn.Module):
+    def __init__(self, task):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2))
+
+
+class NoParameters(nn.Module):
+    def __init__(self, task):
+        super().__init__()
+
+    def forward(self, x, y):
+        return y.sum(-1)
+
+
+class PlainDouble(Ring):
+    def forward(self, x, y):
+        return super().forward(x, y).double()
+
+
+class PlainNumber(Ring):
+    def forward(self, x, y):
+        return 3.0
+
+
+class NoGraph(OfLabels):
+    num_replicates = 1
+    multiply_adds = 1.0
+
+    def __init__(self, task):
+        super().__init__(task)
+        self.net = None
+        self.weight = nn.Parameter(torch.ones(1, 2))
+
+    def graph(self, x):
+        return x
+
+    def forward(self, x, y):
+        return x.sum(-1)
+
+
+class OtherLabels(NoGraph):
+    def graph(self, x):
+        import ebm_vs_prob as evp
+
+        unary = self.weight.reshape(-1, *[1] * (x.ndim - 2), 2).expand(*x.shape[:-1], -1)
+        return evp.FactorGraph(unary.unsqueeze(-2), unary.new_zeros(*unary.shape[:-1], 0, 2, 2))
 """
 STUDY = """
 schema = 1
@@ -226,7 +359,26 @@ REFUSED = {
     '"rings:no_module"': r"arms\.a\.network = 'rings:no_module' on circle: energy = 3 is not valid",
     '"rings:failing"': r"arms\.a\.network = 'rings:failing' on circle: RuntimeError: no such task",
     '"rings:wide"': r"arms\.a\.network = 'rings:wide' on circle: ",
-    '"rings:TwoNumbers"': r"on circle: shape of the energy = \(2, 2\) is not valid: expected \(2,\)",
+    '"rings:TwoNumbers"': r"on circle: energy TwoNumbers: shape of the energy = \(3, 2\) is not valid: expected \(3,\)",
+    '"rings:NoCost"': r"on circle: energy NoCost: multiply_adds is missing: expected a finite number >= 0",
+    '"rings:Method"': r"energy Method: multiply_adds = .*method.* is not valid: expected a finite number >= 0",
+    '"rings:Endless"': r"energy Endless: multiply_adds = inf is not valid: expected a finite number >= 0",
+    '"rings:Two"': r"energy Two: num_replicates = 2 is not valid: expected 1, the number of seeds",
+    '"rings:NoAxis"': r"energy NoAxis: shape of parameter radius = \(3, 1\) is not valid: expected \(1, \.\.\.\)",
+    '"rings:Frozen"': r"energy Frozen: a parameter that requires grad is missing",
+    '"rings:OneReplicate"': r"energy OneReplicate: shape of forward\(x, y\) = \(3,\) is not valid: expected \(1, 3\)",
+    '"rings:Flat"': r"energy Flat: shape of forward\(x, y\) = \(1, 6\) is not valid: expected \(1, 3, 2\): \(R, \*n\)",
+    '"rings:Double"': r"energy Double: dtype of forward\(x, y\) = torch\.float64 is not valid: expected torch\.float32",
+    '"rings:Counted"': r"energy Counted: forward\(x, y\) = 3\.0 is not valid: expected a tensor of energies",
+    '"rings:Detached"': r"energy Detached: the gradient of forward\(x, y\) in y is missing",
+    '"rings:NotFinite"': r"on circle: energies of two training pairs = \[inf, inf\] is not valid: expected finite",
+    '"rings:OneArgument"': r"energy OneArgument: forward\(x, y\) fails: TypeError: .*takes 2 positional arguments",
+    '"rings:OwnGradient"': r"energy OwnGradient: energy_and_gradient\(x, y\) = \[\(1, 3\), \(1, 3\)\] is not valid",
+    '"rings:OwnNorm"': r"energy OwnNorm: weight_norm\(\) = 1\.0 is not valid: expected one number a replicate, \(1,\)",
+    '"rings:NoForward"': r"energy NoForward: forward is missing: expected forward\(x, y\)",
+    '"rings:NoParameters"': r"energy NoParameters: a parameter is missing",
+    '"rings:PlainDouble"': r"energy PlainDouble: dtype of forward\(x, y\) = torch\.float64 is not valid",
+    '"rings:PlainNumber"': r"energy PlainNumber: the energy = 3\.0 is not valid: expected a tensor \(3,\)",
     '"rings"': r'arms\.0\.network = \'rings\' is not valid: .*or an energy of your own as "module:name"',
     '"../rings:Ring"': r'or an energy of your own as "module:name"',
     '"rings:Ring.__init__"': r'or an energy of your own as "module:name"',
@@ -241,6 +393,46 @@ def test_what_is_no_energy_is_named(folder, network):
     with pytest.raises(ValueError, match=REFUSED[network]) as caught:
         plan_study(path, device="cpu")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("NoGraph", r"on gaussian_classes: energy NoGraph: graph\(x\) = .* is not valid: expected an evp\.FactorGraph"),
+        (
+            "OtherLabels",
+            r"energy OtherLabels: symbols and values of graph\(x\) = \(1, 2\) is not valid",
+        ),
+    ],
+)
+def test_an_energy_of_labels_with_another_graph_is_named(folder, name, words):
+    path = study(folder, ("a", "hinge", f'"rings:{name}"'))
+    text = path.read_text().replace('name = "circle"\nalong = { thickness = [0.3, 0.1] }', 'name = "gaussian_classes"')
+    path.write_text(text)
+    with pytest.raises(ValueError, match=words):
+        plan_study(path, device="cpu")
+
+
+def test_trying_an_energy_leaves_it_as_it_was():
+    """Its mode and the global generator are those from before: no dropout is drawn."""
+
+    class Noisy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(nn.Linear(2, 8), nn.Dropout(0.5), nn.Linear(8, 1))
+            self.net[2].eval()
+
+        def forward(self, x, y):
+            return self.net(y).squeeze(-1)
+
+    hinge, before = evp.get_method("hinge"), torch.random.get_rng_state()
+    setting = prepare(
+        hinge, evp.get_task("circle"), [0], energy=lambda task: Noisy(), network=None, budget=evp.Budget(),
+        dtype=torch.float32, device="cpu", compile=False, options={},
+    )  # fmt: skip
+    module = hinge.build(setting).module
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert [part.training for part in users_own(module).net] == [True, True, False]
 
 
 @pytest.mark.parametrize("method", ["mixture_density", "vae", "kernel_density"])

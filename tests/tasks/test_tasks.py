@@ -28,6 +28,16 @@ def test_the_built_in_tasks_are_listed():
         assert "thickness" in task.Options.model_fields
 
 
+def test_noise_is_unknown_of_those_tasks_that_take_none():
+    for task in evp.list_tasks():
+        takes_noise = True
+        try:
+            task.Options(thickness=0.1)
+        except ValueError:
+            takes_noise = False
+        assert task.noise_known == takes_noise, task.name
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_shapes_dtypes_and_bounds(name):
     task = evp.get_task(name)

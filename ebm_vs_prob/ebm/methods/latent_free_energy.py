@@ -17,6 +17,7 @@ from ...energies.decoders import ANGULAR, FULL_TURN, Decoder, DecoderName
 from ...energies.mlp import Network
 from ...models.building import build_decoder, replicated
 from ...models.model import Model
+from ...models.own_modules import Called
 from ...models.record import Training
 from ...models.setting import Setting, box_dims
 from ...training.batches import Batch, Noise
@@ -194,12 +195,11 @@ class LatentFreeEnergy(RegularisedMethod):
         return train(model, loss, {"latent": Noise("normal", shape)} if noisy else None, traces)
 
 
-class _Split(nn.Module):
+class _Split(Called):
     """A user's forward(x, y, z) as a forward(x, (y, z))."""
 
     def __init__(self, energy: nn.Module, y_dim: int) -> None:
-        super().__init__()
-        self.energy = energy
+        super().__init__(energy)
         self.y_dim = y_dim
 
     def forward(self, x: torch.Tensor, yz: torch.Tensor) -> torch.Tensor:
