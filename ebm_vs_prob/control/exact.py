@@ -19,6 +19,7 @@ from ..core.errors import NoExactReference, NotNormalised, invalid
 from ..core.registry import METHODS
 from ..core.seeding import stream
 from ..core.spaces import Box, Discrete, Labels, Sequences
+from ..core.tensors import stacked_to_most
 from ..energies.graphs import GraphEnergy
 from ..models.graph_model import NormalisedGraphModel
 from ..models.model import Model
@@ -146,6 +147,8 @@ class ExactModel(Model):
     def decoded(self, x: torch.Tensor) -> torch.Tensor:
         """The noise-free answers themselves, (R, n, m, dy) float64: what the task's own latent leads to.
 
+        Where an x has fewer than m the first of them stands for the others too.
+
         Raises:
             ValueError: the potential is constant, or x does not fit.
             NoExactReference: the task's answers are not known.
@@ -153,7 +156,8 @@ class ExactModel(Model):
         if self.module.potential == "constant":
             raise invalid("exact: potential", "constant", "another: what knows nothing decodes nothing")
         x = self._placed("x", x).expand(self.num_replicates, -1, -1)
-        return torch.stack([task.reference.answers(own) for task, own in zip(self.tasks, x, strict=True)])
+        found = stacked_to_most([task.reference.answers(own) for task, own in zip(self.tasks, x, strict=True)], -2)
+        return torch.where(found.isnan().any(-1, keepdim=True), found[:, :, :1], found)
 
     @property
     def sampling_kernel(self) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.nn.functional import pad
@@ -41,6 +42,13 @@ def in_whole_vectors(function: Callable[..., torch.Tensor], *values: torch.Tenso
     if not rest:
         return function(*[value.contiguous() for value in values])
     return function(*[pad(value.reshape(-1), (0, rest)) for value in values])[:count].reshape(shape)
+
+
+def stacked_to_most(parts: Sequence[torch.Tensor], dim: int) -> torch.Tensor:
+    """Tensors stacked that differ in length along a dimension counted from the end: shorter ones end in NaN there."""
+    most = max(part.shape[dim] for part in parts)
+    after = [0, 0] * (-dim - 1)
+    return torch.stack([pad(part, (*after, 0, most - part.shape[dim]), value=math.nan) for part in parts])
 
 
 def power(base: torch.Tensor, exponent: torch.Tensor) -> torch.Tensor:

@@ -14,6 +14,7 @@ from ..core.memory import once
 from ..core.replicate_noise import ReplicateStreams, replicate_points
 from ..core.seeding import stream
 from ..core.spaces import Box
+from ..core.tensors import stacked_to_most
 from ..descent.answers import Search
 from ..energies.evaluation import energy_in_blocks
 from .options import Evaluation
@@ -197,6 +198,12 @@ class Observation(Readings):
     def by_task(self, compute: Callable[[int, Any], torch.Tensor]) -> torch.Tensor:
         """compute(r, task) of every replicate, stacked."""
         return torch.stack([compute(r, task) for r, task in enumerate(self.tasks)])
+
+    @cached_property
+    def true_answers(self) -> torch.Tensor:
+        """The noise-free answers at `distinct_inputs`, (R, K or 1, m, dy); NaN for those that an x has fewer."""
+        x = self.distinct_inputs
+        return stacked_to_most([task.reference.answers(own) for task, own in zip(self.tasks, x, strict=True)], -2)
 
     def placed(self, value: torch.Tensor) -> torch.Tensor:
         """A tensor on the model's device, in its dtype."""

@@ -167,7 +167,8 @@ def _outcomes(
 ) -> Iterator[tuple[Outcome, Entry]]:
     """Outcomes of the trials of a batch and what is kept of each, which for all of them can be kept.
 
-    Those that were stopped from outside the receipt gets.
+    Those that were stopped from outside the receipt gets. A batch whose trials fail together is tried in halves; that
+    none of them fails alone is a fault of the package or of a plugin, and costs time: the receipt says so.
     """
     started = time.perf_counter()
     try:
@@ -189,8 +190,13 @@ def _outcomes(
     if others:
         if out_of_memory:
             receipt.incidents.append(f"{len(batch.trials)} trials together ran out of memory and were halved: {why}")
+        told, alone = len(receipt.incidents), True
         for half in batch.halves():
-            yield from _outcomes(half, tasks, receipt, interruptible)
+            for outcome, kept in _outcomes(half, tasks, receipt, interruptible):
+                alone = alone and outcome.status != "failed"
+                yield outcome, kept
+        if alone and not out_of_memory and len(receipt.incidents) == told:
+            receipt.incidents.append(f"{len(batch.trials)} trials failed together and not apart: {why}")
     elif of_environment:
         receipt.stopped[first.key] = why
     else:

@@ -15,7 +15,7 @@ from study_files import registered_plugin, write_study
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.energies.evaluation import weight_norm
-from ebm_vs_prob.study import Store, plan_study, study_status
+from ebm_vs_prob.study import Store, plan_study, study_status, worker
 from ebm_vs_prob.study.batches import MAX_REPLICATES
 from ebm_vs_prob.study.engines import serial
 from ebm_vs_prob.study.table import COLUMNS
@@ -239,6 +239,21 @@ def test_results_of_other_code_are_kept_told_apart_and_reported(copied, monkeypa
     assert set(renewed["code_digest"]) == {"0" * 64}
     assert set(renewed["trial"]) == set(again["trial"])
     assert Store(store).read(gone) == new  # what this code had made already stays as it was
+
+
+def test_trials_that_fail_together_and_not_apart_are_told_of(tmp_path, monkeypatch):
+    path = write_study(tmp_path / "rings.toml", seeds=5, thickness="0.1")
+
+    def few(batch, tasks, own=worker.measured):
+        if len(batch.trials) > 2:
+            raise ValueError("no more than two at once")
+        return own(batch, tasks)
+
+    monkeypatch.setattr(worker, "measured", few)
+    frame = run(path, tmp_path / "results")
+    assert set(frame["status"]) == {"done"}
+    (told,) = [incident for incident in frame.attrs["incidents"] if "no more than two at once" in str(incident)]
+    assert "3 trials failed together and not apart" in str(told)
 
 
 def test_a_trial_that_raises_fails_alone(tmp_path):
