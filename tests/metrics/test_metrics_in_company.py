@@ -57,7 +57,7 @@ def test_metrics_are_the_same_bits_alone_and_in_company(method):
     ],
 )
 def test_the_truth_of_each_task_is_measured_in_company_as_alone(name):
-    """Whatever differs in number from replicate to replicate, answers of an x say; formulas round as tensors are long."""
+    """Whatever differs in number among replicates, as answers of an x; formulas round as tensors are long."""
     task = evp.get_task(name)
     alone = measured("exact", task, [OWN])
     company = measured("exact", task, [OWN, 7, 0, 1, 3])
