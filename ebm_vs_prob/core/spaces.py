@@ -22,6 +22,17 @@ def check_tensor(field: str, value: object) -> None:
         raise invalid(field, value, "a torch.Tensor")
 
 
+def reflected(y: torch.Tensor, bounds: tuple[float, float]) -> torch.Tensor:
+    """y with each entry beyond a bound mirrored at it, and at the other where that takes it too far; then clamped."""
+    import torch
+
+    low, high = bounds
+    if low == -math.inf and high == math.inf:
+        return y
+    y = torch.maximum(y, 2 * low - y)
+    return torch.minimum(y, 2 * high - y).clamp(low, high)
+
+
 @dataclass(frozen=True)
 class Box:
     """Real vectors of `dim` entries, each within `bounds` (the same interval for every entry, in the task's units).

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 
 from ..core.errors import invalid
+from ..core.spaces import reflected
 from ..core.tensors import tensor_of
 from .base import Info, Kernel, Potential, State, log_steps
 
@@ -81,12 +82,3 @@ class ULA(Kernel[LangevinState]):
 
     def potential_evaluations(self, steps: int) -> int:
         return steps
-
-
-def reflected(y: torch.Tensor, bounds: tuple[float, float]) -> torch.Tensor:
-    """y with each entry beyond a bound mirrored at it, and at the other where that takes it too far; then clamped."""
-    low, high = bounds
-    if low == -math.inf and high == math.inf:
-        return y
-    y = torch.maximum(y, 2 * low - y)
-    return torch.minimum(y, 2 * high - y).clamp(low, high)

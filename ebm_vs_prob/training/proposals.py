@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import torch
 from pydantic import Field
 
+from ..core.spaces import reflected
 from ..models.data_kernel import coordinate_major
 from .batches import Batch, Noise
 from .smoothing import Blur, SmoothingOptions
@@ -168,7 +169,11 @@ class ProposedAnswers:
     def __call__(self, batch: Batch) -> ProposalDraws:
         centers = self._centers(self.proposal, batch)
         samples, log_density = self.proposal.draw(batch, centers)
-        return ProposalDraws(batch._replace(y=self.blur(batch)), centers, samples, log_density, self.proposal)
+        y = self.blur(batch)
+        if self.blur.noise:
+            # A density on the box has nothing beyond it: one blurred answer there would make the loss infinite.
+            y = reflected(y, self.proposal.kernel.box.bounds)
+        return ProposalDraws(batch._replace(y=y), centers, samples, log_density, self.proposal)
 
 
 def proposal_evaluations(options: Any) -> float:

@@ -15,7 +15,7 @@ from scipy.integrate import quad
 from statistical import follows, variance_agrees, within_standard_errors
 from torch import nn
 
-from ebm_vs_prob.core.spaces import Box
+from ebm_vs_prob.core.spaces import Box, reflected
 from ebm_vs_prob.energies.mlp import MLPEnergy, Network
 from ebm_vs_prob.samplers import (
     HMC,
@@ -35,7 +35,6 @@ from ebm_vs_prob.samplers import (
 )
 from ebm_vs_prob.samplers import base as kernel_base
 from ebm_vs_prob.samplers.hmc import leapfrog
-from ebm_vs_prob.samplers.ula import reflected
 
 pytestmark = pytest.mark.portable
 

@@ -76,3 +76,14 @@ def test_an_annealed_temperature_stays_finite_at_its_ends():
     assert all(status.ok for status in model.status)
     with pytest.raises(ValueError, match="temperature"):
         evp.fit("end_to_end_decision", task, temperature=1e-300)
+
+
+@pytest.mark.parametrize(
+    "method", ["gibbs_maximum_likelihood", "importance_sampled_likelihood", "noise_contrastive_estimation"]
+)
+def test_answers_that_blur_takes_out_of_the_box_come_back(method):
+    """A density normalised on the box is 0 beyond it, where blur of half the box's width leads in most steps."""
+    task = evp.get_task("circle", thickness=0.1)
+    budget = evp.Budget(steps=20, batch_size=32, examples=128)
+    model = evp.fit(method, task, seeds=[0, 1], network=evp.Network(hidden=(8,)), budget=budget, sigma=2.0)
+    assert all(status.ok for status in model.status)
