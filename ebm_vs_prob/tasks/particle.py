@@ -156,21 +156,43 @@ class Particle(Task):
         """
         import torch
 
-        check_count("episodes", episodes)
-
-        def action_at(x: torch.Tensor) -> torch.Tensor:
-            action = torch.as_tensor(policy(x), dtype=torch.float64, device=x.device).detach()
+        def alone(x: torch.Tensor) -> torch.Tensor:
+            action = torch.as_tensor(policy(x[0]), dtype=torch.float64)
             if action.shape != (episodes, self.options.dim):
                 raise invalid("policy(x).shape", tuple(action.shape), f"({episodes}, {self.options.dim})")
+            return action.unsqueeze(0)
+
+        reached = self.successes(alone, episodes, seed)
+        share = float(reached.double().mean())
+        return share, math.sqrt(share * (1.0 - share) / episodes)
+
+    def successes(self, policy: Policy, episodes: int = 100, seed: int = 0, replicates: int = 1) -> torch.Tensor:
+        """Which episodes of `success_rate` succeed of several policies that act side by side, (replicates, episodes).
+
+        Args:
+            policy: maps observations (replicates, n, 4N) float64 to actions (replicates, n, N).
+
+        Raises:
+            ValueError: a bad count or seed, and actions of another shape or that are not finite.
+        """
+        import torch
+
+        check_count("episodes", episodes)
+        check_count("replicates", replicates)
+
+        def action_at(x: torch.Tensor) -> torch.Tensor:
+            action = torch.as_tensor(policy(x.unflatten(0, (replicates, episodes))), dtype=torch.float64).detach()
+            if action.shape != (replicates, episodes, self.options.dim):
+                valid = f"({replicates}, {episodes}, {self.options.dim})"
+                raise invalid("policy(x).shape", tuple(action.shape), valid)
             self.y_space.check("policy(x)", action)
-            return action
+            return action.flatten(0, 1).to(x.device)
 
         start = begin(episodes, self.options.dim, numpy_generator(seed, "episodes", self.name))
-        reached = start.new_zeros(episodes, 2, dtype=torch.bool)
-        for _, reached in rollout(start, action_at, in_order=not self.two_modes):  # noqa: B007
+        reached = start.new_zeros(replicates * episodes, 2, dtype=torch.bool)
+        for _, reached in rollout(start.repeat(replicates, 1), action_at, in_order=not self.two_modes):  # noqa: B007
             pass
-        share = float(reached.all(-1).double().mean())
-        return share, math.sqrt(share * (1.0 - share) / episodes)
+        return reached.all(-1).unflatten(0, (replicates, episodes))
 
     def oracle(self, seed: int = 0) -> Policy:
         """The oracle without noise as a policy; where it is free, it chooses by the seed."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -34,6 +34,17 @@ SAME_HEADING = 1e-6
 REACHED = 0.05
 #: The start and the goals are at least so far apart.
 APART = 0.1
+
+
+@runtime_checkable
+class HasEpisodes(Protocol):
+    """A task whose answers are actions, and whose episodes a policy can live through."""
+
+    two_modes: bool
+
+    def successes(self, policy: Policy, episodes: int, seed: int, replicates: int) -> torch.Tensor:
+        """Which episodes succeed of policies that act side by side, (replicates, episodes)."""
+        ...
 
 
 def _transition() -> np.ndarray:

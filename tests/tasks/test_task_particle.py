@@ -115,6 +115,30 @@ def test_the_oracle_succeeds_and_others_do_not(dim, first_goal):
         assert error == pytest.approx(math.sqrt(share * (1 - share) / 200))
 
 
+def test_policies_act_side_by_side_as_they_do_alone():
+    task = task_at()
+    policies = [task.oracle(), lambda x: task.goals(x).mean(1), lambda x: task.goals(x)[:, 1]]
+    together = task.successes(
+        lambda x: torch.stack([own(part) for own, part in zip(policies, x, strict=True)]), 40, 3, replicates=3
+    )
+    assert together.shape == (3, 40)
+    assert together.double().mean(1).tolist() == [task.success_rate(own, 40, 3)[0] for own in policies]
+
+
+def test_episodes_are_lived_through_where_an_evaluation_names_them():
+    task = task_at(dim=2)
+    asked = evp.Evaluation(test_examples=8, inputs=2, starts=2, samples=8, metrics=("episode_success",))
+    for options, expected in ({}, 1.0), ({"potential": "constant"}, 0.0):
+        model = evp.fit("exact", task, seeds=[0, 1], **options)
+        table = evp.evaluate(model, task, asked).set_index("metric").loc["episode_success"]
+        assert np.unique(table["value"]).tolist() == [expected]
+    every = asked.model_copy(update={"metrics": ()})
+    unasked = evp.evaluate(evp.fit("exact", task), task, every, only=["episode_success"]).set_index("metric")
+    assert unasked.loc["episode_success", "n"] == 0
+    elsewhere = evp.evaluate(evp.fit("exact", evp.get_task("circle")), evp.get_task("circle"), asked)
+    assert "there are no episodes" in elsewhere.attrs["notes"]["episode_success"]
+
+
 def test_goal_2_counts_after_goal_1_alone_where_there_is_one_mode():
     task, free = task_at(), task_at(first_goal=0.5)
 
