@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from .densities import FITTED
 from .figures import arm_scales
 from .landscapes import POINTS, Hero, plane_data
 from .rendering import Datasets, in_lines, part, specification
+from .style import Look
 
 #: Pixels of a panel that answers to the reader and of one of the still drawing, with its most settings and points.
 LIVE, STILL, _MOST_SETTINGS, _MOST_POINTS = 146, 116, 4, 36
@@ -102,7 +104,7 @@ def _profile(one: Hero, still: bool = False) -> dict[str, Any]:
 
     shown = [look for look in one.looks if look.label in one.shown] if still else list(one.looks)
     colours, _ = arm_scales(shown)
-    dashes = alt.Scale(domain=[look.label for look in shown], range=[_DASH[look.family] for look in shown])
+    dashes = alt.Scale(domain=[look.label for look in shown], range=_dashes(shown))
     ends = json.dumps({**one.scales, "density": (0.0, 1.05)})
     legend = (
         alt.Legend(columns=2, symbolType="stroke")
@@ -139,6 +141,17 @@ def _profile(one: Hero, still: bool = False) -> dict[str, Any]:
     )
     drawn = part(line)
     return drawn if still else {"transform": [], "layer": [drawn, part(_heading(), [{}])]}
+
+
+def _dashes(shown: Sequence[Look]) -> list[list[int]]:
+    """How lines are dashed: by family, and where a family has more arms than colours, by how often one was used."""
+    used: Counter[str] = Counter()
+    dashes = []
+    for look in shown:
+        again = used[look.colour]
+        dashes.append([9, 2, *([1, 2] * again)] if again else list(_DASH[look.family]))
+        used[look.colour] += 1
+    return dashes
 
 
 def _heading() -> Any:

@@ -43,9 +43,10 @@ OUTCOME_COLOURS = {
 }
 
 #: Okabe and Ito's palette, which stays apart under colour blindness: blues for ebm, reds for prob, greys for control.
+#: Where it has no more, other lightnesses of the same.
 FAMILY_COLOURS = {
-    "ebm": ("#0072b2", "#56b4e9", "#009e73", "#3f6fb5"),
-    "prob": ("#d55e00", "#e69f00", "#cc79a7", "#a8431a"),
+    "ebm": ("#0072b2", "#56b4e9", "#009e73", "#3f6fb5", "#1c3f5f", "#4fc3a1", "#8c9eff", "#005f56"),
+    "prob": ("#d55e00", "#e69f00", "#cc79a7", "#a8431a", "#7b2d5b", "#f2b48a", "#b58900", "#ff6f61"),
     "control": ("#6b7280", "#9aa0a8", "#7d6f64", "#b0a08f"),
 }
 #: Names of Vega's symbols, told apart without colour.
