@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import invalid, unknown
-from .effects import EFFECTS, MEAN, EffectTest, effect_test
+from .effects import EFFECTS, EffectTest, effect_test
 from .statistics import Side, log_slope, rate, sign_p_value, two_sided
 
 if TYPE_CHECKING:
@@ -102,12 +102,13 @@ def series(rows: pd.DataFrame, metric: str, setting: float, seeds: range) -> NDA
 def told_cell(criterion: Any, rows: pd.DataFrame, seeds: range) -> Cell:
     """The cell of a share: of all (arm, task, setting) with results, those that come out as the criterion tells.
 
-    One number a seed, tested as a mean: over dozens of cells a share is near normal, where a share of one cell is not.
+    One number a seed.
 
     Args:
         rows: results on the tasks of the criterion.
     """
-    return _tested((float("nan"),), told_shares(criterion, rows, seeds), MEAN, bounds_of(criterion))
+    test = effect_test(criterion.kind, criterion.metric, getattr(criterion, "statistic", None))
+    return _tested((float("nan"),), told_shares(criterion, rows, seeds), test, bounds_of(criterion))
 
 
 def told_shares(criterion: Any, rows: pd.DataFrame, seeds: range) -> NDArray[np.float64]:

@@ -218,7 +218,10 @@ LAWS = {
     "t3": (lambda rng, n: rng.standard_t(3, size=n), 0.0, ("difference", "linear")),
     "exponential": (lambda rng, n: rng.exponential(size=n), 1.0, ("value", "linear")),
     "exponential, of decades": (lambda rng, n: rng.exponential(size=n), math.exp(-np.euler_gamma), ("value", "log")),
-    "log-normal": (lambda rng, n: rng.lognormal(size=n), 1.0, ("value", "log")),
+    "log-normal": (lambda rng, n: rng.lognormal(size=n), math.exp(0.5), ("value", "linear")),
+    "log-normal, of decades": (lambda rng, n: rng.lognormal(size=n), 1.0, ("value", "log")),
+    "chi-square of one": (lambda rng, n: rng.normal(size=n) ** 2, 1.0, ("difference", "linear")),
+    "told cells": (lambda rng, n: rng.binomial(60, 0.9, n) / 60, 0.9, ("share", "share")),
     "log-normal ratio": (lambda rng, n: rng.lognormal(size=n) / rng.lognormal(size=n), 1.0, ("ratio", "log")),
     "log-normal difference": (
         lambda rng, n: rng.lognormal(size=n) - rng.lognormal(size=n),
@@ -235,21 +238,50 @@ LAWS = {
 }
 
 
-@pytest.mark.parametrize("n", [10, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [10, *(pytest.param(n, marks=pytest.mark.slow) for n in (20, 30))])
 @pytest.mark.parametrize("law", LAWS)
 def test_wrong_decisions_are_at_most_one_in_twenty(law, n):
-    """At the bound itself, where they are most frequent, on either side; the intervals cover as often.
+    """At the bound itself, where they are most frequent, on both sides together; the intervals cover as often.
 
-    Of 600 runs; that of Student's test alone on an exponential law, .09, is seen with power .9.
+    Of 2000 runs; that of Student's test alone on an exponential law, .09, is seen with power .99.
     """
     draw, bound, asked = LAWS[law]
-    test, rng, runs = effects.TESTS[asked], np.random.default_rng(n), 600
+    test, rng, runs = effects.TESTS[asked], np.random.default_rng(n), 2000
     drawn = [draw(rng, n) for _ in range(runs)]
-    most = stats.binom.isf(1e-5 / 60, runs, 0.05)
-    for side in ("greater", "less"):
-        assert sum(2 * test.p_value(values, bound, side) <= s.ALPHA for values in drawn) <= most
-    covered = sum(e.low <= bound <= e.high for e in map(test.estimate, drawn))
-    assert covered >= stats.binom.ppf(1e-5 / 60, runs, 0.95 if law != "exponential" else 0.93)
+    wrong = [any(2 * test.p_value(values, bound, side) <= s.ALPHA for side in ("greater", "less")) for values in drawn]
+    assert sum(wrong) <= stats.binom.isf(1e-5 / 60, runs, 0.05)
+    covered = sum(e.low <= bound <= e.high for e in map(test.estimate, drawn[:600]))
+    assert covered >= stats.binom.ppf(1e-5 / 60, 600, 0.95)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("law", ["normal", "t3", "exponential", "log-normal", "one in nine of ten"])
+def test_a_family_of_criteria_at_their_bounds_is_seldom_decided_wrongly(law):
+    """Of five criteria under Holm's correction, in 1000 families of 20 seeds; without it every fifth would be wrong."""
+    draw, bound, asked = LAWS[law]
+    test, rng, families = effects.TESTS[asked], np.random.default_rng(7), 1000
+
+    def decided():
+        values = draw(rng, 20)
+        return s.two_sided(*(test.p_value(values, bound, side) for side in ("greater", "less")))
+
+    wrong = sum(min(s.holm([decided() for _ in range(5)])) <= s.ALPHA for _ in range(families))
+    assert wrong <= stats.binom.isf(1e-6, families, 0.05)
+
+
+@pytest.mark.parametrize("n", [10, 20])
+@pytest.mark.parametrize("law", ["normal", "t3", "exponential", "log-normal"])
+def test_an_equivalence_is_seldom_claimed_of_what_lies_on_its_bound(law, n):
+    """The truth is a bound of [-1, 1] times the law's own scale: half of it is inside, and the claim of that is wrong."""
+    draw, mean, _ = LAWS[law]
+    rng, runs, seeds = np.random.default_rng(n), 500, range(n)
+    asked = SimpleNamespace(id="e", kind="value", metric="m", above=mean - 4.0, below=mean, at=(0.1,))
+    wrong = 0
+    for _ in range(runs):
+        rows = pd.DataFrame({"arm": "a", "metric": "m", "setting": 0.1, "seed": seeds, "value": draw(rng, n)})
+        (cell,) = compare(asked, rows, "a", "", seeds)
+        wrong += cell.holds and cell.p <= s.ALPHA
+    assert wrong <= stats.binom.isf(1e-6, runs, 0.05)
 
 
 def test_shares_have_intervals_within_their_bounds_where_student_leaves_them():
