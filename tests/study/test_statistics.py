@@ -272,7 +272,7 @@ def test_a_family_of_criteria_at_their_bounds_is_seldom_decided_wrongly(law):
 @pytest.mark.parametrize("n", [10, 20])
 @pytest.mark.parametrize("law", ["normal", "t3", "exponential", "log-normal"])
 def test_an_equivalence_is_seldom_claimed_of_what_lies_on_its_bound(law, n):
-    """The truth is a bound of [-1, 1] times the law's own scale: half of it is inside, and the claim of that is wrong."""
+    """The mean lies on the upper bound, and a claim that it lies below is wrong."""
     draw, mean, _ = LAWS[law]
     rng, runs, seeds = np.random.default_rng(n), 500, range(n)
     asked = SimpleNamespace(id="e", kind="value", metric="m", above=mean - 4.0, below=mean, at=(0.1,))
