@@ -7,6 +7,7 @@ here a pair of sockets without a name carries the orders and the ends of pipes.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import importlib
 import multiprocessing
@@ -176,9 +177,18 @@ def serve(connection: Connection) -> None:
         while True:
             packed, root = connection.recv()
             answer = attempt(packed, root)
+            give_back()
             streams.flush()
             connection.send(answer)
             streams.open_closed()  # for what comes next, whatever this batch closed
+
+
+def give_back() -> None:
+    """Give the system what memory a batch has left free: kept for its own next tensors, it lies in pieces for those of
+    other shapes, and workers would grow from batch to batch."""
+    gc.collect()
+    with contextlib.suppress(AttributeError, OSError):  # a C library without it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _end_with_driver() -> None:
