@@ -58,7 +58,15 @@ class PartitionMemory:
         """The unnormalised density, as normalisers take it."""
         of_x = getattr(self.energy, "graph", None)
         graph = None if of_x is None else lambda: of_x(self.x)
-        return Target(self.log_density, self.batch_shape, self.space, self.x.dtype, self.x.device, self.beta, graph)
+        # Of an energy with buffers no part is given: what evaluating it writes is told from a change here alone.
+        part = None if not self.batch_shape or self._seen is None or self._seen.has_buffers else self._part
+        return Target(
+            self.log_density, self.batch_shape, self.space, self.x.dtype, self.x.device, self.beta, graph, part
+        )
+
+    def _part(self, at: slice) -> Target:
+        own = PartitionMemory(self.energy, self.x[..., at, :], self.beta[..., at], self.space, self.normalizer)
+        return own.target
 
     def log_density(self, rows: torch.Tensor) -> torch.Tensor:
         """-beta E at rows (*batch, K, dim): (*batch, K)."""

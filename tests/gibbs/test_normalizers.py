@@ -158,6 +158,30 @@ def test_each_element_of_a_batch_has_its_own_cells() -> None:
     assert together.diagnostics["unresolved"].tolist() == [False, True, False]
 
 
+@pytest.mark.parametrize("dim", [1, 2])
+def test_a_large_batch_in_parts_is_the_batch(monkeypatch: pytest.MonkeyPatch, dim: int) -> None:
+    """Log-partitions, their errors and gradients, diagnostics and draws: in parts of two of five inputs, or at once."""
+    x = torch.linspace(-1, 1, 15, dtype=torch.float64).reshape(3, 5, 1)
+
+    def energy(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return (8 * (y - x).square() + (3 * y).cos()).sum(-1)
+
+    found = []
+    for most in (1 << 40, 3 * 2 * (1 << 18)):
+        monkeypatch.setattr("ebm_vs_prob.gibbs.normalizers.quadrature.MOST_NODES", most)
+        monkeypatch.setattr("ebm_vs_prob.gibbs.normalizers.quadrature.ON_A_LINE", 1)
+        beta = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64).reshape(3, 1).requires_grad_()
+        density = GibbsBoltzmann(energy, y_dim=dim, x=x, beta=beta, bounds=(-4.0, 4.0))
+        value, error = density.log_partition()
+        (slope,) = torch.autograd.grad(value.sum(), beta)
+        with torch.no_grad():
+            drawn = density.sample(torch.Size((7,)), generators=[torch_generator(r, "parts") for r in range(3)])
+            doubts = density.doubts()
+        found.append((value, error, slope, drawn, *(doubts[name] for name in sorted(doubts))))
+    for whole, parts in zip(*found, strict=True):
+        torch.testing.assert_close(parts, whole, rtol=1e-12, atol=1e-12)
+
+
 def test_the_cap_is_kept_and_reported() -> None:
     density = GibbsBoltzmann(ring(0.003), y_dim=2, bounds=(-3.0, 3.0), normalizer=Quadrature(max_nodes=12_000))
     assert bool(density.diagnostics["unresolved"])

@@ -28,6 +28,7 @@ class Target:
         beta: (*batch,) what `log_density` has multiplied the energy with.
         graph: for an energy that has one, gives the factor graph of its energies (not multiplied with beta), whose
             batch is this batch; None for other energies.
+        part: gives the same density of a slice of the last dimension of the batch; None where there is none.
     """
 
     log_density: Callable[[torch.Tensor], torch.Tensor]
@@ -37,6 +38,7 @@ class Target:
     device: torch.device
     beta: torch.Tensor
     graph: Callable[[], DiscreteEnergy] | None = None
+    part: Callable[[slice], Target] | None = None
 
     @property
     def dim(self) -> int:

@@ -8,9 +8,13 @@ import torch
 
 from ...core.errors import check_count, invalid
 from .cells import CellRule, Cells
-from .partition import Target, Uniforms
+from .partition import Partition, Target, Uniforms
 from .refinement import Refinement
 from .rejection import sample_cells
+
+#: Nodes that may be held at once: of a larger batch that many, if every density goes to its cap. On a line densities
+#: seldom come near it.
+MOST_NODES, ON_A_LINE = 1 << 26, 16
 
 
 @dataclass(frozen=True)
@@ -58,13 +62,19 @@ class Quadrature:
         usual = 1e-8 if target.dim == 1 and target.dtype == torch.float64 else 1e-4
         return Refinement(self.rtol or usual, self.max_nodes, self.probes, target, rule).run()
 
-    def partition(self, target: Target) -> QuadraturePartition:
-        """The partition function of `target` on its own nodes.
+    def partition(self, target: Target) -> Partition:
+        """The partition function of `target` on its own nodes; of a large batch in parts.
 
         Raises:
             ValueError: more than three dimensions, or discrete answers.
         """
-        return QuadraturePartition(target, self.cells(target))
+        beside = target.batch_shape[:-1].numel() if target.batch_shape else 1
+        size = max(1, (MOST_NODES if target.dim > 1 else MOST_NODES * ON_A_LINE) // (self.max_nodes * max(beside, 1)))
+        if target.part is None or target.batch_shape[-1] <= size:
+            return QuadraturePartition(target, self.cells(target))
+        slices = [slice(start, start + size) for start in range(0, target.batch_shape[-1], size)]
+        parts = [target.part(at) for at in slices]
+        return JoinedPartition(tuple(QuadraturePartition(part, self.cells(part)) for part in parts), target.batch_shape)
 
 
 @dataclass(frozen=True)
@@ -97,3 +107,44 @@ class QuadraturePartition:
 
     def sample(self, uniforms: Uniforms) -> torch.Tensor:
         return sample_cells(self.cells, self.target, uniforms)
+
+
+@dataclass(frozen=True)
+class JoinedPartition:
+    """Partition functions of slices of the last dimension of a batch, one after the other."""
+
+    parts: tuple[QuadraturePartition, ...]
+    batch_shape: torch.Size
+
+    def log_z(self) -> tuple[torch.Tensor, torch.Tensor]:
+        value, error = zip(*(part.log_z() for part in self.parts), strict=True)
+        return torch.cat(value, -1), torch.cat(error, -1)
+
+    def diagnostics(self) -> dict[str, torch.Tensor]:
+        found = [part.diagnostics() for part in self.parts]
+        return {name: torch.cat([each[name] for each in found], -1) for name in found[0]}
+
+    def sample(self, uniforms: Uniforms) -> torch.Tensor:
+        """Each part is given its own of the uniforms that the whole would be: its draws are those of the whole."""
+        given: list[torch.Tensor] = []
+        drawn, start = [], 0
+        for part in self.parts:
+            shape = part.target.batch_shape
+            at = slice(start, start + shape[-1])
+            drawn.append(part.sample(self._own(uniforms, given, at)).unflatten(0, shape))
+            start = at.stop
+        return torch.cat(drawn, len(self.batch_shape) - 1).flatten(0, len(self.batch_shape) - 1)
+
+    def _own(self, uniforms: Uniforms, given: list[torch.Tensor], at: slice) -> Uniforms:
+        asked = 0
+
+        def own(*tail: int) -> torch.Tensor:
+            nonlocal asked
+            if asked == len(given):
+                given.append(uniforms(*tail))
+            asked += 1
+            last = len(self.batch_shape) - 1
+            whole = given[asked - 1].unflatten(0, self.batch_shape)
+            return whole.narrow(last, at.start, at.stop - at.start).flatten(0, last)
+
+        return own

@@ -36,7 +36,9 @@ def envelope(cells: Cells) -> torch.Tensor:
         slope = grid.movedim(axis, -1).diff(dim=-1).abs() / spacing
         inner = torch.nn.functional.pad(slope, (1, 0)), torch.nn.functional.pad(slope, (0, 1))
         raised = raised + (torch.maximum(*inner) * reach).movedim(-1, axis)
-    top = values.flatten(1).amax(1) + _HEADROOM
+    # Padding, which there is the more of the larger the rest of the batch, holds cells that others have replaced.
+    padded = (cells.half_width == 0)[..., None]
+    top = values.masked_fill(padded, -math.inf).flatten(1).amax(1) + _HEADROOM
     return torch.minimum(raised.flatten(-rule.dim), top[:, None, None])
 
 
