@@ -201,13 +201,15 @@ def _tables(inputs: Inputs, verdicts: list[Verdict], labels: dict[str, str]) -> 
 
 
 def _for_paper(table: dict[str, Any], grids: dict[str, Any]) -> Any:
-    """The columns of a table that a paper has room for: all, or those that the page shows at first and a few more."""
+    """The columns of a table that a paper has room for: all, or those that the page shows at first, what else criteria
+    speak of, and a few more."""
     frame = table["frame"]
     if frame.shape[1] <= MOST_COLUMNS:
         return frame
-    shown = [column["title"] for column in grids[table["name"]]["columns"] if column["shown"]]
+    columns = grids[table["name"]]["columns"]
+    shown, asked = ([c["title"] for c in columns if c.get(what)] for what in ("shown", "asked"))
     besides = [title for title in _IN_PAPER if title in frame.columns]
-    wanted = list(dict.fromkeys([*shown, *besides, *frame.columns]))[:MOST_COLUMNS]
+    wanted = list(dict.fromkeys([*shown, *asked, *besides, *frame.columns]))[:MOST_COLUMNS]
     return frame[[title for title in frame.columns if title in wanted]]
 
 

@@ -680,7 +680,3 @@ def test_a_plugin_is_named_as_it_is_imported_and_days_come_last():
     assert shown["written"] == ("2026-01-01", "2026-01-02")
     assert [_origin(name) for name in shown][2:] == ["plugin my_task", "plugin own_methods.flow", "written"]
     assert _origin("hardware.num_cores") == "num cores"
-
-
-def test_no_two_columns_of_headlines_have_one_title():
-    assert len({tables.heading(name) for name in tables.HEADLINES}) == len(tables.HEADLINES)
