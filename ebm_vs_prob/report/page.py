@@ -16,6 +16,7 @@ from .glossary import glossary
 from .inputs import Inputs
 from .latex import MOST_COLUMNS
 from .rendering import script
+from .sharing import fold
 from .style import SIGNS
 from .words import test_words
 
@@ -158,7 +159,7 @@ def context(inputs: Inputs, verdicts: list[Verdict], album: Album) -> dict[str, 
         "identifier": inputs.identifier,
         "bibtex": bibtex(study, inputs.results, inputs.identifier),
         "symbols": SIGNS,
-        "data": script_data({"specs": album.specs, "data": album.data}),
+        "data": script_data(fold({"specs": album.specs, "data": album.data})),
     }  # fmt: skip
 
 
