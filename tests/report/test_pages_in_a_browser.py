@@ -225,6 +225,48 @@ def test_in_print_all_is_unfolded_and_energies_are_small_multiples(written, open
     assert shown.locator("details:not([open])").count() > 0
 
 
+def printed(shown):
+    """The page as it is laid out on paper: A4 within margins of a centimetre, all of it unfolded."""
+    shown.set_viewport_size({"width": 718, "height": 1047})
+    shown.evaluate("dispatchEvent(new Event('beforeprint'))")
+    shown.emulate_media(media="print")
+    return shown
+
+
+def cut(shown):
+    """Tables, drawings and texts that reach beyond the paper, or beyond what they stand in, by what they begin with."""
+    return shown.evaluate("""() => {
+        const seen = part => part.getClientRects().length > 0 && !part.closest(".hidden");
+        const wide = document.documentElement.clientWidth;
+        const beyond = part => part.scrollWidth > part.clientWidth || part.getBoundingClientRect().right > wide + 1;
+        const boxes = [...document.querySelectorAll("main, .grid, .card, .cell, .claim, figure, pre")].filter(seen);
+        const inner = [...document.querySelectorAll("table, figure svg, figure img")].filter(seen);
+        const out = part => part.getBoundingClientRect().right > part.parentElement.getBoundingClientRect().right + 1;
+        return [...boxes.filter(beyond), ...inner.filter(part => out(part))].map(part =>
+            `${part.tagName}#${part.id}.${part.className.baseVal ?? part.className}: ${part.textContent.slice(0, 60)}`);
+    }""")
+
+
+def orphaned(shown):
+    """Headings that paper may leave alone at the foot of a page: they allow a break behind them, or hold one inside."""
+    return shown.evaluate("""() => [...document.querySelectorAll("h1, h2, h3, h4, summary, thead")]
+        .filter(part => part.getClientRects().length > 0 && !part.closest(".hidden"))
+        .filter(part => part.tagName === "THEAD" ? getComputedStyle(part).display !== "table-header-group"
+            : getComputedStyle(part).breakAfter !== "avoid" || getComputedStyle(part).breakInside !== "avoid")
+        .map(part => `${part.tagName}: ${part.textContent.slice(0, 60)}`)""")
+
+
+@pytest.mark.parametrize("name", ["report", "qualified", "overview"])
+def test_on_paper_nothing_is_cut_and_no_heading_is_left_alone(written, open_page, name):
+    shown = printed(drawn(open_page(getattr(written, name))))
+    assert shown.locator("details:not([open])").count() == 0
+    assert overflow(shown) <= 0
+    assert cut(shown) == []
+    assert orphaned(shown) == []
+    paper = shown.pdf(format="A4", margin=dict.fromkeys(("top", "right", "bottom", "left"), "1cm"))
+    assert paper.startswith(b"%PDF")
+
+
 def test_the_first_key_skips_to_the_verdicts_and_every_figure_tells_its_numbers(written, open_page):
     shown = drawn(open_page(written.report))
     shown.keyboard.press("Tab")
