@@ -20,6 +20,7 @@ from ebm_vs_prob.report import page
 from ebm_vs_prob.report.compared import write_compared
 from ebm_vs_prob.report.inputs import Inputs
 from ebm_vs_prob.report.overview import write_overview
+from ebm_vs_prob.report.rendering import script
 from ebm_vs_prob.study import Store, run_study
 from ebm_vs_prob.study.comparing import compare_stores
 from ebm_vs_prob.study.files import load_study
@@ -30,6 +31,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no 
 
 WIDTHS = {"desk": (1440, 900), "telephone": (390, 844)}
 SETTINGS = (0.3, 0.1, 0.01)
+REPORTS = Path(__file__).parents[2] / "reports"
+PUBLISHED = ["index.html", *sorted(f"{path.parent.name}/index.html" for path in REPORTS.glob("*/index.html"))]
 
 
 @pytest.fixture(scope="module")
@@ -380,6 +383,32 @@ def test_a_table_sorts_by_keyboard_and_its_names_lead_into_what_is_folded(writte
     shown.locator("#table-circle td a").first.click()
     shown.wait_for_function("location.hash.startsWith('#method-of-')")
     assert shown.locator("dt:target").is_visible()
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """The reports of the repository with the script that draws their figures, which it need not keep."""
+    folder = tmp_path_factory.mktemp("published") / "reports"
+    shutil.copytree(REPORTS, folder, ignore=shutil.ignore_patterns("records.zip", "tables", "assets"))
+    for path in folder.glob("*/index.html"):
+        for asked in re.findall(r'src="(\.\./assets/[^"]*)"', path.read_text(encoding="utf-8")):
+            put = path.parent / asked
+            put.parent.mkdir(exist_ok=True)
+            put.write_text(script(), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_page_says_no_error_and_is_as_wide_as_its_window_and_as_paper(published, open_page, name, width):
+    shown = drawn(open_page(published / name, width))
+    assert overflow(shown) <= 0
+    shown.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+    assert overflow(shown) <= 0
+    if width == "desk":
+        assert cut(printed(shown)) == []
+        assert overflow(shown) <= 0
 
 
 @pytest.fixture(scope="module")
