@@ -184,6 +184,34 @@ def test_cells_know_their_columns_and_bars_in_code_are_bars(site):
     assert '<td data-label="a">1</td><td data-label="b"><code>x_<wbr>1|y</code></td>' in html
 
 
+def test_names_in_reports_lead_to_their_pages_where_there_are_any(site):
+    published = sys.modules["published"]
+    html = (
+        'study small · <a href="#method-of-hinge">Hinge</a> <a href="#task-of-round">round</a> '
+        '<a href="#metric-regret">regret</a> <a href="#method-of-own">own</a> '
+        '<a href="../index.html#C11">C11</a> <a href="../index.html#C99">C99</a> '
+        '<dt id="method-of-hinge">Hinge</dt><dt id="method-of-own">own</dt>'
+    )
+    there = {"methods/hinge.html", "tasks/circle.html", "metrics.html#regret", "claims/C11.html", "studies/small.html"}
+    led = published.link_report(f"· {html}", there.__contains__, {"round": "circle"})
+    assert re.findall(r'href="([^"]*)"', led) == [
+        "../../studies/small.html",
+        "../../methods/hinge.html",
+        "../../tasks/circle.html",
+        "../../metrics.html#regret",
+        "#method-of-own",
+        "../../claims/C11.html",
+        "../index.html#C99",
+        "../../methods/hinge.html",
+    ]
+    assert '<dt id="method-of-hinge"><a ' in led
+    assert '<dt id="method-of-own">own' in led
+    heads = "<h2>C1. One</h2><h2>C99. None</h2>"
+    assert published.link_overview(heads, {"claims/C1.html"}.__contains__) == (
+        '<h2><a href="../claims/C1.html">C1</a>. One</h2><h2>C99. None</h2>'
+    )
+
+
 def test_scripts_and_what_makes_the_site_are_no_pages(site):
     _, config = site
     for name in ("tables.py", "study_file.py", "site/mkdocs.yml", "site/generated.py", "site/mathematics.md"):
@@ -223,6 +251,28 @@ def test_the_site_builds_without_a_warning_and_has_what_it_names(built, pages):
     assert "num_samples" in (built / "reference" / "models.html").read_text(encoding="utf-8")
     assert (built / "reports" / "thin_manifold" / "index.html").exists()
     assert list((built / "reports" / "assets").glob("*.js"))
+
+
+@pytest.mark.slow
+def test_reports_in_the_site_lead_to_its_pages(built):
+    for name, study in ((path.parent.name, load_study(path)) for path in (built / "reports").glob("*/study.toml")):
+        page = built / "reports" / name / "index.html"
+        led = set(re.findall(r'href="(\.\./[^"]*)"', page.read_text(encoding="utf-8")))
+        for method in {arm.method for arm in study.arms}:
+            assert f"../../methods/{method}.html" in led
+        for grid in study.tasks:
+            assert f"../../tasks/{grid.kind}.html" in led
+        for criterion in study.criteria:
+            assert f"../../metrics.html#{criterion.metric}" in led
+        assert {f"../../claims/{claim}.html" for claim in study.claims} <= led
+        for target in (each for each in led if not each.startswith("../assets")):
+            path, _, anchor = target.partition("#")
+            assert not anchor or f'id="{anchor}"' in (page.parent / path).read_text(encoding="utf-8"), target
+            assert (page.parent / path).is_file(), target
+    overview = (built / "reports" / "index.html").read_text(encoding="utf-8")
+    for name in REGISTER:
+        assert f'href="../claims/{name}.html"' in overview
+        assert (built / "claims" / f"{name}.html").is_file()
 
 
 @pytest.mark.uses_global_generator  # by playwright, as it starts

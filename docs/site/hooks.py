@@ -16,6 +16,7 @@ import registered
 from generated import pages
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
+from published import link_reports
 
 from ebm_vs_prob.report import write_all
 from ebm_vs_prob.study.claims import REGISTER
@@ -128,5 +129,6 @@ def on_post_page(output: str, page: Any, **_: Any) -> str:
 
 
 def on_post_build(config: Any) -> None:
-    """Put the script that draws the figures of reports beside them."""
+    """Put the script that draws the figures of reports beside them, and lead what they name to its page."""
     write_all(Path(config.site_dir) / "reports")
+    link_reports(Path(config.site_dir))

@@ -16,6 +16,7 @@ from .glossary import glossary
 from .inputs import Inputs
 from .latex import MOST_COLUMNS
 from .rendering import script
+from .sharing import fold
 from .style import SIGNS
 from .words import test_words
 
@@ -158,7 +159,7 @@ def context(inputs: Inputs, verdicts: list[Verdict], album: Album) -> dict[str, 
         "identifier": inputs.identifier,
         "bibtex": bibtex(study, inputs.results, inputs.identifier),
         "symbols": SIGNS,
-        "data": script_data({"specs": album.specs, "data": album.data}),
+        "data": script_data(fold({"specs": album.specs, "data": album.data})),
     }  # fmt: skip
 
 
@@ -201,13 +202,15 @@ def _tables(inputs: Inputs, verdicts: list[Verdict], labels: dict[str, str]) -> 
 
 
 def _for_paper(table: dict[str, Any], grids: dict[str, Any]) -> Any:
-    """The columns of a table that a paper has room for: all, or those that the page shows at first and a few more."""
+    """The columns of a table that a paper has room for: all, or those that the page shows at first, what else criteria
+    speak of, and a few more."""
     frame = table["frame"]
     if frame.shape[1] <= MOST_COLUMNS:
         return frame
-    shown = [column["title"] for column in grids[table["name"]]["columns"] if column["shown"]]
+    columns = grids[table["name"]]["columns"]
+    shown, asked = ([c["title"] for c in columns if c.get(what)] for what in ("shown", "asked"))
     besides = [title for title in _IN_PAPER if title in frame.columns]
-    wanted = list(dict.fromkeys([*shown, *besides, *frame.columns]))[:MOST_COLUMNS]
+    wanted = list(dict.fromkeys([*shown, *asked, *besides, *frame.columns]))[:MOST_COLUMNS]
     return frame[[title for title in frame.columns if title in wanted]]
 
 

@@ -17,6 +17,7 @@ from .album import Album
 from .escaping import printable_inputs
 from .inputs import gather
 from .page import context, html, markdown, write_tables
+from .sharing import unfold
 
 if TYPE_CHECKING:
     from ..study.schema import Study
@@ -104,8 +105,8 @@ class _Page(HTMLParser):
 def _read(text: str) -> Any:
     """The data behind figures: data sets, and the rows that specifications bring themselves."""
     try:
-        found = json.loads(text)
-    except ValueError:
+        found = unfold(json.loads(text))
+    except (ValueError, LookupError, TypeError):
         return None
     return {"data": found.get("data"), "figures": {name: list(_rows(s)) for name, s in found.get("specs", {}).items()}}
 

@@ -7,6 +7,7 @@ import html
 import json
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -136,7 +137,7 @@ def _inline(svg: str, name: str, title: str, description: str) -> str:
     width, height = re.search(r' width="([\d.]+)"', head), re.search(r' height="([\d.]+)"', head)
     size = "".join(f' {side}="{found[1]}"' for side, found in (("width", width), ("height", height)) if found)
     # Only attributes of tags are changed, never what is said in text, whose "<" and ">" Vega escapes.
-    body = re.sub(r"<[^<>]*>", lambda tag: _short(_renamed(tag[0], prefix)), body)
+    body = _marks_once(re.sub(r"<[^<>]*>", lambda tag: _short(_renamed(tag[0], prefix)), body), prefix)
     said = f'<title id="{prefix}-t">{html.escape(title)}</title><desc id="{prefix}-d">{html.escape(description)}</desc>'
     labelled = f'role="img" aria-labelledby="{prefix}-t {prefix}-d"'
     view = f' viewBox="{box[1]}"' if box else ""
@@ -157,6 +158,20 @@ def _short(tag: str) -> str:
         lambda found: re.sub(r"(-?\d+\.\d)\d+", r"\1", found[0]),
         tag,
     )
+
+
+def _marks_once(body: str, prefix: str) -> str:
+    """Marks that differ in their place alone are drawn once and used again: of points there are hundreds."""
+    mark = re.compile(r'<path transform="translate\((-?[\d.]+),(-?[\d.]+)\)"((?: [\w-]+="[^"]*")+)/>')
+    counts = Counter(found[3] for found in mark.finditer(body))
+    names = {look: f"{prefix}m{i}" for i, look in enumerate(look for look, n in counts.items() if n > 2)}
+
+    def used(found: re.Match[str]) -> str:
+        name = names.get(found[3])
+        return f'<use xlink:href="#{name}" x="{found[1]}" y="{found[2]}"/>' if name else found[0]
+
+    drawn = "".join(f'<path id="{name}"{look}/>' for look, name in names.items())
+    return (f"<defs>{drawn}</defs>" if drawn else "") + mark.sub(used, body)
 
 
 def standalone(svg: str) -> str:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _MOST_ROWS = 6
 #: Rows of all comparisons at all settings that stand beside the curves; of more, they are folded.
 _MOST_SHOWN = 12
+#: Columns of a task's table that are shown at first.
+_FIRST_COLUMNS = 6
 _FOREST = (
     "95 % intervals over seeds, paired where arms are compared; shaded: what the criterion asks for. "
     "Shapes: circle supported, cross refuted, diamond qualified, square undecided, triangle untrained."
@@ -206,11 +208,9 @@ def task_section(inputs: Inputs, task: str, album: Album, curves: Any, first: bo
 
 def task_grid(inputs: Inputs, task: str, frame: pd.DataFrame, numbers: pd.DataFrame) -> dict[str, Any]:
     """A table of a task as the page shows it: which columns at first, by what they sort, what they say on hover."""
-    asked = [c.metric for c in inputs.study.criteria if task in c.tasks]
-    headed = {tables.heading(name): name for name in tables.HEADLINES}
-    wanted = [title for title, name in headed.items() if name in asked and title in frame.columns]
-    wanted += [title for title in headed if title in frame.columns and title not in wanted]
-    first = ["arm", inputs.symbol(task), *wanted[: 6 - 2]]
+    headed = {tables.heading(name): name for name in tables.column_metrics(inputs, task)}
+    asked = tables.asked_metrics(inputs, task)
+    first = ["arm", inputs.symbol(task), *headed][:_FIRST_COLUMNS]
     told = numbers.to_dict("records") if len(numbers) else []
     places = [inputs.headed(task, row[inputs.axis(task)])[1] for row in told]
     exact = {
@@ -226,7 +226,13 @@ def task_grid(inputs: Inputs, task: str, frame: pd.DataFrame, numbers: pd.DataFr
             cells.append(_cell(row[title], str(title), links, _hover(exact.get(key), headed.get(title, ""))))
         rows.append({"arm": row["arm"], "cells": cells})
     columns = [
-        {"title": str(title), "shown": title in first, "metric": headed.get(title, "")} for title in frame.columns
+        {
+            "title": str(title),
+            "shown": title in first,
+            "metric": headed.get(title, ""),
+            "asked": headed.get(title) in asked,
+        }
+        for title in frame.columns
     ]
     return {"columns": columns, "rows": rows}
 

@@ -34,7 +34,7 @@ from .words import bound_text
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Metrics of the tables on the page; the CSV files have all.
+#: Metrics of the tables on the page beside those that criteria speak of, with short titles; the CSV files have all.
 HEADLINES = {
     "answer_distance_median": "answers: distance",
     "sample_distance_median": "samples: distance",
@@ -102,9 +102,26 @@ def every_metric(inputs: Inputs, task: str) -> pd.DataFrame:
 
 
 def heading(name: str) -> str:
-    """The short title of a headline with its unit, as its column has it."""
-    unit = unit_of(name)
-    return f"{HEADLINES[name]} ({unit})" if unit else HEADLINES[name]
+    """The title of a metric's column, with its unit; short for headlines."""
+    unit, title = unit_of(name), HEADLINES.get(name) or in_words(name)
+    return f"{title} ({unit})" if unit else title
+
+
+def asked_metrics(inputs: Inputs, task: str) -> list[str]:
+    """Metrics that criteria speak of on a task, those of primary criteria first."""
+    asked = [c for c in inputs.study.criteria if task in c.tasks]
+    primary = list(inputs.study.primary_criteria.values())
+    return list(dict.fromkeys(c.metric for c in sorted(asked, key=lambda c: c not in primary)))
+
+
+def column_metrics(inputs: Inputs, task: str) -> list[str]:
+    """Metrics that have a column in a task's table: what criteria speak of, then headlines; all that have a value."""
+    here = inputs.results[inputs.results["task"] == task]
+    measured = set(here.loc[here["value"].notna(), "metric"])
+    asked = asked_metrics(inputs, task)
+    # Where there is a truth, the gap to it says it better than a score.
+    headlines = [n for n in HEADLINES if not ("gibbs_gap" in measured and n.startswith("gibbs_log_score"))]
+    return [name for name in dict.fromkeys([*asked, *headlines]) if name in measured]
 
 
 def seed_table(inputs: Inputs, task: str) -> pd.DataFrame:
@@ -131,9 +148,7 @@ def task_table(inputs: Inputs, task: str) -> pd.DataFrame:
     import pandas as pd
 
     here = inputs.results[inputs.results["task"] == task]
-    present = [name for name in HEADLINES if here.loc[here["metric"] == name, "value"].notna().any()]
-    if "gibbs_gap" in present:  # which says it better, where there is a truth
-        present = [name for name in present if not name.startswith("gibbs_log_score")]
+    present = column_metrics(inputs, task)
     grouped = dict(list(here.groupby(["budget", "arm", "setting"], dropna=False)))
     rows = []
     for look in inputs.looks().values():
@@ -180,7 +195,7 @@ def _task_row(
         **{heading(name): shown(name) for name in present},
         "budget": budget.replace("_", " "),
         "steps": str(int(steps.max())) if len(steps) and principle != "exact" else "–",
-        **{title: spent(name) for name, title in _COST.items()},
+        **{title: spent(name) for name, title in _COST.items() if name not in present},
     }
 
 

@@ -20,6 +20,7 @@ from ebm_vs_prob.report import page
 from ebm_vs_prob.report.compared import write_compared
 from ebm_vs_prob.report.inputs import Inputs
 from ebm_vs_prob.report.overview import write_overview
+from ebm_vs_prob.report.rendering import script
 from ebm_vs_prob.study import Store, run_study
 from ebm_vs_prob.study.comparing import compare_stores
 from ebm_vs_prob.study.files import load_study
@@ -30,6 +31,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no 
 
 WIDTHS = {"desk": (1440, 900), "telephone": (390, 844)}
 SETTINGS = (0.3, 0.1, 0.01)
+REPORTS = Path(__file__).parents[2] / "reports"
+PUBLISHED = ["index.html", *sorted(f"{path.parent.name}/index.html" for path in REPORTS.glob("*/index.html"))]
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +228,48 @@ def test_in_print_all_is_unfolded_and_energies_are_small_multiples(written, open
     assert shown.locator("details:not([open])").count() > 0
 
 
+def printed(shown):
+    """The page as it is laid out on paper: A4 within margins of a centimetre, all of it unfolded."""
+    shown.set_viewport_size({"width": 718, "height": 1047})
+    shown.evaluate("dispatchEvent(new Event('beforeprint'))")
+    shown.emulate_media(media="print")
+    return shown
+
+
+def cut(shown):
+    """Tables, drawings and texts that reach beyond the paper, or beyond what they stand in, by what they begin with."""
+    return shown.evaluate("""() => {
+        const seen = part => part.getClientRects().length > 0 && !part.closest(".hidden");
+        const wide = document.documentElement.clientWidth;
+        const beyond = part => part.scrollWidth > part.clientWidth || part.getBoundingClientRect().right > wide + 1;
+        const boxes = [...document.querySelectorAll("main, .grid, .card, .cell, .claim, figure, pre")].filter(seen);
+        const inner = [...document.querySelectorAll("table, figure svg, figure img")].filter(seen);
+        const out = part => part.getBoundingClientRect().right > part.parentElement.getBoundingClientRect().right + 1;
+        return [...boxes.filter(beyond), ...inner.filter(part => out(part))].map(part =>
+            `${part.tagName}#${part.id}.${part.className.baseVal ?? part.className}: ${part.textContent.slice(0, 60)}`);
+    }""")
+
+
+def orphaned(shown):
+    """Headings that paper may leave alone at the foot of a page: they allow a break behind them, or hold one inside."""
+    return shown.evaluate("""() => [...document.querySelectorAll("h1, h2, h3, h4, summary, thead")]
+        .filter(part => part.getClientRects().length > 0 && !part.closest(".hidden"))
+        .filter(part => part.tagName === "THEAD" ? getComputedStyle(part).display !== "table-header-group"
+            : getComputedStyle(part).breakAfter !== "avoid" || getComputedStyle(part).breakInside !== "avoid")
+        .map(part => `${part.tagName}: ${part.textContent.slice(0, 60)}`)""")
+
+
+@pytest.mark.parametrize("name", ["report", "qualified", "overview"])
+def test_on_paper_nothing_is_cut_and_no_heading_is_left_alone(written, open_page, name):
+    shown = printed(drawn(open_page(getattr(written, name))))
+    assert shown.locator("details:not([open])").count() == 0
+    assert overflow(shown) <= 0
+    assert cut(shown) == []
+    assert orphaned(shown) == []
+    paper = shown.pdf(format="A4", margin=dict.fromkeys(("top", "right", "bottom", "left"), "1cm"))
+    assert paper.startswith(b"%PDF")
+
+
 def test_the_first_key_skips_to_the_verdicts_and_every_figure_tells_its_numbers(written, open_page):
     shown = drawn(open_page(written.report))
     shown.keyboard.press("Tab")
@@ -338,6 +383,32 @@ def test_a_table_sorts_by_keyboard_and_its_names_lead_into_what_is_folded(writte
     shown.locator("#table-circle td a").first.click()
     shown.wait_for_function("location.hash.startsWith('#method-of-')")
     assert shown.locator("dt:target").is_visible()
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """The reports of the repository with the script that draws their figures, which it need not keep."""
+    folder = tmp_path_factory.mktemp("published") / "reports"
+    shutil.copytree(REPORTS, folder, ignore=shutil.ignore_patterns("records.zip", "tables", "assets"))
+    for path in folder.glob("*/index.html"):
+        for asked in re.findall(r'src="(\.\./assets/[^"]*)"', path.read_text(encoding="utf-8")):
+            put = path.parent / asked
+            put.parent.mkdir(exist_ok=True)
+            put.write_text(script(), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_page_says_no_error_and_is_as_wide_as_its_window_and_as_paper(published, open_page, name, width):
+    shown = drawn(open_page(published / name, width))
+    assert overflow(shown) <= 0
+    shown.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+    assert overflow(shown) <= 0
+    if width == "desk":
+        assert cut(printed(shown)) == []
+        assert overflow(shown) <= 0
 
 
 @pytest.fixture(scope="module")

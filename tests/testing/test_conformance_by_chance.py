@@ -18,7 +18,7 @@ from ebm_vs_prob.tasks.base import Task
 from ebm_vs_prob.tasks.circle import Circle, CircleReference
 from ebm_vs_prob.tasks.density_reference import DensityReference
 from ebm_vs_prob.tasks.ellipse import AXES, Ellipse
-from ebm_vs_prob.testing import check_method, check_task
+from ebm_vs_prob.testing import check_method, check_task, optimum
 from ebm_vs_prob.testing.cells import check_probability_of_draws, check_same_law
 
 
@@ -182,6 +182,16 @@ class Turned(Classifier):
     sign = -1.0
 
 
+class TurnedUndeclared(Turned):
+    """The same fault in a method that says nothing of its optimum."""
+
+    gaussian_optimum = None
+
+
+class Undeclared(Classifier):
+    gaussian_optimum = None
+
+
 class SameWeights(Classifier):
     @classmethod
     def build(cls, setting):
@@ -214,6 +224,7 @@ class OneStreamOfDraws(Classifier):
     ("method", "rule"),
     [
         (Turned, "training must lower the energy where data are"),
+        (TurnedUndeclared, "lower the energy where data are, but .* at each of 7 seeds"),
         (SameWeights, "initial weights must follow from the seed"),
         (OneStream, "noise of its own in training"),
         (OneStreamOfDraws, "a stream of its own"),
@@ -224,5 +235,22 @@ def test_check_method_notices_what_only_chance_or_the_optimum_shows(method, rule
         check_method(method)
 
 
-def test_the_method_without_a_fault_keeps_the_rules():
-    check_method(Classifier)
+@pytest.mark.parametrize("method", [Classifier, Undeclared])
+def test_the_method_without_a_fault_keeps_the_rules(method):
+    check_method(method)
+
+
+def test_a_method_without_an_optimum_is_refused_only_where_every_seed_is_the_wrong_way_round(monkeypatch):
+    tried = []
+
+    def gap(model):
+        tried.append(model.seeds[0])
+        return 1.0 if len(tried) == 3 else -1.0
+
+    monkeypatch.setattr(optimum, "_gap_of_places", gap)
+    monkeypatch.setattr(optimum, "STEPS", 1)
+    optimum.check_direction(Undeclared, Circle(), "it")
+    assert tried == [0, 1, 2]
+    tried[:] = range(100)
+    with pytest.raises(AssertionError, match="at each of 7 seeds"):
+        optimum.check_direction(Undeclared, Circle(), "it")

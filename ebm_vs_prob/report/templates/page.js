@@ -1,6 +1,14 @@
 (() => {
   "use strict";
-  const given = JSON.parse(document.getElementById("report-data").textContent);
+  const folded = JSON.parse(document.getElementById("report-data").textContent), parts = [];
+  // What occurs again is written once, in `parts`, each of which refers to earlier ones only.
+  const unfold = node => {
+    if (Array.isArray(node)) return node.map(unfold);
+    if (!node || typeof node !== "object") return node;
+    return "$" in node ? parts[node.$] : Object.fromEntries(Object.entries(node).map(([key, one]) => [key, unfold(one)]));
+  };
+  folded.parts.forEach(part => parts.push(unfold(part)));
+  const given = unfold(folded.whole);
   const tables = {};
   for (const [name, set] of Object.entries(given.data))
     tables[name] = set.rows.map(row => Object.fromEntries(set.columns.map((column, i) => [column, row[i]])));
@@ -152,12 +160,12 @@
   });
   addEventListener("afterprint", () => opened.forEach(part => { part.open = false; }));
   // A link into what is folded unfolds it.
-  const unfold = () => {
+  const reveal = () => {
     const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
     for (let part = target; part; part = part.parentElement) if (part.tagName === "DETAILS") part.open = true;
     if (target) target.scrollIntoView();
   };
-  addEventListener("hashchange", unfold);
-  if (location.hash) unfold();
+  addEventListener("hashchange", reveal);
+  if (location.hash) reveal();
   document.documentElement.classList.add("scripted");
 })();
