@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import runpy
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,9 +33,9 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-def execute(text: str, name: str) -> dict[str, object]:
-    """Run all Python blocks of a document in one namespace, as a reader would."""
-    namespace: dict[str, object] = {"__name__": name}
+def execute(text: str, name: str, given: dict[str, object] | None = None) -> dict[str, object]:
+    """Run all Python blocks of a document in one namespace, as a reader would, after those that left `given`."""
+    namespace: dict[str, object] = {"__name__": name, **(given or {})}
     for number, block in enumerate(blocks(text, "python")):
         exec(compile(block, f"{name}, block {number}", "exec", dont_inherit=True), namespace)
     return namespace
@@ -61,9 +62,40 @@ def save_files(text: str, folder: Path) -> None:
         (folder / name).write_text(content, encoding="utf-8")
 
 
-def test_readme_runs(folder):
-    namespace = execute(README, "README.md")
+def readme_up_to_its_study(folder: Path) -> tuple[dict[str, object], str]:
+    """Run the README up to its study, which is saved; returns the names it left, and what is left to run."""
+    before, heading, study = README.partition("## A study on your own CSV\n")
+    assert heading
+    save_files(study, folder)
+    return execute(before, "README.md"), study
+
+
+def test_readme_runs_up_to_its_study_of_both_families(folder):
+    namespace, _ = readme_up_to_its_study(folder)
     assert namespace["table"].shape[0] > 0  # type: ignore[attr-defined]
+    plan = plan_study("points.toml", device="cpu")
+    assert len(plan.trials) == 2 * 10
+    assert {METHODS.get(arm.method).family for arm in load_study("points.toml").arms} == {"ebm", "prob"}
+
+
+@pytest.mark.slow
+def test_readme_leads_from_a_csv_to_a_verdict_and_its_citation(folder, capsys):
+    namespace, study = readme_up_to_its_study(folder)
+    (commands,) = blocks(study, "sh")
+    said: dict[str, str] = {}
+    for line in commands.splitlines():
+        program, command, *arguments = shlex.split(line, comments=True)
+        assert program == "ebm-vs-prob"
+        assert main([command, *arguments]) == 0, line
+        said[command] = capsys.readouterr().out
+    assert list(said) == ["plan", "run", "status", "report", "verify", "compare", "cite"]
+    assert "20 trials: 20 done" in said["status"]
+    assert Path(said["report"].strip()) == Path("reports/points/index.html")
+    assert "as published" in said["verify"]
+    assert said["compare"].splitlines()[-1] == "no verdict flipped"
+    assert "evp-" in said["cite"]
+    after = execute(study, "README.md, after the run", namespace)
+    assert after["model"].method.name == "denoising_score_matching"  # type: ignore[attr-defined]
 
 
 def test_readme_is_short():
