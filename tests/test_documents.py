@@ -178,9 +178,16 @@ def test_objectives_page_runs():
 
 @pytest.mark.uses_global_generator  # as a Pyro user runs a model
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["latent_variables", "posteriors"])
-def test_pages_on_latents_and_posteriors_run(page):
+@pytest.mark.parametrize("page", ["latent_variables", "posteriors", "tasks", "reproducibility"])
+def test_longer_pages_run(page):
     execute(PAGES[page], f"{page}.md")
+
+
+def test_every_page_with_code_is_run_by_a_test():
+    here = Path(__file__)
+    elsewhere = {"baselines": here.parent / "comparison" / "test_comparison.py"}
+    for page in (page for page, text in PAGES.items() if blocks(text, "python")):
+        assert re.search(f'"{page}(?:[.]md)?"', elsewhere.get(page, here).read_text(encoding="utf-8")), page
 
 
 def test_the_page_on_verdicts_lists_every_claim():
