@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic_core import PydanticUndefined
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.cli.commands import main
+from ebm_vs_prob.core.options import Options
 from ebm_vs_prob.core.registry import METHODS, TASKS
+from ebm_vs_prob.metrics import METRICS
 from ebm_vs_prob.study import load_study, plan_study
 from ebm_vs_prob.study.claims import CLAIMS, REGISTER
 
@@ -224,6 +227,81 @@ def test_tables_have_every_task_and_method(entry):
     if is_method:
         cells = [cell.strip() for cell in row.split("|")]
         assert cells[2:4] == [entry.family, entry.principle]
+
+
+def rows_below(text: str, header: str) -> list[list[str]]:
+    """The rows, in cells, of every table with that header."""
+    tables = re.findall(rf"^{re.escape(header)}\n\|[-|]+\|\n((?:\|.*\n)*)", text, re.MULTILINE)
+    return [re.split(r" *(?<!\\)\| *", row.strip("| ")) for table in tables for row in table.splitlines()]
+
+
+def names_in(cell: str) -> list[str]:
+    """What a cell names as code."""
+    return re.findall(r"`(\w+)`", cell)
+
+
+def test_the_page_on_metrics_has_unit_and_direction_of_each_as_the_catalogue_has_them():
+    told: dict[str, tuple[str, str]] = {}
+    for cell, unit, better, *_ in rows_below(PAGES["metrics"], "| metric | unit | better | definition |"):
+        if cell.startswith("the same with"):  # of all distances above it
+            (suffix,) = names_in(cell)
+            told |= {f"{name}{suffix}": (unit, told[name][1]) for name in list(told) if f"{name}{suffix}" in METRICS}
+            continue
+        better = "exact" if better.startswith("near the exact model's") else better.partition(",")[0]
+        told |= dict.fromkeys(names_in(cell), (unit, better))
+    assert told == {name: (metric.unit.replace("^2", "²"), metric.better) for name, metric in METRICS.items()}
+
+
+def section_tables(page: str, header: str) -> Iterator[tuple[str, list[list[str]]]]:
+    """Sections of a page by their text, with the rows of the tables of options in them."""
+    for section in PAGES[page].split("\n## ")[1:]:
+        rows = rows_below(section, header)
+        if rows:
+            yield section, rows
+
+
+def assert_defaults(options: type[Options], names: list[str], defaults: str) -> None:
+    """Options exist and have the defaults that a cell tells, one for each, or nothing where there is none to tell."""
+    words = {"none": None, "None": None, "no": False, "yes": True}
+    told = [word.strip('`"') for word in defaults.split(", ")]
+    for name, word in zip(names, told * len(names) if len(told) < len(names) else told, strict=True):
+        default = options.model_fields[name].get_default(call_default_factory=True)
+        if not word:
+            assert default in (PydanticUndefined, None, "", ()), name
+        elif isinstance(default, int | float) and not isinstance(default, bool):
+            assert float(word) == default, name
+        else:
+            assert words.get(word, word) == default, name
+
+
+def test_tables_of_options_of_tasks_are_what_the_tasks_have():
+    seen = []
+    for section, rows in section_tables("tasks", "| option | default | meaning |"):
+        (name, *_) = names_in(section.splitlines()[0])
+        options, told = TASKS.get(name).Options, []
+        for cell, defaults, *_ in rows:
+            assert_defaults(options, names_in(cell), defaults)
+            told += names_in(cell)
+        assert sorted(told) == sorted(options.model_fields), name
+        seen.append(name)
+    assert {"circle", "particle", "manifold", "segmentation"} <= set(seen)
+
+
+def test_tables_of_options_of_objectives_are_what_the_methods_have():
+    seen, methods = [], {method.name for method in evp.list_methods()}
+    for section, rows in section_tables("objectives", "| option | meaning | default |"):
+        name = next(name for name in names_in(section) if name in methods)
+        for cell, _, defaults in rows:
+            assert_defaults(METHODS.get(name).Options, names_in(cell), defaults)
+        seen.append(name)
+    assert len(seen) == 4
+
+
+def test_the_table_of_options_of_own_data_is_what_the_task_has():
+    rows, options = rows_below(PAGES["your_data"], "| option | default | meaning |"), TASKS.get("data").Options
+    for cell, defaults, *_ in rows:
+        assert_defaults(options, names_in(cell), defaults)
+    assert sorted(name for cell, *_ in rows for name in names_in(cell)) == sorted(options.model_fields)
 
 
 def test_readme_has_the_verdict_of_every_claim():
