@@ -146,6 +146,25 @@ def test_first_hour_leads_to_a_page_and_a_citation(folder, capsys):
     assert "evp-" in cited
 
 
+@pytest.mark.slow
+def test_the_method_of_the_first_hour_can_challenge_the_strongest_of_each_family(folder, capsys):
+    first_hour(folder)
+    small = ("--engine", "serial", "--device", "cpu", "--seeds", "2", "--steps", "20", "--at", "0.1")
+    assert main(["challenge", "my_ranking.py", *small, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["method"] == "pairwise_ranking"
+    page = Path(told["page"])
+    assert page.parent.name == "challenge_pairwise_ranking"
+    assert "-shrunk-" in page.parent.parent.name
+    assert (page.parent / "index.html").exists()
+    assert {each["family"] for each in told["rounds"]} == {"ebm", "prob"}
+    assert {each["outcome"] for each in told["rounds"]} <= {"wins", "ties", "fails", "unknown"}
+    text = page.read_text(encoding="utf-8")
+    assert "pairwise_ranking" in text
+    for each in told["rounds"]:
+        assert each["rival"] in text
+
+
 @pytest.mark.uses_global_generator  # pages that run a Pyro model as a Pyro user does
 @pytest.mark.parametrize(
     "page", ["your_data", "your_network", "your_energy_based_method", "your_probabilistic_method", "failures"]
@@ -304,12 +323,21 @@ def test_the_table_of_options_of_own_data_is_what_the_task_has():
     assert sorted(name for cell, *_ in rows for name in names_in(cell)) == sorted(options.model_fields)
 
 
+def test_tables_link_the_report_of_the_largest_scale(tmp_path):
+    for place in ("circles", "full/circles", "full-shrunk-01234567/circles", "full-shrunk-01234567/lines"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "verdicts.json").write_text("[]", encoding="utf-8")
+    (tmp_path / "circles" / "result.json").write_text('{"scale": "standard"}', encoding="utf-8")
+    assert TABLES["published"]("circles", tmp_path) == tmp_path / "full" / "circles"
+    assert TABLES["published"]("lines", tmp_path) is None
+
+
 def test_readme_has_the_verdict_of_every_claim():
     rows = re.findall(r"^\| (C\d+) \| .*\| (.*) \|$", README, re.MULTILINE)
     assert [name for name, _ in rows] == list(CLAIMS)
     for name, said in rows:
-        path = ROOT / "reports" / REGISTER[name].home / "verdicts.json"
-        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        report = TABLES["published"](REGISTER[name].home)
+        found = json.loads((report / "verdicts.json").read_text(encoding="utf-8")) if report else []
         verdicts = [each["verdict"] for each in found if each["scope"] == "claim" and each["claim"] == name]
         assert (said != "not published yet") == bool(verdicts)
         assert all(verdict in said for verdict in verdicts)
