@@ -14,6 +14,7 @@ import ebm_vs_prob as evp
 from ebm_vs_prob.core.bibliography import Entry, papers
 from ebm_vs_prob.ebm.objectives.margin import TUTORIAL_LOSSES
 from ebm_vs_prob.report.citation_styles import link, short
+from ebm_vs_prob.report.overview import reports_below
 from ebm_vs_prob.study import list_studies, load_study
 from ebm_vs_prob.study.claims import REGISTER
 from ebm_vs_prob.tasks.base import Task
@@ -119,15 +120,22 @@ def claims(top: str = "") -> str:
 
 def _verdicts(study: str) -> dict[str, str]:
     """The verdicts of a study's report by claim, with what is said beside them; none where there is no report."""
-    path = ROOT / "reports" / study / "verdicts.json"
-    if not path.exists():
+    report = published(study)
+    if report is None:
         return {}
-    found = [v for v in json.loads(path.read_text(encoding="utf-8")) if v["scope"] == "claim"]
+    found = [v for v in json.loads((report / "verdicts.json").read_text(encoding="utf-8")) if v["scope"] == "claim"]
     return {v["claim"]: v["verdict"] + (f" ({v['caveat']})" if v.get("caveat") else "") for v in found}
 
 
+def published(study: str, reports: Path = ROOT / "reports") -> Path | None:
+    """The folder of a study's report of the largest scale; None where there is none."""
+    return next((folder for folder, _ in reports_below(reports) if folder.name == study), None)
+
+
 def _linked(study: str, said: str, top: str) -> str:
-    return f"[{said}]({top}reports/{study}/report.md)" if said else "not published yet"
+    report = published(study)
+    place = f"{top}{report.relative_to(ROOT).as_posix()}/report.md" if report else ""
+    return f"[{said}]({place})" if said and place else "not published yet"
 
 
 #: The page of each table.

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import re
 import runpy
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic_core import PydanticUndefined
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.cli.commands import main
+from ebm_vs_prob.core.options import Options
 from ebm_vs_prob.core.registry import METHODS, TASKS
+from ebm_vs_prob.metrics import METRICS
 from ebm_vs_prob.study import load_study, plan_study
 from ebm_vs_prob.study.claims import CLAIMS, REGISTER
 
@@ -32,9 +36,9 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-def execute(text: str, name: str) -> dict[str, object]:
-    """Run all Python blocks of a document in one namespace, as a reader would."""
-    namespace: dict[str, object] = {"__name__": name}
+def execute(text: str, name: str, given: dict[str, object] | None = None) -> dict[str, object]:
+    """Run all Python blocks of a document in one namespace, as a reader would, after those that left `given`."""
+    namespace: dict[str, object] = {"__name__": name, **(given or {})}
     for number, block in enumerate(blocks(text, "python")):
         exec(compile(block, f"{name}, block {number}", "exec", dont_inherit=True), namespace)
     return namespace
@@ -61,9 +65,40 @@ def save_files(text: str, folder: Path) -> None:
         (folder / name).write_text(content, encoding="utf-8")
 
 
-def test_readme_runs(folder):
-    namespace = execute(README, "README.md")
+def readme_up_to_its_study(folder: Path) -> tuple[dict[str, object], str]:
+    """Run the README up to its study, which is saved; returns the names it left, and what is left to run."""
+    before, heading, study = README.partition("## A study on your own CSV\n")
+    assert heading
+    save_files(study, folder)
+    return execute(before, "README.md"), study
+
+
+def test_readme_runs_up_to_its_study_of_both_families(folder):
+    namespace, _ = readme_up_to_its_study(folder)
     assert namespace["table"].shape[0] > 0  # type: ignore[attr-defined]
+    plan = plan_study("points.toml", device="cpu")
+    assert len(plan.trials) == 2 * 10
+    assert {METHODS.get(arm.method).family for arm in load_study("points.toml").arms} == {"ebm", "prob"}
+
+
+@pytest.mark.slow
+def test_readme_leads_from_a_csv_to_a_verdict_and_its_citation(folder, capsys):
+    namespace, study = readme_up_to_its_study(folder)
+    (commands,) = blocks(study, "sh")
+    said: dict[str, str] = {}
+    for line in commands.splitlines():
+        program, command, *arguments = shlex.split(line, comments=True)
+        assert program == "ebm-vs-prob"
+        assert main([command, *arguments]) == 0, line
+        said[command] = capsys.readouterr().out
+    assert list(said) == ["plan", "run", "status", "report", "verify", "compare", "cite"]
+    assert "20 trials: 20 done" in said["status"]
+    assert Path(said["report"].strip()) == Path("reports/points/index.html")
+    assert "as published" in said["verify"]
+    assert said["compare"].splitlines()[-1] == "no verdict flipped"
+    assert "evp-" in said["cite"]
+    after = execute(study, "README.md, after the run", namespace)
+    assert after["model"].method.name == "denoising_score_matching"  # type: ignore[attr-defined]
 
 
 def test_readme_is_short():
@@ -111,6 +146,25 @@ def test_first_hour_leads_to_a_page_and_a_citation(folder, capsys):
     assert "evp-" in cited
 
 
+@pytest.mark.slow
+def test_the_method_of_the_first_hour_can_challenge_the_strongest_of_each_family(folder, capsys):
+    first_hour(folder)
+    small = ("--engine", "serial", "--device", "cpu", "--seeds", "2", "--steps", "20", "--at", "0.1")
+    assert main(["challenge", "my_ranking.py", *small, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["method"] == "pairwise_ranking"
+    page = Path(told["page"])
+    assert page.parent.name == "challenge_pairwise_ranking"
+    assert "-shrunk-" in page.parent.parent.name
+    assert (page.parent / "index.html").exists()
+    assert {each["family"] for each in told["rounds"]} == {"ebm", "prob"}
+    assert {each["outcome"] for each in told["rounds"]} <= {"wins", "ties", "fails", "unknown"}
+    text = page.read_text(encoding="utf-8")
+    assert "pairwise_ranking" in text
+    for each in told["rounds"]:
+        assert each["rival"] in text
+
+
 @pytest.mark.uses_global_generator  # pages that run a Pyro model as a Pyro user does
 @pytest.mark.parametrize(
     "page", ["your_data", "your_network", "your_energy_based_method", "your_probabilistic_method", "failures"]
@@ -146,9 +200,16 @@ def test_objectives_page_runs():
 
 @pytest.mark.uses_global_generator  # as a Pyro user runs a model
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["latent_variables", "posteriors"])
-def test_pages_on_latents_and_posteriors_run(page):
+@pytest.mark.parametrize("page", ["latent_variables", "posteriors", "tasks", "reproducibility"])
+def test_longer_pages_run(page):
     execute(PAGES[page], f"{page}.md")
+
+
+def test_every_page_with_code_is_run_by_a_test():
+    here = Path(__file__)
+    elsewhere = {"baselines": here.parent / "comparison" / "test_comparison.py"}
+    for page in (page for page, text in PAGES.items() if blocks(text, "python")):
+        assert re.search(f'"{page}(?:[.]md)?"', elsewhere.get(page, here).read_text(encoding="utf-8")), page
 
 
 def test_the_page_on_verdicts_lists_every_claim():
@@ -187,12 +248,96 @@ def test_tables_have_every_task_and_method(entry):
         assert cells[2:4] == [entry.family, entry.principle]
 
 
+def rows_below(text: str, header: str) -> list[list[str]]:
+    """The rows, in cells, of every table with that header."""
+    tables = re.findall(rf"^{re.escape(header)}\n\|[-|]+\|\n((?:\|.*\n)*)", text, re.MULTILINE)
+    return [re.split(r" *(?<!\\)\| *", row.strip("| ")) for table in tables for row in table.splitlines()]
+
+
+def names_in(cell: str) -> list[str]:
+    """What a cell names as code."""
+    return re.findall(r"`(\w+)`", cell)
+
+
+def test_the_page_on_metrics_has_unit_and_direction_of_each_as_the_catalogue_has_them():
+    told: dict[str, tuple[str, str]] = {}
+    for cell, unit, better, *_ in rows_below(PAGES["metrics"], "| metric | unit | better | definition |"):
+        if cell.startswith("the same with"):  # of all distances above it
+            (suffix,) = names_in(cell)
+            told |= {f"{name}{suffix}": (unit, told[name][1]) for name in list(told) if f"{name}{suffix}" in METRICS}
+            continue
+        better = "exact" if better.startswith("near the exact model's") else better.partition(",")[0]
+        told |= dict.fromkeys(names_in(cell), (unit, better))
+    assert told == {name: (metric.unit.replace("^2", "²"), metric.better) for name, metric in METRICS.items()}
+
+
+def section_tables(page: str, header: str) -> Iterator[tuple[str, list[list[str]]]]:
+    """Sections of a page by their text, with the rows of the tables of options in them."""
+    for section in PAGES[page].split("\n## ")[1:]:
+        rows = rows_below(section, header)
+        if rows:
+            yield section, rows
+
+
+def assert_defaults(options: type[Options], names: list[str], defaults: str) -> None:
+    """Options exist and have the defaults that a cell tells, one for each, or nothing where there is none to tell."""
+    words = {"none": None, "None": None, "no": False, "yes": True}
+    told = [word.strip('`"') for word in defaults.split(", ")]
+    for name, word in zip(names, told * len(names) if len(told) < len(names) else told, strict=True):
+        default = options.model_fields[name].get_default(call_default_factory=True)
+        if not word:
+            assert default in (PydanticUndefined, None, "", ()), name
+        elif isinstance(default, int | float) and not isinstance(default, bool):
+            assert float(word) == default, name
+        else:
+            assert words.get(word, word) == default, name
+
+
+def test_tables_of_options_of_tasks_are_what_the_tasks_have():
+    seen = []
+    for section, rows in section_tables("tasks", "| option | default | meaning |"):
+        (name, *_) = names_in(section.splitlines()[0])
+        options, told = TASKS.get(name).Options, []
+        for cell, defaults, *_ in rows:
+            assert_defaults(options, names_in(cell), defaults)
+            told += names_in(cell)
+        assert sorted(told) == sorted(options.model_fields), name
+        seen.append(name)
+    assert {"circle", "particle", "manifold", "segmentation"} <= set(seen)
+
+
+def test_tables_of_options_of_objectives_are_what_the_methods_have():
+    seen, methods = [], {method.name for method in evp.list_methods()}
+    for section, rows in section_tables("objectives", "| option | meaning | default |"):
+        name = next(name for name in names_in(section) if name in methods)
+        for cell, _, defaults in rows:
+            assert_defaults(METHODS.get(name).Options, names_in(cell), defaults)
+        seen.append(name)
+    assert len(seen) == 4
+
+
+def test_the_table_of_options_of_own_data_is_what_the_task_has():
+    rows, options = rows_below(PAGES["your_data"], "| option | default | meaning |"), TASKS.get("data").Options
+    for cell, defaults, *_ in rows:
+        assert_defaults(options, names_in(cell), defaults)
+    assert sorted(name for cell, *_ in rows for name in names_in(cell)) == sorted(options.model_fields)
+
+
+def test_tables_link_the_report_of_the_largest_scale(tmp_path):
+    for place in ("circles", "full/circles", "full-shrunk-01234567/circles", "full-shrunk-01234567/lines"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "verdicts.json").write_text("[]", encoding="utf-8")
+    (tmp_path / "circles" / "result.json").write_text('{"scale": "standard"}', encoding="utf-8")
+    assert TABLES["published"]("circles", tmp_path) == tmp_path / "full" / "circles"
+    assert TABLES["published"]("lines", tmp_path) is None
+
+
 def test_readme_has_the_verdict_of_every_claim():
     rows = re.findall(r"^\| (C\d+) \| .*\| (.*) \|$", README, re.MULTILINE)
     assert [name for name, _ in rows] == list(CLAIMS)
     for name, said in rows:
-        path = ROOT / "reports" / REGISTER[name].home / "verdicts.json"
-        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        report = TABLES["published"](REGISTER[name].home)
+        found = json.loads((report / "verdicts.json").read_text(encoding="utf-8")) if report else []
         verdicts = [each["verdict"] for each in found if each["scope"] == "claim" and each["claim"] == name]
         assert (said != "not published yet") == bool(verdicts)
         assert all(verdict in said for verdict in verdicts)

@@ -197,7 +197,7 @@ def _run_panel(
         run_study(loaded, scale, store=store, progress=True, **how)
         results = load_results(loaded, scale, store)
         place, _ = place_of(loaded, scale, out)
-        report = Path(write_report(loaded, scale=scale, store=store, out=place)).parent
+        report = Path(write_report(loaded, scale, store, place, said_aside)).parent
         sign(report, loaded, scale, result_id(loaded, scale, Store(store)))
         found = rounds(loaded, results, scale)
         verdicts = judge(loaded.held_at(scale), results, loaded.at(scale).all_seeds, scale)

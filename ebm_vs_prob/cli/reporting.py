@@ -16,7 +16,7 @@ from ..core.streams import printed_aside
 from ..core.text import printable
 from . import options
 from .options import DEFAULT_OUT, DEFAULT_STORE
-from .output import print_json, print_table
+from .output import print_json, print_table, said_aside
 
 if TYPE_CHECKING:
     from ..study.comparing import Compared, Shift
@@ -61,7 +61,7 @@ def report(
         kept = Store(store)
         loaded: Any = opened(load_study(study), scale, kept)
         place, said = place_of(loaded, scale, out)
-        page = Path(write_report(loaded, scale=scale, store=store, out=place))
+        page = Path(write_report(loaded, scale, store, place, said_aside))
         identifier = result_id(loaded, scale, kept)
         sign(page.parent, loaded, scale, identifier)
     if said:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,11 @@ __all__ = ["bibtex", "write_all", "write_report"]
 
 
 def write_report(
-    path_or_name: str | Path | Study, scale: str = "quick", store: str | Path = "results", out: str | Path = "reports"
+    path_or_name: str | Path | Study,
+    scale: str = "quick",
+    store: str | Path = "results",
+    out: str | Path = "reports",
+    progress: Callable[[str], object] | None = None,
 ) -> Path:
     """Write the report of a study under `out/<study>/` and return the path of its page, `index.html`.
 
@@ -24,6 +29,9 @@ def write_report(
     `records.zip`. An earlier report of the study is replaced. In `out` itself: `assets/` with the script that draws the
     figures of all reports there, and `index.html` over them. Nothing is trained or measured: a report reads the store
     and never sees a model.
+
+    Args:
+        progress: is told what is being made, a few words each time.
 
     Raises:
         UnknownName: no such study or scale, or the store holds no run of it.
@@ -34,11 +42,13 @@ def write_report(
     from .overview import write_overview
     from .page import write
 
+    tell = progress or (lambda _: None)
     check_folder("out", Path(out))
+    tell("reading the results")
     inputs = gather(path_or_name, scale, store)
     make_folder("out", Path(out))
     try:
-        page = write(inputs, Path(out))
+        page = write(inputs, Path(out), tell)
         write_overview(Path(out))
         return page
     except OSError as error:

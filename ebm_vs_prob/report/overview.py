@@ -14,16 +14,23 @@ from typing import Any
 from ..core.text import printable
 from ..study.claims import LECTURE, REGISTER
 from ..study.comparisons import Cell
+from ..study.identifiers import FILE, read_result
+from ..study.scales import DEMONSTRATION, SHRUNK
 from ..study.verdicts import Verdict
 from .style import SIGNS
 from .words import Said, claim_in_words, claim_says
 
+#: Scales that studies have by these names, by size; others come after them.
+_SIZES = {DEMONSTRATION: 0, "standard": 1, "full": 2}
+
 
 @dataclass(frozen=True)
 class Found:
-    """What one study found of one claim."""
+    """What one study found of one claim, at one scale; `place` is its report's path below the page's folder."""
 
     study: str
+    scale: str
+    place: str
     title: str
     verdict: str
     caveat: str
@@ -89,22 +96,36 @@ def _study(folder: Path) -> tuple[str, dict[str, str]]:
     return folder.name.replace("_", " "), {}
 
 
+def reports_below(out: Path) -> list[tuple[Path, str]]:
+    """Folders of reports with their scales, "" where none is told: `out/STUDY` and `out/SCALE/STUDY`, by study.
+
+    Of a study the largest scale comes first. Shrunk runs are left out, because they are no results.
+    """
+    found = []
+    for folder in sorted(path.parent for path in [*out.glob("*/verdicts.json"), *out.glob("*/*/verdicts.json")]):
+        scale = str(read_result(folder / FILE).get("scale", "") or ("" if folder.parent == out else folder.parent.name))
+        if SHRUNK not in scale:
+            found.append((folder, scale))
+    return sorted(found, key=lambda each: (each[0].name, -_SIZES.get(each[1], -1)))
+
+
 def gather_findings(out: Path) -> dict[str, list[Found]]:
-    """What the reports below a folder found, by claim; its home study first, then by name."""
+    """What the reports below a folder found, by claim; its home study first, then by name, the largest scale first."""
     found: dict[str, list[Found]] = {}
-    for path in sorted(out.glob("*/verdicts.json")):
+    for folder, scale in reports_below(out):
+        path = folder / "verdicts.json"
         with suppress(ValueError, TypeError, KeyError, AttributeError):
             verdicts = read_verdicts(path)
-            title, labels = _study(path.parent)
+            title, labels = _study(folder)
             for claim in (v for v in verdicts if v.scope == "claim"):
                 parts = [v for v in verdicts if v.claim == claim.claim and v.scope == "comparison"]
                 known = REGISTER.get(claim.claim)
                 said = tuple(claim_says(claim, parts, labels))
-                home = known is not None and known.home == path.parent.name
+                home = known is not None and known.home == folder.name
                 text = claim_in_words(claim.claim, parts)
                 found.setdefault(claim.claim, []).append(
-                    Found(path.parent.name, title if known else text or title, claim.verdict, claim.caveat, said,
-                          claim.reason, home)
+                    Found(folder.name, scale, folder.relative_to(out).as_posix(), title if known else text or title,
+                          claim.verdict, claim.caveat, said, claim.reason, home)
                 )  # fmt: skip
     return {claim: sorted(each, key=lambda f: (not f.home, f.study)) for claim, each in found.items()}
 
@@ -115,8 +136,8 @@ def reconcile(claim: str, found: Sequence[Found]) -> tuple[str, str]:
     if not found:
         return "unstudied", f"Not studied: there is no report of its home study, {home}."
     deciding = [each for each in found if each.home]
-    others = [each for each in found if not each.home]
-    beside = "; ".join(f"{each.study} {_found_it(each)}" for each in others)
+    others = [*deciding[1:], *(each for each in found if not each.home)]
+    beside = "; ".join(f"{each.study}{f' at {each.scale}' if each.home else ''} {_found_it(each)}" for each in others)
     if not deciding:
         return "elsewhere", f"Not decided: there is no report of its home study, {home}. Beside it: {beside}."
     first = deciding[0]

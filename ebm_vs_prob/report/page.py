@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -31,8 +32,8 @@ _IN_PAPER = ("task", "at", "seeds done", "multiply-adds")
 _FAILURES = ("task", "arm", "at", "state", "seeds", "reason")
 
 
-def write(inputs: Inputs, out: Path) -> Path:
-    """Write a report of these inputs under `out/<study>/`; returns the path of `index.html`."""
+def write(inputs: Inputs, out: Path, tell: Callable[[str], object] = lambda _: None) -> Path:
+    """Write a report of these inputs under `out/<study>/`, saying what is being made; the path of `index.html`."""
     inputs = printable_inputs(inputs)
     folder = out / inputs.study.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -40,7 +41,8 @@ def write(inputs: Inputs, out: Path) -> Path:
         for old in folder.glob(pattern):
             old.unlink()
     verdicts = inputs.verdicts()
-    content = context(inputs, verdicts, Album(folder / "figures"))
+    content = context(inputs, verdicts, Album(folder / "figures"), tell)
+    tell("writing the page, its tables and its records")
     content["downloads"] = downloads.write(inputs, folder)
     write_tables(inputs, content, folder / "tables")
     content["script"] = shared_script(out)
@@ -106,8 +108,11 @@ def markdown() -> Any:
     return environment
 
 
-def context(inputs: Inputs, verdicts: list[Verdict], album: Album) -> dict[str, Any]:
+def context(
+    inputs: Inputs, verdicts: list[Verdict], album: Album, tell: Callable[[str], object] = lambda _: None
+) -> dict[str, Any]:
     """Everything that the two templates show; `numbers` are those of every metric, by task."""
+    tell("making the tables")
     numbers = {task: tables.every_metric(inputs, task) for task in inputs.tasks}
     study, labels = inputs.study, {look.name: look.label for look in inputs.looks().values()}
     trials = inputs.results.drop_duplicates(["budget", "task", "arm", "setting", "seed"])
@@ -115,9 +120,13 @@ def context(inputs: Inputs, verdicts: list[Verdict], album: Album) -> dict[str, 
     frames = {table["name"]: table["frame"] for table in shown}
     links = sections.glossary_links(inputs)
     curves = {task: figures.curve_data(inputs, task, numbers[task]) for task in inputs.tasks}
+    tell("drawing the figures of the claims")
     claims = [sections.claim_card(v, verdicts, labels, inputs, album, curves) for v in verdicts if v.scope == "claim"]
     order = _tasks_by_claims(inputs)
-    tasks = [sections.task_section(inputs, task, album, curves, task == order[0]) for task in order]
+    tasks = []
+    for number, task in enumerate(order, 1):
+        tell(f"drawing the figures of {task}, task {number} of {len(order)}")
+        tasks.append(sections.task_section(inputs, task, album, curves, task == order[0]))
     return {
         "study": study,
         "scale": inputs.scale,

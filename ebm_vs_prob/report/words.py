@@ -64,6 +64,14 @@ def _unit(verdict: Verdict) -> str:
     return "" if unit in ("", "1", "share", "count", "cost") else f" {unit}"
 
 
+def _in_unit(verdict: Verdict, number: str) -> str:
+    """A number of the metric itself, or a difference of two, with its unit, unless the metric's own name says it."""
+    unit = unit_of(verdict.metric) if verdict.unit in ("", "1") else verdict.unit
+    if unit == "share" and not noun(verdict.metric)[0].startswith("share of "):
+        return f"a share of {number}"
+    return f"{number}{_unit(verdict)}"
+
+
 def effect(verdict: Verdict, labels: Mapping[str, str]) -> str:
     """Arms, task, quantity and effect with its interval: `for “A” on circle, the curvature grows as ε^−1.9 [−2, −1.8]`.
 
@@ -76,7 +84,7 @@ def effect(verdict: Verdict, labels: Mapping[str, str]) -> str:
     where = f"on {verdict.task}{f' {beside} {setting}' if setting else ''}"
     if math.isnan(verdict.estimate):
         return f"for {arm}{f' against {other}' if verdict.against else ''} {where}, the {metric} has no estimate"
-    value, span, unit = plain(verdict.estimate), interval(verdict.low, verdict.high), _unit(verdict)
+    value, span = plain(verdict.estimate), interval(verdict.low, verdict.high)
     if verdict.kind == "share":
         return f"of all cases {where}, a share of {value} {span} comes out as told in the {metric}"
     subject, be = f"for {arm} {where}, the {metric}", "are" if plural else "is"
@@ -87,10 +95,11 @@ def effect(verdict: Verdict, labels: Mapping[str, str]) -> str:
         return f"for {arm} {where}, the logarithm of the {metric} changes by {value} {span} for each unit of {at}"
     if verdict.kind == "difference":
         side = "above" if verdict.estimate >= 0 else "below"
-        return f"{subject} {be} {plain(abs(verdict.estimate))}{unit} {side} that for {other} (difference {span})"
+        apart = _in_unit(verdict, plain(abs(verdict.estimate)))
+        return f"{subject} {be} {apart} {side} that for {other} (difference {span})"
     if verdict.kind == "ratio":
         return f"{subject} {be} {value} times that for {other} {span}"
-    return f"{subject} {be} {value}{unit} {span}"
+    return f"{subject} {be} {_in_unit(verdict, value)} {span}"
 
 
 def _asked(verdict: Verdict) -> str:
@@ -114,10 +123,10 @@ def _number(verdict: Verdict) -> str:
     return {
         "slope": f"{metric} ∝ {symbol(verdict.axis)}^{value}",
         "rate": f"ln {metric}: {value} by {symbol(verdict.axis)}",
-        "difference": f"{metric}: {'+' if verdict.estimate > 0 else ''}{value}{_unit(verdict)}",
+        "difference": f"{metric}: {_in_unit(verdict, ('+' if verdict.estimate > 0 else '') + value)}",
         "ratio": f"{metric}: ×{value}",
         "share": f"cases as told, {metric}: {value}",
-    }.get(verdict.kind, f"{metric}: {value}{_unit(verdict)}")
+    }.get(verdict.kind, f"{metric}: {_in_unit(verdict, value)}")
 
 
 def say(verdict: Verdict, labels: Mapping[str, str]) -> Said:

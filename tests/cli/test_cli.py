@@ -62,6 +62,16 @@ above = 3.0
 """
 
 
+#: What `report` says of this study on stderr while it makes it.
+MAKING = [
+    "reading the results",
+    "making the tables",
+    "drawing the figures of the claims",
+    "drawing the figures of circle, task 1 of 1",
+    "writing the page, its tables and its records",
+]
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """A study file whose trials have been run into the store beside it."""
@@ -172,7 +182,8 @@ def test_status_has_every_trial_with_its_state(study, call, tmp_path):
 
 
 def test_report_prints_its_path_and_with_json_the_verdicts(call, monkeypatch, tmp_path):
-    def write_report(study, scale, store, out):
+    def write_report(study, scale, store, out, progress):
+        progress("reading the results")
         folder = out / study.name
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "verdicts.json").write_text(json.dumps([{"claim": "C11", "scale": scale, "store": str(store)}]))
@@ -182,9 +193,9 @@ def test_report_prints_its_path_and_with_json_the_verdicts(call, monkeypatch, tm
     monkeypatch.setattr("ebm_vs_prob.study.identifiers.result_id", lambda *_: "evp-0123456789abcdef")
     where = ("thin_manifold", "--scale", "full", "--store", "there", "--out", tmp_path)
     page = tmp_path / "thin_manifold" / "index.html"
-    assert call("report", *where) == (0, f"{page}\n", "")
+    assert call("report", *where) == (0, f"{page}\n", "reading the results\n")
     code, out, err = call("report", *where, "--json")
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "reading the results\n")
     verdicts = [{"claim": "C11", "scale": "full", "store": "there"}]
     assert json.loads(out) == {"result": "evp-0123456789abcdef", "report": str(page), "verdicts": verdicts}
     assert json.loads((page.parent / "result.json").read_text())["id"] == "evp-0123456789abcdef"
@@ -199,8 +210,9 @@ def test_report_of_all_writes_the_page_over_the_reports_that_are_there(call, tmp
 
 @pytest.mark.slow
 def test_report_of_a_study_that_was_run(study, call, tmp_path):
-    code, out, _ = call("report", study, "--store", study.parent / "store", "--out", tmp_path, "--json")
+    code, out, said = call("report", study, "--store", study.parent / "store", "--out", tmp_path, "--json")
     assert code == 0
+    assert said.splitlines() == MAKING
     written = json.loads((tmp_path / "small" / "verdicts.json").read_text(encoding="utf-8"))
     assert json.loads(out)["verdicts"] == written
     assert "undecided" in out  # two seeds are too few for a verdict
@@ -251,10 +263,11 @@ def test_error_is_one_line_on_stderr(arguments, words, call, tmp_path, monkeypat
 
 
 def test_report_of_a_study_that_was_not_run_says_what_to_do(study, call, tmp_path):
-    result = call("report", study, "--store", tmp_path / "an empty one", "--out", tmp_path / "out")
-    assert_one_line_error(*result, "small")
+    code, out, said = call("report", study, "--store", tmp_path / "an empty one", "--out", tmp_path / "out")
+    said = said.removeprefix(f"{MAKING[0]}\n")
+    assert_one_line_error(code, out, said, "small")
     assert not (tmp_path / "out" / "small" / "index.html").exists()
-    advice = shlex.split(result[2].partition("ebm-vs-prob run")[2])
+    advice = shlex.split(said.partition("ebm-vs-prob run")[2])
     assert advice == [str(study), "--scale", "quick", "--store", str(tmp_path / "an empty one")]
 
 
@@ -443,7 +456,7 @@ def test_a_folder_that_cannot_be_is_refused_by_its_option_in_one_short_line(stud
     serial = ("run", study, "--engine", "serial", "--device", "cpu", "--store", path)
     code, _, said = call(*serial) if option == "store" else call(*reported(study, path))
     assert code == 1
-    said = said.removeprefix(f"planning the trials of {study} at quick\n")
+    said = said.removeprefix(f"planning the trials of {study} at quick\n").removeprefix(f"{MAKING[0]}\n")
     assert said.startswith(f"ebm-vs-prob: error: {option} = ")
     assert "is not valid: expected a folder, or a path where one can be made: " in said
     assert said.count("\n") == 1
@@ -455,4 +468,5 @@ def test_a_report_that_cannot_be_written_is_told_with_the_path(study, call, tmp_
     code, _, said = call(*reported(study, tmp_path))
     assert code == 1
     where = tmp_path / "small" / "index.html"
-    assert said == f"ebm-vs-prob: error: the report cannot be written: '{where}': Is a directory\n"
+    told = "".join(f"{line}\n" for line in MAKING)
+    assert said == f"{told}ebm-vs-prob: error: the report cannot be written: '{where}': Is a directory\n"

@@ -38,6 +38,22 @@ def test_the_home_study_decides_and_the_others_stand_beside_it(tmp_path):
     assert "Beside it: another finds it supported (raw curvature ∝ ε^−1.18)." in said
 
 
+def test_of_a_study_the_largest_scale_decides_and_a_shrunk_run_is_no_result(tmp_path):
+    report(tmp_path, "thin_manifold", "C11", "refuted")
+    (tmp_path / "thin_manifold" / "result.json").write_text('{"scale": "quick"}', encoding="utf-8")
+    report(tmp_path / "standard", "thin_manifold", "C11", "supported")
+    report(tmp_path / "full-shrunk-01234567", "thin_manifold", "C11", "undecided")
+    found = gather_findings(tmp_path)["C11"]
+    assert [(each.scale, each.place) for each in found] == [
+        ("standard", "standard/thin_manifold"),
+        ("quick", "thin_manifold"),
+    ]
+    verdict, said = reconcile("C11", found)
+    assert verdict == "supported"
+    assert "Beside it: thin_manifold at quick finds it refuted" in said
+    assert 'href="standard/thin_manifold/index.html#claim-C11"' in write_all(tmp_path).read_text(encoding="utf-8")
+
+
 def test_without_its_home_study_a_claim_is_not_decided_and_without_any_not_studied(tmp_path):
     report(tmp_path, "another", "C11", "supported")
     assert reconcile("C11", gather_findings(tmp_path)["C11"]) == (

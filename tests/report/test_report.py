@@ -492,6 +492,25 @@ def test_a_criterion_of_a_value_is_about_the_metric_itself():
     assert axis_of(intervals.forest_chart(verdicts[:1], {"a": "Arm A"})) == ("linear", "KS distance of angles")
 
 
+@pytest.mark.parametrize(
+    ("metric", "unit", "found", "number"),
+    [
+        ("descent_success_line_search", "share", "success by line search is a share of 0.917", "a share of +0.917"),
+        ("descent_success_line_search", "", "success by line search is a share of 0.917", "a share of +0.917"),
+        ("tube_mass", "share", "share of samples inside the tube is 0.917", "share of samples inside the tube: +0.917"),
+        ("multiply_adds", "count", "number of multiply-adds is 0.917", "number of multiply-adds: +0.917"),
+        ("gibbs_gap", "nats", "is 0.917 nats", ": +0.917 nats"),
+        ("angle_ks", "1", "KS distance of angles is 0.917", "KS distance of angles: +0.917"),
+    ],
+)
+def test_a_number_in_a_sentence_and_on_a_badge_has_its_unit(metric, unit, found, number):
+    verdict = Verdict("comparison", "C12", "supported", "", kind="difference", metric=metric, unit=unit, arm="a",
+                      against="b", task="t", estimate=0.917, low=0.9, high=0.93, above=0.1)  # fmt: skip
+    said = words.say(verdict, {})
+    assert f"{found} above that for “b” (difference" in said.found
+    assert said.number.endswith(number)
+
+
 def axis_of(spec):
     """Kind and title of the axis of intervals."""
     (x,) = {
