@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -17,8 +18,10 @@ from ...gibbs.density import GibbsBoltzmann
 from ...gibbs.normalizers.partition import Normalizer
 from ...models.model import Model
 
-#: Strings that a search for the most probable one keeps at every place.
-BEAM = 256
+#: Prefixes that a search for the most probable string keeps at every place, more where fewer prove nothing.
+BEAMS = (4, 32, 256)
+#: Numbers that a search holds at once, about.
+HELD = 1 << 23
 
 
 class AutoregressiveEnergy(nn.Module):
@@ -76,10 +79,10 @@ class AutoregressiveModel(Model):
 
     @torch.no_grad()
     def infer(self, x: torch.Tensor, n_starts: int = 16, seed: int = 0, search: Search = ANSWER_SEARCH) -> Answers:
-        """The most probable sequence that a beam of 256 finds: y (R, n, n_starts, T), the same for every start.
+        """The most probable sequence that a beam of up to 256 finds: y (R, n, n_starts, T), the same for every start.
 
-        It is the most probable of all where there are no more than 256 of all places but the last. `seed` and `search`
-        have no effect.
+        A prefix is at least as probable as any sequence that begins with it, so that the best of a narrower beam is the
+        best of all where no prefix that was left aside is more probable. `seed` and `search` have no effect.
 
         Raises:
             ValueError: a bad x, count or search.
@@ -87,18 +90,40 @@ class AutoregressiveModel(Model):
         check_count("n_starts", n_starts)
         checked_search(search)
         x = self._placed("x", x).expand(self.num_replicates, -1, -1)
+        y = torch.zeros(*x.shape[:2], self.module.space.num_variables, dtype=torch.int64, device=x.device)
+        score = torch.full(x.shape[:2], -math.inf, dtype=x.dtype, device=x.device)
+        proven = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
+        for beam in BEAMS:
+            for at in (~proven).any(0).nonzero().squeeze(-1).split(self._inputs_at_once(beam)):
+                known, found = proven[:, at], self._searched(x[:, at], beam)
+                y[:, at] = torch.where(known.unsqueeze(-1), y[:, at], found[0])
+                score[:, at] = torch.where(known, score[:, at], found[1])
+                proven[:, at] = known | found[2]
+        energy = -score.unsqueeze(2).expand(-1, -1, n_starts)
+        taken = torch.zeros_like(energy, dtype=torch.int64)
+        return Answers(y.unsqueeze(2).expand(-1, -1, n_starts, -1), None, energy, taken, energy.isfinite())
+
+    def _inputs_at_once(self, beam: int) -> int:
+        space = self.module.space
+        return max(1, HELD // (self.num_replicates * beam * space.num_variables * space.num_values))
+
+    def _searched(self, x: torch.Tensor, beam: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The best sequence (R, n, T) of one beam, its ln q (R, n), and whether it is proven to be the best of all."""
         length, count = self.module.space.num_variables, self.module.space.num_values
         y = torch.zeros(*x.shape[:2], 1, length, dtype=torch.int64, device=x.device)
         score = torch.zeros(*x.shape[:2], 1, dtype=x.dtype, device=x.device)
+        aside = torch.full(x.shape[:2], -math.inf, dtype=x.dtype, device=x.device)
         for t in range(length):
             steps = self.module.logits(x.unsqueeze(2), y, slice(t, t + 1)).squeeze(-2).log_softmax(-1)
-            score, chosen = (score.unsqueeze(-1) + steps).flatten(-2).topk(min(BEAM, score.shape[-1] * count), -1)
+            every = (score.unsqueeze(-1) + steps).flatten(-2)
+            number = 1 if t == length - 1 else min(beam, every.shape[-1])
+            score, chosen = every.topk(min(number + 1, every.shape[-1]), -1)
+            if score.shape[-1] > number:
+                aside = torch.maximum(aside, score[..., number])
+            score, chosen = score[..., :number], chosen[..., :number]
             y = y.gather(2, (chosen // count).unsqueeze(-1).expand(-1, -1, -1, length))
             y[..., t] = chosen % count
-        best = y[:, :, :1].expand(-1, -1, n_starts, -1)
-        energy = -score[..., :1].expand(-1, -1, n_starts)
-        steps_taken = torch.zeros_like(energy, dtype=torch.int64)
-        return Answers(best, None, energy, steps_taken, energy.isfinite())
+        return y[:, :, 0], score[..., 0], aside <= score[..., 0]
 
     @torch.no_grad()
     def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:
