@@ -11,6 +11,7 @@ from torch.nn.functional import one_hot
 from ..core.energy_tables import EnergyTable
 from ..core.errors import invalid
 from ..core.spaces import Sequences
+from .evaluation import block_size
 from .graphs import GraphEnergy
 from .mlp import LearnedScale, Network, ReplicatedMLP, check_bends
 
@@ -52,8 +53,11 @@ class StringEnergy(GraphEnergy):
     def graph(self, x: torch.Tensor) -> EnergyTable:  # type: ignore[override]  # it answers what a factor graph does
         given = self._given(x).unsqueeze(-2)
         own = self.trunk.product(self.answers.to(x.dtype).unsqueeze(0), self.trunk.weights[0][:, self.x_dim :])
-        hidden = given + own.reshape(len(own), *[1] * (given.ndim - 3), *own.shape[1:])
-        energies = self.scale(self.trunk.tail(hidden).squeeze(-1))
+        own = own.reshape(len(own), *[1] * (given.ndim - 3), *own.shape[1:])
+        # Without gradient no layer has to be kept, and all strings of all x at once would be many times the table.
+        lead = given[..., 0].numel()
+        parts = (own,) if torch.is_grad_enabled() else own.split(block_size(own.device, lead), -2)
+        energies = self.scale(torch.cat([self.trunk.tail(given + part).squeeze(-1) for part in parts], -1))
         return EnergyTable(energies, self.space.num_variables, self.space.num_values)
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
