@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ebm_vs_prob.study import load_study
+from ebm_vs_prob.study.comparisons import contrasts
 from ebm_vs_prob.study.statistics import MIN_SEEDS
 
 REPORTS = Path(__file__).parents[2] / "reports"
@@ -38,9 +39,7 @@ def test_a_report_decides_the_criteria_of_its_study(name):
     asked = [
         (c.id, c.statement, c.metric, task, arm, against, c.above, c.below)
         for c in study.criteria
-        for task in c.tasks
-        for arm in c.arms
-        for against in c.against or ("",)
+        for task, arm, against in contrasts(c)
     ]
     assert reported == asked
     assert all(v["seeds"] + v["failed"] >= MIN_SEEDS for v in verdicts(name) if v["scope"] == "comparison")
