@@ -177,7 +177,10 @@ class ExactGraphEnergy(GraphEnergy):
 
     def graph(self, x: torch.Tensor) -> DiscreteEnergy:  # type: ignore[override]  # trained energies are factor graphs
         x = x.expand(self.num_replicates, *x.shape[1:])
-        graphs = [reference.graph(own) for reference, own in zip(self._references, x, strict=True)]
+        given = list(zip(self._references, x, strict=True))
+        graphs = [reference.graph(own) for reference, own in given]
+        if len({type(graph) for graph in graphs}) > 1:  # some are chains and others remember more
+            graphs = [reference.automaton(own) for reference, own in given]
         return type(graphs[0]).stacked(graphs)
 
 

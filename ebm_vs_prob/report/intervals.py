@@ -8,13 +8,13 @@ from typing import Any
 
 from ..study.comparisons import GROWTHS, Cell
 from ..study.verdicts import Verdict
-from .rendering import part, specification
+from .rendering import part, specification, wrapped
 from .style import OUTCOME_COLOURS, OUTCOME_SHAPES, digits, interval, minus, place, plain, quantity, unit_of
 
 #: Pixels of intervals with their numbers and without, and of one of their rows, which fit the width of a telephone.
 INTERVALS, PLOT, ROW = 326, 212, 38
-#: Characters that fit between the two.
-_BESIDE = 21
+#: Characters that fit between the two, and of a line of the axis's title.
+_BESIDE, _TITLE = 21, 48
 #: Part of the plot by which two bounds must differ to have a label each.
 _APART = 0.4
 
@@ -140,7 +140,7 @@ def forest_chart(
     x = alt.X(
         "estimate:Q",
         scale=alt.Scale(type="log" if logarithmic else "linear", domain=[low, high], range=[0, PLOT], nice=False),
-        title=_title(first),
+        title=wrapped(_title(first), _TITLE),
         axis=alt.Axis(grid=False, tickCount=5, format=".6~g", labelOverlap="greedy", labelSeparation=4),
     )
     height = ROW * len(rows)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from ..core.errors import invalid
+from ..core.errors import NoExactReference, invalid
 from ..core.memory import once
 from ..core.options import PER_REPLICATE
 from ..core.seeding import numpy_generator
@@ -18,6 +18,7 @@ from .reference import Reference
 if TYPE_CHECKING:
     import torch
 
+    from ..core.automata import Automaton
     from ..core.discrete_energies import DiscreteEnergy
 
 
@@ -40,6 +41,14 @@ class DiscreteReference(Reference):
     @abstractmethod
     def graph(self, x: torch.Tensor) -> DiscreteEnergy:
         """-ln p(x, y) in nats as a function of y, up to a function of x, for x (..., dx): of batch (...)."""
+
+    def automaton(self, x: torch.Tensor) -> Automaton:
+        """The same as an automaton, of a task whose graphs are of several kinds: those of replicates are stacked.
+
+        Raises:
+            NoExactReference: the task's graphs are of one kind.
+        """
+        raise NoExactReference(f"{self.task.name}: its exact energies are of one kind, and no automata")
 
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln P(y | x) in nats, (n,) float64, for x (n, dx) and y (n,) labels or (n, T) symbols.

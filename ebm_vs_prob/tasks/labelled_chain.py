@@ -62,18 +62,21 @@ class LabelledChainReference(DiscreteReference):
         means, initial, transition = (
             torch.tensor(part, dtype=x.dtype, device=x.device) for part in (MEANS, INITIAL, TRANSITION)
         )
-        seen = 0.5 * ((x.unsqueeze(-1) - means) / self.task.thickness).square()
         if self.task.options.second_order is not None:
-            return self._remembering(seen)
+            return self.automaton(x)
+        seen = 0.5 * ((x.unsqueeze(-1) - means) / self.task.thickness).square()
         first = torch.cat([-initial.log().unsqueeze(0), seen.new_zeros(x.shape[-1] - 1, len(MEANS))])
         return FactorGraph(seen + first, -transition.log().expand(x.shape[-1] - 1, -1, -1))
 
-    def _remembering(self, seen: torch.Tensor) -> Automaton:
-        """States: none read, then one of K labels, then one of K² pairs, the earlier label first."""
+    def automaton(self, x: torch.Tensor) -> Automaton:
+        """The same of a law of either order. States: none read, then one of K labels, then one of K² pairs, the earlier
+        label first."""
         import torch
 
         from ..core.automata import Automaton
 
+        means = torch.tensor(MEANS, dtype=x.dtype, device=x.device)
+        seen = 0.5 * ((x.unsqueeze(-1) - means) / self.task.thickness).square()
         count, law = len(MEANS), self.task.law
         pairs = np.arange(count * count)
         target = np.concatenate(

@@ -231,6 +231,16 @@ def test_bad_arguments_are_named(name, change, words):
         task.reference.log_prob(x, y)
 
 
+def test_chains_and_what_remembers_more_have_their_exact_energies_in_company():
+    tasks = [evp.get_task("labelled_chain", length=5, second_order=share) for share in (None, 0.7, 0.0)]
+    together = evp.fit("exact", tasks, seeds=[0, 1, 2])
+    x, y = tasks[1].sample(50, seed=3)
+    found = together.log_prob(x, y)
+    for r, task in enumerate(tasks):
+        torch.testing.assert_close(found[r], task.reference.log_prob(x, y), rtol=0, atol=1e-9)
+        assert torch.equal(together.infer(x).y[r, :, 0], task.reference.answers(x)[:, 0])
+
+
 def test_a_chain_that_remembers_two_labels():
     """Against every string, its law written out again; and labels drawn as often as it says, to four errors."""
     task = evp.get_task("labelled_chain", length=4, second_order=0.7, thickness=0.8)
