@@ -130,7 +130,7 @@ def check_graph(energy: nn.Module, setting: Setting, space: Discrete) -> None:
             dtype.
     """
     x, _ = _points(setting)
-    symbols = torch.arange(_EXAMPLES, device=setting.device).reshape(1, -1, 1) % space.num_values
+    symbols = torch.arange(_EXAMPLES, dtype=torch.int64, device=setting.device).reshape(1, -1, 1) % space.num_values
     y = space.from_variables(symbols.expand(-1, -1, space.num_variables))
     count = setting.num_replicates
 
@@ -158,7 +158,7 @@ def _points(setting: Setting) -> tuple[torch.Tensor, torch.Tensor]:
     found = [
         setting.placed(space.uniform(shape, generator), space).expand(setting.num_replicates, -1, -1)
         if isinstance(space, Box)
-        else torch.empty(0, device=setting.device)
+        else torch.empty(0, dtype=setting.dtype, device=setting.device)
         for space in (task.x_space, task.y_space)
     ]
     return found[0], found[1]

@@ -72,7 +72,8 @@ def _verdict(entry: Mapping[str, Any]) -> Verdict:
 
 def _cell(told: Mapping[str, Any]) -> Cell:
     estimate, low, high, p = (_nan(_number(told.get(name))) for name in ("estimate", "low", "high", "p"))
-    return Cell(tuple(told["at"]), estimate, low, high, told["seeds"], told["failed"], p, told["holds"])
+    at = tuple(_nan(_number(setting)) for setting in told["at"])
+    return Cell(at, estimate, low, high, told["seeds"], told["failed"], p, told["holds"])
 
 
 def _number(value: Any) -> Any:

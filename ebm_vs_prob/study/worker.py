@@ -190,12 +190,12 @@ def _outcomes(
     if others:
         if out_of_memory:
             receipt.incidents.append(f"{len(batch.trials)} trials together ran out of memory and were halved: {why}")
-        told, alone = len(receipt.incidents), True
+        told, alone = len(receipt.incidents) + len(receipt.stopped), True
         for half in batch.halves():
             for outcome, kept in _outcomes(half, tasks, receipt, interruptible):
                 alone = alone and outcome.status != "failed"
                 yield outcome, kept
-        if alone and not out_of_memory and len(receipt.incidents) == told:
+        if alone and not out_of_memory and len(receipt.incidents) + len(receipt.stopped) == told:
             receipt.incidents.append(f"{len(batch.trials)} trials failed together and not apart: {why}")
     elif of_environment:
         receipt.stopped[first.key] = why

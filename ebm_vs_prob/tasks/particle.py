@@ -157,7 +157,7 @@ class Particle(Task):
         import torch
 
         def alone(x: torch.Tensor) -> torch.Tensor:
-            action = torch.as_tensor(policy(x[0]), dtype=torch.float64)
+            action = torch.as_tensor(policy(x[0]), dtype=torch.float64, device=x.device)
             if action.shape != (episodes, self.options.dim):
                 raise invalid("policy(x).shape", tuple(action.shape), f"({episodes}, {self.options.dim})")
             return action.unsqueeze(0)
@@ -181,12 +181,13 @@ class Particle(Task):
         check_count("replicates", replicates)
 
         def action_at(x: torch.Tensor) -> torch.Tensor:
-            action = torch.as_tensor(policy(x.unflatten(0, (replicates, episodes))), dtype=torch.float64).detach()
+            given = policy(x.unflatten(0, (replicates, episodes)))
+            action = torch.as_tensor(given, dtype=torch.float64, device=x.device).detach()
             if action.shape != (replicates, episodes, self.options.dim):
                 valid = f"({replicates}, {episodes}, {self.options.dim})"
                 raise invalid("policy(x).shape", tuple(action.shape), valid)
             self.y_space.check("policy(x)", action)
-            return action.flatten(0, 1).to(x.device)
+            return action.flatten(0, 1)
 
         start = begin(episodes, self.options.dim, numpy_generator(seed, "episodes", self.name))
         reached = start.new_zeros(replicates * episodes, 2, dtype=torch.bool)

@@ -514,7 +514,7 @@ def test_a_number_in_a_sentence_and_on_a_badge_has_its_unit(metric, unit, found,
 def axis_of(spec):
     """Kind and title of the axis of intervals."""
     (x,) = {
-        (layer["encoding"]["x"]["scale"]["type"], layer["encoding"]["x"].get("title"))
+        (layer["encoding"]["x"]["scale"]["type"], " ".join(layer["encoding"]["x"].get("title")))
         for layer in spec["layer"]
         if "scale" in layer["encoding"].get("x", {})
     }

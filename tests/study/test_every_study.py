@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 from synthetic_results import COLUMNS, noise, row
@@ -75,7 +76,10 @@ def results_of(study: Study, effects: dict[str, float], gates_met: bool = True) 
                 for seed in range(SEEDS):
                     effect = effects[criterion.id] * (1 + 0.01 * noise(seed, setting)) + tiny * noise(seed, setting)
                     if criterion.kind == "share":  # so many seeds of ten whose cells all come out as told
-                        effect = float(seed % 10 < round(10 * effects[criterion.id]))
+                        share, bound = effects[criterion.id], criterion.above or criterion.below or 0.0
+                        if criterion.statistic == "median":  # of which all, half or none tell the middle one's side
+                            share = 0.5 + 0.5 * np.sign(share - bound)
+                        effect = float(seed % 10 < round(10 * share))
                     own, other = values_of(criterion, effect, setting)
                     for arm in criterion.arms:
                         rows[task, arm, setting, seed, criterion.metric] = own

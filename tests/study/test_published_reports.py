@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ebm_vs_prob.report.overview import gather_findings
 from ebm_vs_prob.study import load_study
 from ebm_vs_prob.study.comparisons import contrasts
 from ebm_vs_prob.study.statistics import MIN_SEEDS
@@ -46,6 +47,12 @@ def test_a_report_decides_the_criteria_of_its_study(name):
     assert {v["claim"] for v in verdicts(name) if v["scope"] == "claim"} == set(study.claims)
     for page in ("index.html", "report.md", "citation.bib"):
         assert (REPORTS / name / page).stat().st_size > 0
+
+
+def test_the_index_has_every_report():
+    found = {(claim, each.study) for claim, all_ in gather_findings(REPORTS).items() for each in all_}
+    told = {(v["claim"], name) for name in REPORTED for v in verdicts(name) if v["scope"] == "claim"}
+    assert found == told
 
 
 @pytest.mark.parametrize("name", sorted(set(REDERIVED) & set(REPORTED)))
