@@ -176,22 +176,17 @@ class FactorGraph(DiscreteEnergy):
 
     def _collected(self, beta: Beta) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """Upward. For each variable the energy of each of its values with all that hangs below, (*batch, K); and what
-        each but the root tells its parent, (*batch, K) over the parent's values.
-
-        In memory values come before the batch: K is small and the batch is not, and a reduction over what lies side by
-        side takes several times as long.
-        """
+        each but the root tells its parent, (*batch, K) over the parent's values."""
         self._temperature(beta)
-        batch = self.batch_shape
-        collected = list(self.unary.expand(*batch, -1, -1).movedim((-2, -1), (0, 1)).contiguous())
-        pairwise = self.pairwise[(None,) * (len(batch) - self.pairwise.ndim + 3)]
-        pairwise = pairwise.movedim((-3, -2, -1), (0, 1, 2)).contiguous()
+        if isinstance(beta, torch.Tensor):
+            beta = beta.unsqueeze(-1)
+        collected = list(self.unary.expand(*self.batch_shape, -1, -1).unbind(-2))
         messages = []
         for t in range(self.num_variables - 1, 0, -1):
-            message = free_energy(pairwise[t - 1] + collected[t], beta, 1)
+            message = free_energy(self.pairwise[..., t - 1, :, :] + collected[t].unsqueeze(-2), beta, -1)
             messages.append(message)
             collected[self.parents[t - 1]] = collected[self.parents[t - 1]] + message
-        return [energies.movedim(0, -1) for energies in collected], [sent.movedim(0, -1) for sent in messages[::-1]]
+        return collected, messages[::-1]
 
     def _assigned(
         self, collected: list[torch.Tensor], choose: Callable[[torch.Tensor, int], torch.Tensor]
