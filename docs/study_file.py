@@ -13,7 +13,7 @@ from ebm_vs_prob.core.budget import Budget
 from ebm_vs_prob.energies.mlp import Network
 from ebm_vs_prob.metrics import Evaluation
 from ebm_vs_prob.study.arms import Arm
-from ebm_vs_prob.study.criteria import Criterion, Gate, Ladder
+from ebm_vs_prob.study.criteria import Criterion, Gate, Ladder, Sensitivity
 from ebm_vs_prob.study.scales import Scale
 from ebm_vs_prob.study.schema import Study
 from ebm_vs_prob.study.task_grids import TaskGrid
@@ -31,6 +31,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel], bool], ...] = (
     ("`[[criteria]]`", Criterion, True),
     ("`[[gates]]`", Gate, True),
     ("`[[ladders]]`", Ladder, True),
+    ("`[[sensitivity]]`", Sensitivity, True),
     ("`network`", Network, True),
     ("`budget`", Budget, True),
     ("`evaluation`", Evaluation, True),
@@ -114,6 +115,26 @@ task = "circle"
 The smaller budgets, by factors of four, are run in that cell alone, and decide nothing. Of a slope the cell is one
 task over the criterion's range. A criterion without a ladder is decided as it is, and the report says that its
 effects are those of one budget.
+""",
+    "`[[sensitivity]]`": """
+```toml
+[[sensitivity]]
+name = "wider_network"
+network = { hidden = [128, 128] }
+scales = ["standard"]
+
+[[sensitivity]]
+name = "fewer_examples"
+budget = { examples = 1000 }
+criteria = ["C11-likelihood"]
+```
+
+The name is that of a budget in plans and in tables of results: these trials stand beside the scale's own, whose keys
+and records stay as they are. Two entries may share a name where no scale asks both, as where one scale's second width
+is the first of another. Rates are not tuned again, so that a model that is worse there may be one that wanted another
+rate: what is asked is whether the verdict stands, not how good a network of that size can be. An entry whose trials
+would all be the scale's own, as where every arm has a `network` of its own, is an error, and so is a criterion that
+compares arms which train nothing.
 """,
 }
 

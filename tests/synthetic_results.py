@@ -89,6 +89,7 @@ def study(
     claims: tuple[str, ...] = ("C11",),
     gates: tuple[SimpleNamespace, ...] = (),
     ladders: tuple[SimpleNamespace, ...] = (),
+    sensitivity: tuple[SimpleNamespace, ...] = (),
 ) -> SimpleNamespace:
     primary = {claim: each for claim in claims for each in criteria if each.claim == claim and each.primary}
     primary = {each.claim: each for each in reversed(criteria)} | primary
@@ -99,6 +100,8 @@ def study(
         primary_criteria=primary,
         gates=gates,
         ladders=ladders,
+        sensitivity=sensitivity,
+        asked_again=lambda entry: [each for each in criteria if each.id in entry.criteria],
     )
 
 

@@ -184,8 +184,8 @@ def _run_panel(
     from ..study import Store, load_results, run_study
     from ..study.challenge import SCALE, panel, rounds, summary
     from ..study.identifiers import result_id
+    from ..study.judging import judge
     from ..study.shrinking import shrunk
-    from ..study.verdicts import judge
     from .report_places import place_of, sign
 
     with printed_aside():

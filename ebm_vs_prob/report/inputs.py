@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..study.consistency import PRIMARY_BUDGET
+from ..study.judging import judge
 from ..study.task_grids import THICKNESS
-from ..study.verdicts import Verdict, judge
+from ..study.verdicts import Verdict
 from .style import Look, looks, place, symbol, value_at
 
 if TYPE_CHECKING:

@@ -120,8 +120,9 @@ def gather_findings(out: Path) -> dict[str, list[Found]]:
             title, labels = _study(folder)
             for claim in (v for v in verdicts if v.scope == "claim"):
                 parts = [v for v in verdicts if v.claim == claim.claim and v.scope == "comparison"]
+                again = [v for v in verdicts if v.claim == claim.claim and v.scope == "variant"]
                 known = REGISTER.get(claim.claim)
-                said = tuple(claim_says(claim, parts, labels))
+                said = tuple(claim_says(claim, parts, labels, again))
                 home = known is not None and known.home == folder.name
                 text = claim_in_words(claim.claim, parts)
                 found.setdefault(claim.claim, []).append(

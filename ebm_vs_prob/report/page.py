@@ -199,7 +199,7 @@ def _tables(inputs: Inputs, verdicts: list[Verdict], labels: dict[str, str]) -> 
     if len(slopes):
         caption = f"{title} Exploratory: fitted slopes in ln ε over ε > 0 with 95 % t intervals."
         shown.append({"name": "slopes", "title": "Slopes", "frame": slopes, "caption": caption})
-    for name, frame in training_tables.training_tables(inputs).items():
+    for name, frame in training_tables.training_tables(inputs, verdicts).items():
         heading, said = training_tables.TITLES[name]
         caption = f"{title} {heading}. {said}"
         shown.append({"name": name, "title": heading, "frame": frame, "caption": caption, "note": said})

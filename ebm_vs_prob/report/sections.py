@@ -64,11 +64,12 @@ def claim_card(
 ) -> dict[str, Any]:
     """A claim: its verdict in sentences, and the figures of its criteria."""
     parts = [v for v in verdicts if v.claim == claim.claim and v.scope == "comparison"]
+    again = [v for v in verdicts if v.claim == claim.claim and v.scope == "variant"]
     groups = []
     for criterion in dict.fromkeys(v.criterion for v in sorted(parts, key=lambda v: not v.primary)):
         members = [v for v in parts if v.criterion == criterion]
         groups.append(_criterion(criterion, members, labels, inputs, album, curves))
-    said = words.claim_says(claim, parts, labels)
+    said = words.claim_says(claim, parts, labels, again)
     return {
         "id": claim.claim,
         "text": words.claim_in_words(claim.claim, parts),

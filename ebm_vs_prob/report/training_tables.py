@@ -1,14 +1,19 @@
 # ruff: noqa: RUF001
-"""Tables of how a study's arms came to be what is judged: their gates, budget ladders, and what was tuned."""
+"""Tables of what stands behind verdicts: gates, other budgets and networks, and what was tuned."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..study.gates import at_gates
 from ..study.ladders import climbed
+from ..study.sensitivity import called
+from ..study.verdicts import Verdict
 from .inputs import Inputs
+from .intervals import weakest_cell
 from .style import in_words, place, plain, quantity, span, with_interval
+from .words import bound_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +31,13 @@ TITLES = {
         "intervals at the last two overlap, or that moves by less than the tolerance that the study states; of any "
         "other the verdict is one at this budget.",
     ),
+    "sensitivity": (
+        "Sensitivity",
+        "Criteria that were asked again at another network or another size of data, in cells of their own, with the "
+        "options that were tuned at the scale's. A comparison that comes out on the other side there is qualified, and "
+        "so is the claim that it decides; one that is undecided or was not run changes nothing. Of several settings "
+        "the numbers are those of the weakest.",
+    ),
     "tuning": (
         "Tuning",
         "Every value that was tried for an arm, at seeds of its own, with the score by which one was chosen: the mean "
@@ -34,9 +46,14 @@ TITLES = {
 }
 
 
-def training_tables(inputs: Inputs) -> dict[str, pd.DataFrame]:
+def training_tables(inputs: Inputs, verdicts: Sequence[Verdict]) -> dict[str, pd.DataFrame]:
     """Those of the tables that have a row, by name."""
-    made = {"gates": gates_table(inputs), "ladders": ladders_table(inputs), "tuning": tuning_table(inputs)}
+    made = {
+        "gates": gates_table(inputs),
+        "ladders": ladders_table(inputs),
+        "sensitivity": sensitivity_table(inputs, verdicts),
+        "tuning": tuning_table(inputs),
+    }
     return {name: frame for name, frame in made.items() if len(frame)}
 
 
@@ -88,6 +105,41 @@ def ladders_table(inputs: Inputs) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+def sensitivity_table(inputs: Inputs, verdicts: Sequence[Verdict]) -> pd.DataFrame:
+    """Every comparison at every other network or budget at which it was asked, beside its verdict."""
+    import pandas as pd
+
+    labels = _labels(inputs)
+    entries = {entry.name: entry for entry in inputs.study.sensitivity}
+    stands = {verdict.compared: verdict.verdict for verdict in verdicts if verdict.scope == "comparison"}
+    rows = []
+    for verdict in (each for each in verdicts if each.scope == "variant"):
+        cell = weakest_cell(verdict)
+        rows.append(
+            {
+                "criterion": verdict.criterion,
+                "with": called(verdict.variant),
+                "arm": labels.get(verdict.arm, verdict.arm),
+                "estimate [95 %]": with_interval(verdict.estimate, verdict.low, verdict.high),
+                "asked": bound_text(verdict),
+                "verdict there": verdict.verdict,
+                "verdict": stands.get(verdict.compared, "–"),
+                "against": labels.get(verdict.against, verdict.against) or "–",
+                "task": verdict.task,
+                "quantity": quantity(verdict.kind, verdict.metric, verdict.axis),
+                "at": (span(verdict.axis, cell.at) if cell else "") or "–",
+                "differs by": _differs(entries[verdict.variant]),
+                "seeds": f"{verdict.seeds} of {inputs.num_seeds}",
+                "why": verdict.reason,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _differs(entry: Any) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in {**entry.network, **entry.budget}.items())
 
 
 def tuning_table(inputs: Inputs) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..study.claims import CLAIMS
+from ..study.sensitivity import called
 from ..study.task_grids import THICKNESS, UNKNOWN_NOISE
 from ..study.verdicts import Outcome, Verdict
 from .intervals import at_setting, weakest_cell
@@ -130,8 +131,8 @@ def _number(verdict: Verdict) -> str:
 
 
 def say(verdict: Verdict, labels: Mapping[str, str]) -> Said:
-    """A comparison in words."""
-    found = effect(verdict, labels)
+    """A comparison in words, after the network or the budget that it is at where that is not the scale's own."""
+    found = f"with {called(verdict.variant)}, {effect(verdict, labels)}" if verdict.variant else effect(verdict, labels)
     asked = f"{_asked(verdict)}: {_ENDS[verdict.verdict]}"
     return Said(f"{found[:1].upper()}{found[1:]}", asked, _number(verdict), verdict.verdict)
 
@@ -146,34 +147,38 @@ def nearest(parts: Sequence[Verdict]) -> Verdict:
     return max(parts, key=nearness)
 
 
-def claim_says(claim: Verdict, parts: Sequence[Verdict], labels: Mapping[str, str]) -> list[Said]:
+def claim_says(
+    claim: Verdict, parts: Sequence[Verdict], labels: Mapping[str, str], again: Sequence[Verdict] = ()
+) -> list[Said]:
     """A claim in a sentence, the weakest link among what decided it; in one for each side where it is qualified.
 
     Args:
-        parts: comparisons of the claim's criteria.
+        parts: comparisons of the claim's criteria. again: the same at other networks or budgets.
     """
     deciding = [part for part in parts if part.primary]
     if not deciding:
         return []
     if claim.verdict == "qualified":
-        sides = ([part for each in deciding for part in _side(each, holds)] for holds in (True, False))
+        sides = ([part for each in deciding for part in _side(each, holds, again)] for holds in (True, False))
         return [say(nearest(side), labels) for side in sides if side]
     same = [p for p in deciding if (p.criterion, p.task, p.arm, p.against, p.estimate) == _place(claim)]
     return [say(same[0] if same else nearest(deciding), labels)]
 
 
-def _side(part: Verdict, holds: bool) -> list[Verdict]:
-    """Of a comparison what lies on one side of its bound: all of it, or the settings that do."""
+def _side(part: Verdict, holds: bool, again: Sequence[Verdict] = ()) -> list[Verdict]:
+    """Of a comparison what lies on one side of its bound: all of it, or the settings that do, or else what does of the
+    same comparison elsewhere."""
     outcome: Outcome = "supported" if holds else "refuted"
     if part.verdict == outcome:
         return [part]
     if part.verdict != "qualified":
         return []
-    return [
+    here = [
         replace(part, verdict=outcome, estimate=cell.estimate, low=cell.low, high=cell.high, seeds=cell.seeds, p=cell.p)
         for cell in part.cells
         if cell.holds is holds
     ]
+    return here or [found for each in again if each.compared == part.compared for found in _side(each, holds)]
 
 
 def _place(claim: Verdict) -> tuple[str, str, str, str, float]:

@@ -13,13 +13,14 @@ from .comparisons import GROWTHS, contrasts, in_range, series, told_shares
 from .consistency import PRIMARY_BUDGET
 from .criteria import Criterion
 from .effects import EFFECTS, effect_test
+from .judging import judge
 from .schema import Study
 from .statistics import ALPHA, holm, mean_estimate
 from .store import Store
 from .table import results_table
 from .task_grids import place_on
 from .values import from_table
-from .verdicts import Verdict, judge
+from .verdicts import Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -267,10 +268,11 @@ def _of_samples(first: NDArray[np.float64], second: NDArray[np.float64]) -> tupl
 
 
 def _flips(first: Sequence[Verdict], second: Sequence[Verdict]) -> Iterator[Flip]:
-    """Verdicts that differ, claims before comparisons."""
+    """Verdicts that differ, claims before comparisons; those at another network or budget tell by what they qualify."""
     tables = [
         {(v.scope, v.claim, "" if v.scope == "claim" else v.criterion,
-          *(("", "", "") if v.scope == "claim" else (v.task, v.arm, v.against))): v.verdict for v in each}
+          *(("", "", "") if v.scope == "claim" else (v.task, v.arm, v.against))): v.verdict
+         for v in each if v.scope != "variant"}
         for each in (first, second)
     ]  # fmt: skip
     for key in sorted(dict.fromkeys([*tables[0], *tables[1]]), key=lambda key: key[0]):

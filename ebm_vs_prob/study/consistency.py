@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import invalid, unknown
 
 if TYPE_CHECKING:
-    from .criteria import Criterion, Ladder
+    from .criteria import Criterion, Ladder, Sensitivity
     from .schema import Study
 
 #: The budget arm that verdicts use.
@@ -95,6 +95,8 @@ def check_references(study: Study) -> None:
                     raise invalid(field, value, f"one that tasks.{task} lists: {_listed(grid_values) or 'none'}")
     for number, ladder in enumerate(study.ladders):
         _check_ladder(study, ladder, f"{where}: ladders.{number}")
+    for entry in study.sensitivity:
+        _check_sensitivity(study, entry, f"{where}: sensitivity.{entry.name}")
     for name, scale in study.scales.items():
         _known(f"task of {where}: scales.{name}.tasks:", scale.tasks, tasks)
         _known(f"arm of {where}: scales.{name}.arms:", scale.arms, arms)
@@ -130,6 +132,22 @@ def _check_ladder(study: Study, ladder: Ladder, field: str) -> None:
     if ladder.at is not None and not any(math.isclose(ladder.at, value) for value in criterion.at):
         valid = f"one of criteria.{criterion.id}.at: {_listed(criterion.at)}" if criterion.at else "none"
         raise invalid(f"{field}.at", ladder.at, valid)
+
+
+def _check_sensitivity(study: Study, entry: Sensitivity, field: str) -> None:
+    """An entry has something that differs, criteria of the study, and at each of its scales a name of its own."""
+    _known(f"scale of {field}.scales:", entry.scales, study.scales)
+    _known(f"criterion of {field}.criteria:", entry.criteria, [each.id for each in study.criteria])
+    _distinct(f"{field}.criteria", entry.criteria)
+    if not study.criteria:
+        raise ValueError(f"{field}: the study has no criteria, and what is asked again is one of them")
+    if not entry.network and not entry.budget:
+        raise ValueError(f"{field}: network or budget is missing: it says what differs from the scale's own")
+    for name in entry.scales or study.scales:
+        others = [each.name for each in study.sensitivity if not each.scales or name in each.scales]
+        if entry.name in (PRIMARY_BUDGET, *study.scales[name].budgets) or others.count(entry.name) > 1:
+            valid = f"a name that no other entry and no budget of scales.{name} has"
+            raise invalid(f"{field}.name", entry.name, valid)
 
 
 def _check_primary(study: Study) -> None:

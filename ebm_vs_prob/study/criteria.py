@@ -1,13 +1,13 @@
-"""What a study decides: its criteria, the gates that its arms pass first, and the budgets that it tries them at."""
+"""What a study decides: its criteria, the gates that its arms pass first, and where else it asks them again."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from ..core.options import Options
-from .values import Id, Line, Setting, Short
+from .values import Id, Line, Name, Setting, Short
 
 
 class Criterion(Options):
@@ -89,3 +89,26 @@ class Ladder(Options):
             "their intervals overlap",
         ),
     ] = None
+
+
+class Sensitivity(Options):
+    """Whether criteria would be decided the same at another network, or at another size of data, than the scale's own.
+
+    Every cell (arm, task and setting) that these criteria look at is run again, at all seeds of the scale, with the
+    options here in place of the scale's and with all else as it is. An arm keeps what it sets in a `network` of its
+    own, and the value that was tuned for it at the scale's own network and budget. Arms that train nothing, as `exact`,
+    are not run again, and a criterion none of whose arms would be another model is refused. A comparison that comes out
+    on the other side there is `qualified`, and so is the claim that it decides.
+    """
+
+    name: Annotated[Name, Field(description="what results and reports call it; no name of a budget")]
+    network: Annotated[
+        dict[str, Any], Field(default_factory=dict, description="options of `Network` in place of the scale's")
+    ]
+    budget: Annotated[
+        dict[str, Any], Field(default_factory=dict, description="options of `Budget` in place of the scale's `budget`")
+    ]
+    scales: Annotated[tuple[Short, ...], Field(description="those at which it is asked; all by default")] = ()
+    criteria: Annotated[
+        tuple[Id, ...], Field(description="those that are asked again; the primary ones by default")
+    ] = ()

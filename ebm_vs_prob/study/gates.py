@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
     from .criteria import Gate
 
-Outcome = Literal["passed", "missed", "no value"]
+Outcome = Literal["passed", "missed", "no value", "not asked"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Gated:
     """One arm on one task at one gate.
 
     `value` is over the `seeds` that have one, NaN where none does: then the gate is neither passed nor missed, and
-    `reason` says what is known of it. Of a gate that is missed it says why the arm counts as untrained.
+    `reason` says what is known of it. Of a gate that is missed it says why the arm counts as untrained. It is "not
+    asked" of results that lack its setting.
     """
 
     metric: str
@@ -38,6 +41,11 @@ class Gated:
     outcome: Outcome
     reason: str = ""
 
+    @property
+    def place(self) -> str:
+        """Where it is held, in words."""
+        return place_on(self.axis, self.setting)
+
 
 def untrained(study: Any, results: pd.DataFrame, seeds: range) -> dict[tuple[str, str], str]:
     """Of (task, arm), why it counts as untrained: its value at a gate's setting, over seeds, is not what that asks.
@@ -46,8 +54,12 @@ def untrained(study: Any, results: pd.DataFrame, seeds: range) -> dict[tuple[str
         study: has `gates`.
         results: of one budget.
     """
-    missed = [gated for gated in at_gates(study, results, seeds) if gated.outcome == "missed"]
-    return {(gated.task, gated.arm): gated.reason for gated in missed}
+    return missed(at_gates(study, results, seeds))
+
+
+def missed(gates: Iterable[Gated]) -> dict[tuple[str, str], str]:
+    """Of (task, arm) that missed one of these gates, why it counts as untrained."""
+    return {(gated.task, gated.arm): gated.reason for gated in gates if gated.outcome == "missed"}
 
 
 def at_gates(study: Any, results: pd.DataFrame, seeds: range) -> list[Gated]:
@@ -60,21 +72,42 @@ def at_gates(study: Any, results: pd.DataFrame, seeds: range) -> list[Gated]:
         study: has `gates`.
         results: of one budget.
     """
+    return [gated for _, gated in _at_gates(study, results, results, seeds)]
+
+
+def at_gates_again(study: Any, results: pd.DataFrame, again: pd.DataFrame, seeds: range) -> list[Gated]:
+    """Every arm at every gate by results of a part of the grid, at the setting where the whole has that gate.
+
+    Args:
+        study: has `gates`.
+        results: of the whole grid, at one budget. again: of the part.
+    """
     found = []
-    places = results[["task", "arm"]].drop_duplicates()
-    for gate in study.gates:
-        for task, arm in places.itertuples(index=False, name=None):
-            if (gate.tasks and task not in gate.tasks) or (gate.arms and arm not in gate.arms):
-                continue
-            own = results[(results["task"] == task) & (results["arm"] == arm)]
-            gated = _at(gate, task, arm, own, seeds)
-            if gated.outcome != "no value" or gate.arms:
-                found.append(gated)
+    for gate, gated in _at_gates(study, results, again, seeds):
+        own = again[(again["task"] == gated.task) & (again["arm"] == gated.arm)]
+        if np.isclose(own["setting"].astype(float), gated.setting, equal_nan=True).any():
+            found.append(_at(gate, gated.task, gated.arm, own, (gated.axis, gated.setting), seeds))
+        else:
+            found.append(replace(gated, value=math.nan, seeds=0, outcome="not asked", reason="it was not run there"))
     return found
 
 
-def _at(gate: Gate, task: str, arm: str, own: pd.DataFrame, seeds: range) -> Gated:
-    axis, setting = _easiest(own) if gate.at is None else (str(own["axis"].iloc[0]), gate.at)
+def _at_gates(study: Any, results: pd.DataFrame, among: pd.DataFrame, seeds: range) -> Iterator[tuple[Gate, Gated]]:
+    """Gates with what the arms that are among some results reached at them, by all results."""
+    places = among[["task", "arm"]].drop_duplicates()
+    for gate in study.gates:
+        for task, arm in places.itertuples(index=False, name=None):
+            own = results[(results["task"] == task) & (results["arm"] == arm)]
+            if own.empty or (gate.tasks and task not in gate.tasks) or (gate.arms and arm not in gate.arms):
+                continue
+            place = _easiest(own) if gate.at is None else (str(own["axis"].iloc[0]), gate.at)
+            gated = _at(gate, task, arm, own, place, seeds)
+            if gated.outcome != "no value" or gate.arms:
+                yield gate, gated
+
+
+def _at(gate: Gate, task: str, arm: str, own: pd.DataFrame, place: tuple[str, float], seeds: range) -> Gated:
+    axis, setting = place
     values = series(own, gate.metric, setting, seeds)
     known = values[np.isfinite(values)]
     value = float(effect_test("value", gate.metric).estimate(known).value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from .own_energies import equivalent_widths
 from .registered import blamed, look_up, tasks_of
 from .scales import Scale
 from .schema import Study
+from .sensitivity import check_differs, looks_at, place_of, varied
 from .task_grids import UNKNOWN_NOISE, TaskGrid
 from .values import from_table
 
@@ -105,10 +106,27 @@ class Condition:
 def expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[str, str]]]:
     """Every condition of the grid at a scale, and the combinations that a method declines with its reason.
 
+    After the grid's own come the cells that the study asks again at another network or budget, under its name.
+
     Raises:
         UnknownName: an unknown task, method or option, with the nearest valid one.
         ValueError: a bad value, with file, field and what is valid; a trial that asks for absurd work or memory.
     """
+    conditions, skipped = _expand(study, scale_name)
+    own = {condition.identity for condition in conditions}
+    for entry in study.sensitivity:
+        criteria = study.asked_again(entry)
+        again = [
+            replace(condition, labels={**condition.labels, "budget": entry.name})
+            for condition in _expand(varied(study, scale_name, entry), scale_name)[0]
+            if any(looks_at(criterion, *place_of(condition.labels)) for criterion in criteria)
+        ]
+        check_differs(study, entry, again, own)
+        conditions += again
+    return conditions, skipped
+
+
+def _expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[str, str]]]:
     scale = study.at(scale_name)
     evaluation, budgets = _shared(study, scale_name, scale)
     _check_count(study, len(budgets))

@@ -136,7 +136,7 @@ class Plan:
 
     def summary(self) -> dict[str, Any]:
         """The plan in short, JSON-ready: totals, and one row in `batches` for each method, task and budget."""
-        named = {condition.identity: condition.labels for condition in self.conditions}
+        named = {condition.identity: condition.labels for condition in self.distinct}
         rows: dict[tuple[str, str, str], dict[str, Any]] = {}
         core_seconds = 0.0
         for group in sorted(self._groups(), key=lambda group: -group.first.multiply_adds):

@@ -13,7 +13,7 @@ from ..core.errors import unknown
 from ..core.options import Options
 from ..core.text import printable
 from .arms import Arm
-from .criteria import Criterion, Gate, Ladder
+from .criteria import Criterion, Gate, Ladder, Sensitivity
 from .scales import Scale
 from .task_grids import THICKNESS, TaskGrid
 from .tuning_options import Tuning
@@ -44,6 +44,10 @@ class Study(Options):
     criteria: Annotated[tuple[Criterion, ...], Field(description="what is decided")] = ()
     gates: Annotated[tuple[Gate, ...], Field(description="what arms reach first")] = ()
     ladders: Annotated[tuple[Ladder, ...], Field(description="what is tried at smaller budgets too")] = ()
+    sensitivity: Annotated[
+        tuple[Sensitivity, ...],
+        Field(max_length=32, description="what is asked again at another network or another size of data"),
+    ] = ()
     _path: Path | None = PrivateAttr(default=None)
     _given: str | None = PrivateAttr(default=None)
 
@@ -108,6 +112,11 @@ class Study(Options):
                 return criterion
         raise unknown(f"criterion of {self.where}:", name, [criterion.id for criterion in self.criteria])
 
+    def asked_again(self, entry: Sensitivity) -> tuple[Criterion, ...]:
+        """The criteria that an entry of `sensitivity` asks again: those that it names, or the primary ones."""
+        names = entry.criteria or [criterion.id for criterion in self.primary_criteria.values()]
+        return tuple(criterion for criterion in self.criteria if criterion.id in names)
+
     def grid(self, task: str) -> TaskGrid:
         """The entry of that name in `tasks`; a `LookupError` with the nearest where there is none."""
         for grid in self.tasks:
@@ -158,9 +167,17 @@ class Study(Options):
             "criteria": tuple(criteria),
             "gates": tuple(gates),
             "ladders": tuple(ladder for ladder in self.ladders if ladder.criterion in decided),
+            "sensitivity": tuple(
+                entry.model_copy(update={"criteria": asked})
+                for entry in self._sensitivity_at(scale)
+                if (asked := tuple(each.id for each in self.asked_again(entry) if each.id in decided))
+            ),
             "claims": tuple(claim for claim in self.claims if claim in claims or not self.criteria) or self.claims,
         }
         return self.model_copy(update=held)
+
+    def _sensitivity_at(self, scale: str) -> list[Sensitivity]:
+        return [entry for entry in self.sensitivity if not entry.scales or scale in entry.scales]
 
     def runs(self, scale: str) -> dict[str, Any]:
         """All of the file that decides what is run at a scale, canonical: titles and criteria left out."""
@@ -175,11 +192,19 @@ class Study(Options):
         }
         if self.tuning is not None:
             asked["tuning"] = {**whole["tuning"], "validation": [arm["validation"] for arm in whole["arms"]]}
+        cells = {each["id"]: {key: each[key] for key in ("arms", "against", "tasks", "at", "range")}
+                 for each in whole["criteria"]}  # fmt: skip
         if self.ladders:
-            cells = {each["id"]: {key: each[key] for key in ("arms", "against", "tasks", "at", "range")}
-                     for each in whole["criteria"]}  # fmt: skip
             asked["ladders"] = [
                 {**ladder, "criterion": cells[ladder["criterion"]], "tolerance": None} for ladder in whole["ladders"]
+            ]
+        if again := self._sensitivity_at(scale):
+            asked["sensitivity"] = [
+                {
+                    **{key: getattr(entry, key) for key in ("name", "network", "budget")},
+                    "criteria": [cells[criterion.id] for criterion in self.asked_again(entry)],
+                }
+                for entry in again
             ]
         return asked
 

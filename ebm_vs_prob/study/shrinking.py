@@ -34,7 +34,8 @@ def shrunk(
     """The study with less to run, and the name of the scale at which it has less; what is not given stays whole.
 
     Criteria and gates keep what is left of them; one that speaks of something that is left out is left out with it.
-    Nothing is tuned and no ladder is climbed: an arm that would be tuned has the middle of the values to be tried.
+    Nothing is tuned, no ladder is climbed and nothing is asked again elsewhere: an arm that would be tuned has the
+    middle of the values to be tried.
 
     Args:
         seeds: the first so many. steps: of each training. at: settings of whatever each task varies along.
@@ -71,6 +72,7 @@ def shrunk(
     smaller = held.model_copy(
         update={
             "ladders": (),
+            "sensitivity": (),
             "tasks": tuple(grids),
             "arms": tuple(left_arms),
             "criteria": tuple(filter(None, (_left(each, held, arm_names, names, at) for each in held.criteria))),

@@ -83,6 +83,7 @@ def candidates(study: Study, scale: str, tried: Mapping[str, Iterable[float]], n
         "criteria": (),
         "gates": (),
         "ladders": (),
+        "sensitivity": (),
     }
     return held.model_copy(update=parts), name
 

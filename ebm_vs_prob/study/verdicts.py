@@ -1,23 +1,19 @@
-"""Verdicts: a study's criteria held against its results. The rules are in docs/verdicts.md.
+"""Verdicts on comparisons: a study's criteria held against its results. The rules are in docs/verdicts.md.
 
 A *comparison* is one criterion for one arm (against one other, where it has one) on one task. It is decided at every
-setting that the criterion names; a claim is decided by the comparisons of its primary criterion.
+setting that the criterion names; what claims follow from them is in `judging`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from .comparisons import Cell, bounds_of, compare, contrasts, told_cell
-from .consistency import PRIMARY_BUDGET
-from .gates import untrained
-from .ladders import UNSTABLE, climbed, unstable
 from .provenance import mixture
-from .scales import caveat
 from .statistics import ALPHA, MIN_SEEDS, holm
 from .task_grids import place_on
 
@@ -31,7 +27,8 @@ _NONE = float("nan")
 
 @dataclass(frozen=True)
 class Verdict:
-    """A decision on one comparison of a criterion (`scope` "comparison") or on a claim ("claim").
+    """A decision on one comparison of a criterion (`scope` "comparison"), on a claim ("claim"), or on a comparison at
+    another network or budget than the scale's own ("variant"), `variant` being the name of that in the study.
 
     A comparison of an arm that missed a gate of the study is "untrained"; a claim is never that.
 
@@ -43,7 +40,7 @@ class Verdict:
     `fails_in` name the parts of a qualified verdict. `axis` is the option that the task varies along.
     """
 
-    scope: Literal["comparison", "claim"]
+    scope: Literal["comparison", "claim", "variant"]
     claim: str
     verdict: Outcome
     reason: str
@@ -72,10 +69,16 @@ class Verdict:
     axis: str = ""
     holds_in: tuple[str, ...] = ()
     fails_in: tuple[str, ...] = ()
+    variant: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """The verdict for `json.dumps(..., allow_nan=False)`: NaN as null, infinity as "inf"."""
         return {name: _plain(value) for name, value in asdict(self).items()}
+
+    @property
+    def compared(self) -> tuple[str, str, str, str]:
+        """What tells a comparison from others: criterion, task, arm and other arm."""
+        return self.criterion, self.task, self.arm, self.against
 
     @property
     def label(self) -> str:
@@ -95,39 +98,24 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def judge(study: Any, results: pd.DataFrame, seeds: range, scale: str = "") -> list[Verdict]:
-    """Decide every comparison of the study's criteria, then every claim by those of its primary criterion.
+def decided(study: Any, results: pd.DataFrame, seeds: range, untrained: Mapping[tuple[str, str], str]) -> list[Verdict]:
+    """Decide every comparison of a study's criteria.
 
     Args:
-        study: has `claims` (identifiers), `criteria` and `primary_criteria`.
-        results: the tidy table of `load_results`: one row per (trial, metric). Only the primary budget decides; where a
-            ladder shows another effect at a quarter of it, that is said beside the verdict.
+        study: has `criteria` and `primary_criteria`.
+        results: of one budget.
         seeds: those of the plan; one without a value counts as failed.
-        scale: that of the results.
-
-    Raises:
-        ValueError: a (task, arm, setting, seed, metric) has two values, or a criterion has no bound.
+        untrained: of (task, arm), why it counts as that.
     """
-    shaky = unstable(climbed(study, results, seeds))
-    results = results[results["budget"] == PRIMARY_BUDGET]
     blocked = _why_no_verdict(results)
-    halfway = untrained(study, results, seeds)
     deciding = {criterion.id for criterion in study.primary_criteria.values()}
     measured = [
         replace(_measure(criterion, task, arm, against, results, seeds), primary=criterion.id in deciding)
         for criterion in study.criteria
         for task, arm, against in contrasts(criterion)
     ]
-    measured = [_gated(verdict, halfway) for verdict in measured]
-    decided = [_decide(verdict, p, blocked) for verdict, p in zip(measured, _adjusted(measured), strict=True)]
-    claims = dict.fromkeys([*study.claims, *(verdict.claim for verdict in decided)])
-    decided += [_decide_claim(claim, [v for v in decided if v.claim == claim and v.primary]) for claim in claims]
-    shaky_claims = {claim for claim, criterion in study.primary_criteria.items() if criterion.id in shaky}
-    return [
-        replace(verdict, caveat="; ".join(filter(None, (caveat(scale), UNSTABLE if own else ""))))
-        for verdict in decided
-        for own in [verdict.claim in shaky_claims if verdict.scope == "claim" else verdict.criterion in shaky]
-    ]
+    measured = [_gated(verdict, untrained) for verdict in measured]
+    return [_decide(verdict, p, blocked) for verdict, p in zip(measured, _adjusted(measured), strict=True)]
 
 
 def _gated(verdict: Verdict, halfway: Mapping[tuple[str, str], str]) -> Verdict:
@@ -238,15 +226,15 @@ def _decide(verdict: Verdict, adjusted_p: float, blocked: str) -> Verdict:
     }
     if parts[True] and parts[False]:
         outcome: Outcome = "qualified"
-        reason = "; ".join(f"{_where(verdict, h)} at {', '.join(parts[h])}" for h in (True, False))
+        reason = "; ".join(f"{side_of(verdict, h)} at {', '.join(parts[h])}" for h in (True, False))
         return replace(verdict, verdict=outcome, reason=reason + failure, holds_in=parts[True], fails_in=parts[False])
     holds = bool(parts[True])
     everywhere = f" at every {verdict.axis}" if len(verdict.cells) > 1 else ""
-    reason = f"{_where(verdict, holds)}{everywhere}{failure}"
+    reason = f"{side_of(verdict, holds)}{everywhere}{failure}"
     return replace(verdict, verdict="supported" if holds else "refuted", reason=reason)
 
 
-def _where(verdict: Verdict, holds: bool) -> str:
+def side_of(verdict: Verdict, holds: bool) -> str:
     """The side of the bounds in words: the one that the criterion asks for, or the other."""
     if verdict.above is not None and verdict.below is not None:
         return f"{'between' if holds else 'not between'} {verdict.above:g} and {verdict.below:g}"
@@ -259,43 +247,3 @@ def _at(verdict: Verdict) -> str:
         return ""
     weakest = max(verdict.cells, key=lambda cell: cell.p)
     return f" at {place_on(verdict.axis, weakest.at[0])}"
-
-
-def _decide_claim(claim: str, parts: Sequence[Verdict]) -> Verdict:
-    """Supported or refuted when every comparison is, qualified when decided ones disagree, else undecided."""
-    if not parts:
-        return Verdict(scope="claim", claim=claim, verdict="undecided", reason="the study has no criterion for it")
-    by_outcome = {outcome: [v for v in parts if v.verdict == outcome] for outcome in OUTCOMES}
-    counts = ", ".join(f"{len(v)} {outcome}" for outcome, v in by_outcome.items() if v)
-    some_hold = bool(by_outcome["supported"] or by_outcome["qualified"])
-    some_fail = bool(by_outcome["refuted"] or by_outcome["qualified"])
-    if some_hold and some_fail:
-        outcome: Outcome = "qualified"
-        deciding: Sequence[Verdict] = [v for v in parts if v.verdict not in ("undecided", "untrained")]
-    elif by_outcome["undecided"] or by_outcome["untrained"]:
-        outcome, deciding = "undecided", by_outcome["undecided"] or by_outcome["untrained"]
-    else:
-        outcome, deciding = ("supported" if some_hold else "refuted"), parts
-    weakest = max(deciding, key=lambda v: (np.isnan(v.p), np.nan_to_num(v.p)))
-    holds_in = _names(v if not v.holds_in else replace(v, criterion=f"{v.criterion} ({', '.join(v.holds_in)})")
-                      for v in parts if v.verdict in ("supported", "qualified"))  # fmt: skip
-    fails_in = _names(v if not v.fails_in else replace(v, criterion=f"{v.criterion} ({', '.join(v.fails_in)})")
-                      for v in parts if v.verdict in ("refuted", "qualified"))  # fmt: skip
-    # One version of the code for all: the reason is the same in every part, and is the claim's too.
-    shared = {v.reason for v in parts}
-    reason = f"{len(parts)} comparison{'s' * (len(parts) != 1)}: {counts}"
-    if outcome == "undecided" and len(shared) == 1:
-        reason += f" ({shared.pop()})"
-    return replace(
-        weakest,
-        scope="claim",
-        verdict=outcome,
-        reason=reason,
-        cells=(),
-        holds_in=holds_in,
-        fails_in=fails_in,
-    )
-
-
-def _names(verdicts: Iterable[Verdict]) -> tuple[str, ...]:
-    return tuple(f"{v.criterion}: {v.label}" for v in verdicts)

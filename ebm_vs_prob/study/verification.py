@@ -15,6 +15,7 @@ from .documents import Record
 from .failures import reason
 from .grid import Trial
 from .identifiers import FILE, read_result, result_id
+from .judging import judge
 from .measurement import measured, reproducible
 from .own_energies import brought_by
 from .plugins import import_plugins
@@ -22,7 +23,6 @@ from .provenance import code_digest, provenance
 from .schema import Study
 from .store import Store
 from .table import planned_trials, results_table
-from .verdicts import judge
 from .worker import trial_task
 
 #: Relative difference that other roundings make of a metric.
@@ -34,7 +34,7 @@ ELSEWHERE = 1e-2
 NOT_COMPARED = ("seconds",)
 #: Numbers of a verdict that are compared with those published, to `ROUNDING`.
 NUMBERS = ("estimate", "low", "high", "adjusted_p", "seeds", "failed")
-WHICH = ("scope", "claim", "criterion", "task", "arm", "against")
+WHICH = ("scope", "claim", "criterion", "task", "arm", "against", "variant")
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def differences(published: Iterable[Mapping[str, Any]], here: Iterable[Mapping[s
 
 
 def _which(verdict: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a verdict is on: a claim, or one comparison of a criterion."""
+    """What a verdict is on: a claim, or one comparison of a criterion, at the scale's own network and budget or not."""
     names = WHICH[:2] if verdict["scope"] == "claim" else WHICH
     return tuple(str(verdict.get(name, "")) for name in names)
 

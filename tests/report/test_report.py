@@ -44,7 +44,8 @@ from ebm_vs_prob.report.page import _origin
 from ebm_vs_prob.report.sharing import unfold
 from ebm_vs_prob.study.comparisons import Cell
 from ebm_vs_prob.study.files import load_study
-from ebm_vs_prob.study.verdicts import Verdict, judge
+from ebm_vs_prob.study.judging import judge
+from ebm_vs_prob.study.verdicts import Verdict
 
 EVIL = '<script>alert("$x_1$ | 50% & \\textbf{}")</script>'
 #: A study of three tasks and nine arms, whatever the packaged one has become.

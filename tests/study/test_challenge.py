@@ -10,9 +10,9 @@ import ebm_vs_prob as evp
 from ebm_vs_prob.core.registry import METHODS
 from ebm_vs_prob.study import load_study, plan_study
 from ebm_vs_prob.study.challenge import CHALLENGER, SCALE, panel, rounds, summary
+from ebm_vs_prob.study.judging import judge
 from ebm_vs_prob.study.statistics import MIN_SEEDS
 from ebm_vs_prob.study.step_times import TYPICAL
-from ebm_vs_prob.study.verdicts import judge
 
 DISCRETE = ("structured_perceptron", "softmax_classifier", "linear_chain_crf")
 

@@ -13,10 +13,10 @@ from ebm_vs_prob.metrics.catalogue import METRICS
 from ebm_vs_prob.study.comparisons import in_range
 from ebm_vs_prob.study.feasibility import check_feasible
 from ebm_vs_prob.study.files import list_studies, load_study
+from ebm_vs_prob.study.judging import judge
 from ebm_vs_prob.study.plan import plan_study
 from ebm_vs_prob.study.run import run_study
 from ebm_vs_prob.study.schema import Criterion, Study
-from ebm_vs_prob.study.verdicts import judge
 
 SEEDS = 20
 BOUNDS = {"share": (0.0, 1.0), "log": (0.0, math.inf), "linear": (-math.inf, math.inf)}
@@ -109,7 +109,7 @@ def test_a_study_decides_each_claim_as_its_results_say(name, side, outcome):
     study = load_study(name)
     for claim, primary in study.primary_criteria.items():
         effects = {each.id: planted(each, 1) for each in study.criteria} | {primary.id: planted(primary, side)}
-        parts = {"criteria": (primary,), "claims": (claim,), "gates": (), "ladders": ()}
+        parts = {"criteria": (primary,), "claims": (claim,), "gates": (), "ladders": (), "sensitivity": ()}
         alone = study.model_copy(update=parts)
         found = judge(alone, results_of(alone, effects), range(SEEDS))
         said = next(v for v in found if v.scope == "claim")
@@ -168,7 +168,9 @@ def test_a_study_runs(name, tmp_path):
         },
         "compile": "never",
     }
-    small = study.model_copy(update={"scales": {"quick": quick.model_copy(update=smaller)}, "ladders": ()})
+    small = study.model_copy(
+        update={"scales": {"quick": quick.model_copy(update=smaller)}, "ladders": (), "sensitivity": ()}
+    )
     table = run_study(small, engine="serial", store=tmp_path / "store", device="cpu", progress=False)
     assert set(table["status"]) == {"done"}, table.loc[table["status"] != "done", ["arm", "task", "reason"]]
     # Three steps may leave too few samples near the answers to measure an angle by: then the row says so.

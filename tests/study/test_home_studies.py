@@ -10,7 +10,7 @@ import pytest
 from synthetic_results import COLUMNS, row
 
 from ebm_vs_prob.study import load_study
-from ebm_vs_prob.study.verdicts import judge
+from ebm_vs_prob.study.judging import judge
 
 #: The claim that each is the home of.
 HOMES = {

@@ -18,9 +18,9 @@ from ebm_vs_prob.report.inputs import Inputs
 from ebm_vs_prob.report.training_tables import training_tables
 from ebm_vs_prob.study import load_study, plan_study
 from ebm_vs_prob.study.gates import at_gates
+from ebm_vs_prob.study.judging import judge
 from ebm_vs_prob.study.ladders import FACTOR, climbed, name_of, shrunk
 from ebm_vs_prob.study.plan import places
-from ebm_vs_prob.study.verdicts import judge
 
 DIFFERENCE = """
 [[criteria]]
@@ -244,7 +244,7 @@ def inputs_of(results, *criteria, gates=(), ladders=()):
 
 def test_the_table_of_ladders_has_every_rung_with_its_interval():
     results = at_budgets(lambda arm, eps, seed, r: 1.0 - 0.25 * r + 0.01 * noise(seed, r), ("a",))
-    frame = training_tables(inputs_of(results, criterion(**VALUE), ladders=(ladder(),)))["ladders"]
+    frame = training_tables(inputs_of(results, criterion(**VALUE), ladders=(ladder(),)), ())["ladders"]
     assert frame["steps"].tolist() == ["100", "400", "1600"]
     assert frame["arm"].tolist() == ["Arm a"] * 3
     assert frame["at"].tolist() == ["ε 0.1"] * 3
@@ -259,7 +259,7 @@ def test_the_table_of_gates_says_what_passed_what_missed_and_what_lacks_the_metr
     none = results[results["arm"] == "a"].assign(arm="c", value=math.nan, note="c stands for no density")
     results = pd.concat([results, none], ignore_index=True)
     named = gate(below=5.0, arms=("a", "b", "c"))
-    frame = training_tables(inputs_of(results, criterion(**VALUE), gates=(named,)))["gates"]
+    frame = training_tables(inputs_of(results, criterion(**VALUE), gates=(named,)), ())["gates"]
     assert frame["outcome"].tolist() == ["passed", "missed", "no value"]
     assert frame["value"].tolist()[2] == "–"
     assert frame["seeds"].tolist() == ["12 of 12", "12 of 12", "0 of 12"]
@@ -273,4 +273,4 @@ def test_the_table_of_gates_says_what_passed_what_missed_and_what_lacks_the_metr
 
 def test_without_any_of_them_there_is_no_table():
     results = at_budgets(lambda arm, eps, seed, r: 1.0, ("a",), 1)
-    assert training_tables(inputs_of(results, criterion(**VALUE))) == {}
+    assert training_tables(inputs_of(results, criterion(**VALUE)), ()) == {}

@@ -17,9 +17,9 @@ from ebm_vs_prob.cli.commands import main
 from ebm_vs_prob.core.registry import METHODS, TASKS
 from ebm_vs_prob.report import write_report
 from ebm_vs_prob.study import Store, load_study, plan_study
+from ebm_vs_prob.study.judging import judge
 from ebm_vs_prob.study.plugins import import_plugins
 from ebm_vs_prob.study.provenance import mixture
-from ebm_vs_prob.study.verdicts import judge
 from ebm_vs_prob.tasks.circle import Circle
 
 TASK = """

@@ -37,12 +37,14 @@ def test_every_key_is_described_with_its_default(heading, schema, _):
 
 def test_examples_on_the_page_load(tmp_path):
     examples = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    assert len(examples) == 2
+    assert len(examples) == 3
     criterion = CRITERION.replace('id = "slope"', 'id = "C11-likelihood"')
     path = write_study(tmp_path / "rings.toml", thickness="0.3, 0.03", extra=criterion + "\n".join(examples))
+    path.write_text(path.read_text().replace("[scales.quick]", "[scales.standard]"))
     study = load_study(path)
     assert study.tuning.along == {"thickness": (0.03,)}
     assert study.ladders[0].rungs == 3
+    assert [entry.name for entry in study.held_at("standard").sensitivity] == ["wider_network", "fewer_examples"]
 
 
 def test_objectives_on_the_page_are_those_of_the_code():

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from synthetic_results import criterion, noise, study, table
 
+from ebm_vs_prob.study.judging import judge
 from ebm_vs_prob.study.statistics import holm
-from ebm_vs_prob.study.verdicts import judge
 
 
 def power_law(exponent, spread=0.05):

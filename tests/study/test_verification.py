@@ -21,9 +21,9 @@ from ebm_vs_prob.study.identifiers import (
     study_of,
     write_result,
 )
+from ebm_vs_prob.study.judging import judge
 from ebm_vs_prob.study.shards import Entry
 from ebm_vs_prob.study.table import planned_trials, results_table
-from ebm_vs_prob.study.verdicts import judge
 from ebm_vs_prob.study.verification import again, differences, verify
 
 pytestmark = pytest.mark.usefixtures("plugin")
