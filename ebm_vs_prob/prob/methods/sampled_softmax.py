@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, ClassVar, cast
 
 import pyro
 import torch
 from pydantic import Field
 
 from ...core.registry import METHODS
-from ...core.spaces import Labels, Sequences
+from ...core.spaces import Discrete, Labels, Sequences
 from ...gibbs.density import GibbsBoltzmann
 from ...gibbs.normalizers import ImportanceSampling
 from ...models.building import build_graph_energy
@@ -80,9 +80,7 @@ class SampledSoftmax(Method):
         return train(model, loss, {"answers": Noise("uniform", (size, count, space.num_variables))})
 
 
-def with_uniform_answers(
-    y: torch.Tensor, uniform: torch.Tensor, space: Labels | Sequences
-) -> tuple[torch.Tensor, torch.Tensor]:
+def with_uniform_answers(y: torch.Tensor, uniform: torch.Tensor, space: Discrete) -> tuple[torch.Tensor, torch.Tensor]:
     """The right answers and uniform ones, with the log-densities that make importance sampling of them Z^.
 
     Args:
