@@ -9,7 +9,6 @@ import torch
 from torch.distributions import constraints
 from torch.distributions.transforms import Transform
 
-
 #: Slope of Pyro's splines at the corners, 1 but for the least slope that it allows within.
 CORNER_SLOPE = 1.0 - 1e-3
 
