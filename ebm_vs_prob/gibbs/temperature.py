@@ -17,6 +17,9 @@ from .normalizers.quadrature import Quadrature
 #: Validation pairs of a replicate; of them, by output dimension, those that get a partition function where x varies:
 #: one costs hundreds of energies in one dimension and up to 1e5 in two.
 PAIRS, QUERIES = 256, {1: 64, 2: 16}
+#: Nodes that one of these may have. On a line smooth energies take hundreds, at whatever scale; what takes more is
+#: rough down to its rounding, and all others of a batch are padded to it.
+MOST_NODES = {1: 1 << 15, 2: 1 << 18}
 #: Queries and proposals of importance sampling beyond two dimensions.
 IMPORTANCE_QUERIES, PROPOSALS = 32, 1024
 #: Draws of the density itself over all queries, and of each at least: near beta = 1 their weights hardly differ.
@@ -161,7 +164,7 @@ def _nodes(
     """Energies and log quadrature weights (R, n, K) at nodes refined for `beta`, at x (R, n, dx)."""
     usable = torch.where(beta.isfinite(), beta, 1.0).reshape(-1, 1)
     density = GibbsBoltzmann(energy, y_dim=dim, x=x, beta=usable, bounds=bounds, validate_args=False)
-    cells = Quadrature(rtol=RTOL, probes=8).cells(density.target)
+    cells = Quadrature(rtol=RTOL, max_nodes=MOST_NODES[dim], probes=8).cells(density.target)
     log_density = cells.log_density.reshape(*density.batch_shape, -1)
     return -log_density / usable.double().unsqueeze(-1), cells.log_weights().reshape(log_density.shape)
 

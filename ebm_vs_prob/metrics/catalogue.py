@@ -98,6 +98,8 @@ _ALL = (
            ("guo2017calibration",)),
     Metric("gibbs_gap_unit_beta", "Gibbs density's gap at β = 1", "nats",
            "density", "linear", "lower", "the same of exp(-E) / Z, which a density is itself"),
+    Metric("gibbs_gap_input_beta", "Gibbs density's gap at the best β of each x", "nats",
+           "density", "linear", "lower", "the least divergence from the truth at each x that any beta(x) could have"),
     Metric("learned_share", "Share of the nats learned", "1",
            "density", "linear", "higher", "of the nats from a uniform law to the truth, those that the density has"),
     Metric("excess", "Gap beyond the price of smoothing", "nats",

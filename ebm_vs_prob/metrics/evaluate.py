@@ -146,6 +146,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
         free_energies,
         held_out_sets,
         inference,
+        input_temperature,
         latents,
         lengths,
         likelihood,
@@ -161,7 +162,7 @@ def _homes(space: Space) -> tuple[ModuleType, ...]:
     )
 
     if isinstance(space, Discrete):
-        return likelihood, decisions, lengths, segmentations, regret, cost, answer_cost
+        return likelihood, input_temperature, decisions, lengths, segmentations, regret, cost, answer_cost
     return (
         likelihood,
         smoothing,

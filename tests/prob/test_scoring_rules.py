@@ -20,6 +20,7 @@ from ebm_vs_prob.prob.objectives.scoring_rules import (
     mixture_energy_score,
     mixture_reverse_divergence,
     mixture_score_matching,
+    sampled_energy_score,
 )
 
 OTHERS = ("crps", "energy_score", "score_matching", "nce")
@@ -110,6 +111,31 @@ def test_the_energy_score_is_unbiased_for_the_crps_in_one_dimension_in_value_and
         error = found.std(0) / count**0.5
         assert bool(((found.mean(0) - target).abs() < standard_errors(6) * error + 1e-12).all())
         assert bool((error < 0.02).all())
+
+
+@pytest.mark.parametrize("draws", [2, 5])
+def test_that_of_draws_is_unbiased_too(draws):
+    """Against the closed form of one Gaussian, in value and in the gradient of its place and width."""
+    count, y = 1 << 13, 0.4
+    noise = torch.randn(count, 1, draws, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    place = double(-0.3, math.log(0.7))
+
+    def scores(at):
+        return sampled_energy_score(at[0] + at[1].exp() * noise, torch.full((count, 1, 1), y, dtype=torch.float64))
+
+    def exact(at):
+        return mixture_crps(
+            torch.zeros(1, 1, 1, dtype=torch.float64),
+            at[0].reshape(1, 1, 1, 1),
+            at[1].exp().reshape(1, 1, 1, 1),
+            double(y).reshape(1, 1, 1),
+        )[0]
+
+    slopes = torch.func.jacfwd(scores)(place)
+    for found, target in ((scores(place).unsqueeze(1), exact(place)), (slopes, torch.func.grad(exact)(place))):
+        error = found.std(0) / count**0.5
+        assert bool(((found.mean(0) - target).abs() < standard_errors(6) * error + 1e-12).all())
+        assert bool((error < 0.03).all())
 
 
 @pytest.mark.parametrize("dim", [1, 3])
@@ -271,3 +297,30 @@ def test_one_gaussian_sits_on_one_answer_by_the_reverse_divergence_and_between_t
     # The mean of 1000 draws of standard deviation 1 is off by .03 or so.
     assert distances["nll"] == pytest.approx([mean, mean], abs=0.12)
     assert max(distances["reverse_kl"]) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("objective", "dim", "transform"),
+    [
+        ("energy_score", 2, "affine"),
+        pytest.param("energy_score", 1, "spline", marks=pytest.mark.slow),
+        pytest.param("nce", 2, "affine", marks=pytest.mark.slow),
+        pytest.param("nce", 1, "spline", marks=pytest.mark.slow),
+    ],
+)
+def test_a_flow_learns_a_gaussian_by_any_of_its_scores(objective, dim, transform):
+    """An untrained flow has half of the box's eighth for its width, 4 in place of 1: more than .5 nat a dimension."""
+    task = gaussian(dim)
+    budget = evp.Budget(steps=400, batch_size=64, examples=EXAMPLES)
+    options = {"objective": objective, "transform": transform, "layers": 2, "bins": 4, "learning_rate": 0.01}
+    model = evp.fit("coupling_flow", task, seeds=[0, 1], budget=budget, network=evp.Network(hidden=(8,)), **options)
+    assert all(status.ok for status in model.status)
+    x, y = task.sample(2000, split="test")
+    truth = -0.5 * (y.square() + math.log(2 * math.pi)).sum(-1)
+    gap = (truth - model.log_prob(x, y).double()).mean(-1)
+    assert float(gap.max()) < 0.15
+
+
+def test_an_energy_score_of_one_draw_has_no_pair():
+    with pytest.raises(ValueError, match="noise_draws >= 2"):
+        evp.fit("coupling_flow", gaussian(2), objective="energy_score", noise_draws=1)

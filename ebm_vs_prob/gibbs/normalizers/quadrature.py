@@ -12,9 +12,9 @@ from .partition import Partition, Target, Uniforms
 from .refinement import Refinement
 from .rejection import sample_cells
 
-#: Nodes that may be held at once: of a larger batch that many, if every density goes to its cap. On a line densities
-#: seldom come near it.
-MOST_NODES, ON_A_LINE = 1 << 26, 16
+#: Nodes that may be held at once: of a larger batch that many, if every density goes to its cap. On a line few come
+#: near it, but one that is rough down to its rounding has all others of its batch padded to it.
+MOST_NODES, ON_A_LINE = 1 << 26, 2
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from ...core.spaces import Box
 from ...energies.evaluation import distinct
 from ...energies.mlp import Network, ReplicatedMLP
 from ...models.density_model import DensityModel
+from .bounded_splines import Within
 from .flow_networks import AutoregressiveHypernetwork, Hypernetwork
 
 Transform = Literal["affine", "spline"]
@@ -95,7 +96,7 @@ class CouplingLayer(FlowLayer):
             clips = {"log_scale_min_clip": -SHRINKS, "log_scale_max_clip": WIDENS}
             coupling: Any = ConditionalAffineCoupling(self.split[0], self.upper, **clips).condition(x)
         else:
-            coupling = ReplicatedSplineCoupling(self.lower, self.upper, self.split, self.bins, x)
+            coupling = Within(ReplicatedSplineCoupling(self.lower, self.upper, self.split, self.bins, x), HALF_WIDTH)
         return [coupling, Permute(self.order)]
 
 
@@ -129,7 +130,7 @@ class AutoregressiveLayer(FlowLayer):
             clips = {"log_scale_min_clip": -WIDENS, "log_scale_max_clip": SHRINKS}
             return [ConditionalAffineAutoregressive(self.network, **clips).condition(x).inv]
         layer = ConditionalSplineAutoregressive(self.y_dim, self.network, count_bins=self.bins, bound=HALF_WIDTH)
-        return [layer.condition(x).inv]
+        return [Within(layer.condition(x), HALF_WIDTH).inv]
 
 
 def parameters(transform: Transform, bins: int) -> list[int]:
@@ -169,6 +170,13 @@ class FlowEnergy(nn.Module):
         transforms.append(AffineTransform(self.middle, self.unit, event_dim=1))
         return dist.TransformedDistribution(base.to_event(1), transforms, validate_args=False)
 
+    def carried(self, x: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """Where the flow given x (R or 1, *n, dx) carries standard normals (R, *n, dy): draws, differentiable."""
+        value = noise
+        for transform in self.conditional(x).transforms:
+            value = transform(value)
+        return value
+
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         shape = torch.broadcast_shapes((self.num_replicates, *[1] * (y.ndim - 2)), x.shape[:-1], y.shape[:-1])
         log_prob: torch.Tensor = self.conditional(x).log_prob(y.expand(*shape, -1))
@@ -187,11 +195,9 @@ class FlowModel(DensityModel):
         check_count("num_samples", num_samples)
         x = self._placed("x", x)
         shape = (x.shape[1], num_samples, self.module.y_dim)
-        value = replicate_noise(self._streams(seed), shape, dtype=self.setting.dtype, device=x.device)
+        noise = replicate_noise(self._streams(seed), shape, dtype=self.setting.dtype, device=x.device)
         with torch.no_grad():
-            for transform in self.module.conditional(x.unsqueeze(2)).transforms:
-                value = transform(value)
-        return value
+            return self.module.carried(x.unsqueeze(2), noise)
 
     @property
     def sampling_kernel(self) -> str:

@@ -1,4 +1,4 @@
-"""Proper scores of a mixture of diagonal Gaussians beside its likelihood: what else has the truth as its minimum.
+"""Proper scores beside likelihood, of a mixture of diagonal Gaussians and of draws: what else has the truth as minimum.
 
 Everywhere `log_weights` (R, B, K) are normalised, `loc` and `scale` (R, B, K, dy), with B = 1 where one mixture serves
 all examples, and y (R, B, dy). A score is a loss: lower is better. Results are (R,).
@@ -45,6 +45,21 @@ def mixture_energy_score(
     near = (weights * _length(first - y.unsqueeze(-2))).sum(-1)
     both = weights.unsqueeze(-1) * weights.unsqueeze(-2)
     apart = (both * _length(first.unsqueeze(-2) - second.unsqueeze(-3))).flatten(-2).sum(-1)
+    return (near - apart / 2).mean(-1)
+
+
+def sampled_energy_score(draws: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The energy score of whatever can be drawn from by moving noise, without bias from M >= 2 draws: in units of y.
+
+    E‖Y - y‖ is the mean over the draws, E‖Y - Y'‖ that over all pairs of different ones.
+
+    Args:
+        draws: of the law at the x of each example, differentiable in its parameters, (R, B, M, dy).
+    """
+    count = draws.shape[-2]
+    near = _length(draws - y.unsqueeze(-2)).mean(-1)
+    first, second = torch.triu_indices(count, count, offset=1, device=draws.device)
+    apart = _length(draws[..., first, :] - draws[..., second, :]).mean(-1)
     return (near - apart / 2).mean(-1)
 
 
