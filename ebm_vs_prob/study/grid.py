@@ -177,7 +177,7 @@ def _expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[s
                         labels=_labels(study.where, arm, method, options, grid, setting, task, name, budget),
                         specification=specification,
                         seeds=scale.all_seeds,
-                        group=f"{program}{own_thickness}",
+                        group=f"{program}{own_thickness}{task.x_space!r}{task.y_space!r}",
                         program=program,
                         # What a user's module computes in company, or compiled, need not be what it computes alone.
                         batchable=method.batchable and not is_own,

@@ -136,6 +136,17 @@ def test_batches_hold_what_differs_only_in_numbers(tmp_path):
             assert len({trial.specification["task"]["options"]["thickness"] for trial in batch.trials}) == 1
 
 
+def test_a_batch_has_tasks_of_one_space(tmp_path):
+    """The room that noisy strips take grows with the noise: replicates of one model cannot share them."""
+    path = write_study(tmp_path / "rings.toml", arms={"a": ("lattice_crf", "")}, thickness="0.6, 0.3, 0.1, 0.05")
+    path.write_text(
+        path.read_text().replace('name = "circle"', 'name = "segmentation"').replace("circle", "segmentation")
+    )
+    batches = plan_study(path, device="cpu").batches
+    thicknesses = [{trial.specification["task"]["options"]["thickness"] for trial in batch.trials} for batch in batches]
+    assert sorted(map(sorted, thicknesses)) == [[0.05, 0.1], [0.3], [0.6]]
+
+
 def test_what_is_missing_is_put_into_batches_anew(tmp_path):
     planned = plan(tmp_path, seeds=MAX_REPLICATES["cpu"])
     assert len(planned.batches) == 2  # one a thickness
