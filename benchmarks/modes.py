@@ -8,7 +8,8 @@ own and stays there between its turns; all arms of a row take as many steps in a
 for what a step takes may follow from how far the training is. Objectives that the earlier commit has not are compared
 with their own step as it is written.
 
-Before a row is timed its losses are compared, step by step, as they are recorded and as they are compiled.
+Before an objective is timed its losses are compared, step by step, as they are recorded and as they are compiled. One
+that cannot be trained is named at the end, and the others are timed all the same.
 """
 
 from __future__ import annotations
@@ -65,22 +66,25 @@ def plans(methods: Sequence[type[Method]], shapes: Sequence[tuple[int, tuple[int
                 yield Plan(method.name, (task.name, given), replicates, "recorded", hidden, steps=STEPS)
 
 
-def compiling(rows: Sequence[Plan]) -> list[float]:
-    """Seconds until a compiled step of each row is there, the compiler's cache being as it is; in all processors.
+def compiling(rows: Sequence[Plan]) -> list[float | None]:
+    """Seconds until a compiled step of each row is there, the compiler's cache being as it is; on all processors.
 
-    Later trainings of the same shapes find what was compiled in the cache.
+    Later trainings of the same shapes find what was compiled in the cache. None of what cannot be trained.
     """
     own, every = local(), []
 
-    def seconds(row: Plan) -> float:
+    def seconds(row: Plan) -> float | None:
         if not hasattr(own, "trainings"):
             own.trainings = Trainings()
             every.append(own.trainings)
         training = own.trainings.begin(replace(row, mode="compiled"))
-        taken = training.ready()
+        try:
+            taken = training.ready()
+        except TrainingFailed:
+            return None
         training.end()
         print(f"{_name(row)}: compiled after {taken:.1f} s", file=sys.stderr, flush=True)
-        return float(taken)
+        return taken
 
     with ThreadPoolExecutor(max(1, len(PROCESSORS))) as pool:
         found = list(pool.map(seconds, rows))
@@ -198,7 +202,7 @@ def main(
     after: Sequence[float | None] = compiling(rows) if compiled else [None] * len(rows)
     if compile_only:
         return
-    entries, turns, apart = [], list[Seconds](), list[str]()
+    entries, turns, wrong = [], list[Seconds](), list[str]()
     with ExitStack() as stack:
         own, earlier = stack.enter_context(Trainings()), None
         if against:
@@ -208,17 +212,23 @@ def main(
             except ValueError as error:
                 print(f"nothing earlier to compare with: {error}", file=sys.stderr)
         for row, compiled_after in zip(rows, after, strict=True):
-            difference = largest_difference(own, row) if compiled else None
+            is_first = not any(entry["method"] == row.method for entry in entries)
+            try:
+                difference = largest_difference(own, row) if compiled and is_first else None
+                arms = begun(own, earlier, row, compiled)
+                timed(list(arms.values()), rounds)
+            except TrainingFailed as error:
+                wrong.append(f"{_name(row)}: {error}")
+                continue
             if difference is not None and not difference <= AGREEING:
-                apart.append(f"{_name(row)}: losses differ by {difference:.2g}")
-            arms = begun(own, earlier, row, compiled)
-            timed(list(arms.values()), rounds)
+                wrong.append(f"{_name(row)}: losses differ by {difference:.2g}")
             turns += [turn for arm in arms.values() for turn in arm.turns]
             entries.append(found(row, arms, compiled_after, difference))
             print(described(entries[-1]), flush=True)
-    write(out, "modes", busy(turns), rounds=rounds, against=against if earlier else None, rows=entries)
-    if apart:
-        raise SystemExit("\n".join(apart))
+    share = busy(turns) if turns else None
+    write(out, "modes", share, rounds=rounds, against=against if earlier else None, rows=entries)
+    if wrong:
+        raise SystemExit("\n".join(wrong))
 
 
 if __name__ == "__main__":

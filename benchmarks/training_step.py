@@ -24,8 +24,8 @@ from rich.table import Table
 from ebm_vs_prob.study.step_times import compiler
 
 from .results import PEERS, absent, keep_to_one_processor, write
-from .timing import Seconds, Section, busy, interleave, speed_up, spread
-from .trainings import Trainings
+from .timing import MOST, Seconds, Section, busy, interleave, speed_up, spread
+from .trainings import Plan, Trainings
 from .workload import Workload
 
 WIDTH = 150  # of a table that goes into a file
@@ -127,7 +127,7 @@ def main(
     entries, turns = [], list[Seconds]()
     with Trainings() as trainings:
         for section in sections(trainings, part or list(Part), shapes, compiled):
-            interleave(section, rounds, seconds)
+            interleave(section, rounds, seconds, most=min(MOST, Plan.steps // (rounds + 2)))
             turns += [turn for arm in section.arms for turn in arm.turns]
             entries.append(record(section))
             console.print(table(entries[-1]))

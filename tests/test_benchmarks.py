@@ -10,9 +10,11 @@ import pytest
 import torch
 
 import ebm_vs_prob as evp
-from benchmarks import aims, growth, modes, proposals, results, study_shares, tables, timing
+from benchmarks import aims, command_line, growth, modes, proposals, results, study_shares, tables, timing
 from benchmarks.trainings import Plan, TrainingFailed, Trainings, checkout
 from ebm_vs_prob.ebm.objectives.contrastive import importance_sampled_loss
+from ebm_vs_prob.study import Store, plan_study
+from ebm_vs_prob.study.shards import FILES
 from ebm_vs_prob.training import loop
 from ebm_vs_prob.training.batches import Batch
 from ebm_vs_prob.training.fitting import prepare
@@ -111,6 +113,15 @@ def test_seconds_that_a_batch_shares_count_once():
     records = [record("a", fit=2.0, evaluate=1.0, arrays=0.5)] * 3 + [record("b", fit=2.0, evaluate=1.0, arrays=0.5)]
     records += [record("c", total=9.0)]  # a trial that failed
     assert study_shares.seconds_of(records) == {"fit": 4.0, "evaluate": 2.0, "arrays": 1.0}
+
+
+def test_a_made_store_leaves_nothing_to_be_run(tmp_path):
+    study = command_line.make(tmp_path, 50)
+    store, planned = Store(tmp_path / "store"), plan_study(study, device="cpu")
+    keys = {trial.key for trial in planned.trials}
+    assert (len(keys), store.sound(keys)) == (50, keys)
+    first = [trial.key for trial in planned.trials if trial.seed == planned.study.at(planned.scale).first_seed]
+    assert all(store.kinds(key).issuperset(FILES) for key in first)
 
 
 def test_gaps_are_read_off_between_trainings():
