@@ -80,10 +80,10 @@ check: $(VENV)/.installed
 	$(BIN)/mypy
 	@$(MAKE) --no-print-directory docs
 
-#: make benchmark  training steps a second beside torchebm and plain Pyro, on a quiet machine
+#: make benchmark  steps against earlier ones and against peers, growth, commands, shares of a study, on a quiet machine
 benchmark: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev,benchmark]'
-	$(BIN)/python -m benchmarks.training_step --compile --out benchmarks/training_step.json
+	$(BIN)/python -m benchmarks
 
 #: make clean      remove caches and builds; results, reports and .venv stay
 clean:

@@ -1,21 +1,21 @@
 """How a training step's time grows with replicates, width, batch, dimension and length: milliseconds and exponents.
 
-python -m benchmarks.growth --compiled --out growth.json
+    python -m benchmarks.growth --out benchmarks/growth.json
+    python -m benchmarks.growth --axis width --mode compiled
 
-A step's time is the slope between a short and a long training, so that data, recording and compiling are not in it.
-The exponent is that of time in size over the larger half of the sizes, where starting operations no longer counts. The
-last column says what share of the machine's rate of batched products of the same shapes the step's arithmetic reaches.
+The exponent is that of time in size over the larger half of the sizes, where starting operations no longer counts. What
+share of the machine's rate of batched products of the same shapes the step's arithmetic reaches is said of each size.
 One axis trains nothing: it times the exact probabilities and draws of `translation` against the length of its strings.
 """
 
 from __future__ import annotations
 
-import json
-import statistics
+import shutil
+import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,120 +23,130 @@ import numpy as np
 import torch
 import typer
 
-from ebm_vs_prob.core.budget import Budget
-from ebm_vs_prob.energies.mlp import Network
+from ebm_vs_prob.study.step_times import compiler
 from ebm_vs_prob.tasks import get_task
-from ebm_vs_prob.training import loop
-from ebm_vs_prob.training.fitting import fit
+
+from .arithmetic import multiply_adds, product_rate
+from .results import keep_to_one_processor, write
+from .timing import BLOCK, Seconds, busy, spread, turn_length
+from .trainings import Plan, Trainings
+
+DENOISING = Plan("denoising_score_matching", ("circle", {}), 8, "recorded")
+CHAIN = Plan("linear_chain_crf", ("labelled_chain", {}), 8, "recorded")
+LATTICE = Plan("lattice_crf", ("segmentation", {}), 1, "recorded")
+#: Rows of translations whose exact probabilities are timed.
+ROWS = 2048
 
 
-@dataclass(frozen=True)
-class Shape:
-    """One training: a method on a task of a size."""
-
-    method: str = "denoising_score_matching"
-    task: str = "circle"
-    replicates: int = 8
-    width: int = 32
-    batch: int = 64
-    dim: int = 2
-    length: int = 8
-
-    def step(self, compiled: bool, short: int, long: int) -> tuple[float, float]:
-        """Seconds of a step, and multiply-adds of it."""
-        length = {"length": self.length}
-        own = {"circle": {"ambient_dim": self.dim}, "labelled_chain": length, "segmentation": length}[self.task]
-        task = get_task(self.task, **own)
-        seconds = []
-        for steps in (short, long):
-            budget = Budget(steps=steps, batch_size=self.batch, examples=1000)
-            network, started = Network(hidden=(self.width, self.width)), time.perf_counter()
-            model = fit(self.method, task, range(self.replicates), network=network, budget=budget, compile=compiled)
-            seconds.append(time.perf_counter() - started)
-        work = sum(cost.multiply_adds for cost in model.cost) / long
-        return (seconds[1] - seconds[0]) / (long - short), work
+def _wide(width: int) -> Plan:
+    return replace(DENOISING, hidden=(width, width))
 
 
-@dataclass(frozen=True)
-class Truth:
-    """Exact log-probabilities of translations and draws of them, the longest sentences that fit among those drawn."""
-
-    length: int
-    rows: int = 2048
-
-    def step(self, compiled: bool, short: int, long: int) -> tuple[float, None]:
-        """Seconds for all rows; nothing is trained and no products are counted."""
-        task = get_task("translation", length=self.length, phrases=(self.length - 4) // 3)
-        x, y = task.sample(self.rows)
-        started = time.perf_counter()
-        task.reference.log_prob(x, y)
-        task.reference.sample(x, 1)
-        return time.perf_counter() - started, None
-
-
-#: What is varied: its sizes, and the trainings of these sizes, or the truth.
-AXES: dict[str, tuple[tuple[int, ...], Callable[[int], Shape | Truth]]] = {
-    "replicates": ((2, 4, 8, 16, 32, 64), lambda size: replace(Shape(), replicates=size)),
-    "width": ((16, 32, 64, 128, 256), lambda size: replace(Shape(), width=size)),
-    "batch": ((16, 64, 256, 1024), lambda size: replace(Shape(), batch=size)),
-    "dimension of y": ((2, 8, 32, 128), lambda size: replace(Shape(), dim=size)),
-    "length": ((4, 8, 16, 32), lambda size: Shape("linear_chain_crf", "labelled_chain", length=size)),
-    "lattice length": ((4, 8, 16, 32), lambda size: Shape("lattice_crf", "segmentation", replicates=1, length=size)),
-    "length of translations": ((5, 8, 12, 16, 20), Truth),
+#: What is varied in a training: its sizes, and the training of each.
+AXES: dict[str, tuple[tuple[int, ...], Callable[[int], Plan]]] = {
+    "replicates": ((2, 4, 8, 16, 32, 64), lambda size: replace(DENOISING, replicates=size)),
+    "width": ((16, 32, 64, 128, 256), _wide),
+    "batch": ((16, 64, 256, 1024), lambda size: replace(DENOISING, batch_size=size)),
+    "dimension of y": ((2, 8, 32, 128), lambda size: replace(DENOISING, task=("circle", {"ambient_dim": size}))),
+    "length": ((4, 8, 16, 32), lambda size: replace(CHAIN, task=("labelled_chain", {"length": size}))),
+    "length of a lattice": ((4, 8, 16, 32), lambda size: replace(LATTICE, task=("segmentation", {"length": size}))),
 }
+#: What is varied in an exact answer, where nothing is trained.
+TRANSLATIONS, LENGTHS = "length of translations", (5, 8, 12, 16, 20)
 
 
-def product_rate(shape: Shape) -> float:
-    """Multiply-adds a second of batched products of the hidden layers' shape."""
-    one = torch.randn(shape.replicates, shape.batch, shape.width)
-    other = torch.randn(shape.replicates, shape.width, shape.width)
-    work, repeats = shape.replicates * shape.batch * shape.width**2, 50
-    times = []
-    for _ in range(7):
-        started = time.perf_counter()
-        for _ in range(repeats):
-            torch.bmm(one, other)
-        times.append((time.perf_counter() - started) / repeats)
-    return work / statistics.median(times)
+class Mode(StrEnum):
+    """How steps are done."""
+
+    recorded = "recorded"
+    compiled = "compiled"
 
 
-def exponent(sizes: list[int], seconds: list[float]) -> float:
+def step(trainings: Trainings, plan: Plan, rounds: int, seconds: float) -> list[tuple[float, Seconds]]:
+    """Seconds of a step in each round, with the turn that says so."""
+    training = trainings.begin(plan)
+    training.ready()
+    steps = turn_length(training.take(BLOCK).wall / BLOCK, seconds, plan.steps // (2 * rounds))
+    turns = [training.take(steps) for _ in range(rounds)]
+    training.end()
+    return [(turn.wall / steps, turn) for turn in turns]
+
+
+def truth(length: int) -> Seconds:
+    """Exact log-probabilities of translations and draws of them, the longest sentences that fit among those drawn."""
+    task = get_task("translation", length=length, phrases=(length - 4) // 3)
+    x, y = task.sample(ROWS)
+    wall, cpu = time.perf_counter(), time.process_time()
+    task.reference.log_prob(x, y)
+    task.reference.sample(x, 1)
+    return Seconds(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
     """Of time in size, over the larger half of the sizes."""
     half = len(sizes) // 2
     return float(np.polyfit(np.log(sizes[half - 1 :]), np.log(seconds[half - 1 :]), 1)[0])
 
 
+def entry(
+    axis: str, mode: str, sizes: Sequence[int], rounds: Sequence[Sequence[float]], shares: Sequence[float]
+) -> Any:
+    """An axis, JSON-ready, and the line that is printed of it."""
+    seconds = [spread(values)["median"] for values in rounds]
+    found = {
+        "axis": axis,
+        "mode": mode,
+        "sizes": list(sizes),
+        "seconds": [list(values) for values in rounds],
+        "exponent": exponent(sizes, seconds),
+        "share_of_product_rate": list(shares),
+    }
+    times = ", ".join(f"{size}: {1e3 * value:.3f} ms" for size, value in zip(sizes, seconds, strict=True))
+    remark = f"; of the rate of products {', '.join(f'{share:.2f}' for share in shares)}" if shares else ""
+    print(f"{axis}, {mode}: {times}; exponent {found['exponent']:.2f}{remark}", flush=True)
+    return found
+
+
 def main(
     axis: Annotated[list[str] | None, typer.Option(help="vary this only; may be repeated")] = None,
-    compiled: Annotated[bool, typer.Option("--compiled", help="compile the steps; else they are recorded")] = False,
-    rounds: Annotated[int, typer.Option(min=1)] = 3,
-    short: Annotated[int, typer.Option(min=2)] = 20,
-    long: Annotated[int, typer.Option(min=3)] = 220,
-    out: Annotated[Path | None, typer.Option(help="JSON of every time")] = None,
+    mode: Annotated[list[Mode] | None, typer.Option(help="how steps are done; may be repeated")] = None,
+    sizes: Annotated[int | None, typer.Option(min=2, help="the smallest sizes of each axis only")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="turns of each size")] = 3,
+    seconds: Annotated[float, typer.Option(min=1e-3, help="of a turn, about")] = 0.2,
+    out: Annotated[Path | None, typer.Option(help="write every time as JSON here")] = None,
 ) -> None:
-    """Print a row a size, and an exponent an axis."""
+    """Print a line an axis: milliseconds at each size, the exponent, shares of the rate of products."""
+    for name in axis or ():
+        if name not in (*AXES, TRANSLATIONS):
+            raise typer.BadParameter(f"axis {name!r}: one of {', '.join((*AXES, TRANSLATIONS))}")
+    keep_to_one_processor()
     torch.set_num_threads(1)
-    loop.RECORDED = 1
-    kept: list[dict[str, Any]] = []
-    for name in axis or AXES:
-        sizes, shape_of = AXES[name]
-        seconds = []
-        for size in sizes:
-            shape = shape_of(size)
-            if compiled:  # compiled before it is timed
-                shape.step(True, 2, 3)
-            timed = [shape.step(compiled, short, long) for _ in range(rounds)]
-            seconds.append(statistics.median(time for time, _ in timed))
-            work, share, remark = timed[0][1], None, ""
-            if work is not None and isinstance(shape, Shape):
-                share = work / seconds[-1] / product_rate(shape)
-                remark = f", {share:.2f} of the rate of products"
-            kept.append({"axis": name, "size": size, "seconds": seconds[-1], "share_of_product_rate": share})
-            print(f"{name} {size}: {1e3 * seconds[-1]:.3f} ms{remark}", flush=True)
-        steps = ", ".join(f"{b / a:.2f}" for a, b in pairwise(seconds))
-        print(f"{name}: exponent {exponent(list(sizes), seconds):.2f} (from size to size x {steps})", flush=True)
-    if out is not None:
-        out.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    modes = mode or list(Mode)
+    if Mode.compiled in modes and shutil.which(compiler()) is None:
+        print(f"no compiler here, {compiler()}: nothing is compiled", file=sys.stderr)
+        modes = [Mode.recorded]
+    entries, turns = [], list[Seconds]()
+    with Trainings() as trainings:
+        for name, (all_sizes, plan_of) in AXES.items():
+            if axis and name not in axis:
+                continue
+            chosen = all_sizes[:sizes]
+            plans = [plan_of(size) for size in chosen]
+            rates = [product_rate(plan) for plan in plans]
+            for each in modes:
+                times, shares = [], []
+                for plan, rate in zip(plans, rates, strict=True):
+                    found = step(trainings, replace(plan, mode=each.value), rounds, seconds)
+                    turns += [turn for _, turn in found]
+                    times.append([taken for taken, _ in found])
+                    shares.append(multiply_adds(plan) / spread(times[-1])["median"] / rate)
+                entries.append(entry(name, each.value, chosen, times, shares))
+    if not axis or TRANSLATIONS in axis:
+        lengths = LENGTHS[:sizes]
+        rows = [[truth(length) for _ in range(rounds)] for length in lengths]
+        turns += [turn for row in rows for turn in row]
+        entries.append(entry(TRANSLATIONS, "exact", lengths, [[turn.wall for turn in row] for row in rows], []))
+    write(out, "growth", busy(turns), rounds=rounds, axes=entries)
 
 
 if __name__ == "__main__":

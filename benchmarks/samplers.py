@@ -1,9 +1,13 @@
-"""A step of the samplers that torchebm or ebmkit have too: Langevin, adjusted and not, and Hamiltonian Monte Carlo."""
+"""A step of the samplers that torchebm or ebmkit have too: Langevin, Hamiltonian Monte Carlo, NUTS, tempering.
+
+Trees of NUTS and exchanges of a ladder read their random numbers in an order of their own, so that no single step of
+two sides can be the same: both have the same step, the same ladder, and trees that are cut off before they turn.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,28 +15,33 @@ import torch
 
 from ebm_vs_prob.core.seeding import torch_generator
 from ebm_vs_prob.energies.mlp import MLPEnergy, Network
-from ebm_vs_prob.samplers import HMC, MALA, ULA, Kernel, gibbs_potential, run
+from ebm_vs_prob.samplers import HMC, MALA, NUTS, ULA, Kernel, Tempering, gibbs_potential, run
 
 from . import ebmkit_peer, torchebm_peer
-from .timing import Arm, Section
-from .workload import Workload
+from .results import installed
+from .timing import Arm, Section, looped
+from .workload import Workload, arm_name
 
-TORCHEBM, EBMKIT = "torchebm sample", "ebmkit sample"
-LEAPFROG_STEPS, LENGTH = 10, 0.1
+TORCHEBM, EBMKIT = "torchebm", "ebmkit"
+LEAPFROG_STEPS, LENGTH, DOUBLINGS, RUNGS = 10, 0.1, 3, 4
 UNBOUNDED = (-math.inf, math.inf)
+#: More steps than any turn asks for: chains stay where they are between two.
+ENDLESS = 10**9
 
 
 @dataclass(frozen=True)
 class Sampler:
     """One sampler on all sides, its step in the package's units: h, of which sqrt(2 h) is the length of a move.
 
-    `torchebm` makes torchebm's of its energy, where it has one, and `ebmkit` makes ebmkit's.
+    `torchebm` makes torchebm's of its energy, where it has one, and `ebmkit` makes ebmkit's. `alike` says whether a
+    step from the same points with the same noise ends at the same points.
     """
 
     title: str
     kernel: Kernel[Any]
     torchebm: Callable[[Any], Any] | None
     ebmkit: Callable[[], Any]
+    alike: bool = True
 
 
 def _langevin(energy: Any) -> Any:
@@ -47,13 +56,20 @@ def _hamiltonian(energy: Any) -> Any:
     return HamiltonianMonteCarlo(energy, step_size=LENGTH, n_leapfrog_steps=LEAPFROG_STEPS, device="cpu")
 
 
-def _ebmkit(name: str, *options: Any) -> Callable[[], Any]:
+def _ebmkit(name: str, *given: Any, **options: Any) -> Callable[[], Any]:
     def make() -> Any:
         import ebm
 
-        return getattr(ebm, name)(*options)
+        return getattr(ebm, name)(*given, **options)
 
     return make
+
+
+def _ladder() -> Any:
+    from ebm import MALA as Adjusted
+    from ebm import ParallelTempering
+
+    return ParallelTempering(Adjusted(LENGTH**2 / 2), tuple(2.0**rung for rung in range(RUNGS)))
 
 
 SAMPLERS = (
@@ -65,6 +81,14 @@ SAMPLERS = (
         _hamiltonian,
         _ebmkit("HMC", LENGTH, LEAPFROG_STEPS),
     ),
+    Sampler(
+        f"NUTS, {2**DOUBLINGS - 1} leapfrog steps at most",
+        NUTS(DOUBLINGS),
+        None,
+        _ebmkit("NUTS", LENGTH, warmup=0, max_depth=DOUBLINGS),
+        alike=False,
+    ),
+    Sampler(f"Tempering, {RUNGS} rungs of MALA", Tempering(RUNGS, 2.0 ** (1 - RUNGS)), None, _ladder, alike=False),
 )
 
 
@@ -74,23 +98,26 @@ def _package(workload: Workload, kernel: Kernel[Any], replicates: int, compiled:
     potential = gibbs_potential(energy, torch.zeros(1, 1, 0))
     start = workload.data[: workload.batch_size].expand(replicates, -1, -1)
     generators = [torch_generator(seed, "benchmark") for seed in range(replicates)]
+    state = kernel.init(potential, start, LENGTH**2 / 2)
+    chains = run(kernel, potential, state, ENDLESS, UNBOUNDED, generators, compiled)
 
     @torch.no_grad()
     def steps_of(steps: int) -> None:
-        state = kernel.init(potential, start, LENGTH**2 / 2)
-        for after, _ in run(kernel, potential, state, steps, UNBOUNDED, generators, compiled):
-            state = after
+        for _ in range(steps):
+            next(chains)
 
     return steps_of
 
 
 def _theirs(workload: Workload, sampler: Sampler) -> list[Arm]:
     network, start = workload.network().requires_grad_(False), workload.data[: workload.batch_size]
-    energy, chains = ebmkit_peer.energy_of(network), sampler.ebmkit()
-    arms = [Arm(EBMKIT, 1, lambda steps: ebmkit_peer.chain(energy, chains, start, steps))]
-    if sampler.torchebm is not None:
+    arms = []
+    if sampler.torchebm is not None and installed(TORCHEBM):
         peer = sampler.torchebm(torchebm_peer.energy_of(network))
-        arms.insert(0, Arm(TORCHEBM, 1, lambda steps: peer.sample(x=start, n_steps=steps)))
+        arms.append(Arm(TORCHEBM, 1, looped(lambda steps: peer.sample(x=start, n_steps=steps))))
+    if installed(EBMKIT):
+        energy, chains = ebmkit_peer.energy_of(network), sampler.ebmkit()
+        arms.append(Arm(EBMKIT, 1, looped(lambda steps: ebmkit_peer.chain(energy, chains, start, steps))))
     return arms
 
 
@@ -104,26 +131,27 @@ def check_same_step(workload: Workload, sampler: Sampler) -> None:
     potential = gibbs_potential(energy, torch.zeros(1, 1, 0))
     state = sampler.kernel.init(potential, start[None], LENGTH**2 / 2)
     own, _ = sampler.kernel.step(potential, state, noise[None], uniform[None], UNBOUNDED)
-    if sampler.torchebm is not None:
+    if sampler.torchebm is not None and installed(TORCHEBM):
         peer = sampler.torchebm(torchebm_peer.energy_of(network))
         theirs = peer.sample(x=start, n_steps=1, generator=torch.Generator().manual_seed(0))
         torch.testing.assert_close(own.y[0], theirs, rtol=1e-4, atol=1e-5)
-    torch.manual_seed(0)
-    theirs = ebmkit_peer.chain(ebmkit_peer.energy_of(network), sampler.ebmkit(), start, 1)
-    torch.testing.assert_close(own.y[0], theirs, rtol=1e-4, atol=1e-5)
+    if installed(EBMKIT):
+        torch.manual_seed(0)
+        theirs = ebmkit_peer.chain(ebmkit_peer.energy_of(network), sampler.ebmkit(), start, 1)
+        torch.testing.assert_close(own.y[0], theirs, rtol=1e-4, atol=1e-5)
 
 
-def sections(workload: Workload, replicates: Sequence[int], compiled: bool) -> list[Section]:
-    """One section a sampler: the peers', and the package's with 1 and more replicates."""
-    built = []
+def sections(workload: Workload, replicates: Sequence[int], compiled: bool) -> Iterator[Section]:
+    """One section a sampler: the peers', and the package's with 1 and more replicates; none without a peer."""
     for sampler in SAMPLERS:
-        check_same_step(workload, sampler)
+        if sampler.alike:
+            check_same_step(workload, sampler)
         arms = _theirs(workload, sampler)
         baselines = tuple(arm.name for arm in arms)
+        if not baselines:
+            continue
         for mode in ("written", "compiled") if compiled else ("written",):
             for count in replicates:
                 chains = _package(workload, sampler.kernel, count, mode == "compiled")
-                arms.append(Arm(f"{count} replicate{'s' * (count > 1)}, {mode}", count, chains))
-        title = f"{sampler.title}, {workload.batch_size} chains, hidden {workload.width}"
-        built.append(Section(title, arms, baselines))
-    return built
+                arms.append(Arm(arm_name(count, mode), count, looped(chains)))
+        yield Section(f"{sampler.title}, {workload.batch_size} chains, hidden {workload.width}", arms, baselines)

@@ -42,8 +42,10 @@ def trainer_of(energy: Any, loss: Any) -> Any:
     return BaseTrainer(model=energy, optimizer=optimizer_of(energy), loss_fn=loss, device="cpu")
 
 
-def train_steps(workload: Workload, loss: Callable[[Any], Any]) -> Callable[[int], object]:
-    """`train_step` of the trainer on ready minibatches; `loss(energy)` makes the loss."""
+def train_steps(
+    workload: Workload, loss: Callable[[Any], Any], energy_of: Callable[[nn.Module], Any] = energy_of
+) -> Callable[[int], object]:
+    """`train_step` of the trainer on ready minibatches; `loss(energy)` makes the loss, `energy_of` the energy."""
     energy, data = energy_of(workload.network()), workload.data
     trainer = trainer_of(energy, loss(energy))
 
@@ -55,7 +57,9 @@ def train_steps(workload: Workload, loss: Callable[[Any], Any]) -> Callable[[int
     return run
 
 
-def contrastive_steps(workload: Workload, loss: Callable[[Any], Any]) -> Callable[[int], object]:
+def contrastive_steps(
+    workload: Workload, loss: Callable[[Any], Any], energy_of: Callable[[nn.Module], Any] = energy_of
+) -> Callable[[int], object]:
     """A torch loop round a loss that also gives its negatives.
 
     The trainer that torchebm 0.8.9 has for these cannot be built: it passes its loss an argument that it refuses.

@@ -1,85 +1,81 @@
-"""Training and sampler steps a second: replicates together against one after another, torchebm, ebmkit, Pyro, NumPyro.
+"""Training and sampler steps a second beside those of others: torchebm, ebmkit, Pyro, NumPyro, JAX.
 
     python -m benchmarks.training_step --out benchmarks/training_step.json
+    python -m benchmarks.training_step --part samplers --hidden 128,128
 
-Run from the root of the checkout, on a machine that does nothing else, with the `benchmark` extra installed.
+Run from the root of the checkout, on a machine that does nothing else, with the `benchmark` extra installed; arms of
+what is not installed are left out. All arms have one thread on one processor.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import statistics
-from datetime import UTC, datetime
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from importlib import metadata
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import torch
 import typer
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
-from ebm_vs_prob.study.provenance import provenance
+from ebm_vs_prob.study.step_times import compiler
 
-from . import objectives, samplers, score_matching, variational_autoencoder
-from .timing import Section, busy, interleave, model_steps_per_second, speed_up
+from .results import PEERS, absent, keep_to_one_processor, write
+from .timing import MOST, Seconds, Section, busy, interleave, speed_up, spread
+from .trainings import Plan, Trainings
 from .workload import Workload
 
-QUIET = 0.95  # share of the processor below which the figures are not to be used
-WIDTH = 130  # of a table that goes into a file
+WIDTH = 150  # of a table that goes into a file
 
 
 class Part(StrEnum):
     """What can be timed by itself."""
 
     score_matching = "score_matching"
+    variational_autoencoder = "variational_autoencoder"
     objectives = "objectives"
     samplers = "samplers"
-    variational_autoencoder = "variational_autoencoder"
 
 
-def sections(parts: list[Part], compiled: bool) -> list[Section]:
-    """Every comparison asked for, built and checked to do the same work on all sides."""
-    built = []
+def sections(
+    trainings: Trainings, parts: Sequence[Part], hidden: Sequence[tuple[int, int]], compiled: bool
+) -> Iterator[Section]:
+    """Every comparison asked for, each built and checked to do the same work on all sides when its turn comes."""
+    from . import objectives, samplers, score_matching, variational_autoencoder
+
     if Part.score_matching in parts:
-        for hidden, replicates in (((128, 128), (8,)), ((32, 32), (8, 32))):
-            built.append(score_matching.section(Workload(hidden), replicates, compiled))
-    for hidden in ((32, 32), (128, 128)):
-        if Part.objectives in parts:
-            built += objectives.sections(Workload(hidden), (1, 8), compiled)
-        if Part.samplers in parts:
-            built += samplers.sections(Workload(hidden), (1, 8), compiled)
+        yield score_matching.section(trainings, Workload((32, 32)), (1, 8, 32), compiled)
+        yield score_matching.section(trainings, Workload((128, 128)), (8,), compiled)
     if Part.variational_autoencoder in parts:
-        built.append(variational_autoencoder.section((16, 32), compiled))
-    return built
+        yield variational_autoencoder.section(trainings, (1, 16, 32), compiled)
+    for widths in hidden:
+        if Part.objectives in parts:
+            yield from objectives.sections(trainings, Workload(widths), (1, 8), compiled)
+        if Part.samplers in parts:
+            yield from samplers.sections(Workload(widths), (1, 8), compiled)
 
 
-def record(section: Section, steps: int) -> dict[str, Any]:
+def record(section: Section) -> dict[str, Any]:
     """One section, JSON-ready: seconds of every round, model-steps a second, speed-ups (median, least, greatest)."""
-    arms = []
-    for arm in section.arms:
-        ratios = {name: speed_up(arm, section.arm(name)) for name in section.baselines}
-        arms.append(
+    return {
+        "title": section.title,
+        "arms": [
             {
                 "name": arm.name,
                 "replicates": arm.replicates,
-                "model_steps_per_second": model_steps_per_second(arm, steps),
-                "speed_up": {
-                    name: {"median": statistics.median(values), "least": min(values), "greatest": max(values)}
-                    for name, values in ratios.items()
-                },
-                "start_seconds": statistics.median(arm.start),
-                "setup_seconds": arm.setup_seconds,
-                "wall_seconds": arm.wall,
-                "cpu_seconds": arm.cpu,
+                "model_steps_per_second": spread(arm.model_steps_per_second())["median"],
+                "speed_up": {name: spread(speed_up(arm, section.arm(name))) for name in section.baselines},
+                "steps_a_turn": arm.steps,
+                "start_seconds": arm.start,
+                "wall_seconds": [turn.wall for turn in arm.turns],
+                "cpu_seconds": [turn.cpu for turn in arm.turns],
             }
-        )
-    return {"title": section.title, "arms": arms}
+            for arm in section.arms
+        ],
+    }
 
 
 def table(entry: dict[str, Any]) -> Table:
@@ -89,71 +85,54 @@ def table(entry: dict[str, Any]) -> Table:
     shown.add_column("model-steps/s", justify="right")
     baselines = list(entry["arms"][0]["speed_up"])
     for name in baselines:
-        shown.add_column(f"x {name}", justify="right", no_wrap=True)
+        shown.add_column(f"x {name}", justify="right")
     shown.add_column("start, s", justify="right")
-    shown.add_column("first, s", justify="right")
     for arm in entry["arms"]:
-        spread = [arm["speed_up"][name] for name in baselines]
-        ratios = [f"{each['median']:.2f} ({each['least']:.2f}-{each['greatest']:.2f})" for each in spread]
-        shown.add_row(
-            arm["name"],
-            f"{arm['model_steps_per_second']:,.0f}",
-            *ratios,
-            f"{arm['start_seconds']:.2f}",
-            f"{arm['setup_seconds']:.1f}",
-        )
+        ratios = [
+            f"{each['median']:.2f} ({each['least']:.2f}-{each['greatest']:.2f})" for each in arm["speed_up"].values()
+        ]
+        shown.add_row(arm["name"], f"{arm['model_steps_per_second']:,.0f}", *ratios, f"{arm['start_seconds']:.1f}")
     return shown
 
 
+def widths(text: str) -> tuple[int, int]:
+    """Two widths of hidden layers, as they are given on the command line."""
+    first, _, second = text.partition(",")
+    if not (first.isdigit() and second.isdigit() and int(first) and int(second)):
+        raise typer.BadParameter(f"hidden {text!r}: two positive integers, such as 32,32")
+    return int(first), int(second)
+
+
 def main(
-    rounds: Annotated[int, typer.Option(min=1, help="timed rounds; every arm runs once in each")] = 7,
-    steps: Annotated[int, typer.Option(min=64, help="steps an arm takes in a round")] = 512,
+    rounds: Annotated[int, typer.Option(min=1, help="timed rounds; every arm has a turn in each")] = 5,
+    seconds: Annotated[float, typer.Option(min=1e-3, help="of a turn, about")] = 0.2,
     part: Annotated[list[Part] | None, typer.Option(help="time this part only; may be repeated")] = None,
-    compiled: Annotated[
-        bool,
-        typer.Option("--compile", help="add arms whose steps are compiled; needs a C++ compiler"),
-    ] = False,
+    hidden: Annotated[list[str], typer.Option(help="of objectives and samplers; may be repeated")] = ["32,32"],  # noqa: B006
+    compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="time compiled steps too")] = True,
     out: Annotated[Path | None, typer.Option(help="write every figure as JSON here")] = None,
 ) -> None:
-    """Time training and sampler steps, all arms interleaved, on one thread."""
+    """Time training and sampler steps, the arms of a section in turn, on one thread."""
+    shapes = [widths(text) for text in hidden]
+    keep_to_one_processor()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)
-    load = os.getloadavg()
-    built = sections(part or list(Part), compiled)
-    arms = [arm for section in built for arm in section.arms]
-    with TemporaryDirectory() as cache, Progress(console=console, transient=True) as progress:
-        # Compilation is timed as a first run pays it: nothing from an earlier one.
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
-        bar = progress.add_task("timing", total=len(arms) * (rounds + 1))
-        interleave(arms, steps, rounds, lambda: progress.advance(bar))
-    entries = [record(section, steps) for section in built]
-    for entry in entries:
-        console.print(table(entry))
-    share = busy(arms)
-    console.print(
-        f"{rounds} rounds of {steps} steps; x: median (least-greatest) of the rounds' ratios of model-steps a second"
-    )
-    if share < QUIET:
-        console.print(f"[bold red]Not quiet: this process had the processor {share:.0%} of the time.[/] Run it again.")
-    if out is not None:
-        result = {
-            "benchmark": "training_step",
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "provenance": provenance("cpu"),
-            "peers": {name: metadata.version(name) for name in ("torchebm", "ebmkit", "pyro-ppl", "numpyro", "jax")},
-            "platform": platform.platform(),
-            "load_average_before": load,
-            "processor_share": share,
-            "rounds": rounds,
-            "steps_a_round": steps,
-            "sections": entries,
-        }
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        console.print(f"wrote {out}")
+    if missing := absent(list(PEERS)):
+        print(missing, file=sys.stderr)
+    if compiled and shutil.which(compiler()) is None:
+        print(f"no compiler here, {compiler()}: nothing is compiled", file=sys.stderr)
+        compiled = False
+    entries, turns = [], list[Seconds]()
+    with Trainings() as trainings:
+        for section in sections(trainings, part or list(Part), shapes, compiled):
+            interleave(section, rounds, seconds, most=min(MOST, Plan.steps // (rounds + 2)))
+            turns += [turn for arm in section.arms for turn in arm.turns]
+            entries.append(record(section))
+            console.print(table(entries[-1]))
+    console.print(f"{rounds} rounds; x: median (least-greatest) of the rounds' ratios of model-steps a second")
+    write(out, "training_step", busy(turns) if turns else None, rounds=rounds, sections=entries)
 
 
 if __name__ == "__main__":

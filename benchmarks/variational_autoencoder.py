@@ -19,13 +19,14 @@ from ebm_vs_prob.prob.latents.noise import SuppliedNoise
 from ebm_vs_prob.prob.objectives.bounds import ReplicatedELBO
 from ebm_vs_prob.training.fitting import fit
 
-from . import numpyro_peer
-from .timing import Arm, Section
-from .workload import LEARNING_RATE, Workload, package
+from .results import installed
+from .timing import Arm, Section, looped
+from .trainings import Trainings
+from .workload import LEARNING_RATE, Workload, modes, package
 
 LATENT_DIM, Y_DIM, SIGMA = 2, 2, 0.1
 OPTIONS: dict[str, Any] = {"latent_dim": LATENT_DIM, "initial_sigma": SIGMA}
-ALONE, SVI_LOOP = "one after another", "Pyro SVI loop"
+SVI_LOOP = "Pyro SVI loop"
 WORKLOAD = Workload((32, 32))
 
 
@@ -82,7 +83,7 @@ def weights() -> Any:
 def numpyro_parameters(energy: Any) -> dict[str, Any]:
     """The weights of replicate 0 of the package's module, as NumPyro's side takes them."""
 
-    def layers(network: ReplicatedMLP) -> numpyro_peer.Layers:
+    def layers(network: ReplicatedMLP) -> list[tuple[Any, Any]]:
         pairs = zip(network.weights, network.biases, strict=True)
         return [(weight[0].detach().numpy(), bias[0, 0].detach().numpy()) for weight, bias in pairs]
 
@@ -111,27 +112,29 @@ def check_same_loss(energy: Any) -> None:
             own = ReplicatedELBO().replicate_losses(energy.model, energy.guide, y.new_empty(1, len(y), 0), y[None])
         loc, log_scale = plain.encoder(y).chunk(2, dim=-1)
         z = (loc + log_scale.exp() * noise).numpy()
-    compiled = numpyro_peer.loss(numpyro_parameters(energy), np.asarray(y), z)
     torch.testing.assert_close(own[0], expected, rtol=1e-4, atol=1e-3)
-    torch.testing.assert_close(torch.tensor(compiled), expected, rtol=1e-4, atol=1e-3)
+    if installed("numpyro"):
+        from . import numpyro_peer
+
+        theirs = numpyro_peer.loss(numpyro_parameters(energy), np.asarray(y), z)
+        torch.testing.assert_close(torch.tensor(theirs), expected, rtol=1e-4, atol=1e-3)
     pyro.clear_param_store()
 
 
-def section(replicates: Sequence[int], compiled: bool) -> Section:
-    """`replicates` models together against a plain SVI loop, the same code one model at a time, and NumPyro."""
+def section(trainings: Trainings, replicates: Sequence[int], compiled: bool) -> Section:
+    """1 and more models of the package together against a plain SVI loop and NumPyro's compiled scan of as many."""
     energy = weights()
     check_same_loss(energy)
-    parameters = numpyro_parameters(energy)
-    arms = [Arm(SVI_LOOP, 1, svi_loop()), Arm(ALONE, 1, package(WORKLOAD, "vae", OPTIONS, 1))]
-    arms += [Arm(f"{count} replicates", count, package(WORKLOAD, "vae", OPTIONS, count)) for count in replicates]
-    if compiled:
-        arms += [
-            Arm(f"{count} replicates, compiled", count, package(WORKLOAD, "vae", OPTIONS, count, compiled=True))
-            for count in (1, *replicates)
-        ]
-    arms += [
-        Arm(f"NumPyro scan, {count} vmapped", count, numpyro_peer.scanned(WORKLOAD, parameters, LATENT_DIM, count))
-        for count in (1, *replicates)
-    ]
+    arms, baselines = [Arm(SVI_LOOP, 1, looped(svi_loop()))], [SVI_LOOP]
+    if installed("numpyro"):
+        from . import numpyro_peer
+
+        parameters = numpyro_parameters(energy)
+        for count in replicates:
+            run = numpyro_peer.scanned(WORKLOAD, parameters, LATENT_DIM, count)
+            arms.append(Arm(f"NumPyro scan, {count} by vmap", count, looped(run)))
+            baselines.append(arms[-1].name)
+    for mode in modes(compiled):
+        arms += [package(trainings, WORKLOAD, "vae", OPTIONS, count, mode) for count in replicates]
     title = f"vae, y {Y_DIM}, z {LATENT_DIM}, hidden {WORKLOAD.width} each way, batch {WORKLOAD.batch_size}"
-    return Section(title, arms, baselines=(SVI_LOOP, ALONE))
+    return Section(title, arms, tuple(baselines))

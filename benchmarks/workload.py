@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from ebm_vs_prob.core.budget import Budget
 from ebm_vs_prob.energies.mlp import MLPEnergy, Network
 from ebm_vs_prob.tasks import get_task
 from ebm_vs_prob.tasks.base import Task
-from ebm_vs_prob.training.fitting import get_method, prepare
 
-LEARNING_RATE = 1e-2
+from .timing import Arm
+from .trainings import Plan, Trainings
+
+LEARNING_RATE, THICKNESS = 1e-2, 0.1
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Workload:
 
     @property
     def task(self) -> Task:
-        return get_task("circle", thickness=0.1)
+        return get_task("circle", thickness=THICKNESS)
 
     @property
     def data(self) -> torch.Tensor:
@@ -61,29 +62,28 @@ class Workload:
 
 
 def package(
-    workload: Workload, name: str, options: Mapping[str, Any], replicates: int, compiled: bool = False
-) -> Callable[[int], object]:
-    """A method as a fit runs it: minibatches, noise, loss, backward, Adam, schedule and record of losses."""
-    method = get_method(name)
+    trainings: Trainings, workload: Workload, name: str, options: Mapping[str, Any], replicates: int, mode: str
+) -> Arm:
+    """A method as `fit` trains it, in a process of its own, which begins to be prepared now."""
+    plan = Plan(
+        name,
+        ("circle", {"thickness": THICKNESS}),
+        replicates,
+        mode,
+        workload.hidden,
+        {"learning_rate": LEARNING_RATE, **options},
+        batch_size=workload.batch_size,
+        examples=workload.examples,
+    )
+    training = trainings.begin(plan)
+    return Arm(arm_name(replicates, mode), replicates, training.take, training.ready, training.end)
 
-    def setting(steps: int) -> Any:
-        return prepare(
-            method,
-            workload.task,
-            range(replicates),
-            energy=None,
-            network=Network(hidden=workload.hidden),
-            budget=Budget(steps=steps, batch_size=workload.batch_size, examples=workload.examples),
-            dtype=torch.float32,
-            device="cpu",
-            compile=compiled,
-            options={"learning_rate": LEARNING_RATE, **options},
-        )
 
-    model = method.build(setting(1))
+def arm_name(replicates: int, mode: str) -> str:
+    """How an arm of the package is printed."""
+    return f"{replicates} replicate{'s' * (replicates > 1)}, {mode}"
 
-    def run(steps: int) -> object:
-        model.setting = setting(steps)
-        return method.train(model)
 
-    return run
+def modes(compiled: bool) -> tuple[str, ...]:
+    """How the package's arms do their steps."""
+    return ("recorded", "compiled") if compiled else ("recorded",)
