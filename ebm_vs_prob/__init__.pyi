@@ -1,6 +1,7 @@
 from .comparison.compare import compare_models as compare_models
 from .comparison.containers import inference_data as inference_data
 from .comparison.fusion import fit_fusion as fit_fusion
+from .core.approximate import Approximate as Approximate
 from .core.budget import Budget as Budget
 from .core.budget import Cost as Cost
 from .core.errors import NoExactReference as NoExactReference
