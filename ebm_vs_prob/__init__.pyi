@@ -40,6 +40,7 @@ from .models.graph_model import GraphModel as GraphModel
 from .models.graph_model import NormalisedGraphModel as NormalisedGraphModel
 from .models.model import Model as Model
 from .models.record import Training as Training
+from .models.scaled_modules import scaled as scaled
 from .models.setting import Setting as Setting
 from .prob.posteriors.simulation_based_calibration import simulation_based_calibration as simulation_based_calibration
 from .study import list_studies as list_studies
