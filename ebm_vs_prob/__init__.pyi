@@ -1,6 +1,7 @@
 from .comparison.compare import compare_models as compare_models
 from .comparison.containers import inference_data as inference_data
 from .comparison.fusion import fit_fusion as fit_fusion
+from .core.approximate import Approximate as Approximate
 from .core.budget import Budget as Budget
 from .core.budget import Cost as Cost
 from .core.errors import NoExactReference as NoExactReference
@@ -39,6 +40,7 @@ from .models.graph_model import GraphModel as GraphModel
 from .models.graph_model import NormalisedGraphModel as NormalisedGraphModel
 from .models.model import Model as Model
 from .models.record import Training as Training
+from .models.scaled_modules import scaled as scaled
 from .models.setting import Setting as Setting
 from .prob.posteriors.simulation_based_calibration import simulation_based_calibration as simulation_based_calibration
 from .study import list_studies as list_studies

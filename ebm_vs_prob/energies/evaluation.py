@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from .products import ROWS
+from .replicated import Replicated
 
 #: Energies evaluated in one call: on a CPU a layer of them stays in a core's cache, on a GPU it fills the device.
 BLOCK_POINTS = {"cpu": 1 << 15, "cuda": 1 << 20}
@@ -95,6 +96,7 @@ def weight_norm(module: nn.Module) -> torch.Tensor:
     own = getattr(module, "weight_norm", None)
     if own is not None:
         return cast("torch.Tensor", own())
-    counted = (p for name, p in module.named_parameters() if not name.endswith("log_scale"))
+    scales = {id(p) for part in module.modules() if isinstance(part, Replicated) for p in part.scales()}
+    counted = (p for name, p in module.named_parameters() if not name.endswith("log_scale") and id(p) not in scales)
     squares = [p.detach().double().reshape(p.shape[0], -1).square().sum(1) for p in counted]
     return torch.stack(squares, -1).sum(-1).sqrt()

@@ -36,6 +36,10 @@ class Replicated(nn.Module):
         """One of the modules, whose parameters are not those that are trained."""
         return self._template[0]
 
+    def scales(self) -> list[nn.Parameter]:
+        """The parameters that the modules call a `log_scale`: no weights, but a factor in front of the energy."""
+        return [p for name, p in zip(self._names, self._stacked, strict=True) if name.endswith("log_scale")]
+
     def _apply(self, fn: Any, recurse: bool = True) -> Replicated:
         self._template[0]._apply(fn)
         super()._apply(fn, recurse)

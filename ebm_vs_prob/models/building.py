@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from ..tasks.base import Task
     from .setting import Setting
 
+#: Why a decoder has no learned scale: a density has one already, and the energy loss is the less the smaller it is.
+OF_DECODERS = (
+    "½ |y - g(x, z)|² of a density has its scale, 1/σ², and a loss of energies at the data alone would be least at a "
+    "scale of 0: the model's beta is fitted to how sharp it is"
+)
+
 
 def build_energy(setting: Setting, level: bool = False) -> nn.Module:
     """The setting's replicated energy on its device, in its dtype: the package's own network, or the user's.
@@ -50,16 +56,14 @@ def build_energy(setting: Setting, level: bool = False) -> nn.Module:
     return energy.to(device=setting.device, dtype=setting.dtype)
 
 
-def unscaled(network: Network) -> Network:
-    """A network that is no energy and has no scale to learn.
+def unscaled(network: Network, why: str = "this method's network gives no energy that could be scaled") -> Network:
+    """A network that has no scale to learn, and the reason.
 
     Raises:
         ValueError: it is to learn one.
     """
     if network.learned_scale:
-        raise invalid(
-            "network.learned_scale", True, "False: this method's network gives no energy that could be scaled"
-        )
+        raise invalid("network.learned_scale", True, f"False: {why}")
     return network
 
 
@@ -214,7 +218,7 @@ def build_decoder(
     x_dim, y_dim = box_dims(setting)
     if not isinstance(setting.network, Network):
         raise invalid("energy", setting.network, "None: this decoder is made of a Network")
-    network = unscaled(setting.network)
+    network = unscaled(setting.network, OF_DECODERS)
     if name == "angle":
         if y_dim != 2:
             raise invalid("decoder", name, f"'mlp' on {setting.tasks[0].name}: an angle decodes to two numbers")

@@ -44,7 +44,7 @@ def users_own(energy: nn.Module) -> nn.Module:
         return users_own(energy.energy)
     if isinstance(energy, Replicated):
         return users_own(energy.template)
-    return energy.energy if isinstance(energy, Called) else energy
+    return users_own(energy.energy) if isinstance(energy, Called) else energy
 
 
 def named(module: nn.Module) -> str:

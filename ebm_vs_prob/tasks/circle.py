@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field
 
+from ..core.approximate import Approximate
 from ..core.registry import TASKS
 from ..core.seeding import check_seed, numpy_generator
 from ..core.spaces import Box
@@ -89,7 +90,7 @@ class CircleReference(DensityReference):
         mean = length * torch.from_numpy(self.task.embed(np.zeros(1)))
         return mean.to(x.device).expand(len(x), -1)
 
-    def entropy(self) -> float:
+    def entropy(self) -> Approximate:
         """h(Y) in nats, to 1e-8: quadrature in polar coordinates, and ½ ln(2πe ε²) for each further dimension.
 
         Raises:

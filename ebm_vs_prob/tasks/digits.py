@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import AfterValidator, Field
 
+from ..core.approximate import Approximate
 from ..core.errors import NoExactReference, invalid
 from ..core.registry import TASKS
 from ..core.seeding import numpy_generator, random_module_restored
@@ -106,7 +107,7 @@ class DigitsReference(Reference):
 
     log_density = log_prob
 
-    def entropy(self) -> float:
+    def entropy(self) -> Approximate:
         """Always raises `NoExactReference`."""
         raise NoExactReference("digits: real data, whose density nobody knows, so there is no exact entropy")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from ..core.approximate import Approximate
 from ..core.registry import TASKS
 from ..core.spaces import Box, Labels
 from .base import Split, Task, TaskOptions, check_inputs, check_pairs
@@ -65,13 +66,13 @@ class ValuesReference(DensityReference):
         check_inputs(self.task, x)
         return self.task.values(x.double()).unsqueeze(-1)
 
-    def entropy(self) -> float:
+    def entropy(self) -> Approximate:
         """h(Y | X) in nats: that of the noise where there is one value.
 
         Raises:
             NoExactReference: at thickness 0.
         """
-        return math.log(self.noise) + 0.5 * math.log(2.0 * math.pi * math.e)
+        return Approximate(math.log(self.noise) + 0.5 * math.log(2.0 * math.pi * math.e))
 
 
 class TwoValuesReference(ValuesReference):
@@ -94,7 +95,7 @@ class TwoValuesReference(ValuesReference):
         above = torch.special.ndtr(values / self._thickness) @ own
         return torch.stack([above, 1.0 - above], dim=-1)
 
-    def entropy(self) -> float:
+    def entropy(self) -> Approximate:
         """h(Y | X) in nats, to 1e-8, by quadrature over x and the noise of each value.
 
         Raises:

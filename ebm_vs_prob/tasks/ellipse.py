@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from ..core.approximate import Approximate
 from ..core.options import PER_REPLICATE
 from ..core.registry import TASKS
 from ..core.spaces import Box
@@ -110,7 +111,7 @@ class EllipseReference(EllipsesReference):
 
     task: Ellipse
 
-    def entropy(self) -> float:
+    def entropy(self) -> Approximate:
         """h(Y) in nats, to 1e-8, by quadrature.
 
         Raises:

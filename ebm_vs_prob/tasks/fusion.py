@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from ..core.approximate import Approximate
 from ..core.options import PER_REPLICATE
 from ..core.registry import TASKS
 from ..core.spaces import Box, Labels
@@ -77,7 +78,7 @@ class FusionReference(DiscreteReference):
         ]
         return torch.stack(each).log_softmax(-1)
 
-    def entropy(self) -> float:
+    def entropy(self) -> Approximate:
         """H(Y | X) in nats, to 1e-8, by quadrature over the noise round each mean."""
         return refined(self._entropy, start=16, tolerance=1e-9)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field
 
+from ..core.approximate import Approximate
 from ..core.registry import TASKS
 from ..core.spaces import Box, Labels
 from .base import Split, Task
@@ -49,7 +50,7 @@ class GaussianClassesReference(DiscreteReference):
         count = len(self._weights)
         return FactorGraph(energies.unsqueeze(-2), energies.new_zeros(*energies.shape[:-1], 0, count, count))
 
-    def entropy(self) -> float:
+    def entropy(self) -> Approximate:
         """H(Y | X) in nats, to 1e-8, by quadrature over the noise round each mean."""
         return refined(self._entropy, start=16)
 

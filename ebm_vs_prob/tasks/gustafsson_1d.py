@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field
 
+from ..core.approximate import Approximate
 from ..core.options import PER_REPLICATE
 from ..core.registry import TASKS
 from ..core.spaces import Box, Labels
@@ -70,7 +71,7 @@ class Gustafsson1dReference(DensityReference):
         check_inputs(self.task, x)
         return _answers(x.double()).unsqueeze(-1)
 
-    def entropy(self) -> float:
+    def entropy(self) -> Approximate:
         """h(Y | X) in nats, to 1e-8: closed form where x >= 0, quadrature over x and the noise where x < 0.
 
         Raises:

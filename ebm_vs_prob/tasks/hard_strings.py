@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from ..core.approximate import Approximate
 from ..core.errors import NoExactReference, invalid
 from ..core.options import PER_REPLICATE
 from ..core.registry import TASKS
@@ -101,7 +102,7 @@ class HardStringsReference(DiscreteReference):
         best = torch.where(truth.final <= least.unsqueeze(-1), 0.0, torch.inf).double()
         return Automaton(truth.length, transitions, best).min_sum()[1]
 
-    def entropy(self) -> float:
+    def entropy(self) -> Approximate:
         """h(Y) of parity in nats, in closed form: (T - 1) ln 2 and that of whether the number of ones is odd.
 
         Raises:
@@ -109,13 +110,13 @@ class HardStringsReference(DiscreteReference):
         """
         if self.task.options.kind == "knapsack":
             raise NoExactReference(
-                "hard_strings: H(Y | X) of subset sums is a sum over all weights and marks: average "
-                "-reference.log_prob over data, each term of which is exact"
+                "hard_strings: H(Y | X) of subset sums is a sum over all weights and marks: use "
+                "reference.sampled_entropy(), a mean over data whose terms are exact"
             )
         from scipy.special import entr, expit
 
         odd = float(expit(-0.5 / self.task.thickness**2))
-        return float((self.task.options.length - 1) * np.log(2.0) + entr(odd) + entr(1.0 - odd))
+        return Approximate((self.task.options.length - 1) * np.log(2.0) + entr(odd) + entr(1.0 - odd))
 
 
 @TASKS.register

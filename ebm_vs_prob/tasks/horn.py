@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core.approximate import Approximate
 from ..core.registry import TASKS
 from ..core.spaces import Box
 from .base import Split, Task
@@ -27,7 +28,7 @@ GROWTH = 2.0
 class HornReference(EllipsesReference):
     """Exact truth of the horn."""
 
-    def entropy(self) -> float:
+    def entropy(self) -> Approximate:
         """h(Y | X) in nats, to 1e-8: Gauss-Legendre nodes of x, quadrature at each.
 
         Raises:
@@ -39,8 +40,8 @@ class HornReference(EllipsesReference):
 
         def over_x(nodes: int) -> float:
             node, weight = np.polynomial.legendre.leggauss(nodes)
-            ellipses = zip(*_axes(0.5 * (1.0 + node)), 0.5 * weight, strict=True)
-            return float(sum(share * entropy(float(a), float(b), eps) for a, b, share in ellipses))
+            ellipses = zip(*_axes(0.5 * (1.0 + node)), (0.5 * weight).tolist(), strict=True)
+            return sum((share * entropy(float(a), float(b), eps) for a, b, share in ellipses), Approximate(0.0))
 
         return refined(over_x, start=6, tolerance=3e-9)
 

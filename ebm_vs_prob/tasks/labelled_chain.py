@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field
 
+from ..core.approximate import Approximate
 from ..core.errors import NoExactReference
 from ..core.options import PER_REPLICATE
 from ..core.registry import TASKS
@@ -95,11 +96,11 @@ class LabelledChainReference(DiscreteReference):
             seen.new_zeros(*seen.shape[:-2], len(target)),
         )
 
-    def entropy(self) -> float:
+    def entropy(self) -> Approximate:
         """Always raises `NoExactReference`."""
         raise NoExactReference(
             "labelled_chain: H(Y | X) is an integral over all of x that nobody has in closed form: "
-            "average -reference.log_prob over data, each term of which is exact"
+            "use reference.sampled_entropy(), a mean over data whose terms are exact"
         )
 
 

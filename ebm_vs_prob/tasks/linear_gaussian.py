@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from ..core.approximate import Approximate
 from ..core.errors import invalid
 from ..core.registry import TASKS
 from ..core.seeding import numpy_generator
@@ -104,7 +105,7 @@ class LinearGaussianReference(DensityReference):
         points = (principal @ torch.from_numpy(self.task.axes).T).to(x.device)
         return points + (x.double() @ torch.from_numpy(self.task.input_map).T.to(x.device)).unsqueeze(1)
 
-    def entropy(self) -> float:
+    def entropy(self) -> Approximate:
         """h(Y given X) = ½ ln det(2πe (W Wᵀ + ε² I)) in nats.
 
         Raises:
@@ -112,7 +113,8 @@ class LinearGaussianReference(DensityReference):
         """
         if self._variance == 0.0:
             raise no_density(self.task.name)
-        return self._half_log_determinant + 0.5 * self.task.options.ambient_dim * math.log(2 * math.pi * math.e)
+        flat = 0.5 * self.task.options.ambient_dim * math.log(2 * math.pi * math.e)
+        return Approximate(self._half_log_determinant + flat)
 
     def hessian(self) -> torch.Tensor:
         """∂²(-ln p)/∂y² = (W Wᵀ + ε² I)⁻¹, the same at every y: (D, D) float64, largest eigenvalue 1/ε².

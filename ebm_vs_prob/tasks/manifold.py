@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from ..core.approximate import Approximate
 from ..core.errors import invalid
 from ..core.registry import TASKS
 from ..core.seeding import check_seed, numpy_generator
@@ -158,7 +159,7 @@ class ManifoldReference(DensityReference):
         points = self.task.surface.answers() @ self.task.axes.T
         return torch.from_numpy(points).to(x.device).expand(x.shape[0], -1, -1)
 
-    def entropy(self) -> float:
+    def entropy(self) -> Approximate:
         """h(Y) in nats: that of the shape, to 1e-6, and ½ ln(2πe ε²) for each further dimension.
 
         Raises:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from ..core.approximate import Approximate
 from ..core.options import PER_REPLICATE
 from ..core.registry import TASKS
 from ..core.spaces import Box, Labels
@@ -78,14 +79,14 @@ class NewsvendorReference(DecisionReference, DensityReference):
         check_inputs(self.task, x)
         return _places(x.double())[..., : len(self._weights)].unsqueeze(-1)
 
-    def entropy(self) -> float:
+    def entropy(self) -> Approximate:
         """h(Y | X) in nats, to 1e-8: closed form of Gaussian demand, quadratures over x and the noise of others.
 
         Raises:
             NoExactReference: at thickness 0.
         """
         if self.task.options.demand == "gaussian":
-            return math.log(self.noise) + 0.5 * math.log(2.0 * math.pi * math.e)
+            return Approximate(math.log(self.noise) + 0.5 * math.log(2.0 * math.pi * math.e))
         return math.log(self.noise) + refined(self._standard_entropy, start=32, tolerance=1e-9)
 
     def _standard_entropy(self, resolution: int) -> float:

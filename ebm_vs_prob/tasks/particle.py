@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field
 
+from ..core.approximate import Approximate
 from ..core.errors import NoExactReference, check_count, invalid
 from ..core.registry import TASKS
 from ..core.seeding import numpy_generator
@@ -82,7 +83,7 @@ class ParticleReference(DensityReference):
         stays = torch.special.ndtr((goals[:, 0] - goals[:, 1]).norm(dim=-1, keepdim=True) / 2 / self._thickness)
         return own * stays + own.flip(-1) * (1.0 - stays)
 
-    def entropy(self) -> float:
+    def entropy(self) -> Approximate:
         """h(Y | X) in nats, that of the noise, in closed form.
 
         Raises:
@@ -92,9 +93,9 @@ class ParticleReference(DensityReference):
         if self.task.two_modes:
             raise NoExactReference(
                 "particle: with two modes the entropy is a mean over the distance of goals that are at least .1 apart, "
-                "whose law has no closed form: use first_goal = 1, or the mean of -log_prob"
+                "whose law has no closed form: use first_goal = 1, or reference.sampled_entropy()"
             )
-        return self.task.options.dim * noise
+        return Approximate(self.task.options.dim * noise)
 
     def _weights(self, x: torch.Tensor) -> torch.Tensor:
         return self.task.goal_probabilities(x)

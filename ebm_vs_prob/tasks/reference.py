@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from ..core.approximate import Approximate
+from ..core.errors import invalid
 
 if TYPE_CHECKING:
     import torch
@@ -13,7 +17,12 @@ class Reference(ABC):
     """Exact truth of a task. What is not exact is not here: `NoExactReference` says why, nothing is approximated.
 
     Discrete answers are int64, (n,) labels or (n, T) symbols in place of (n, dy): see `tasks.discrete`.
+
+    Attributes:
+        task: whose truth it is.
     """
+
+    task: Any
 
     @abstractmethod
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -48,8 +57,28 @@ class Reference(ABC):
         """
 
     @abstractmethod
-    def entropy(self) -> float:
-        """h(Y | X) in nats: the mean of -log_prob under the task."""
+    def entropy(self) -> Approximate:
+        """h(Y | X) in nats: the mean of -log_prob under the task, and what the value may be off by as its `error`.
+
+        0 of a closed form; of a quadrature how far its last doubling moved it, with what its integrand may be off by.
+
+        Raises:
+            NoExactReference: it is not exactly known: `sampled_entropy` may still tell.
+        """
+
+    def sampled_entropy(self, num_samples: int = 4096, seed: int = 0) -> Approximate:
+        """h(Y | X) in nats as the mean of -log_prob over held-out pairs, and its standard error as its `error`.
+
+        It is had wherever there is a log-density, where `entropy` is too dear to integrate as well.
+
+        Raises:
+            NoExactReference: the task has no density.
+            ValueError: fewer samples than 2, or a bad seed.
+        """
+        if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 2:
+            raise invalid("num_samples", num_samples, "an integer >= 2")
+        surprise = -self.log_prob(*self.task.sample(num_samples, seed=seed, split="test"))
+        return Approximate(float(surprise.mean()), float(surprise.std()) / math.sqrt(num_samples))
 
     @abstractmethod
     def sample(self, x: torch.Tensor, num_samples: int, seed: int = 0) -> torch.Tensor:

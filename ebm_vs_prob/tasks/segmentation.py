@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from ..core.approximate import Approximate
 from ..core.errors import NoExactReference
 from ..core.memory import once
 from ..core.options import PER_REPLICATE
@@ -122,11 +123,11 @@ class SegmentationReference(DiscreteReference):
             self._check(x, y)
         return self.graph(x.double()).marginals(y).sum((-1, -2, -3))
 
-    def entropy(self) -> float:
+    def entropy(self) -> Approximate:
         """Always raises `NoExactReference`."""
         raise NoExactReference(
             "segmentation: H(Y | X) is an integral over all strips that nobody has in closed form: "
-            "average -reference.log_prob over data, each term of which is exact"
+            "use reference.sampled_entropy(), a mean over data whose terms are exact"
         )
 
 

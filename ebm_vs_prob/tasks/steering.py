@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from ..core.approximate import Approximate
 from ..core.options import PER_REPLICATE
 from ..core.registry import TASKS
 from ..core.spaces import Box, Labels
@@ -135,7 +136,7 @@ class SteeringSideReference(_SteeringDecisions, DiscreteReference):
         energies = -self._drivers.sides(x).log()
         return FactorGraph(energies.unsqueeze(-2), energies.new_zeros(*energies.shape[:-1], 0, 2, 2))
 
-    def entropy(self) -> float:
+    def entropy(self) -> Approximate:
         """H(Y | X) in nats, to 1e-8, by quadrature over x."""
         import torch
 
@@ -172,7 +173,7 @@ class SteeringAngleReference(_SteeringDecisions, DensityReference):
         check_inputs(self.task, x)
         return geometry(x.double())[0].unsqueeze(-1)
 
-    def entropy(self) -> float:
+    def entropy(self) -> Approximate:
         """h(Y | X) in nats, to 1e-8, by quadrature over x and, round each branch, over the noise.
 
         Raises:

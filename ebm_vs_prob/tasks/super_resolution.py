@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field
 
+from ..core.approximate import Approximate
 from ..core.errors import NoExactReference
 from ..core.registry import TASKS
 from ..core.spaces import Box
@@ -111,13 +112,13 @@ class SuperResolutionReference(DensityReference):
             found[row] = spread_pictures(likelihood, given, self.num_answers)
         return torch.from_numpy(found).to(x.device)
 
-    def entropy(self) -> float:
+    def entropy(self) -> Approximate:
         """Always raises `NoExactReference`."""
         if self._thickness == 0.0:
             raise no_density(self.task.name)
         raise NoExactReference(
             "super_resolution: the entropy is a mean over 272 dimensions of (x, y), which no quadrature reaches: "
-            "average -reference.log_prob over samples, or compare models by their gap to it"
+            "use reference.sampled_entropy(), or compare models by their gap to it"
         )
 
 

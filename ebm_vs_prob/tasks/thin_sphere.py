@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field
 
+from ..core.approximate import Approximate
 from ..core.registry import TASKS
 from ..core.seeding import numpy_generator
 from ..core.spaces import Box
@@ -86,7 +87,7 @@ class ThinSphereReference(DensityReference):
             points = _directions(numpy_generator(0, "answers", self.task.name), self.num_answers, self._dim)
         return torch.from_numpy(points).to(x.device).expand(x.shape[0], -1, -1)
 
-    def entropy(self) -> float:
+    def entropy(self) -> Approximate:
         """h(Y) in nats, to 1e-8: quadrature over the radius, whose spread about its own centre is eps at most.
 
         Raises:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core.approximate import Approximate
 from ..core.registry import TASKS
 from ..core.spaces import Box, Labels
 from .base import Split, Task, check_inputs, check_pairs
@@ -87,7 +88,7 @@ class ThreeCurvesReference(DensityReference):
         check_inputs(self.task, x)
         return curves(x.double()).unsqueeze(-1)
 
-    def entropy(self) -> float:
+    def entropy(self) -> Approximate:
         """h(Y | X) in nats, to 1e-8, by quadrature over x and, round each curve, over the noise.
 
         Raises:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from ..core.approximate import Approximate
 from ..core.registry import TASKS
 from ..core.spaces import Box, Labels
 from .base import Split, Task, TaskOptions, check_inputs, check_pairs
@@ -120,7 +121,7 @@ class ThreeModesReference(DensityReference):
         points = [piece.at((np.arange(m) + 0.5) / m) for piece, m in zip(self.task.pieces, counts, strict=True)]
         return torch.from_numpy(self.task.embed(np.concatenate(points))).to(x.device).expand(x.shape[0], -1, -1)
 
-    def entropy(self) -> float:
+    def entropy(self) -> Approximate:
         """h(Y) in nats, to 1e-8: the mean surprise over each piece, by quadrature over its blurred law, and
         ½ ln(2πe ε²) for each dimension beyond the plane.
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from ..core.approximate import Approximate
 from ..core.errors import invalid
 from ..core.options import PER_REPLICATE
 from ..core.registry import TASKS
@@ -163,13 +164,13 @@ class TranslationReference(DiscreteReference):
         order = weight.argsort(stable=True, descending=True)
         return strings[order], weight[order]
 
-    def entropy(self) -> float:
+    def entropy(self) -> Approximate:
         """H(Y | X) in nats: the mean over all structures of sentences, whose words do not change it. Exact."""
         import torch
 
         law = self.task.law
         each = self.task.chart(law.each_structure()).entropy(self.task.options.length)
-        return float(torch.from_numpy(law.structures[2]) @ each)
+        return Approximate(float(torch.from_numpy(law.structures[2]) @ each))
 
 
 @TASKS.register

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field
 
+from ..core.approximate import Approximate
 from ..core.errors import NoExactReference
 from ..core.registry import TASKS
 from ..core.spaces import Box
@@ -172,7 +173,7 @@ class VideoReference(DensityReference):
         """
         return self.distance(x, self.conditional_mean(x))
 
-    def entropy(self) -> float:
+    def entropy(self) -> Approximate:
         """h(Y | X) in nats, to 1e-6: that of the noise, and what y tells of the branch.
 
         Without a change of speed, y matters only in the plane of the three futures: a quadrature over motion and noise
@@ -184,7 +185,7 @@ class VideoReference(DensityReference):
         if self._options.speed_change > 0.0:
             raise NoExactReference(
                 "video: with a change of speed the branches are curves that blur into one another in every dimension: "
-                "average -reference.log_prob over samples, or take speed_change = 0"
+                "use reference.sampled_entropy(), or speed_change = 0"
             )
         eps = self.noise
         blurred = 0.5 * self.task.y_space.dim * (1.0 + math.log(2.0 * math.pi * eps**2))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ..core.approximate import Approximate
 from ..core.errors import NoExactReference
 from ..core.spaces import Box, Discrete
 from ..tasks.reference import HasBranches
@@ -43,10 +44,10 @@ def check_task(task: Task | type[Task] | str, examples: int = 4000) -> None:
            distances are (n,) float64 >= 0. A discrete answer is the most probable one. No x, no answer: of 0 rows each
            of them has 0 rows.
         6. `reference.log_prob` is (n,) float64, finite on the data, and its mean over the data is that over
-           `reference.sample` and minus `entropy()`, within Monte-Carlo error; up to two output dimensions exp(log_prob)
-           integrates to 1 within 1e-6, in the box or, of a heavy tail, beyond it, and over discrete answers it sums to
-           1. Draws are shared among cells as it says, and as the data are. Where there is no exact value, and on a
-           manifold at thickness 0, `NoExactReference` says why.
+           `reference.sample` and minus `entropy()`, an `Approximate`, within Monte-Carlo error; up to two output
+           dimensions exp(log_prob) integrates to 1 within 1e-6, in the box or, of a heavy tail, beyond it, and over
+           discrete answers it sums to 1. Draws are shared among cells as it says, and as the data are. Where there is
+           no exact value, and on a manifold at thickness 0, `NoExactReference` says why.
         7. Where the answers have branches (`HasBranches`), every answer has one, their weights sum to 1, and data are
            shared among them by these.
 
@@ -203,6 +204,8 @@ def _check_density(task: Task, who: str, n: int) -> None:
     of_draws = task.reference.log_prob(x, task.reference.sample(x, 1, seed=11)[:, 0])
     entropy = _exact(who, task.reference.entropy)
     if entropy is not None:
+        known = isinstance(entropy, Approximate)
+        rule(known, who, f"entropy must be an Approximate, a number with its error, not {type(entropy).__name__}")
         _meet(who, "entropy must be -E[log_prob] on the data", -log_prob - entropy)
         _meet(who, "entropy must be -E[log_prob] on reference.sample", -of_draws - entropy)
     _meet(who, "log_prob must have one mean on the data and on reference.sample", log_prob - of_draws)

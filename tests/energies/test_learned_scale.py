@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.spaces import Sequences
@@ -13,7 +14,9 @@ from ebm_vs_prob.energies.derivatives import gradient_and_trace
 from ebm_vs_prob.energies.evaluation import energy_and_gradient, weight_names, weight_norm
 from ebm_vs_prob.energies.graphs import ChainEnergy
 from ebm_vs_prob.energies.mlp import MLPEnergy
+from ebm_vs_prob.models.building import replicated
 from ebm_vs_prob.study import load_study, plan_study
+from ebm_vs_prob.training.fitting import prepare
 
 PLAIN, SCALED = evp.Network(hidden=(6, 5)), evp.Network(hidden=(6, 5), learned_scale=True)
 TINY = evp.Budget(steps=20, batch_size=16, examples=64)
@@ -89,6 +92,153 @@ def test_a_posterior_of_weights_has_it_among_them():
 def test_a_network_that_is_no_energy_has_no_scale_to_learn(method):
     with pytest.raises(ValueError, match=r"network\.learned_scale = True"):
         evp.fit(method, evp.get_task("circle"), network=SCALED, budget=TINY)
+
+
+OF_METHODS = (
+    ("circle", {"thickness": 0.1}),
+    ("gaussian_classes", {}),
+    ("labelled_chain", {"length": 3}),
+    ("segmentation", {"length": 2}),
+)
+
+
+def cases():
+    """Every method on the first of some tasks that it applies to."""
+    for method in evp.list_methods():
+        tasks = (evp.get_task(name, **options) for name, options in OF_METHODS)
+        task = next((task for task in tasks if method.why_not(task) is None), None)
+        if task is not None and method.__module__.startswith("ebm_vs_prob."):
+            yield pytest.param(method, task, id=method.name)
+
+
+def shapes(method, task, network):
+    given = {"energy": None, "budget": TINY, "dtype": torch.float32, "device": "cpu", "compile": False, "options": {}}
+    module = method.build(prepare(method, task, [0], network=network, **given)).module
+    return {name: tuple(parameter.shape) for name, parameter in module.named_parameters()}
+
+
+@pytest.mark.parametrize(("method", "task"), list(cases()))
+def test_every_method_has_the_scale_or_says_why_not(method, task):
+    """None ignores it in silence, but those that have no network to begin with."""
+    try:
+        found = shapes(method, task, SCALED)
+    except ValueError as error:
+        assert "network.learned_scale = True is not valid: expected False: " in str(error)  # noqa: PT017
+        return
+    plain = shapes(method, task, PLAIN)
+    assert found != plain or shapes(method, task, evp.Network(hidden=(7,))) == plain
+
+
+def test_a_zero_set_has_it_in_the_energy_along_it():
+    task = evp.get_task("circle", thickness=0.1)
+    model = evp.fit("implicit_manifold", task, network=SCALED, budget=TINY, density=True)
+    assert float(model.module.along.scale.log_scale.detach().abs()) > 0
+
+
+class Ring(nn.Module):
+    """½ (|y| - r)², r learned: x (n, dx) and y (n, 2) give (n,)."""
+
+    def __init__(self):
+        super().__init__()
+        self.radius = nn.Parameter(torch.tensor(0.8))
+
+    def forward(self, x, y):
+        return 0.5 * (y.norm(dim=-1) - self.radius) ** 2
+
+
+class Rings(nn.Module):
+    """The same of R replicates side by side, with a gradient of its own."""
+
+    multiply_adds = 4.0
+
+    def __init__(self, replicates):
+        super().__init__()
+        self.num_replicates = replicates
+        self.radius = nn.Parameter(torch.full((replicates,), 0.8))
+
+    def forward(self, x, y):
+        return self.energy_and_gradient(x, y)[0]
+
+    def energy_and_gradient(self, x, y):
+        norm = y.norm(dim=-1)
+        away = norm - self.radius.reshape(-1, *[1] * (norm.ndim - 1))
+        return 0.5 * away**2, away.unsqueeze(-1) * y / norm.unsqueeze(-1)
+
+
+FACTORIES = {"one a replicate": lambda task: Ring(), "side by side": lambda task: Rings(2)}
+
+
+@pytest.mark.parametrize("factory", FACTORIES.values(), ids=FACTORIES)
+def test_an_energy_of_ones_own_learns_how_sharp_data_are(factory, tmp_path):
+    """Score matching of e^s ½ (|y| - r)² has its optimum at e^s = E[2 - r / |y|] / E[(|y| - r)²], in closed form."""
+    task, budget = evp.get_task("circle", thickness=0.1), evp.Budget(steps=800, batch_size=500, examples=500)
+    own = evp.scaled(factory)
+    model = evp.fit("score_matching", task, seeds=[0, 1], energy=own, budget=budget, learning_rate=0.03)
+    scales = [p for p in model.module.parameters() if p.shape == (2, 1)]
+    assert len(scales) == 1
+    radius = next(p for p in model.module.parameters() if p.shape == (2,)).detach()
+    for replicate in (0, 1):
+        norm = task.sample(500, seed=replicate)[1].norm(dim=-1)
+        best = (2 - radius[replicate] / norm).mean() / (norm - radius[replicate]).square().mean()
+        assert float(scales[0][replicate].detach().exp()) == pytest.approx(float(best), rel=0.05)
+    x, y = task.sample(5, split="test")
+    model.save(tmp_path / "model")
+    assert torch.equal(evp.load_model(tmp_path / "model", energy=own).energy(x, y), model.energy(x, y))
+
+
+@pytest.mark.parametrize("factory", FACTORIES.values(), ids=FACTORIES)
+def test_ones_own_energy_is_multiplied_as_the_packages_own_is(factory):
+    tasks = [evp.get_task("circle")] * 2
+    plain, own = (replicated(made, tasks, (0, 1)).double() for made in (factory, evp.scaled(factory)))
+    with torch.no_grad():
+        for parameter in own.parameters():
+            if parameter.shape == (2, 1):
+                parameter.copy_(torch.tensor([[0.0], [math.log(3.0)]]))
+    y = torch.randn(1, 4, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x = y[..., :0]
+    pairs = zip(energy_and_gradient(plain, x, y), energy_and_gradient(own, x, y), strict=True)
+    for before, after in [(plain(x, y), own(x, y)), *pairs]:
+        torch.testing.assert_close(after[0], before[0])
+        torch.testing.assert_close(after[1], 3 * before[1])
+    assert torch.equal(weight_norm(own), weight_norm(plain))
+    assert own.multiply_adds == plain.multiply_adds
+
+
+class Prototypes(nn.Module):
+    """Half the squared distance of x from the prototype of a label."""
+
+    def __init__(self, task):
+        super().__init__()
+        self.places = nn.Parameter(torch.from_numpy(task.means.copy()).float())
+
+    def forward(self, x, y):
+        return 0.5 * (x - self.places[y]).square().sum(-1)
+
+
+class Labelled(nn.Module):
+    """The same of one replicate that says so, as a graph."""
+
+    num_replicates, multiply_adds = 1, 8.0
+
+    def __init__(self, task):
+        super().__init__()
+        self.places = nn.Parameter(Prototypes(task).places.detach()[None].clone())
+
+    def graph(self, x):
+        energies = 0.5 * (x.unsqueeze(-2) - self.places.unsqueeze(1)).square().sum(-1)
+        return evp.FactorGraph(energies.unsqueeze(-2), energies.new_zeros(*energies.shape[:-1], 0, 4, 4))
+
+    def forward(self, x, y):
+        return self.graph(x).energy(y.unsqueeze(-1))
+
+
+@pytest.mark.parametrize("module", [Prototypes, Labelled])
+def test_an_energy_of_labels_learns_how_sharp_classes_are(module):
+    """Half squared distances over ε², ε = .5, are the posterior up to the weights of classes: e^s is about 4."""
+    task, budget = evp.get_task("gaussian_classes"), evp.Budget(steps=500, batch_size=500, examples=2000)
+    model = evp.fit("softmax_classifier", task, energy=evp.scaled(module), budget=budget, learning_rate=0.02)
+    (scale,) = (p for p in model.module.parameters() if p.shape == (1, 1))
+    assert 2.0 < float(scale.detach().exp()) < 8.0
 
 
 STUDY = """

@@ -89,7 +89,7 @@ class StudentReference(DensityReference):
     def entropy(self):
         d, nu = self.task.y_space.dim, self.nu
         level = gammaln((nu + d) / 2) - gammaln(nu / 2) - 0.5 * d * math.log(nu * math.pi) - d * math.log(self.noise)
-        return float((nu + d) / 2 * (digamma((nu + d) / 2) - digamma(nu / 2)) - level)
+        return evp.Approximate((nu + d) / 2 * (digamma((nu + d) / 2) - digamma(nu / 2)) - level)
 
 
 class Student(Task):

@@ -141,7 +141,9 @@ class ImplicitManifold(RegularisedMethod):
         if dim >= y_dim:
             raise invalid("manifold_dim", dim, f"less than the {y_dim} dimensions of y")
         along = build_energy(setting) if setting.options.density else None
-        energy = ZeroSetEnergy(setting.seeds, x_dim, y_dim, y_dim - dim, unscaled(setting.network), along)
+        # A scale is that of the energy along the zero set: the map has singular values, which the loss holds at 1.
+        network = unscaled(setting.network) if along is None else setting.network
+        energy = ZeroSetEnergy(setting.seeds, x_dim, y_dim, y_dim - dim, network, along)
         return ImplicitManifoldModel(cls, setting, energy.to(device=setting.device, dtype=setting.dtype))
 
     @classmethod

@@ -13,7 +13,7 @@ from ...core.errors import NotNormalised, check_count
 from ...core.replicate_noise import replicate_noise
 from ...core.spaces import Sequences
 from ...descent.answers import ANSWER_SEARCH, Answers, Search, checked_search
-from ...energies.mlp import Network, ReplicatedMLP
+from ...energies.mlp import LearnedScale, Network, ReplicatedMLP
 from ...gibbs.density import GibbsBoltzmann
 from ...gibbs.normalizers.partition import Normalizer
 from ...models.model import Model
@@ -27,7 +27,8 @@ HELD = 1 << 23
 class AutoregressiveEnergy(nn.Module):
     """R energies -ln q(y | x) = -Σ_t ln q(y_t | y_<t, x), each factor a softmax of one network shared by all places.
 
-    The network is given x, the symbols before t as indicators with zeros for those to come, and an indicator of t.
+    The network is given x, the symbols before t as indicators with zeros for those to come, and an indicator of t. What
+    it says is times e^s where it has a learned scale.
     """
 
     def __init__(self, seeds: Sequence[int], x_dim: int, space: Sequences, network: Network) -> None:
@@ -36,6 +37,7 @@ class AutoregressiveEnergy(nn.Module):
         length, count = space.num_variables, space.num_values
         self.trunk = ReplicatedMLP(seeds, (x_dim + length * count + length, *network.hidden, count), network.activation)
         self.num_replicates = self.trunk.num_replicates
+        self.scale = LearnedScale(self.num_replicates, network.learned_scale)
 
     @property
     def multiply_adds(self) -> float:
@@ -58,7 +60,7 @@ class AutoregressiveEnergy(nn.Module):
             symbols.flatten(-2).expand(*shape, -1, -1),
             one_hot(at, length).to(x.dtype).expand(*shape, -1, -1),
         ]
-        found: torch.Tensor = self.trunk(torch.cat(known, -1))
+        found: torch.Tensor = self.scale(self.trunk(torch.cat(known, -1)))
         return found
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

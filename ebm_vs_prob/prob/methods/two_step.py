@@ -16,6 +16,7 @@ from ...core.replicate_noise import ReplicateStreams, replicate_noise
 from ...core.spaces import Box
 from ...energies.mlp import Network
 from ...gibbs.trust import warns
+from ...models.building import OF_DECODERS, unscaled
 from ...models.density_model import DensityModel
 from ...models.model import Model
 from ...models.record import Training
@@ -144,6 +145,7 @@ class TwoStep(SmoothingMethod):
             raise invalid("energy", network, "None: encoder and decoder are made of a Network")
         if options.latent_dim >= y_dim:
             raise invalid("latent_dim", options.latent_dim, f"less than the {y_dim} dimensions of y")
+        unscaled(network, OF_DECODERS)
         energy = TwoStepEnergy(
             setting.seeds, x_dim, y_dim, options.latent_dim, network, setting.budget.examples, options.nodes
         )

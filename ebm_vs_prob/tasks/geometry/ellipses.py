@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from ...core.approximate import Approximate
 from ..quadrature import refined
 
 #: Halvings of an interval that must be found to rounding error, to some 1e-9, and only roughly.
@@ -25,6 +26,8 @@ CUTS, CUT_HALVINGS = 40.0, 7
 BLOCK = 4096
 #: Noise below this share of the smaller semi-axis is thin: the logarithm of the density is all but a polynomial in it.
 THIN = 0.1
+#: What the log-density may be off by, in nats.
+OF_DENSITY = 1e-8
 
 Function = Callable[[torch.Tensor], torch.Tensor]
 
@@ -139,16 +142,15 @@ def _arcs(
     return start, length, torch.tensor([-1.0, 1.0, -1.0, 1.0], dtype=torch.float64, device="cpu").to(p), least
 
 
-def entropy(a: float, b: float, eps: float) -> float:
+def entropy(a: float, b: float, eps: float) -> Approximate:
     """h(Y) in nats at noise eps > 0, to 1e-8.
 
     Thin: the midpoint rule over a quarter turn, Gauss-Hermite over the noise. Thick: the midpoint rule over a quarter
     of the plane. Each is refined until it stays within 1e-9.
     """
     rule = _over_the_noise if eps <= THIN * min(a, b) else _over_the_plane
-    return refined(
-        lambda resolution: rule(a, b, eps, resolution), start=8 if eps <= THIN * min(a, b) else 2, tolerance=1e-9
-    )
+    start = 8 if eps <= THIN * min(a, b) else 2
+    return refined(lambda resolution: rule(a, b, eps, resolution), start, tolerance=1e-9, of_integrand=OF_DENSITY)
 
 
 def _over_the_noise(a: float, b: float, eps: float, resolution: int) -> float:

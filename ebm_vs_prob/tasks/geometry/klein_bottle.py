@@ -10,9 +10,11 @@ import math
 import numpy as np
 import torch
 
+from ...core.approximate import Approximate
 from ...core.errors import NoExactReference
 from ..quadrature import refined
 from .arcs import zero_between
+from .surfaces import OF_DENSITY
 from .tubes import BLOCK, TUBE, Tube
 
 #: The least distances are bisected within CLUSTER of the roots that tell of them. Near the circle of the centres six
@@ -74,7 +76,7 @@ class KleinBottle(Tube):
         """The tangents are orthogonal: TUBE along theta, and along phi (1 + TUBE cos theta, TUBE sin theta / 2)."""
         return math.log(TUBE) + torch.hypot(1 + TUBE * theta.cos(), 0.5 * TUBE * theta.sin()).log()
 
-    def entropy(self, eps: float) -> float:
+    def entropy(self, eps: float) -> Approximate:
         """To 1e-6, over both angles and Gauss-Hermite nodes of the two normal coordinates, where those are small.
 
         Raises:
@@ -83,9 +85,11 @@ class KleinBottle(Tube):
         if eps > THICK:
             raise NoExactReference(
                 f"manifold: the entropy of a Klein bottle thicker than {THICK} is an integral over R^4 of a density "
-                "that is itself one, too dear to refine to a stated tolerance: use the mean of -log_prob over samples"
+                "that is itself one, too dear to refine to a stated tolerance: use reference.sampled_entropy()"
             )
-        return refined(lambda resolution: self._over_the_normals(eps, resolution), start=6, tolerance=1e-6, doublings=3)
+        return refined(
+            lambda nodes: self._over_the_normals(eps, nodes), 6, tolerance=1e-6, doublings=3, of_integrand=OF_DENSITY
+        )
 
     def _over_the_normals(self, eps: float, resolution: int) -> float:
         node, weight = (torch.from_numpy(part) for part in np.polynomial.hermite_e.hermegauss(resolution // 12 + 6))

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...core.approximate import Approximate
 from ...core.errors import NoExactReference
 from ...core.seeding import numpy_generator
 from ...core.spaces import Box
 from ..quadrature import refined
 from .blocks import halved_blocks
-from .surfaces import SIDE, Surface
+from .surfaces import OF_DENSITY, SIDE, Surface
 
 #: The height is exp(-DAMPING |z|²) times a polynomial of degree DEGREE, whose coefficients of total degree k > 0 are
 #: normal of standard deviation k^-DECAY, drawn from SEED.
@@ -146,7 +147,7 @@ class PolynomialSurface(Surface):
         mean = torch.tensor(MEANS[0], dtype=torch.float64, device="cpu")
         return self.points(mean + COVERED * DEVIATIONS[0] * torch.cartesian_prod(unit, unit)).numpy()
 
-    def entropy(self, eps: float) -> float:
+    def entropy(self, eps: float) -> Approximate:
         """To 1e-6, over a lattice of z and Gauss-Hermite nodes of the normal coordinate, where that is small.
 
         Raises:
@@ -155,10 +156,12 @@ class PolynomialSurface(Surface):
         if eps > THIN:
             raise NoExactReference(
                 f"manifold: the entropy of a polynomial surface thicker than {THIN} is an integral over R^3 of a "
-                "density that is itself one over the plane, too dear to refine to a stated tolerance: use the mean of "
-                "-log_prob over samples"
+                "density that is itself one over the plane, too dear to refine to a stated tolerance: use "
+                "reference.sampled_entropy()"
             )
-        return refined(lambda resolution: self._over_the_normal(eps, resolution), 2, tolerance=1e-6, doublings=3)
+        return refined(
+            lambda nodes: self._over_the_normal(eps, nodes), 2, tolerance=1e-6, doublings=3, of_integrand=OF_DENSITY
+        )
 
     def _over_the_normal(self, eps: float, resolution: int) -> float:
         z, log_cell = _whole_lattice(1.0 / resolution, SHALLOW, torch.device("cpu"))

@@ -11,10 +11,11 @@ import math
 import numpy as np
 import torch
 
+from ...core.approximate import Approximate
 from ...core.spaces import Box
 from ..quadrature import refined
 from .arcs import log_integral, zero_between
-from .surfaces import COVERED, SIDE, Surface
+from .surfaces import COVERED, OF_DENSITY, SIDE, Surface
 
 #: The spiral is SCALE * t (cos t, sin t) from the first to the last angle t, a turn and a half; it ends at radius 1.
 FIRST, LAST = 1.5 * math.pi, 4.5 * math.pi
@@ -74,12 +75,14 @@ class SwissRoll(Surface):
             torch.cartesian_prod(FIRST + (LAST - FIRST) * unit, COVERED * HEIGHT * (2 * unit - 1))
         ).numpy()
 
-    def entropy(self, eps: float) -> float:
+    def entropy(self, eps: float) -> Approximate:
         """To 1e-6: the height's in closed form; the spiral's along it and across it, or where thick over the plane."""
         height = 0.5 * math.log(2 * math.pi * math.e * (HEIGHT**2 + eps**2))
         if eps > THIN:
-            return height + refined(lambda resolution: self._over_the_plane(eps, resolution), 1, tolerance=1e-6)
-        return height + refined(lambda resolution: self._over_the_noise(eps, resolution), 5, tolerance=1e-7)
+            rule, start, tolerance = self._over_the_plane, 1, 1e-6
+        else:
+            rule, start, tolerance = self._over_the_noise, 5, 1e-7
+        return height + refined(lambda nodes: rule(eps, nodes), start, tolerance, of_integrand=OF_DENSITY)
 
     def _log_planar(self, y: torch.Tensor, eps: float) -> torch.Tensor:
         """ln of the density of the blurred spiral at y (..., 2)."""

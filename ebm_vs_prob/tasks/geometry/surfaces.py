@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 import torch
 
+from ...core.approximate import Approximate
 from ...core.seeding import numpy_generator
 from ...core.spaces import Box
 from . import von_mises_fisher
@@ -17,6 +18,8 @@ from . import von_mises_fisher
 LARGEST, SMALLEST, COVERED, BOXED = 1.0, 0.5, 4.0, 6.0
 #: Answers of a surface along each of its two coordinates.
 SIDE = 32
+#: What a log-density that is itself a quadrature may be off by, in nats.
+OF_DENSITY = 1e-6
 
 
 class Surface(ABC):
@@ -53,7 +56,7 @@ class Surface(ABC):
         """Points all over it, (k, m)."""
 
     @abstractmethod
-    def entropy(self, eps: float) -> float:
+    def entropy(self, eps: float) -> Approximate:
         """h in nats at noise eps > 0, in R^m."""
 
 
@@ -89,7 +92,7 @@ class Sphere(Surface):
             return np.stack([np.cos(angle), np.sin(angle)], -1)
         return von_mises_fisher.draw(numpy_generator(0, "answers", "sphere"), self.num_answers, self.dim, 0.0)
 
-    def entropy(self, eps: float) -> float:
+    def entropy(self, eps: float) -> Approximate:
         return von_mises_fisher.entropy(self.dim, eps, self._concentration)
 
 
@@ -126,9 +129,9 @@ class Linear(Surface):
             unit = numpy_generator(0, "answers", "linear").random((1024, self.dim))
         return COVERED * (2 * unit - 1) * self._deviations
 
-    def entropy(self, eps: float) -> float:
+    def entropy(self, eps: float) -> Approximate:
         """½ ln det(2πe (S² + ε² I)), in closed form."""
-        return 0.5 * float(np.log(2 * math.pi * math.e * (self._deviations**2 + eps**2)).sum())
+        return Approximate(0.5 * np.log(2 * math.pi * math.e * (self._deviations**2 + eps**2)).sum())
 
 
 __all__ = ["Linear", "Sphere", "Surface"]

@@ -12,11 +12,12 @@ from abc import abstractmethod
 import numpy as np
 import torch
 
+from ...core.approximate import Approximate
 from ...core.spaces import Box
 from ..quadrature import refined
 from .arcs import DEPTH, log_integral, log_von_mises
 from .planar import log_ring
-from .surfaces import SIDE, Surface
+from .surfaces import OF_DENSITY, SIDE, Surface
 
 #: Radius of the circles; their centres are at distance 1 from the origin.
 TUBE = 0.4
@@ -136,10 +137,11 @@ class Torus(Tube):
     def _log_area_element(self, phi: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
         return (TUBE * (1 + TUBE * theta.cos())).log()
 
-    def entropy(self, eps: float) -> float:
+    def entropy(self, eps: float) -> Approximate:
         """To 1e-6. Thin noise: radius and two angles of a shell round the surface; thick: the whole space."""
         rule = self._over_the_shell if eps <= THIN else self._over_the_space
-        return refined(lambda resolution: rule(eps, resolution), start=8 if eps <= THIN else 1, tolerance=1e-6)
+        start = 8 if eps <= THIN else 1
+        return refined(lambda nodes: rule(eps, nodes), start, tolerance=1e-6, of_integrand=OF_DENSITY)
 
     def _over_the_shell(self, eps: float, resolution: int) -> float:
         node, weight = np.polynomial.legendre.leggauss(4 * resolution)

@@ -11,6 +11,7 @@ import math
 import numpy as np
 import torch
 
+from ...core.approximate import Approximate
 from ..quadrature import refined
 from .bessel import log_hypergeometric, log_scaled_bessel
 from .spheres import log_area, radial_nodes
@@ -84,7 +85,7 @@ def draw(rng: np.random.Generator, n: int, dim: int, concentration: float) -> np
     return np.concatenate([cosine, across], axis=1)
 
 
-def entropy(dim: int, eps: float, concentration: float) -> float:
+def entropy(dim: int, eps: float, concentration: float) -> Approximate:
     """h in nats at noise eps > 0, to 1e-8: Gauss-Legendre nodes over the radius and over the angle to the mean."""
     centre = math.sqrt(1 + (dim - 1) * eps**2)
 

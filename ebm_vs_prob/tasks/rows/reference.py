@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...core.approximate import Approximate
 from ...core.errors import NoExactReference, invalid
 from ...core.seeding import numpy_generator
 from ...core.spaces import Box
@@ -39,7 +40,7 @@ class DataReference(Reference):
 
     log_density = log_prob
 
-    def entropy(self) -> float:
+    def entropy(self) -> Approximate:
         """Always raises `NoExactReference`."""
         raise NoExactReference(
             f"{self.task.called}: the law that made these rows is not known, so there is no exact entropy: no log "
