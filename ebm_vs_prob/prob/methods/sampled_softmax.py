@@ -42,7 +42,6 @@ class SampledSoftmax(Method):
     """
 
     name = "sampled_softmax"
-    twin = "ranking_noise_contrastive_estimation"
     family = "prob"
     principle = "likelihood"
     normalised = True
