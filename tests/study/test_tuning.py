@@ -111,7 +111,7 @@ def test_a_tuned_study_is_not_run_again_and_says_what_was_chosen(finished, tmp_p
     told = json.loads(shown.stdout)
     assert [(each["arm"], each["chosen"]) for each in told["tuning"]] == [("open", "100"), ("wide", "100")]
     assert told["tuning_trials"] == 30
-    table = training_tables(gather(path, "quick", store))["tuning"]
+    table = training_tables(gather(path, "quick", store), [])["tuning"]
     assert table.loc[table["chosen"] == "yes", "value"].tolist() == ["100", "100"]
     assert table["value"].tolist() == ["6.25", "25", "100", "400", "1600"] * 2
     assert set(table["objective"]) == {"Gibbs density's log score"}
