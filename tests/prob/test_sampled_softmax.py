@@ -88,8 +88,8 @@ def test_draws_that_are_all_the_right_answer_leave_a_finite_loss_and_gradient():
 
 
 @pytest.mark.slow
-def test_many_draws_learn_what_the_whole_sum_learns_and_few_learn_less():
-    """Parity of six bits has 64 strings. Of the energies of all of them 64 draws see most at each step, two see two."""
+def test_many_draws_learn_what_the_whole_sum_learns():
+    """Parity of six bits has 64 strings, of which 64 draws see most at each step. Untrained, ln(2) / 6 = .116 is lost."""
     task = evp.get_task("hard_strings", kind="parity", length=6)
     settings = {
         "seeds": [0, 1],
@@ -103,6 +103,4 @@ def test_many_draws_learn_what_the_whole_sum_learns_and_few_learn_less():
         table = evp.evaluate(evp.fit(method, task, **settings, **options), task, evaluation, only={"gap_per_symbol"})
         return float(table.value.mean())
 
-    whole, many, few = gap("linear_chain_crf"), gap("sampled_softmax"), gap("sampled_softmax", samples=2)
-    assert many < whole + 0.02
-    assert few > many + 0.03
+    assert gap("sampled_softmax") < gap("linear_chain_crf") + 0.02
