@@ -89,7 +89,7 @@ def test_draws_that_are_all_the_right_answer_leave_a_finite_loss_and_gradient():
 
 @pytest.mark.slow
 def test_many_draws_learn_what_the_whole_sum_learns():
-    """Parity of six bits has 64 strings, of which 64 draws see most at each step. Untrained, ln(2) / 6 = .116 is lost."""
+    """Parity of six bits has 64 strings, and 64 draws see most at each step. Untrained, ln(2) / 6 = .116 is lost."""
     task = evp.get_task("hard_strings", kind="parity", length=6)
     settings = {
         "seeds": [0, 1],
