@@ -51,6 +51,12 @@ class SampledSoftmax(Method):
     Options: ClassVar[type[MethodOptions]] = SampledSoftmaxOptions
 
     @classmethod
+    def energy_evaluations(cls, options: object) -> float:
+        # The graph once for the right answers and once for the drawn ones. An energy of whole strings is asked for
+        # these alone, which is less wherever there are more strings than draws.
+        return 6.0
+
+    @classmethod
     def why_not(cls, task: Task) -> str | None:
         reason = super().why_not(task)
         if reason is None and getattr(task.y_space, "num_answers", 2) < 2:
