@@ -91,7 +91,7 @@ STRIPS = (
     Trial(
         "segmentation",
         {"length": 2, "narrowest": 4, "widest": 6, "thickness": 0.25, "exemplars": 1},
-        (Arm("lattice_margin"), Arm("lattice_crf")),
+        (Arm("lattice_margin"), Arm("lattice_perceptron"), Arm("lattice_pseudo_likelihood"), Arm("lattice_crf")),
     ),
 )
 
