@@ -78,17 +78,9 @@ def divergence(log_posterior: np.ndarray, log_fused: np.ndarray) -> tuple[float,
 
 def fit_temperatures(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The inverse temperature of each view of highest likelihood, (views,) (Guo et al. 2017, section 4.2)."""
-    import torch
+    from .temperature_scaling import inverse_temperature
 
-    from ..core.factor_graphs import FactorGraph
-    from ..gibbs.temperature import fit_graph_beta
-
-    views, n, count = scores.shape
-    energies = -torch.tensor(scores, dtype=torch.float64, device="cpu").unsqueeze(-2)
-    variables = torch.tensor(labels, dtype=torch.int64, device="cpu").reshape(1, n, 1).expand(views, -1, -1)
-    graph = FactorGraph(energies, energies.new_zeros(1, 1, 0, count, count))
-    found = fit_graph_beta(graph, variables, torch.ones(views, dtype=torch.bool, device="cpu"))
-    return np.asarray(found.numpy())
+    return np.array([inverse_temperature(view, labels) for view in scores])
 
 
 def _rescaled(scores: np.ndarray, labels: np.ndarray) -> Calibrated:

@@ -116,6 +116,7 @@ class FusedViews(Method):
     """
 
     name = "fused_views"
+    version = 2
     family = "control"
     principle = "likelihood"
     normalised = True

@@ -143,23 +143,25 @@ class Model:
         """
         check_count("num_samples", num_samples)
         if self.y_box.dim > MAX_QUADRATURE_DIM:
-            return self._chains(x, num_samples, seed).y
+            return self._chains(x, num_samples, seed, "mala").y
         with torch.no_grad():
             drawn: torch.Tensor = self.gibbs(x).sample(torch.Size((num_samples,)), generators=self._streams(seed))
         return drawn.movedim(0, 2)
 
     @default_state()
-    def draw(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> Draws:
+    def draw(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0, kernel: str | None = None) -> Draws:
         """`sample` with what is known of the draws: their kernel and, where they end chains, R-hat and effective sample
-        sizes over the `num_samples` chains of each x, which ArviZ computes when asked for."""
-        if self.sampling_kernel != MALA_FROM_DESCENT:
+        sizes over the `num_samples` chains of each x, which ArviZ computes when asked for.
+
+        With a `kernel`, "mala", "hmc", "nuts" or "tempering", they end chains of that, whatever `sample` takes."""
+        if kernel is None and self.sampling_kernel != MALA_FROM_DESCENT:
             return Draws(self.sample(x, num_samples, seed), self.sampling_kernel)
         check_count("num_samples", num_samples)
-        return self._chains(x, num_samples, seed)
+        return self._chains(x, num_samples, seed, kernel or "mala")
 
-    def _chains(self, x: torch.Tensor, num_samples: int, seed: int) -> Draws:
-        x = self._placed("x", x)
-        return sample_from_descent(self.module, x, self.y_box, num_samples, self.beta.to(x), self._streams(seed))
+    def _chains(self, x: torch.Tensor, num_samples: int, seed: int, kernel: str) -> Draws:
+        x, box, beta = self._placed("x", x), self.y_box, self.beta
+        return sample_from_descent(self.module, x, box, num_samples, beta.to(x), self._streams(seed), kernel=kernel)
 
     def _streams(self, seed: int) -> ReplicateStreams:
         return ReplicateStreams(seed, "sample", seeds=self.seeds)

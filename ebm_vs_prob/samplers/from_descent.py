@@ -1,4 +1,4 @@
-"""Samples of a model's Gibbs-Boltzmann density: MALA chains that start where descent stopped."""
+"""Samples of a model's Gibbs-Boltzmann density: chains that start where descent stopped."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from ..core.spaces import Box
 from ..descent.answers import Search
 from ..descent.search import descend
 from .base import gibbs_potential
-from .chains import run, warm_up
+from .chains import get_kernel, run, warm_up
 from .draws import Draws
-from .mala import MALA
 
-#: What a model's `sampling_kernel` says of these chains.
+#: What a model's `sampling_kernel` says of these chains where no other kernel is asked for.
 MALA_FROM_DESCENT = "MALA from descent"
 #: The places of a chain that its diagnostics see.
 TRACE_EVERY = 5
@@ -31,13 +30,15 @@ def sample_from_descent(
     warmup: int = 150,
     steps: int = 100,
     descent_steps: int = 50,
+    kernel: str = "mala",
 ) -> Draws:
     """Draws from exp(-beta E(x, .)) on the box: the ends of chains that start where descent from uniform points
     stopped.
 
     Each sample is its own chain: `descent_steps` of line search, `warmup` steps that adapt the chain's step, `steps`
-    more with that step. Chains rarely change basin, so how the samples share themselves out between far modes is that
-    of the basins of descent and not that of the density: R-hat over the chains of one x shows it.
+    more with that step. Chains of most kernels rarely change basin, so how the samples share themselves out between far
+    modes is that of the basins of descent and not that of the density: R-hat over the chains of one x shows it. Those
+    of "tempering" do.
 
     Args:
         module: replicated energy.
@@ -46,30 +47,33 @@ def sample_from_descent(
         num_samples: draws for each x.
         beta: inverse temperature, (R,), or a number.
         generators: one a replicate.
+        kernel: a name that `get_kernel` knows, of a kernel with a Metropolis test, whose steps can be adapted.
 
     Returns:
         Draws with y (R, n, num_samples, dy) in the dtype of x, and every fifth place of their chains. A replicate
         whose energy is not finite gives NaN.
 
     Raises:
-        ValueError: num_samples < 1, or not one generator a replicate.
+        UnknownName: a kernel that does not exist.
+        ValueError: num_samples < 1, not one generator a replicate, or a kernel without a Metropolis test.
     """
+    chosen = get_kernel(kernel)
     if num_samples < 1:
         raise invalid("num_samples", num_samples, "an integer >= 1")
     starts = replicate_points(generators, y_box, (x.shape[1], num_samples)).to(x)
     given = x.unsqueeze(2)
     low, high = y_box.bounds
-    # MALA's chains start off the box's faces, where half of all proposals would be refused.
+    # Chains start off the box's faces, where half of all proposals would be refused.
     inner = (low + 1e-3 * (high - low), high - 1e-3 * (high - low))
     start = descend(module, given, starts, inner, Search(max_steps=descent_steps))
-    kernel, potential = MALA(), gibbs_potential(module, given, beta)
+    potential = gibbs_potential(module, given, beta)
     with torch.no_grad():
-        state = kernel.init(potential, start.y, (1e-2 * (high - low)) ** 2)
-        state = warm_up(kernel, potential, state, warmup, y_box.bounds, generators)
+        state = chosen.init(potential, start.y, (1e-2 * (high - low)) ** 2)
+        state = warm_up(chosen, potential, state, warmup, y_box.bounds, generators)
         acceptance = torch.zeros_like(state.log_step)
         trace = []
         for left, (after, info) in zip(
-            reversed(range(steps)), run(kernel, potential, state, steps, y_box.bounds, generators), strict=True
+            reversed(range(steps)), run(chosen, potential, state, steps, y_box.bounds, generators), strict=True
         ):
             state = after
             acceptance += info.acceptance / steps
@@ -78,4 +82,4 @@ def sample_from_descent(
     lost = ~state.potential.isfinite().unsqueeze(-1)
     y = state.y.masked_fill(lost, float("nan"))
     kept = torch.stack(trace, dim=-2).masked_fill(lost.unsqueeze(-1), float("nan"))
-    return Draws(y, MALA_FROM_DESCENT, acceptance, kept)
+    return Draws(y, MALA_FROM_DESCENT if kernel == "mala" else f"{kernel} from descent", acceptance, kept)

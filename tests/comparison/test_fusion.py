@@ -103,6 +103,19 @@ def test_temperatures_undo_the_scales():
         assert within_standard_errors(value, 1.0, (information.sum()) ** -0.5, comparisons=2, slack=1e-3)
 
 
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_temperature_is_the_likeliest(count):
+    """Against a grid of temperatures, also where a class is seen once, and where scores could pass for chances."""
+    rng = np.random.default_rng(0)
+    labels = np.append(rng.integers(count - 1, size=60), count - 1)
+    scores = log_softmax(np.eye(count)[labels] + rng.standard_normal((61, count)))
+    for own in (scores, np.exp(scores)):
+        (found,) = fit_temperatures(own[None], labels)
+        grid = found * np.exp(np.linspace(-0.1, 0.1, 21))
+        likelihood = [log_softmax(beta * own)[np.arange(61), labels].sum() for beta in grid]
+        assert int(np.argmax(likelihood)) == 10
+
+
 @pytest.mark.parametrize("rule", [rule for rule in FUSIONS if rule not in ("raw", "isotonic", "isotonic_over_prior")])
 def test_the_unit_of_a_score_and_its_level_do_not_matter(rule):
     fit, labels, test, _ = distorted(0.7, fitted=2000, tested=200)

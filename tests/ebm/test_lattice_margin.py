@@ -1,4 +1,4 @@
-"""The structured hinge on lattices against enumeration of all strings, and trainings on strips of digits."""
+"""Losses on lattices against enumeration of all strings, and trainings on strips of digits."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import ebm_vs_prob as evp
 from ebm_vs_prob.core.lattices import SegmentLattice
 from ebm_vs_prob.core.spaces import Sequences
 from ebm_vs_prob.ebm.objectives.lattice import lattice_margin
+from ebm_vs_prob.ebm.objectives.pseudo_likelihood import negative_log_pseudo_likelihood
 
 
 @pytest.mark.parametrize("margin", [0.0, 1.0, 3.5])
@@ -47,13 +48,53 @@ def test_a_perceptron_has_no_margin():
     assert float(lattice_margin(flat, y, 1.0)) == 3.0
 
 
+def test_pseudo_likelihood_is_that_of_all_strings():
+    """-Σ_t ln P(y_t | y_-t) from the energies of all strings, segmentations summed out of each; in batches of both."""
+    generator = torch.Generator().manual_seed(1)
+    scores = torch.randn(2, 4, 7, 3, 3, 1, dtype=torch.float64, generator=generator)
+    lattice = SegmentLattice(scores, 3, beta=1.0)
+    every = Sequences(3, 3).every_answer()
+    log_p = -lattice.energy(every[:, None, None]).movedim(0, -1)  # (2, 4, 27), up to a constant
+    y = torch.randint(3, (2, 4, 3), generator=generator)
+    expected = torch.zeros(2, 4, dtype=torch.float64)
+    for t in range(3):
+        same = (every == y.unsqueeze(2)) | (torch.arange(3) == t)
+        own = (every == y.unsqueeze(2)).all(-1)
+        beside = torch.where(same.all(-1), log_p, -math.inf).logsumexp(-1)
+        expected += beside - torch.where(own, log_p, -math.inf).logsumexp(-1)
+    torch.testing.assert_close(negative_log_pseudo_likelihood(lattice, y), expected)
+
+
+@pytest.mark.parametrize(("recency", "shares"), [(0.0, (1 / 3, 1 / 3, 1 / 3)), (1.0, (1 / 6, 2 / 6, 3 / 6))])
+def test_the_perceptron_ends_at_the_average_of_its_weights(recency, shares):
+    seen = []
+
+    class Watched(evp.get_method("lattice_perceptron")):
+        @classmethod
+        def minimised(cls, model, terms, after_step=None):
+            def both(taken):
+                seen.append({name: p.detach().clone() for name, p in model.module.named_parameters()})
+                after_step(taken)
+
+            return super().minimised(model, terms, both)
+
+    task = evp.get_task("segmentation", length=2, narrowest=3, widest=5)
+    budget, network = evp.Budget(steps=3, batch_size=4, examples=16), evp.Network(hidden=(6,))
+    options = {"budget": budget, "network": network, "dtype": torch.float64, "recency": recency}
+    model = evp.fit(Watched, task, seeds=[0, 1], **options)
+    assert len(seen) == 3
+    for name, parameter in model.module.named_parameters():
+        expected = sum(share * weights[name] for share, weights in zip(shares, seen, strict=True))
+        assert torch.allclose(parameter.detach(), expected, atol=1e-12), name
+
+
 @pytest.mark.slow
 def test_both_families_learn_to_read_strips_and_longer_ones():
     """Symbols that are wrong: nine in ten by a guess, and the truth's own few."""
     task = evp.get_task("segmentation", length=2, narrowest=4, widest=6, thickness=0.25, exemplars=1)
     long = evp.get_task("segmentation", **{**task.options.model_dump(), "length": 6})
     budget, network = evp.Budget(steps=320, batch_size=32, examples=1500), evp.Network(hidden=(24,))
-    for method in ("lattice_crf", "lattice_margin"):
+    for method in ("lattice_crf", "lattice_margin", "lattice_perceptron", "lattice_pseudo_likelihood"):
         model = evp.fit(method, task, seeds=[0, 1], network=network, budget=budget)
         for own, reader in ((task, model), (long, model.for_task(long))):
             x, y = own.sample(60, seed=7, split="test")

@@ -17,6 +17,7 @@ SPACE = Sequences(4, 3)
 NETWORK = evp.Network(hidden=(8,))
 TINY = evp.Budget(steps=2, batch_size=8, examples=32)
 OWN = {"narrowest": 3, "widest": 5}
+METHODS = ("lattice_crf", "lattice_margin", "lattice_perceptron", "lattice_pseudo_likelihood", "connectionist_temporal")
 
 
 def strip(seed=0):
@@ -75,10 +76,10 @@ def test_columns_are_labelled_by_what_is_round_them():
     assert torch.equal(same, (torch.arange(13) - 4).abs() > 3)
 
 
-@pytest.mark.parametrize("method", ["lattice_crf", "lattice_margin", "connectionist_temporal"])
+@pytest.mark.parametrize("method", METHODS)
 def test_the_same_weights_read_longer_strips(method):
     short, long = (evp.get_task("segmentation", length=length, **OWN) for length in (2, 5))
-    given = {"gibbs_beta": 2.0} if method == "lattice_margin" else {}
+    given = {"gibbs_beta": 2.0} if evp.get_method(method).family == "ebm" else {}
     model = evp.fit(method, short, seeds=[0, 1], network=NETWORK, budget=TINY, **given)
     other = model.for_task(long)
     x, y = long.sample(4)
@@ -107,7 +108,7 @@ def test_the_margin_models_density_sums_over_segmentations_at_its_own_temperatur
     assert (fitted.beta > 0).all()
 
 
-@pytest.mark.parametrize("method", ["lattice_crf", "lattice_margin", "connectionist_temporal"])
+@pytest.mark.parametrize("method", METHODS)
 def test_what_is_no_strip_or_no_network_is_refused(method):
     with pytest.raises(ValueError, match="its x is no strip of columns that y is read off"):
         evp.fit(method, evp.get_task("labelled_chain"), budget=TINY)

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rounding import rounding
 from scipy.integrate import quad
-from statistical import follows, variance_agrees, within_standard_errors
+from statistical import follows, share_agrees, variance_agrees, within_standard_errors
 from torch import nn
 
+import ebm_vs_prob as evp
 from ebm_vs_prob.core.spaces import Box, reflected
 from ebm_vs_prob.energies.mlp import MLPEnergy, Network
 from ebm_vs_prob.samplers import (
@@ -654,6 +655,43 @@ def test_draws_tell_how_far_their_chains_agree():
     assert two.r_hat.item() > 1.5 > 1.1 > one.r_hat.item()
     assert one.diagnostics(inputs=1)["ess"].shape == (1, 1, 1)
     assert sample_from_descent(Bowls([0.1]), x, box, 1, torch.ones(1), generators(1)).r_hat.isnan().all()
+
+
+class UnevenWells(Bowls):
+    """Two wells a tenth wide, at -1/2 and 1/2, the right one with e times the weight."""
+
+    def forward(self, x, y):
+        each = torch.stack([super().forward(x, y + 0.5) + 1.0, super().forward(x, y - 0.5)])
+        return -(-each).logsumexp(0)
+
+
+@pytest.mark.parametrize(("kernel", "share"), [("hmc", 0.5), ("tempering", math.e / (1 + math.e))])
+def test_which_kernel_draws_is_chosen_by_name(kernel, share):
+    """Starts are shared evenly, and so stay chains that do not change their well."""
+    x, box = torch.zeros(1, 1, 1, dtype=torch.float64), Box((-1.0, 1.0), 1)
+    draws = sample_from_descent(UnevenWells([0.1]), x, box, 400, torch.ones(1), generators(1), kernel=kernel)
+    assert draws.kernel == f"{kernel} from descent"
+    assert torch.equal(draws.trace[..., -1, :], draws.y)
+    assert share_agrees(int((draws.y > 0).sum()), 400, share, comparisons=2)
+
+
+def test_a_model_is_asked_for_draws_of_a_kernel():
+    task = evp.get_task("circle", thickness=0.3)
+    model, x = evp.fit("exact", task), torch.zeros(1, 0)
+    assert model.draw(x, 5).kernel == "exact"
+    draws = model.draw(x, 40, kernel="nuts")
+    assert draws.kernel == "nuts from descent"
+    assert draws.acceptance.shape == (1, 1, 40)
+    spread = task.reference.distance(torch.zeros(40, 0), draws.y[0, 0])
+    assert 0.1 < float(spread.median()) < 0.4  # .67 thicknesses, and its standard error 12 % of that
+    for kernel, error, message in (
+        ("langevin", ValueError, "one with a Metropolis test"),
+        ("nutz", LookupError, "did you mean 'nuts'"),
+    ):
+        with pytest.raises(error, match=message):
+            model.draw(x, 5, kernel=kernel)
+    with pytest.raises(ValueError, match="a Box: gradient descent and densities need real y"):
+        evp.fit("exact", evp.get_task("gaussian_classes")).draw(torch.zeros(1, 2), 5, kernel="nuts")
 
 
 def test_samples_of_a_nan_replicate_are_nan_and_the_others_as_before():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, ClassVar
 
 import torch
@@ -14,6 +15,7 @@ from ...core.registry import METHODS
 from ...models.model import Model
 from ...models.record import Training
 from ...training.method import MethodOptions
+from ..averaging import trained_to_average
 from ..discrete_method import DiscreteMethod
 from ..objectives.structured import structured_hinge
 from ..regularisers import RegularisedOptions
@@ -94,16 +96,4 @@ class StructuredPerceptron(StructuredMethod):
 
     @classmethod
     def train(cls, model: Model) -> Training:
-        parameters = [parameter for parameter in model.module.parameters() if parameter.requires_grad]
-        means = [torch.zeros_like(parameter, dtype=torch.float64) for parameter in parameters]
-        recency: float = model.setting.options.recency
-
-        def after_step(taken: int) -> None:
-            for mean, parameter in zip(means, parameters, strict=True):
-                mean += (recency + 1.0) / (recency + taken) * (parameter.detach() - mean)
-
-        training = cls.trained(model, after_step)
-        with torch.no_grad():
-            for mean, parameter in zip(means, parameters, strict=True):
-                parameter.copy_(mean)
-        return training
+        return trained_to_average(model, model.setting.options.recency, partial(cls.trained, model))
