@@ -14,9 +14,9 @@ import ebm_vs_prob as evp
 from ebm_vs_prob.core.bibliography import Entry, papers
 from ebm_vs_prob.ebm.objectives.margin import TUTORIAL_LOSSES
 from ebm_vs_prob.report.citation_styles import link, short
-from ebm_vs_prob.report.overview import reports_below
 from ebm_vs_prob.study import list_studies, load_study
 from ebm_vs_prob.study.claims import REGISTER
+from ebm_vs_prob.study.published import reports_below
 from ebm_vs_prob.tasks.base import Task
 from ebm_vs_prob.training.method import Method
 

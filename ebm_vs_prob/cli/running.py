@@ -11,7 +11,7 @@ import typer
 from ..core.streams import printed_aside
 from ..core.text import printable
 from . import options
-from .options import DEFAULT_STORE, Device, Engine, names, numbers
+from .options import DEFAULT_OUT, DEFAULT_STORE, Device, Engine, names, numbers
 from .output import in_bytes, json_rows, print_json, print_table, said_aside
 
 if TYPE_CHECKING:
@@ -33,16 +33,17 @@ def plan(
     at: options.AtOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Show the trials, batches, cost and time of a study, and what its criteria are to models that need no training.
+    """Show the trials, batches, cost and time of a study, what its criteria are to what needs no training, and power.
 
     Of a study that is tuned, also what was chosen by an earlier run in the store, or that it will be.
     """
     from ..study import Store, check_feasible, load_study, plan_study
     from ..study.engines import available_cores
     from ..study.plan_again import choices_of
+    from ..study.planned_power import planned_power
     from ..study.progress import duration
+    from ..study.published import published_scatters
     from ..study.shrinking import opened, shrunk
-    from ..study.statistics import MIN_SEEDS, detectable_effect
     from ..study.tuning import as_rows, settled
     from ..study.tuning_rounds import first_round
 
@@ -51,11 +52,16 @@ def plan(
         loaded, scale = shrunk(loaded, scale, seeds, steps, names(arms), names(tasks), numbers(at))
         chosen = () if loaded.tuning is None else choices_of(Store(store), loaded, scale)
         planned = plan_study(loaded, scale=scale, device=device.value, tuning=chosen)
-        held = [each.as_row() for each in check_feasible(planned.study, scale)]
+        held = check_feasible(planned.study, scale)
+        powers = planned_power(planned.study, scale, held, *published_scatters(planned.study, scale, DEFAULT_OUT))
         at_work = workers or available_cores()
         wall = planned.wall_seconds(at_work)
-    summary = {**planned.summary(), "workers": at_work, "wall_seconds": round(wall), "criteria": held}
-    summary["tuning"] = []
+    summary = {**planned.summary(), "workers": at_work, "wall_seconds": round(wall)}
+    summary |= {
+        "criteria": [each.as_row() for each in held],
+        "power": [each.as_dict() for each in powers],
+        "tuning": [],
+    }
     if loaded.tuning is not None:
         with printed_aside():
             tried = plan_study(*first_round(loaded, scale), device=device.value, times=planned.step_times).summary()
@@ -66,6 +72,8 @@ def plan(
         return
     print_table(summary.pop("batches"), "Batches")
     print_table(summary.pop("criteria"), "Criteria, held against what is known before training")
+    if summary.pop("power"):
+        print_table([each.as_row() for each in powers], "Power of primary criteria")
     for name in ("gates", "tuning"):
         rows = summary.pop(name)
         if rows:
@@ -73,10 +81,6 @@ def plan(
     if loaded.tuning is not None:
         trials, seconds = summary.pop("tuning_trials"), summary.pop("tuning_core_seconds")
         typer.echo(f"tuning: {trials} trials of its own come first, estimated: {duration(seconds)} of one core")
-    planned_seeds = planned.study.at(scale).seeds
-    if held and planned_seeds >= MIN_SEEDS:
-        distance = f"{detectable_effect(planned_seeds):.2g} standard deviations over seeds"
-        typer.echo(f"power: .8 for an effect that lies {distance} from its bound, before Holm's correction")
     time, size = duration(summary.pop("core_seconds")), in_bytes(summary.pop("stored_bytes"))
     for field in ("workers", "wall_seconds", "step_times"):
         summary.pop(field)

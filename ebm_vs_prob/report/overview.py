@@ -3,25 +3,16 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..core.text import printable
 from ..study.claims import LECTURE, REGISTER
-from ..study.comparisons import Cell
-from ..study.identifiers import FILE, read_result
-from ..study.scales import DEMONSTRATION, SHRUNK
-from ..study.verdicts import Verdict
+from ..study.published import read_verdicts, reports_below
 from .style import SIGNS
 from .words import Said, claim_in_words, claim_says
-
-#: Scales that studies have by these names, by size; others come after them.
-_SIZES = {DEMONSTRATION: 0, "standard": 1, "full": 2}
 
 
 @dataclass(frozen=True)
@@ -44,46 +35,6 @@ class Found:
         return self.said[0].number if self.said else self.reason
 
 
-def read_verdicts(path: Path) -> list[Verdict]:
-    """The verdicts of a report's file, one of an earlier version too: what it lacks has its default.
-
-    Raises:
-        ValueError: it is not a list of verdicts.
-    """
-    entries = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(entries, list):
-        raise ValueError(f"{path}: a list of verdicts")
-    # Before criteria were primary or secondary, all of a claim's decided it.
-    told = any("primary" in entry for entry in entries)
-    return [_verdict(entry if told else {**entry, "primary": True}) for entry in entries]
-
-
-def _verdict(entry: Mapping[str, Any]) -> Verdict:
-    known = {f.name for f in fields(Verdict)}
-    told = {name: _number(value) for name, value in entry.items() if name in known}
-    for name in ("estimate", "low", "high", "p", "adjusted_p"):
-        told[name] = math.nan if told.get(name) is None else told[name]
-    cells = [{"at": cell.get("at") or cell.get("thickness") or (), **cell} for cell in entry.get("cells", ())]
-    told["cells"] = tuple(map(_cell, cells))
-    told["holds_in"], told["fails_in"] = tuple(entry.get("holds_in", ())), tuple(entry.get("fails_in", ()))
-    told.setdefault("axis", "")
-    return Verdict(**{**told, "axis": told["axis"] or "thickness"})
-
-
-def _cell(told: Mapping[str, Any]) -> Cell:
-    estimate, low, high, p = (_nan(_number(told.get(name))) for name in ("estimate", "low", "high", "p"))
-    at = tuple(_nan(_number(setting)) for setting in told["at"])
-    return Cell(at, estimate, low, high, told["seeds"], told["failed"], p, told["holds"])
-
-
-def _number(value: Any) -> Any:
-    return {"inf": math.inf, "-inf": -math.inf}.get(value, value) if isinstance(value, str) else value
-
-
-def _nan(value: Any) -> Any:
-    return math.nan if value is None else value
-
-
 def _study(folder: Path) -> tuple[str, dict[str, str]]:
     """Title and labels of arms of the study behind a report: from the file beside it, else from that of its name."""
     from ..study.files import load_study
@@ -95,19 +46,6 @@ def _study(folder: Path) -> tuple[str, dict[str, str]]:
             study = load_study(given)
             return study.title, {arm.name: arm.title for arm in study.arms}
     return folder.name.replace("_", " "), {}
-
-
-def reports_below(out: Path) -> list[tuple[Path, str]]:
-    """Folders of reports with their scales, "" where none is told: `out/STUDY` and `out/SCALE/STUDY`, by study.
-
-    Of a study the largest scale comes first. Shrunk runs are left out, because they are no results.
-    """
-    found = []
-    for folder in sorted(path.parent for path in [*out.glob("*/verdicts.json"), *out.glob("*/*/verdicts.json")]):
-        scale = str(read_result(folder / FILE).get("scale", "") or ("" if folder.parent == out else folder.parent.name))
-        if SHRUNK not in scale:
-            found.append((folder, scale))
-    return sorted(found, key=lambda each: (each[0].name, -_SIZES.get(each[1], -1)))
 
 
 def gather_findings(out: Path) -> dict[str, list[Found]]:

@@ -49,6 +49,12 @@ def bounds_of(criterion: Any) -> tuple[float | None, float | None]:
     return None if above is None else float(above), None if below is None else float(below)
 
 
+def asked_of(criterion: Any) -> str:
+    """The bounds of a criterion in words: `above 0.23 and below 0.27`."""
+    sides = zip(("above", "below"), bounds_of(criterion), strict=True)
+    return " and ".join(f"{side} {bound:g}" for side, bound in sides if bound is not None)
+
+
 def contrasts(criterion: Any) -> list[tuple[str, str, str]]:
     """Task, arm and other arm of each comparison; of a share all tasks and arms make one."""
     if criterion.kind == "share":

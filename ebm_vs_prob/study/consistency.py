@@ -224,6 +224,8 @@ def _check_bounds(criterion: Criterion, where: str) -> None:
         raise ValueError(f"{where}: below or above is missing: a criterion needs one of them, or both")
     if criterion.below is not None and criterion.above is not None and criterion.above >= criterion.below:
         raise invalid(f"{where}: above", criterion.above, f"a number less than below = {criterion.below}")
+    if criterion.smallest_effect is not None and criterion.smallest_effect in (criterion.above, criterion.below):
+        raise invalid(f"{where}: smallest_effect", criterion.smallest_effect, "another number than the bounds")
     if criterion.range is not None and criterion.range[0] >= criterion.range[1]:
         raise invalid(f"{where}: range", criterion.range, "two numbers, low < high")
     if criterion.range is not None and criterion.kind == "slope" and criterion.range[0] <= 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from ..core.options import Options
 from .values import Id, Line, Name, Setting, Short
@@ -17,7 +17,8 @@ class Criterion(Options):
     `value`: the metric of `arms` at each setting of `at`; `difference` and `ratio`: of `arms` against `against` there;
     `share`: of all cells (arm, task and setting), those that come out as told: above `split` of `arms`, below of
     `against`. A task that varies along nothing needs no `at`. `below` and `above` bound the interval of the effect;
-    `law` is the value that theory predicts. A claim is decided by its primary criterion alone.
+    `law` is the value that theory predicts. A claim is decided by its primary criterion alone. `smallest_effect` and
+    `scatter` decide nothing: `plan` says by them how probably the criterion is decided.
     """
 
     id: Annotated[Id, Field(description="what reports call it")]
@@ -55,6 +56,26 @@ class Criterion(Options):
     law: Annotated[
         float | None, Field(description="what theory says the effect is; shown, and held against bounds")
     ] = None
+    smallest_effect: Annotated[
+        float | None, Field(description="the effect nearest to the bounds that is to be found; `law` by default")
+    ] = None
+    scatter: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            description="standard deviation of the effect over seeds, of its logarithm where means are geometric; "
+            "an earlier report's by default",
+        ),
+    ] = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_stated(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Results are known by what is written of their criteria, and one of which no power is stated is what it was.
+        return {
+            name: value
+            for name, value in written(self).items()
+            if name not in ("smallest_effect", "scatter") or value is not None
+        }
 
 
 class Gate(Options):

@@ -40,12 +40,14 @@ class EffectTest:
         name: what reports call it.
         estimate: of complete seeds. p_value: of these, a threshold and a side.
         positive: whether it needs numbers above 0; a seed that has none is not complete.
+        bounds: between which its numbers lie, where it makes use of that.
     """
 
     name: str
     estimate: Callable[[Values], Estimate]
     p_value: Callable[[Values, float, Side], float]
     positive: bool = False
+    bounds: tuple[float, float] | None = None
 
 
 MEAN = EffectTest("mean, Student's t and Hall's", mean_estimate, mean_p_value)
@@ -62,6 +64,7 @@ def _bounded(low: float, high: float) -> EffectTest:
         f"mean between {low:g} and {high:g}, Gaffke's test",
         lambda values: bounded_estimate(values, (low, high)),
         lambda values, threshold, side: bounded_p_value(values, (low, high), threshold, side),
+        bounds=(low, high),
     )
 
 

@@ -1,25 +1,29 @@
 """Whether a criterion can be passed, and can be failed, by what is known before anything is trained.
 
 Known are the task's own log-density, its density as a landscape, an energy that is constant, the law that the criterion
-declares, and how bad its metric can be at all. A criterion that all of them pass decides nothing when a
-method passes it, and one that all of them fail cannot be passed.
+declares, what is predicted of each of its arms, and how bad its metric can be at all. A criterion that all of them pass
+decides nothing when a method passes it, and one that all of them fail cannot be passed.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..core.caches import remembered
+from ..core.memory import Memory, remembering
 from ..metrics.catalogue import METRICS
-from .comparisons import GROWTHS, bounds_of, contrasts, in_range
+from .comparisons import GROWTHS, asked_of, bounds_of, contrasts, in_range
 from .criteria import Criterion
 from .effects import EFFECTS, effect_test, least_p_value
+from .plugins import import_plugins
+from .predictions import Law, Predictions
 from .provenance import package_digest
 from .registered import task_of, tasks_at
 from .scales import DEMONSTRATION
@@ -30,16 +34,14 @@ from .values import from_table
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Models that need no training, as options of the method `exact`.
-KNOWN: Mapping[str, dict[str, Any]] = {
-    "exact": {},
-    "exact density": {"potential": "density"},
-    "constant energy": {"potential": "constant"},
-}
+#: Models that need no training and stand for any arm, by name.
+KNOWN = {law.name: law for law in (Law(), Law("density"), Law("constant"))}
 
 
 #: How much is looked at, where a study looks at more: known models are far from bounds or bounds are badly set.
 ENOUGH = {"test_examples": 256, "inputs": 8, "starts": 8, "samples": 256}
+#: Begins what the predicted effects of comparisons are called beside those of known models.
+PREDICTED = "predicted: "
 #: What passes a band that lies between known models.
 BETWEEN = "what lies between them"
 
@@ -50,7 +52,7 @@ class Held:
 
     `effects` are what the criterion bounds, one number a setting (one for a slope), by the names of what stands for
     its arm and the other's; NaN where there is none. `passed` and `failed` are the names of what passes at every
-    setting, and of what does not.
+    setting, and of what does not. `predicted` are the effects of its own comparisons by theory, those that have one.
     """
 
     criterion: str
@@ -58,6 +60,8 @@ class Held:
     effects: dict[str, tuple[float, ...]]
     passed: tuple[str, ...]
     failed: tuple[str, ...]
+    asked: str = ""
+    predicted: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def problem(self) -> str:
@@ -71,14 +75,23 @@ class Held:
 
     def as_row(self, most: int = 2) -> dict[str, str]:
         """One row of a table for people, with the numbers of at most so many that pass, and that do not."""
-        passed, failed = self._listed(self.passed, most), self._listed(self.failed, most)
-        return {"criterion": self.criterion, "task": self.task, "passed by": passed, "failed by": failed}
+        predicted = [f"{self._told(name)} ({'passes' if name in self.passed else 'fails'})" for name in self.predicted]
+        return {
+            "criterion": self.criterion,
+            "task": self.task,
+            "asked": self.asked,
+            "predicted": "; ".join(predicted) or "nothing",
+            "passed by": self._listed(self.passed, most),
+            "failed by": self._listed(self.failed, most),
+        }
+
+    def _told(self, name: str) -> str:
+        effect = self.effects.get(name, ())
+        return f"{name.removeprefix(PREDICTED)} {', '.join(f'{value:.3g}' for value in effect)}".strip()
 
     def _listed(self, names: tuple[str, ...], most: int) -> str:
-        shown = [
-            f"{name} {', '.join(f'{value:.3g}' for value in self.effects.get(name, ()))}".strip()
-            for name in names[:most]
-        ]
+        names = tuple(name for name in names if name not in self.predicted)
+        shown = [self._told(name) for name in names[:most]]
         more = [f"{len(names) - most} more"] if len(names) > most else []
         return "; ".join(shown + more) or "none"
 
@@ -122,19 +135,41 @@ def _check_seeds(study: Study, seeds: int) -> None:
 
 def feasibility(study: Study, scale: str) -> list[Held]:
     """As `check_feasible`, whatever comes out. What the known models come to is remembered between calls."""
+    import_plugins(study.imports, study.where, study.folder)
     study = study.held_at(scale)
-    wanted: dict[str, tuple[set[str], set[float]]] = {}
+    predictions = Predictions(study, scale)
+    wanted: dict[str, dict[Law, _Wanted]] = {}
     for criterion in study.criteria:
         for task in criterion.tasks:
-            metrics, settings = wanted.setdefault(task, (set(), set()))
-            metrics.add(criterion.metric)
-            settings.update(_settings(study, criterion, task))
-    tables = {task: _known(study, scale, task, *asked) for task, asked in wanted.items()}
+            settings = _settings(study, criterion, task)
+            asked = wanted.setdefault(task, {})
+            for known in KNOWN.values():
+                asked.setdefault(known, _Wanted()).add(criterion.metric, settings)
+            for arm in () if criterion.kind == "share" else (*criterion.arms, *criterion.against):
+                for setting in _places(settings):
+                    law = predictions.law(arm, task, setting)
+                    if law is not None:
+                        asked.setdefault(law, _Wanted()).add(criterion.metric, [] if setting is None else [setting])
+    tables = {task: _known(study, scale, task, asked) for task, asked in wanted.items()}
     return [
-        _told(study, criterion, tables) if criterion.kind == "share" else _held(study, criterion, task, tables[task])
+        _told(study, criterion, tables)
+        if criterion.kind == "share"
+        else _held(study, criterion, task, tables[task], predictions)
         for criterion in study.criteria
         for task in (criterion.tasks[:1] if criterion.kind == "share" else criterion.tasks)
     ]
+
+
+@dataclass
+class _Wanted:
+    """Metrics that are asked of a law on a task, and settings; none of these where the task varies along nothing."""
+
+    metrics: set[str] = field(default_factory=set)
+    settings: set[float] = field(default_factory=set)
+
+    def add(self, metric: str, settings: Iterable[float]) -> None:
+        self.metrics.add(metric)
+        self.settings.update(settings)
 
 
 def _settings(study: Study, criterion: Criterion, task: str) -> list[float]:
@@ -144,48 +179,56 @@ def _settings(study: Study, criterion: Criterion, task: str) -> list[float]:
     return list(criterion.at)
 
 
-def _known(study: Study, scale: str, name: str, metrics: set[str], settings: set[float]) -> pd.DataFrame:
-    """Rows of the known models on one task, as results are: arm, setting, seed, metric and value."""
+def _places(settings: list[float]) -> list[float | None]:
+    """Settings, or the one place of a task that varies along nothing."""
+    return [*settings] if settings else [None]
+
+
+def _known(study: Study, scale: str, name: str, asked: Mapping[Law, _Wanted]) -> pd.DataFrame:
+    """Rows of laws on one task, as results are: arm, setting, seed, metric and value."""
     import pandas as pd
 
     from ..metrics import Evaluation
 
-    at = sorted(settings, reverse=True)
-    tasks = tasks_at(study, name, at) or [task_of(study, name)]
     table = {**study.evaluation, **study.at(scale).evaluation}
     evaluation = from_table(Evaluation, table, f"{study.where}: scales.{scale}.evaluation")
     smaller = {name: min(most, getattr(evaluation, name)) for name, most in ENOUGH.items()}
     evaluation = evaluation.model_copy(update=smaller)
-    question = {
-        "feasibility": [task.specification() for task in tasks],
-        "metrics": sorted(metrics),
-        "evaluation": evaluation.model_dump(mode="json"),
-        "code": package_digest(),
-        "plugins": study.plugins,
-    }
-    rows = remembered(question, lambda: _measured(tasks, at or [tasks[0].thickness], evaluation, metrics))
+    rows: list[list[Any]] = []
+    memory = Memory()
+    for law, wanted in asked.items():
+        at = sorted(wanted.settings, reverse=True)
+        tasks = tasks_at(study, name, at) or [task_of(study, name)]
+        question = {
+            "feasibility": [task.specification() for task in tasks],
+            "law": [law.potential, law.sigma],
+            "metrics": sorted(wanted.metrics),
+            "evaluation": evaluation.model_dump(mode="json"),
+            "code": package_digest(),
+            "plugins": study.plugins,
+        }
+        measured = partial(_measured, law, tasks, at or [tasks[0].thickness], evaluation, wanted.metrics)
+        with remembering(memory):
+            rows += remembered(question, measured)
     return pd.DataFrame(rows, columns=["arm", "setting", "seed", "metric", "value"])
 
 
-def _measured(tasks: list[Any], settings: list[float], evaluation: Any, metrics: set[str]) -> list[list[Any]]:
-    from ..core.budget import Budget
+def _measured(
+    law: Law, tasks: list[Any], settings: list[float], evaluation: Any, metrics: Iterable[str]
+) -> list[list[Any]]:
     from ..metrics import evaluate
-    from ..training.fitting import fit
     from .measurement import reproducible
 
-    rows: list[list[Any]] = []
-    for arm, options in KNOWN.items():
-        try:
-            with reproducible("cpu"):
-                model = fit("exact", list(tasks), seeds=[0] * len(tasks), budget=Budget(examples=256), **options)
-                table = evaluate(model, list(tasks), evaluation, only=metrics)
-        except ValueError:  # a task of which no law is known, or discrete answers, on which no landscape lies
-            continue
-        for row in table.itertuples(index=False):
-            if math.isfinite(row.value):  # type: ignore[arg-type]
-                setting = float(settings[row.replicate])  # type: ignore[index]
-                rows.append([arm, setting, 0, str(row.metric), float(row.value)])  # type: ignore[arg-type]
-    return rows
+    try:
+        with reproducible("cpu"):
+            table = evaluate(law.fitted(tasks), tasks, evaluation, only=set(metrics))
+    except ValueError:  # a task of which no law is known, or discrete answers, on which no landscape lies
+        return []
+    return [
+        [law.name, float(settings[row.replicate]), 0, str(row.metric), float(row.value)]  # type: ignore[arg-type,index]
+        for row in table.itertuples(index=False)
+        if math.isfinite(row.value)  # type: ignore[arg-type]
+    ]
 
 
 def _told(study: Study, criterion: Criterion, tables: Mapping[str, pd.DataFrame]) -> Held:
@@ -213,33 +256,26 @@ def _told(study: Study, criterion: Criterion, tables: Mapping[str, pd.DataFrame]
     ]
     failed = [name for name in shares if name not in passed]
     effects: dict[str, tuple[float, ...]] = {name: (share,) for name, share in shares.items()}
-    return Held(criterion.id, ", ".join(criterion.tasks), effects, tuple(passed), tuple(failed))
+    where = ", ".join(criterion.tasks)
+    return Held(criterion.id, where, effects, tuple(passed), tuple(failed), asked_of(criterion))
 
 
-def _held(study: Study, criterion: Criterion, task: str, table: pd.DataFrame) -> Held:
-    settings = _settings(study, criterion, task) or sorted(table["setting"].unique(), reverse=True) or [math.nan]
-    values = {name: _values(criterion, table[table["arm"] == name], settings) for name in KNOWN}
-    effects: dict[str, tuple[float, ...]] = {}
-    if criterion.kind in GROWTHS:
-        for name, own in values.items():
-            positive = bool(np.isfinite(own).all() and (own > 0).all()) and len(settings) > 1
-            effects[name] = (GROWTHS[criterion.kind](settings, own) if positive else math.nan,)
-        effects["no change"] = (0.0,)
-    else:
+def _held(study: Study, criterion: Criterion, task: str, table: pd.DataFrame, predictions: Predictions) -> Held:
+    asked = _settings(study, criterion, task)
+    settings = asked or sorted(table["setting"].unique(), reverse=True) or [math.nan]
+    values = {name: _values(criterion, table, [name] * len(settings), settings) for name in KNOWN}
+    if criterion.kind not in GROWTHS:
         values |= _extremes(criterion.metric, len(settings))
-        if criterion.kind == "value":
-            effects = {name: tuple(own) for name, own in values.items()}
-        else:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                made = {
-                    f"{one} against {other}": EFFECTS[criterion.kind](values[one], values[other])
-                    for one, other in itertools.permutations(values, 2)
-                }
-            # A ratio that is not positive has no logarithm, and its seed is not complete.
-            positive = effect_test(criterion.kind, criterion.metric, criterion.statistic).positive
-            effects = {
-                name: tuple(np.where((effect > 0) | (not positive), effect, math.nan)) for name, effect in made.items()
-            }
+    pairs = [(name, "") for name in values] if not criterion.against else list(itertools.permutations(values, 2))
+    effects = _effects(criterion, settings, values, pairs)
+    laws = {
+        arm: [predictions.law(arm, task, setting) for setting in _places(asked)]
+        for arm in (*criterion.arms, *criterion.against)
+    }
+    predicted = _predicted(criterion, task, table, settings, laws)
+    effects |= predicted
+    if criterion.kind in GROWTHS:
+        effects["no change"] = (0.0,)
     if criterion.law is not None:
         effects["law"] = (criterion.law,) * (1 if criterion.kind in GROWTHS else len(settings))
     known = {name: effect for name, effect in effects.items() if not np.isnan(effect).any()}
@@ -251,15 +287,53 @@ def _held(study: Study, criterion: Criterion, task: str, table: pd.DataFrame) ->
     if not passed and any(all(each) for each in over.values()) and any(all(each) for each in under.values()):
         passed = [BETWEEN]
     failed = [name for name in known if name not in passed]
-    return Held(criterion.id, task, known, tuple(passed), tuple(failed))
+    shown = {name: effect for name, effect in predicted.items() if name in known}
+    return Held(criterion.id, task, known, tuple(passed), tuple(failed), asked_of(criterion), shown)
 
 
-def _values(criterion: Criterion, rows: pd.DataFrame, settings: list[float]) -> np.ndarray:
-    """The metric of one known model at each setting, NaN where it has none."""
-    own = rows[rows["metric"] == criterion.metric]
+def _effects(
+    criterion: Criterion, settings: list[float], values: Mapping[str, np.ndarray], pairs: Iterable[tuple[str, str]]
+) -> dict[str, tuple[float, ...]]:
+    """What the criterion makes of the values of pairs, one number a setting, or one in all; the other may be ""."""
+    found: dict[str, tuple[float, ...]] = {}
+    positive = effect_test(criterion.kind, criterion.metric, criterion.statistic).positive
+    for one, other in pairs:
+        own = values[one]
+        if criterion.kind in GROWTHS:
+            grows = bool(np.isfinite(own).all() and (own > 0).all()) and len(settings) > 1
+            found[one] = (GROWTHS[criterion.kind](settings, own) if grows else math.nan,)
+            continue
+        with np.errstate(divide="ignore", invalid="ignore"):
+            effect = EFFECTS[criterion.kind](own, values[other] if other else own)
+        # A ratio that is not positive has no logarithm, and its seed is not complete.
+        is_known = (effect > 0) | (criterion.kind == "value" or not positive)
+        found[f"{one} against {other}" if other else one] = tuple(np.where(is_known, effect, math.nan))
+    return found
+
+
+def _predicted(
+    criterion: Criterion,
+    task: str,
+    table: pd.DataFrame,
+    settings: list[float],
+    laws: Mapping[str, list[Law | None]],
+) -> dict[str, tuple[float, ...]]:
+    """The effects of the criterion's own comparisons by theory, by their names, from the laws of its arms."""
+    values = {
+        arm: _values(criterion, table, ["" if law is None else law.name for law in own], settings)
+        for arm, own in laws.items()
+    }
+    pairs = [(arm, against) for place, arm, against in contrasts(criterion) if place == task]
+    effects = _effects(criterion, settings, values, pairs)
+    return {f"{PREDICTED}{name}": effect for name, effect in effects.items()}
+
+
+def _values(criterion: Criterion, table: pd.DataFrame, names: list[str], settings: list[float]) -> np.ndarray:
+    """The metric at each setting of the law that is named for it, NaN where there is none."""
+    own = table[table["metric"] == criterion.metric]
     found = []
-    for value in settings:
-        here = own[np.isclose(own["setting"].astype(float), value)]["value"]
+    for name, value in zip(names, settings, strict=True):
+        here = own[(own["arm"] == name) & np.isclose(own["setting"].astype(float), value)]["value"]
         found.append(float(here.iloc[0]) if len(here) else math.nan)
     return np.array(found, dtype=np.float64)
 

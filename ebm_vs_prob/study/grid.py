@@ -137,7 +137,7 @@ def _expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[s
     for arm, grid in _combinations(study):
         method = look_up(METHODS, arm.method, f"{study.where}: arms.{arm.name}.method")
         tasks = tasks_by_name[grid.name]
-        first = _options(study, arm, method, tasks[0])
+        first = arm_options(study, arm, method, tasks[0])
         with blamed(f"{study.where}: arms.{arm.name}"):
             reason = method.why_not_with(first, tasks[0])
         if reason is not None:
@@ -145,10 +145,10 @@ def _expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[s
                 raise invalid(f"{study.where}: arms.{arm.name}.tasks", grid.name, f"a task it applies to: {reason}")
             skipped.append({"arm": arm.name, "task": grid.name, "reason": reason})
             continue
-        trunk = _trunk(study, scale_name, arm)
+        trunk = trunk_of(study, scale_name, arm)
         is_own = isinstance(trunk, str)
         for setting, task in zip(grid.settings or (tasks[0].thickness,), tasks, strict=True):
-            options = _options(study, arm, method, task)
+            options = arm_options(study, arm, method, task)
             layers = _widths(trunk, method, options, task, f"{study.where}: arms.{arm.name}")
             with blamed(f"{study.where}: arms.{arm.name}"):
                 evaluations = method.step_evaluations(options, task)
@@ -216,7 +216,7 @@ def _shared(study: Study, name: str, scale: Scale) -> tuple[Evaluation, dict[str
     return evaluation, budgets
 
 
-def _trunk(study: Study, scale: str, arm: Arm) -> Network | str:
+def trunk_of(study: Study, scale: str, arm: Arm) -> Network | str:
     """What an arm trains: the package's own network, or the name of an energy of the user's."""
     from ..energies.mlp import Network
 
@@ -242,7 +242,7 @@ def _combinations(study: Study) -> Iterator[tuple[Arm, TaskGrid]]:
                 yield arm, grid
 
 
-def _options(study: Study, arm: Arm, method: type[Method], task: Task) -> Any:
+def arm_options(study: Study, arm: Arm, method: type[Method], task: Task) -> Any:
     table = dict(arm.options)
     if arm.scale == "thickness":
         if "scale" in table:

@@ -60,38 +60,50 @@ def mean_estimate(values: ArrayLike, level: float = 1 - ALPHA) -> Estimate:
     if sample.size < 2:
         return replace(no_estimate(level, sample.size), value=float(sample.mean()) if sample.size else float("nan"))
     quantile = special.stdtrit(sample.size - 1, (1 + level) / 2)
-    mean, error, bend = sample.mean(), sample.std(ddof=1) / np.sqrt(sample.size), _Bend.of(sample)
-    low = mean - error * max(quantile, bend.inverse(quantile))
-    high = mean - error * min(-quantile, bend.inverse(-quantile))
+    mean, error = sample.mean(), sample.std(ddof=1) / np.sqrt(sample.size)
+    above, below = Bend.of(sample).critical(quantile)
+    low, high = mean - error * float(above), mean - error * float(below)
     return Estimate(float(mean), float(low), float(high), level, sample.size)
 
 
 @dataclass(frozen=True)
-class _Bend:
+class Bend:
     """Hall's transformation of Student's t, which takes its skewness away: g(t) = ((1 + a t)^3 - 1) / 3a + a / 2 with
     a = skewness / (3 sqrt n) (Hall 1992, Journal of the Royal Statistical Society B 54, 221-228, eq. 3).
 
     The skewness is the sample's times `INFLATION`, because few numbers of a skewed law seldom hold its long tail.
+    `a` is that of one sample or an array, one a sample.
     """
 
-    a: float
+    a: float | NDArray[np.float64]
 
     @classmethod
-    def of(cls, sample: NDArray[np.float64]) -> _Bend:
+    def of(cls, sample: NDArray[np.float64]) -> Bend:
+        """That of a sample (n,), by its skewness."""
         from scipy import stats
 
         if sample.size < 3 or np.ptp(sample) == 0:
             return cls(0.0)
-        skewness = float(stats.skew((sample - sample.mean()) / sample.std(), bias=False))
-        return cls((1 + INFLATION / sample.size) * skewness / (3 * np.sqrt(sample.size)))
+        return cls.of_skewness(float(stats.skew((sample - sample.mean()) / sample.std(), bias=False)), sample.size)
+
+    @classmethod
+    def of_skewness(cls, skewness: float | NDArray[np.float64], count: int) -> Bend:
+        """That of samples of `count` numbers with this skewness, without bias (Joanes and Gill 1998, G1)."""
+        return cls((1 + INFLATION / count) * skewness / (3 * np.sqrt(count)))
 
     def __call__(self, t: float) -> float:
-        return t + self.a * t * t + self.a**2 * t**3 / 3 + self.a / 2
+        return float(t + self.a * t * t + self.a**2 * t**3 / 3 + self.a / 2)
 
-    def inverse(self, g: float) -> float:
-        if abs(self.a) < 1e-6:
-            return g
-        return float((np.cbrt(1 + 3 * self.a * (g - self.a / 2)) - 1) / self.a)
+    def critical(self, quantile: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Above the first, t and g(t) are both above the quantile; below the second, both are below minus it."""
+        a = np.asarray(self.a, dtype=np.float64)
+        straight = np.abs(a) < 1e-6
+
+        def inverse(g: float) -> NDArray[np.float64]:
+            bent: NDArray[np.float64] = (np.cbrt(1 + 3 * a * (g - a / 2)) - 1) / np.where(straight, 1.0, a)
+            return np.where(straight, g, bent)
+
+        return np.maximum(quantile, inverse(quantile)), np.minimum(-quantile, inverse(-quantile))
 
 
 def geometric_estimate(values: ArrayLike, level: float = 1 - ALPHA) -> Estimate:
@@ -158,7 +170,7 @@ def mean_p_value(values: ArrayLike, threshold: float, side: Side) -> float:
     if np.ptp(sample) <= 1e-12 * max(1.0, float(np.abs(sample).max())):
         return sign_p_value(sample, 0, threshold, side)
     t = float((sample.mean() - threshold) / (sample.std(ddof=1) / np.sqrt(sample.size)))
-    both = (t, _Bend.of(sample)(t))
+    both = (t, Bend.of(sample)(t))
     return float(special.stdtr(sample.size - 1, -min(both) if side == "greater" else max(both)))
 
 
@@ -211,22 +223,6 @@ def sign_p_value(values: ArrayLike, failed: int, threshold: float, side: Side) -
 def two_sided(p_one: float, p_other: float) -> float:
     """The p of a decision in either direction: a 1 - alpha interval lies beyond the threshold just when p <= alpha."""
     return min(1.0, 2 * min(p_one, p_other))
-
-
-def detectable_effect(seeds: int, power: float = 0.8, level: float = 1 - ALPHA) -> float:
-    """How far from its bound, in standard deviations over seeds, a mean lies that Student's t test decides so often.
-
-    The test is two-sided; the power is that of the noncentral t law (Cohen 1988, section 2.3).
-
-    Raises:
-        ValueError: fewer than two seeds.
-    """
-    from scipy import optimize, stats
-
-    if seeds < 2:
-        raise invalid("seeds", seeds, "at least 2")
-    critical = stats.t.isf((1 - level) / 2, seeds - 1)
-    return float(optimize.brentq(lambda d: stats.nct.sf(critical, seeds - 1, d * np.sqrt(seeds)) - power, 1e-6, 100.0))
 
 
 def log_slope(settings: ArrayLike, values: ArrayLike) -> float:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from .comparisons import Cell, bounds_of, compare, contrasts, told_cell
+from .planned_power import detectable
 from .provenance import mixture
 from .statistics import ALPHA, MIN_SEEDS, holm
 from .task_grids import place_on
@@ -109,13 +110,16 @@ def decided(study: Any, results: pd.DataFrame, seeds: range, untrained: Mapping[
     """
     blocked = _why_no_verdict(results)
     deciding = {criterion.id for criterion in study.primary_criteria.values()}
+    asked = [(criterion, each) for criterion in study.criteria for each in contrasts(criterion)]
     measured = [
-        replace(_measure(criterion, task, arm, against, results, seeds), primary=criterion.id in deciding)
-        for criterion in study.criteria
-        for task, arm, against in contrasts(criterion)
+        replace(_measure(criterion, *each, results, seeds), primary=criterion.id in deciding)
+        for criterion, each in asked
     ]
     measured = [_gated(verdict, untrained) for verdict in measured]
-    return [_decide(verdict, p, blocked) for verdict, p in zip(measured, _adjusted(measured), strict=True)]
+    return [
+        _decide(verdict, *adjusted, blocked, criterion)
+        for verdict, adjusted, (criterion, _) in zip(measured, _adjusted(measured), asked, strict=True)
+    ]
 
 
 def _gated(verdict: Verdict, halfway: Mapping[tuple[str, str], str]) -> Verdict:
@@ -128,19 +132,19 @@ def _gated(verdict: Verdict, halfway: Mapping[tuple[str, str], str]) -> Verdict:
     return replace(verdict, verdict="untrained", reason="; ".join(missed), p=_NONE) if missed else verdict
 
 
-def _adjusted(measured: Sequence[Verdict]) -> list[float]:
-    """Holm's p of each comparison in its family: those of one claim's primary criterion, and all secondary ones.
+def _adjusted(measured: Sequence[Verdict]) -> list[tuple[float, int]]:
+    """Holm's p of each comparison, and the size of its family: those of one claim's primary criterion, or all others.
 
     What cannot be tested stays in its family with p = 1: a missing arm never makes the others easier to decide.
     """
     families: dict[str, list[int]] = {}
     for place, verdict in enumerate(measured):
         families.setdefault(verdict.claim if verdict.primary else "", []).append(place)
-    found = [_NONE] * len(measured)
+    found = [(_NONE, 0)] * len(measured)
     for members in families.values():
         p = [1.0 if np.isnan(measured[place].p) else measured[place].p for place in members]
         for place, adjusted in zip(members, holm(p), strict=True):
-            found[place] = adjusted
+            found[place] = adjusted, len(members)
     return found
 
 
@@ -161,7 +165,7 @@ def _measure(criterion: Any, task: str, arm: str, against: str, results: pd.Data
     else:
         rows = results[(results["task"] == task) & results["arm"].isin([arm, against])]
         cells = compare(criterion, rows, arm, against, seeds)
-    weakest = max(cells, key=lambda cell: (cell.seeds < MIN_SEEDS, cell.p, -_nearest(cell, above, below)))
+    weakest = _weakest(cells, above, below)
     testable = min(cell.seeds for cell in cells) >= MIN_SEEDS
     one_direction = len({cell.holds for cell in cells}) == 1
     units = rows.loc[rows["metric"].astype(str).str.startswith(criterion.metric), "unit"].dropna()
@@ -194,6 +198,10 @@ def _measure(criterion: Any, task: str, arm: str, against: str, results: pd.Data
     )
 
 
+def _weakest(cells: Sequence[Cell], *bounds: float | None) -> Cell:
+    return max(cells, key=lambda cell: (cell.seeds < MIN_SEEDS, cell.p, -_nearest(cell, *bounds)))
+
+
 def _nearest(cell: Cell, *bounds: float | None) -> float:
     return min(abs(cell.estimate - bound) for bound in bounds if bound is not None)
 
@@ -204,7 +212,7 @@ def _first_failure(rows: pd.DataFrame) -> str:
     return str(reasons.iloc[0]) if len(reasons) else ""
 
 
-def _decide(verdict: Verdict, adjusted_p: float, blocked: str) -> Verdict:
+def _decide(verdict: Verdict, adjusted_p: float, family: int, blocked: str, criterion: Any) -> Verdict:
     if verdict.verdict == "untrained":
         return replace(verdict, reason=blocked) if blocked else verdict
     failure = f"; first failure: {verdict.reason}" if verdict.failed and verdict.reason else ""
@@ -219,7 +227,8 @@ def _decide(verdict: Verdict, adjusted_p: float, blocked: str) -> Verdict:
     if adjusted_p > ALPHA:
         inside = any(verdict.low <= b <= verdict.high for b in (verdict.above, verdict.below) if b is not None)
         why = "the interval contains the threshold" if inside else "not decided after Holm's correction"
-        return replace(verdict, reason=f"{why}{_at(verdict)}{failure}")
+        found = detectable(criterion, _weakest(verdict.cells, verdict.above, verdict.below), family)
+        return replace(verdict, reason="; ".join(filter(None, (f"{why}{_at(verdict)}", found))) + failure)
     parts = {
         holds: tuple(place_on(verdict.axis, cell.at[0]) for cell in verdict.cells if cell.holds is holds)
         for holds in (True, False)
@@ -245,5 +254,5 @@ def side_of(verdict: Verdict, holds: bool) -> str:
 def _at(verdict: Verdict) -> str:
     if len(verdict.cells) < 2:
         return ""
-    weakest = max(verdict.cells, key=lambda cell: cell.p)
+    weakest = _weakest(verdict.cells, verdict.above, verdict.below)
     return f" at {place_on(verdict.axis, weakest.at[0])}"

@@ -9,9 +9,10 @@ import re
 import pytest
 
 from ebm_vs_prob.report import write_all
-from ebm_vs_prob.report.overview import gather_findings, read_verdicts, reconcile
+from ebm_vs_prob.report.overview import gather_findings, reconcile
 from ebm_vs_prob.study.claims import CLAIMS, LECTURE, REGISTER
 from ebm_vs_prob.study.comparisons import Cell
+from ebm_vs_prob.study.published import read_verdicts
 from ebm_vs_prob.study.verdicts import Verdict
 
 

@@ -32,7 +32,7 @@ def asked(folder, kind, metric, bounds):
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
+def own_cache(tmp_path, monkeypatch, plugin):
     monkeypatch.setenv("EBM_VS_PROB_CACHE", str(tmp_path / "cache"))
 
 
@@ -88,7 +88,7 @@ def test_what_cannot_is_refused_with_the_numbers(tmp_path, kind, metric, bounds,
     assert feasibility(study, "quick")[0].problem
 
 
-def test_plan_shows_what_is_known_and_refuses_what_decides_nothing(tmp_path, plugin):
+def test_plan_shows_what_is_known_and_refuses_what_decides_nothing(tmp_path):
     path = write_study(
         tmp_path / "rings.toml",
         extra=CRITERION.format(kind="value", metric="tube_mass", bounds="at = [0.1]\nabove = 0.9"),
