@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from .comparisons import Cell, bounds_of, compare, contrasts, told_cell
-from .planned_power import detectable
+from .power_of_a_criterion import detectable
 from .provenance import mixture
 from .statistics import ALPHA, MIN_SEEDS, holm
 from .task_grids import place_on

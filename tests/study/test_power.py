@@ -23,7 +23,8 @@ from ebm_vs_prob.study import statistics as s
 from ebm_vs_prob.study.comparisons import compare
 from ebm_vs_prob.study.effects import GEOMETRIC, MEAN
 from ebm_vs_prob.study.judging import judge
-from ebm_vs_prob.study.planned_power import planned_power, scatter_of
+from ebm_vs_prob.study.planned_power import planned_power
+from ebm_vs_prob.study.power_of_a_criterion import scatter_of
 from ebm_vs_prob.study.published import published_scatters
 from ebm_vs_prob.study.statistics import ALPHA
 
