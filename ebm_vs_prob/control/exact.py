@@ -204,6 +204,10 @@ class Exact(Method):
         return reason or (None if task.has_truth else "the law that made the data is not known, so no model is exact")
 
     @classmethod
+    def batched_by(cls, task: Task) -> str:
+        return task.reference.graph_kind if isinstance(task.reference, DiscreteReference) else ""
+
+    @classmethod
     def build(cls, setting: Setting) -> Model:
         if isinstance(setting.tasks[0].y_space, Discrete):
             if setting.options.potential != "log_density":

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 
 from ..core.errors import NotMeasured
+from ..core.seeding import stream
 from ..descent.answers import Search
 from ..tasks.point_mass import HasEpisodes
 from .measurement import Group, Measurement, named, share
 from .observation import Observation
 
-#: Episodes of each replicate; the same for all.
+#: Episodes of each replicate, each on the stream of its seed.
 EPISODES = 50
 
 
@@ -40,7 +41,8 @@ def episode_success(observed: Observation) -> dict[str, Measurement]:
         return actions.nan_to_num(0.0)
 
     task: Any = tasks[0]
-    reached = task.successes(act, EPISODES, e.seed, replicates=len(tasks)).cpu().numpy()
+    seeds = [stream(e.seed, "episodes", seed) for seed in model.seeds]
+    reached = task.successes(act, EPISODES, seeds).cpu().numpy()
     failed = np.array([0.0 if status.ok else np.nan for status in model.status])
     return {"episode_success": share(reached + failed[:, None])}
 

@@ -17,8 +17,6 @@ from .observation import Observation
 STEPS = 10.0 ** (np.arange(15) / 2 - 6)
 #: A step succeeds with this share of the starts.
 ENOUGH = 0.9
-#: Where no step succeeds the critical one is said to be half a decade below the least: at most that, and never NaN.
-BELOW_THE_GRID = float(STEPS[0]) / 10**0.5
 #: Uniform points, over all inputs, that tell how often chance succeeds.
 CHANCE_POINTS = 1024
 
@@ -45,7 +43,8 @@ def critical_step(observed: Observation) -> dict[str, Measurement]:
     Descent is y - s ∇F with F in nats: as it is of a normalised model, times beta of an unnormalised energy. The steps
     are a grid of half decades from 1e-6 to 10, all one more axis of starts, (R, K, steps, starts), in one descent of
     `max_steps`. On a valley of curvature c a step above 2 / c throws a point off, so that the exact log-density has
-    about 2 ε². Where no step of the grid succeeds the value is half a decade below it, and the note says so.
+    about 2 ε². Where no step of the grid succeeds there is none, NaN, and the note says so: a number for it would be
+    the same at every thickness, and pass for a step that does not fall.
     """
     model, e = observed.model, observed.evaluation
     radius = observed.target
@@ -64,9 +63,9 @@ def critical_step(observed: Observation) -> dict[str, Measurement]:
     success = (distance <= radius[:, None, None, None]).mean(axis=(1, 3))
     enough = success >= ENOUGH
     largest = STEPS[len(STEPS) - 1 - enough[:, ::-1].argmax(axis=1)]
-    value = np.where(known, np.where(enough.any(axis=1), largest, BELOW_THE_GRID), np.nan)
-    below = np.flatnonzero(known & ~enough.any(axis=1))
-    note = f"below the grid in replicates {', '.join(map(str, below))}" if below.size else ""
+    value = np.where(known & enough.any(axis=1), largest, np.nan)
+    none = np.flatnonzero(known & ~enough.any(axis=1))
+    note = f"no step of the grid succeeds in replicates {', '.join(map(str, none))}" if none.size else ""
     each = found.energy[0, :, 0].numel()
     return {"critical_step": Measurement(value, np.full(value.shape, np.nan), np.full(value.shape, each), note)}
 
@@ -76,7 +75,7 @@ def chance_success(observed: Observation) -> dict[str, Measurement]:
     count = observed.inputs.shape[1]
     points = observed.model.starts(count, -(-CHANCE_POINTS // count), observed.evaluation.seed)
     radius = observed.target[:, None, None]
-    distance = observed.distance(observed.inputs, points.expand(observed.replicates, -1, -1, -1))
+    distance = observed.distance(observed.inputs, points)
     return {"chance_success": clustered((distance <= radius).astype(np.float64))}
 
 

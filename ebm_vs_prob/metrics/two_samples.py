@@ -40,6 +40,22 @@ def stein_discrepancy(y: torch.Tensor, score: torch.Tensor) -> tuple[float, floa
     return float(rows.mean()), 2 * float(rows.std()) / m**0.5 if m > 2 else float("nan")
 
 
+def _of_the_truth(observed: Observation) -> torch.Tensor:
+    """Draws of the truth at `distinct_inputs` of which none is another's copy, (R, K or 1, Q, dy) float64.
+
+    Of rows of a user's own, without x, they are the held-out rows.
+
+    Raises:
+        NotMeasured: an x has no more draws than its few held-out rows.
+    """
+    task = observed.tasks[0]
+    if task.has_truth:
+        return observed.true_samples
+    if observed.conditional:
+        raise NotMeasured(f"{task.name}: of the answers to one x no more is known than its held-out rows")
+    return observed.test[1].unsqueeze(1)
+
+
 def of_samples(observed: Observation) -> dict[str, Measurement]:
     """The model's draws against the exact score."""
 
@@ -59,7 +75,7 @@ def of_data(observed: Observation) -> dict[str, Measurement]:
     model = observed.model
     if not model.normalised and not isinstance(model, EnergyModel):
         raise NotMeasured(f"{model.method.name} stands for no density")
-    truth = observed.true_samples[:, :, :MOST_POINTS]
+    truth = _of_the_truth(observed)[:, :, :MOST_POINTS]
     with torch.no_grad():
         x, y = observed.placed(observed.distinct_inputs.unsqueeze(2)), observed.placed(truth)
         _, gradient = energy_and_gradient(model.module, x, y)
@@ -111,15 +127,13 @@ def classified(first: np.ndarray, second: np.ndarray) -> tuple[float, int]:
 
 def classifier_accuracy(observed: Observation) -> dict[str, Measurement]:
     """Accuracy of telling the model's draws from as many of the truth's, each with its x."""
-    count = min(observed.samples.shape[2], observed.true_samples.shape[2])
+    truth = _of_the_truth(observed)
+    count = min(observed.samples.shape[2], truth.shape[2])
     if count * observed.distinct_inputs.shape[1] < 4:
         raise NotMeasured("too few draws for a classifier")
     values, n = np.full(observed.replicates, np.nan), np.zeros(observed.replicates, dtype=int)
     for r in range(observed.replicates):
-        pairs = [
-            _alternating(observed.distinct_inputs[r], y[r, :, :count])
-            for y in (observed.samples, observed.true_samples)
-        ]
+        pairs = [_alternating(observed.distinct_inputs[r], y[r, :, :count]) for y in (observed.samples, truth)]
         if all(np.isfinite(each).all() for each in pairs):
             values[r], n[r] = classified(*pairs)
     error = np.sqrt(values * (1 - values) / np.maximum(n, 1))

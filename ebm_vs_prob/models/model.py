@@ -13,8 +13,7 @@ from torch import nn
 from ..core.budget import Cost
 from ..core.errors import NotNormalised, check_count, invalid
 from ..core.process_state import default_state
-from ..core.replicate_noise import ReplicateStreams
-from ..core.seeding import torch_generator
+from ..core.replicate_noise import ReplicateStreams, replicate_points
 from ..core.spaces import Box
 from ..descent.answers import ANSWER_SEARCH, Answers, Search, checked_search
 from ..descent.search import descend
@@ -131,8 +130,11 @@ class Model:
         )
 
     def starts(self, n: int, n_starts: int, seed: int) -> torch.Tensor:
-        """Where descents begin: uniform in the y-box and the same for every replicate, (1, n, n_starts, dy) float64."""
-        return self.y_box.uniform((1, n, n_starts), torch_generator(seed, "descent"))
+        """Where descents begin: uniform in the y-box, on each replicate's own stream, (R, n, n_starts, dy) float64.
+
+        Replicates of one seed start at the same points, whatever method trained them.
+        """
+        return replicate_points(ReplicateStreams(seed, "descent", seeds=self.seeds), self.y_box, (n, n_starts))
 
     @default_state()
     def sample(self, x: torch.Tensor, num_samples: int = 1, seed: int = 0) -> torch.Tensor:

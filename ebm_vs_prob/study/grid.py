@@ -170,6 +170,7 @@ def _expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[s
                     steps, work = cost.steps_and_multiply_adds(method, evaluations, layers, budget)
                     program = _program(task, method, specification, evaluations)
                     own_thickness = "" if method.groups_thickness else canonical_json(task.thickness)
+                    apart = f"{own_thickness}{method.batched_by(task)}"
                 where = f"{place}: {arm.name} on {grid.name} with {name}"
                 cost.check_affordable(where, layers, evaluations, work, budget, evaluation)
                 conditions.append(
@@ -177,7 +178,7 @@ def _expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[s
                         labels=_labels(study.where, arm, method, options, grid, setting, task, name, budget),
                         specification=specification,
                         seeds=scale.all_seeds,
-                        group=f"{program}{own_thickness}{task.x_space!r}{task.y_space!r}",
+                        group=f"{program}{apart}{task.x_space!r}{task.y_space!r}",
                         program=program,
                         # What a user's module computes in company, or compiled, need not be what it computes alone.
                         batchable=method.batchable and not is_own,

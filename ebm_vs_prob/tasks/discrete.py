@@ -38,6 +38,11 @@ class DiscreteReference(Reference):
         self.task = task
         self._space = task.y_space
 
+    @property
+    def graph_kind(self) -> str:
+        """Of which kind the task's graphs are, where its options say that: graphs of one kind are inferred together."""
+        return ""
+
     @abstractmethod
     def graph(self, x: torch.Tensor) -> DiscreteEnergy:
         """-ln p(x, y) in nats as a function of y, up to a function of x, for x (..., dx): of batch (...)."""

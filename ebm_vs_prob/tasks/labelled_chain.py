@@ -51,6 +51,10 @@ class LabelledChainReference(DiscreteReference):
 
     task: LabelledChain
 
+    @property
+    def graph_kind(self) -> str:
+        return "chain" if self.task.options.second_order is None else "automaton"
+
     def graph(self, x: torch.Tensor) -> FactorGraph | Automaton:
         """-ln p(y) + Σ_t (x_t - m(y_t))² / (2 ε²) for x (..., T): a chain of T variables.
 

@@ -7,6 +7,7 @@ oracle is a function of what is observed, so that its action, or its two, are kn
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -163,15 +164,16 @@ class Particle(Task):
                 raise invalid("policy(x).shape", tuple(action.shape), f"({episodes}, {self.options.dim})")
             return action.unsqueeze(0)
 
-        reached = self.successes(alone, episodes, seed)
+        reached = self.successes(alone, episodes, (seed,))
         share = float(reached.double().mean())
         return share, math.sqrt(share * (1.0 - share) / episodes)
 
-    def successes(self, policy: Policy, episodes: int = 100, seed: int = 0, replicates: int = 1) -> torch.Tensor:
+    def successes(self, policy: Policy, episodes: int = 100, seeds: Sequence[int] = (0,)) -> torch.Tensor:
         """Which episodes of `success_rate` succeed of several policies that act side by side, (replicates, episodes).
 
         Args:
             policy: maps observations (replicates, n, 4N) float64 to actions (replicates, n, N).
+            seeds: of each replicate's episodes, which are those of `success_rate` at that seed.
 
         Raises:
             ValueError: a bad count or seed, and actions of another shape or that are not finite.
@@ -179,7 +181,7 @@ class Particle(Task):
         import torch
 
         check_count("episodes", episodes)
-        check_count("replicates", replicates)
+        replicates = len(seeds)
 
         def action_at(x: torch.Tensor) -> torch.Tensor:
             given = policy(x.unflatten(0, (replicates, episodes)))
@@ -190,9 +192,10 @@ class Particle(Task):
             self.y_space.check("policy(x)", action)
             return action.flatten(0, 1)
 
-        start = begin(episodes, self.options.dim, numpy_generator(seed, "episodes", self.name))
+        dim, name = self.options.dim, self.name
+        start = torch.cat([begin(episodes, dim, numpy_generator(seed, "episodes", name)) for seed in seeds])
         reached = start.new_zeros(replicates * episodes, 2, dtype=torch.bool)
-        for _, reached in rollout(start.repeat(replicates, 1), action_at, in_order=not self.two_modes):  # noqa: B007
+        for _, reached in rollout(start, action_at, in_order=not self.two_modes):  # noqa: B007
             pass
         return reached.all(-1).unflatten(0, (replicates, episodes))
 

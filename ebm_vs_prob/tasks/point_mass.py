@@ -7,7 +7,7 @@ derivative controller steers to; observations are position, velocity and two goa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
@@ -42,8 +42,8 @@ class HasEpisodes(Protocol):
 
     two_modes: bool
 
-    def successes(self, policy: Policy, episodes: int, seed: int, replicates: int) -> torch.Tensor:
-        """Which episodes succeed of policies that act side by side, (replicates, episodes)."""
+    def successes(self, policy: Policy, episodes: int, seeds: Sequence[int]) -> torch.Tensor:
+        """Which episodes succeed of policies that act side by side, one a seed: (replicates, episodes)."""
         ...
 
 

@@ -113,6 +113,14 @@ class Method(ABC):
         cls.Options.check_method(cls)
 
     @classmethod
+    def batched_by(cls, task: Task) -> str:
+        """What tasks of one batch have in common besides their spaces; "" where that is nothing.
+
+        For what would else compute more in some company than alone, where what is computed is measured.
+        """
+        return ""
+
+    @classmethod
     @abstractmethod
     def build(cls, setting: Setting) -> Model:
         """The untrained Model of R replicates, initialised from their seeds."""

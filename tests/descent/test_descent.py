@@ -418,7 +418,7 @@ def test_populations_of_answers_and_latents_find_the_least_energy(method, task, 
     settings = {"n_starts": 4, "search": Search("derivative_free"), "jointly": True}
     found = model.infer(x, **settings)
     assert found.converged.all()
-    y0 = model.starts(3, 4, 0).expand(2, -1, -1, -1).flatten(1, 2)
+    y0 = model.starts(3, 4, 0).flatten(1, 2)
     start = model.energy(x.repeat_interleave(4, 0), y0).reshape(2, 3, 4)
     assert (found.energy <= start + 1e-12).all()
     y, x_of = found.y, x.double().expand(2, -1, -1).unsqueeze(2)

@@ -131,3 +131,14 @@ def test_chains_and_partition_functions_of_one_x_likewise(ambient_dim):
         for own, whole in zip(model.gibbs(x[:rows]).log_partition(), (log_z, error), strict=True):
             torch.testing.assert_close(own, whole[:, :rows], rtol=4 * torch.finfo(torch.float32).eps, atol=1e-6)
     assert (drawn.trace is None) == (ambient_dim == 2)
+
+
+def test_descents_of_each_seed_begin_elsewhere_and_those_of_one_seed_at_the_same_points():
+    """Where one draw of starts served every seed, what is measured by descent on an exact energy had no scatter."""
+    task = evp.get_task("circle")
+    exact, other = evp.fit("exact", task, seeds=[0, 1]), evp.fit("exact", task, seeds=[1, 2], potential="density")
+    starts, others = exact.starts(3, 4, 0), other.starts(3, 4, 0)
+    assert starts.shape == (2, 3, 4, 2)
+    assert torch.equal(starts[1], others[0])
+    assert len(torch.cat([starts, others[1:]]).flatten(0, 2).unique(dim=0)) == 3 * 3 * 4
+    assert torch.equal(starts[:, :2], exact.starts(2, 4, 0))

@@ -119,10 +119,11 @@ def test_policies_act_side_by_side_as_they_do_alone():
     task = task_at()
     policies = [task.oracle(), lambda x: task.goals(x).mean(1), lambda x: task.goals(x)[:, 1]]
     together = task.successes(
-        lambda x: torch.stack([own(part) for own, part in zip(policies, x, strict=True)]), 40, 3, replicates=3
+        lambda x: torch.stack([own(part) for own, part in zip(policies, x, strict=True)]), 40, (3, 3, 4)
     )
     assert together.shape == (3, 40)
-    assert together.double().mean(1).tolist() == [task.success_rate(own, 40, 3)[0] for own in policies]
+    alone = [task.success_rate(own, 40, seed)[0] for own, seed in zip(policies, (3, 3, 4), strict=True)]
+    assert together.double().mean(1).tolist() == alone
 
 
 def test_episodes_are_lived_through_where_an_evaluation_names_them():

@@ -82,7 +82,7 @@ class LatentVariableModel(EnergyModel):
         check_count("n_starts", n_starts)
         checked_search(search)
         x = self._placed("x", x).unsqueeze(2)
-        y = self.starts(x.shape[1], n_starts, seed).to(x).expand(self.num_replicates, -1, -1, -1)
+        y = self.starts(x.shape[1], n_starts, seed).to(x)
         with torch.no_grad():
             joint = self._joint_search(x, y)
         if search.step_rule == "derivative_free":
