@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -83,19 +84,22 @@ def verify(
 ) -> None:
     """Check that results are whole and what was published, and with --rerun that this code makes them again.
 
-    Every record is read and its checksum compared. The verdicts are decided again and held against the report's, whose
-    page and tables are made again and compared: the result that the page names, the data of its figures, every cell. K
+    Of a study that the store has no run of, the records are those beside its report, as in a checkout. Every record is
+    read and its checksum compared. The verdicts are decided again and held against the report's, whose page and tables
+    are made again from a store and compared: the result that the page names, the data of its figures, every cell. K
     trials, taken in turn from the arms, are trained again: on the record's kind of machine their metrics must agree to
     rounding, elsewhere to 1 % or their standard error. The exit code is 1 where something differs.
     """
     from ..report.remaking import page_differences
     from ..study import Store, load_study
+    from ..study.archives import FILE as ARCHIVE
+    from ..study.archives import unpack_results
     from ..study.identifiers import find_result, is_identifier, study_of
     from ..study.shrinking import opened
     from ..study.verification import verify as verified
     from .report_places import find_report, scale_of
 
-    with printed_aside():
+    with printed_aside(), TemporaryDirectory() as unpacked:
         kept = Store(store)
         if is_identifier(what):
             name, scale, file = find_result(what, kept, reports)
@@ -103,8 +107,13 @@ def verify(
         else:
             loaded = opened(load_study(what), scale, kept)
         beside = find_report(loaded.name, scale, reports)
-        found = verified(loaded, scale, kept, beside if scale_of(beside) in ("", scale) else None, rerun)
-        if found.report and not found.damaged:
+        report = beside if scale_of(beside) in ("", scale) else None
+        is_published = report is not None and (report / ARCHIVE).is_file() and not kept.has_plan(loaded.name, scale)
+        if report is not None and is_published:
+            kept = unpack_results(report / ARCHIVE, Path(unpacked))
+        found = verified(loaded, scale, kept, report, rerun)
+        # A page has pictures of what an archive does not keep.
+        if found.report and not found.damaged and not is_published:
             found = replace(found, page=page_differences(loaded, scale, store, beside))
     if as_json:
         print_json(found.as_dict())

@@ -34,7 +34,7 @@ class Inputs:
         arrays: landscape, answer and sample arrays of (task, arm, setting), of the first seed that has them.
         provenance: name and distinct values of whatever the records say of their origin.
         skipped: combinations of arm and task that a method declines, each with its reason.
-        records: of each trial, as the store has them.
+        plan: of the run, as the store has it. records: of each trial, likewise.
         tuning: what was chosen for arms before the run.
         identifier: of the results.
     """
@@ -45,6 +45,7 @@ class Inputs:
     arrays: Mapping[tuple[str, str, float], Arrays] = field(default_factory=dict)
     provenance: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     skipped: Sequence[Mapping[str, str]] = ()
+    plan: Mapping[str, Any] = field(default_factory=dict, repr=False)
     records: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     tuning: Sequence[Choice] = ()
     identifier: str = ""
@@ -144,6 +145,7 @@ def gather(path_or_name: str | Path | Study, scale: str, store: str | Path) -> I
         arrays,
         origin(records.values()),
         tuple(plan["skipped"]),
+        plan,
         records,
         choices_in(plan),
         identifier_of(whole, scale, plan, records),

@@ -114,7 +114,7 @@ class Shard:
         if name not in (None, self.name):
             raise DamagedRecord(f"shard {name} does not match its name")
         self._content = content
-        with _zip_errors(self.name):
+        with zip_errors(f"shard {self.name}"):
             self._archive = zipfile.ZipFile(io.BytesIO(content))
             self.kinds = contents(self._archive)
             texts = {key: self._member(f"{key}.json", LONGEST_RECORD) for key in self.kinds}
@@ -142,12 +142,12 @@ class Shard:
         """
         if kind not in self.kinds[key]:
             return None
-        with _zip_errors(self.name):
+        with zip_errors(f"shard {self.name}"):
             return self._member(f"{key}{FILES[kind]}", max(len(self._content), LONGEST_FILE))
 
     def members(self, keys: Collection[str]) -> dict[str, bytes]:
         """What is kept of these trials, by member name, as `pack_members` takes it."""
-        with _zip_errors(self.name):
+        with zip_errors(f"shard {self.name}"):
             texts = {f"{key}.json": self._member(f"{key}.json", LONGEST_RECORD) for key in keys}
         files = {f"{key}{FILES[kind]}": self.file(key, kind) for key in keys for kind in self.kinds[key]}
         return texts | {name: content for name, content in files.items() if content is not None}
@@ -202,7 +202,7 @@ def read_contents(file: IO[bytes], name: str) -> dict[str, frozenset[str]]:
     Raises:
         DamagedRecord: it has no such end.
     """
-    with _zip_errors(name), zipfile.ZipFile(file) as archive:
+    with zip_errors(f"shard {name}"), zipfile.ZipFile(file) as archive:
         return contents(archive)
 
 
@@ -212,7 +212,8 @@ def named_in(content: bytes) -> frozenset[str]:
 
 
 @contextmanager
-def _zip_errors(name: str) -> Iterator[None]:
+def zip_errors(what: str) -> Iterator[None]:
+    """Raise `DamagedRecord` for whatever reading a ZIP archive raises of bytes that are none."""
     try:
         yield
     except (
@@ -227,4 +228,4 @@ def _zip_errors(name: str) -> Iterator[None]:
         RuntimeError,  # zipfile asks for a password
         ValueError,
     ) as error:
-        raise DamagedRecord(f"shard {name} cannot be read: {error}") from None
+        raise DamagedRecord(f"{what} cannot be read: {error}") from None

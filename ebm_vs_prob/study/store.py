@@ -194,6 +194,10 @@ class Store:
         path = self.study_folder(plan["study"], plan["scale"]) / "plan.json"
         self._folder.write(path, seal(StoredPlan, plan, "plan")[1])
 
+    def has_plan(self, study: str, scale: str) -> bool:
+        """Whether there is a plan of a run of a study, whole or not."""
+        return (self.study_folder(study, scale) / "plan.json").is_file()
+
     def plan(self, study: str, scale: str, given: str | None = None) -> StoredPlan:
         """The plan of the last run of a study.
 

@@ -270,13 +270,15 @@ def test_a_second_report_is_the_same_and_leaves_nothing_of_the_first(tmp_path):
 def test_a_page_offers_the_studys_file_and_its_records_the_same_each_time(tmp_path):
     study = load_study(HEADLINE)
     records = {key: {"trial": key, "value": n} for n, key in enumerate("ba")}
-    inputs = Inputs(study, "quick", pd.DataFrame(columns=["task"]), records=records)
+    plan = {"study": study.name, "scale": "quick", "device": "cpu", "runs": "", "package": "", "file": {}}
+    plan = {"schema": 2, **plan, "conditions": [], "skipped": []}
+    inputs = Inputs(study, "quick", pd.DataFrame(columns=["task"]), plan=plan, records=records)
     files = [name for name, _ in downloads.write(inputs, tmp_path)]
     assert files == ["study.toml", "records.zip"]
     assert (tmp_path / "study.toml").read_bytes() == HEADLINE.read_bytes()
     first = (tmp_path / "records.zip").read_bytes()
     with zipfile.ZipFile(tmp_path / "records.zip") as archive:
-        assert archive.namelist() == ["records.jsonl"]
+        assert archive.namelist() == ["plan.json", "records.jsonl"]
         assert [json.loads(line) for line in archive.read("records.jsonl").splitlines()] == [records["a"], records["b"]]
     # Made again from the copy, which is its own source.
     own = replace(inputs, study=load_study(tmp_path / "study.toml"))
