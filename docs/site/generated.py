@@ -201,7 +201,7 @@ def claim_page(name: str) -> str:
         for study in asking
     ]
     published = f"{SIGNS[verdict]} {verdict}{_caveat(found)}" if found and verdict in SIGNS else "not published yet"
-    rows = [(f"[{f.study}](../reports/{f.study}/index.html)", f"{f.verdict}{f' ({f.caveat})' if f.caveat else ''}",
+    rows = [(f"[{f.study}](../reports/{f.place}/index.html)", f"{f.verdict}{f' ({f.caveat})' if f.caveat else ''}",
              _cell(_raised(f.number))) for f in found]  # fmt: skip
     return "\n\n".join([
         f"# {name}: {claim.text}",
@@ -233,7 +233,9 @@ def study_page(name: str) -> str:
     source = (ROOT / "studies" / f"{name}.toml").read_text(encoding="utf-8")
     arms = [(f"`{arm.name}`", arm.title, _link("methods", arm.method)) for arm in study.arms]
     claims = ", ".join(f"[{claim}](../claims/{claim}.md)" if claim in REGISTER else claim for claim in study.claims)
-    report = f"[its published report](../reports/{name}/index.html)" if _reported(name) else "no report published yet"
+    folder = tables.published(name)
+    place = "" if folder is None else folder.relative_to(ROOT).as_posix()
+    report = f"[its published report](../{place}/index.html)" if place else "no report published yet"
     return "\n\n".join([
         f"# {name}",
         f"**{study.title}**",
@@ -248,10 +250,6 @@ def study_page(name: str) -> str:
         "## The file",
         f"````toml title=\"studies/{name}.toml\"\n{source}````",
     ])  # fmt: skip
-
-
-def _reported(name: str) -> bool:
-    return (ROOT / "reports" / name / "verdicts.json").exists()
 
 
 def claims_page() -> str:

@@ -152,7 +152,7 @@ def challenge(
         return
     rows = [_round_row(each) for each in rounds]
     print_table(rows, f"{kind.name} beside the best arm of each family")
-    for outcome in ("wins", "ties", "fails", "unknown"):
+    for outcome in ("wins", "ties", "fails", "no value"):
         count = sum(each.outcome == outcome for each in rounds)
         if count:
             typer.echo(f"{outcome}: {count} of {len(rounds)}")

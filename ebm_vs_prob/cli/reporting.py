@@ -65,6 +65,8 @@ def report(
         page = Path(write_report(loaded, scale, store, place, said_aside))
         identifier = result_id(loaded, scale, kept)
         sign(page.parent, loaded, scale, identifier)
+        if place != out:
+            write_all(out)
     if said:
         typer.echo(printable(said), err=True)
     if as_json:

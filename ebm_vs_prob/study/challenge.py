@@ -10,6 +10,7 @@ import json
 import pkgutil
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from .criteria import Criterion
 from .effects import EFFECTS, effect_test
 from .files import load_study
 from .schema import Study
+from .statistics import ALPHA, sign_p_value
 from .tuning import settled
 from .values import from_table
 from .verdicts import Verdict
@@ -43,7 +45,9 @@ class Round:
     """The challenger beside the best arm of one family, at one setting.
 
     `effect` is a ratio or a difference, as `kind` says. The challenger wins, ties or fails as the interval of level .95
-    lies on its side of no difference, on both or on the other.
+    lies on its side of no difference, on both or on the other. Where it has no value for some seeds that the rival has
+    one for, it wins only if the sign test that counts these against it says so too; where all of its trainings failed
+    it fails, and where it has no such number, as a regression has no density, the outcome is "no value".
     """
 
     metric: str
@@ -156,9 +160,11 @@ def _settings(rows: pd.DataFrame) -> list[float]:
 
 
 def _rounds(criterion: Criterion, task: str, setting: float, rows: pd.DataFrame, seeds: range) -> Iterator[Round]:
-    own = series(rows[rows["arm"] == CHALLENGER], criterion.metric, setting, seeds)
-    if not np.isfinite(own).any():
+    here = rows[(rows["arm"] == CHALLENGER) & np.isclose(rows["setting"].astype(float), setting, equal_nan=True)]
+    if here.empty:
         return
+    own = series(here, criterion.metric, setting, seeds)
+    without = "no value" if (here["status"] == "done").any() else "fails"
     families = dict(rows[["arm", "family"]].drop_duplicates().itertuples(index=False, name=None))
     test = effect_test(criterion.kind, criterion.metric, criterion.statistic)
     lower = criterion.below is not None
@@ -170,6 +176,7 @@ def _rounds(criterion: Criterion, task: str, setting: float, rows: pd.DataFrame,
         if not known:
             continue
         rival = (min if lower else max)(known, key=known.__getitem__)
+        failed = int((np.isfinite(values[rival]) & ~np.isfinite(own)).sum())
         with np.errstate(divide="ignore", invalid="ignore"):
             effect = EFFECTS[criterion.kind](own, values[rival])
         effect = effect[np.isfinite(effect) & ((effect > 0) | (not test.positive))]
@@ -178,7 +185,9 @@ def _rounds(criterion: Criterion, task: str, setting: float, rows: pd.DataFrame,
         inside, outside = (
             (estimate.high < bound, estimate.low > bound) if lower else (estimate.low > bound, estimate.high < bound)
         )
-        outcome = "wins" if inside else "fails" if outside else "ties" if np.isfinite(estimate.low) else "unknown"
+        if failed and inside:
+            inside = sign_p_value(effect, failed, bound, "less" if lower else "greater") <= ALPHA / 2
+        outcome = "wins" if inside else "fails" if outside else "ties" if np.isfinite(own).any() else without
         yield Round(
             criterion.metric, task, setting, family, rival, criterion.kind,
             estimate.value, estimate.low, estimate.high, len(effect), outcome,
@@ -197,19 +206,20 @@ def _mean(metric: str, values: np.ndarray) -> float:
 
 def summary(method: str, found: list[Round], verdicts: list[Verdict]) -> str:
     """One page in Markdown: the sentence, the table, how it is to be read."""
-    counts = {word: sum(each.outcome == word for each in found) for word in ("wins", "ties", "fails")}
+    counts = Counter(each.outcome for each in found)
+    without = f", and has no value in {counts['no value']}" if counts["no value"] else ""
     lines = [
         f"# {method} on the standard panel",
         "",
         f"{method} wins {counts['wins']}, ties {counts['ties']} and fails {counts['fails']} of {len(found)} "
-        "comparisons with the best arm of each family.",
+        f"comparisons with the best arm of each family{without}.",
         "",
         "| metric | task | setting | family | best of it | effect, 95 % interval | seeds | outcome |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for each in found:
         sign = "x" if each.kind == "ratio" else ""
-        effect = f"{sign}{each.effect:.3g} [{each.low:.3g}, {each.high:.3g}]"
+        effect = f"{sign}{each.effect:.3g} [{each.low:.3g}, {each.high:.3g}]" if np.isfinite(each.effect) else "none"
         cells = (METRICS[each.metric].label, each.task, f"{each.setting:g}", each.family, each.rival, effect)
         lines.append(f"| {' | '.join(cells)} | {each.seeds} | {each.outcome} |")
     lines += [

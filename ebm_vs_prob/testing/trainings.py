@@ -22,7 +22,6 @@ def applicable_task(method: type[Method]) -> Task:
     for task in (
         get_task("circle", thickness=0.1),
         get_task("three_curves", thickness=0.1),
-        get_task("ellipse", thickness=0.1),
         get_task("digits"),
         get_task("gaussian_classes"),
         get_task("labelled_chain", length=3),

@@ -92,6 +92,26 @@ def test_the_rival_is_the_best_of_its_family_and_the_interval_decides():
     assert [each.outcome for each in rounds(study, even)] == ["ties"]
 
 
+def test_what_the_challenger_has_no_value_for_never_helps_it():
+    """Ten seeds that are better win; six of ten with four that have none do not; none at all is no round less."""
+    study, _ = panel("hinge")
+    noise = np.exp(0.05 * np.random.default_rng(200).standard_normal((2, 10)))
+    rival = {("score_1", "ebm"): 2.0 * noise[1]}
+    for missing, outcome in ((0, "wins"), (4, "ties"), (10, "no value")):
+        own = np.where(np.arange(10) < missing, np.nan, noise[0])
+        frame = results({(CHALLENGER, "ebm"): own, **rival})
+        (found,) = rounds(study, frame)
+        assert (found.outcome, found.seeds) == (outcome, 10 - missing)
+    assert "wins 0, ties 0 and fails 0 of 1 comparisons with the best arm of each family, and has no value in 1" in (
+        summary("hinge", [found], [])
+    )
+    failed = frame.assign(status=frame["status"].where(frame["arm"] != CHALLENGER, "failed"))
+    (found,) = rounds(study, failed)
+    assert (found.outcome, found.seeds) == ("fails", 0)
+    assert "fails 1 of 1" in summary("hinge", [found], [])
+    assert rounds(study, frame[frame["arm"] != CHALLENGER]) == []
+
+
 def test_the_page_says_what_the_rounds_say():
     study, _ = panel("hinge")
     noise = np.exp(0.05 * np.random.default_rng(200).standard_normal((2, 10)))
