@@ -1,4 +1,4 @@
-"""Reports: one self-contained page of a study, the same in Markdown; tables, verdicts and citations as files."""
+"""Reports: one page of a study that needs no network, the same in Markdown; tables, verdicts and citations as files."""
 
 from __future__ import annotations
 
