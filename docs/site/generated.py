@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
 
@@ -200,6 +201,7 @@ def claim_page(name: str) -> str:
         f"{study.title}\n\n{_criteria([c for c in study.criteria if c.claim == name])}"
         for study in asking
     ]
+    limits = studies()[claim.home].limitations
     published = f"{SIGNS[verdict]} {verdict}{_caveat(found)}" if found and verdict in SIGNS else "not published yet"
     rows = [(f"[{f.study}](../reports/{f.place}/index.html)", f"{f.verdict}{f' ({f.caveat})' if f.caveat else ''}",
              _cell(_raised(f.number))) for f in found]  # fmt: skip
@@ -208,6 +210,7 @@ def claim_page(name: str) -> str:
         f"> “{claim.quote}”\n>\n> LeCun, NYU Deep Learning 2020, week 7 ([notes of the lecture]({LECTURE}))",
         f'<p class="verdict {verdict}">Verdict: {published}</p>',
         *([_raised(said), _table(("report", "verdict", "its number"), rows)] if found else []),
+        *(["## What that cannot say", _lines(limits)] if found and limits else []),
         "## In mathematics",
         mathematics()[name],
         "## What is asked",
@@ -240,6 +243,7 @@ def study_page(name: str) -> str:
         f"# {name}",
         f"**{study.title}**",
         inspect.cleandoc(study.question),
+        *(["## What it cannot say", _lines(study.limitations)] if study.limitations else []),
         f"Claims: {claims}. Run it by `ebm-vs-prob run {name}`; {report}.",
         "## Tasks",
         "\n".join(f"- {_link('tasks', t.task or t.name)}{f' as `{t.name}`' if t.task else ''}" for t in study.tasks),
@@ -250,6 +254,10 @@ def study_page(name: str) -> str:
         "## The file",
         f"````toml title=\"studies/{name}.toml\"\n{source}````",
     ])  # fmt: skip
+
+
+def _lines(texts: Iterable[str]) -> str:
+    return "\n".join(f"- {inspect.cleandoc(text)}" for text in texts)
 
 
 def claims_page() -> str:

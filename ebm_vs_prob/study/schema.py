@@ -32,6 +32,10 @@ class Study(Options):
         Field(max_length=10_000, description="what is asked, in sentences"),
         AfterValidator(lambda text: shown(text)),
     ] = ""
+    limitations: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(lambda text: shown(text))], ...],
+        Field(max_length=32, description="what the study cannot say, a sentence or two each: reports print them"),
+    ] = ()
     plugins: Annotated[
         tuple[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.\w+)*$", max_length=200)], ...],
         Field(description="modules that register tasks and methods: beside the file, or importable where workers run"),

@@ -233,13 +233,16 @@ def _decide(verdict: Verdict, adjusted_p: float, family: int, blocked: str, crit
         holds: tuple(place_on(verdict.axis, cell.at[0]) for cell in verdict.cells if cell.holds is holds)
         for holds in (True, False)
     }
+    # No seed scatters: what is counted or exact. Its p says how many seeds there were, and its interval nothing.
+    same = "; the same at every seed" if all(cell.low == cell.high for cell in verdict.cells) else ""
     if parts[True] and parts[False]:
         outcome: Outcome = "qualified"
         reason = "; ".join(f"{side_of(verdict, h)} at {', '.join(parts[h])}" for h in (True, False))
-        return replace(verdict, verdict=outcome, reason=reason + failure, holds_in=parts[True], fails_in=parts[False])
+        reason += same + failure
+        return replace(verdict, verdict=outcome, reason=reason, holds_in=parts[True], fails_in=parts[False])
     holds = bool(parts[True])
     everywhere = f" at every {verdict.axis}" if len(verdict.cells) > 1 else ""
-    reason = f"{side_of(verdict, holds)}{everywhere}{failure}"
+    reason = f"{side_of(verdict, holds)}{everywhere}{same}{failure}"
     return replace(verdict, verdict="supported" if holds else "refuted", reason=reason)
 
 

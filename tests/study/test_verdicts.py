@@ -105,6 +105,14 @@ def test_value_is_of_the_arm_itself(level, outcome):
     assert judged(some_failed, given, seeds=12)[0][0].failed == 2
 
 
+def test_where_no_seed_scatters_the_reason_says_so():
+    given = criterion(kind="value", at=[0.1, 0.0], above=0.99)
+    for scatter, said in ((0.0, True), (1e-4, False)):
+        parts, _ = judged(table(lambda arm, eps, seed, s=scatter: 0.999 + s * noise(seed), "m", ("a",)), given)
+        assert parts[0].verdict == "supported"
+        assert parts[0].reason.endswith("; the same at every seed") == said
+
+
 def test_value_without_a_thickness_is_taken_at_the_tasks_own():
     results = table(lambda arm, eps, seed: 0.2 + 0.01 * noise(seed), "m", ("a",), thickness=(0.075,))
     parts, _ = judged(results, criterion(kind="value", thickness=(), below=0.3))
