@@ -9,8 +9,10 @@ import pytest
 
 from ebm_vs_prob.report.overview import gather_findings
 from ebm_vs_prob.study import load_study
+from ebm_vs_prob.study.archives import unpack_results
 from ebm_vs_prob.study.comparisons import contrasts
 from ebm_vs_prob.study.statistics import MIN_SEEDS
+from ebm_vs_prob.study.verification import verify
 
 REPORTS = Path(__file__).parents[2] / "reports"
 #: Studies that re-derive a published experiment, and the criteria that it decided.
@@ -47,6 +49,18 @@ def test_a_report_decides_the_criteria_of_its_study(name):
     assert {v["claim"] for v in verdicts(name) if v["scope"] == "claim"} == set(study.claims)
     for page in ("index.html", "report.md", "citation.bib"):
         assert (REPORTS / name / page).stat().st_size > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REPORTED)
+def test_a_checkout_alone_verifies_a_report(name, tmp_path):
+    """By the plan and the records beside it: the identifier that it names, and every verdict that it prints."""
+    result = json.loads((REPORTS / name / "result.json").read_text(encoding="utf-8"))
+    store = unpack_results(REPORTS / name / "records.zip", tmp_path)
+    found = verify(load_study(name), result["scale"], store, REPORTS / name)
+    assert found.problems == []
+    assert (found.identifier, found.published) == (result["id"], result["id"])
+    assert found.differences == []
 
 
 def test_the_index_has_every_report():
