@@ -70,7 +70,11 @@ VECTORS = (
     Trial("particle", {"thickness": 0.05}, noised()),
     Trial("steering", {"answer": "continuous"}, noised()),
     Trial("thin_sphere", {"thickness": 0.1}, noised()),
-    Trial("three_curves", {"thickness": 0.1}, noised()),
+    Trial(
+        "three_curves",
+        {"thickness": 0.1},
+        (Arm("denoising_score_matching", {"sigma": 0.1, "learning_rate": 0.02}), Arm("mixture_density")),
+    ),
     Trial("three_modes", {"thickness": 0.1}, noised()),
 )
 SYMBOLS = (
