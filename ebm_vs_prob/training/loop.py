@@ -64,7 +64,8 @@ def train(
     optimizer = make_optimizer(module, setting.options.learning_rate)
     traces = traces or Traces()
     step = Step(setting, loss, list(noise), optimizer, traces)
-    history = torch.empty(steps, setting.num_replicates, dtype=torch.float32, device="cpu")
+    # Where the model is: a loss that is fetched would have every step wait for it on a GPU.
+    history = torch.empty(steps, setting.num_replicates, dtype=torch.float32, device=setting.device)
     recorded: dict[str, list[torch.Tensor]] = {name: [] for name in traces.names}
     started = time.perf_counter()
     run: Step | Program = step
@@ -80,6 +81,7 @@ def train(
                 values.append(value)
             if after_step is not None:
                 after_step(number + 1)
+    history = history.cpu()
     seconds = (time.perf_counter() - started) / setting.num_replicates
     costs = tuple(
         Cost(
