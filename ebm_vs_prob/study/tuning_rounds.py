@@ -70,6 +70,9 @@ def candidates(study: Study, scale: str, tried: Mapping[str, Iterable[float]], n
     changes = {
         "seeds": tuning.seeds,
         "first_seed": tuning.first_seed,
+        # Arms are those that the scale has, under the names of their values.
+        "arms": (),
+        "tasks": (),
         "within": {},
         "evaluation": {**own.evaluation, "metrics": sorted(set(tuned_arms(held).values()))},
         "budget": {**own.budget, **tuning.budget},
