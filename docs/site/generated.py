@@ -226,7 +226,7 @@ def _raised(text: str) -> str:
 
 
 def _caveat(found: list[Found]) -> str:
-    caveat = next((each.caveat for each in found if each.home and each.caveat), "")
+    caveat = next((each.caveat for each in found if each.home), "")
     return f" ({caveat})" if caveat else ""
 
 

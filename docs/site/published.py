@@ -17,7 +17,7 @@ _FOLDERS = {"method-of": "methods", "task-of": "tasks", "metric": "metrics"}
 _ID = rf"({'|'.join(_FOLDERS)})-([^\"]+)"
 _NAMED = re.compile(rf'href="#{_ID}"')
 _TERM = re.compile(rf'<dt id="{_ID}">(.*?)</dt>')
-_CLAIM_IN_REPORT = re.compile(r'href="\.\./index\.html#(C\d+)"')
+_CLAIM_IN_REPORT = re.compile(r'href="(?:\.\./)+index\.html#(C\d+)"')
 _CLAIM_IN_OVERVIEW = re.compile(r"<h2>(C\d+)\. ")
 _STUDY = re.compile(r"· study (\w+) ·")
 

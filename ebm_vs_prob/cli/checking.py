@@ -196,8 +196,8 @@ def _run_panel(
     with printed_aside():
         run_study(loaded, scale, store=store, progress=True, **how)
         results = load_results(loaded, scale, store)
-        place, _ = place_of(loaded, scale, out)
-        report = Path(write_report(loaded, scale, store, place, said_aside)).parent
+        below, _ = place_of(loaded, scale, out)
+        report = Path(write_report(loaded, scale, store, out, said_aside, below)).parent
         sign(report, loaded, scale, result_id(loaded, scale, Store(store)))
         found = rounds(loaded, results, scale)
         verdicts = judge(loaded.held_at(scale), results, loaded.at(scale).all_seeds, scale)

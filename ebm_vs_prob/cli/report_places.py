@@ -21,8 +21,8 @@ from ..study.schema import Study
 _SCALE = re.compile(r"ebm-vs-prob report \S+ --scale ([a-z0-9_-]+)")
 
 
-def place_of(study: Study, scale: str, out: Path) -> tuple[Path, str]:
-    """The folder that gets the report's own, and what is said where that is not `out` itself.
+def place_of(study: Study, scale: str, out: Path) -> tuple[str, str]:
+    """The folder below `out` that gets the report's own, and what is said where that is not `out` itself.
 
     Raises:
         ValueError: the report of another study of this name lies there, or `out` is no folder and none can be made.
@@ -31,13 +31,13 @@ def place_of(study: Study, scale: str, out: Path) -> tuple[Path, str]:
     here = out / study.name
     there = scale_of(here)
     if SHRUNK in scale:
-        place, said = out / scale, "a shrunk run's report lies apart from the study's"
+        below, said = scale, "a shrunk run's report lies apart from the study's"
     elif there not in ("", scale):
-        place, said = out / scale, f"{here} is of scale {there}, and stays"
+        below, said = scale, f"{here} is of scale {there}, and stays"
     else:
-        place, said = out, ""
-    _refuse_another_study(study, place / study.name)
-    return place, said
+        below, said = "", ""
+    _refuse_another_study(study, out / below / study.name)
+    return below, said
 
 
 def find_report(study: str, scale: str, out: Path) -> Path:

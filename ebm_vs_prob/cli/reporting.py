@@ -56,17 +56,19 @@ def report(
     if every == bool(study):
         raise typer.BadParameter("a study, or --all for the page over all reports; not both, not neither")
     if every:
-        typer.echo(printable(write_all(out)))
+        page = Path(write_all(out))
+        if as_json:
+            print_json({"report": os.fspath(page)})
+        else:
+            typer.echo(printable(page))
         return
     with printed_aside():
         kept = Store(store)
         loaded: Any = opened(load_study(study), scale, kept)
-        place, said = place_of(loaded, scale, out)
-        page = Path(write_report(loaded, scale, store, place, said_aside))
+        below, said = place_of(loaded, scale, out)
+        page = Path(write_report(loaded, scale, store, out, said_aside, below))
         identifier = result_id(loaded, scale, kept)
         sign(page.parent, loaded, scale, identifier)
-        if place != out:
-            write_all(out)
     if said:
         typer.echo(printable(said), err=True)
     if as_json:
@@ -162,6 +164,8 @@ def compare(
         found = compare_stores(one, other, study or (), scale)
         page = None if out is None else write_compared(found, one, other, out)
     if as_json:
+        if show is Scope.moved:
+            found = [replace(each, shifts=[s for s in each.shifts if s.moved == "yes"]) for each in found]
         print_json([each.as_dict() for each in found])
         return
     if page is not None:

@@ -66,7 +66,7 @@ def plan(
         with printed_aside():
             tried = plan_study(*first_round(loaded, scale), device=device.value, times=planned.step_times).summary()
         summary |= {f"tuning_{name}": tried[name] for name in ("trials", "core_seconds")}
-        summary["tuning"] = as_rows(loaded, chosen)
+        summary["tuning"] = as_rows(loaded.held_at(scale), chosen)
     if as_json:
         print_json(summary)
         return

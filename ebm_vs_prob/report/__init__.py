@@ -22,16 +22,18 @@ def write_report(
     store: str | Path = "results",
     out: str | Path = "reports",
     progress: Callable[[str], object] | None = None,
+    below: str = "",
 ) -> Path:
     """Write the report of a study under `out/<study>/` and return the path of its page, `index.html`.
 
     Beside it: `report.md`, `figures/`, `tables/*.csv` and `*.tex`, `verdicts.json`, `citation.bib`, `study.toml`,
-    `records.zip`. An earlier report of the study is replaced. In `out` itself: `assets/` with the script that draws the
-    figures of all reports there, and `index.html` over them. Nothing is trained or measured: a report reads the store
-    and never sees a model.
+    `records.zip`. An earlier report of the study is replaced, once this one is whole. In `out` itself: `assets/` with
+    the script that draws the figures of all reports there, and `index.html` over them. Nothing is trained or measured:
+    a report reads the store and never sees a model.
 
     Args:
         progress: is told what is being made, a few words each time.
+        below: a folder in `out` that the report lies in, as one of another scale does.
 
     Raises:
         UnknownName: no such study or scale, or the store holds no run of it.
@@ -48,7 +50,7 @@ def write_report(
     inputs = gather(path_or_name, scale, store)
     make_folder("out", Path(out))
     try:
-        page = write(inputs, Path(out), tell)
+        page = write(inputs, Path(out), tell, below)
         write_overview(Path(out))
         return page
     except OSError as error:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..study.verdicts import Verdict
@@ -24,7 +25,10 @@ from .words import test_words
 #: Of all pages below one folder, which are read without a network; its name changes with its content.
 ASSETS = "assets"
 #: What a report is made of; what an earlier one left there is removed.
-_OLD = ("figures/*.svg", "figures/*.png", "tables/*.csv", "tables/*.tex", "records.zip")
+_OLD = (
+    *("figures/*.svg", "figures/*.png", "tables/*.csv", "tables/*.tex", "records.zip", "study.toml"),
+    *("index.html", "report.md", "verdicts.json", "citation.bib", "result.json"),
+)
 #: Columns of the table of criteria that are shown at first.
 _CRITERIA = ("criterion", "arm", "against", "estimate [95 %]", "asked", "verdict")
 #: What a paper's table shows besides, where the page shows it on demand.
@@ -32,20 +36,36 @@ _IN_PAPER = ("task", "at", "seeds done", "multiply-adds")
 _FAILURES = ("task", "arm", "at", "state", "seeds", "reason")
 
 
-def write(inputs: Inputs, out: Path, tell: Callable[[str], object] = lambda _: None) -> Path:
-    """Write a report of these inputs under `out/<study>/`, saying what is being made; the path of `index.html`."""
+def write(inputs: Inputs, out: Path, tell: Callable[[str], object] = lambda _: None, below: str = "") -> Path:
+    """Write a report of these inputs under `out/<below>/<study>/`, saying what is being made; its `index.html`.
+
+    An earlier report there stays whole until the new one is.
+    """
     inputs = printable_inputs(inputs)
-    folder = out / inputs.study.name
-    folder.mkdir(parents=True, exist_ok=True)
-    for pattern in _OLD:
-        for old in folder.glob(pattern):
-            old.unlink()
+    out.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".report-", dir=out) as made:
+        _write(inputs, out, Path(made), "../" * (1 + bool(below)), tell)
+        return _in_place_of(out / below / inputs.study.name, Path(made))
+
+
+def _in_place_of(folder: Path, made: Path) -> Path:
+    """Move what was made into the folder of a report, in place of an earlier one."""
+    for old in (path for pattern in _OLD for path in folder.glob(pattern)):
+        old.unlink()
+    for path in sorted(path for path in made.rglob("*") if path.is_file()):
+        place = folder / path.relative_to(made)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(place)
+    return folder / "index.html"
+
+
+def _write(inputs: Inputs, out: Path, folder: Path, up: str, tell: Callable[[str], object]) -> None:
     verdicts = inputs.verdicts()
     content = context(inputs, verdicts, Album(folder / "figures"), tell)
     tell("writing the page, its tables and its records")
     content["downloads"] = downloads.write(inputs, folder)
     write_tables(inputs, content, folder / "tables")
-    content["script"] = shared_script(out)
+    content |= {"up": up, "script": f"{up}{shared_script(out)}"}
     written = {
         "index.html": html().get_template("page.html.j2").render(content),
         "report.md": markdown().get_template("page.md.j2").render(content),
@@ -54,7 +74,6 @@ def write(inputs: Inputs, out: Path, tell: Callable[[str], object] = lambda _: N
     }
     for name, text in written.items():
         (folder / name).write_text(text.rstrip("\n") + "\n", encoding="utf-8")
-    return folder / "index.html"
 
 
 def write_tables(inputs: Inputs, content: dict[str, Any], folder: Path) -> None:
@@ -69,7 +88,7 @@ def write_tables(inputs: Inputs, content: dict[str, Any], folder: Path) -> None:
 
 
 def shared_script(out: Path) -> str:
-    """Put the script that draws figures beside the reports of a folder; returns where a report finds it."""
+    """Put the script that draws figures beside the reports of a folder; returns its path from there."""
     import hashlib
 
     text = script()
@@ -78,7 +97,7 @@ def shared_script(out: Path) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.is_file() or path.stat().st_size != len(text.encode()):
         path.write_text(text, encoding="utf-8")
-    return f"../{ASSETS}/{name}"
+    return f"{ASSETS}/{name}"
 
 
 def _loader() -> Any:
@@ -129,6 +148,7 @@ def context(
         tasks.append(sections.task_section(inputs, task, album, curves, task == order[0]))
     return {
         "study": study,
+        "up": "../",
         "scale": inputs.scale,
         "caveat": next((v.caveat for v in verdicts if v.caveat), ""),
         "seeds": inputs.num_seeds,

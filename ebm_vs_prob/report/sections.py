@@ -278,8 +278,8 @@ def _hover(row: Any, metric: str) -> str:
 
 def sort_key(text: str) -> str:
     """The number that a cell begins with, as scripts read it; "" of text."""
-    found = re.match(r"[<>] ?|([−-]?\d+(?:\.\d+)?)(?:×10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+))?", text)
-    if not found or not found[1]:
+    found = re.match(r"(?:[<>] ?)?([−-]?\d+(?:\.\d+)?)(?:×10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+))?", text)
+    if not found:
         return ""
     power = (found[2] or "").translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))
     return f"{found[1].replace('−', '-')}{'e' + power if power else ''}"

@@ -172,7 +172,8 @@ def _rounds(criterion: Criterion, task: str, setting: float, rows: pd.DataFrame,
         arms = [arm for arm in criterion.against if families.get(arm) == family]
         values = {arm: series(rows[rows["arm"] == arm], criterion.metric, setting, seeds) for arm in arms}
         means = {arm: _mean(criterion.metric, value) for arm, value in values.items()}
-        known = {arm: mean for arm, mean in means.items() if np.isfinite(mean)}
+        counts = {arm: int(np.isfinite(value).sum()) for arm, value in values.items()}
+        known = {arm: mean for arm, mean in means.items() if np.isfinite(mean) and counts[arm] == max(counts.values())}
         if not known:
             continue
         rival = (min if lower else max)(known, key=known.__getitem__)

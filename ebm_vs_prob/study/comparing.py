@@ -14,8 +14,9 @@ from .consistency import PRIMARY_BUDGET
 from .criteria import Criterion
 from .effects import EFFECTS, effect_test
 from .judging import judge
+from .scales import TUNING
 from .schema import Study
-from .statistics import ALPHA, holm, mean_estimate
+from .statistics import ALPHA, holm, mean_estimate, mean_p_value, two_sided
 from .store import Store
 from .table import results_table
 from .task_grids import place_on
@@ -124,7 +125,8 @@ def compare_stores(first: Store, second: Store, names: Sequence[str] = (), scale
 
 def _runs(store: Store) -> Iterator[tuple[str, str]]:
     for path in (store.root / "studies").glob("*/*/plan.json"):
-        yield path.parent.parent.name, path.parent.name
+        if TUNING not in path.parent.name:  # what was chosen by them is in the study's own plan
+            yield path.parent.parent.name, path.parent.name
 
 
 def compare_results(name: str, scale: str, first: Store, second: Store) -> Compared:
@@ -245,13 +247,12 @@ def _shift(
 
 def _of_gaps(gaps: NDArray[np.float64]) -> tuple[float, float, float, float]:
     """Mean, interval and p of paired differences; those that all agree have neither but p = 0, or 1 where all are 0."""
-    from scipy import stats
-
     if np.ptp(gaps) == 0:
         value = float(gaps[0])
         return value, value, value, 1.0 if value == 0 else 0.0
     estimate = mean_estimate(gaps)
-    return estimate.value, estimate.low, estimate.high, float(stats.ttest_1samp(gaps, 0.0).pvalue)
+    p = two_sided(mean_p_value(gaps, 0.0, "greater"), mean_p_value(gaps, 0.0, "less"))
+    return estimate.value, estimate.low, estimate.high, p
 
 
 def _of_samples(first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[float, float, float, float]:

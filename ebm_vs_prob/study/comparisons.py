@@ -118,18 +118,21 @@ def told_cell(criterion: Any, rows: pd.DataFrame, seeds: range) -> Cell:
 
 
 def told_shares(criterion: Any, rows: pd.DataFrame, seeds: range) -> NDArray[np.float64]:
-    """(len(seeds),) of each seed the share behind `told_cell`; NaN where there are no cells.
+    """(len(seeds),) of each seed the share behind `told_cell`; NaN where there are no cells, or one is not run yet.
 
     What has no value, as that of a failed trial, did not come out as told.
     """
-    hits = []
+    hits, both = [], [*criterion.arms, *criterion.against]
     for above, arms in ((True, criterion.arms), (False, criterion.against)):
         own = rows[rows["arm"].isin(arms)]
         for _, of in own.groupby(["arm", "task"], sort=True):
             for setting in criterion.at or sorted(of["setting"].unique()):
                 values = series(of, criterion.metric, setting, seeds)
                 hits.append(values > criterion.split if above else values < criterion.split)
-    return np.asarray(np.mean(hits, axis=0)) if hits else np.full(len(seeds), np.nan)
+    if not hits:
+        return np.full(len(seeds), np.nan)
+    waiting = set(rows.loc[(rows["status"] == "pending") & rows["arm"].isin(both), "seed"])
+    return np.where(np.isin(list(seeds), list(waiting)), np.nan, np.mean(hits, axis=0))
 
 
 def _growth_cell(criterion: Any, rows: pd.DataFrame, seeds: range, bounds: tuple[float | None, float | None]) -> Cell:

@@ -128,6 +128,8 @@ def _check_ladder(study: Study, ladder: Ladder, field: str) -> None:
     """A ladder's cell is one of its criterion's."""
     _known(f"criterion of {field}.criterion:", [ladder.criterion], [each.id for each in study.criteria])
     criterion = study.criterion(ladder.criterion)
+    if criterion.kind == "share":
+        raise invalid(f"{field}.criterion", criterion.id, "one of another kind than share, which is of no one cell")
     _known(f"task of {field}.task:", [ladder.task] if ladder.task else [], criterion.tasks)
     if ladder.at is not None and not any(math.isclose(ladder.at, value) for value in criterion.at):
         valid = f"one of criteria.{criterion.id}.at: {_listed(criterion.at)}" if criterion.at else "none"
@@ -171,11 +173,17 @@ def _check_within(study: Study, scale: str) -> None:
             raise invalid(
                 f"{field}.{grid.axis}", within[grid.axis], f"some of tasks.{grid.name}'s {_listed(whole_grid.settings)}"
             )
-    for number, ladder in enumerate(study.ladders):
+    for ladder in held.ladders:
         asked = held.criterion(ladder.criterion)
         if ladder.at is not None and asked.at and ladder.at not in asked.at:
-            axis = study.grid(asked.tasks[0]).axis
+            axis, number = study.grid(asked.tasks[0]).axis, study.ladders.index(ladder)
             raise invalid(f"{field}.{axis}", within[axis], f"a range with {ladder.at:g}, for ladders.{number}")
+    for number, gate in enumerate(held.gates):
+        own = [grid for grid in held.tasks if not gate.tasks or grid.name in gate.tasks]
+        if gate.at is not None and not any(_lists(grid.settings, gate.at) for grid in own):
+            axis = next((grid.axis for grid in own if _lists(study.grid(grid.name).settings, gate.at)), own[0].axis)
+            if axis in within:
+                raise invalid(f"{field}.{axis}", within[axis], f"a range with {gate.at:g}, for gates.{number}")
     for criterion in held.criteria:
         whole = study.criterion(criterion.id)
         axis = study.grid(criterion.tasks[0]).axis
@@ -190,6 +198,10 @@ def _check_within(study: Study, scale: str) -> None:
             if len(inside) > 1 and len(left) < 2:
                 valid = f"two or more of {_listed(inside)}, for criteria.{criterion.id} on {task}"
                 raise invalid(f"{field}.{axis}", within[axis], valid)
+
+
+def _lists(settings: Iterable[float], value: float) -> bool:
+    return any(math.isclose(value, own) for own in settings)
 
 
 def _listed(settings: Iterable[float]) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.caches import remembered
+from ..core.errors import invalid
 from ..core.memory import Memory, remembering
 from ..metrics.catalogue import METRICS
 from .comparisons import GROWTHS, asked_of, bounds_of, contrasts, in_range
@@ -26,9 +27,9 @@ from .plugins import import_plugins
 from .predictions import Law, Predictions
 from .provenance import package_digest
 from .registered import task_of, tasks_at
-from .scales import DEMONSTRATION
+from .scales import DEMONSTRATION, SHRUNK
 from .schema import Study
-from .statistics import ALPHA, Side
+from .statistics import ALPHA, MIN_SEEDS, Side
 from .values import from_table
 
 if TYPE_CHECKING:
@@ -103,8 +104,8 @@ def check_feasible(study: Study, scale: str) -> list[Held]:
         ValueError: the first that cannot be passed or cannot be failed, with the numbers; or whose claim the scale's
             seeds cannot decide, however they come out. The scale for a first look may have too few.
     """
-    if scale != DEMONSTRATION:
-        _check_seeds(study, study.at(scale).seeds)
+    if scale != DEMONSTRATION and SHRUNK not in scale:
+        _check_seeds(study.held_at(scale), study.at(scale).seeds)
     found = feasibility(study, scale)
     for held in found:
         if held.problem:
@@ -118,6 +119,8 @@ def check_feasible(study: Study, scale: str) -> list[Held]:
 
 def _check_seeds(study: Study, seeds: int) -> None:
     """Each primary criterion is decided by so many seeds that all come out at their best."""
+    if seeds < MIN_SEEDS and study.primary_criteria:
+        raise invalid(f"{study.where}: seeds", seeds, f"at least {MIN_SEEDS}, without which no verdict is given")
     for criterion in study.primary_criteria.values():
         comparisons = len(contrasts(criterion))
         sides: tuple[tuple[float | None, Side], ...] = ((criterion.above, "greater"), (criterion.below, "less"))

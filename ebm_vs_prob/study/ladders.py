@@ -121,7 +121,10 @@ def _climb(ladder: Ladder, criterion: Any, arm: str, against: str, results: pd.D
     task = ladder.task or criterion.tasks[0]
     rows = results[(results["task"] == task) & results["arm"].isin([arm, against])]
     names = ("id", "kind", "metric", "range", "above", "below")
-    cell = SimpleNamespace(**{name: getattr(criterion, name) for name in names}, at=_at(ladder, criterion))
+    statistic = getattr(criterion, "statistic", None)
+    cell = SimpleNamespace(
+        **{name: getattr(criterion, name) for name in names}, at=_at(ladder, criterion), statistic=statistic
+    )
     rungs = []
     for rung in reversed(range(ladder.rungs)):
         here = rows[rows["budget"] == name_of(rung)]

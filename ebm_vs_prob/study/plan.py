@@ -162,7 +162,7 @@ class Plan:
             "study": self.study.name,
             "scale": self.scale,
             "seeds": scale.seeds,
-            "arms": len(self.study.arms),
+            "arms": len(self.study.held_at(self.scale).arms),
             "device": self.device,
             "dtype": scale.dtype,
             "compile": scale.compile,

@@ -69,7 +69,7 @@ def reports_below(out: Path) -> list[tuple[Path, str]]:
     found = []
     for folder in sorted(path.parent for path in [*out.glob("*/verdicts.json"), *out.glob("*/*/verdicts.json")]):
         scale = str(read_result(folder / FILE).get("scale", "") or ("" if folder.parent == out else folder.parent.name))
-        if SHRUNK not in scale:
+        if SHRUNK not in scale and not folder.name.startswith("."):  # as of one that is being written
             found.append((folder, scale))
     return sorted(found, key=lambda each: (each[0].name, -_SIZES.get(each[1], -1)))
 

@@ -14,6 +14,8 @@ DEMONSTRATION = "quick"
 
 #: What the name of a scale has in it that a run was shrunk to, `study.shrinking`.
 SHRUNK = "-shrunk-"
+#: What the name of the scale of each round of tuning has in it, and that of no scale of a file.
+TUNING = ".tuning-"
 
 
 class Scale(Options):

@@ -157,6 +157,10 @@ class Study(Options):
             }
             if kept["tasks"] and kept["arms"] and (kept["against"] or not criterion.against):
                 criteria.append(criterion.model_copy(update=kept))
+        # A claim is decided by its primary criterion alone: where that is left out no other takes its place.
+        decided = {criterion.id for criterion in criteria}
+        deciding = {claim: criterion.id for claim, criterion in self.primary_criteria.items()}
+        criteria = [criterion for criterion in criteria if deciding[criterion.claim] in decided]
         decided = {criterion.id for criterion in criteria}
         claims = {criterion.claim for criterion in criteria}
         gates = [
@@ -170,7 +174,11 @@ class Study(Options):
             "arms": tuple(arm for arm in arms if arm.tasks != ()),
             "criteria": tuple(criteria),
             "gates": tuple(gates),
-            "ladders": tuple(ladder for ladder in self.ladders if ladder.criterion in decided),
+            "ladders": tuple(
+                ladder
+                for ladder in self.ladders
+                if ladder.criterion in decided and (not ladder.task or _among((ladder.task,), chosen.tasks))
+            ),
             "sensitivity": tuple(
                 entry.model_copy(update={"criteria": asked})
                 for entry in self._sensitivity_at(scale)

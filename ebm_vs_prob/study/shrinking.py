@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from ..core.budget import Budget
 from ..core.errors import UnknownName, invalid, unknown
 from .criteria import Criterion
 from .documents import DamagedRecord
@@ -49,6 +50,9 @@ def shrunk(
         return study, scale
     where = f"{study.where}: scales.{scale}"
     _check_fewer(f"{where}: seeds", seeds, own.seeds)
+    whole = Budget(**own.budget)
+    if whole.multiply_adds is None:  # which stands in place of steps
+        _check_fewer(f"{where}: steps", steps, whole.steps)
     kept_arms = _chosen(f"arm of {study.where}:", arms, [arm.name for arm in study.arms])
     kept_tasks = _chosen(f"task of {study.where}:", tasks, [grid.name for grid in study.tasks])
     held = _untuned(study).held_at(scale)
@@ -90,7 +94,7 @@ def shrunk(
             ),
         }
     )
-    budget = own.budget if steps is None else {**own.budget, "steps": steps}
+    budget = own.budget if steps is None else {**own.budget, "steps": steps, "multiply_adds": None}
     budgets = own.budgets if steps is None else {}  # which may set steps of their own, and decide nothing
     less = own.model_copy(update={"seeds": seeds or own.seeds, "budget": budget, "budgets": budgets, "within": {}})
     name = f"{scale[:40]}{SHRUNK}{_digest(smaller, less)[:8]}"

@@ -17,6 +17,7 @@ from ..core.errors import invalid
 from ..core.registry import METHODS
 from ..metrics.catalogue import METRICS
 from .registered import task_of, whole
+from .scales import TUNING
 from .schema import Study
 from .tuning import Choice, scored, tuned_arms, tuning_of
 from .values import from_table
@@ -30,8 +31,8 @@ MOST_WIDENED = 2
 
 
 def round_name(scale: str, number: int) -> str:
-    """What the scale of a round of tuning is called in a store: no scale of a file has such a name."""
-    return f"{scale}.tuning-{number}"
+    """What the scale of a round of tuning is called in a store."""
+    return f"{scale}{TUNING}{number}"
 
 
 def _label(arm: str, value: float) -> str:

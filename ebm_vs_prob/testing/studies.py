@@ -75,7 +75,8 @@ def _check_arms(study: Study, who: str) -> None:
     from ..study.shrinking import shrunk
 
     scale = next(iter(study.scales))
-    held = study.held_at(scale)
+    every = study.scales[scale].model_copy(update={"arms": (), "tasks": (), "within": {}})
+    held = study.model_copy(update={"scales": {**study.scales, scale: every}}).held_at(scale)
     steps = min(STEPS, int(study.at(scale).budget.get("steps", STEPS)))
     first = dict.fromkeys(grid.settings[0] for grid in held.tasks if grid.settings)
     small, name = shrunk(held, scale, seeds=1, steps=steps, at=list(first))

@@ -182,7 +182,7 @@ def test_status_has_every_trial_with_its_state(study, call, tmp_path):
 
 
 def test_report_prints_its_path_and_with_json_the_verdicts(call, monkeypatch, tmp_path):
-    def write_report(study, scale, store, out, progress):
+    def write_report(study, scale, store, out, progress, below):
         progress("reading the results")
         folder = out / study.name
         folder.mkdir(parents=True, exist_ok=True)

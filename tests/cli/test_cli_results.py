@@ -158,14 +158,14 @@ def test_citations_come_in_three_forms(study, call, form, words):
 
 def test_a_report_lies_over_none_of_another_scale_and_of_no_other_study(study, tmp_path):
     loaded, out = load_study(study), tmp_path / "reports"
-    assert place_of(loaded, "quick", out) == (out, "")
+    assert place_of(loaded, "quick", out) == ("", "")
     (out / "rings").mkdir(parents=True)
     sign(out / "rings", loaded, "quick", "evp-0123456789abcdef")
-    assert place_of(loaded, "quick", out)[0] == out
-    place, said = place_of(loaded, "full", out)
-    assert place == out / "full"
+    assert place_of(loaded, "quick", out)[0] == ""
+    below, said = place_of(loaded, "full", out)
+    assert below == "full"
     assert "of scale quick" in said
-    assert place_of(loaded, "quick-shrunk-01234567", out)[0] == out / "quick-shrunk-01234567"
+    assert place_of(loaded, "quick-shrunk-01234567", out)[0] == "quick-shrunk-01234567"
     copied = tmp_path / "copy" / "rings.toml"
     copied.parent.mkdir()
     shutil.copy(study, copied)
@@ -177,7 +177,7 @@ def test_a_copy_of_a_published_study_does_not_overwrite_its_report(tmp_path):
     out = tmp_path / "reports"
     (out / "thin_manifold").mkdir(parents=True)
     own = load_study("thin_manifold")
-    assert place_of(own, "quick", out)[0] == out
+    assert place_of(own, "quick", out)[0] == ""
     copied = tmp_path / "mine.toml"
     shutil.copy(own.path, copied)
     with pytest.raises(ValueError, match=r"name = 'thin_manifold'.*a name of its own"):

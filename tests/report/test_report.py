@@ -261,10 +261,48 @@ def test_a_second_report_is_the_same_and_leaves_nothing_of_the_first(tmp_path):
     inputs = Inputs(only, "quick", results, study_arrays(only))
     first = page.write(inputs, tmp_path)
     text = first.read_text(encoding="utf-8")
+    (first.parent / "figures").mkdir(exist_ok=True)
     (first.parent / "figures" / "old.png").write_bytes(b"old")
     assert page.write(inputs, tmp_path).read_text(encoding="utf-8") == text
     assert not (first.parent / "figures" / "old.png").exists()
     assert "the study has no criterion for it" in text
+
+
+def test_an_earlier_report_stays_whole_until_the_next_one_is(tmp_path):
+    """Whatever is being made when it ends, and as Ctrl-C ends it."""
+    study = load_study(HEADLINE)
+    only = study.model_copy(update={"tasks": study.tasks[2:], "criteria": ()})
+    inputs = Inputs(only, "quick", study_results(only), study_arrays(only))
+    said = []
+    page.write(inputs, tmp_path, said.append)
+
+    def files():
+        return {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    before = files()
+    for last in said:
+
+        def stop(told, last=last):
+            if told == last:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            page.write(inputs, tmp_path, stop)
+        assert files() == before
+
+
+def test_a_report_of_another_scale_leads_to_the_page_over_all(tmp_path):
+    study = load_study(HEADLINE)
+    only = study.model_copy(update={"tasks": study.tasks[2:], "criteria": ()})
+    inputs = Inputs(only, "quick", study_results(only), study_arrays(only))
+    index = page.write(inputs, tmp_path, below="quick")
+    write_overview(tmp_path)
+    assert index == tmp_path / "quick" / only.name / "index.html"
+    led = re.findall(r'(?:href|src)="(\.\./[^"#]*)', index.read_text(encoding="utf-8"))
+    assert led
+    for target in led:
+        assert (index.parent / target).resolve().is_file(), target
+    assert not (tmp_path / "quick" / "index.html").exists()
 
 
 def test_a_page_offers_the_studys_file_and_its_records_the_same_each_time(tmp_path):
@@ -664,8 +702,8 @@ def test_rows_of_intervals_are_called_by_what_tells_them_apart():
 
 
 def test_cells_sort_by_the_number_that_they_begin_with():
-    texts = ["−1.5 [−2, −1]", "1.2×10⁻⁵ [1, 2]", "0.5", "8 of 10", "–", "score", "3.1×10⁹"]
-    assert [sections.sort_key(text) for text in texts] == ["-1.5", "1.2e-5", "0.5", "8", "", "", "3.1e9"]
+    texts = ["−1.5 [−2, −1]", "1.2×10⁻⁵ [1, 2]", "0.5", "8 of 10", "–", "score", "3.1×10⁹", "< 0.001"]
+    assert [sections.sort_key(text) for text in texts] == ["-1.5", "1.2e-5", "0.5", "8", "", "", "3.1e9", "0.001"]
 
 
 def test_papers_are_named_by_family_names_and_lead_to_their_place():

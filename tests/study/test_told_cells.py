@@ -22,6 +22,7 @@ def results(cells):
     return pd.DataFrame(
         [
             {"arm": arm, "task": task, "setting": 0.1, "seed": seed, "metric": "learned_share", "value": value}
+            | {"status": "done"}
             for arm, task, values in cells
             for seed, value in zip(SEEDS, values, strict=True)
         ]
@@ -49,6 +50,17 @@ def test_one_number_a_seed_is_the_share_of_cells_on_the_side_that_was_told():
     assert cell.seeds == 10
     assert cell.failed == 0
     assert cell.holds
+
+
+@pytest.mark.parametrize("waiting", [1, 4, 20])
+def test_what_was_not_run_yet_never_decides(waiting):
+    """All cells of the rest come out as told, and none of those that are waiting: a seed with one of them is none."""
+    rows = results([("good", "one", [0.9] * 10), ("flat", "one", [0.0] * 10)])
+    late = rows.index < waiting
+    rows = rows.assign(value=rows["value"].where(~late, math.nan), status=np.where(late, "pending", "done"))
+    cell = told_cell(criterion(), rows, SEEDS)
+    assert cell.seeds == max(0, 10 - waiting)
+    assert not (cell.p < 0.05 and not cell.holds)
 
 
 def test_the_other_way_round_it_is_refuted():
