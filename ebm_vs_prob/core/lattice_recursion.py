@@ -121,10 +121,12 @@ class LatticeRecursion:
             low = torch.where(log_weights > -math.inf, energies, math.inf).amin(-1, keepdim=True)
             low = low.detach().nan_to_num(0.0, 0.0, 0.0)
             tilted = (log_weights.log_softmax(-1) - inverse * (energies - low)).exp()
-            found = tilted @ (-inverse * between).exp()
+            # Of what follows the best is 1, so that no product of a small number and a large one is lost.
+            base = between.detach().amin(-2, keepdim=True).nan_to_num(0.0, 0.0, 0.0)
+            found = tilted @ (-inverse * (between - base)).exp()
             least = torch.finfo(found.dtype).tiny ** _VANISHING
             if holds(lambda: ((found > least) & found.isfinite()).all()):
-                return low - found.log() / inverse
+                return low + base - found.log() / inverse
         total = energies.unsqueeze(-2) + between.transpose(-1, -2).unsqueeze(-3)
         return self.free(total, own, log_weights.unsqueeze(-2))
 

@@ -69,7 +69,10 @@ class SegmentLattice(LatticeRecursion, DiscreteEnergy):
 
         scores = together("scores", 4)
         assert scores is not None
-        return replace(first, scores=scores, places=together("places", 2), coupling=together("coupling", 2))
+        betas = [part.temperature(part.beta) for part in parts]
+        same = all(torch.equal(betas[0], other) for other in betas)
+        beta = first.beta if same else torch.stack([each.expand(batch) for each in betas])
+        return replace(first, scores=scores, places=together("places", 2), coupling=together("coupling", 2), beta=beta)
 
     def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> SegmentLattice:
         """The lattice whose energies are what `change` makes of these: another dtype, sign or part of the batch."""

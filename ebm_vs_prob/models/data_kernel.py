@@ -129,13 +129,19 @@ class DataKernel:
         return self.bandwidth.unsqueeze(1) * self.bandwidth.new_tensor(WIDTHS)
 
     def propose(
-        self, centers: torch.Tensor, widths: torch.Tensor, normal: torch.Tensor, uniform: torch.Tensor
+        self,
+        centers: torch.Tensor,
+        widths: torch.Tensor,
+        normal: torch.Tensor,
+        uniform: torch.Tensor,
+        stratified: bool = True,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Draws from the proposal, made of given noise, and their log-density under it.
 
         The proposal is an equal mixture over centres and widths, with `UNIFORM_SHARE` uniform on the box. The draws are
-        stratified over these parts, so that of eight at least one is in the box, whatever its dimension. A draw outside
-        the box gets log-density +inf, hence no weight: the model is normalised on the box.
+        stratified over these parts, so that of eight at least one is in the box, whatever its dimension: their mean is
+        that of q, and the law of a single one is not. Each has the law q where they are not. A draw outside the box
+        gets log-density +inf, hence no weight: the model is normalised on the box.
 
         Args:
             centers: (R, Q, C, dy). widths: (R, K), units of y.
@@ -149,7 +155,8 @@ class DataKernel:
         pick = (uniform[..., :1] * count).long().clamp_max(count - 1)
         center = centers.gather(2, pick.expand(-1, -1, -1, dim))
         strata = torch.arange(uniform.shape[2], dtype=uniform.dtype, device=uniform.device)
-        share = ((strata + uniform[..., 1]) / uniform.shape[2] - UNIFORM_SHARE) / (1 - UNIFORM_SHARE)
+        place = (strata + uniform[..., 1]) / uniform.shape[2] if stratified else uniform[..., 1]
+        share = (place - UNIFORM_SHARE) / (1 - UNIFORM_SHARE)
         which = (share.clamp_min(0) * widths.shape[1]).long().clamp_max(widths.shape[1] - 1)
         width = widths.gather(1, which.flatten(1)).reshape(which.shape).unsqueeze(-1)
         anywhere = low + (high - low) * uniform[..., 2:]

@@ -83,10 +83,10 @@ class CircleReference(DensityReference):
     def conditional_mean(self, x: torch.Tensor) -> torch.Tensor:
         """E[y] for each x (n, 0), (n, D) float64: at angle 0, I_1(κ)/I_0(κ) from the centre (Mardia and Jupp 2000)."""
         import torch
-        from scipy.special import ive
+        from scipy.special import i0e, i1e
 
         check_inputs(self.task, x)
-        length = float(ive(1, self._concentration) / ive(0, self._concentration))
+        length = float(i1e(self._concentration) / i0e(self._concentration))
         mean = length * torch.from_numpy(self.task.embed(np.zeros(1)))
         return mean.to(x.device).expand(len(x), -1)
 

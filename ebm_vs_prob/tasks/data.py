@@ -106,6 +106,7 @@ class Data(Task):
     name = "data"
     summary = "a user's own rows, from a CSV, .npz or Parquet file or from arrays"
     truth = "no density, no entropy; held-out rows, and the distance to a manifold that the user gives"
+    version: ClassVar[int] = 2
     has_truth: ClassVar[bool] = False
     noise_known: ClassVar[bool] = False
     Options = DataOptions

@@ -26,7 +26,7 @@ class DiscreteOptions(TaskOptions):
     """Options of a task with discrete answers: its noise is on x, and is why an x has more than one possible answer."""
 
     thickness: Annotated[
-        float, PER_REPLICATE, Field(gt=0.0, description="standard deviation of the isotropic noise on x")
+        float, PER_REPLICATE, Field(gt=0.0, le=1e6, description="standard deviation of the isotropic noise on x")
     ] = 0.5
 
 

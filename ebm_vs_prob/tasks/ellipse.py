@@ -32,7 +32,9 @@ class EllipsesOptions(TaskOptions):
     """Options of `horn`, and those that `ellipse` shares with it."""
 
     thickness: Annotated[
-        float, PER_REPLICATE, Field(ge=0.0, description="standard deviation of the isotropic noise; published: .05")
+        float,
+        PER_REPLICATE,
+        Field(ge=0.0, le=1e6, description="standard deviation of the isotropic noise; published: .05"),
     ] = PUBLISHED_THICKNESS
 
 

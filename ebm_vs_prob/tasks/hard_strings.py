@@ -160,7 +160,8 @@ class HardStrings(Task):
         places = x.double().unflatten(-1, (self.options.length, 2))
         units = torch.tensor([self.options.largest_weight, self.most], dtype=torch.float64, device=x.device)
         whole = (places * units).round()
-        if not ((places * units - whole).abs() < 1e-3).all() or not (whole[..., 1] == whole[..., :1, 1]).all():
+        is_whole = ((places * units - whole).abs() < 1e-3) & (whole >= 0) & (whole <= units)
+        if not is_whole.all() or not (whole[..., 1] == whole[..., :1, 1]).all():
             raise invalid("x", "entries between whole weights and sums", "x as the task draws it")
         return whole[..., 0].long(), whole[..., 0, 1].long()
 

@@ -60,7 +60,7 @@ def train(
     setting, module = model.setting, model.module
     loss, noise = model.method.regularise(model, loss, noise or {})
     steps = steps_of(model)
-    evaluations, per_evaluation = _evaluations(model), float(module.multiply_adds)  # type: ignore[arg-type]
+    evaluations, per_evaluation = _evaluations(model), _per_evaluation(module)
     optimizer = make_optimizer(module, setting.options.learning_rate)
     traces = traces or Traces()
     step = Step(setting, loss, list(noise), optimizer, traces)
@@ -104,12 +104,18 @@ def steps_of(model: Model) -> int:
         ValueError: replicates whose options cost differently would take different numbers of steps.
     """
     setting = model.setting
-    per_evaluation = float(model.module.multiply_adds)  # type: ignore[arg-type]
+    per_evaluation = _per_evaluation(model.module)
     steps = {setting.budget.steps_for(each * per_evaluation) for each in _evaluations(model)}
     if len(steps) > 1:
         valid = "replicates whose steps cost the same, where a budget of multiply-adds sets their number"
         raise invalid("options", [own.model_dump() for own in setting.options.replicates], valid)
     return steps.pop()
+
+
+def _per_evaluation(module: nn.Module) -> float:
+    """Multiply-adds of what a method counts as one energy evaluation: of a module that evaluates another one for each
+    of many latents, `evaluation_multiply_adds`; of any other `multiply_adds`, those of itself."""
+    return float(getattr(module, "evaluation_multiply_adds", module.multiply_adds))  # type: ignore[arg-type]
 
 
 def _program(step: Step, inputs: list[torch.Tensor], compiled: bool) -> Step | Program:

@@ -45,6 +45,8 @@ class KernelProposal:
             is consistent for any K with other centres, then needs K to grow too.
         leave_out: with x, no example's own answer is among its neighbours, so q does not know it.
         batch_centers: without x, kernels sit on the answers of the minibatch.
+        stratified: draws are stratified over the parts of q. Where an answer is told from few draws, each of them has
+            to have the law q by itself.
 
     Attributes:
         shared: whether one query serves the minibatch. queries, count: Q and draws a query. widths: (R, W), units of y.
@@ -58,11 +60,13 @@ class KernelProposal:
         centers: Centers = "neighbours",
         leave_out: bool = False,
         batch_centers: bool = False,
+        stratified: bool = True,
     ) -> None:
         setting = model.setting
         size = setting.budget.batch_size
         self.kernel = kernel = model.data_kernel
         self.shared = model.tasks[0].x_space.dim == 0 and centers == "neighbours"
+        self._stratified = stratified or self.shared
         self.queries, self.count = (1, size * options.proposals) if self.shared else (size, options.proposals)
         # Noise with a single query, when it is common, broadcasts.
         self._noise_queries = 1 if getattr(options, "common_draws", False) else self.queries
@@ -101,7 +105,7 @@ class KernelProposal:
     def draw(self, batch: Batch, centers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Draws (R, Q, M, dy) and their log-densities (R, Q, M) in nats, +inf outside the box."""
         normal, uniform = (batch.noise[name].expand(-1, self.queries, -1, -1) for name in ("normal", "uniform"))
-        return self.kernel.propose(centers, self.widths, normal, uniform)
+        return self.kernel.propose(centers, self.widths, normal, uniform, self._stratified)
 
     def log_density(self, y: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
         """ln q at one point an example, y (R, B, dy): (R, B), in nats."""
@@ -166,14 +170,16 @@ class ProposedAnswers:
         blur = Blur(model)
         return cls(blur, KernelProposal(model, model.setting.options, blur.sigma.flatten()))
 
+    def blurred(self, batch: Batch) -> torch.Tensor:
+        """The right answers (R, B, dy), with the blur where that was asked for, inside the box."""
+        y = self.blur(batch)
+        # A density on the box has nothing beyond it: one blurred answer there would make the loss infinite.
+        return reflected(y, self.proposal.kernel.box.bounds) if self.blur.noise else y
+
     def __call__(self, batch: Batch) -> ProposalDraws:
         centers = self._centers(self.proposal, batch)
         samples, log_density = self.proposal.draw(batch, centers)
-        y = self.blur(batch)
-        if self.blur.noise:
-            # A density on the box has nothing beyond it: one blurred answer there would make the loss infinite.
-            y = reflected(y, self.proposal.kernel.box.bounds)
-        return ProposalDraws(batch._replace(y=y), centers, samples, log_density, self.proposal)
+        return ProposalDraws(batch._replace(y=self.blurred(batch)), centers, samples, log_density, self.proposal)
 
 
 def proposal_evaluations(options: Any) -> float:

@@ -239,3 +239,26 @@ def test_ways_are_those_counted(cells, length, shortest, widths):
 def test_mistakes_name_the_field(mistake, error):
     with pytest.raises(ValueError, match=error):
         mistake(torch.zeros(4, 2, 3, 1, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("beta", [100.0, 300.0, 1000.0])
+def test_the_best_term_of_coupled_segments_is_never_lost(beta):
+    """A small exponential times a large one: the first variant is the better here by what couples it."""
+    scores = torch.zeros(2, 1, 1, 2, dtype=torch.float64)
+    scores[1, 0, 0] = torch.tensor([0.0, 0.8])
+    coupling = torch.tensor([[0.3, -0.7], [0.3, -0.7]], dtype=torch.float64)
+    lattice = SegmentLattice(scores, 2, 1, beta, None, coupling)
+    every = [
+        float(scores[0, 0, 0, a] + scores[1, 0, 0, b] + coupling[a, b])
+        for a, b in itertools.product(range(2), repeat=2)
+    ]
+    expected = -(torch.tensor(every, dtype=torch.float64) * -beta).logsumexp(0) / beta + math.log(4) / beta
+    assert float(lattice.energy(torch.tensor([0, 0]))) == pytest.approx(float(expected), abs=1e-9)
+
+
+def test_lattices_of_several_temperatures_are_what_they_are_alone():
+    parts = [random_lattice(0, cells=4, length=2).at(beta) for beta in (0.5, 2.0)]
+    y = torch.tensor([0, 1])
+    together = SegmentLattice.stacked(parts).energy(y.expand(2, *parts[0].batch_shape, 2))
+    for own, part in zip(together, parts, strict=True):
+        torch.testing.assert_close(own, part.energy(y.expand(*part.batch_shape, 2)))

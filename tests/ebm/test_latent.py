@@ -523,3 +523,18 @@ def test_joint_answers_minimise_over_y_and_z_at_once(method, options, rule):
 def test_bad_latent_options(option, message):
     with pytest.raises(ValueError, match=message):
         evp.fit("latent_free_energy", evp.get_task("circle"), budget=evp.Budget(steps=1), **option)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("latent_free_energy", {"refine": 0}), ("latent_variable_likelihood", {}), ("latent_free_energy", {"beta": 2.0})],
+    ids=str,
+)
+def test_twice_the_nodes_are_twice_the_work(method, options):
+    """Decodings of an example grow with the nodes, and each costs what it costs: not once more for each."""
+    task, budget = evp.get_task("circle", thickness=0.1), evp.Budget(steps=3, batch_size=8, examples=20)
+    few, many = (
+        evp.fit(method, task, budget=budget, nodes=nodes, **options).training.cost[0].multiply_adds
+        for nodes in (64, 128)
+    )
+    assert many / few == pytest.approx(2.0, rel=0.05)

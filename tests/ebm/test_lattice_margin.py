@@ -129,3 +129,11 @@ def test_the_truth_wins_every_metric():
     # The lattice CRF is normalised at its own temperature: no other is fitted to it.
     assert math.isfinite(found["lattice_margin"]["gibbs_gap"])
     assert found["lattice_margin"]["gibbs_gap"] <= found["lattice_margin"]["gibbs_gap_unit_beta"] + 1e-9
+
+
+def test_pseudo_likelihood_answers_by_the_energy_that_it_was_trained_on():
+    task = evp.get_task("segmentation", length=2, narrowest=3, widest=5)
+    model = evp.fit("lattice_pseudo_likelihood", task, budget=evp.Budget(steps=2, batch_size=4, examples=20))
+    x, y = task.sample(5, seed=1)
+    summed = model.module.graph(x.to(torch.float32).unsqueeze(0)).at(1.0).energy(y.unsqueeze(0))
+    torch.testing.assert_close(model.energy(x, y), summed)

@@ -23,6 +23,7 @@ from ebm_vs_prob.ebm.objectives.contrastive import (
     ranking_noise_contrastive_loss,
     self_normalised_loss,
 )
+from ebm_vs_prob.models.data_kernel import UNIFORM_SHARE, DataKernel
 from ebm_vs_prob.training.proposals import KernelProposal
 
 METHODS = (
@@ -374,3 +375,41 @@ def test_a_log_normaliser_of_a_bad_x_is_refused():
     model = evp.fit("noise_contrastive_estimation", gaussian(1), budget=evp.Budget(steps=1))
     with pytest.raises(ValueError, match=r"x\.shape"):
         model.log_normalizer(torch.zeros(3, 2))
+
+
+@pytest.mark.parametrize("method", ["negative_log_likelihood", "ranking_noise_contrastive_estimation"])
+def test_with_an_input_the_proposal_does_not_know_the_answer(method, monkeypatch):
+    """One neighbour an example: were it the example itself, all kernels would sit on the right answer."""
+    seen = []
+    propose = DataKernel.propose
+
+    def record(self, centers, widths, normal, uniform, stratified=True):
+        seen.append((centers, stratified))
+        return propose(self, centers, widths, normal, uniform, stratified)
+
+    monkeypatch.setattr(DataKernel, "propose", record)
+    task = evp.get_task("three_curves", thickness=0.1)
+    budget = evp.Budget(steps=1, batch_size=50, examples=50)
+    model = evp.fit(method, task, budget=budget, neighbours=1)
+    centers, stratified = seen[0]
+    assert not stratified
+    assert centers.shape[1:3] == (50, 1)
+    rows = torch.cdist(centers[0, :, 0].double(), model.data_kernel.y[0].double()).argmin(-1)
+    assert len(rows.unique()) > 20
+
+
+def test_each_draw_that_is_not_stratified_has_the_law_of_the_proposal():
+    """So is the share of the box among first draws, where of stratified ones every first draw is from it."""
+    task = evp.get_task("three_curves", thickness=0.1)
+    kernel = evp.fit("hinge", task, budget=evp.Budget(steps=1, examples=200)).data_kernel
+    centers = kernel.y[:, :1].unsqueeze(2).expand(-1, 4000, -1, -1)
+    generator = torch.Generator().manual_seed(0)
+    normal = torch.zeros(1, 4000, 8, 1, dtype=kernel.y.dtype)
+    uniform = torch.rand(1, 4000, 8, 3, generator=generator, dtype=kernel.y.dtype)
+    for stratified in (True, False):
+        samples, _ = kernel.propose(centers, kernel.widths, normal, uniform, stratified)
+        at_center = (samples - centers).abs().squeeze(-1) < 1e-6
+        share = 1 - at_center.double().mean((0, 1))
+        assert abs(float(share.mean()) - UNIFORM_SHARE) < 0.01
+        spread = float(share.max() - share.min())
+        assert spread > 0.9 if stratified else spread < 0.05

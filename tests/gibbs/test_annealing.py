@@ -358,6 +358,8 @@ def test_brackets_of_a_batch():
         ({"kernel": "langevin"}, "kernel"),
         ({"kernel": 3}, "kernel"),
         ({"kernel": MALA}, "kernel"),
+        ({"kernel": "nuts"}, "kernel"),
+        ({"kernel": "tempering"}, "kernel"),
         ({"initial": "x"}, "initial"),
         ({"initial": torch.distributions.Normal}, "initial"),
     ],

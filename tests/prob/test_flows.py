@@ -378,3 +378,12 @@ def test_the_spread_flow_has_a_finite_gap_to_the_smoothed_truth_at_thickness_zer
         ring_gaps(raw, lambda task: 0.0)
     late = [model.training.traces["gradient_norm"][:, 150:].amax(1) for model in (raw, spread)]
     assert (late[0] / late[1]).log().mean() > 0
+
+
+def test_a_draw_of_an_autoregressive_flow_costs_a_pass_for_each_coordinate():
+    method = evp.get_method("autoregressive_flow")
+    options = method.Options(objective="energy_score")
+    costs = [method.step_evaluations(options, evp.get_task("circle", thickness=0.1, ambient_dim=dim)) for dim in (2, 8)]
+    assert costs[1] == 4 * costs[0]
+    likelihood = method.Options()
+    assert method.step_evaluations(likelihood, evp.get_task("circle", ambient_dim=8)) == 3.0

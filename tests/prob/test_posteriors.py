@@ -532,3 +532,12 @@ def test_nuts_says_that_data_are_not_finite():
     model = evp.fit("gibbs_nuts", Broken(thickness=0.1), [0], network=NETWORK, budget=BUDGET, draws=4)
     assert not model.status[0].ok
     assert "not finite" in model.status[0].reason
+
+
+@pytest.mark.parametrize("name", ["gibbs_maximum_a_posteriori", "gibbs_variational_bayes"])
+def test_answers_that_are_blurred_beyond_the_box_leave_a_finite_loss(name):
+    """At a third of the box's half side one answer in some hundred is carried out of it."""
+    model = evp.fit(
+        name, evp.get_task("circle", thickness=0.1), budget=evp.Budget(steps=40, batch_size=64, examples=200), sigma=1.0
+    )
+    assert all(status.ok for status in model.training.status)

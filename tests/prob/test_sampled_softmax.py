@@ -70,7 +70,9 @@ def test_the_right_answer_comes_first_and_weighs_once(values, length, count, see
     again = (answers[:, :, 1:] == y.unsqueeze(-2)).all(-1)
     assert torch.equal(log_density[:, :, 1:].isposinf(), again)
     weights = (-log_density.double()).exp().mean(-1)  # of an energy that is 0: Z is the number of answers
-    expected = torch.where(again.all(-1), 1.0, float(space.num_answers))
+    # The others stand for the draws that are all y too, so that the mean over draws is the number of answers.
+    others = (space.num_answers - 1) / (1 - float(space.num_answers) ** -count)
+    expected = torch.where(again.all(-1), 1.0, 1.0 + others)
     torch.testing.assert_close(weights, expected.double(), rtol=1e-4, atol=0)
 
 
@@ -100,3 +102,16 @@ def test_many_draws_learn_what_the_whole_sum_learns():
         return float(table.value.mean())
 
     assert gap("sampled_softmax") < gap("linear_chain_crf") + 0.02
+
+
+@pytest.mark.parametrize(("answers", "draws"), [(2, 1), (2, 3), (3, 1), (3, 2)])
+def test_the_mean_of_the_sampled_partition_function_is_the_partition_function(answers, draws):
+    """Over all draws there are, each as likely as every other."""
+    space = Labels(answers)
+    energy = torch.linspace(-1.0, 2.0, answers, dtype=torch.float64)
+    every = torch.cartesian_prod(*[torch.arange(answers)] * draws).reshape(-1, draws)
+    uniform = ((every + 0.5) / answers).double().unsqueeze(-1)
+    for y in range(answers):
+        drawn, log_density = with_uniform_answers(torch.full((len(every),), y), uniform, space)
+        sampled = (-energy[drawn] - log_density).exp().mean(-1)
+        torch.testing.assert_close(sampled.mean(), (-energy).exp().sum())

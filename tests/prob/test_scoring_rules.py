@@ -324,3 +324,11 @@ def test_a_flow_learns_a_gaussian_by_any_of_its_scores(objective, dim, transform
 def test_an_energy_score_of_one_draw_has_no_pair():
     with pytest.raises(ValueError, match="noise_draws >= 2"):
         evp.fit("coupling_flow", gaussian(2), objective="energy_score", noise_draws=1)
+
+
+def test_a_target_without_blur_takes_none():
+    task = evp.get_task("circle", thickness=0.1)
+    with pytest.raises(ValueError, match="reverse_kl"):
+        evp.fit("mixture_density", task, objective="reverse_kl", sigma=0.1)
+    with pytest.raises(ValueError, match="truth"):
+        evp.fit("vae", evp.get_task("linear_gaussian"), decoder="truth", sigma=0.1)

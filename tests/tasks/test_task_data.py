@@ -602,3 +602,45 @@ def test_every_method_trains_and_is_measured_without_a_truth(kind, dear):
         assert expected <= set(found.dropna().index), method.name
         ran.append(method.family)
     assert dear or set(ran) >= {"ebm", "prob"}
+
+
+def test_the_order_of_rows_that_are_given_as_test_does_not_matter_and_none_is_never_drawn():
+    rng = np.random.default_rng(0)
+    test = np.concatenate([rng.normal(-1, 0.1, 2500), rng.normal(1, 0.1, 2500)])
+    tasks = [evp.task_from_arrays(rng.normal(size=50), test=rows, scaling="none") for rows in (test, test[::-1])]
+    x = torch.empty(1, 0, dtype=torch.float64)
+    first, second = (task.reference.held_out(x)[0] for task in tasks)
+    assert first.shape == (MOST_HELD_OUT, 1)
+    assert torch.equal(first, second)
+    assert 0.4 < float((first > 0).double().mean()) < 0.6
+    drawn = tasks[0].reference.sample(x, 20_000)[0, :, 0]
+    assert len(drawn.unique()) > 4800  # of 5000, each missed with probability exp(-4)
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA], ids=str)
+def test_a_missing_entry_is_one_in_whatever_way_it_is_written(missing):
+    x = np.arange(61.0)
+    labels = np.array(["a", "b"] * 30 + [missing], dtype=object)
+    numbers = np.array([1.5, 2.5] * 30 + [missing], dtype=object)
+    for y in (labels, numbers, pd.Series(labels), pd.Series(numbers)):
+        assert evp.task_from_arrays(y, x, missing="drop").left_out["missing"] == 1
+        with pytest.raises(ValueError, match="miss"):
+            evp.task_from_arrays(y, x)
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_compressed_file_with_a_changed_byte_is_a_task_or_a_one_line_answer(tmp_path, data):
+    packed = io.BytesIO()
+    np.savez_compressed(packed, a=np.random.default_rng(0).normal(size=50))
+    content = bytearray(packed.getvalue())
+    content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    answered(lambda: made(tmp_path, bytes(content), "points.npz", y="a"))
+
+
+def test_fractions_are_no_labels_in_any_kind_of_file(tmp_path):
+    """A missing one would be a class of its own."""
+    columns = {"x": np.arange(40.0), "c": np.array([0.0, 1.0] * 19 + [0.0, np.nan])}
+    for name, content in (("points.npz", npz(**columns)), ("points.parquet", parquet(**columns))):
+        with pytest.raises(ValueError, match="integers"):
+            made(tmp_path, content, name, y="c", x="x", answers="labels")

@@ -13,6 +13,7 @@ from scipy import integrate
 from statistical import follows
 
 import ebm_vs_prob as evp
+from ebm_vs_prob.core.errors import NoExactReference
 from ebm_vs_prob.tasks.geometry import ellipses
 from ebm_vs_prob.tasks.geometry.ellipses import direction_series, log_density
 
@@ -216,3 +217,19 @@ def test_an_ellipse_of_other_axes_has_its_own_law(eps):
 def test_axes_out_of_order_are_refused():
     with pytest.raises(ValueError, match="semi_minor <= semi_major"):
         evp.get_task("ellipse", semi_major=1.0, semi_minor=2.0)
+
+
+@settings(max_examples=15)
+@given(st.floats(0.5, 3.0), st.floats(-3.0, 0.0), st.floats(-2.5, 0.5))
+def test_directions_follow_their_series_or_there_is_none(largest, ratio, noise):
+    """A series that is cut too early is some percent off where the directions crowd."""
+    task = evp.get_task(
+        "ellipse", semi_major=10**largest, semi_minor=10 ** (largest + ratio), thickness=10 ** (largest + noise)
+    )
+    _, y = task.sample(4000, seed=5)
+    angle = task.reference.angle(y)
+    try:
+        uniform = task.reference.angle_cdf(angle)
+    except NoExactReference:
+        return
+    assert follows(uniform.numpy(), "uniform", comparisons=15)

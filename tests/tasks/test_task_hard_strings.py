@@ -119,3 +119,10 @@ def test_an_x_that_is_no_weights_is_refused():
     x, y = task.sample(2)
     with pytest.raises(ValueError, match="x = 'entries between whole weights and sums'"):
         task.reference.log_prob(0.97 * x, y)
+
+
+@pytest.mark.parametrize("x", [[2.0, 1.0, 2.0, 1.0], [-0.125, 0.0, 0.125, 0.0], [0.5, 1.5, 0.5, 1.5]])
+def test_weights_that_cannot_be_are_named(x):
+    task = evp.get_task("hard_strings", kind="knapsack", length=2, largest_weight=8)
+    with pytest.raises(ValueError, match="x as the task draws it"):
+        task.reference.log_prob(torch.tensor([x], dtype=torch.float64), torch.tensor([[1, 1]]))

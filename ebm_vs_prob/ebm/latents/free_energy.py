@@ -84,6 +84,11 @@ class FreeEnergy(nn.Module):
         steps = self.refine if self.minimises else 0
         return cast("float", self.energy.multiply_adds) * (len(self.nodes) + 3 * steps)
 
+    @property
+    def evaluation_multiply_adds(self) -> float:
+        """Multiply-adds of one joint energy, of which methods count how many a step takes."""
+        return cast("float", self.energy.multiply_adds)
+
     def energies(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """E at every node, (R, *n, m)."""
         if isinstance(self.energy, Decoder):

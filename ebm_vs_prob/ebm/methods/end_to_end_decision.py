@@ -12,6 +12,7 @@ from ...core.errors import invalid
 from ...core.options import PER_REPLICATE
 from ...core.registry import METHODS
 from ...core.spaces import Box, Labels
+from ...core.tensors import power
 from ...models.building import build_graph_energy, build_head
 from ...models.model import Model
 from ...models.record import Training
@@ -122,6 +123,7 @@ def _annealing(model: Model) -> Callable[[int], None]:
     first, last = (each.to(held) for each in (options.temperature, options.final_temperature))
 
     def after_step(taken: int) -> None:
-        held.copy_(first * (last / first) ** (min(taken, steps - 1) / max(steps - 1, 1)))
+        share = torch.full_like(first, min(taken, steps - 1) / max(steps - 1, 1))
+        held.copy_(first * power(last / first, share))
 
     return after_step

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ...core.registry import METHODS
 from ...core.spaces import Sequences
 from ...energies.lattices import LatticeEnergy
@@ -35,8 +37,8 @@ class LatticePseudoLikelihood(DiscreteMethod, StripMethod):
 
     @classmethod
     def build(cls, setting: Setting) -> StripModel:
-        return StripModel(cls, setting, build_strip_energy(setting, LatticeEnergy))
+        return StripModel(cls, setting, build_strip_energy(setting, partial(LatticeEnergy, beta=1.0)))
 
     @classmethod
     def train(cls, model: Model) -> Training:
-        return cls.minimised(model, lambda lattice, y: negative_log_pseudo_likelihood(lattice.at(1.0), y))
+        return cls.minimised(model, negative_log_pseudo_likelihood)

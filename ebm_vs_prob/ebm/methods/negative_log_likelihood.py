@@ -43,6 +43,7 @@ class NegativeLogLikelihood(MarginMethod):
     principle = "likelihood"
     summary = "energy plus log-partition function by importance sampling, right answer included (LeCun et al. 2006)"
     references = ("lecun2006tutorial", "ma2018noise")
+    version = 2
     Options: ClassVar[type[MethodOptions]] = NegativeLogLikelihoodOptions
     gaussian_optimum = GaussianOptimum(curvature=lambda options: 1 / options.beta)
 
@@ -62,13 +63,15 @@ class NegativeLogLikelihood(MarginMethod):
         # Without x one integral serves the whole minibatch, and gets the proposals of all its examples.
         shared = not kernel.x.shape[-1]
         queries, proposals = (1, size * options.proposals) if shared else (size, options.proposals)
-        centers = kernel.centers(kernel.x, kernel.num_centers if shared else options.neighbours)
+        centers = kernel.centers(kernel.x, kernel.num_centers if shared else options.neighbours, not shared)
         replicates = torch.arange(len(centers), device=centers.device, dtype=torch.int64).unsqueeze(1)
         beta = options.beta.to(centers).reshape(-1, 1)
 
         def loss(batch: Batch) -> torch.Tensor:
             own = centers if shared else centers[replicates, batch.rows]
-            draws, log_density = kernel.propose(own, kernel.widths, batch.noise["normal"], batch.noise["uniform"])
+            # The right answer is told from few draws of its x: q must not know it, and each draw must have the law q.
+            noise = batch.noise["normal"], batch.noise["uniform"]
+            draws, log_density = kernel.propose(own, kernel.widths, *noise, stratified=shared)
             right = batch.y.unsqueeze(1) if shared else batch.y.unsqueeze(2)
             log_right = kernel.log_density(right, own, kernel.widths).flatten(1)
             # An answer drawn with density q stands for 1 / q others: its energy moves by (1/beta) ln q.

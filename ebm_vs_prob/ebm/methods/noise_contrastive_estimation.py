@@ -50,6 +50,12 @@ class RankingNoiseContrastiveEstimation(_NoiseContrast):
     name = "ranking_noise_contrastive_estimation"
     summary = "ranking noise-contrastive estimation (Jozefowicz et al. 2016; Ma and Collins 2018)"
     references = ("jozefowicz2016exploring", "ma2018noise")
+    version = 2
+
+    @classmethod
+    def proposal(cls, model: Model, smoothing: torch.Tensor) -> KernelProposal:
+        options = model.setting.options
+        return KernelProposal(model, options, smoothing, options.centers, leave_out=True, stratified=False)
 
     @classmethod
     def objective(cls, model: Model, drawn: ProposalDraws) -> torch.Tensor:

@@ -56,6 +56,12 @@ class SparseCodingEnergy(nn.Module):
         """Multiply-adds of one free energy of one (x, y): two products with the dictionary a step of FISTA."""
         return self.head.multiply_adds + (2.0 * self.iterations + 1) * self.y_dim * self.atoms
 
+    @property
+    def evaluation_multiply_adds(self) -> float:
+        """A third of those of a step's one free energy and its gradient, which does not go through FISTA."""
+        products = float(self.y_dim * self.atoms)
+        return self.head.multiply_adds + products + 2.0 * self.iterations * products / 3.0
+
     def columns(self) -> torch.Tensor:
         """D (R, dy, K), columns of norm 1."""
         return nn.functional.normalize(self.dictionary, dim=1)

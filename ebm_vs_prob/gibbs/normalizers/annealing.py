@@ -11,7 +11,7 @@ import torch
 
 from ...core.errors import check_count, invalid
 from ...core.seeding import check_seed, stream, torch_generator
-from ...samplers import Kernel, get_kernel
+from ...samplers import HMC, MALA, Kernel, get_kernel
 from .annealed_partition import AnnealedPartition
 from .annealed_path import Annealed, AnnealedPath
 from .modes import scanned
@@ -75,8 +75,8 @@ class AnnealedImportanceSampling:
             if not (known and 0 < value < math.inf) and not (name == "step_size" and value is None):
                 raise invalid(name, value, "a finite number > 0" + (" or None" if name == "step_size" else ""))
         kernel = self._kernel()
-        if not isinstance(kernel, Kernel) or kernel.target_acceptance is None:
-            valid = "'mala', 'hmc' or a kernel with a Metropolis test: the weights rest on its invariant density"
+        if not isinstance(kernel, (MALA, HMC)):
+            valid = "'mala' or 'hmc', or one of these with its options: weights are of the point that it proposes last"
             raise invalid("kernel", self.kernel, valid)
         if self.initial is not None:
             check_proposal("initial", self.initial, "event_shape", "batch_shape", "support")

@@ -72,6 +72,11 @@ class VariationalAutoencoderEnergy(nn.Module):
         return self.guide.multiply_adds + self.particles * self.decoder.multiply_adds
 
     @property
+    def evaluation_multiply_adds(self) -> float:
+        """Multiply-adds of an encoding or a decoding, of which methods count one and as many as particles: the mean."""
+        return self.multiply_adds / (1 + self.particles)
+
+    @property
     def sigma(self) -> torch.Tensor:
         """Standard deviation of the noise, (R,)."""
         return self.log_sigma.exp()

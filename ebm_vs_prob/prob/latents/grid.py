@@ -44,6 +44,11 @@ class LatentVariableEnergy(nn.Module):
         return self.decoder.multiply_adds * len(self.nodes)
 
     @property
+    def evaluation_multiply_adds(self) -> float:
+        """Multiply-adds of one decoding, of which methods count how many a step takes."""
+        return self.decoder.multiply_adds
+
+    @property
     def sigma(self) -> torch.Tensor:
         """Standard deviation of the noise, (R,)."""
         return self.log_sigma.exp()

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 import pyro
 import pyro.distributions as dist
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 from ...core.errors import check_count, invalid
@@ -55,6 +55,12 @@ class MixtureDensityOptions(SmoothingOptions):
     noise_draws: Annotated[
         int, Field(ge=1, le=1 << 16, description="draws an example: of noise by `nce`, of a component by `reverse_kl`")
     ] = 16
+
+    @model_validator(mode="after")
+    def _target_has_no_blur(self) -> Self:
+        if self.objective == "reverse_kl" and self.sigma > 0:
+            raise ValueError(f'sigma = 0 with objective = "reverse_kl", whose target is not blurred, not {self.sigma}')
+        return self
 
 
 class MixtureDensityEnergy(nn.Module):

@@ -14,11 +14,13 @@ from ...core.errors import invalid
 from ...core.options import PER_REPLICATE
 from ...core.registry import METHODS
 from ...core.seeding import stream
+from ...core.spaces import Box
 from ...energies.mlp import Network
 from ...models.building import unscaled
 from ...models.model import Model
 from ...models.record import Training
 from ...models.setting import Setting, box_dims
+from ...tasks.base import Task
 from ...training.batches import Batch, Loss, Noise
 from ...training.loop import train
 from ...training.method import MethodOptions
@@ -146,6 +148,12 @@ class AutoregressiveFlow(NormalisingFlow):
     name = "autoregressive_flow"
     summary = "masked autoregressive flow by maximum likelihood (Papamakarios, Pavlakou and Murray 2017)"
     references = ("papamakarios2017masked", "durkan2019neural", "dolatabadi2020invertible", *SCORES)
+
+    @classmethod
+    def step_evaluations(cls, options: Any, task: Task) -> float:
+        """A draw takes a pass of the networks for each coordinate, and a density one."""
+        passes = task.y_space.dim if options.objective == "energy_score" and isinstance(task.y_space, Box) else 1
+        return passes * super().step_evaluations(options, task)
 
     @classmethod
     def layer(cls, setting: Setting, seeds: list[int], place: int) -> FlowLayer:

@@ -100,8 +100,10 @@ def with_uniform_answers(y: torch.Tensor, uniform: torch.Tensor, space: Discrete
     again = (drawn == right).all(-1)
     others = (~again).sum(-1, keepdim=True).clamp_min(1).to(uniform.dtype)
     # The mean over 1 + M answers of exp(-E) / q is the right answer's term and K^T - 1 times the mean over the others.
-    log_incorrect = math.log(space.num_answers - 1)
-    number = math.log(1 + uniform.shape[-2])
+    # Where every draw is y again there is no such mean: the others stand for that case too, however rare it is.
+    answers, draws = space.num_answers, uniform.shape[-2]
+    log_incorrect = math.log(answers - 1) - math.log1p(-math.exp(-draws * math.log(answers)))
+    number = math.log(1 + draws)
     log_density = torch.where(again, math.inf, others.log() - log_incorrect - number)
     own = torch.full_like(log_density[..., :1], -number)
     return space.from_variables(torch.cat([right, drawn], -2)), torch.cat([own, log_density], -1)

@@ -108,6 +108,8 @@ class VariationalAutoencoderOptions(SmoothingOptions, ThicknessPriorOptions):
             raise ValueError(f'guide = "mixture" with components = {self.components}, not "{self.guide}"')
         if self.alpha is not None and self.objective != "renyi":
             raise ValueError(f'objective = "renyi" with alpha = {self.alpha}, not "{self.objective}"')
+        if self.decoder == "truth" and self.sigma > 0:
+            raise ValueError(f'sigma = 0 with decoder = "truth", whose noise is that of the data, not {self.sigma}')
         strata = self.num_strata
         if self.num_particles % strata:
             raise ValueError(f"particles a multiple of components = {strata}, not {self.particles}")

@@ -176,7 +176,7 @@ class PosteriorLoss:
 
     def program(self, batch: Batch, num_draws: int = 1) -> Callable[[], None]:
         """The Pyro model of a minibatch, of S sets of weights; what is random in the data and log Z is drawn now."""
-        y, normalizer = self._answers.blur(batch), self.normalizer(batch)
+        y, normalizer = self._answers.blurred(batch), self.normalizer(batch)
         return lambda: self._model(batch.x, y, normalizer, num_draws, raw=batch.y)
 
     def of(self, guide: Callable[[Batch], Any], num_draws: int = 1) -> Loss:

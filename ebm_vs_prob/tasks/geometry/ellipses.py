@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ...core.approximate import Approximate
+from ...core.errors import NoExactReference
 from ..quadrature import refined
 
 #: Halvings of an interval that must be found to rounding error, to some 1e-9, and only roughly.
@@ -174,8 +175,31 @@ def _over_the_plane(a: float, b: float, eps: float, resolution: int) -> float:
     return -4 * spacing**2 * float((log_p.exp() * log_p).sum())
 
 
-def direction_series(a: float, b: float, eps: float, terms: int = 48) -> np.ndarray:
+#: Terms of a series of directions at first and at most, and what of them the last ones may have.
+_TERMS, _MOST_TERMS, _NEGLIGIBLE = 48, 768, 1e-10
+
+
+def direction_series(a: float, b: float, eps: float) -> np.ndarray:
     """Coefficients c_k of the density (1 + Σ c_k cos 2kφ) / 2π of φ, the angle of (Y_1 / a, Y_2 / b): (terms,).
+
+    As many as it takes for the last to be negligible.
+
+    Raises:
+        NoExactReference: the directions are too concentrated for a series.
+    """
+    terms = _TERMS
+    while terms <= _MOST_TERMS:
+        found = _direction_series(a, b, eps, terms)
+        if np.abs(found[-4:]).max() < _NEGLIGIBLE:
+            return found
+        terms *= 2
+    raise NoExactReference(
+        f"ellipse of semi-axes {a:g} and {b:g} at thickness {eps:g}: its directions are too concentrated for a series"
+    )
+
+
+def _direction_series(a: float, b: float, eps: float, terms: int) -> np.ndarray:
+    """The first coefficients.
 
     Given t, (Y_1 / a, Y_2 / b) is normal round (cos t, sin t), and its direction a projected normal (Mardia and Jupp,
     Directional Statistics, 2000, section 3.5.6), which is integrated over t. No noise leaves φ = t, uniform.

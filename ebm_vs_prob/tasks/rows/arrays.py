@@ -97,9 +97,17 @@ def _is_labels(y: Any) -> bool:
     return array.dtype.kind in "iuUb" or (array.dtype == object and any(isinstance(each, str) for each in array))
 
 
+def _is_gap(each: Any) -> bool:
+    """Whether an entry is None, NaN, or pandas' NA, which is neither equal to itself nor not."""
+    try:
+        return each is None or bool(each != each)
+    except TypeError:
+        return True
+
+
 def _labels(y: Any) -> np.ndarray:
     array = _plain(y)
-    gaps = np.array([each is None or each != each for each in array.tolist()], dtype=bool)
+    gaps = np.array([_is_gap(each) for each in array.tolist()], dtype=bool)
     labels = np.array([str(each) for each in array.tolist()], dtype=object)
     labels[gaps] = None
     return labels
@@ -109,7 +117,7 @@ def _numbers(field: str, values: Any) -> np.ndarray:
     try:
         array = _plain(values)
         if array.dtype == object:  # columns of several kinds, and pandas' own missing values
-            missing = np.array([each is None or each != each for each in array.ravel().tolist()], dtype=bool)
+            missing = np.array([_is_gap(each) for each in array.ravel().tolist()], dtype=bool)
             array = np.where(missing.reshape(array.shape), np.nan, array).astype(np.float64)
     except (TypeError, ValueError, OverflowError):
         raise invalid(field, type(values).__name__, "numbers: (n, d) or (n,)") from None

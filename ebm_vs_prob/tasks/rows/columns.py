@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import lzma
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -157,7 +159,8 @@ def _read_parquet(
         for column in (*numbers, *labels):
             kind = schema.field(column).type
             kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-            number = pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind)
+            real = pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+            number = pa.types.is_integer(kind) or (real and column not in labels)
             text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_boolean(kind)
             if not (number or (text and column in labels)):
                 wanted = "numbers" if column in numbers else "text or integers"
@@ -186,7 +189,10 @@ def _read_npz(
                 if entry.file_size > MOST_BYTES:
                     raise ValueError(f"{name}: array {shown(column)} has more than {MOST_BYTES} bytes")
                 found[column] = _array(name, column, packed.read(entry), column in labels)
-    except (zipfile.BadZipFile, KeyError, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+    except (
+        *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+        *(KeyError, EOFError, OSError, NotImplementedError, RuntimeError),
+    ) as error:
         raise ValueError(f"{name} cannot be read as .npz: {printable(error, 200)}") from None
     return found
 

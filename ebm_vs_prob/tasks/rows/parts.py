@@ -113,7 +113,9 @@ def divide(
     hashes = _hashes(table, key)
     left_out = {"missing": table.left_out + (0 if test is None else test.left_out)}
     if test is not None:
-        repeated = np.isin(hashes, _hashes(test, key))
+        held_out = _hashes(test, key)
+        test = _rows(test, np.argsort(held_out, kind="stable"))
+        repeated = np.isin(hashes, held_out)
         left_out["also in test"] = int(repeated.sum())
         table = _rows(table, np.flatnonzero(~repeated))
         hashes = hashes[~repeated]

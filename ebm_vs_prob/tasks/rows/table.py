@@ -115,7 +115,7 @@ def _labelled(
     found = [str(each) for each in given]
     if classes is None:
         if len(found) > MOST_LABELS:
-            valid = f"at most {MOST_LABELS} distinct labels: numbers are answers = 'real'"
+            valid = f"at most {MOST_LABELS} distinct labels: in a file numbers are answers = 'real', in an array floats"
             raise invalid(f"{where}: column {shown(name)}: labels", len(found), valid)
         if len(found) < 2:
             raise ValueError(f"{where}: column {shown(name)} has the one label {shown(found[0])}: expected two or more")
