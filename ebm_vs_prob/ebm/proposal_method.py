@@ -11,6 +11,7 @@ from pydantic import Field
 from ..models.model import Model
 from ..models.record import Training
 from ..models.setting import Setting
+from ..tasks.base import Task
 from ..training.batches import Batch
 from ..training.loop import train
 from ..training.method import GaussianOptimum, MethodOptions
@@ -20,6 +21,7 @@ from ..training.proposals import (
     KernelProposalOptions,
     ProposalDraws,
     ProposedAnswers,
+    kernel_multiply_adds,
     proposal_evaluations,
 )
 from ..training.smoothing import Blur, SmoothingMethod
@@ -60,6 +62,7 @@ class ProposalMethod(RegularisedMethod, SmoothingMethod):
     """An unnormalised energy that learns from the data, blurred where asked for, and from draws of a proposal."""
 
     adds_noise: ClassVar[bool] = True  # False: the objective takes the density of the noise, not draws of it
+    weighs_answers: ClassVar[bool] = False  # True: it takes the proposal's density at the right answers too
     Options: ClassVar[type[MethodOptions]] = ProposalOptions
     gaussian_optimum = GaussianOptimum(curvature=gaussian_curvature)
 
@@ -81,6 +84,11 @@ class ProposalMethod(RegularisedMethod, SmoothingMethod):
     @classmethod
     def energy_evaluations(cls, options: Any) -> float:
         return proposal_evaluations(options)
+
+    @classmethod
+    def other_multiply_adds(cls, options: Any, task: Task, batch_size: int) -> float:
+        kernels = 1 if options.centers == "answer" else None
+        return kernel_multiply_adds(options, task, options.proposals + cls.weighs_answers, kernels)
 
     @classmethod
     def train(cls, model: Model) -> Training:

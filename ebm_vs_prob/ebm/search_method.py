@@ -20,10 +20,12 @@ import torch
 from pydantic import Field, model_validator
 
 from ..core.options import PER_REPLICATE
+from ..core.spaces import Box
 from ..core.tensors import power
 from ..models.data_kernel import coordinate_major
 from ..models.model import Model
 from ..models.record import Training
+from ..tasks.base import Task
 from ..training.batches import Batch, Noise
 from ..training.loop import train
 from ..training.method import GaussianOptimum, MethodOptions
@@ -158,6 +160,15 @@ class DistanceScaledMethod(SearchMethod):
 
     Options: ClassVar[type[MethodOptions]] = DistanceOptions
     gaussian_optimum: ClassVar[GaussianOptimum | None] = GaussianOptimum(curvature=None)
+
+    @classmethod
+    def other_multiply_adds(cls, options: Any, task: Task, batch_size: int) -> float:
+        """Distances of incorrect answers to training answers, without x to as many as there may be."""
+        if options.margin_by == "constant" or not isinstance(task.y_space, Box):
+            return 0.0
+        points = options.noise_negatives + 2 * options.descent_negatives
+        answers = options.answers if getattr(task.x_space, "dim", 0) else MAX_SHARED_ANSWERS
+        return float(points * task.y_space.dim * answers)
 
     @classmethod
     @abstractmethod

@@ -14,6 +14,8 @@ from ..core.spaces import Box
 
 #: Kernel widths of the default proposal, in bandwidths: one fits the data, one what the model puts around them.
 WIDTHS = (1.0, 4.0)
+#: Kernels of a query, where there are as many training answers.
+NUM_CENTERS = 64
 #: Share of the proposal that is uniform on the box: it bounds the importance weights wherever the model has mass.
 UNIFORM_SHARE = 0.125
 #: Dimensions up to which distances are taken by differences.
@@ -59,7 +61,7 @@ class DataKernel:
         num_centers: kernels a query.
     """
 
-    def __init__(self, x: torch.Tensor, y: torch.Tensor, box: Box, num_centers: int = 64) -> None:
+    def __init__(self, x: torch.Tensor, y: torch.Tensor, box: Box, num_centers: int = NUM_CENTERS) -> None:
         self.x = x
         self.y = y
         self.box = box

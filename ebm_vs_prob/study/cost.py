@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import invalid
 from ..core.spaces import Box
@@ -35,12 +35,13 @@ def widths(task: Task, network: Network) -> tuple[int, ...]:
 
 
 def steps_and_multiply_adds(
-    method: type[Method], evaluations: float, layers: tuple[int, ...], budget: Budget
+    method: type[Method], options: Any, task: Task, layers: tuple[int, ...], budget: Budget
 ) -> tuple[int, float]:
-    """Estimated steps and multiply-adds of one trial's training: evaluations an example times the trunk's products."""
+    """Estimated steps and multiply-adds of one trial's training, where an energy evaluation is the trunk's products."""
     if method.principle == "exact":
         return 0, 0.0
-    step = evaluations * sum(before * after for before, after in pairwise(layers)) * budget.batch_size
+    products = float(sum(before * after for before, after in pairwise(layers)))
+    step = method.step_multiply_adds(options, task, budget.batch_size, products)
     if budget.multiply_adds is not None:
         return budget.steps_for(step), budget.multiply_adds
     return budget.steps, step * budget.steps

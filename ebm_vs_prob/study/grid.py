@@ -167,7 +167,7 @@ def _expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[s
             for name, budget in budgets_at(budgets, rungs, place).items():
                 with blamed(f"{study.where}: arms.{arm.name}"):
                     specification = canonical({**asked, "budget": budget.model_dump(mode="json")})
-                    steps, work = cost.steps_and_multiply_adds(method, evaluations, layers, budget)
+                    steps, work = cost.steps_and_multiply_adds(method, options, task, layers, budget)
                     program = _program(task, method, specification, evaluations)
                     own_thickness = "" if method.groups_thickness else canonical_json(task.thickness)
                     apart = f"{own_thickness}{method.batched_by(task)}"

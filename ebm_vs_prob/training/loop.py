@@ -60,7 +60,7 @@ def train(
     setting, module = model.setting, model.module
     loss, noise = model.method.regularise(model, loss, noise or {})
     steps = steps_of(model)
-    evaluations, per_evaluation = _evaluations(model), _per_evaluation(module)
+    evaluations, work = _evaluations(model), _work(model)
     optimizer = make_optimizer(module, setting.options.learning_rate)
     traces = traces or Traces()
     step = Step(setting, loss, list(noise), optimizer, traces)
@@ -87,10 +87,10 @@ def train(
         Cost(
             steps=steps,
             energy_evaluations=each * steps,
-            multiply_adds=each * per_evaluation * steps,
+            multiply_adds=step_work * steps,
             seconds=seconds,
         )
-        for each in evaluations
+        for each, step_work in zip(evaluations, work, strict=True)
     )
     stacked = {name: torch.stack(values, 1).cpu() for name, values in recorded.items()}
     compiled = isinstance(run, Program) and run.compiled
@@ -104,18 +104,23 @@ def steps_of(model: Model) -> int:
         ValueError: replicates whose options cost differently would take different numbers of steps.
     """
     setting = model.setting
-    per_evaluation = _per_evaluation(model.module)
-    steps = {setting.budget.steps_for(each * per_evaluation) for each in _evaluations(model)}
+    steps = {setting.budget.steps_for(each) for each in _work(model)}
     if len(steps) > 1:
         valid = "replicates whose steps cost the same, where a budget of multiply-adds sets their number"
         raise invalid("options", [own.model_dump() for own in setting.options.replicates], valid)
     return steps.pop()
 
 
-def _per_evaluation(module: nn.Module) -> float:
-    """Multiply-adds of what a method counts as one energy evaluation: of a module that evaluates another one for each
-    of many latents, `evaluation_multiply_adds`; of any other `multiply_adds`, those of itself."""
-    return float(getattr(module, "evaluation_multiply_adds", module.multiply_adds))  # type: ignore[arg-type]
+def _work(model: Model) -> list[float]:
+    """Multiply-adds of one step of each replicate.
+
+    What a method counts as one energy evaluation costs, of a module that evaluates another one for each of many
+    latents, `evaluation_multiply_adds`; of any other `multiply_adds`, those of itself.
+    """
+    setting, module = model.setting, model.module
+    each = float(getattr(module, "evaluation_multiply_adds", module.multiply_adds))  # type: ignore[arg-type]
+    pairs = zip(setting.options.replicates, setting.tasks, strict=True)
+    return [model.method.step_multiply_adds(own, task, setting.budget.batch_size, each) for own, task in pairs]
 
 
 def _program(step: Step, inputs: list[torch.Tensor], compiled: bool) -> Step | Program:

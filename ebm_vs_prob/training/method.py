@@ -169,6 +169,22 @@ class Method(ABC):
         return own + cls.regulariser_evaluations(options)
 
     @classmethod
+    def other_multiply_adds(cls, options: Any, task: Task, batch_size: int) -> float:
+        """Multiply-adds that one example costs in one training step beside energies: densities of a proposal's kernels,
+        distances to answers. What is done once, before the first step, is not counted."""
+        return 0.0
+
+    @classmethod
+    def step_multiply_adds(cls, options: Any, task: Task, batch_size: int, per_evaluation: float) -> float:
+        """All multiply-adds of one training step of one replicate.
+
+        Args:
+            per_evaluation: of one energy evaluation.
+        """
+        energies = cls.step_evaluations(options, task) * per_evaluation
+        return batch_size * (energies + cls.other_multiply_adds(options, task, batch_size))
+
+    @classmethod
     def regulariser_evaluations(cls, options: Any) -> float:
         """Energy evaluations that the regularisers among the options add to an example's step."""
         return 0.0

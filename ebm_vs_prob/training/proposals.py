@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import torch
 from pydantic import Field
 
-from ..core.spaces import reflected
-from ..models.data_kernel import coordinate_major
+from ..core.spaces import Box, reflected
+from ..models.data_kernel import NUM_CENTERS, WIDTHS, coordinate_major
 from .batches import Batch, Noise
 from .smoothing import Blur, SmoothingOptions
 
 if TYPE_CHECKING:
     from ..models.model import Model
+    from ..tasks.base import Task
 
 Centers = Literal["neighbours", "answer"]
 
@@ -180,6 +181,21 @@ class ProposedAnswers:
         centers = self._centers(self.proposal, batch)
         samples, log_density = self.proposal.draw(batch, centers)
         return ProposalDraws(batch._replace(y=self.blurred(batch)), centers, samples, log_density, self.proposal)
+
+
+def kernel_multiply_adds(options: Any, task: Task, points: float, kernels: int | None = None, widths: int = 0) -> float:
+    """Multiply-adds of a kernel proposal's density at points of one example: a distance to each kernel, and a kernel of
+    each width.
+
+    Args:
+        options: `KernelProposalOptions`. kernels: by default those of neighbours in x, or without x of the data kernel.
+        widths: beside those of the proposal.
+    """
+    if not isinstance(task.y_space, Box):
+        return 0.0
+    if kernels is None:
+        kernels = options.neighbours if getattr(task.x_space, "dim", 0) else NUM_CENTERS
+    return points * kernels * (task.y_space.dim + len(options.widths or WIDTHS) + widths)
 
 
 def proposal_evaluations(options: Any) -> float:

@@ -164,3 +164,25 @@ def test_a_flipped_sign_in_the_objective_fails_the_gaussian_test(monkeypatch):
     )
     model = gaussian_fit("denoising_score_matching", 2)
     assert gaussian_gap(model, 2) > gaussian_tolerance(2)
+
+
+def test_work_beside_energies_is_counted():
+    """Distances to answers are what a margin by distance costs more than a constant one; draws cost their kernels."""
+    budget = evp.Budget(steps=3, batch_size=8, examples=40)
+    circle, curves = evp.get_task("circle", thickness=0.1), evp.get_task("three_curves", thickness=0.1)
+
+    def work(method, task, **options):
+        return evp.fit(method, task, budget=budget, **options).training.cost[0].multiply_adds
+
+    points, steps = 2 + 2 * 1, 3 * 8
+    for task, answers, dim in ((circle, 1024, 2), (curves, 64, 1)):
+        more = work("hinge", task) - work("hinge", task, margin_by="constant")
+        assert more == pytest.approx(steps * points * answers * dim)
+    for method, points in (("gibbs_maximum_likelihood", 8), ("noise_contrastive_estimation", 9)):
+        kind = evp.get_method(method)
+        for task, kernels, dim in ((circle, 64, 2), (curves, 16, 1)):
+            own = kind.other_multiply_adds(kind.Options(), task, 8)
+            assert own == points * kernels * (dim + 2)
+            per = evp.fit(method, task, budget=budget).module.multiply_adds
+            energies = kind.step_evaluations(kind.Options(), task) * per
+            assert work(method, task) == pytest.approx(steps * (energies + own))

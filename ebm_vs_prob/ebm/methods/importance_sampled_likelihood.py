@@ -12,9 +12,10 @@ from ...core.options import PER_REPLICATE
 from ...core.registry import METHODS
 from ...models.data_kernel import squared_distances
 from ...models.model import Model
+from ...tasks.base import Task
 from ...training.batches import Batch
 from ...training.method import MethodOptions
-from ...training.proposals import KernelProposal, ProposalDraws
+from ...training.proposals import KernelProposal, ProposalDraws, kernel_multiply_adds
 from ...training.smoothing import SmoothingMethod
 from ..objectives.contrastive import (
     importance_sampled_loss,
@@ -94,6 +95,15 @@ class KLDivergenceImportanceSampling(ProposalMethod):
     @classmethod
     def energy_evaluations(cls, options: Any) -> float:
         return 3.0 * options.proposals
+
+    @classmethod
+    def other_multiply_adds(cls, options: Any, task: Task, batch_size: int) -> float:
+        """The proposal's density at its draws, and their distances to what the target sits on."""
+        x_dim, y_dim = (getattr(space, "dim", 0) for space in (task.x_space, task.y_space))
+        shared = not x_dim and options.centers == "neighbours"
+        kernels = batch_size if shared else 1 if options.centers == "answer" else 2 * options.neighbours
+        target = options.proposals * y_dim * (batch_size if shared else 1)
+        return kernel_multiply_adds(options, task, options.proposals, kernels, int(options.propose_target)) + target
 
     @classmethod
     def proposal(cls, model: Model, smoothing: torch.Tensor) -> KernelProposal:

@@ -13,10 +13,11 @@ from ...core.registry import METHODS
 from ...energies.evaluation import distinct
 from ...models.model import Model
 from ...models.record import Training
+from ...tasks.base import Task
 from ...training.batches import Batch, Noise
 from ...training.loop import train
 from ...training.method import GaussianOptimum, MethodOptions
-from ...training.proposals import proposal_evaluations
+from ...training.proposals import kernel_multiply_adds, proposal_evaluations
 from ..margin_method import MarginMethod
 from ..objectives import margin as losses
 from ..regularisers import RegularisedOptions
@@ -54,6 +55,10 @@ class NegativeLogLikelihood(MarginMethod):
     @classmethod
     def energy_evaluations(cls, options: Any) -> float:
         return proposal_evaluations(options)
+
+    @classmethod
+    def other_multiply_adds(cls, options: Any, task: Task, batch_size: int) -> float:
+        return kernel_multiply_adds(options, task, options.proposals + 1)
 
     @classmethod
     def train_on_vectors(cls, model: Model) -> Training:

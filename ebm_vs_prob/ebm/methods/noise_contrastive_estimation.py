@@ -15,6 +15,7 @@ class _NoiseContrast(ProposalMethod):
     """A contrast with noise that does not know the answer it is to be told from, unless its kernels sit there."""
 
     principle = "contrastive"
+    weighs_answers = True
 
     @classmethod
     def proposal(cls, model: Model, smoothing: torch.Tensor) -> KernelProposal:

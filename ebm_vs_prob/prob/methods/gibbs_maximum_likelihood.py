@@ -16,10 +16,11 @@ from ...models.density_model import DensityModel
 from ...models.model import Model
 from ...models.record import Training
 from ...models.setting import Setting
+from ...tasks.base import Task
 from ...training.batches import Batch
 from ...training.loop import train
 from ...training.method import MethodOptions
-from ...training.proposals import KernelProposalOptions, ProposedAnswers, proposal_evaluations
+from ...training.proposals import KernelProposalOptions, ProposedAnswers, kernel_multiply_adds, proposal_evaluations
 from ...training.smoothing import SmoothingMethod
 from ..objectives.bounds import ReplicatedELBO, no_guide
 
@@ -46,6 +47,10 @@ class GibbsMaximumLikelihood(SmoothingMethod):
     @classmethod
     def energy_evaluations(cls, options: Any) -> float:
         return proposal_evaluations(options)
+
+    @classmethod
+    def other_multiply_adds(cls, options: Any, task: Task, batch_size: int) -> float:
+        return kernel_multiply_adds(options, task, options.proposals)
 
     @classmethod
     def build(cls, setting: Setting) -> DensityModel:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ...tasks.base import Task
 from ...training.method import GaussianOptimum
-from ...training.proposals import proposal_evaluations
+from ...training.proposals import kernel_multiply_adds, proposal_evaluations
 from ...training.smoothing import SmoothingMethod
 from .partition_gap import resampled_gap
 from .weight_posteriors import SMOOTHNESS_EVALUATIONS
@@ -43,6 +44,11 @@ class PosteriorMethod(SmoothingMethod):
     @classmethod
     def energy_evaluations(cls, options: Any) -> float:
         return cls.trained_together(options) * cls.gradient_evaluations(options)
+
+    @classmethod
+    def other_multiply_adds(cls, options: Any, task: Task, batch_size: int) -> float:
+        """The proposal's density at its draws, which all energies of a step share."""
+        return kernel_multiply_adds(options, task, options.proposals)
 
     @staticmethod
     def keep(model: PosteriorModel, draws: torch.Tensor, posterior: PosteriorLoss) -> None:

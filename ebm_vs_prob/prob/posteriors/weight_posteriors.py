@@ -108,8 +108,8 @@ def chain_plan(method: type[Method], setting: Setting, energy: nn.Module, exampl
         ValueError: too few steps after burn-in for what is asked for.
     """
     options = setting.options
-    evaluations = method.step_evaluations(options.replicates[0], setting.tasks[0]) * examples
-    steps = setting.budget.steps_for(evaluations * cast("float", energy.multiply_adds))
+    asked = options.replicates[0], setting.tasks[0], examples
+    steps = setting.budget.steps_for(method.step_multiply_adds(*asked, cast("float", energy.multiply_adds)))
     first = int(options.burn_in * steps)
     least = max(options.draws, LEAST_STATES)
     if steps - first < least:
