@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import html
 import json
 import re
+import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +40,24 @@ def printable_inputs(inputs: Inputs) -> Inputs:
 
 
 def script_data(value: Any) -> str:
-    """JSON as the text of a script element: nothing in it ends the element or begins another."""
+    """JSON as the text of a script element, packed: numbers of figures take a fourth of their own length so.
+
+    Base64 of gzip, in which nothing ends the element or begins another; `read_script_data` and every browser read it.
+    """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    return base64.b64encode(gzip.compress(text.encode(), compresslevel=9, mtime=0)).decode()
+
+
+def read_script_data(text: str) -> Any:
+    """What `script_data` packed.
+
+    Raises:
+        ValueError: the text is of nothing that was packed.
+    """
+    try:
+        return json.loads(gzip.decompress(base64.b64decode(text, validate=True)))
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise ValueError(f"the page's data cannot be read: {error}") from None
 
 
 def escape_markdown(value: object) -> str:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Points that are drawn of each kind, at most.
 POINTS = {"data": 90, "samples": 90, "answers": 48}
+#: Arms times settings whose energies are pictured, about: of many arms the settings between the ends are fewer.
+_MOST_PICTURES = 48
 #: Arms that are shown at first.
 _MOST_ARMS = 4
 #: An energy so many times shallower than another looks flat on one scale.
@@ -74,6 +76,7 @@ def hero(inputs: Inputs, task: str) -> Hero | None:
         for at in inputs.settings(task)
         if any((look.name, at) in here and ("energy" in here[look.name, at] or not pictured) for look in looks)
     ]
+    settings = _spread(settings, max(2, _MOST_PICTURES // len(looks)))
     label_of = {look.name: look.label for look in looks}
     drawn_here = {
         (arm, settings.index(at)): _cropped(arrays, box)
@@ -125,6 +128,12 @@ def hero(inputs: Inputs, task: str) -> Hero | None:
         box=box,
         energies=bool(images),
     )
+
+
+def _spread(settings: Sequence[float], most: int) -> list[float]:
+    """So many of them at most, the first and the last and what lies evenly between them."""
+    places = np.unique(np.round(np.linspace(0, len(settings) - 1, min(most, len(settings)))).astype(int))
+    return [settings[place] for place in places]
 
 
 def _start(settings: Sequence[float], axis: str, here: Mapping[tuple[str, float], Arrays]) -> int:

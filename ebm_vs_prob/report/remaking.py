@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import re
 import tempfile
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .album import Album
-from .escaping import printable_inputs
+from .escaping import printable_inputs, read_script_data
 from .inputs import gather
 from .page import context, html, markdown, write_tables
 from .sharing import unfold
@@ -105,7 +104,7 @@ class _Page(HTMLParser):
 def _read(text: str) -> Any:
     """The data behind figures: data sets, and the rows that specifications bring themselves."""
     try:
-        found = unfold(json.loads(text))
+        found = unfold(read_script_data(text))
     except (ValueError, LookupError, TypeError):
         return None
     return {"data": found.get("data"), "figures": {name: list(_rows(s)) for name, s in found.get("specs", {}).items()}}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from xml.etree import ElementTree
 
@@ -19,7 +18,7 @@ from ebm_vs_prob.core.bibliography import parse
 from ebm_vs_prob.core.text import is_hidden, printable
 from ebm_vs_prob.report import rendering, tables
 from ebm_vs_prob.report.citation import bibtex
-from ebm_vs_prob.report.escaping import csv_text, escape_markdown, printable_inputs, script_data
+from ebm_vs_prob.report.escaping import csv_text, escape_markdown, printable_inputs, read_script_data, script_data
 from ebm_vs_prob.report.inputs import Inputs
 from ebm_vs_prob.report.latex import to_latex_text
 from ebm_vs_prob.study.schema import Study
@@ -59,7 +58,13 @@ def test_svg_parses_and_shows_the_text_as_it_is(text):
 def test_data_of_a_page_come_back_and_end_no_element(value):
     text = script_data(value)
     assert "<" not in text
-    assert json.loads(text) == value
+    assert read_script_data(text) == value
+
+
+@given(st.text(max_size=40))
+def test_what_was_not_packed_is_no_data(text):
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_script_data(text)
 
 
 @examples(60)

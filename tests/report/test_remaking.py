@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 
@@ -13,6 +12,7 @@ from study_files import registered_plugin, write_study
 from ebm_vs_prob.cli.commands import main
 from ebm_vs_prob.cli.report_places import sign
 from ebm_vs_prob.report import write_report
+from ebm_vs_prob.report.escaping import read_script_data, script_data
 from ebm_vs_prob.report.remaking import page_differences
 from ebm_vs_prob.report.sharing import fold, unfold
 from ebm_vs_prob.study import Store, load_study, run_study
@@ -61,17 +61,17 @@ def test_a_report_as_it_was_written_is_that_of_the_records(report):
 def changed_data(text):
     """A page, one number in the data of its figures 1 % larger."""
     start = text.index('id="report-data">') + len('id="report-data">')
-    data = unfold(json.loads(text[start : text.index("</script>", start)]))
+    data = unfold(read_script_data(text[start : text.index("</script>", start)]))
     row = next(row for row in data["data"]["curves-circle"]["rows"] if row[1] == "gibbs_log_score")
     place = max(k for k, value in enumerate(row) if isinstance(value, float))
     row[place] *= 1.01
-    return text[:start] + json.dumps(fold(data)) + text[text.index("</script>", start) :]
+    return text[:start] + script_data(fold(data)) + text[text.index("</script>", start) :]
 
 
 def changed_figure(text):
     """A page, one number that a figure brings itself 1 % larger."""
     start = text.index('id="report-data">') + len('id="report-data">')
-    data = unfold(json.loads(text[start : text.index("</script>", start)]))
+    data = unfold(read_script_data(text[start : text.index("</script>", start)]))
 
     def tamper(spec):
         parts = spec.values() if isinstance(spec, dict) else spec if isinstance(spec, list) else ()
@@ -87,7 +87,7 @@ def changed_figure(text):
         return False
 
     assert tamper(data["specs"]["criterion_density"])
-    return text[:start] + json.dumps(fold(data)) + text[text.index("</script>", start) :]
+    return text[:start] + script_data(fold(data)) + text[text.index("</script>", start) :]
 
 
 def first(pattern, put):

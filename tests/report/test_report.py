@@ -38,6 +38,7 @@ from ebm_vs_prob.report import (
 )
 from ebm_vs_prob.report.album import Album
 from ebm_vs_prob.report.densities import FACTORS
+from ebm_vs_prob.report.escaping import read_script_data
 from ebm_vs_prob.report.inputs import Inputs, flatten, origin
 from ebm_vs_prob.report.overview import write_overview
 from ebm_vs_prob.report.page import _origin
@@ -172,13 +173,13 @@ def test_verdicts_come_first_then_figures_then_tables(written):
 
 def test_hostile_text_is_shown_and_never_interpreted(written):
     assert re.findall(r"<script[^>]*>", written.html) == [
-        '<script type="application/json" id="report-data">',
+        '<script type="text/plain" id="report-data">',
         re.search(r'<script src="\.\./assets/vega-[0-9a-f]+\.js">', written.html)[0],
         "<script>",
     ]
     assert "&lt;script&gt;" in written.html
     data = re.search(r'id="report-data">(.*?)</script>', written.html, re.DOTALL)[1]
-    assert any(EVIL in row for row in unfold(json.loads(data))["data"]["curves-circle"]["rows"])
+    assert any(EVIL in row for row in unfold(read_script_data(data))["data"]["curves-circle"]["rows"])
     markdown = (written.folder / "report.md").read_text(encoding="utf-8")
     assert "<script" not in markdown
     assert "<nan>" not in markdown + written.html
