@@ -14,9 +14,11 @@ import ebm_vs_prob as evp
 from ebm_vs_prob.core.bibliography import Entry, papers
 from ebm_vs_prob.ebm.objectives.margin import TUTORIAL_LOSSES
 from ebm_vs_prob.report.citation_styles import link, short
+from ebm_vs_prob.report.words import nearest, say
 from ebm_vs_prob.study import list_studies, load_study
 from ebm_vs_prob.study.claims import REGISTER
-from ebm_vs_prob.study.published import reports_below
+from ebm_vs_prob.study.identifiers import FILE, read_result
+from ebm_vs_prob.study.published import read_verdicts, reports_below
 from ebm_vs_prob.tasks.base import Task
 from ebm_vs_prob.training.method import Method
 
@@ -118,6 +120,25 @@ def claims(top: str = "") -> str:
     return "\n".join([_row("", "claim", "decided by", "verdict"), "|---|---|---|---|", *rows])
 
 
+#: Criteria of the headline that its answer is told by, in this order.
+ANSWER = ("C11-curvature", "C12-equal-1", "C12-branches-1", "C12-density")
+
+
+def answer() -> str:
+    """What the headline found, in a paragraph: each criterion by the comparison that came nearest to another verdict."""
+    report = published("thin_manifold")
+    if report is None:
+        return "The headline is not published yet."
+    found = [v for v in read_verdicts(report / "verdicts.json") if v.scope == "comparison"]
+    scale, seeds = read_result(report / FILE).get("scale"), max(v.seeds for v in found)
+    parts = []
+    for name in ANSWER:
+        told = nearest([v for v in found if v.criterion == name])
+        parts.append(f"{told.statement[0].lower()}{told.statement[1:]} (**{told.verdict}**: {say(told, {}).number})")
+    place = report.relative_to(ROOT).as_posix()
+    return f"What the [headline]({place}/report.md) found, at `{scale}`, {seeds} seeds: {'; '.join(parts)}."
+
+
 def _verdicts(study: str) -> dict[str, str]:
     """The verdicts of a study's report by claim, with what is said beside them; none where there is no report."""
     report = published(study)
@@ -140,6 +161,7 @@ def _linked(study: str, said: str, top: str) -> str:
 
 #: The page of each table.
 PAGES: dict[str, tuple[Path, Callable[[], str]]] = {
+    "answer": (ROOT / "README.md", answer),
     "claims": (ROOT / "README.md", claims),
     "tasks": (ROOT / "docs" / "tasks.md", tasks),
     "methods": (ROOT / "docs" / "methods.md", methods),
