@@ -125,7 +125,7 @@ ANSWER = ("C11-curvature", "C12-equal-1", "C12-branches-1", "C12-density")
 
 
 def answer() -> str:
-    """What the headline found, in a paragraph: of each criterion the comparison that came nearest to another verdict."""
+    """What the headline found, in a paragraph: of each criterion the comparison nearest to another verdict."""
     report = published("thin_manifold")
     if report is None:
         return "The headline is not published yet."
