@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 #: Points that are drawn of each kind, at most.
 POINTS = {"data": 90, "samples": 90, "answers": 48}
-#: Arms times settings whose energies are pictured, about: of many arms the settings between the ends are fewer.
-_MOST_PICTURES = 48
+#: Arms times settings that are all pictured, at most; of more there are fewer settings between the ends, for so many.
+_MOST_PICTURES, _PICTURES = 60, 48
 #: Arms that are shown at first.
 _MOST_ARMS = 4
 #: An energy so many times shallower than another looks flat on one scale.
@@ -76,7 +76,8 @@ def hero(inputs: Inputs, task: str) -> Hero | None:
         for at in inputs.settings(task)
         if any((look.name, at) in here and ("energy" in here[look.name, at] or not pictured) for look in looks)
     ]
-    settings = _spread(settings, max(2, _MOST_PICTURES // len(looks)))
+    if len(looks) * len(settings) > _MOST_PICTURES:
+        settings = _spread(settings, max(2, _PICTURES // len(looks)))
     label_of = {look.name: look.label for look in looks}
     drawn_here = {
         (arm, settings.index(at)): _cropped(arrays, box)

@@ -195,7 +195,7 @@ def kernel_multiply_adds(options: Any, task: Task, points: float, kernels: int |
         return 0.0
     if kernels is None:
         kernels = options.neighbours if getattr(task.x_space, "dim", 0) else NUM_CENTERS
-    return points * kernels * (task.y_space.dim + len(options.widths or WIDTHS) + widths)
+    return points * kernels * (task.y_space.dim + len(getattr(options, "widths", None) or WIDTHS) + widths)
 
 
 def proposal_evaluations(options: Any) -> float:

@@ -9,7 +9,7 @@ import zipfile
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from study_files import write_study
+from study_files import registered_plugin, write_study
 
 from ebm_vs_prob.cli.commands import main
 from ebm_vs_prob.study import Store, load_study, run_study
@@ -17,8 +17,6 @@ from ebm_vs_prob.study.archives import FILE, PLAN, RECORDS, pack_results, unpack
 from ebm_vs_prob.study.documents import DamagedRecord, OtherVersion
 from ebm_vs_prob.study.identifiers import result_id
 from ebm_vs_prob.study.table import planned_trials
-
-pytestmark = pytest.mark.usefixtures("plugin")
 
 CRITERION = """
 [[criteria]]
@@ -37,9 +35,10 @@ above = -3.0
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
     folder = tmp_path_factory.mktemp("archives")
-    study = load_study(write_study(folder / "rings.toml", seeds=4, extra=CRITERION))
-    run_study(study, engine="serial", device="cpu", store=folder / "store")
-    return study, Store(folder / "store")
+    with registered_plugin():
+        study = load_study(write_study(folder / "rings.toml", seeds=4, extra=CRITERION))
+        run_study(study, engine="serial", device="cpu", store=folder / "store")
+        yield study, Store(folder / "store")
 
 
 def packed(study, store):
