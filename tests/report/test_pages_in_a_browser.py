@@ -90,6 +90,8 @@ def open_page(browser):
             ),
         )
         shown.goto(path.as_uri())
+        if options.get("java_script_enabled", True) and shown.locator("#report-data").count():
+            shown.wait_for_function("document.documentElement.classList.contains('scripted')")
         return shown
 
     yield opened

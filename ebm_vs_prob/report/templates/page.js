@@ -155,7 +155,8 @@
   const idle = window.requestIdleCallback || (act => setTimeout(act, 200));
   const rest = figures.slice();
   const next = () => { const figure = rest.shift(); if (figure) draw(figure).finally(() => idle(next)); };
-  addEventListener("load", () => idle(next));
+  if (document.readyState === "complete") idle(next);
+  else addEventListener("load", () => idle(next));
   let opened = [];
   addEventListener("beforeprint", () => {
     opened = [...document.querySelectorAll("details:not([open])")];
