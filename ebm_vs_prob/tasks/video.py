@@ -118,23 +118,10 @@ class VideoReference(DensityReference):
         return self._nearest(*check_pairs(self.task, x, y)).argmin(-1)
 
     def branch_weights(self, x: torch.Tensor) -> torch.Tensor:
-        """The probability of each branch given x (n, dx): (n, 3) float64, the same for all.
-
-        Raises:
-            NoExactReference: noise so large that it may take a future nearer to another branch.
-        """
+        """The probability of each branch given x (n, dx): (n, 3) float64, the same for all."""
         import torch
 
         check_inputs(self.task, x)
-        futures = self.answers(x)
-        branch = self.branch(x.repeat_interleave(futures.shape[1], 0), futures.flatten(0, 1)).reshape(futures.shape[:2])
-        apart = torch.cdist(futures, futures).masked_fill(branch.unsqueeze(-1) == branch.unsqueeze(-2), torch.inf)
-        eps = self.task.thickness
-        if eps > 0 and bool((torch.special.ndtr(-apart.amin((1, 2)) / (2 * eps)) > 1e-9).any()):
-            raise NoExactReference(
-                f"{self.task.name}: at thickness {eps:g} noise takes futures from one branch to another, and how often "
-                "is not known exactly"
-            )
         return torch.tensor(WEIGHTS, dtype=torch.float64, device=x.device).expand(len(x), -1)
 
     def _nearest(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -237,14 +237,3 @@ def test_bad_options_are_named(options):
 @pytest.mark.parametrize("options", [{"speed_change": 0.1}, {"past": 3, "future": 3, "thickness": 0.3}])
 def test_other_options_keep_the_rules(options):
     check_task(evp.get_task("video", **options), examples=500)
-
-
-def test_where_noise_takes_futures_to_another_branch_their_weights_are_not_known():
-    for thickness, known in ((0.01, True), (3.0, False)):
-        task = evp.get_task("video", thickness=thickness, future=1)
-        x = task.sample(4)[0]
-        if known:
-            assert task.reference.branch_weights(x)[0].tolist() == pytest.approx(WEIGHTS)
-        else:
-            with pytest.raises(NoExactReference, match="from one branch to another"):
-                task.reference.branch_weights(x)
