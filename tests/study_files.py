@@ -56,6 +56,20 @@ range = [0.003, 0.3]
 below = -1.0
 """
 
+#: A criterion of the study that `write_study` writes.
+DENSITY_CRITERION = """
+[[criteria]]
+id = "density"
+claim = "C11"
+statement = "It has density where the data are"
+kind = "value"
+metric = "gibbs_log_score"
+arms = ["plain"]
+tasks = ["circle"]
+at = [0.1]
+above = -3.0
+"""
+
 
 def write_study(
     path: Path,

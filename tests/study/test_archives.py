@@ -9,7 +9,7 @@ import zipfile
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from study_files import registered_plugin, write_study
+from study_files import DENSITY_CRITERION, registered_plugin, write_study
 
 from ebm_vs_prob.cli.commands import main
 from ebm_vs_prob.study import Store, load_study, run_study
@@ -18,25 +18,12 @@ from ebm_vs_prob.study.documents import DamagedRecord, OtherVersion
 from ebm_vs_prob.study.identifiers import result_id
 from ebm_vs_prob.study.table import planned_trials
 
-CRITERION = """
-[[criteria]]
-id = "density"
-claim = "C11"
-statement = "It has density where the data are"
-kind = "value"
-metric = "gibbs_log_score"
-arms = ["plain"]
-tasks = ["circle"]
-at = [0.1]
-above = -3.0
-"""
-
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
     folder = tmp_path_factory.mktemp("archives")
     with registered_plugin():
-        study = load_study(write_study(folder / "rings.toml", seeds=4, extra=CRITERION))
+        study = load_study(write_study(folder / "rings.toml", seeds=4, extra=DENSITY_CRITERION))
         run_study(study, engine="serial", device="cpu", store=folder / "store")
         yield study, Store(folder / "store")
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from study_files import write_study
+from study_files import DENSITY_CRITERION, write_study
 
 from ebm_vs_prob.core.errors import UnknownName
 from ebm_vs_prob.study import Store, load_study, run_study
@@ -28,23 +28,10 @@ from ebm_vs_prob.study.verification import again, differences, verify
 
 pytestmark = pytest.mark.usefixtures("plugin")
 
-CRITERION = """
-[[criteria]]
-id = "density"
-claim = "C11"
-statement = "It has density where the data are"
-kind = "value"
-metric = "gibbs_log_score"
-arms = ["plain"]
-tasks = ["circle"]
-at = [0.1]
-above = -3.0
-"""
-
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
-    return write_study(tmp_path_factory.mktemp("verify") / "rings.toml", seeds=4, extra=CRITERION)
+    return write_study(tmp_path_factory.mktemp("verify") / "rings.toml", seeds=4, extra=DENSITY_CRITERION)
 
 
 def ran(file, root):
