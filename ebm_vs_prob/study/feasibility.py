@@ -11,36 +11,24 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core.caches import remembered
 from ..core.errors import invalid
-from ..core.memory import Memory, remembering
-from ..metrics.catalogue import METRICS
-from .comparisons import GROWTHS, asked_of, bounds_of, contrasts, in_range
+from .comparisons import GROWTHS, asked_of, bounds_of, contrasts
 from .criteria import Criterion
 from .effects import EFFECTS, effect_test, least_p_value
+from .known_models import KNOWN, Wanted, extremes, known_values, places_of, settings_of, values_of
 from .plugins import import_plugins
 from .predictions import Law, Predictions
-from .provenance import package_digest
-from .registered import task_of, tasks_at
 from .scales import DEMONSTRATION, SHRUNK
 from .schema import Study
 from .statistics import ALPHA, MIN_SEEDS, Side
-from .values import from_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Models that need no training and stand for any arm, by name.
-KNOWN = {law.name: law for law in (Law(), Law("density"), Law("constant"))}
-
-
-#: How much is looked at, where a study looks at more: known models are far from bounds or bounds are badly set.
-ENOUGH = {"test_examples": 256, "inputs": 8, "starts": 8, "samples": 256}
 #: Begins what the predicted effects of comparisons are called beside those of known models.
 PREDICTED = "predicted: "
 #: What passes a band that lies between known models.
@@ -141,96 +129,25 @@ def feasibility(study: Study, scale: str) -> list[Held]:
     import_plugins(study.imports, study.where, study.folder)
     study = study.held_at(scale)
     predictions = Predictions(study, scale)
-    wanted: dict[str, dict[Law, _Wanted]] = {}
+    wanted: dict[str, dict[Law, Wanted]] = {}
     for criterion in study.criteria:
         for task in criterion.tasks:
-            settings = _settings(study, criterion, task)
+            settings = settings_of(study, criterion, task)
             asked = wanted.setdefault(task, {})
             for known in KNOWN.values():
-                asked.setdefault(known, _Wanted()).add(criterion.metric, settings)
+                asked.setdefault(known, Wanted()).add(criterion.metric, settings)
             for arm in () if criterion.kind == "share" else (*criterion.arms, *criterion.against):
-                for setting in _places(settings):
+                for setting in places_of(settings):
                     law = predictions.law(arm, task, setting)
                     if law is not None:
-                        asked.setdefault(law, _Wanted()).add(criterion.metric, [] if setting is None else [setting])
-    tables = {task: _known(study, scale, task, asked) for task, asked in wanted.items()}
+                        asked.setdefault(law, Wanted()).add(criterion.metric, [] if setting is None else [setting])
+    tables = {task: known_values(study, scale, task, asked) for task, asked in wanted.items()}
     return [
         _told(study, criterion, tables)
         if criterion.kind == "share"
         else _held(study, criterion, task, tables[task], predictions)
         for criterion in study.criteria
         for task in (criterion.tasks[:1] if criterion.kind == "share" else criterion.tasks)
-    ]
-
-
-@dataclass
-class _Wanted:
-    """Metrics that are asked of a law on a task, and settings; none of these where the task varies along nothing."""
-
-    metrics: set[str] = field(default_factory=set)
-    settings: set[float] = field(default_factory=set)
-
-    def add(self, metric: str, settings: Iterable[float]) -> None:
-        self.metrics.add(metric)
-        self.settings.update(settings)
-
-
-def _settings(study: Study, criterion: Criterion, task: str) -> list[float]:
-    """Those at which a criterion is taken; none where the task varies along nothing."""
-    if criterion.range is not None:
-        return [value for value in study.grid(task).settings if in_range(value, criterion.range)]
-    return list(criterion.at)
-
-
-def _places(settings: list[float]) -> list[float | None]:
-    """Settings, or the one place of a task that varies along nothing."""
-    return [*settings] if settings else [None]
-
-
-def _known(study: Study, scale: str, name: str, asked: Mapping[Law, _Wanted]) -> pd.DataFrame:
-    """Rows of laws on one task, as results are: arm, setting, seed, metric and value."""
-    import pandas as pd
-
-    from ..metrics import Evaluation
-
-    table = {**study.evaluation, **study.at(scale).evaluation}
-    evaluation = from_table(Evaluation, table, f"{study.where}: scales.{scale}.evaluation")
-    smaller = {name: min(most, getattr(evaluation, name)) for name, most in ENOUGH.items()}
-    evaluation = evaluation.model_copy(update=smaller)
-    rows: list[list[Any]] = []
-    memory = Memory()
-    for law, wanted in asked.items():
-        at = sorted(wanted.settings, reverse=True)
-        tasks = tasks_at(study, name, at) or [task_of(study, name)]
-        question = {
-            "feasibility": [task.specification() for task in tasks],
-            "law": [law.potential, law.sigma],
-            "metrics": sorted(wanted.metrics),
-            "evaluation": evaluation.model_dump(mode="json"),
-            "code": package_digest(),
-            "plugins": study.plugins,
-        }
-        measured = partial(_measured, law, tasks, at or [tasks[0].thickness], evaluation, wanted.metrics)
-        with remembering(memory):
-            rows += remembered(question, measured)
-    return pd.DataFrame(rows, columns=["arm", "setting", "seed", "metric", "value"])
-
-
-def _measured(
-    law: Law, tasks: list[Any], settings: list[float], evaluation: Any, metrics: Iterable[str]
-) -> list[list[Any]]:
-    from ..metrics import evaluate
-    from .measurement import reproducible
-
-    try:
-        with reproducible("cpu"):
-            table = evaluate(law.fitted(tasks), tasks, evaluation, only=set(metrics))
-    except ValueError:  # a task of which no law is known, or discrete answers, on which no landscape lies
-        return []
-    return [
-        [law.name, float(settings[row.replicate]), 0, str(row.metric), float(row.value)]  # type: ignore[arg-type,index]
-        for row in table.itertuples(index=False)
-        if math.isfinite(row.value)  # type: ignore[arg-type]
     ]
 
 
@@ -264,15 +181,15 @@ def _told(study: Study, criterion: Criterion, tables: Mapping[str, pd.DataFrame]
 
 
 def _held(study: Study, criterion: Criterion, task: str, table: pd.DataFrame, predictions: Predictions) -> Held:
-    asked = _settings(study, criterion, task)
+    asked = settings_of(study, criterion, task)
     settings = asked or sorted(table["setting"].unique(), reverse=True) or [math.nan]
-    values = {name: _values(criterion, table, [name] * len(settings), settings) for name in KNOWN}
+    values = {name: values_of(criterion, table, [name] * len(settings), settings) for name in KNOWN}
     if criterion.kind not in GROWTHS:
-        values |= _extremes(criterion.metric, len(settings))
+        values |= extremes(criterion.metric, len(settings))
     pairs = [(name, "") for name in values] if not criterion.against else list(itertools.permutations(values, 2))
     effects = _effects(criterion, settings, values, pairs)
     laws = {
-        arm: [predictions.law(arm, task, setting) for setting in _places(asked)]
+        arm: [predictions.law(arm, task, setting) for setting in places_of(asked)]
         for arm in (*criterion.arms, *criterion.against)
     }
     predicted = _predicted(criterion, task, table, settings, laws)
@@ -323,32 +240,9 @@ def _predicted(
 ) -> dict[str, tuple[float, ...]]:
     """The effects of the criterion's own comparisons by theory, by their names, from the laws of its arms."""
     values = {
-        arm: _values(criterion, table, ["" if law is None else law.name for law in own], settings)
+        arm: values_of(criterion, table, ["" if law is None else law.name for law in own], settings)
         for arm, own in laws.items()
     }
     pairs = [(arm, against) for place, arm, against in contrasts(criterion) if place == task]
     effects = _effects(criterion, settings, values, pairs)
     return {f"{PREDICTED}{name}": effect for name, effect in effects.items()}
-
-
-def _values(criterion: Criterion, table: pd.DataFrame, names: list[str], settings: list[float]) -> np.ndarray:
-    """The metric at each setting of the law that is named for it, NaN where there is none."""
-    own = table[table["metric"] == criterion.metric]
-    found = []
-    for name, value in zip(names, settings, strict=True):
-        here = own[(own["arm"] == name) & np.isclose(own["setting"].astype(float), value)]["value"]
-        found.append(float(here.iloc[0]) if len(here) else math.nan)
-    return np.array(found, dtype=np.float64)
-
-
-def _extremes(name: str, count: int) -> dict[str, np.ndarray]:
-    """How bad a metric can be; both ends of its range where neither is bad, or where the truth is not the best: at
-    descent a smooth energy may be."""
-    metric = METRICS[name]
-    low, high = {"share": (0.0, 1.0), "log": (0.0, math.inf), "linear": (-math.inf, math.inf)}[metric.scale]
-    ends = {"least": low, "most": high}
-    if metric.better == "lower" and metric.group != "descent":
-        del ends["least"]
-    elif metric.better == "higher" and metric.group != "descent":
-        del ends["most"]
-    return {f"{end} of all": np.full(count, value) for end, value in ends.items()}
