@@ -127,8 +127,10 @@ class Discrete(ABC):
 
     def _check_symbols(self, field: str, value: torch.Tensor) -> None:
         check_tensor(field, value)
-        if value.is_floating_point():
-            raise invalid(f"{field}.dtype", value.dtype, "an integer type: answers are symbols")
+        import torch
+
+        if value.dtype != torch.int64:
+            raise invalid(f"{field}.dtype", value.dtype, "torch.int64: answers are symbols")
         if not holds(lambda: ((value >= 0) & (value < self.num_values)).all()):
             raise invalid(field, "entries outside the symbols", f"integers in 0 .. {self.num_values - 1}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ..core.errors import invalid
 from ..core.options import PER_REPLICATE, Options, validated
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+#: The least thickness that is not 0, and the largest entry of an answer in size: eighth powers of them are numbers.
+LEAST_THICKNESS, LARGEST_ANSWER = 1e-12, 1e38
 
 
 class TaskOptions(Options):
@@ -30,6 +32,13 @@ class TaskOptions(Options):
     thickness: Annotated[
         float, PER_REPLICATE, Field(ge=0.0, le=1e6, description="standard deviation of the isotropic noise")
     ] = 0.01
+
+    @field_validator("thickness")
+    @classmethod
+    def _not_lost_in_rounding(cls, value: float) -> float:
+        if 0.0 < value < LEAST_THICKNESS:
+            raise ValueError(f"0, or a thickness >= {LEAST_THICKNESS:g}, whose powers are numbers, not {value:g}")
+        return value
 
 
 class Task(ABC):
@@ -142,7 +151,15 @@ def check_pairs(task: Task, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Ten
     task.y_space.check("y", y)
     if x.ndim != 2 or y.ndim != 2 or x.shape[0] != y.shape[0]:
         raise invalid("shapes of x, y", (tuple(x.shape), tuple(y.shape)), "(n, dx) and (n, dy) with one n")
+    check_size(y)
     return x.double(), y.double()
+
+
+def check_size(y: torch.Tensor) -> None:
+    """Raise a `ValueError` where an answer is so large that powers of it overflow."""
+    largest = float(y.abs().max()) if y.numel() else 0.0
+    if largest > LARGEST_ANSWER:
+        raise invalid("y", f"entries up to {largest:g}", f"numbers up to {LARGEST_ANSWER:g} in size")
 
 
 def check_inputs(task: Task, x: torch.Tensor, num_samples: int = 1) -> None:

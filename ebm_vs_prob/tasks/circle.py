@@ -24,8 +24,13 @@ from .quadrature import refined
 if TYPE_CHECKING:
     import torch
 
-#: Below this thickness the Bessel functions of `angle_cdf` leave the range of AMOS and the angular noise is Gaussian.
-_GAUSSIAN_ANGLE_BELOW = 5e-5
+#: Below this thickness, and above this concentration, the Bessel functions of `angle_cdf` leave the range of AMOS, and
+#: the angle of either is Gaussian.
+_GAUSSIAN_ANGLE_BELOW, _GAUSSIAN_ANGLE_ABOVE = 5e-5, 1e8
+#: An angle that deviates less is a Gaussian one to 1e-9, and its series has too many terms.
+_NARROW = 1e-4
+#: Terms of the series of all angles that are held at once.
+_HELD = 1 << 22
 
 
 class CircleOptions(TaskOptions):
@@ -113,24 +118,29 @@ class CircleReference(DensityReference):
 
         Fourier series: the k-th moment of the von Mises law is I_k(κ)/I_0(κ) and that of the direction of (1, 0) + ε n
         is sqrt(πz/2) e^{-z} [I_{(k-1)/2}(z) + I_{(k+1)/2}(z)] with z = 1/(4ε²) (Mardia and Jupp, Directional
-        Statistics, 2000, section 3.5). Below ε = 5e-5 the latter is taken as exp(-k²ε²/2), less than ε² from it.
+        Statistics, 2000, section 3.5). Below ε = 5e-5 the latter is taken as exp(-k²ε²/2), less than ε² from it, above
+        κ = 1e8 the former as exp(-k²/2κ), and an angle that deviates less than 1e-4 as a normal one, to 1e-9.
         """
         import torch
         from scipy.special import ive
 
         kappa, eps = self._concentration, self._thickness
-        order = np.arange(1, int(9.0 * math.sqrt(kappa)) + 40)  # beyond, the moments are below 1e-16
-        moment = ive(order, kappa) / ive(0, kappa)
+        deviation = math.hypot(kappa**-0.5 if kappa > 0.0 else math.inf, eps)
+        angle = angle.double()
+        if deviation < _NARROW:
+            return torch.special.ndtr(angle / deviation)
+        order = np.arange(1, int(9.0 / deviation) + 40)  # beyond, the moments are below 1e-16
+        moment = ive(order, kappa) / ive(0, kappa) if kappa < _GAUSSIAN_ANGLE_ABOVE else np.exp(-0.5 * order**2 / kappa)
         if eps < _GAUSSIAN_ANGLE_BELOW:
             moment = moment * np.exp(-0.5 * (order * eps) ** 2)
         else:
             z = 0.25 / eps**2
             moment = moment * np.sqrt(0.5 * np.pi * z) * (ive((order - 1) / 2, z) + ive((order + 1) / 2, z))
-        angle = angle.double()
         coefficient = torch.from_numpy(moment / (np.pi * order)).to(angle)
         orders = torch.from_numpy(order.astype(np.float64)).to(angle)
-        series: torch.Tensor = (torch.sin(angle.unsqueeze(-1) * orders) * coefficient).sum(-1)
-        return (0.5 + angle / (2.0 * math.pi) + series).clamp(0.0, 1.0)
+        parts = angle.flatten().split(max(1, _HELD // len(order)))
+        series = torch.cat([(torch.sin(part.unsqueeze(-1) * orders) * coefficient).sum(-1) for part in parts])
+        return (0.5 + angle / (2.0 * math.pi) + series.reshape(angle.shape)).clamp(0.0, 1.0)
 
     def _split(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """y in float64, turned back: its two coordinates in the plane of the circle and the D - 2 normal to it."""

@@ -67,6 +67,7 @@ class CostMatrix(Decisions):
         self._outcome = outcome
 
     def cost(self, x: torch.Tensor, decision: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        self.space.check("decision", decision)
         return self._matrix(y)[decision, self.outcome(x, y)]
 
     def outcome(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ from ..core.errors import invalid
 from ..core.registry import TASKS
 from ..core.seeding import check_seed, numpy_generator
 from ..core.spaces import Box
-from .base import Split, Task, TaskOptions, check_inputs, check_pairs
+from .base import Split, Task, TaskOptions, check_inputs, check_pairs, check_size
 from .density_reference import DensityReference
 from .linear_gaussian import orthonormal
 
@@ -142,6 +142,7 @@ class ManifoldReference(DensityReference):
         import torch
 
         self.task.y_space.check("y", y)
+        check_size(y)
         if y.ndim != 2:
             raise invalid("y.shape", tuple(y.shape), f"(n, {self.task.y_space.dim})")
         parts = [self.task.surface.project(self._split(part)[0]) for part in y.split(BLOCK)]

@@ -7,6 +7,8 @@ futures, their probabilities, and how far their mean is from the nearest are kno
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,13 +16,14 @@ import numpy as np
 from pydantic import Field
 
 from ..core.approximate import Approximate
-from ..core.errors import NoExactReference
+from ..core.errors import NoExactReference, invalid
 from ..core.registry import TASKS
 from ..core.spaces import Box
 from .base import Split, Task, TaskOptions, check_inputs, check_pairs
 from .density_reference import DensityReference
+from .geometry.nearest_point import nearest_of_three
 from .images.branch_integrals import log_mean_over, nearest_on
-from .images.fork_frames import FORK, GAP, RADIUS, SIDE, SPEEDS, WEIGHTS, blobs, futures
+from .images.fork_frames import FORK, GAP, RADIUS, SIDE, SPEEDS, WEIGHTS, frames_before, futures
 from .quadrature import refined
 
 if TYPE_CHECKING:
@@ -30,6 +33,11 @@ if TYPE_CHECKING:
 PAIRS = 64
 #: Deviations of the noise that the box leaves room for.
 _REACH = 6.5
+#: Half the distance of two branches, in deviations of the noise, beyond which none comes nearer to the other: for a
+#: point of it that happens with probability 1e-23, for any of a smooth curve at most exp(-(10 - 3)²/2) = 2e-11.
+_ASTRAY = 10.0
+#: How far a pixel of frames may be off those of some motion: float32, and motions read from them, are within 1e-6.
+_FRAMES = 1e-4
 
 
 class VideoOptions(TaskOptions):
@@ -50,6 +58,9 @@ class VideoReference(DensityReference):
         super().__init__(task)
         self._options = task.options
         self._factors = (1.0 - task.options.speed_change, 1.0 + task.options.speed_change)
+
+    def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return self.log_density(*self._checked(x, y))
 
     def log_density(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln p(y | x) in nats for broadcasting x and y, unchecked: a mixture of three Gaussians, or of three families.
@@ -92,6 +103,21 @@ class VideoReference(DensityReference):
             branches.append(log_mean_over(exponent, len(y), self._factors))
         return torch.stack(branches, -1)
 
+    def _checked(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x, y = check_pairs(self.task, x, y)
+        self._check_frames(x)
+        return x, y
+
+    def _check_frames(self, x: torch.Tensor) -> None:
+        """Raise a `ValueError` unless x (n, dx) shows a blob on its way to the fork, whose motion goes on."""
+        check_inputs(self.task, x)
+        motion = self.motion(x)
+        off = (frames_before(motion, self._options.past) - x.double()).abs().amax(-1)
+        if not bool((off < _FRAMES).all()):
+            row = int((~(off < _FRAMES)).nonzero()[0])
+            valid = f"frames of a blob of radius {RADIUS:g} moving right along row {FORK[1]:g}, to {_FRAMES:g} a pixel"
+            raise invalid(f"x[{row}]", f"frames that are off by {float(off[row]):.2g}", valid)
+
     def motion(self, x: torch.Tensor) -> torch.Tensor:
         """How far before the fork the blob is in the last frame, and its speed: (..., dx) -> (..., 2) pixels.
 
@@ -111,18 +137,47 @@ class VideoReference(DensityReference):
 
     def distance(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Distance from y (n, dy) to the nearest future of x (n, dx), (n,) float64."""
-        return self._nearest(*check_pairs(self.task, x, y)).amin(-1)
+        return self._nearest(*self._checked(x, y)).amin(-1)
 
     def branch(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The branch, 0 .. 2, whose futures come nearest to y (n, dy): (n,) int64."""
-        return self._nearest(*check_pairs(self.task, x, y)).argmin(-1)
+        return self._nearest(*self._checked(x, y)).argmin(-1)
 
     def branch_weights(self, x: torch.Tensor) -> torch.Tensor:
-        """The probability of each branch given x (n, dx): (n, 3) float64, the same for all."""
+        """P(branch(x, Y) = k | x) of x (n, dx), the noise of Y included: (n, 3) float64.
+
+        Without a change of speed by the masses of three cells of the plane of the futures; with one they are the
+        branches' own weights, from which noise is then not enough to lead astray.
+
+        Raises:
+            NoExactReference: with a change of speed, where noise leads from a branch nearer to another one.
+        """
         import torch
 
-        check_inputs(self.task, x)
-        return torch.tensor(WEIGHTS, dtype=torch.float64, device=x.device).expand(len(x), -1)
+        self._check_frames(x)
+        weights = torch.tensor(WEIGHTS, dtype=torch.float64, device=x.device)
+        if self._options.speed_change > 0.0:
+            largest = self._apart / (2.0 * _ASTRAY)
+            if self._thickness > largest:
+                raise NoExactReference(
+                    f"video: with a change of speed and thickness {self._thickness:g} noise leads from one branch "
+                    f"nearer to another: use a thickness of {largest:.2g} or less, or speed_change = 0"
+                )
+            return weights.expand(len(x), -1)
+        if self._thickness == 0.0 or not len(x):
+            return weights.expand(len(x), -1)
+        found = torch.from_numpy(nearest_of_three(self.answers(x).cpu().numpy(), self._thickness)).to(x.device)
+        return torch.einsum("j,njk->nk", weights, found)
+
+    @functools.cached_property
+    def _apart(self) -> float:
+        """The least distance of two branches, of the slowest blob that begins the furthest from the fork."""
+        import torch
+
+        motion = torch.tensor([GAP, SPEEDS[0]], dtype=torch.float64, device="cpu")
+        factor = torch.linspace(*self._factors, 65, dtype=torch.float64, device="cpu")
+        curves = [futures(motion, branch, factor, self._options.future) for branch in range(len(WEIGHTS))]
+        return min(float(torch.cdist(one, other).amin()) for one, other in itertools.combinations(curves, 2))
 
     def _nearest(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Distance from y to the futures of each branch, (n, 3)."""
@@ -148,7 +203,7 @@ class VideoReference(DensityReference):
         """The futures of each x without noise, branch by branch: (n, 3, dy), or (n, 3 · 65, dy) at even factors."""
         import torch
 
-        check_inputs(self.task, x)
+        self._check_frames(x)
         count = 1 if self._options.speed_change == 0.0 else 65
         low, high = self._factors
         factor = torch.linspace(low, high, count, dtype=torch.float64, device=x.device)
@@ -159,7 +214,7 @@ class VideoReference(DensityReference):
         """E[y | x], (n, dy) float64: what regression by least squares finds. Over factors by quadrature, to 1e-10."""
         import torch
 
-        check_inputs(self.task, x)
+        self._check_frames(x)
         motion = self.motion(x).unsqueeze(1)
         node, weight = (torch.from_numpy(part).to(x.device) for part in np.polynomial.legendre.leggauss(24))
         factor = 1.0 + self._options.speed_change * node
@@ -253,14 +308,9 @@ class Video(Task):
     def _draw(self, n: int, rng: np.random.Generator, split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         import torch
 
-        gap, speed = rng.uniform(0.0, GAP, n), rng.uniform(*SPEEDS, n)
-        column = FORK[0] - gap[:, None] - speed[:, None] * np.arange(self.options.past)[::-1]
-        x = (
-            blobs(torch.from_numpy(column), torch.tensor(FORK[1], dtype=torch.float64, device="cpu"))
-            .flatten(-2)
-            .numpy()
-        )
-        return x, *self._future(np.stack([gap, speed], 1), rng)
+        motion = np.stack([rng.uniform(0.0, GAP, n), rng.uniform(*SPEEDS, n)], 1)
+        x = frames_before(torch.from_numpy(motion), self.options.past).numpy()
+        return x, *self._future(motion, rng)
 
     def draw(self, x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """A draw for each x (n, dx) from `rng` alone: y (n, dy) and the z (n, 3) that made it, float64."""

@@ -254,6 +254,29 @@ def test_angle_cdf_of_a_narrow_arc_is_normal(thickness):
     np.testing.assert_allclose(got, stats.norm.cdf(angle / deviation), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("thickness", "kappa"),
+    [(0.0, 1e7), (0.0, 0.99e8), (0.0, 1.01e8), (0.0, 1e12), (1e-3, 1e9), (1e-3, 1e15), (0.01, 1e300), (0.3, 1e12)],
+)
+def test_angle_cdf_of_any_concentration_is_that_of_the_noise_and_the_arc(thickness, kappa):
+    """Against the direction of (1, 0) and noise alone, where the arc is a point, and against a normal law elsewhere."""
+    deviation = math.hypot(kappa**-0.5, thickness)
+    angle = np.linspace(-3, 3, 25) * deviation
+    got = circle(thickness, 2, kappa).reference.angle_cdf(torch.from_numpy(angle)).numpy()
+    expected = stats.norm.cdf(angle / deviation)
+    if kappa**-0.5 < 1e-4 * thickness:
+        mass = [integrate.quad(direction_density, 0.0, value, (thickness,), epsabs=1e-12)[0] for value in angle]
+        expected = 0.5 + np.array(mass)
+    np.testing.assert_allclose(got, expected, atol=1e-8 if thickness == 0.0 else 1e-6)
+
+
+def direction_density(angle, thickness):
+    """Of (1, 0) and Gaussian noise: an integral over the radius in closed form (Mardia and Jupp 2000, section 3.5)."""
+    along = math.cos(angle) / thickness
+    beside = stats.norm.pdf(math.sin(angle) / thickness)
+    return stats.norm.pdf(1.0 / thickness) / math.sqrt(2.0 * math.pi) + along * stats.norm.cdf(along) * beside
+
+
 @pytest.mark.parametrize("thickness", [0.003, 0.3, 2.0])
 def test_a_concentrated_angle_leaves_a_gaussian(thickness):
     """At concentration 1e10 the data are one point, (1, 0), blurred."""

@@ -161,7 +161,7 @@ def test_a_function_has_no_branches():
     assert isinstance(task_at("circle", 0.1).reference, HasBranches)
 
 
-@given(shape=st.sampled_from(SHAPES), thickness=st.floats(0.0, 100.0), upper=st.floats(0.01, 0.99))
+@given(shape=st.sampled_from(SHAPES), thickness=st.just(0.0) | st.floats(1e-12, 100.0), upper=st.floats(0.01, 0.99))
 @settings(max_examples=30)
 def test_every_valid_task_works(shape, thickness, upper):
     task = task_at(shape, thickness, upper)

@@ -160,6 +160,47 @@ def test_answers_are_futures_and_the_label_is_read_back(speed_change):
     assert counts_agree(counts, weights[0])
 
 
+@pytest.mark.parametrize(("thickness", "future"), [(0.6, 1), (1.0, 2), (3.0, 2)])
+def test_weights_of_branches_have_the_noise_of_y(thickness, future):
+    """Pearson's test of the counts of 20,000 draws, by its false-alarm rate."""
+    task = task_at(thickness, future=future)
+    x, _ = task.sample(1, seed=7)
+    weights = task.reference.branch_weights(x)[0]
+    assert weights.sum() == pytest.approx(1.0, abs=1e-12)
+    assert (weights - torch.tensor(WEIGHTS, dtype=torch.float64)).abs().max() > 0.01
+    drawn = task.reference.sample(x, 20_000, seed=1)[0]
+    counts = torch.bincount(task.reference.branch(x.expand(len(drawn), -1), drawn), minlength=3)
+    assert counts_agree(counts, weights)
+
+
+def test_with_a_change_of_speed_weights_are_known_where_no_noise_leads_astray():
+    thin, thick = (task_at(thickness, speed_change=0.2) for thickness in (0.02, 0.3))
+    x, _ = thin.sample(2, seed=7)
+    assert thin.reference.branch_weights(x)[0].tolist() == pytest.approx(WEIGHTS)
+    with pytest.raises(NoExactReference, match="use a thickness of"):
+        thick.reference.branch_weights(x)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["zeros", "noise", "shifted", "one pixel"]))
+@settings(max_examples=12, deadline=None)
+def test_frames_that_show_no_such_blob_are_refused(seed, kind):
+    task = task_at(0.02)
+    x, y = task.sample(3, seed=seed)
+    frames = x[1].unflatten(0, (2, SIDE, SIDE)).clone()
+    if kind == "zeros":
+        frames.zero_()
+    elif kind == "noise":
+        frames = torch.rand(frames.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    elif kind == "shifted":
+        frames = frames.roll(1, 1)
+    else:
+        frames[seed % 2, seed % SIDE, seed // 7 % SIDE] += 0.01
+    x[1] = frames.flatten()
+    for ask in (lambda: task.reference.log_prob(x, y), lambda: task.reference.answers(x)):
+        with pytest.raises(ValueError, match=r"x\[1\].*frames of a blob"):
+            ask()
+
+
 @pytest.mark.parametrize("speed_change", [0.0, 0.2])
 def test_the_mean_is_that_of_draws_and_no_future(speed_change):
     task = task_at(0.0, speed_change=speed_change)

@@ -177,7 +177,7 @@ def test_bad_thickness_is_named(name, thickness):
 
 
 @given(
-    thickness=st.floats(0, 5),
+    thickness=st.just(0.0) | st.floats(1e-12, 5),
     dim=st.integers(2, 6),
     kappa=st.floats(0, 1e4),
     rotation=st.none() | st.integers(0, 2**63 - 1),

@@ -218,7 +218,7 @@ def test_bad_options_are_named(name, options, words):
         (lambda x, y: (x[:, :1], y), r"x\.shape"),
         (lambda x, y: (x * math.nan, y), "x = 'non-finite"),
         (lambda x, y: (x, y + 3), "y = 'entries outside the symbols'"),
-        (lambda x, y: (x, y.double()), "an integer type"),
+        (lambda x, y: (x, y.double()), "torch.int64"),
         (lambda x, y: (x[:2], y), "one answer for each"),
         (lambda x, y: (x, y.unsqueeze(-1)), "shape"),
     ],

@@ -72,7 +72,8 @@ def test_a_law_is_finite_thin_thick_and_far_out(name, options):
         with suppress(NoExactReference):
             assert math.isfinite(reference.entropy())
     if isinstance(reference, HasBranches):
-        assert reference.branch_weights(x).sum(-1) == pytest.approx(torch.ones(N).numpy(), abs=1e-9)
+        with suppress(NoExactReference):
+            assert reference.branch_weights(x).sum(-1) == pytest.approx(torch.ones(N).numpy(), abs=1e-9)
     if isinstance(reference, DecisionReference):
         best = reference.decision(x)
         assert reference.cost(x, best).isfinite().all()

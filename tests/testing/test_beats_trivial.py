@@ -87,7 +87,7 @@ SYMBOLS = (
     Trial("fusion", {}, CLASSES),
     Trial("fusion", {"views": "redundant"}, CLASSES),
     Trial("fusion", {"seen": "first"}, CLASSES),
-    Trial("fusion", {"seen": "second"}, CLASSES),
+    Trial("fusion", {"seen": "second", "thickness": 0.3}, CLASSES),
     Trial("gaussian_classes", {}, CLASSES),
     Trial("hard_strings", {"kind": "knapsack", "length": 5}, BITS),
     Trial("hard_strings", {"kind": "parity", "length": 3}, BITS),

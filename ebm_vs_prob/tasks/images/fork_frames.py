@@ -18,6 +18,15 @@ FORK = (7.0, 7.5)
 GAP, SPEEDS = 1.0, (1.5, 2.5)
 
 
+def frames_before(motion: torch.Tensor, frames: int) -> torch.Tensor:
+    """The last frames before the fork: motion (..., 2) -> (..., frames · 256)."""
+    import torch
+
+    back = torch.arange(frames - 1, -1, -1, dtype=motion.dtype, device=motion.device)
+    column = FORK[0] - motion[..., 0, None] - motion[..., 1, None] * back
+    return blobs(column, torch.tensor(FORK[1], dtype=motion.dtype, device=motion.device)).flatten(-2)
+
+
 def futures(motion: torch.Tensor, branch: int, factor: torch.Tensor, frames: int) -> torch.Tensor:
     """The next frames without noise: motion (..., 2) and factor (...), broadcasting -> (..., frames · 256)."""
     import torch
