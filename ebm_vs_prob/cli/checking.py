@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -42,6 +43,8 @@ def check(
                 call()
         except AssertionError as error:
             problem = printable(error)
+        except Exception as error:  # of the entry's own code: the others are still to be checked
+            problem = printable(f"{type(error).__name__}: {error}{_place(error)}")
         rows.append({"what": what, "kept": not problem, "problem": problem, "seconds": time.monotonic() - started})
     if as_json:
         print_json(rows)
@@ -70,10 +73,13 @@ def _checks(name: str) -> list[tuple[str, Callable[[], None]]]:
         entries: list[tuple[str, Callable[[], None]]] = []
         for registry, call in ((TASKS, check_task), (METHODS, check_method)):
             entries += [
-                (f"{registry.kind} {entry.name}", _bound(call, entry)) for entry in registered_by(registry, modules)
+                (f"{registry.kind} {entry.name}", _bound(call, entry))
+                for entry in registered_by(registry, modules)
+                if getattr(entry, "has_truth", True)
             ]
         if not entries:
-            raise invalid("NAME", name, "a file that registers a task or a method with their decorators")
+            valid = "a file that registers a task with a truth, or a method, with their decorators"
+            raise invalid("NAME", name, valid)
         return entries
     tasks, methods = ({entry.name: entry for entry in registry.entries()} for registry in (TASKS, METHODS))
     if name in tasks and not tasks[name].has_truth:
@@ -86,6 +92,12 @@ def _checks(name: str) -> list[tuple[str, Callable[[], None]]]:
     if not found:
         raise unknown("task, method or study", name, list(dict.fromkeys([*tasks, *methods, *list_studies()])))
     return found
+
+
+def _place(error: Exception) -> str:
+    """Where an error was raised, " (file, line)"."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
 
 
 def _bound(call: Callable[[Any], None], argument: Any) -> Callable[[], None]:

@@ -57,14 +57,24 @@ DEFAULT_STORE = Path("results")
 DEFAULT_OUT = Path("reports")
 
 
-def names(given: str | None) -> list[str]:
-    """The names of a list with commas between them; none of nothing."""
-    return [name.strip() for name in given.split(",") if name.strip()] if given else []
+def names(option: str, given: str | None) -> list[str]:
+    """The names of a list with commas between them; none where the option is not given.
+
+    Raises:
+        ValueError: the option is given and names nothing, as a variable does that is not set: it would run everything.
+    """
+    if given is None:
+        return []
+    found = [name.strip() for name in given.split(",") if name.strip()]
+    if not found:
+        raise invalid(option, given, "names with commas between them, or no such option")
+    return found
 
 
 def numbers(given: str | None) -> list[float]:
     """The numbers of a list with commas between them; a `ValueError` for what is none."""
+    found = names("--at", given)
     try:
-        return [float(name) for name in names(given)]
+        return [float(name) for name in found]
     except ValueError:
         raise invalid("--at", given, "numbers with commas between them, as in 0.3,0.1") from None

@@ -49,7 +49,7 @@ def plan(
 
     with printed_aside():
         loaded = settled(opened(load_study(study), scale, Store(store)), scale)
-        loaded, scale = shrunk(loaded, scale, seeds, steps, names(arms), names(tasks), numbers(at))
+        loaded, scale = shrunk(loaded, scale, seeds, steps, names("--arms", arms), names("--tasks", tasks), numbers(at))
         chosen = () if loaded.tuning is None else choices_of(Store(store), loaded, scale)
         planned = plan_study(loaded, scale=scale, device=device.value, tuning=chosen)
         held = check_feasible(planned.study, scale)
@@ -121,7 +121,7 @@ def run(
 
     check_engine(engine.value, workers, scheduler)
     loaded = opened(load_study(study), scale, Store(store))
-    loaded, scale = shrunk(loaded, scale, seeds, steps, names(arms), names(tasks), numbers(at))
+    loaded, scale = shrunk(loaded, scale, seeds, steps, names("--arms", arms), names("--tasks", tasks), numbers(at))
     said_aside(f"planning the trials of {study} at {scale}")
     from ..study import run_study
 

@@ -110,17 +110,26 @@ def compare_stores(first: Store, second: Store, names: Sequence[str] = (), scale
     """Every study and scale that both stores have results of, or those of the given names and scale.
 
     Raises:
-        UnknownName: there is none.
+        UnknownName: there is none, or none of one of the names.
     """
+    own = [set(_runs(store)) for store in (first, second)]
+    for name in names:
+        for store, runs in zip((first, second), own, strict=True):
+            at = sorted(each for study, each in runs if study == name)
+            if not at or scale not in ("", *at):
+                there = f": there it has {', '.join(at)}" if at else ""
+                asked = f" at scale {scale!r}" if scale else ""
+                raise UnknownName(f"study {name!r} has no results{asked} in {str(store.root)!r}{there}")
     shared = [
-        (study, own)
-        for study, own in sorted(set(_runs(first)) & set(_runs(second)))
-        if (not names or study in names) and scale in ("", own)
+        (study, at) for study, at in sorted(own[0] & own[1]) if (not names or study in names) and scale in ("", at)
     ]
     if not shared:
-        asked = f" of {', '.join(names)}" if names else ""
-        raise UnknownName(f"no study{asked} has results in both {str(first.root)!r} and {str(second.root)!r}")
-    return [compare_results(study, own, first, second) for study, own in shared]
+        asked = f" at scale {scale!r}" if scale else ""
+        had = " and ".join(
+            f"{len(runs)} in {str(store.root)!r}" for store, runs in zip((first, second), own, strict=True)
+        )
+        raise UnknownName(f"no study has results{asked} in both stores: there are {had}")
+    return [compare_results(study, at, first, second) for study, at in shared]
 
 
 def _runs(store: Store) -> Iterator[tuple[str, str]]:

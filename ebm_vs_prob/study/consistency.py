@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from .criteria import Criterion, Ladder, Sensitivity
     from .schema import Study
 
+#: Tables of a report beside those of tasks, whose names a task cannot have.
+REPORT_TABLES = ("criteria", "failures", "gates", "ladders", "sensitivity", "slopes", "tuning")
 #: The budget arm that verdicts use.
 PRIMARY_BUDGET = "equal_steps"
 
@@ -27,6 +29,7 @@ def check_references(study: Study) -> None:
 
     where = study.where
     tasks = _distinct(f"{where}: tasks", [grid.name for grid in study.tasks])
+    _check_tables(f"{where}: tasks", tasks)
     arms = _distinct(f"{where}: arms", [arm.name for arm in study.arms])
     # A report's file of a criterion is named after it, with a dash for a dot.
     _distinct(f"{where}: criteria", [criterion.id.replace(".", "-") for criterion in study.criteria])
@@ -122,6 +125,15 @@ def _check_tuning(study: Study, tasks: Iterable[str]) -> None:
         if max(own.start, seeds.start) < min(own.stop, seeds.stop):
             valid = f"seeds that scales.{name}, with {own.start} to {own.stop - 1}, has not"
             raise invalid(f"{field}: seeds", f"{seeds.start} to {seeds.stop - 1}", valid)
+
+
+def _check_tables(field: str, tasks: Iterable[str]) -> None:
+    """Each task has three files of a report for itself: NAME, NAME_metrics and NAME_seeds."""
+    taken = {name: name for name in REPORT_TABLES}
+    for task in tasks:
+        for file in (task, f"{task}_metrics", f"{task}_seeds"):
+            if taken.setdefault(file, task) != task or task in REPORT_TABLES:
+                raise invalid(field, task, f"another name: a report has a table {file!r} of its own")
 
 
 def _check_ladder(study: Study, ladder: Ladder, field: str) -> None:

@@ -24,8 +24,6 @@ FAR = 2.5
 #: energies know nothing of the data, higher or lower in their middle by chance, is refused with probability 2^-7, .8 %,
 #: and one that learns at all with less.
 TRIES = 7
-#: Principles under which energies are low where data are dense, whatever else a method does.
-_LOWER_AT_DATA = ("likelihood", "score", "contrastive")
 
 
 class StandardNormal(Task):
@@ -49,9 +47,9 @@ def check_direction(method: type[Method], task: Task, who: str) -> None:
     """After a short training on N(0, 1) data the energy is lower in their middle than `FAR` from it, where the method
     declares a `gaussian_optimum`; where answers are discrete, lower at data than at other answers.
 
-    Methods that declare none and learn by likelihood, score or contrast are held to the first too, and are refused
-    where none of `TRIES` trainings is so. Of a method whose objective has its sign turned each is the other way round,
-    or runs away.
+    Methods that declare none are held to the first too, but for those that pull energies of data down and none up, and
+    are refused where none of `TRIES` trainings is so. Of a method whose objective has its sign turned each is the other
+    way round, or runs away.
     """
     if method.principle in ("exact", "decision"):  # a decision's energy is its cost, and no answer's
         return
@@ -63,7 +61,7 @@ def check_direction(method: type[Method], task: Task, who: str) -> None:
     elif isinstance(task.y_space, Discrete) and not _pulls_alone(method):
         model = _trained(method, task, DISCRETE_STEPS)
         gap, where = _gap_of_answers(model, task), "at other answers"
-    elif applies and method.principle in _LOWER_AT_DATA:
+    elif applies and not _pulls_alone(method):
         _check_undeclared(method, normal, who)
         return
     else:

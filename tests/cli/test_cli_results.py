@@ -68,7 +68,13 @@ def test_a_run_can_be_shrunk_and_its_scale_serves_every_command(study, call):
     assert "shrunk, never for citing" in call("cite", study, "--scale", scale[1], *where(study))[1]
 
 
-@pytest.mark.parametrize("option", [("--seeds", "9"), ("--arms", "plane"), ("--at", "0.2"), ("--at", "thin")])
+@pytest.mark.parametrize(
+    "option",
+    [
+        *(("--seeds", "9"), ("--arms", "plane"), ("--at", "0.2"), ("--at", "thin")),
+        *(("--arms", ""), ("--tasks", " , "), ("--at", ",")),
+    ],
+)
 def test_what_cannot_be_shrunk_to_is_an_error_in_one_line(study, call, option):
     code, out, err = call("run", study, *option, "--engine", "serial", *where(study))
     assert (code, out) == (1, "")
@@ -263,6 +269,43 @@ def test_check_takes_a_file_that_registers_something(call, tmp_path, name, summa
         assert json.loads(call("check", file, "--json")[1])[0]["kept"] is (code == 0)
     finally:
         METHODS.unregister(name)
+
+
+RAISING = """
+import ebm_vs_prob as evp
+from ebm_vs_prob.control.mean_squared_error import MeanSquaredError
+
+@evp.register_method
+class Raising(MeanSquaredError):
+    name = "a_raising_method"
+    summary = "regression"
+
+    @classmethod
+    def train(cls, model):
+        raise TypeError("of its own")
+
+@evp.register_method
+class Kept(MeanSquaredError):
+    name = "b_kept_method"
+    summary = "regression"
+"""
+
+
+def test_what_an_entry_of_a_file_raises_does_not_end_the_check_of_the_others(call, tmp_path):
+    from ebm_vs_prob.core.registry import METHODS
+
+    file = tmp_path / "plugin_raising.py"
+    file.write_text(RAISING)
+    try:
+        code, out, _ = call("check", file)
+        assert code == 1
+        rows = dict(line.split(": ", 1) for line in out.splitlines())
+        assert rows["method a_raising_method"].startswith("broken: TypeError: of its own (")
+        assert "plugin_raising.py, line 12)" in rows["method a_raising_method"]
+        assert rows["method b_kept_method"].startswith("keeps the rules")
+    finally:
+        for name in ("a_raising_method", "b_kept_method"):
+            METHODS.unregister(name)
 
 
 def test_check_of_a_study_trains_each_arm_once(plugin, call, tmp_path):

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from study_files import CRITERION, write_study
 
 from ebm_vs_prob.core.errors import UnknownName
+from ebm_vs_prob.report.training_tables import TITLES
 from ebm_vs_prob.study import list_studies, load_study
+from ebm_vs_prob.study.consistency import REPORT_TABLES
 from ebm_vs_prob.study.keys import canonical, canonical_json, digest
 
 numbers = st.integers(-(2**40), 2**40) | st.floats(allow_nan=False)
@@ -181,3 +183,32 @@ def test_what_is_run_ignores_titles_criteria_and_time_limits(tmp_path):
     assert plain.runs("quick") == worded.runs("quick") != other.runs("quick")
     with pytest.raises(UnknownName, match="did you mean 'quick'"):
         plain.at("quik")
+
+
+@pytest.mark.parametrize(
+    ("names", "refused"),
+    [
+        (("criteria",), "criteria"),
+        (("slopes", "circle"), "slopes"),
+        (("ring", "ring_metrics"), "ring_metrics"),
+        (("ring_seeds", "ring"), "ring"),
+        (("ring_metrics", "ring_metrics_seeds"), "ring_metrics_seeds"),
+        (("ring", "ring_seed"), ""),
+        (("metrics", "seeds"), ""),
+    ],
+)
+def test_no_two_tables_of_a_report_have_one_file(tmp_path, names, refused):
+    path = write_study(tmp_path / "rings.toml")
+    text = path.read_text()
+    (task,) = re.findall(r"\[\[tasks\]\]\n(?:[^\[\n][^\n]*\n)+", text)
+    grids = "\n".join(re.sub('name = "circle"', f'name = "{name}"\ntask = "circle"', task) for name in names)
+    path.write_text(text.replace(task, grids))
+    if not refused:
+        load_study(path)
+        return
+    with pytest.raises(ValueError, match=f"tasks = '{refused}' is not valid: expected another name"):
+        load_study(path)
+
+
+def test_every_table_of_a_report_is_one_that_no_task_can_be_named_after():
+    assert {"criteria", "slopes", "failures", *TITLES} <= set(REPORT_TABLES)

@@ -192,6 +192,14 @@ class Undeclared(Classifier):
     gaussian_optimum = None
 
 
+class UndeclaredMargin(Undeclared):
+    principle = "margin"
+
+
+class TurnedMargin(TurnedUndeclared):
+    principle = "margin"
+
+
 class SameWeights(Classifier):
     @classmethod
     def build(cls, setting):
@@ -225,6 +233,7 @@ class OneStreamOfDraws(Classifier):
     [
         (Turned, "training must lower the energy where data are"),
         (TurnedUndeclared, "lower the energy where data are, but .* at each of 7 seeds"),
+        (TurnedMargin, "lower the energy where data are, but .* at each of 7 seeds"),
         (SameWeights, "initial weights must follow from the seed"),
         (OneStream, "noise of its own in training"),
         (OneStreamOfDraws, "a stream of its own"),
@@ -235,7 +244,7 @@ def test_check_method_notices_what_only_chance_or_the_optimum_shows(method, rule
         check_method(method)
 
 
-@pytest.mark.parametrize("method", [Classifier, Undeclared])
+@pytest.mark.parametrize("method", [Classifier, Undeclared, UndeclaredMargin])
 def test_the_method_without_a_fault_keeps_the_rules(method):
     check_method(method)
 
