@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from ..core.errors import invalid
 from ..core.options import PER_REPLICATE, Options, validated
+from ..core.process_state import holds
 from ..core.seeding import numpy_generator
 from ..core.spaces import Box, Space
 
