@@ -26,6 +26,7 @@ import typer
 from ebm_vs_prob.study import step_times
 
 from .results import write
+from .trainings import ROOT
 
 ARMS = ("hinge", "square_square", "denoising_score_matching", "mixture_density", "mean_squared_error")
 NUM_METRICS, TOGETHER, WITH_ARRAYS = 48, 32, 10
@@ -153,16 +154,16 @@ def once(code: str, cache: Path) -> tuple[float, float]:
     Raises:
         RuntimeError: it failed.
     """
-    tail = "import atexit, resource, sys; atexit.register(lambda: print('PEAK', resource.getrusage("
-    tail += "resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr))\n"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "EBM_VS_PROB_CACHE": str(cache)}
+    tail = "import atexit, sys; from benchmarks.results import peak_memory; "
+    tail += "atexit.register(lambda: print('PEAK', peak_memory(), file=sys.stderr))\n"
+    places = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "EBM_VS_PROB_CACHE": str(cache), "PYTHONPATH": places}
     started = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", tail + code], capture_output=True, text=True, env=environment)
     seconds = time.perf_counter() - started
     if done.returncode:
         raise RuntimeError(f"{code} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return seconds, int(done.stderr.rpartition("PEAK ")[2]) * unit / 1e6
+    return seconds, int(done.stderr.rpartition("PEAK ")[2]) / 1e6
 
 
 def measured(what: str, code: str, cache: Path, trials: int, times: int) -> dict[str, Any]:

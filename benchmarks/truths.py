@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import resource
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -29,6 +27,8 @@ import typer
 from ebm_vs_prob import task_from_arrays
 from ebm_vs_prob.core.errors import NoExactReference
 from ebm_vs_prob.tasks import get_task
+
+from .results import peak_memory
 
 #: Options that make a task as large as it is meant to be timed.
 WIDE = {"thickness": 0.01, "ambient_dim": 1024}
@@ -124,11 +124,6 @@ def own_data(rows: int, kind: str, folder: Path) -> dict[str, float]:
     built, started = time.perf_counter() - started, time.perf_counter()
     task.sample(min(OWN_DRAWN, rows // 2), seed=1)
     return {"build": built, "sample": time.perf_counter() - started, "megabytes": (peak_memory() - before) / 1e6}
-
-
-def peak_memory() -> int:
-    """The most bytes of memory that this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def print_own_data(rows: int) -> dict[str, dict[str, float]]:

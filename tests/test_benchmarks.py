@@ -138,6 +138,12 @@ def test_a_peer_that_is_absent_is_named_with_the_way_to_have_it(monkeypatch):
     assert ".[benchmark]" in said
 
 
+def test_the_memory_of_a_process_is_not_that_of_its_parent(tmp_path):
+    assert results.peak_memory() > 150e6, "torch is imported here"
+    _, megabytes = command_line.once("", tmp_path)
+    assert 1 < megabytes < 100
+
+
 def test_an_unknown_commit_is_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match="'no-such-commit' is no folder and no commit"):
         checkout("no-such-commit", tmp_path)
