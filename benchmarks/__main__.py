@@ -28,7 +28,7 @@ QUICK: dict[str, list[str]] = {
     "growth": ["--sizes", "2", "--mode", "recorded", "--rounds", "1", "--seconds", "0.001"],
     "proposals": ["--seeds", "2", "--steps", "20", "--steps", "40"],
     "command_line": ["--trials", "50", "--times", "1"],
-    "study_shares": ["--seeds", "1", "--steps", "10"],
+    "study_shares": ["--tasks", "circle", "--seeds", "1", "--steps", "10"],
 }
 
 

@@ -35,7 +35,7 @@ def multiply_adds(plan: Plan) -> float:
     )
     module = method.build(setting).module
     evaluations = sum(method.step_evaluations(own, task) for own in setting.options.replicates) * plan.batch_size
-    return evaluations * float(module.multiply_adds)  # type: ignore[arg-type]
+    return evaluations * float(module.multiply_adds)  # type: ignore[arg-type, operator]
 
 
 def product_rate(plan: Plan) -> float:

@@ -202,7 +202,7 @@ def main(
     after: Sequence[float | None] = compiling(rows) if compiled else [None] * len(rows)
     if compile_only:
         return
-    entries, turns, wrong = [], list[Seconds](), list[str]()
+    entries, turns, wrong = list[dict[str, Any]](), list[Seconds](), list[str]()
     with ExitStack() as stack:
         own, earlier = stack.enter_context(Trainings()), None
         if against:

@@ -6,6 +6,7 @@ latent variables and likelihoods by importance sampling not at all. Flow and ene
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -206,7 +207,7 @@ def _check_sliced(objective: Objective, sides: Sides) -> None:
 def _check_multiscale(objective: Objective, sides: Sides) -> None:
     """ebmkit draws a level for each example, the package spreads them evenly: with the same levels it is the same."""
     drawn = _seeded()
-    level = torch.logspace(*(torch.tensor([HIGH, LOW]).log10().tolist()), LEVELS)
+    level = torch.logspace(math.log10(HIGH), math.log10(LOW), LEVELS)
     sigma = level[torch.randint(LEVELS, (len(sides.y),), generator=drawn)].unsqueeze(-1)
     noise = torch.randn(sides.y.shape, generator=drawn)
     gradient = sides.gradient(sides.y + sigma * noise)

@@ -19,6 +19,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +98,9 @@ def main() -> None:
         raise SystemExit(f"the package of {folder} was asked for, and that of {found} was imported")
     pace = Pace()
     try:
-        from ebm_vs_prob.training import loop
+        loop: Any = import_module("ebm_vs_prob.training.loop")
     except ImportError:  # before the loop had a module of its own
-        import ebm_vs_prob.training as loop
-
+        loop = import_module("ebm_vs_prob.training")
     drawn = "draws" if hasattr(loop, "draws") else "batches"
     setattr(loop, drawn, pace.of(getattr(loop, drawn)))
 

@@ -35,6 +35,7 @@ from ebm_vs_prob.prob.objectives.bounds import ReplicatedELBO, no_guide
 from ebm_vs_prob.tasks.base import Task
 from ebm_vs_prob.training import loop
 from ebm_vs_prob.training.batches import Batch, Noise
+from ebm_vs_prob.training.batches import draws as draws_of_steps
 from ebm_vs_prob.training.method import Method
 
 from .paced_training import UNTIMED
@@ -51,7 +52,6 @@ class SharedProposal(GibbsMaximumLikelihood):
     """
 
     name = "gibbs_maximum_likelihood_shared_proposal"
-    twin = None
 
     @classmethod
     def train(cls, model: Model) -> Training:
@@ -100,7 +100,7 @@ def trained(way: str, task: Task, seeds: int, steps: int) -> dict[str, Any]:
     method, draws = WAYS[way]
     budget, network = Budget(steps=steps, batch_size=64, examples=1000), Network(hidden=(32, 32))
     begun: list[float] = []
-    with patch.object(loop, "RECORDED", 1), patch.object(loop, "draws", timing(loop.draws, begun)):
+    with patch.object(loop, "RECORDED", 1), patch.object(loop, "draws", timing(draws_of_steps, begun)):
         model = fit(method, task, range(seeds), budget=budget, network=network, proposals=draws)
     table = evaluate(model, task, Evaluation(metrics=("likelihood_gap",)))
     gaps = table[table["metric"] == "likelihood_gap"].sort_values("replicate")["value"].tolist()

@@ -1,7 +1,7 @@
 """What the time of a study goes into: training, evaluation, arrays and pictures, and the rest: plan, store, engine.
 
     python -m benchmarks.study_shares --out benchmarks/study_shares.json
-    python -m benchmarks.study_shares --study objectives --scale standard --tasks three_curves
+    python -m benchmarks.study_shares --study thin_manifold --tasks circle
 
 Every record says how many seconds its batch was trained, measured and drawn. Of a published study that is all that is
 known; the rest is known of a run that is timed here, from the start of the command to its end, with one worker.
@@ -91,7 +91,7 @@ def described(row: Mapping[str, Any]) -> str:
 def main(
     study: Annotated[str, typer.Option(help="a study to be run")] = "thin_manifold",
     scale: Annotated[str, typer.Option(help="its scale")] = "quick",
-    tasks: Annotated[list[str], typer.Option(help="its tasks; all where none is named")] = ["circle"],  # noqa: B006
+    tasks: Annotated[list[str] | None, typer.Option(help="some of its tasks; may be repeated")] = None,
     seeds: Annotated[int | None, typer.Option(help="seeds of each arm, where they are to be fewer")] = None,
     steps: Annotated[int | None, typer.Option(help="steps of each training, where they are to be others")] = None,
     run: Annotated[
@@ -102,7 +102,7 @@ def main(
 ) -> None:
     """Print the shares of published studies and of one that is run."""
     rows = list(published(reports))
-    timed_rows = [timed(study, scale, tasks, seeds, steps)] if run else []
+    timed_rows = [timed(study, scale, tasks or [], seeds, steps)] if run else []
     for row in (*rows, *timed_rows):
         print(described(row), flush=True)
     write(out, "study_shares", None, published=rows, run=timed_rows)

@@ -134,7 +134,8 @@ def study_shares(found: Found) -> Iterator[str]:
         known = [
             f"{seconds[part] / whole:.1%}" if part in seconds else "" for part in ("fit", "evaluate", "arrays", "rest")
         ]
-        only = f", {', '.join(each['tasks'])} only, run with one worker" if each.get("tasks") else ""
+        only = f", {', '.join(each['tasks'])} only" if each.get("tasks") else ""
+        only += ", run with one worker" if "rest" in seconds else ""
         yield row(f"`{each['study']}` at {each['scale']}{only}", f"{each['trials']:,}", f"{whole:,.0f}", *known)
 
 
