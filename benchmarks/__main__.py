@@ -29,6 +29,7 @@ QUICK: dict[str, list[str]] = {
     "proposals": ["--seeds", "2", "--steps", "20", "--steps", "40"],
     "command_line": ["--trials", "50", "--times", "1"],
     "study_shares": ["--tasks", "circle", "--seeds", "1", "--steps", "10"],
+    "truths": ["--rows", "64", "--own-rows", "1000", "--task", "circle", "--task", "translation", "--task", "own"],
 }
 
 

@@ -5,11 +5,13 @@
 
 The exponent is that of time in size over the larger half of the sizes, where starting operations no longer counts. What
 share of the machine's rate of batched products of the same shapes the step's arithmetic reaches is said of each size.
-One axis trains nothing: it times the exact probabilities and draws of `translation` against the length of its strings.
+Three axes train nothing and time exact answers against the length of strings: probabilities and draws of `translation`,
+its answers and distances, and what sums and searches over all segmentations of a strip of `segmentation` find.
 """
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 import time
@@ -34,8 +36,8 @@ from .trainings import Plan, Trainings
 DENOISING = Plan("denoising_score_matching", ("circle", {}), 8, "recorded")
 CHAIN = Plan("linear_chain_crf", ("labelled_chain", {}), 8, "recorded")
 LATTICE = Plan("lattice_crf", ("segmentation", {}), 1, "recorded")
-#: Rows of translations whose exact probabilities are timed.
-ROWS = 2048
+#: Rows of translations whose exact probabilities are timed, of those whose answers are, and of strips.
+ROWS, ANSWERED, STRIPS = 2048, 64, 64
 
 
 def _wide(width: int) -> Plan:
@@ -49,10 +51,8 @@ AXES: dict[str, tuple[tuple[int, ...], Callable[[int], Plan]]] = {
     "batch": ((16, 64, 256, 1024), lambda size: replace(DENOISING, batch_size=size)),
     "dimension of y": ((2, 8, 32, 128), lambda size: replace(DENOISING, task=("circle", {"ambient_dim": size}))),
     "length": ((4, 8, 16, 32), lambda size: replace(CHAIN, task=("labelled_chain", {"length": size}))),
-    "length of a lattice": ((4, 8, 16, 32), lambda size: replace(LATTICE, task=("segmentation", {"length": size}))),
+    "length of a lattice": ((4, 8, 16, 32, 64), lambda size: replace(LATTICE, task=("segmentation", {"length": size}))),
 }
-#: What is varied in an exact answer, where nothing is trained.
-TRANSLATIONS, LENGTHS = "length of translations", (5, 8, 12, 16, 20)
 
 
 class Mode(StrEnum):
@@ -72,14 +72,47 @@ def step(trainings: Trainings, plan: Plan, rounds: int, seconds: float) -> list[
     return [(turn.wall / steps, turn) for turn in turns]
 
 
-def truth(length: int) -> Seconds:
-    """Exact log-probabilities of translations and draws of them, the longest sentences that fit among those drawn."""
-    task = get_task("translation", length=length, phrases=(length - 4) // 3)
-    x, y = task.sample(ROWS)
+def taken(work: Callable[[], object]) -> Seconds:
+    """What some work takes, once what is computed but once has been."""
+    work()
     wall, cpu = time.perf_counter(), time.process_time()
-    task.reference.log_prob(x, y)
-    task.reference.sample(x, 1)
+    work()
     return Seconds(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def translations(length: int, rows: int) -> tuple[Any, torch.Tensor, torch.Tensor]:
+    """The reference, x and y of translations, the longest sentences that fit among those drawn."""
+    task = get_task("translation", length=length, phrases=(length - 4) // 3)
+    return task.reference, *task.sample(rows)
+
+
+def probabilities(length: int) -> Seconds:
+    """Exact log-probabilities of translations and draws of them."""
+    reference, x, y = translations(length, ROWS)
+    return taken(lambda: (reference.log_prob(x, y), reference.sample(x, 1)))
+
+
+def answers(length: int) -> Seconds:
+    """The most probable translations, and how far others are from any."""
+    reference, x, y = translations(length, ANSWERED)
+    return taken(lambda: (reference.answers(x), reference.distance(x, y)))
+
+
+def segmentations(length: int) -> Seconds:
+    """The free energy over all strings and segmentations of strips, the least energy of any, and where digits begin."""
+    task = get_task("segmentation", length=length, overlap=0)
+    reference: Any = task.reference
+    x, _ = task.sample(STRIPS)
+    lattice = reference.graph(x)
+    return taken(lambda: (lattice.free_energy(1.0), lattice.at(math.inf).min_sum(), reference.boundaries(x)))
+
+
+#: What is varied in an exact answer, where nothing is trained: lengths, and what takes how long at one.
+EXACT: dict[str, tuple[tuple[int, ...], Callable[[int], Seconds]]] = {
+    "length of translations": ((5, 8, 12, 16, 20), probabilities),
+    "length of translations, answers": ((5, 8, 12, 16, 20), answers),
+    "length of strips, segmentations": ((4, 8, 16, 32, 64), segmentations),
+}
 
 
 def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
@@ -117,8 +150,8 @@ def main(
 ) -> None:
     """Print a line an axis: milliseconds at each size, the exponent, shares of the rate of products."""
     for name in axis or ():
-        if name not in (*AXES, TRANSLATIONS):
-            raise typer.BadParameter(f"axis {name!r}: one of {', '.join((*AXES, TRANSLATIONS))}")
+        if name not in {**AXES, **EXACT}:
+            raise typer.BadParameter(f"axis {name!r}: one of {', '.join([*AXES, *EXACT])}")
     keep_to_one_processor()
     torch.set_num_threads(1)
     modes = mode or list(Mode)
@@ -141,13 +174,13 @@ def main(
                     times.append([taken for taken, _ in found])
                     shares.append(multiply_adds(plan) / spread(times[-1])["median"] / rate)
                 entries.append(entry(name, each.value, chosen, times, shares))
-    if not axis or TRANSLATIONS in axis:
-        lengths = LENGTHS[:sizes]
-        for length in lengths:  # what is computed once is in no time
-            truth(length)
-        rows = [[truth(length) for _ in range(rounds)] for length in lengths]
+    for name, (all_lengths, answer) in EXACT.items():
+        if axis and name not in axis:
+            continue
+        lengths = all_lengths[:sizes]
+        rows = [[answer(length) for _ in range(rounds)] for length in lengths]
         turns += [turn for row in rows for turn in row]
-        entries.append(entry(TRANSLATIONS, "exact", lengths, [[turn.wall for turn in row] for row in rows], []))
+        entries.append(entry(name, "exact", lengths, [[turn.wall for turn in row] for row in rows], []))
     write(out, "growth", busy(turns), rounds=rounds, axes=entries)
 
 

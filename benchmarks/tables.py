@@ -23,6 +23,7 @@ COMMANDS = {
     "proposals": "python -m benchmarks.proposals",
     "command_line": "python -m benchmarks.command_line",
     "study_shares": "python -m benchmarks.study_shares",
+    "truths": "python -m benchmarks.truths",
 }
 
 
@@ -139,6 +140,19 @@ def study_shares(found: Found) -> Iterator[str]:
         yield row(f"`{each['study']}` at {each['scale']}{only}", f"{each['trials']:,}", f"{whole:,.0f}", *known)
 
 
+def truths(found: Found) -> Iterator[str]:
+    """A row a task: seconds for the rows of each part of its truth, and of rows of one's own."""
+    parts = ("sample", "log_prob", "distance", "draws")
+    yield from head(f"seconds for {found['rows']:,} rows", *parts, "rows timed")
+    for label, seconds in found["seconds"].items():
+        cells = ["-" if seconds[part] is None else f"{seconds[part][0]:.3g}" for part in parts]
+        yield row(label, *cells, f"{min(each[1] for each in seconds.values() if each is not None):,}")
+    yield ""
+    yield from head(f"own data, {found['own_rows']:,} rows", "build, s", "draw, s", "memory, MB")
+    for kind, took in found["own_data"].items():
+        yield row(kind, f"{took['build']:.3g}", f"{took['sample']:.3g}", f"{took['megabytes']:.0f}")
+
+
 def reached(found: Mapping[str, Found]) -> Iterator[str]:
     """A row an aim: what is measured of it, and how many of what it speaks of reach it."""
     yield from head("what", "aim", "median", "worst", "reached by")
@@ -161,6 +175,7 @@ TABLES: dict[str, Callable[[Found], Iterator[str]]] = {
     "proposals": proposals,
     "command_line": command_line,
     "study_shares": study_shares,
+    "truths": truths,
 }
 
 

@@ -11,7 +11,6 @@ are dear fewer are timed and the time is scaled up: the column `rows timed` has 
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import time
 from collections.abc import Callable
@@ -28,7 +27,7 @@ from ebm_vs_prob import task_from_arrays
 from ebm_vs_prob.core.errors import NoExactReference
 from ebm_vs_prob.tasks import get_task
 
-from .results import peak_memory
+from .results import peak_memory, write
 
 #: Options that make a task as large as it is meant to be timed.
 WIDE = {"thickness": 0.01, "ambient_dim": 1024}
@@ -158,8 +157,7 @@ def main(
         fewest = min(part[1] for part in found.values() if part is not None)
         print(f"| {label} | {' | '.join(cells)} | {fewest:,} |", flush=True)
     own = print_own_data(own_rows) if task is None or "own" in task else {}
-    if out is not None:
-        out.write_text(json.dumps({"rows": rows, "seconds": kept, "own data": own}, indent=1) + "\n", encoding="utf-8")
+    write(out, "truths", None, rows=rows, seconds=kept, own_rows=own_rows, own_data=own)
 
 
 if __name__ == "__main__":
