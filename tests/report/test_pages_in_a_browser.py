@@ -234,6 +234,15 @@ def test_in_print_all_is_unfolded_and_energies_are_small_multiples(written, open
     assert shown.locator("details:not([open])").count() > 0
 
 
+def test_in_print_folded_parts_are_shown_without_scripting_too(written, open_page):
+    shown = open_page(written.report, java_script_enabled=False)
+    folded = shown.locator("details:not([open], .pick, .arm-filter) > :not(summary, details)").all()
+    assert folded
+    assert not any(part.is_visible() for part in folded)
+    shown.emulate_media(media="print")
+    assert all(part.is_visible() for part in folded)
+
+
 def printed(shown):
     """The page as it is laid out on paper: A4 within margins of a centimetre, all of it unfolded."""
     shown.set_viewport_size({"width": 718, "height": 1047})
