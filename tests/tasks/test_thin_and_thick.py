@@ -33,6 +33,16 @@ def laws():
                 options = {**contest.truth, "thickness": thickness}
                 marks = pytest.mark.slow if task.name in DEAR else ()
                 yield pytest.param(task.name, options, id=f"{task.name}-{number}-{thickness:g}", marks=marks)
+        if "ambient_dim" in task.Options.model_fields:
+            for thickness in (THIN, THICK):
+                options = {"ambient_dim": widest(task), "thickness": thickness}
+                yield pytest.param(task.name, options, id=f"{task.name}-wide-{thickness:g}")
+
+
+def widest(task: type[evp.Task]) -> int:
+    """The largest D that the task takes."""
+    (most,) = (each.le for each in task.Options.model_fields["ambient_dim"].metadata if hasattr(each, "le"))
+    return int(most)
 
 
 def far_out(task: evp.Task, y: torch.Tensor) -> torch.Tensor:
