@@ -50,7 +50,7 @@ def fit_fusion(rule: str, scores: np.ndarray, labels: np.ndarray) -> Fused:
     if labels.shape != (n,) or labels.dtype.kind not in "iu" or set(labels.tolist()) != set(range(count)):
         raise invalid("labels", labels, f"({n},) integers from 0 to {count - 1}, each of them at least once")
     with random_module_restored():  # scikit-learn draws names from it as it is imported
-        fused = FUSIONS[rule](scores, labels)
+        fused = FUSIONS[rule](scores, labels.astype(np.int64))  # NumPy counts no uint64
 
     return partial(_applied, fused, (views, count))
 

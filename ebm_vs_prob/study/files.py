@@ -12,6 +12,7 @@ from ..core.errors import invalid, unknown
 from ..core.text import printable
 from .consistency import check_references
 from .schema import Study
+from .task_grids import gathered
 from .values import check_table, from_table
 
 #: Bytes of the largest study file: twenty times the headline study's, and little enough to be read at once.
@@ -79,7 +80,7 @@ def load_study(path_or_name: str | Path | Study) -> Study:
         return path_or_name
     path = find_study(path_or_name)
     where = printable(path)
-    study = from_table(Study, _read_toml(path, where), where).read_from(path, path_or_name)
+    study = from_table(Study, gathered(_read_toml(path, where), where), where).read_from(path, path_or_name)
     check_references(study)
     return study
 

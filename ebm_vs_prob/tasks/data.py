@@ -37,6 +37,12 @@ def _only_zero(value: float) -> float:
     return value
 
 
+def _one_separator(value: str) -> str:
+    if len(value) != 1 or not "\0" < value <= "\x7f" or value in '"\r\n':
+        raise ValueError("one ASCII character that is no quotation mark and no end of a line")
+    return value
+
+
 def _as_tuple(value: object) -> object:
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
@@ -72,7 +78,9 @@ class DataOptions(TaskOptions):
     missing: Annotated[Literal["refuse", "drop"], Field(description="what becomes of rows with a missing value")] = (
         "refuse"
     )
-    separator: Annotated[str, Field(pattern=r"^[^\"\r\n]$", description="between the columns of a CSV file")] = ","
+    separator: Annotated[
+        str, AfterValidator(_one_separator), Field(description="between the columns of a CSV file")
+    ] = ","
     validation_share: Annotated[float, Field(gt=0.0, lt=1.0, description="share of the rows that validate")] = 0.2
     test_share: Annotated[float, Field(gt=0.0, lt=1.0, description="share of the rows that test")] = 0.2
     split_seed: Annotated[int, Field(ge=0, lt=2**63, description="decides which rows are in which part")] = 0
@@ -209,7 +217,8 @@ class _Question:
 
     def __init__(self, options: DataOptions, source: Source, test: Source | None) -> None:
         self.options, self.source, self.test = options, source, test
-        self._key = options.model_dump_json(exclude=set(PLACES))
+        names = [tuple(each.names.items()) for each in (source, test) if each is not None]
+        self._key = (options.model_dump_json(exclude=set(PLACES)), *names)
 
     def __hash__(self) -> int:
         return hash(self._key)
@@ -235,12 +244,7 @@ def _table(own: DataOptions, source: Source, like: Table | None) -> Table:
     columns = source.columns(numbers, own.y if labelled else (), own.separator)
     rows = len(next(iter(columns.values())))
     x_names, y_names = (
-        tuple(
-            name if columns[name].ndim == 1 or columns[name].shape[1] == 1 else f"{name}[{k}]"
-            for name in names
-            for k in range(1 if columns[name].ndim == 1 else columns[name].shape[1])
-        )
-        for names in (own.x, own.y)
+        tuple(each for name in names for each in _column_names(source, name, columns[name])) for names in (own.x, own.y)
     )
     x = np.concatenate([columns[name] for name in own.x], axis=1) if own.x else np.empty((rows, 0))
     y = columns[own.y[0]] if labelled else np.concatenate([columns[name] for name in own.y], axis=1)
@@ -251,3 +255,12 @@ def _table(own: DataOptions, source: Source, like: Table | None) -> Table:
     first_row = 2 if Path(source.name).suffix.lower() == ".csv" and source.arrays is None else 1
     classes = like.classes if like is not None and labelled else None
     return make_table(source.name, x, y, (x_names, y_names), own.missing == "drop", classes, first_row)
+
+
+def _column_names(source: Source, name: str, values: np.ndarray) -> tuple[str, ...]:
+    """What messages call the columns of an array."""
+    width = 1 if values.ndim == 1 else values.shape[1]
+    names = source.names.get(name, ())
+    if len(names) == width:
+        return names
+    return (name,) if width == 1 else tuple(f"{name}[{k}]" for k in range(width))

@@ -140,6 +140,14 @@ def test_any_number_of_views_and_classes_gives_probabilities(rule, count, views)
     assert right > 1.2 / count
 
 
+@pytest.mark.parametrize("rule", FUSIONS)
+def test_labels_of_any_kind_of_integer_are_the_same(rule):
+    fit, labels, test, _ = distorted(0.0, fitted=100, tested=9)
+    one = fit_fusion(rule, fit, labels)(test)
+    for kind in (np.uint64, np.int8):
+        np.testing.assert_array_equal(fit_fusion(rule, fit, labels.astype(kind))(test), one)
+
+
 def test_of_one_view_the_prior_is_not_divided_out():
     fit, labels, test, _ = distorted(0.0, fitted=2000, tested=200)
     one, other = (fit_fusion(rule, fit[:1], labels)(test[:1]) for rule in ("temperature", "temperature_over_prior"))

@@ -12,7 +12,7 @@ import torch
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.cli.commands import main
-from ebm_vs_prob.study import Store, study_status
+from ebm_vs_prob.study import Store, load_study, study_status
 from ebm_vs_prob.study.data_files import digests_of, know_files
 from ebm_vs_prob.study.engines import Job, introduce
 from ebm_vs_prob.study.grid import Trial
@@ -82,6 +82,28 @@ def test_a_path_is_taken_from_the_folder_of_the_study(tmp_path, monkeypatch):
     from_here = keys("mine.toml")
     monkeypatch.chdir(tmp_path)
     assert keys("here/mine.toml") == from_here
+
+
+def test_options_of_own_data_stand_in_the_table_of_the_task_or_in_its_options(tmp_path):
+    path = write(tmp_path)
+    written = load_study(path)
+    within = 'options = { data = "points.csv", y = ["a", "b"] }'
+    text = path.read_text()
+    for beside in ('data = "points.csv"\ny = ["a", "b"]', 'data = "points.csv"\noptions = { y = ["a", "b"] }'):
+        path.write_text(text.replace(within, beside))
+        assert load_study(path).tasks == written.tasks
+    path.write_text(text.replace('name = "data"', 'name = "mine"\ntask = "data"').replace(within, beside))
+    assert load_study(path).tasks[0].options == written.tasks[0].options
+    for beside, message in (
+        (f'{within}\ny = "a"', "tasks.0.y = 'a' is not valid: expected one in the table or in its options"),
+        (f'{within}\ncolumns = "a"', "unknown option of .*: tasks.0: 'columns'"),
+    ):
+        path.write_text(text.replace(within, beside))
+        with pytest.raises(ValueError, match=message):
+            load_study(path)
+    path.write_text(text.replace('name = "data"', 'name = "circle"').replace(within, 'data = "points.csv"'))
+    with pytest.raises(ValueError, match=r"unknown option of .*: 'data'"):
+        load_study(path)
 
 
 @pytest.mark.slow

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import time
+import tracemalloc
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -17,7 +20,7 @@ import ebm_vs_prob as evp
 from ebm_vs_prob.metrics.held_out_sets import precision_and_recall
 from ebm_vs_prob.tasks.base import SPLITS
 from ebm_vs_prob.tasks.data import Data
-from ebm_vs_prob.tasks.rows.parts import FEWEST
+from ebm_vs_prob.tasks.rows.parts import FARTHEST, FEWEST
 from ebm_vs_prob.tasks.rows.reference import MOST_HELD_OUT
 from ebm_vs_prob.testing import check_task
 
@@ -99,6 +102,9 @@ def test_every_option_that_a_user_may_get_wrong_is_named(tmp_path):
         ({"y": ["a", "b"], "answers": "labels"}, "one column of y where answers = 'labels'"),
         ({"answers": "labels"}, r"x = \[\] is not valid"),
         ({"scaling": "z"}, "scaling = 'z' is not valid"),
+        ({"separator": "\uff1b"}, "separator = '\uff1b' is not valid: expected one ASCII character"),
+        ({"separator": '"'}, "separator = .* is not valid: expected one ASCII character"),
+        ({"separator": ";;"}, "separator = ';;' is not valid: expected one ASCII character"),
         ({"colums": ["a"]}, "unknown option of data:"),
         ({"sha256": "0" * 64}, "SHA-256 of points.csv = .* is not valid: expected 0+: the file holds other data"),
     ):
@@ -231,6 +237,51 @@ def test_distance_is_the_users_in_the_users_units():
         evp.task_from_arrays(y, manifold=3)
 
 
+@pytest.mark.parametrize("given_x", [False, True], ids=["unconditional", "conditional"])
+def test_distances_of_one_column_are_not_taken_for_projections(given_x):
+    y = ring(300, unit=(1.0, 1.0), centre=(0.0, 0.0))[0][:, :1]
+
+    def task(manifold):
+        return evp.task_from_arrays(y, *([np.arange(300.0)] if given_x else []), manifold=manifold)
+
+    def last(made):
+        return (lambda x, own: made(own)) if given_x else made
+
+    for distances in (lambda own: np.abs(own - 3), np.abs, lambda own: np.abs(own + 0.2)):
+        wrong = task(last(distances))
+        with pytest.raises(ValueError, match=r"manifold\(y\) of shape \(50, 1\) at y = .* distances \(50,\)"):
+            wrong.reference.distance(*wrong.sample(50))
+        right = task(last(lambda own, distances=distances: distances(own)[:, 0]))
+        x, held = right.sample(50)
+        expected = distances(right.y_scaling.undo(held).numpy())[:, 0]
+        np.testing.assert_allclose(right.reference.distance(x, held), expected)
+    for onto in (np.round, np.sign, lambda own: 0 * own, lambda own: np.float32(own).clip(-0.5, 0.5)):
+        right = task(last(onto))
+        x, held = right.sample(50)
+        own = right.y_scaling.undo(held).numpy()
+        np.testing.assert_allclose(right.reference.distance(x, held), np.abs(own - onto(own))[:, 0], atol=1e-6)
+
+
+def test_what_lies_too_far_for_the_arithmetic_of_models_is_named_in_every_part():
+    y = ring()[0]
+    far = np.concatenate([y[:20], [[100.0, -1e60]]])
+    for make in (
+        lambda: evp.task_from_arrays(y[20:], test=far),
+        lambda: evp.task_from_arrays(pd.DataFrame(y[20:], columns=["a", "y[1]"]), test=far),
+        lambda: evp.task_from_arrays(y[20:, 0], y[20:], test=(far, far[:, 0])),
+        lambda: evp.task_from_arrays(far.repeat(3, 0) + np.arange(63.0)[:, None], scaling="none"),
+    ):
+        with pytest.raises(ValueError, match=r"column '[xy]\[1\]': a value = -1e\+60 is not valid: expected a number"):
+            make()
+    for seed in range(8):  # the row is in one part or another
+        with pytest.raises(ValueError, match=r"column 'y\[1\]': a value = -1e\+60 is not valid"):
+            evp.task_from_arrays(np.concatenate([y, far[-1:]]), split_seed=seed)
+    task = evp.task_from_arrays(np.linspace(-FARTHEST, FARTHEST, 60), scaling="none")
+    for part in task.parts.values():
+        assert np.isfinite(np.float32(part.y) ** 2).all()
+    assert len(evp.task_from_arrays(1e96 * y).parts["train"]) == 180  # large numbers that are near one another
+
+
 # ---- held-out rows -------------------------------------------------------------------------------------------------
 
 
@@ -306,6 +357,86 @@ def test_labels_are_numbered_in_order_and_measured_without_truth():
         evp.task_from_arrays((angle > 3).astype(int), y, manifold=lambda x, y: y)
 
 
+GAPS = {
+    "a list": lambda gap: [0, 1, gap] * 30,
+    "a list of NumPy integers": lambda gap: [np.int8(0), np.int8(1), gap] * 30,
+    "a list of booleans": lambda gap: [False, True, gap] * 30,
+    "a list of text": lambda gap: ["a", "b", gap] * 30,
+    "objects": lambda gap: np.array([0, 1, gap] * 30, dtype=object),
+    "a series of objects": lambda gap: pd.Series([0, 1, gap] * 30, dtype=object),
+}
+MASKED = np.arange(90) % 3 == 2
+KINDS = {
+    **{f"{name}, {gap}": made(gap) for name, made in GAPS.items() for gap in (None, float("nan"), pd.NA)},
+    "Int64": pd.Series([0, 1, None] * 30, dtype="Int64"),
+    "boolean": pd.Series([False, True, None] * 30, dtype="boolean"),
+    "string": pd.Series(["a", "b", None] * 30, dtype="string"),
+    "categories": pd.Series(pd.Categorical([0, 1, None] * 30)),
+    "masked integers": np.ma.array([0, 1, 7] * 30, mask=MASKED),
+    "masked booleans": np.ma.array([False, True, True] * 30, mask=MASKED),
+    "masked text": np.ma.array(["a", "b", "c"] * 30, mask=MASKED),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gap_makes_no_numbers_of_labels(kind):
+    y, x = KINDS[kind], np.arange(90.0)
+    with pytest.raises(ValueError, match=r"30 of 90 rows miss a value \(column 'y', row 3"):
+        evp.task_from_arrays(y, x)
+    task = evp.task_from_arrays(y, x, missing="drop")
+    assert task.classes in (("0", "1"), ("False", "True"), ("a", "b"))
+    assert task.left_out == {"missing": 30}
+    whole = [each for each, gap in zip(list(y), MASKED, strict=True) if not gap]
+    assert evp.task_from_arrays(whole, x[~MASKED]).classes == task.classes
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.ma.array([0, 1] * 30),
+        [torch.tensor(0), torch.tensor(1)] * 30,
+        pd.Series([0, 1] * 30, dtype="Int64"),
+        pd.Series([0, 1] * 30, dtype=object),
+    ],
+    ids=["masked", "tensors", "Int64", "objects"],
+)
+def test_integers_are_labels_in_whatever_holds_them(y):
+    assert evp.task_from_arrays(y, np.arange(60.0)).classes == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        [0, 1.5, None] * 30,
+        pd.Series([0, 1.5, None] * 30, dtype="Float64"),
+        np.ma.array([0, 1.5, 7] * 30, mask=MASKED),
+        np.array([0, 1.5, np.nan] * 30, dtype=object),
+    ],
+    ids=["list", "Float64", "masked", "objects"],
+)
+def test_a_gap_makes_no_labels_of_numbers(y):
+    task = evp.task_from_arrays(np.arange(90.0), x=y, missing="drop")
+    assert task.left_out == {"missing": 30}
+    with pytest.raises(ValueError, match="30 of 90 rows miss a value"):
+        evp.task_from_arrays(y)
+    assert evp.task_from_arrays(list(y)[:2] * 30 + [2.5, 3.5, 4.5] * 30, scaling="mean").classes == ()
+
+
+@pytest.mark.parametrize("kind", ["list", "csv"])
+def test_one_long_label_takes_no_room_in_every_row(tmp_path, kind):
+    labels = [*["a", "b"] * 1000, "c" * 100_000]
+    x = np.arange(2001.0)
+    text = "a,b\n" + "".join(f"{label},{each}\n" for label, each in zip(labels, x, strict=True))
+    tracemalloc.start()
+    try:
+        task = made(tmp_path, text, x="b", answers="labels") if kind == "csv" else evp.task_from_arrays(labels, x)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert task.classes == ("a", "b", "c" * 100_000)
+    assert peak < 5e7, "2001 rows of 100,000 characters of four bytes are 8e8"
+
+
 # ---- files ---------------------------------------------------------------------------------------------------------
 
 
@@ -318,6 +449,15 @@ def npz(**columns):
 def parquet(**columns):
     file = io.BytesIO()
     pd.DataFrame(columns).to_parquet(file)
+    return file.getvalue()
+
+
+def packed(header):
+    """An `.npz` with an array `a` of that header and a sound one `b`."""
+    content = header.encode().ljust(117) + b"\n"
+    file = io.BytesIO(npz(b=np.ones(9)))
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("a.npy", b"\x93NUMPY\x01\x00" + len(content).to_bytes(2, "little") + content + bytes(72))
     return file.getvalue()
 
 
@@ -375,6 +515,21 @@ BAD = {
         {"answers": "labels", "x": ["b"]},
         "labels = 1200 is not valid: expected at most 1000 distinct labels",
     ),
+    "an open quotation mark": (
+        CSV + '1,2,"x\n' + ROWS,
+        {},
+        "row 102 has a quotation mark that is not closed where its entry ends",
+    ),
+    "an open quotation mark among others": (
+        'a,b,c\n1,2,"x\n' + ROWS + '1,2,"x"\n',
+        {},
+        "row 2 has a quotation mark that is not closed",
+    ),
+    "a long entry of several lines": (
+        f'{CSV}1,2,"{"x" * 99}\n' + "y\n" * (1 << 20) + '"\n',
+        {},
+        "a quoted entry of several lines has more than",
+    ),
     "one label": ("a,b\n" + "".join(f"z,{i}\n" for i in range(30)), {"answers": "labels", "x": ["b"]}, "one label 'z'"),
 }
 
@@ -394,6 +549,24 @@ BAD_BINARIES = {
     "arrays of two lengths": ("o.npz", lambda: npz(a=np.arange(50.0), b=np.arange(49.0)), "arrays of one length"),
     "complex numbers": ("o.npz", lambda: npz(a=np.ones(9) * 1j, b=np.ones(9)), "complex128"),
     "three dimensions": ("o.npz", lambda: npz(a=np.ones((9, 1, 1)), b=np.ones(9)), r"\(9, 1, 1\)"),
+    "an array without columns": ("o.npz", lambda: npz(a=np.ones((9, 0)), b=np.ones(9)), r"float64 \(9, 0\): expected"),
+    "a header of more than there is": (
+        "o.npz", lambda: packed("{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,)}"),
+        "array 'a' cannot be read",
+    ),
+    "a header beyond any memory": (
+        "o.npz", lambda: packed("{'descr': '<f8', 'fortran_order': False, 'shape': (" + "1" + "0" * 30 + ",)}"),
+        "array 'a' cannot be read",
+    ),
+    "a header without an end": (
+        "o.npz", lambda: packed("{'descr': '<f8', 'fortran_order': False, 'shape': (9,)"), "array 'a' cannot be read"
+    ),
+    "a header of several kinds of keys": (
+        "o.npz", lambda: packed("{'descr': '<f8', 1: False, 'shape': (9,)}"), "array 'a' cannot be read"
+    ),
+    "a header of no kind of number": (
+        "o.npz", lambda: packed("{'descr': (), 'fortran_order': False, 'shape': (9,)}"), "array 'a' cannot be read"
+    ),
     "no archive": ("o.npz", lambda: b"abc", "cannot be read as .npz"),
     "a torn archive": ("o.npz", lambda: npz(a=np.arange(50.0), b=np.arange(50.0))[:300], "cannot be read as .npz"),
     "nested columns": (
@@ -412,6 +585,22 @@ def test_a_bad_binary_file_has_a_one_line_answer(tmp_path, case):
     with pytest.raises(ValueError, match=message) as raised:
         made(tmp_path, content(), name, x=["b"])
     assert "\n" not in str(raised.value)
+
+
+def test_rows_and_a_header_longer_than_a_mebibyte_are_read(tmp_path):
+    """Of 100,000 columns two are used."""
+    more = range(100_000)
+    text = "a,b," + ",".join(f"column {k}" for k in more) + "\n"
+    text += "".join(f"{i},{i * i}," + ",".join("0.123456789" for _ in more) + "\n" for i in range(12))
+    assert text.index("\n") > 1 << 20
+    task = made(tmp_path, text, x=["b"], validation_share=0.25, test_share=0.25)
+    rows = np.concatenate([own_rows(task, split) for split in SPLITS])
+    assert sorted(map(tuple, rows)) == [(float(i * i), float(i)) for i in range(12)]
+
+
+def test_a_quotation_mark_within_an_entry_means_itself(tmp_path):
+    task = made(tmp_path, CSV + '1,2,5"\n', x="a", y="c", answers="labels")
+    assert task.classes == ('5"', "x0", "x1", "x2")
 
 
 def test_one_column_needs_no_list_and_a_path_no_text(tmp_path):
@@ -489,17 +678,56 @@ def test_an_array_is_a_task_or_a_one_line_answer(y):
         (np.zeros((0, 2)), "has no rows"),
         (np.zeros((5, 0)), "one column or more"),
         (np.array([{}, 1], dtype=object), "expected numbers"),
-        ([10**400] * 30, "expected numbers"),
+        ([[10**400, 1]] * 30, r"y\[0\], row 1 = 10+.* is not valid: expected numbers"),
+        ([10**5000, 1] * 30, "^y = 'list' is not valid: expected numbers"),
+        ([[1.0, 2.0], [3.0]] * 30, "^y = 'list' is not valid: expected numbers"),
+        (torch.eye(30).to_sparse(), "^y = 'Tensor' is not valid: expected numbers"),
+        (pd.Series([np.arange(2)] * 30), r"^y, row 1 = array\(\[0, 1\]\) is not valid: expected numbers"),
+        (pd.Series([torch.arange(2)] * 30), r"^y, row 1 = tensor\(\[0, 1\]\) is not valid: expected numbers"),
+        (["a", {}] * 30, "^y = 'list' is not valid: expected numbers|^y, row 1 = 'a' is not valid"),
         (np.r_[np.nan, np.arange(30.0)], "1 of 31 rows miss a value"),
         (np.ma.array(np.arange(30.0), mask=[1] + [0] * 29), "1 of 30 rows miss a value"),
         (pd.DataFrame({"a": [1, None] * 30}), "30 of 60 rows miss a value"),
-        (pd.DataFrame({"a": ["u"] * 30}), "expected numbers"),
+        (pd.DataFrame({"a": ["u"] * 30}), "^y: column 'a', row 1 = 'u' is not valid: expected numbers"),
+        (
+            pd.DataFrame({"a": [1.0, 2.0], "b": [None, "u"]}),
+            "^y: column 'b', row 2 = 'u' is not valid: expected numbers",
+        ),
+        (pd.DataFrame({"a": range(30), "b": [3] * 30}), "column 'b' is 3 in every row"),
+        (pd.DataFrame([[1.0, 3.0], [2.0, 3.0]] * 30), r"column 'y\[1\]' is 3 in every row"),
+        (pd.Series([1.5, None] * 30, name="mass"), "column 'mass', row 2 is the first"),
         (pd.date_range("2020", periods=50), "expected numbers"),
     ],
 )
 def test_a_bad_array_is_named(y, message):
     with pytest.raises(ValueError, match=message):
         evp.task_from_arrays(y)
+
+
+@pytest.mark.parametrize("x", [[[1.0, 2.0], [3.0]] * 150, torch.eye(300).to_sparse(), [{}] * 300])
+def test_a_bad_x_is_named(x):
+    y = ring()[0]
+    with pytest.raises(ValueError, match=r"^x.* is not valid: expected numbers"):
+        evp.task_from_arrays(y, x)
+    with pytest.raises(ValueError, match=r"^test x.* is not valid: expected numbers"):
+        evp.task_from_arrays(y, y, test=(x, y))
+
+
+def test_columns_of_a_frame_keep_their_names():
+    y = ring()[0]
+    bare = evp.task_from_arrays(y)
+    frame = pd.DataFrame(y, columns=["a", "b"])
+    task = evp.task_from_arrays(frame, name="mine")
+    assert (bare.y_scaling.names, task.y_scaling.names) == (("y[0]", "y[1]"), ("a", "b"))
+    assert (bare.called, task.called) == ("data", "mine")
+    assert task.specification() == bare.specification()  # what columns are called is not what they hold
+    del bare
+    assert Data(**task.specification()["options"]).options == task.options  # found as long as one of them lives
+    assert evp.task_from_arrays(frame, test=y[:40]).y_scaling.names == ("a", "b")
+    with pytest.raises(ValueError, match=r"columns = \['b', 'a'\] is not valid: expected those of the data"):
+        evp.task_from_arrays(frame, test=frame[["b", "a"]])
+    held = (frame["b"][:40].rename("c"), frame["a"][:40])
+    assert evp.task_from_arrays(frame["a"], frame["b"], test=held).x_scaling.names == ("b",)
 
 
 def test_bad_arguments_of_arrays_are_named():
@@ -644,3 +872,18 @@ def test_fractions_are_no_labels_in_any_kind_of_file(tmp_path):
     for name, content in (("points.npz", npz(**columns)), ("points.parquet", parquet(**columns))):
         with pytest.raises(ValueError, match="integers"):
             made(tmp_path, content, name, y="c", x="x", answers="labels")
+
+
+@pytest.mark.long
+def test_a_million_rows_take_seconds():
+    rng = evp.numpy_generator(0, "a million")
+    y = rng.standard_normal((1_000_000, 3))
+    y[::1000, 1] = np.nan
+    begun = time.process_time()
+    task = evp.task_from_arrays(y[:, 1:], y[:, 0], missing="drop")
+    x, held = task.sample(5000, split="test")
+    assert time.process_time() - begun < 60.0  # 2 s on one core, unless a row costs more than it did
+    assert task.left_out == {"missing": 1000}
+    assert [len(task.parts[split]) for split in SPLITS] == [599_400, 199_800, 199_800]
+    assert x.isfinite().all()
+    assert held.isfinite().all()

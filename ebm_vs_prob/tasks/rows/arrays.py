@@ -7,8 +7,13 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import invalid
+from ...core.text import shown
 from ..data import Data, Manifold
 from .sources import source_of_arrays
+
+_VALID = "numbers: (n, d) or (n,)"
+#: What NumPy, pandas and torch raise of what is no array of numbers: text, rows of several lengths, sparse tensors.
+_UNREADABLE = (TypeError, ValueError, ArithmeticError, RuntimeError)
 
 
 def task_from_arrays(
@@ -23,7 +28,8 @@ def task_from_arrays(
     """A task of your own rows: NumPy arrays, torch tensors or pandas frames and series.
 
     Args:
-        y: (n, dy) numbers, or (n,) of floating point, which is (n, 1); (n,) integers or text are labels.
+        y: (n, dy) numbers, or (n,) of floating point, which is (n, 1); (n,) integers, booleans or text are labels,
+            whether or not some are missing.
         x: (n, dx) or (n,) numbers; None for an unconditional task.
         test: rows to test on, (x, y), or y where there is no x; by default a share of the rows given.
         name: what messages call the data.
@@ -49,7 +55,7 @@ def task_from_arrays(
     own = _arrays(y, x, "")
     labelled = own["y"].dtype == object
     given = {"y": ("y",), "x": ("x",) if "x" in own else (), "answers": "labels" if labelled else "real", **options}
-    source = source_of_arrays(name, own)
+    called = _called(y, x)
     held = None
     if test is not None:
         if x is None:
@@ -58,10 +64,14 @@ def task_from_arrays(
             test_x, test_y = test
         else:
             raise invalid("test", type(test).__name__, "(x, y), where there is an x")
-        held = source_of_arrays(f"{name}, test", _arrays(test_y, test_x, "test "))
+        own_names = _called(test_y, test_x)
+        # A lone column is what it is under any name; several that are named otherwise stand in another order perhaps.
+        names = {key: own_names.get(key, each) if len(each) > 1 else each for key, each in called.items()}
+        held = source_of_arrays(f"{name}, test", _arrays(test_y, test_x, "test "), names)
         if (held.arrays or {})["y"].dtype != own["y"].dtype:
             raise invalid("test y", "labels or numbers", "what y is")
         given["test_sha256"] = held.digest
+    source = source_of_arrays(name, own, called)
     task = Data(sha256=source.digest, **given)
     if manifold is not None and task.y_scaling is None:
         raise invalid("manifold", manifold, "None where y is labels")
@@ -71,13 +81,27 @@ def task_from_arrays(
 
 def _arrays(y: Any, x: Any, which: str) -> dict[str, np.ndarray]:
     """y and, if given, x as columns: (n, d) float64, or (n,) of strings (objects) for labels."""
-    found = {"y": _labels(y) if _is_labels(y) else _numbers(f"{which}y", y)}
+    found = {"y": _answers(f"{which}y", y)}
     if x is not None:
         found["x"] = _numbers(f"{which}x", x)
         if len(found["x"]) != len(found["y"]):
             lengths = (len(found["x"]), len(found["y"]))
             raise invalid(f"{which}lengths of x, y", lengths, "one number of rows")
     return found
+
+
+def _called(y: Any, x: Any) -> dict[str, tuple[str, ...]]:
+    """Names of the columns of y and of x, of those that have text for names."""
+    names = {"y": _column_names(y), "x": _column_names(x)}
+    return {key: each for key, each in names.items() if each}
+
+
+def _column_names(values: Any) -> tuple[str, ...]:
+    """Those of a frame, or the one of a series; none where they are not text, as the numbers that pandas gives."""
+    if not hasattr(values, "to_numpy"):
+        return ()
+    names = tuple(values.columns) if getattr(values, "ndim", None) == 2 else (getattr(values, "name", None),)
+    return names if all(isinstance(each, str) for each in names) else ()
 
 
 def _plain(values: Any) -> np.ndarray:
@@ -90,41 +114,83 @@ def _plain(values: Any) -> np.ndarray:
     return np.asarray(values)
 
 
-def _is_labels(y: Any) -> bool:
-    array = _plain(y)
-    if array.ndim != 1 or array.size == 0:
+def _entries(values: Any) -> np.ndarray:
+    """As an array of the kind that the entries have: as objects where a gap would make real numbers or text of all."""
+    if isinstance(values, (list, tuple)):
+        return np.array([each.item() if getattr(each, "ndim", None) == 0 else each for each in values], dtype=object)
+    if isinstance(values, np.ma.MaskedArray):
+        whole: np.ndarray = values.data.astype(object)
+        whole[np.ma.getmaskarray(values)] = None
+        return whole
+    dtype = getattr(values, "dtype", None)
+    if hasattr(values, "astype") and dtype is not None and not isinstance(dtype, np.dtype):  # a kind of pandas' own
+        return np.asarray(values.astype(object))
+    return _plain(values)
+
+
+def _is_labels(entries: np.ndarray) -> bool:
+    if entries.ndim != 1 or entries.size == 0:
         return False
-    return array.dtype.kind in "iuUb" or (array.dtype == object and any(isinstance(each, str) for each in array))
+    if entries.dtype != object:
+        return entries.dtype.kind in "iuUTb"
+    kinds = {type(each) for each in entries.tolist() if not _is_gap(each)}
+    text = any(issubclass(kind, str) for kind in kinds)
+    whole = (str, int, np.integer, np.bool_, *((float, np.floating) if text else ()))
+    return bool(kinds) and all(issubclass(kind, whole) for kind in kinds)
 
 
 def _is_gap(each: Any) -> bool:
-    """Whether an entry is None, NaN, or pandas' NA, which is neither equal to itself nor not."""
+    """Whether an entry is None, NaN, or what neither equals itself nor not: pandas' NA, a signalling NaN."""
     try:
         return each is None or bool(each != each)
-    except TypeError:
+    except (TypeError, ArithmeticError):
         return True
+    except (ValueError, RuntimeError):  # an array or a tensor, which is equal to itself in some entries
+        return False
 
 
-def _labels(y: Any) -> np.ndarray:
-    array = _plain(y)
-    gaps = np.array([_is_gap(each) for each in array.tolist()], dtype=bool)
-    labels = np.array([str(each) for each in array.tolist()], dtype=object)
-    labels[gaps] = None
-    return labels
+def _answers(field: str, y: Any) -> np.ndarray:
+    """Labels (n,) of strings, None where missing, or numbers (n, d)."""
+    try:
+        entries = _entries(y)
+        if _is_labels(entries):
+            labels = [None if _is_gap(each) else str(each) for each in entries.tolist()]
+            return np.array(labels, dtype=object)
+    except _UNREADABLE:
+        raise invalid(field, type(y).__name__, _VALID) from None
+    return _numbers(field, y)
 
 
 def _numbers(field: str, values: Any) -> np.ndarray:
+    array = np.empty(0)
     try:
         array = _plain(values)
         if array.dtype == object:  # columns of several kinds, and pandas' own missing values
             missing = np.array([_is_gap(each) for each in array.ravel().tolist()], dtype=bool)
-            array = np.where(missing.reshape(array.shape), np.nan, array).astype(np.float64)
-    except (TypeError, ValueError, OverflowError):
-        raise invalid(field, type(values).__name__, "numbers: (n, d) or (n,)") from None
-    if array.dtype.kind not in "iuf" or array.ndim not in (1, 2):
-        raise invalid(field, f"{array.dtype} {array.shape}", "numbers: (n, d) or (n,)")
-    if array.ndim == 2 and array.shape[1] == 0:
-        raise invalid(field, f"{array.dtype} {array.shape}", "one column or more; no x is None")
+            filled = np.where(missing.reshape(array.shape), np.nan, array).astype(np.float64)
+        else:
+            filled = array
+    except _UNREADABLE:
+        where, value = _first_text(field, array, _column_names(values)) or (field, type(values).__name__)
+        raise invalid(where, value, _VALID) from None
+    if filled.dtype.kind not in "iuf" or filled.ndim not in (1, 2):
+        raise invalid(field, f"{filled.dtype} {filled.shape}", _VALID)
+    if filled.ndim == 2 and filled.shape[1] == 0:
+        raise invalid(field, f"{filled.dtype} {filled.shape}", "one column or more; no x is None")
     with np.errstate(over="ignore"):
-        numbers: np.ndarray = array.astype(np.float64)
-    return numbers.reshape(len(numbers), -1) if numbers.size else np.empty((0, 1))
+        numbers: np.ndarray = filled.astype(np.float64)
+    return numbers[:, None] if numbers.ndim == 1 else numbers
+
+
+def _first_text(field: str, array: np.ndarray, names: tuple[str, ...]) -> tuple[str, Any] | None:
+    """Where the first entry stands that is no number, and what it is; None where an array has none in rows."""
+    if array.ndim not in (1, 2):
+        return None
+    for index, each in np.ndenumerate(array):
+        try:
+            float(0.0 if _is_gap(each) else each)
+        except (TypeError, ValueError, OverflowError):
+            column = f"{field}[{index[1]}]" if array.ndim == 2 else field
+            named = f"{field}: column {shown(names[index[-1] if array.ndim == 2 else 0])}" if names else column
+            return f"{named}, row {index[0] + 1}", each
+    return None

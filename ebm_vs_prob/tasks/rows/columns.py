@@ -7,6 +7,7 @@ import io
 import lzma
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from ...core.text import printable, shown
 FORMATS = (".csv", ".npz", ".parquet")
 #: Bytes of the largest file, and of what an array of a compressed `.npz` may grow to: they are read at once.
 MOST_BYTES = 1 << 32
-#: Bytes in which the header of a CSV file must end.
-_MOST_HEADER = 1 << 20
+#: Bytes of a CSV file that are read at once, and where a line is longer, the most that it may have.
+_BLOCK, _LONGEST_LINE = 1 << 20, 1 << 30
 
 
 def read_bytes(path: Path) -> bytes:
@@ -35,13 +36,11 @@ def read_bytes(path: Path) -> bytes:
     try:
         if not path.is_file():
             raise invalid("data", str(path), "a file that is there")
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+        if path.stat().st_size > MOST_BYTES:
+            raise invalid("data", path.name, f"a file of at most {MOST_BYTES} bytes")
+        return path.read_bytes()
     except OSError as error:
         raise invalid("data", str(path), f"a file that can be read: {error.strerror}") from None
-    if len(content) > MOST_BYTES:
-        raise invalid("data", path.name, f"a file of at most {MOST_BYTES} bytes")
-    return content
 
 
 def read_columns(
@@ -71,11 +70,12 @@ def read_columns(
 
 def check_names(name: str, there: Sequence[str], wanted: Iterable[str]) -> None:
     """Raise unless each wanted column is there, once."""
+    times = Counter(there)
     for column in wanted:
-        if column not in there:
+        if times[column] == 0:
             raise unknown(f"column of {name}:", column, [printable(each, 100) for each in there[:50]])
-        if there.count(column) > 1:
-            raise ValueError(f"{name}: column {shown(column)} is there {there.count(column)} times: expected once")
+        if times[column] > 1:
+            raise ValueError(f"{name}: column {shown(column)} is there {times[column]} times: expected once")
 
 
 def _read_csv(
@@ -84,19 +84,22 @@ def _read_csv(
     import pyarrow as pa
     from pyarrow import csv as arrow
 
-    check_names(name, _header(name, content, separator), [*numbers, *labels])
+    names = _header(name, content, separator)
+    check_names(name, names, [*numbers, *labels])
+    _refuse_open_quotation(name, content, separator)
+    longest = max(map(len, io.BytesIO(content)))
+    if longest > _LONGEST_LINE:
+        raise ValueError(f"{name}: a line has {longest} bytes: expected at most {_LONGEST_LINE}")
     kinds = {**dict.fromkeys(numbers, pa.float64()), **dict.fromkeys(labels, pa.string())}
     try:
         table = arrow.read_csv(
             pa.BufferReader(content),
-            arrow.ReadOptions(use_threads=False),
+            arrow.ReadOptions(use_threads=False, block_size=max(_BLOCK, longest)),
             arrow.ParseOptions(delimiter=separator, newlines_in_values=True),
             arrow.ConvertOptions(column_types=kinds, include_columns=list(kinds), strings_can_be_null=True),
         )
     except (pa.ArrowException, ValueError) as error:
-        raise ValueError(
-            f"{name}: {_plainly(printable(error, 300), list(_header(name, content, separator)))}"
-        ) from None
+        raise ValueError(f"{name}: {_plainly(printable(error, 300), names)}") from None
     return {
         **{column: _as_numbers(table[column]) for column in numbers},
         **{column: _as_labels(table[column]) for column in labels},
@@ -105,20 +108,41 @@ def _read_csv(
 
 def _header(name: str, content: bytes, separator: str) -> list[str]:
     """The names in the first row of a CSV file that is not blank."""
-    head = content[:_MOST_HEADER]
-    try:
-        text = head.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        if error.start < len(head) - 4 or len(content) <= _MOST_HEADER:
-            raise ValueError(f"{name}: byte {error.start + 1} is not UTF-8: save the file as UTF-8") from None
-        text = head[: error.start].decode("utf-8-sig")
-    try:
-        names = next((row for row in csv.reader(io.StringIO(text), delimiter=separator) if row), None)
-    except csv.Error as error:
-        raise ValueError(f"{name}: its header cannot be read: {printable(error, 200)}") from None
+    size, ended = _BLOCK, False
+    names: list[str] | None = None
+    while not ended:
+        head = content[:size]
+        whole = len(head) == len(content)
+        try:
+            text = head.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            if error.start < len(head) - 4 or whole:
+                raise ValueError(f"{name}: byte {error.start + 1} is not UTF-8: save the file as UTF-8") from None
+            text = head[: error.start].decode("utf-8-sig")
+        lines = io.StringIO(text)
+        try:
+            names = next((row for row in csv.reader(lines, delimiter=separator) if row), None)
+        except csv.Error as error:
+            raise ValueError(f"{name}: its header cannot be read: {printable(error, 200)}") from None
+        ended = whole or lines.tell() < len(text)  # a row that takes all there is may go on beyond it
+        size *= 4
     if names is None:
         raise ValueError(f"{name} is empty: expected a header with the names of columns, and rows below it")
     return names
+
+
+def _refuse_open_quotation(name: str, content: bytes, separator: str) -> None:
+    """Raise where a quotation mark has no other: Arrow takes all that follows for one entry, and no row is missed."""
+    if content.count(b'"') % 2 == 0:
+        return
+    # An odd one may stand within an entry, as in 5", where it means itself.
+    text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", errors="replace", newline="")
+    row = 1
+    try:
+        for _ in csv.reader(text, delimiter=separator, strict=True):
+            row += 1
+    except csv.Error:
+        raise ValueError(f"{name}: row {row} has a quotation mark that is not closed where its entry ends") from None
 
 
 def _plainly(text: str, names: list[str]) -> str:
@@ -129,6 +153,8 @@ def _plainly(text: str, names: list[str]) -> str:
     number = first.removeprefix("column #")
     if number != first and number.isdigit() and int(number) < len(names):
         text = f"column {shown(names[int(number)])}: {rest}"
+    if text.startswith("straddling"):
+        return f"a quoted entry of several lines has more than {_BLOCK} bytes: expected fewer"
     text = text.replace("CSV conversion error to double: invalid value", "expected a number, not")
     return text.replace("CSV conversion error to string: invalid UTF8 data", "text that is not UTF-8").replace("#", "")
 
@@ -173,7 +199,7 @@ def _read_parquet(
             **{column: _as_numbers(table[column]) for column in numbers},
             **{column: _as_labels(table[column]) for column in labels},
         }
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{name} cannot be read as Parquet: {printable(error, 200)}") from None
 
 
@@ -191,7 +217,7 @@ def _read_npz(
                 found[column] = _array(name, column, packed.read(entry), column in labels)
     except (
         *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
-        *(KeyError, EOFError, OSError, NotImplementedError, RuntimeError),
+        *(KeyError, EOFError, OSError, NotImplementedError, RuntimeError, UnicodeDecodeError),
     ) as error:
         raise ValueError(f"{name} cannot be read as .npz: {printable(error, 200)}") from None
     return found
@@ -201,14 +227,15 @@ def _array(name: str, column: str, content: bytes, label: bool) -> np.ndarray:
     where = f"{name}: array {shown(column)}"
     try:
         values = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-    except ValueError as error:
+    except Exception as error:  # the header is a literal of Python: what reading a hostile one raises has no end
         if "pickle" in str(error):
             raise ValueError(f"{where} holds pickled objects, which are not read because they can run code") from None
         raise ValueError(f"{where} cannot be read: {printable(error, 200)}") from None
     if label:
         if values.ndim != 1 or values.dtype.kind not in "iubU":
             raise ValueError(f"{where} is {values.dtype} {values.shape}: expected (n,) integers or text")
-        return values.astype(str).astype(object)
-    if values.ndim not in (1, 2) or values.dtype.kind not in "iuf":
-        raise ValueError(f"{where} is {values.dtype} {values.shape}: expected (n,) or (n, d) numbers")
-    return values.reshape(len(values), -1).astype(np.float64) if values.size else np.empty((len(values), 1))
+        return np.array([str(each) for each in values.tolist()], dtype=object)
+    if values.ndim not in (1, 2) or values.dtype.kind not in "iuf" or values.shape[1:] == (0,):
+        raise ValueError(f"{where} is {values.dtype} {values.shape}: expected (n,) or (n, d) numbers, d >= 1")
+    numbers: np.ndarray = values.astype(np.float64)
+    return numbers[:, None] if numbers.ndim == 1 else numbers

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -22,6 +21,9 @@ ScalingName = Literal["median", "mean", "none"]
 
 #: Rows that each part must have, at least.
 FEWEST = 2
+#: The farthest that a value may lie from the centre of its column, in units of its scaling: models compute in float32,
+#: and squares of such values, and sums of these over columns, must stay finite there.
+FARTHEST = 1e15
 #: What the box reaches beyond the training part on either side, as a share of its extent.
 MARGIN = 0.25
 #: The interquartile range of a Gaussian of standard deviation 1.
@@ -105,7 +107,8 @@ def divide(
         shares: of rows in validation and in test. seed: of the hash. scaling: how the training part sets the units.
 
     Raises:
-        ValueError: fewer than two rows in a part, or a column that is constant in training.
+        ValueError: fewer than two rows in a part, a column that is constant in training, or a value in any part that
+            is farther from the others than models can compute.
     """
     if len(table) > 1:
         _refuse_constant(where, "", table)
@@ -139,7 +142,7 @@ def divide(
     _refuse_constant(where, " of training", train)
     x_scaling = _scaling(where, train.x, table.x_names, scaling)
     y_scaling = None if table.classes else _scaling(where, train.y, table.y_names, scaling)
-    parts = {split: _scaled(each, x_scaling, y_scaling) for split, each in tables.items()}
+    parts = {split: _scaled(where, each, x_scaling, y_scaling) for split, each in tables.items()}
     return Parts(
         parts=parts,
         x_scaling=x_scaling,
@@ -202,9 +205,24 @@ def _scaling(where: str, values: np.ndarray, names: tuple[str, ...], scaling: Sc
     return Scaling(names, centre, unit)
 
 
-def _scaled(table: Table, x_scaling: Scaling, y_scaling: Scaling | None) -> Part:
-    x = (table.x - x_scaling.centre) / x_scaling.unit
-    return Part(x, table.y if y_scaling is None else (table.y - y_scaling.centre) / y_scaling.unit)
+def _scaled(where: str, table: Table, x_scaling: Scaling, y_scaling: Scaling | None) -> Part:
+    x = _in_units(where, table.x, x_scaling)
+    return Part(x, table.y if y_scaling is None else _in_units(where, table.y, y_scaling))
+
+
+def _in_units(where: str, values: np.ndarray, scaling: Scaling) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        scaled: np.ndarray = (values - scaling.centre) / scaling.unit
+    far = np.abs(scaled) > FARTHEST
+    if far.any():
+        row, column = np.argwhere(far)[0]
+        centre, unit = scaling.centre[column], scaling.unit[column]
+        raise invalid(
+            f"{where}: column {shown(scaling.names[column])}: a value",
+            float(values[row, column]),
+            f"a number within {FARTHEST:g} units of {centre:g}, where the unit of this column is {unit:g}",
+        )
+    return scaled
 
 
 def _box(values: np.ndarray) -> Box:
@@ -213,6 +231,4 @@ def _box(values: np.ndarray) -> Box:
         return Box((0.0, 1.0), 0)
     low, high = float(values.min()), float(values.max())
     margin = MARGIN * (high - low)
-    if not math.isfinite(high - low + 2 * margin):
-        raise invalid("the extent of the data", high - low, "a finite number")
     return Box((low - margin, high + margin), values.shape[1])

@@ -11,12 +11,18 @@ from ...core.approximate import Approximate
 from ...core.errors import NoExactReference, invalid
 from ...core.seeding import numpy_generator
 from ...core.spaces import Box
+from ...core.text import shown
 from ..base import check_inputs, check_pairs
 from ..reference import Reference
 
 if TYPE_CHECKING:
     import torch
 
+#: How far a projection of points that are projected already may lie from them, as a share of the way to them: a user's
+#: projection may be an iteration that is not at its end, and distances that are taken for one are half the way off.
+_SHARE = 0.1
+#: What rounding in float32 adds to that, as a share of the size of what is rounded.
+_ROUNDING = 1e-6
 #: Held-out answers of one x that metrics look at: distances between all of them are taken.
 MOST_HELD_OUT = 2000
 
@@ -59,7 +65,8 @@ class DataReference(Reference):
 
         Raises:
             NoExactReference: it was given none.
-            ValueError: the manifold gives neither distances (n,) >= 0 nor projections (n, dy).
+            ValueError: the manifold gives neither distances (n,) >= 0 nor projections (n, dy). What has the shape of y
+                is held to be a projection: halfway to the nearest point, and there, the nearest point is the same.
         """
         import torch
 
@@ -71,15 +78,11 @@ class DataReference(Reference):
             )
         x, y = check_pairs(self.task, x, y)
         own = scaling.undo(y).detach().cpu().numpy()
-        given = (own,) if x.shape[1] == 0 else (self.task.x_scaling.undo(x).detach().cpu().numpy(), own)
-        answer = np.asarray(manifold(*(part.copy() for part in given)))
-        valid = f"distances ({len(own)},) >= 0, or projections {own.shape}, of finite numbers"
-        if answer.shape not in (own.shape[:1], own.shape) or answer.dtype.kind not in "iuf":
-            raise invalid("manifold(y)", f"{answer.dtype} {answer.shape}", valid)
-        found = answer.astype(np.float64)
-        found = found if found.ndim == 1 else np.linalg.norm(own - found, axis=1)
-        if not (np.isfinite(found) & (found >= 0)).all():
-            raise invalid("manifold(y)", "negative or non-finite distances", valid)
+        given = () if x.shape[1] == 0 else (self.task.x_scaling.undo(x).detach().cpu().numpy(),)
+        found = _asked(manifold, given, own)
+        if found.ndim == 2:
+            _check_projections(manifold, given, own, found, scaling.unit)
+            found = np.linalg.norm(own - found, axis=1)
         return torch.from_numpy(found).to(y.device)
 
     def held_out(self, x: torch.Tensor) -> torch.Tensor:
@@ -136,3 +139,51 @@ class DataReference(Reference):
         check_inputs(self.task, x)
         values = x.detach().double().cpu().numpy() + 0.0
         return [np.array(self._rows_of.get(given.tobytes(), []), dtype=np.int64) for given in values]
+
+
+def _valid(own: np.ndarray) -> str:
+    return f"distances ({len(own)},) >= 0, or projections {own.shape}, of finite numbers"
+
+
+def _asked(manifold: Any, given: tuple[np.ndarray, ...], own: np.ndarray) -> np.ndarray:
+    """What the user's code says of y (n, dy): distances (n,) or what has the shape of projections, float64.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    answer = manifold(*(part.copy() for part in (*given, own)))
+    try:
+        answer = np.asarray(answer)
+    except (TypeError, ValueError, RuntimeError):  # rows of several lengths, or a tensor that carries a gradient
+        raise invalid("manifold(y)", type(answer).__name__, _valid(own)) from None
+    if answer.shape not in (own.shape[:1], own.shape) or answer.dtype.kind not in "iuf":
+        raise invalid("manifold(y)", f"{answer.dtype} {answer.shape}", _valid(own))
+    found: np.ndarray = answer.astype(np.float64)
+    bad = ~np.isfinite(found) if found.ndim == 2 else ~(np.isfinite(found) & (found >= 0))
+    if bad.any():
+        row = int(np.argwhere(bad)[0][0])
+        raise invalid(f"manifold(y) at y = {shown(own[row].tolist(), 100)}", found[row].tolist(), _valid(own))
+    return found
+
+
+def _check_projections(
+    manifold: Any, given: tuple[np.ndarray, ...], own: np.ndarray, found: np.ndarray, unit: np.ndarray
+) -> None:
+    """Raise unless what has the shape of y is what projections are: of points on the way to them, and of themselves.
+
+    Of one column, distances (n, 1) have that shape too.
+    """
+    tolerance = _SHARE * np.linalg.norm(own - found, axis=1)
+    tolerance += _ROUNDING * (np.linalg.norm(unit) + np.linalg.norm(found, axis=1))
+    for share, where in ((0.5, "halfway there"), (1.0, "there")):
+        again = _asked(manifold, given, own + share * (found - own))
+        if again.shape != found.shape:
+            raise invalid("manifold(y)", f"of shape {found.shape}, then {again.shape}", _valid(own))
+        moved = np.linalg.norm(again - found, axis=1) > tolerance
+        if moved.any():
+            row = int(moved.argmax())
+            raise invalid(
+                f"manifold(y) of shape {found.shape} at y = {shown(own[row].tolist(), 100)}",
+                found[row].tolist(),
+                f"a projection, the same {where}, not {shown(again[row].tolist(), 100)}; or distances ({len(own)},)",
+            )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -19,14 +19,18 @@ from ...core.text import printable
 from .columns import read_bytes, read_columns
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Source:
-    """Data as they were given: `name` for messages, `digest` their SHA-256, and where they lie: a file, or arrays."""
+    """Data as they were given: `name` for messages, `digest` their SHA-256, and where they lie: a file, or arrays.
+
+    `names` are those of the columns of an array that has them, for messages too.
+    """
 
     name: str
     digest: str
     path: Path | None = None
     arrays: Mapping[str, np.ndarray] | None = None
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def columns(self, numbers: tuple[str, ...], labels: tuple[str, ...], separator: str) -> Mapping[str, np.ndarray]:
         """As `read_columns`; of arrays, all of them.
@@ -67,8 +71,12 @@ def remember_place(digest: str, path: str | Path) -> None:
     _FILES[digest] = Path(path)
 
 
-def source_of_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> Source:
-    """Arrays of this process, found by their digest as long as a task of them lives."""
+def source_of_arrays(name: str, arrays: Mapping[str, np.ndarray], names: Mapping[str, tuple[str, ...]]) -> Source:
+    """Arrays of this process, found by their digest as long as a task of them lives, and called what they were last.
+
+    Args:
+        name, names: as of a `Source`.
+    """
     total = hashlib.sha256()
     for key, values in arrays.items():
         whole = "\0".join("" if each is None else f"={each}" for each in values) if values.dtype == object else None
@@ -76,7 +84,9 @@ def source_of_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> Source:
         total.update(f"{key}\0{kind}\0{values.shape}\n".encode())
         total.update(np.ascontiguousarray(values).view(np.uint8).data if whole is None else whole.encode())
     source = Source(name, total.hexdigest(), arrays=arrays)
-    return _ARRAYS.setdefault(source.digest, source)
+    source = _ARRAYS.setdefault(source.digest, source)
+    source.name, source.names = name, names
+    return source
 
 
 def known_source(digest: str) -> Source:

@@ -111,8 +111,7 @@ def _labelled(
     where: str, y: np.ndarray, name: str, classes: Sequence[str] | None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Labels as integers 0 .. K-1, and the name of each: in the order of the numbers where all are integers."""
-    given, index = np.unique(y.astype(str), return_inverse=True)
-    found = [str(each) for each in given]
+    found = sorted(set(y.tolist()))
     if classes is None:
         if len(found) > MOST_LABELS:
             valid = f"at most {MOST_LABELS} distinct labels: in a file numbers are answers = 'real', in an array floats"
@@ -120,12 +119,12 @@ def _labelled(
         if len(found) < 2:
             raise ValueError(f"{where}: column {shown(name)} has the one label {shown(found[0])}: expected two or more")
         classes = sorted(found, key=_order)
-    strange = [each for each in found if each not in set(classes)]
+    place = {each: number for number, each in enumerate(classes)}
+    strange = [each for each in found if each not in place]
     if strange:
         valid = "a label that the data have too"
         raise invalid(f"{where}: column {shown(name)}", strange[0], valid)
-    place = {each: number for number, each in enumerate(classes)}
-    return np.array([place[each] for each in found], dtype=np.int64)[index], tuple(classes)
+    return np.array([place[each] for each in y.tolist()], dtype=np.int64), tuple(classes)
 
 
 def _order(label: str) -> tuple[int, int, str]:
