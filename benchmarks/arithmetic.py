@@ -11,6 +11,7 @@ from ebm_vs_prob.core.budget import Budget
 from ebm_vs_prob.energies.mlp import Network
 from ebm_vs_prob.tasks import get_task
 from ebm_vs_prob.training.fitting import get_method, prepare
+from ebm_vs_prob.training.loop import multiply_adds_of_step
 
 from .trainings import Plan
 
@@ -19,7 +20,7 @@ PRODUCTS, TIMES = 50, 7
 
 
 def multiply_adds(plan: Plan) -> float:
-    """Those of a step of all replicates, as costs are counted: evaluations of the energy times those of its layers."""
+    """Those of a step of all replicates, as costs are counted."""
     method, task = get_method(plan.method), get_task(plan.task[0], **plan.task[1])
     setting = prepare(
         method,
@@ -33,9 +34,7 @@ def multiply_adds(plan: Plan) -> float:
         compile=False,
         options=plan.options,
     )
-    module = method.build(setting).module
-    evaluations = sum(method.step_evaluations(own, task) for own in setting.options.replicates) * plan.batch_size
-    return evaluations * float(module.multiply_adds)  # type: ignore[arg-type, operator]
+    return sum(multiply_adds_of_step(method.build(setting)))
 
 
 def product_rate(plan: Plan) -> float:

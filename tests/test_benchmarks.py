@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import ebm_vs_prob as evp
-from benchmarks import aims, command_line, growth, modes, proposals, results, study_shares, tables, timing
+from benchmarks import aims, arithmetic, command_line, growth, modes, proposals, results, study_shares, tables, timing
 from benchmarks.trainings import Plan, TrainingFailed, Trainings, checkout
 from ebm_vs_prob.ebm.objectives.contrastive import importance_sampled_loss
 from ebm_vs_prob.study import Store, plan_study
@@ -67,6 +67,34 @@ def test_aims_are_of_the_fastest_mode_and_name_the_worst():
     found = {"modes": {"rows": rows, "against": "abc"}}
     cells = next(line for line in tables.modes(found["modes"]) if line.startswith("| `one`")).split(" | ")
     assert cells[1:4] == ["abc", "4", "5.00 (5.00 to 5.00)"]
+
+
+def test_denoising_which_both_peers_train_is_in_their_aims():
+    def arm(name, **ratios):
+        return {"name": name, "speed_up": {peer: {"median": ratio} for peer, ratio in ratios.items()}}
+
+    trained = arm("8 replicates, compiled", **{"torchebm train_step": 20.0, "ebmkit Trainer": 10.0})
+    compared = arm("8 replicates", torchebm=30.0)
+    found = {
+        "training_step": {"sections": [{"title": "Denoising, hidden 32x32, batch 64", "arms": [trained]}]},
+        "objectives": {"sections": [{"title": "Hyvarinen, hidden 32x32, batch 64", "arms": [compared]}]},
+    }
+    values = {aim.what: aim.values for aim in aims.aims(found)}
+    assert values["objectives and samplers, 8 of 2x32, x torchebm"] == {"Denoising": 20.0, "Hyvarinen": 30.0}
+    assert values["objectives and samplers, 8 of 2x32, x ebmkit"] == {"Denoising": 10.0}
+
+
+@pytest.mark.parametrize("method", ["latent_free_energy", "hinge", "denoising_score_matching"])
+def test_the_work_of_a_step_is_what_its_cost_counts(method):
+    plan = Plan(method, ("circle", {"thickness": 0.1}), 2, "recorded", (5, 4), steps=2, batch_size=7, examples=30)
+    model = evp.fit(
+        method,
+        evp.get_task("circle", thickness=0.1),
+        range(plan.replicates),
+        network=evp.Network(hidden=plan.hidden),
+        budget=evp.Budget(steps=plan.steps, batch_size=plan.batch_size, examples=plan.examples),
+    )
+    assert arithmetic.multiply_adds(plan) == sum(cost.multiply_adds for cost in model.cost) / plan.steps
 
 
 def test_an_aim_that_is_an_upper_bound_is_reached_from_below():

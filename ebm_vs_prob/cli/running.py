@@ -39,7 +39,7 @@ def plan(
     """
     from ..study import Store, check_feasible, load_study, plan_study
     from ..study.engines import available_cores
-    from ..study.plan_again import choices_of
+    from ..study.plan_again import choices_of, step_times_of
     from ..study.planned_power import planned_power
     from ..study.progress import duration
     from ..study.published import published_scatters
@@ -51,7 +51,8 @@ def plan(
         loaded = settled(opened(load_study(study), scale, Store(store)), scale)
         loaded, scale = shrunk(loaded, scale, seeds, steps, names("--arms", arms), names("--tasks", tasks), numbers(at))
         chosen = () if loaded.tuning is None else choices_of(Store(store), loaded, scale)
-        planned = plan_study(loaded, scale=scale, device=device.value, tuning=chosen)
+        times = step_times_of(Store(store), loaded, scale, device.value)
+        planned = plan_study(loaded, scale=scale, device=device.value, times=times, tuning=chosen)
         held = check_feasible(planned.study, scale)
         powers = planned_power(planned.study, scale, held, *published_scatters(planned.study, scale, DEFAULT_OUT))
         at_work = workers or available_cores()

@@ -36,4 +36,4 @@ class Cost(Options):
     steps: Annotated[int, Field(le=10**18)]
     energy_evaluations: float  # forward 1, each backward 2, an example
     multiply_adds: float
-    seconds: float  # wall time of the batch divided by its replicates
+    seconds: float  # wall time of the batch divided by its replicates, without recording or compiling a step

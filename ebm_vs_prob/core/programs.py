@@ -27,10 +27,16 @@ KEPT = 32
 _ON_CPU = {"cpp_wrapper": True, "size_asserts": False, "alignment_asserts": False}
 
 _compiled: OrderedDict[str, Any] = OrderedDict()
+#: What the compiler said of programs that it did not make.
+_refused: dict[str, str] = {}
 
 
 class NotRecordable(Exception):
     """The function does not do the same operations at every call, or fails."""
+
+
+class NotCompiled(Exception):
+    """Steps that were to be compiled cannot be."""
 
 
 class Program:
@@ -66,7 +72,7 @@ class Program:
         self, function: Callable[..., Sequence[torch.Tensor]], inputs: Sequence[torch.Tensor]
     ) -> list[torch.Tensor]:
         """What a function gives, and what it makes of the state, which stays as it was."""
-        with Undone():
+        with Undone(), unvalidated():
             return [*function(*inputs), *[tensor.clone() for tensor in self._state]]
 
     @property
@@ -83,16 +89,22 @@ class Program:
 
         Raises:
             RuntimeError, OSError, SyntaxError, ImportError: the compiler, which needs a C++ compiler on a CPU, does not
-                make it.
+                make it. It is tried once for all programs of the same operations.
         """
         key = self.digest
+        if key in _refused:
+            raise RuntimeError(_refused[key])
         if key not in _compiled:
             with compiler_cache(), torch.no_grad():
                 try:
                     _compiled[key] = self._machine_code()
                 except (RuntimeError, OSError, SyntaxError, ImportError):  # something damaged in the cache, perhaps
-                    with empty_compiler_cache():
-                        _compiled[key] = self._machine_code()
+                    try:
+                        with empty_compiler_cache():
+                            _compiled[key] = self._machine_code()
+                    except (RuntimeError, OSError, SyntaxError, ImportError) as error:
+                        _refused[key] = str(error)  # the error itself would keep alive all that it was raised in
+                        raise
         _compiled.move_to_end(key)
         while len(_compiled) > KEPT:
             _compiled.popitem(last=False)
@@ -106,10 +118,15 @@ class Program:
 
     @property
     def digest(self) -> str:
-        """Of the operations and of what they are applied to, but for its numbers: as long as it is equal, so is what
-        is compiled."""
+        """Of the operations and of what they are applied to, but for its numbers, and of torch's settings that decide
+        how they are done: as long as it is equal, so is what is compiled."""
         shapes = [(t.shape, t.stride(), t.dtype, t.device) for t in self._examples]
-        return hashlib.sha256(f"{self._graph.code}\n{shapes}\n{torch.get_num_threads()}".encode()).hexdigest()
+        settings = (
+            torch.get_num_threads(),
+            torch.are_deterministic_algorithms_enabled(),
+            torch.get_float32_matmul_precision(),
+        )
+        return hashlib.sha256(f"{self._graph.code}\n{shapes}\n{settings}".encode()).hexdigest()
 
 
 def _recorded(

@@ -8,9 +8,13 @@ from typing import cast
 import torch
 from torch import nn
 
+from ..core.process_state import readable
 from ..energies.decoders import AngleDecoder
 from .answers import LATENT_SEARCH, LatentAnswers, Search
 from .latent import JointEnergy, lowest, search_latent
+
+#: Up to so many steps of Newton's method are the same operations whatever they find, where they are recorded.
+MOST_RECORDED = 16
 
 
 def best_latent(
@@ -34,7 +38,8 @@ def nearest_angle(
     """The angle of lowest energy, within ±π, by Newton's method from the best of nodes (m, 1).
 
     Shapes are those of `infer_latent`. A step is -E' / |E''|, of two nodes at most; where it does not lower the
-    energy it is halved. Of `search` the count and the tolerance are taken.
+    energy it is halved. Of `search` the count and the tolerance are taken. More than `MOST_RECORDED` steps end once all
+    angles have converged, and cannot be recorded.
     """
     axes, longest = decoder.semi_axes(x), 4 * math.pi / len(nodes)
     # By coordinates: sums over a dimension of two would take most of the time.
@@ -60,7 +65,8 @@ def nearest_angle(
         cosine, sine = torch.where(lower, trial[0], cosine), torch.where(lower, trial[1], sine)
         share = torch.where(lower, 1.0, share / 2)
         converged = converged | (step.abs() < search.tolerance)
-        if bool(converged.all()):
+        # No later step would change anything; one that is recorded is taken by others too, which may need it.
+        if (search.max_steps > MOST_RECORDED or readable(converged)) and bool(converged.all()):
             break
     z = (z + math.pi).remainder(2 * math.pi) - math.pi
     energy = 0.5 * ((p - a * z.cos()).square() + (q - b * z.sin()).square())

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from ..core.errors import invalid, unknown
 from ..core.options import PER_REPLICATE
+from ..core.process_state import holds
 from ..training.batches import Batch, Loss, Noise
 from ..training.method import Method, MethodOptions
 
@@ -45,7 +46,7 @@ def thickness_log_prior(name: str, scale: torch.Tensor, sigma: torch.Tensor) -> 
     """
     if name not in THICKNESS_PRIORS:
         raise unknown("thickness prior", name, THICKNESS_PRIORS)
-    if not bool((scale.isfinite() & (scale > 0)).all()):
+    if not holds(lambda: (scale.isfinite() & (scale > 0)).all()):
         raise invalid("scale", scale.tolist(), "finite numbers > 0")
     density: torch.Tensor = THICKNESS_PRIORS[name](scale.to(sigma)).log_prob(sigma)
     return density

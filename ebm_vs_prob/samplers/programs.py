@@ -43,8 +43,10 @@ def compiled_step(step: TakeStep, state: State, noise: torch.Tensor, uniform: to
 
 
 def _inputs(state: State, noise: torch.Tensor, uniform: torch.Tensor | None) -> list[torch.Tensor]:
-    # Machine code is for one layout, and what is drawn for many steps at once has that of its block.
-    return [*_tensors(state), noise.contiguous(), *([] if uniform is None else [uniform.contiguous()])]
+    # Machine code is for one layout and does not look at it: what is drawn for many steps at once has that of its
+    # block, and a state that of the operations that it came from.
+    drawn = [noise] if uniform is None else [noise, uniform]
+    return [tensor.contiguous() for tensor in (*_tensors(state), *drawn)]
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:

@@ -102,9 +102,11 @@ class Group:
         """Whether training steps are compiled, of whatever trials are run: `asked` is a scale's `compile`."""
         if asked != "auto" or not self.first.compilable:
             return asked == "always" and self.first.compilable
+        programs = [(self.program_steps, self._evaluations(self.largest))]
+        if self._has_smaller_last:
+            programs.append((self.first.steps, self._evaluations(self.trials % self.most_replicates)))
         # What compiling saves on a GPU is not measured.
-        evaluations = self._evaluations(self.largest)
-        return self.device == "cpu" and times.pays(self.program_steps, evaluations, self.first.widths)
+        return self.device == "cpu" and times.pays(programs, self.first.widths)
 
     @property
     def may_compile(self) -> bool:
@@ -133,9 +135,14 @@ class Group:
         full, left = divmod(self.trials, self.most_replicates)
         step = full * self.step_seconds(times, self.most_replicates, compiled)
         step += self.step_seconds(times, left, compiled) if left else 0.0
-        programs = 1 / self.program_groups + (left > 0 and full > 0)
+        programs = 1 / self.program_groups + self._has_smaller_last
         compiling = programs * times.compiling if compiled else 0.0
         return compiling + self.first.steps * step + self.trials * SECONDS_TO_MEASURE
+
+    @property
+    def _has_smaller_last(self) -> bool:
+        full, left = divmod(self.trials, self.most_replicates)
+        return full > 0 and left > 0
 
     def _evaluations(self, replicates: int) -> float:
         return self.first.evaluations * self.first.specification["budget"]["batch_size"] * replicates

@@ -182,7 +182,7 @@ def _expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[s
                         program=program,
                         # What a user's module computes in company, or compiled, need not be what it computes alone.
                         batchable=method.batchable and not is_own,
-                        compilable=method.compilable and not is_own,
+                        compilable=method.compilable_with(options) and not is_own,
                         widths=layers,
                         steps=steps,
                         evaluations=evaluations if steps else 0.0,

@@ -76,10 +76,10 @@ def measured(batch: Batch, tasks: Sequence[Task]) -> list[Outcome]:
     if any(status.ok for status in model.status):
         table = evaluate(model, list(tasks), evaluation, observed)
         notes = dict(table.attrs.get("notes", {}))
+    found = energies(model, list(tasks))
     clock.stop("evaluate")
     files = _files(observed, batch, notes)
     clock.stop("arrays")
-    found = energies(model, list(tasks))
     return [_outcome(batch, r, model, table, notes, clock.seconds, files, found) for r in range(len(trials))]
 
 

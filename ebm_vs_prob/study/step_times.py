@@ -11,6 +11,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from itertools import pairwise
@@ -98,12 +99,21 @@ class StepTimes(Options):
         compiling = "no compiler: nothing is compiled" if self.compile is None else f"compiling: {self.compile:.3g} s"
         return [f"machine: {self.machine}", *lines, compiling]
 
-    def pays(self, steps: int, evaluations: float, widths: tuple[int, ...]) -> bool:
-        """Whether compiling saves a fifth of the time of so many steps, of all batches, that of compiling included."""
-        if self.compile is None or not worth_measuring(steps, evaluations, widths):
+    def pays(self, programs: Sequence[tuple[int, float]], widths: tuple[int, ...]) -> bool:
+        """Whether compiling saves a fifth of the time of all steps, that of compiling included.
+
+        Args:
+            programs: the steps of all batches of each, and the evaluations of the energy in one; the first decides
+                whether they are steps enough.
+            widths: of the network's layers.
+        """
+        if self.compile is None or not worth_measuring(*programs[0], widths):
             return False
-        whole = self.compiling + steps * self.seconds(True, evaluations, widths)
-        return whole <= WORTH * steps * self.seconds(False, evaluations, widths)
+        recorded, compiled = (
+            sum(steps * self.seconds(mode, evaluations, widths) for steps, evaluations in programs)
+            for mode in (False, True)
+        )
+        return len(programs) * self.compiling + compiled <= WORTH * recorded
 
 
 #: Measured once on an Intel Xeon that was busy; for plans whose steps are too few for a compiler to pay.

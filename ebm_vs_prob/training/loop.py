@@ -19,7 +19,7 @@ from torch import nn
 from ..core.budget import Cost
 from ..core.errors import invalid
 from ..core.process_state import without_denormals
-from ..core.programs import NotRecordable, Program, unvalidated
+from ..core.programs import NotCompiled, NotRecordable, Program, unvalidated
 from ..core.text import printable
 from ..models.model import Model
 from ..models.record import ReplicateStatus, Training
@@ -56,24 +56,28 @@ def train(
 
     Raises:
         ValueError: replicates whose options cost differently would take different numbers of steps.
+        NotCompiled: the setting says that steps are compiled, and they cannot be, which is said once. `Method.fit` then
+            begins anew with a setting that does not.
     """
     setting, module = model.setting, model.module
     loss, noise = model.method.regularise(model, loss, noise or {})
     steps = steps_of(model)
-    evaluations, work = _evaluations(model), _work(model)
+    evaluations, work = _evaluations(model), multiply_adds_of_step(model)
     optimizer = make_optimizer(module, setting.options.learning_rate)
     traces = traces or Traces()
     step = Step(setting, loss, list(noise), optimizer, traces)
     # Where the model is: a loss that is fetched would have every step wait for it on a GPU.
-    history = torch.empty(steps, setting.num_replicates, dtype=torch.float32, device=setting.device)
+    history = torch.empty(steps, setting.num_replicates, dtype=setting.dtype, device=setting.device)
     recorded: dict[str, list[torch.Tensor]] = {name: [] for name in traces.names}
-    started = time.perf_counter()
+    started, preparing = time.perf_counter(), 0.0
     run: Step | Program = step
     with without_denormals():
         for number, (rows, drawn) in enumerate(draws(setting, noise, steps)):
             inputs = [rows, *drawn.values(), *optimizer.inputs(number, steps)]
             if number == 1 and (setting.compile or steps >= RECORDED):
+                begun = time.perf_counter()
                 run = _program(step, inputs, setting.compile)
+                preparing = time.perf_counter() - begun
             with unvalidated() if number else nullcontext():
                 losses, *traced = run(*inputs)
             history[number] = losses
@@ -82,7 +86,7 @@ def train(
             if after_step is not None:
                 after_step(number + 1)
     history = history.cpu()
-    seconds = (time.perf_counter() - started) / setting.num_replicates
+    seconds = (time.perf_counter() - started - preparing) / setting.num_replicates
     costs = tuple(
         Cost(
             steps=steps,
@@ -104,15 +108,15 @@ def steps_of(model: Model) -> int:
         ValueError: replicates whose options cost differently would take different numbers of steps.
     """
     setting = model.setting
-    steps = {setting.budget.steps_for(each) for each in _work(model)}
+    steps = {setting.budget.steps_for(each) for each in multiply_adds_of_step(model)}
     if len(steps) > 1:
         valid = "replicates whose steps cost the same, where a budget of multiply-adds sets their number"
         raise invalid("options", [own.model_dump() for own in setting.options.replicates], valid)
     return steps.pop()
 
 
-def _work(model: Model) -> list[float]:
-    """Multiply-adds of one step of each replicate.
+def multiply_adds_of_step(model: Model) -> list[float]:
+    """Multiply-adds of one step of each replicate, as its cost counts them.
 
     What a method counts as one energy evaluation costs, of a module that evaluates another one for each of many
     latents, `evaluation_multiply_adds`; of any other `multiply_adds`, those of itself.
@@ -127,6 +131,9 @@ def _program(step: Step, inputs: list[torch.Tensor], compiled: bool) -> Step | P
     try:
         program = step.recorded(*inputs)
     except NotRecordable as error:
+        if compiled:
+            _say_once(f"steps are not compiled: {printable(error, 300)}")
+            raise NotCompiled from error
         log.info("a step is taken as it is written: %s", printable(error))
         return step
     if compiled:
@@ -134,6 +141,7 @@ def _program(step: Step, inputs: list[torch.Tensor], compiled: bool) -> Step | P
             program.compile()
         except (RuntimeError, OSError, SyntaxError, ImportError) as error:
             _say_once(f"steps are taken without the compiler, which does not work here: {printable(error, 300)}")
+            raise NotCompiled from error
     return program
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from ..core.options import PER_REPLICATE, Options
+from ..core.programs import NotCompiled
 from ..core.spaces import Box, Space
 from ..models.setting import Setting
 
@@ -136,7 +138,16 @@ class Method(ABC):
 
         A batched product of one replicate with one output column takes a matrix-vector kernel, which rounds otherwise
         than the batched kernel; from two replicates on, each slice has the same bits in any company.
+
+        Where steps are to be compiled and cannot be, the training is the one that does not ask for it, from its start.
         """
+        # A loss may be written otherwise for a compiler, and its first step is taken before one is tried.
+        with suppress(NotCompiled):
+            return cls._fitted(setting)
+        return cls._fitted(replace(setting, compile=False))
+
+    @classmethod
+    def _fitted(cls, setting: Setting) -> Model:
         from ..energies.mlp import Network
 
         own_network = isinstance(setting.network, Network) and setting.device == "cpu"
@@ -150,6 +161,11 @@ class Method(ABC):
         first = {name: value[tuple(map(slice, shapes[name]))] for name, value in pair.module.state_dict().items()}
         model.module.load_state_dict(first)
         return model.finished(training)
+
+    @classmethod
+    def compilable_with(cls, options: Any) -> bool:
+        """`compilable` under a replicate's options, where some ask for what decides by values of tensors."""
+        return cls.compilable
 
     @classmethod
     def energy_evaluations(cls, options: Any) -> float:

@@ -21,6 +21,8 @@ import ebm_vs_prob as evp
 from ebm_vs_prob.cli import commands as cli
 from ebm_vs_prob.cli import options
 from ebm_vs_prob.cli.commands import main
+from ebm_vs_prob.study import Store, plan_study
+from ebm_vs_prob.study.step_times import TYPICAL
 
 COMMANDS = ("list", "show", "plan", "run", "status", "report", "verify", "compare", "cite", "check", "challenge")
 
@@ -153,6 +155,14 @@ def test_plan_counts_trials_and_runs_nothing(study, call, tmp_path, monkeypatch)
     code, out, _ = call("plan", study, "--device", "cpu")
     assert code == 0
     assert "trials: 8" in out
+
+
+def test_plan_decides_by_the_constants_of_a_run_that_would_be_continued(study, call, tmp_path):
+    measured = TYPICAL.model_copy(update={"machine": "another"})
+    Store(tmp_path).write_plan(plan_study(study, device="cpu", times=measured).to_record())
+    code, out, _ = call("plan", study, "--device", "cpu", "--store", tmp_path, "--json")
+    assert code == 0
+    assert json.loads(out)["step_times"] == measured.model_dump()
 
 
 def test_a_finished_study_runs_nothing_again(study, call):

@@ -144,6 +144,55 @@ def test_the_digest_follows_operations_and_shapes_and_no_numbers():
     assert Program(third, third.state, narrow).digest != digests[0]
 
 
+def test_the_digest_follows_settings_that_decide_how_operations_are_done():
+    descent = Descent()
+    program = Program(descent, descent.state, inputs(1))
+    strict, precision = torch.are_deterministic_algorithms_enabled(), torch.get_float32_matmul_precision()
+    digests = {program.digest}
+    try:
+        torch.use_deterministic_algorithms(not strict)
+        digests.add(program.digest)
+        torch.set_float32_matmul_precision("medium")
+        digests.add(program.digest)
+    finally:
+        torch.use_deterministic_algorithms(strict)
+        torch.set_float32_matmul_precision(precision)
+    assert len(digests) == 3
+    assert program.digest in digests
+
+
+def test_what_validates_its_numbers_is_recorded_though_some_are_not_valid():
+    """As a step is in which one replicate has diverged, whose parameters no distribution takes."""
+    mean = nn.Parameter(torch.tensor([0.5, math.nan]))
+
+    def step(y: torch.Tensor) -> list[torch.Tensor]:
+        return [torch.distributions.Normal(mean, 1.0).log_prob(y).detach()]
+
+    with pytest.raises(ValueError, match="loc"):
+        step(torch.zeros(2))
+    (found,) = Program(step, [mean], [torch.zeros(2)])(torch.zeros(2))
+    assert found.isnan().tolist() == [False, True]
+
+
+def test_a_program_that_the_compiler_does_not_make_is_tried_once(monkeypatch):
+    tried = []
+
+    def fail(program):
+        tried.append(program)
+        raise FileNotFoundError("no compiler")
+
+    monkeypatch.setattr(programs, "_refused", {})
+    monkeypatch.setattr(programs, "_compiled", type(programs._compiled)())
+    monkeypatch.setattr(Program, "_machine_code", fail)
+    for error in (FileNotFoundError, RuntimeError, RuntimeError):
+        descent = Descent()
+        program = Program(descent, descent.state, inputs(1))
+        with pytest.raises(error, match="no compiler"):
+            program.compile()
+        assert not program.compiled
+    assert len(tried) == 2  # with the cache and without it
+
+
 @pytest.mark.slow
 def test_compiled_it_differs_by_roundings_and_one_compilation_serves_all_of_a_kind(monkeypatch):
     """Numbers of order 1 through some ten operations: within a hundred roundings of float32."""

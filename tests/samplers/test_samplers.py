@@ -16,6 +16,7 @@ from statistical import follows, share_agrees, variance_agrees, within_standard_
 from torch import nn
 
 import ebm_vs_prob as evp
+from ebm_vs_prob.core.programs import Program
 from ebm_vs_prob.core.spaces import Box, reflected
 from ebm_vs_prob.energies.mlp import MLPEnergy, Network
 from ebm_vs_prob.samplers import (
@@ -768,6 +769,25 @@ def test_kernels_name_their_own_mistakes():
         next(run(MALA(), gaussian(1.0), state, 0, WIDE, generators(1)))
     with pytest.raises(ValueError, match="num_samples"):
         sample_from_descent(Bowls([1.0]), torch.zeros(1, 1, 1), Box((-1.0, 1.0), 1), 0, torch.ones(1), generators(1))
+
+
+def test_machine_code_is_given_tensors_of_one_layout(monkeypatch):
+    """It does not look at strides, and a state has those of the operations that it came from."""
+    given, called = [], Program.__call__
+
+    def watched(program, *inputs):
+        given.extend(inputs)
+        return called(program, *inputs)
+
+    monkeypatch.setattr(Program, "compile", lambda program: None)
+    monkeypatch.setattr(Program, "__call__", watched)
+    energy = MLPEnergy(range(2), 0, 2, Network(hidden=(4,))).requires_grad_(False)
+    potential = gibbs_potential(energy, torch.zeros(1, 1, 0))
+    start = torch.linspace(-1, 1, 2 * 5 * 2).reshape(2, 2, 5).mT
+    with torch.no_grad():
+        list(run(MALA(), potential, MALA().init(potential, start, 0.01), 4, (-3.0, 3.0), generators(2), compile=True))
+    assert len(given) > 3 * 4
+    assert all(tensor.is_contiguous() for tensor in given)
 
 
 @pytest.mark.slow

@@ -240,6 +240,35 @@ def test_one_compilation_pays_for_all_batches_of_its_program(tmp_path):
         assert {b.compile for b in plan_study(path, device="cpu", times=times).batches} == {count == 10}
 
 
+@pytest.mark.usefixtures("few_steps")
+def test_a_smaller_last_batch_is_compiled_by_itself(tmp_path):
+    """Compiling takes nearly all that it saves in a full batch, and a lone trial's steps are short."""
+    whole = MAX_REPLICATES["cpu"]
+    modes = ("recorded", "compiled")
+    sizes = TYPICAL.model_copy(
+        update={name: getattr(TYPICAL, name).model_copy(update={"launch": 0.0}) for name in modes}
+    )
+    for count, expected in ((whole, True), (whole + 1, False), (2 * whole, True)):
+        path = write_study(tmp_path / "rings.toml", arms={"score": LEARNED["score"]}, seeds=count, thickness="0.1")
+        (group,) = plan_study(path, device="cpu", times=sizes)._groups()
+        assert group.most_replicates == whole
+        recorded, compiled = (group.step_seconds(sizes, whole, mode) for mode in (False, True))
+        spared = group.first.steps * (WORTH * recorded - compiled)
+        times = sizes.model_copy(update={"compile": 0.95 * spared / OPERATIONS / COMPILED_BY})
+        assert {batch.compile for batch in plan_study(path, device="cpu", times=times).batches} == {expected}
+
+
+def test_what_some_options_make_no_fixed_step_is_not_planned_as_compiled(tmp_path):
+    arms = {
+        "descent": ("latent_free_energy", "refine = 3"),
+        "angle": ("latent_free_energy", 'decoder = "angle", refine = 3'),
+    }
+    path = write_study(tmp_path / "rings.toml", arms=arms)
+    path.write_text(path.read_text().replace("seeds = 3", 'seeds = 3\ncompile = "always"'))
+    stored = plan_study(path, device="cpu").to_record()["conditions"]
+    assert {(condition["arm"], condition["compiled"]) for condition in stored} == {("descent", False), ("angle", True)}
+
+
 def test_batch_key_covers_device_and_compile(tmp_path):
     planned = plan(tmp_path)
     path = tmp_path / "rings.toml"

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from study_files import registered_plugin, write_study
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.energies.evaluation import weight_norm
-from ebm_vs_prob.study import Store, plan_study, study_status, worker
+from ebm_vs_prob.study import Store, measurement, plan_study, study_status, worker
 from ebm_vs_prob.study.batches import MAX_REPLICATES
 from ebm_vs_prob.study.engines import serial
 from ebm_vs_prob.study.table import COLUMNS
@@ -221,6 +222,19 @@ def test_record_says_what_made_it(finished):
     assert set(made["seconds"]) == {"fit", "evaluate", "arrays"}
     assert len(record["code_digest"]) == 64
     assert record["specification"]["method"]["options"]["width"] == "inf"
+
+
+def test_what_recognises_a_model_is_computed_within_what_a_batch_says_it_took(tmp_path, monkeypatch):
+    original = measurement.energies
+
+    def slow(model, tasks):
+        time.sleep(0.5)
+        return original(model, tasks)
+
+    monkeypatch.setattr(measurement, "energies", slow)
+    path = write_study(tmp_path / "rings.toml", seeds=1, thickness="0.1")
+    (trial,) = run(path, tmp_path / "store")["trial"].unique()
+    assert sum(Store(tmp_path / "store").read(trial)["provenance"]["seconds"].values()) > 0.5
 
 
 def test_results_of_other_code_are_kept_told_apart_and_reported(copied, monkeypatch, caplog):

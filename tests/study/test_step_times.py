@@ -26,11 +26,11 @@ MEASURED = TYPICAL.model_copy(update={"machine": "another", "compile": 3.0})
 def test_what_pays_once_pays_for_more_steps_and_saves_a_fifth(recorded, compiled, compiling, steps, evaluations):
     times = StepTimes(machine="m", recorded=recorded, compiled=compiled, compile=compiling)
     layers = (3, 32, 1)
-    if times.pays(steps, evaluations, layers):
-        assert times.pays(2 * steps, evaluations, layers)
+    if times.pays([(steps, evaluations)], layers):
+        assert times.pays([(2 * steps, evaluations)], layers)
         took, would = (steps * times.seconds(mode, evaluations, layers) for mode in (True, False))
         assert took + times.compiling <= WORTH * would
-    assert not times.model_copy(update={"compile": None}).pays(steps, evaluations, layers)
+    assert not times.model_copy(update={"compile": None}).pays([(steps, evaluations)], layers)
 
 
 def test_a_step_of_more_evaluations_takes_longer_in_proportion():

@@ -103,6 +103,19 @@ def test_whole_results_are_verified_with_their_report_and_by_training_again(file
     json.dumps(found.as_dict(), allow_nan=False)
 
 
+@pytest.mark.slow
+def test_compiled_results_are_verified_by_training_them_compiled_again(tmp_path):
+    """In company of three and alone, which are two programs: their numbers differ by the roundings of 20 steps."""
+    path = write_study(tmp_path / "rings.toml", {"score": ("denoising_score_matching", "")}, seeds=3, thickness="0.1")
+    text = path.read_text().replace("seeds = 3", 'seeds = 3\ncompile = "always"')
+    path.write_text(text.replace("steps = 3,", "steps = 20,"))
+    _, store = ran(path, tmp_path / "store")
+    records = [store.read(key) for key in planned_trials(store.plan("rings", "quick"))]
+    assert [record["status"] for record in records] == ["done"] * 3
+    assert all(record["provenance"]["compiled"] for record in records)
+    assert again(records[0]).outcome in ("same bits", "within rounding", "within tolerance")
+
+
 def test_a_changed_record_and_another_report_are_told(file, tmp_path):
     study, store = ran(file, tmp_path / "store")
     report = published(study, store, tmp_path / "report")

@@ -7,6 +7,7 @@ import torch
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.testing.methods import applicable_task
+from ebm_vs_prob.training import loop
 from ebm_vs_prob.training.method import LARGEST, LEAST
 
 #: A rate at which nothing stays finite.
@@ -44,6 +45,25 @@ def test_a_replicate_that_diverges_leaves_the_others_as_they_are(method):
         if method.name != "kernel_density":  # it follows no rate
             assert not model.status[1].ok
             assert "not finite" in model.status[1].reason
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "compile"),
+    [("vae", False), ("contrastive_divergence", False), ("hinge", False), ("denoising_score_matching", True)],
+)
+def test_a_replicate_that_diverges_leaves_the_others_of_a_recorded_step_as_they_are(name, compile, monkeypatch):
+    monkeypatch.setattr(loop, "RECORDED", 1)
+    task = applicable_task(evp.get_method(name)) if name != "vae" else evp.get_task("linear_gaussian")
+    given = {"network": NETWORK, "budget": BUDGET, "compile": compile}
+    model = evp.fit(name, task, seeds=[200, 201, 202], learning_rate=[1e-3, FATAL, 1e-3], **given)
+    sound = evp.fit(name, task, seeds=[200, 203, 202], learning_rate=1e-3, **given)
+    assert model.training.compiled == compile
+    x, y = task.sample(6, seed=3, split="test")
+    for r in (0, 2):
+        assert model.status[r].ok
+        assert torch.equal(model.energy(x, y)[r], sound.energy(x, y)[r])
+    assert not model.status[1].ok
 
 
 @pytest.mark.slow

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import pytest
 import torch
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core import programs
+from ebm_vs_prob.descent.angle import MOST_RECORDED
 from ebm_vs_prob.ebm.objectives import margin as losses
 from ebm_vs_prob.testing.methods import applicable_task
 from ebm_vs_prob.training import loop
+from ebm_vs_prob.training.step import Step
 
 METHODS = [method for method in evp.list_methods() if method.compilable]
 #: One of each kind of step; the others are recorded where minutes are spent.
@@ -20,13 +23,20 @@ COMPILED = ("hinge",)
 NETWORK = evp.Network(hidden=(7, 5), activation="softplus")
 
 
-def trained(method, steps, seeds=(4, 5, 6), **options):
-    """Bits of all that a fit leaves."""
+def fitted(method, steps, seeds=(4, 5, 6), **options):
     steps = max(steps, {"gibbs_stochastic_gradient_langevin": 20}.get(method.name, 0))
     budget = evp.Budget(steps=steps, batch_size=17, examples=120)
     rates = [0.002 * (1 + seed % 4) for seed in seeds]
     task = applicable_task(method)
-    model = evp.fit(method, task, seeds=seeds, budget=budget, network=NETWORK, learning_rate=rates, **options)
+    return evp.fit(method, task, seeds=seeds, budget=budget, network=NETWORK, learning_rate=rates, **options)
+
+
+def trained(method, steps, **options):
+    """All that a fit leaves."""
+    return left_by(fitted(method, steps, **options))
+
+
+def left_by(model):
     kept = {**model.module.state_dict(), "loss": model.training.loss, **model.training.traces}
     return {name: value.detach().clone() for name, value in kept.items()}
 
@@ -61,6 +71,40 @@ def test_a_recorded_training_is_the_written_one_to_the_bit(method, monkeypatch, 
     assert not caplog.records, "a step was not recorded"
 
 
+#: Options that change what a step does, of methods whose defaults are recorded above.
+OPTIONS = {
+    "thickness prior": ("vae", {"thickness_prior": "log_normal"}),
+    "thickness prior of a likelihood": ("latent_variable_likelihood", {"thickness_prior": "half_normal"}),
+    "Newton's method": ("latent_free_energy", {"decoder": "angle", "nodes": 8, "refine": 6}),
+    "noise on the latent": ("latent_free_energy", {"latent_noise": [0.0, 0.1, 0.2]}),
+    "constant margin": ("hinge", {"margin_by": "constant", "gradient_penalty": 0.1}),
+    "leapfrog steps": ("contrastive_divergence", {"kernel": "hmc", "leapfrog_steps": 2}),
+}
+
+
+@pytest.mark.parametrize(("name", "options"), [pytest.param(*OPTIONS[key], id=key) for key in OPTIONS])
+def test_options_that_change_a_step_leave_it_recordable(name, options, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "ebm_vs_prob.training")
+    method = evp.get_method(name)
+    written = trained(method, 6, **options)
+    monkeypatch.setattr(loop, "RECORDED", 1)
+    assert bits(trained(method, 6, **options)) == bits(written)
+    assert not caplog.records, "a step was not recorded"
+    assert method.compilable_with(method.Options(**{k: v for k, v in options.items() if not isinstance(v, list)}))
+
+
+@pytest.mark.parametrize(
+    "options", [{"refine": 2}, {"decoder": "angle", "refine": MOST_RECORDED + 1}], ids=["descent", "long search"]
+)
+def test_a_search_that_ends_with_its_last_point_is_not_called_compilable(options, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "ebm_vs_prob.training")
+    method = evp.get_method("latent_free_energy")
+    assert not method.compilable_with(method.Options(nodes=8, **options))
+    monkeypatch.setattr(loop, "RECORDED", 1)
+    trained(method, 2, nodes=8, **options)
+    assert "as it is written" in caplog.text
+
+
 def test_a_step_that_decides_by_values_is_taken_as_it_is_written(monkeypatch, caplog):
     method = evp.get_method("energy_loss")
     original = losses.energy_loss
@@ -74,20 +118,33 @@ def test_a_step_that_decides_by_values_is_taken_as_it_is_written(monkeypatch, ca
     caplog.set_level(logging.INFO, "ebm_vs_prob.training")
     assert bits(trained(method, 8)) == bits(written)
     assert "as it is written" in caplog.text
+    caplog.clear()
+    loop._say_once.cache_clear()
+    assert bits(trained(method, 8, compile=True)) == bits(written)
+    assert caplog.messages[0].startswith("steps are not compiled: ")
 
 
-@pytest.mark.parametrize("error", [RuntimeError("no C++ compiler\nfound"), FileNotFoundError("g++")], ids=["", "g++"])
-def test_without_a_compiler_steps_are_recorded_and_it_is_said_once(monkeypatch, caplog, error):
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        pytest.param("energy_loss", RuntimeError("no C++ compiler\nfound"), id="two lines"),
+        pytest.param("energy_loss", FileNotFoundError("g++"), id="g++"),
+        pytest.param("hinge", FileNotFoundError("g++"), id="distances"),
+    ],
+)
+def test_without_a_compiler_steps_are_recorded_and_it_is_said_once(monkeypatch, caplog, name, error):
+    """Also where a loss is written otherwise for a compiler, as distances to training answers are."""
     import torch._inductor
 
     def fail(*given, **options):
         raise error
 
-    method = evp.get_method("energy_loss")
+    method = evp.get_method(name)
     monkeypatch.setattr(loop, "RECORDED", 1)
     recorded = trained(method, 6)
     monkeypatch.setattr(torch._inductor, "standalone_compile", fail)
     monkeypatch.setattr(programs, "_compiled", type(programs._compiled)())
+    monkeypatch.setattr(programs, "_refused", {})
     loop._say_once.cache_clear()
     for _ in range(2):
         assert bits(trained(method, 6, compile=True)) == bits(recorded)
@@ -103,7 +160,33 @@ def test_without_a_compiler_steps_are_recorded_and_it_is_said_once(monkeypatch, 
 def test_a_compiled_training_is_the_recorded_one_but_for_roundings(method, monkeypatch):
     """Six steps, each some hundred operations on numbers of order 1 to 10."""
     monkeypatch.setattr(loop, "RECORDED", 1)
-    recorded, compiled = trained(method, 6), trained(method, 6, compile=True)
+    recorded, model = trained(method, 6), fitted(method, 6, compile=True)
+    assert model.training.compiled
+    compiled = left_by(model)
     for name, value in recorded.items():
         if value.is_floating_point() and name != "partition_gap":
             torch.testing.assert_close(compiled[name], value, rtol=1e-3, atol=1e-4, equal_nan=True, msg=name)
+
+
+def test_recording_a_step_is_no_training(monkeypatch):
+    """A recording that takes half a second is in no replicate's seconds."""
+    method, recorded = evp.get_method("energy_loss"), Step.recorded
+
+    def slow(step, *inputs):
+        time.sleep(0.5)
+        return recorded(step, *inputs)
+
+    monkeypatch.setattr(loop, "RECORDED", 1)
+    monkeypatch.setattr(Step, "recorded", slow)
+    started = time.perf_counter()
+    model = fitted(method, 3)
+    assert time.perf_counter() - started > 0.5
+    assert sum(cost.seconds for cost in model.cost) < 0.5
+
+
+def test_a_loss_of_double_precision_may_be_larger_than_single_precision_holds(monkeypatch):
+    method, original = evp.get_method("energy_loss"), losses.energy_loss
+    monkeypatch.setattr(losses, "energy_loss", lambda energy: 1e39 + original(energy))
+    model = fitted(method, 3, dtype=torch.float64)
+    assert all(status.ok for status in model.status)
+    assert (model.training.loss > 1e38).all()

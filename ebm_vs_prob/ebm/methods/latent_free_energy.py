@@ -12,6 +12,7 @@ from torch import nn
 from ...core.errors import invalid
 from ...core.options import PER_REPLICATE, ExtendedFloat
 from ...core.registry import METHODS
+from ...descent.angle import MOST_RECORDED
 from ...descent.latent import latent_nodes
 from ...energies.decoders import ANGULAR, FULL_TURN, Decoder, DecoderName
 from ...energies.mlp import Network
@@ -149,6 +150,11 @@ class LatentFreeEnergy(RegularisedMethod):
     summary = "latent variable minimised or marginalised, its capacity limited (LeCun et al. 2006)"
     references = ("lecun2006tutorial",)
     Options: ClassVar[type[MethodOptions]] = LatentFreeEnergyOptions
+
+    @classmethod
+    def compilable_with(cls, options: Any) -> bool:
+        """A descent on z, and a long Newton's method, end when every point has converged, which is no fixed step."""
+        return not options.refine or (options.decoder == "angle" and options.refine <= MOST_RECORDED)
 
     @classmethod
     def energy_evaluations(cls, options: Any) -> float:
