@@ -303,6 +303,21 @@ def test_noise_is_on_the_best_node_where_nothing_refines_it():
     torch.testing.assert_close(noisy, loss)
 
 
+def test_points_that_share_an_x_have_its_nodes_decoded_once(monkeypatch):
+    task = evp.get_task("three_curves", thickness=0.1)
+    budget = evp.Budget(steps=1, batch_size=8, examples=8)
+    model = evp.fit("latent_free_energy", task, seeds=[0, 1], network=evp.Network(hidden=(8,)), budget=budget, nodes=16)
+    module, decoded = model.module, []
+    decode = type(module.energy).decode
+    monkeypatch.setattr(
+        type(module.energy), "decode", lambda self, *given: decoded.append(decode(self, *given)) or decoded[-1]
+    )
+    x, y = task.sample(3)[0].float()[None, :, None], torch.randn(2, 3, 50, task.y_space.dim, generator=generator())
+    z = module.minimiser(x, y)
+    assert decoded[0].shape[:-1] == (2, 3, 1, 16)
+    assert torch.equal(z, module.minimiser(x.expand(2, 3, 50, -1), y))
+
+
 def test_steps_on_z_are_counted_where_they_are_taken():
     nodes, counted = latent_nodes(10, 1, ANGLE_BOUNDS), []
     for beta in (INF, 2.0):

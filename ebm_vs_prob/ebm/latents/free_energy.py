@@ -107,11 +107,12 @@ class FreeEnergy(nn.Module):
     def minimiser(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The z of F_inf, (R, *n, dz), without gradient: the best node, or what descent makes of it."""
         shape = torch.broadcast_shapes((self.num_replicates, *[1] * (y.ndim - 2)), x.shape[:-1], y.shape[:-1])
-        given = x.detach().expand(*shape, -1), y.detach().expand(*shape, -1)
+        x, y = x.detach(), y.detach()
         if self.refine:
+            given = x.expand(*shape, -1), y.expand(*shape, -1)
             return self.infer_latent(*given, replace(LATENT_SEARCH, max_steps=self.refine)).z
-        with torch.no_grad():
-            return self.nodes[self.energies(*given).argmin(-1)]
+        with torch.no_grad():  # x is not expanded, so that its nodes are decoded once for all points that share it
+            return self.nodes[self.energies(x, y).argmin(-1).expand(shape)]
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         if not self.minimises:
