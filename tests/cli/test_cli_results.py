@@ -14,9 +14,9 @@ import pytest
 from study_files import registered_plugin, write_study
 
 from ebm_vs_prob.cli.commands import main
-from ebm_vs_prob.cli.report_places import place_of, sign
+from ebm_vs_prob.cli.report_places import place_of
 from ebm_vs_prob.study import load_study
-from ebm_vs_prob.study.identifiers import is_identifier, write_result
+from ebm_vs_prob.study.identifiers import file_from, is_identifier, write_result
 
 ARMS = {"plain": ("ring", ""), "broken": ("ring", 'fault = "raise", fault_seed = 0')}
 
@@ -160,7 +160,8 @@ def test_a_report_lies_over_none_of_another_scale_and_of_no_other_study(study, t
     loaded, out = load_study(study), tmp_path / "reports"
     assert place_of(loaded, "quick", out) == ("", "")
     (out / "rings").mkdir(parents=True)
-    sign(out / "rings", loaded, "quick", "evp-0123456789abcdef")
+    result = {"id": "evp-0123456789abcdef", "study": "rings", "scale": "quick"}
+    write_result(out / "rings" / "result.json", {**result, "file": file_from(out / "rings", loaded)})
     assert place_of(loaded, "quick", out)[0] == ""
     below, said = place_of(loaded, "full", out)
     assert below == "full"
