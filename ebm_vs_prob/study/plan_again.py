@@ -87,9 +87,9 @@ def changes(plan: StoredPlan, study: Study, scale: str) -> dict[str, tuple[Any, 
 def _of_numbers(study: Study, scale: str) -> dict[str, Any]:
     """Of what a study runs at a scale all that decides numbers; lists of what has a name by that name."""
     if scale not in study.scales:
-        return {"scale": None, "sensitivity": {}}
+        return {f"scales.{scale}": None, "sensitivity": {}}
     runs = canonical(study.held_at(scale).runs(scale))
-    kept = {name: value for name, value in runs.items() if name != "ladders"}
+    kept = {f"scales.{scale}" if name == "scale" else name: of for name, of in runs.items() if name != "ladders"}
     again = {each["name"]: {**each, "criteria": None} for each in runs.get("sensitivity", ())}
     named = {name: {each["name"]: each for each in runs[name]} for name in ("arms", "tasks")}
     return {**kept, **named, "sensitivity": again}

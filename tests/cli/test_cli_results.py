@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from study_files import registered_plugin, write_study
+from study_files import DENSITY_CRITERION, registered_plugin, write_study
 
 from ebm_vs_prob.cli.commands import main
 from ebm_vs_prob.cli.report_places import place_of
@@ -125,6 +125,11 @@ def test_a_result_is_verified_by_its_identifier_and_by_its_study(study, call, tm
         assert said.splitlines()[0] == f"result {result['result']}"
         assert "verdicts, page and tables as published, this code reproduces 1 of 1" in said.splitlines()[-1]
     assert result["result"] in call("cite", study, *where(study))[1]
+    moved = tmp_path / "rings.toml"  # what is decided by another criterion is another result
+    moved.write_text(study.read_text() + DENSITY_CRITERION)
+    cited = call("cite", moved, *where(study))[1]
+    assert re.search("result evp-", cited)
+    assert result["result"] not in cited
     write_result(Path(result["report"]).parent / "result.json", {"id": "evp-0123456789abcdef", "scale": "quick"})
     code, said, _ = call("verify", study, *where(study), "--reports", out, "--json")
     assert code == 1
