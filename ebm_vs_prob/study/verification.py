@@ -137,7 +137,7 @@ def verify(
         report: its folder; None where there is none.
         rerun: how many trials to train again, taken in turn from the arms.
         page: says of the results table what the report's page and tables have otherwise; by default these are not
-            compared, and never where a record is damaged.
+            compared, and never where a record is damaged or the file says other than what was run.
 
     Raises:
         UnknownName: the store holds no run of the study.
@@ -175,7 +175,7 @@ def verify(
         report="" if apart is None else str(report),
         differences=apart,
         reruns=list(_rerun(study, plan, records, rerun)) if rerun else [],
-        page=None if page is None or apart is None or damaged else page(results),
+        page=None if page is None or apart is None or damaged or changed else page(results),
     )
 
 

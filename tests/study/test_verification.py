@@ -137,7 +137,8 @@ def test_a_file_that_says_other_than_what_was_run_is_told(file, tmp_path):
     other = tmp_path / "rings.toml"
     other.write_text(file.read_text().replace("steps = 3,", "steps = 5000,"))
     told = "the study's file says other than what was run: scales.quick.budget.steps is 5000 and was 3"
-    assert verify(load_study(other), "quick", store, report).problems == [told]
+    found = verify(load_study(other), "quick", store, report, page=lambda _: pytest.fail("no page is made of it"))
+    assert found.problems == [told]
 
 
 def test_a_bound_that_was_moved_after_the_run_is_no_change_of_records(file, tmp_path):
