@@ -70,8 +70,9 @@ def test_from_own_data_and_own_code_to_a_verdict_that_others_can_check(home, cal
     assert done.stdout.strip() == "own.toml at quick: 70 done; results in results"
     assert call("status", "own.toml").splitlines()[0] == "own.toml at quick: 70 trials: 70 done"
 
-    # The page and its verdicts.
-    told = json.loads(call("report", "own.toml", "--json"))
+    # The page and its verdicts, by a process that has imported nothing of the user's before.
+    report = [sys.executable, "-m", "ebm_vs_prob.cli", "report", "own.toml", "--json"]
+    told = json.loads(subprocess.run(report, capture_output=True, text=True, check=True).stdout)
     claims = {each["claim"]: each["verdict"] for each in told["verdicts"] if each["scope"] == "claim"}
     assert claims == {"own-answers": "supported", "own-density": "supported"}
     page = Path(told["report"]).read_text(encoding="utf-8")
@@ -83,6 +84,7 @@ def test_from_own_data_and_own_code_to_a_verdict_that_others_can_check(home, cal
     ):
         assert shown in page.replace("&#39;", "'"), shown
     assert told["result"] in page
+    assert "@article{own2026contrast," in Path(told["report"]).with_name("citation.bib").read_text(encoding="utf-8")
 
     # Others check it: the records, and a trial of each arm trained again.
     assert "verdicts, page and tables as published, the code at hand made them" in call("verify", "own.toml")

@@ -193,12 +193,11 @@ def _run_panel(
 ) -> tuple[Path, list[Round]]:
     """Run the panel, write its report and the page, and return the page's path and the rounds."""
     from ..report import write_report
-    from ..study import Store, load_results, run_study
+    from ..study import load_results, run_study
     from ..study.challenge import SCALE, panel, rounds, summary
-    from ..study.identifiers import result_id
     from ..study.judging import judge
     from ..study.shrinking import shrunk
-    from .report_places import place_of, sign
+    from .report_places import place_of
 
     with printed_aside():
         study, text = panel(method, modules, folder)
@@ -210,7 +209,6 @@ def _run_panel(
         results = load_results(loaded, scale, store)
         below, _ = place_of(loaded, scale, out)
         report = Path(write_report(loaded, scale, store, out, said_aside, below)).parent
-        sign(report, loaded, scale, result_id(loaded, scale, Store(store)))
         found = rounds(loaded, results, scale)
         verdicts = judge(loaded.held_at(scale), results, loaded.at(scale).all_seeds, scale)
         page = report / "challenge.md"

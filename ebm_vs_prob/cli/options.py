@@ -33,6 +33,11 @@ StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A name in s
 ScaleOption = Annotated[
     str, typer.Option(metavar="quick|standard|full", help="A scale of the study's file, or a shrunk run's.")
 ]
+ReadScaleOption = Annotated[
+    str | None,
+    typer.Option(metavar="quick|standard|full", help="By default quick where the store has it, else the report's."),
+]
+ReportsOption = Annotated[Path, typer.Option(metavar="DIR", help="Where reports lie.")]
 StoreOption = Annotated[Path, typer.Option(metavar="DIR", help="Where results are kept.")]
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes a GPU that is there.")]
 EngineOption = Annotated[Engine, typer.Option(help="Workers here, this process, or a dask cluster elsewhere.")]

@@ -14,9 +14,10 @@ from pathlib import Path
 from ..core.atomic_files import check_folder
 from ..core.errors import invalid
 from ..study.files import study_folders
-from ..study.identifiers import FILE, file_from, read_result, write_result
-from ..study.scales import SHRUNK
+from ..study.identifiers import FILE, read_result
+from ..study.scales import DEMONSTRATION, SHRUNK
 from ..study.schema import Study
+from ..study.store import Store
 
 _SCALE = re.compile(r"ebm-vs-prob report \S+ --scale ([a-z0-9_-]+)")
 
@@ -57,20 +58,37 @@ def scale_of(report: Path) -> str:
     return ""
 
 
-def sign(report: Path, study: Study, scale: str, identifier: str) -> None:
-    """Write beside a report which result it is, and of which file: by its path from there, as in a checkout."""
-    result = {"id": identifier, "study": study.name, "scale": scale, "file": file_from(report, study)}
-    write_result(report / FILE, result)
+def scale_to_read(study: Study, store: Store, out: Path) -> str:
+    """The scale of which a study's results are meant where none is said: that of a first look where the store has a run
+    of it, else that of its report, as in a checkout."""
+    report = out / study.name
+    if store.has_plan(study.name, DEMONSTRATION) or _other_study(study, report) is not None:
+        return DEMONSTRATION
+    return scale_of(report) or DEMONSTRATION
+
+
+def published_id(study: Study, scale: str, out: Path) -> str:
+    """The identifier of the results in a study's report at a scale; "" where there is none."""
+    report = find_report(study.name, scale, out)
+    if scale_of(report) != scale or _other_study(study, report) is not None:
+        return ""
+    return str(read_result(report / FILE).get("id", ""))
 
 
 def _refuse_another_study(study: Study, report: Path) -> None:
+    other = _other_study(study, report)
+    if other is not None:
+        valid = f"a name of its own: {report} is the report of {other.resolve()} (or another --out)"
+        raise invalid(f"{study.where}: name", study.name, valid)
+
+
+def _other_study(study: Study, report: Path) -> Path | None:
+    """The file of the study that a report is of, where it is another of the same name."""
     if not report.is_dir() or study.path is None:
-        return
+        return None
     recorded = read_result(report / FILE).get("file")
     others = [report / recorded] if isinstance(recorded, str) and recorded else []
     if not any(other.is_file() for other in others):
         others = [folder / f"{study.name}.toml" for folder in study_folders()]
     others = [other for other in others if other.is_file()]
-    if others and not any(other.samefile(study.path) for other in others):
-        valid = f"a name of its own: {report} is the report of {others[0].resolve()} (or another --out)"
-        raise invalid(f"{study.where}: name", study.name, valid)
+    return None if any(other.samefile(study.path) for other in others) else next(iter(others), None)

@@ -20,6 +20,8 @@ from .options import DEFAULT_OUT, DEFAULT_STORE
 from .output import print_json, print_table, said_aside
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..study.comparing import Compared, Shift
     from ..study.schema import Study
 
@@ -49,9 +51,9 @@ def report(
     """
     from ..report import write_all, write_report
     from ..study import Store, load_study
-    from ..study.identifiers import result_id
+    from ..study.identifiers import FILE, read_result
     from ..study.shrinking import opened
-    from .report_places import place_of, sign
+    from .report_places import place_of
 
     if every == bool(study):
         raise typer.BadParameter("a study, or --all for the page over all reports; not both, not neither")
@@ -63,16 +65,14 @@ def report(
             typer.echo(printable(page))
         return
     with printed_aside():
-        kept = Store(store)
-        loaded: Any = opened(load_study(study), scale, kept)
+        loaded: Any = opened(load_study(study), scale, Store(store))
         below, said = place_of(loaded, scale, out)
         page = Path(write_report(loaded, scale, store, out, said_aside, below))
-        identifier = result_id(loaded, scale, kept)
-        sign(page.parent, loaded, scale, identifier)
     if said:
         typer.echo(printable(said), err=True)
     if as_json:
         verdicts = json.loads((page.parent / "verdicts.json").read_text(encoding="utf-8"))
+        identifier = read_result(page.parent / FILE)["id"]
         print_json({"result": identifier, "report": os.fspath(page), "verdicts": verdicts})
         return
     typer.echo(printable(page))
@@ -80,19 +80,20 @@ def report(
 
 def verify(
     what: Annotated[str, typer.Argument(metavar="ID|STUDY", help="A result identifier, or a study.")],
-    scale: options.ScaleOption = "quick",
+    scale: options.ReadScaleOption = None,
     store: options.StoreOption = DEFAULT_STORE,
-    reports: Annotated[Path, typer.Option(metavar="DIR", help="Where reports lie.")] = DEFAULT_OUT,
+    reports: options.ReportsOption = DEFAULT_OUT,
     rerun: Annotated[int, typer.Option(min=0, metavar="K", help="Train K trials again and compare.")] = 0,
     as_json: options.JsonOption = False,
 ) -> None:
     """Check that results are whole and what was published, and with --rerun that this code makes them again.
 
     Of a study that the store has no run of, the records are those beside its report, as in a checkout. Every record is
-    read and its checksum compared. The verdicts are decided again and held against the report's, whose page and tables
-    are made again from a store and compared: the result that the page names, the data of its figures, every cell. K
-    trials, taken in turn from the arms, are trained again: on the record's kind of machine their metrics must agree to
-    rounding, elsewhere to 1 % or their standard error. The exit code is 1 where something differs.
+    read and its checksum compared, and the study's file held against what was run. The verdicts are decided again and
+    held against the report's, whose page and tables are made again and compared: the result that the page names, the
+    data of its figures but for pictures of models, every cell. K trials, taken in turn from the arms, are trained
+    again: on the record's kind of machine their metrics must agree to rounding, elsewhere to 1 % or their standard
+    error. The exit code is 1 where something differs.
     """
     from ..report.remaking import page_differences
     from ..study import Store, load_study
@@ -101,24 +102,27 @@ def verify(
     from ..study.identifiers import find_result, is_identifier, study_of
     from ..study.shrinking import opened
     from ..study.verification import verify as verified
-    from .report_places import find_report, scale_of
+    from .report_places import find_report, scale_of, scale_to_read
 
     with printed_aside(), TemporaryDirectory() as unpacked:
         kept = Store(store)
         if is_identifier(what):
-            name, scale, file = find_result(what, kept, reports)
-            loaded = opened(study_of(name, scale, kept, file), scale, kept)
+            name, at, file = find_result(what, kept, reports)
+            loaded = opened(study_of(name, at, kept, file), at, kept)
         else:
-            loaded = opened(load_study(what), scale, kept)
-        beside = find_report(loaded.name, scale, reports)
-        report = beside if scale_of(beside) in ("", scale) else None
-        is_published = report is not None and (report / ARCHIVE).is_file() and not kept.has_plan(loaded.name, scale)
+            loaded = load_study(what)
+            at = scale or scale_to_read(loaded, kept, reports)
+            loaded = opened(loaded, at, kept)
+        beside = find_report(loaded.name, at, reports)
+        report = beside if scale_of(beside) in ("", at) else None
+        is_published = report is not None and (report / ARCHIVE).is_file() and not kept.has_plan(loaded.name, at)
         if report is not None and is_published:
             kept = unpack_results(report / ARCHIVE, Path(unpacked))
-        found = verified(loaded, scale, kept, report, rerun)
-        # A page has pictures of what an archive does not keep.
-        if found.report and not found.damaged and not is_published:
-            found = replace(found, page=page_differences(loaded, scale, store, beside))
+
+        def page(results: pd.DataFrame) -> list[str]:
+            return page_differences(loaded, at, kept.root, beside, results, whole=not is_published)
+
+        found = verified(loaded, at, kept, report, rerun, page)
     if as_json:
         print_json(found.as_dict())
     else:
@@ -203,32 +207,44 @@ def _shift_row(shift: Shift) -> dict[str, Any]:
 
 def cite(
     study: options.StudyArgument,
-    scale: options.ScaleOption = "quick",
+    scale: options.ReadScaleOption = None,
     store: options.StoreOption = DEFAULT_STORE,
+    reports: options.ReportsOption = DEFAULT_OUT,
     form: Annotated[Format, typer.Option("--format", help="BibTeX, a CITATION.cff, or references as the APA's.")] = (
         Format.bibtex
     ),
     as_json: options.JsonOption = False,
 ) -> None:
-    """Print the package, the study and the papers behind what it compares, those of plugins included."""
+    """Print the package, the study and the papers behind what it compares, those of plugins included.
+
+    The result that it names is the store's, or where that has no run of the study the report's.
+    """
     from ..report.citation import as_bibtex
     from ..report.citation_styles import apa, cff
     from ..study import Store, load_study
-    from ..study.identifiers import FILE, read_result
+    from ..study.identifiers import result_id
+    from ..study.plan_again import changes
     from ..study.shrinking import opened
+    from .report_places import published_id, scale_to_read
 
     with printed_aside():
         kept = Store(store)
-        loaded = opened(load_study(study), scale, kept)
-        identifier = str(read_result(kept.study_folder(loaded.name, scale) / FILE).get("id", ""))
-        papers = _papers(loaded, scale, identifier)
+        loaded = load_study(study)
+        at = scale or scale_to_read(loaded, kept, reports)
+        loaded = opened(loaded, at, kept)
+        if not kept.has_plan(loaded.name, at):
+            identifier = published_id(loaded, at, reports)
+        else:
+            is_run = not changes(kept.plan(loaded.name, at), loaded, at)
+            identifier = result_id(loaded, at, kept) if is_run else ""
+        papers = _papers(loaded, at, identifier)
         said = {
             Format.bibtex: lambda: as_bibtex(papers),
             Format.cff: lambda: cff(papers),
             Format.apa: lambda: "\n".join(sorted(map(apa, papers))),
         }[form]()
     if as_json:
-        print_json({"study": study, "scale": scale, "result": identifier or None, form.value: said})
+        print_json({"study": study, "scale": at, "result": identifier or None, form.value: said})
         return
     typer.echo(said)
 

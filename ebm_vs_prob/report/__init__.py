@@ -27,9 +27,9 @@ def write_report(
     """Write the report of a study under `out/<study>/` and return the path of its page, `index.html`.
 
     Beside it: `report.md`, `figures/`, `tables/*.csv` and `*.tex`, `verdicts.json`, `citation.bib`, `study.toml`,
-    `records.zip`. An earlier report of the study is replaced, once this one is whole. In `out` itself: `assets/` with
-    the script that draws the figures of all reports there, and `index.html` over them. Nothing is trained or measured:
-    a report reads the store and never sees a model.
+    `records.zip`, and `result.json`, which says of what result, scale and file it is. An earlier report of the study is
+    replaced, once this one is whole. In `out` itself: `assets/` with the script that draws the figures of all reports
+    there, and `index.html` over them. Nothing is trained or measured: a report reads the store and never sees a model.
 
     Args:
         progress: is told what is being made, a few words each time.
@@ -37,15 +37,17 @@ def write_report(
 
     Raises:
         UnknownName: no such study or scale, or the store holds no run of it.
-        ValueError: `out` is no folder and none can be made there.
+        ValueError: `out` is no folder and none can be made there, or its `index.html` is another page; or the study's
+            file has another network, budget, task or arm than what was run.
         OSError: the report cannot be written.
     """
     from .inputs import gather
-    from .overview import write_overview
+    from .overview import check_place, write_overview
     from .page import write
 
     tell = progress or (lambda _: None)
     check_folder("out", Path(out))
+    check_place(Path(out))
     tell("reading the results")
     inputs = gather(path_or_name, scale, store)
     make_folder("out", Path(out))
@@ -65,13 +67,14 @@ def write_all(out: str | Path = "reports") -> Path:
     a repository of reports need not keep: it is made of libraries that are installed.
 
     Raises:
-        ValueError: `out` is no folder and none can be made there.
+        ValueError: `out` is no folder and none can be made there, or its `index.html` is another page.
         OSError: the page cannot be written.
     """
-    from .overview import write_overview
+    from .overview import check_place, write_overview
     from .page import shared_script
 
     make_folder("out", Path(out))
+    check_place(Path(out))
     try:
         shared_script(Path(out))
         return write_overview(Path(out))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.text import shown
 from ..study.consistency import PRIMARY_BUDGET
 from ..study.judging import judge
 from ..study.task_grids import THICKNESS
@@ -111,15 +113,23 @@ def flatten(records: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(values) for name, values in found.items()}
 
 
-def gather(path_or_name: str | Path | Study, scale: str, store: str | Path) -> Inputs:
+def gather(
+    path_or_name: str | Path | Study, scale: str, store: str | Path, results: pd.DataFrame | None = None
+) -> Inputs:
     """Read what a report of a study at a scale needs from the store.
+
+    Args:
+        results: its table, where that is at hand.
 
     Raises:
         UnknownName: no such study or scale, or the store holds no run of it.
+        ValueError: the study's file has another network, budget, task or arm than what was run.
     """
+    from ..core.errors import invalid
     from ..study.files import load_study
     from ..study.identifiers import identifier_of
-    from ..study.plan_again import choices_in
+    from ..study.plan_again import changes, choices_in
+    from ..study.plugins import import_plugins
     from ..study.run import load_results
     from ..study.store import Store
     from ..study.table import planned_trials
@@ -127,9 +137,15 @@ def gather(path_or_name: str | Path | Study, scale: str, store: str | Path) -> I
 
     whole = settled(load_study(path_or_name), scale)
     study = whole.held_at(scale)
-    results = load_results(path_or_name, scale=scale, store=store)
     kept = Store(store)
     plan = kept.plan(study.name, scale, study.given)
+    for name, (was, now) in changes(plan, whole, scale).items():
+        valid = f"{shown(was)}, with which it was run; run it again, or write another study under another name"
+        raise invalid(f"{study.where}: {name}", now, valid)
+    for plugin in study.imports:  # which know papers and summaries; without one the numbers are the same
+        with suppress(ValueError):
+            import_plugins([plugin], study.where, study.folder)
+    results = load_results(whole, scale, store) if results is None else results
     records = {key: record for key, record, _ in kept.records(planned_trials(plan)) if record}
     arrays: dict[tuple[str, str, float], Arrays] = {}
     done = results[(results["status"] == "done") & (results["budget"] == PRIMARY_BUDGET)]

@@ -8,11 +8,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core.errors import invalid
 from ..core.text import printable
 from ..study.claims import LECTURE, REGISTER
 from ..study.published import read_verdicts, reports_below
 from .style import SIGNS
 from .words import Said, claim_in_words, claim_says
+
+#: What a page over all reports is told from another page by, of which its folder may be the place.
+_TITLE = "<title>The lecture's claims, tested</title>"
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,13 @@ def _found_it(each: Found) -> str:
         each.verdict, f"finds it {each.verdict}"
     )
     return f"{verb} ({each.number})"
+
+
+def check_place(out: Path) -> None:
+    """Raise a `ValueError` where a folder has an `index.html` that is no page over reports, and would be lost."""
+    path = out / "index.html"
+    if path.is_file() and _TITLE not in path.read_text(encoding="utf-8", errors="replace"):
+        raise invalid("out", str(out), "a folder for reports alone: its index.html is another page, which stays")
 
 
 def write_overview(out: Path) -> Path:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ..core.atomic_files import host
+from ..study.folders import is_alive
+from ..study.identifiers import FILE as RESULT
+from ..study.identifiers import file_from, write_result
 from ..study.verdicts import Verdict
 from . import downloads, figures, landscapes, sections, tables, training_tables
 from .album import Album
@@ -39,24 +45,38 @@ _FAILURES = ("task", "arm", "at", "state", "seeds", "reason")
 def write(inputs: Inputs, out: Path, tell: Callable[[str], object] = lambda _: None, below: str = "") -> Path:
     """Write a report of these inputs under `out/<below>/<study>/`, saying what is being made; its `index.html`.
 
-    An earlier report there stays whole until the new one is.
+    An earlier report there stays whole until the new one is, and gives it the files that no report has.
     """
     inputs = printable_inputs(inputs)
-    out.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".report-", dir=out) as made:
-        _write(inputs, out, Path(made), "../" * (1 + bool(below)), tell)
-        return _in_place_of(out / below / inputs.study.name, Path(made))
-
-
-def _in_place_of(folder: Path, made: Path) -> Path:
-    """Move what was made into the folder of a report, in place of an earlier one."""
-    for old in (path for pattern in _OLD for path in folder.glob(pattern)):
-        old.unlink()
-    for path in sorted(path for path in made.rglob("*") if path.is_file()):
-        place = folder / path.relative_to(made)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(place)
+    folder = out / below / inputs.study.name
+    place = folder.resolve()  # which may be a link to where reports are kept
+    place.parent.mkdir(parents=True, exist_ok=True)
+    own = f".report-{place.name}.{host()}."
+    for left in place.parent.glob(f"{own}*"):
+        pid = left.name.removeprefix(own).partition(".")[0]
+        if pid.isdigit() and not is_alive(int(pid)):  # it was killed
+            shutil.rmtree(left, ignore_errors=True)
+    with TemporaryDirectory(prefix=f"{own}{os.getpid()}.", dir=place.parent) as work:
+        made = Path(work) / ".new"
+        made.mkdir()
+        _write(inputs, out, made, "../" * (1 + bool(below)), tell)
+        result = {"id": inputs.identifier, "study": inputs.study.name, "scale": inputs.scale}
+        write_result(made / RESULT, {**result, "file": file_from(place, inputs.study)})
+        _keep_others(place, made)
+        if place.is_dir():
+            place.rename(Path(work) / ".old")
+        made.rename(place)
     return folder / "index.html"
+
+
+def _keep_others(earlier: Path, made: Path) -> None:
+    """Copy what lies in the folder of an earlier report and is of none."""
+    reports = {path for pattern in _OLD for path in earlier.glob(pattern)}
+    for path in sorted({*earlier.rglob("*")} - reports):
+        to = made / path.relative_to(earlier)
+        if (path.is_symlink() or path.is_file()) and not os.path.lexists(to):
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, to, follow_symlinks=False)
 
 
 def _write(inputs: Inputs, out: Path, folder: Path, up: str, tell: Callable[[str], object]) -> None:

@@ -19,6 +19,8 @@ from .page import context, html, markdown, write_tables
 from .sharing import unfold
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..study.schema import Study
 
 #: Relative difference that other roundings make of a number that is written in full, and of one that is drawn, which
@@ -28,11 +30,15 @@ ROUNDING, DRAWN = 1e-6, 1.01e-4
 TOLD = 10
 
 _NUMBER = re.compile(r"[-−]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+#: What the page in Markdown has of a figure of energies: its heading, the figure and its caption.
+_MODELS = re.compile(r"^### [^\n]*\n+!\[[^\n]*\]\(figures/[^\n)]*_landscapes\.svg\)\n+[^\n]*\n+", re.MULTILINE)
 #: Elements of which every text is compared, beside cells of tables.
 _TOLD_CLASSES = ("badge", "said", "reason", "kicker")
 
 
-def page_differences(study: Study, scale: str, store: str | Path, report: Path) -> list[str]:
+def page_differences(
+    study: Study, scale: str, store: str | Path, report: Path, results: pd.DataFrame | None = None, whole: bool = True
+) -> list[str]:
     """What the page and the tables in the folder of a report have other than the store's records make them.
 
     Compared are the result that the page names, the data that its figures are drawn from, verdicts and tables with what
@@ -40,10 +46,16 @@ def page_differences(study: Study, scale: str, store: str | Path, report: Path) 
     unit of the last digit that is written, or by `ROUNDING`, in figures by `DRAWN`; pictures of landscapes are not
     compared.
 
+    Args:
+        results: the table of the store's records, where that is at hand.
+        whole: whether the store has arrays beside its records, as an archive has not: without them what shows a model,
+            the figures of energies and answers with their data, is not compared.
+
     Raises:
         UnknownName: the store holds no run of the study.
+        ValueError: the study's file has another network, budget, task or arm than what was run.
     """
-    inputs = printable_inputs(gather(study, scale, store))
+    inputs = printable_inputs(gather(study, scale, store, results))
     content = context(inputs, inputs.verdicts(), Album(None))
     made = html().get_template("page.html.j2").render({**content, "downloads": [], "script": ""})
     try:
@@ -53,8 +65,9 @@ def page_differences(study: Study, scale: str, store: str | Path, report: Path) 
     with tempfile.TemporaryDirectory() as folder:
         write_tables(inputs, content, Path(folder))
         tables = [*_of_tables(report / "tables", Path(folder)), *_of_latex(report / "tables", Path(folder))]
-    plain = _of_lines(report / "report.md", markdown().get_template("page.md.j2").render(content), "## Make it again")
-    found = [*_of_page(_Page(published), _Page(made)), *tables, *plain]
+    text = markdown().get_template("page.md.j2").render(content)
+    plain = _of_lines(report / "report.md", text, "## Make it again", whole)
+    found = [*_of_page(_Page(published), _Page(made), whole), *tables, *plain]
     left = len(found) - TOLD
     return [*found[:TOLD], *([f"{left} more"] if left > 0 else [])]
 
@@ -70,6 +83,11 @@ class _Page(HTMLParser):
         self._section, self._open, self._text, self._where = "", "", "", ""
         self._depth = 0
         self.feed(text)
+
+    @property
+    def sections(self) -> list[str]:
+        """Where each of the texts stands."""
+        return [where for where, _ in self.texts]
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         found = {name: value or "" for name, value in attributes}
@@ -123,16 +141,30 @@ def _rows(spec: Any) -> Iterator[Any]:
             yield from _rows(part)
 
 
-def _of_page(published: _Page, made: _Page) -> Iterator[str]:
+def _of_page(published: _Page, made: _Page, whole: bool) -> Iterator[str]:
     if published.result != made.result:
         yield f"the page is of {published.result or 'a result that it does not name'}, here {made.result}"
-    yield from _of_data(published.data, made.data, "the page's data")
-    if [where for where, _ in published.texts] != [where for where, _ in made.texts]:
+    before = published.data if whole else _without_models(published.data, made.data)
+    yield from _of_data(before, made.data, "the page's data")
+    # A figure that is not there has no text, and what follows it another section.
+    if len(published.texts) != len(made.texts) or (whole and published.sections != made.sections):
         yield "the page has other tables or verdicts"
         return
-    for (where, before), (_, after) in zip(published.texts, made.texts, strict=True):
-        if not _same_text(before, after):
-            yield f"the page at #{where}: {before!r} in the report, {after!r} by the records"
+    for (_, one), (where, other) in zip(published.texts, made.texts, strict=True):
+        # What records say of their origin stands there in the order in which they lie in the store.
+        same = _same_text(one, other) or (where == "again" and set(one.split(", ")) == set(other.split(", ")))
+        if not same:
+            yield f"the page at #{where}: {one!r} in the report, {other!r} by the records"
+
+
+def _without_models(published: Any, made: Any) -> Any:
+    """Of the data of a page and of its figures those that can be made without a model."""
+    if not isinstance(published, dict):
+        return published
+    return {
+        kind: {name: one for name, one in found.items() if name in made[kind]} if isinstance(found, dict) else found
+        for kind, found in published.items()
+    }
 
 
 def _of_data(before: Any, after: Any, where: str) -> Iterator[str]:
@@ -178,14 +210,15 @@ def _of_latex(published: Path, made: Path) -> Iterator[str]:
         yield from _of_lines(published / path.name, path.read_text(encoding="utf-8"))
 
 
-def _of_lines(published: Path, made: str, end: str = "") -> Iterator[str]:
-    """Differences in the lines of a text, up to that which begins with `end`; widths of columns are not compared."""
+def _of_lines(published: Path, made: str, end: str = "", whole: bool = True) -> Iterator[str]:
+    """Differences in the lines of a text, up to that which begins with `end`; widths of columns are not compared, and
+    unless it is `whole` what shows a model is not."""
     try:
         text = published.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         yield f"{published.name} cannot be read: {error}"
         return
-    before, after = (list(_lines(each, end)) for each in (text, made))
+    before, after = (list(_lines(each, end)) for each in (text if whole else _MODELS.sub("", text), made))
     if len(before) != len(after):
         yield f"{published.name} has other lines"
         return

@@ -10,7 +10,9 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from .documents import Record, StoredPlan, parse, seal, unseal
@@ -62,6 +64,20 @@ def unpack_results(path: Path, root: Path) -> Store:
     store.write_plan({name: value for name, value in plan.items() if name != "schema"})
     store.write(_entries(lines, path))
     return store
+
+
+@contextmanager
+def opened_store(place: str | Path) -> Iterator[Store]:
+    """The store in a folder, or one of what the archive (`*.zip`) at `place` holds, which is gone afterwards.
+
+    Raises:
+        DamagedRecord, OtherVersion: as `unpack_results`.
+    """
+    if Path(place).suffix != Path(FILE).suffix or not Path(place).is_file():
+        yield Store(place)
+        return
+    with TemporaryDirectory() as folder:
+        yield unpack_results(Path(place), Path(folder))
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:

@@ -176,7 +176,7 @@ class StoreFolder:
         """Temporary files below a folder, of processes of this machine that are gone."""
         for path in (self.root / folder).rglob(".*.tmp"):
             made = LEFTOVER.fullmatch(path.name)
-            if made and made["host"] == host() and path.is_file() and not _alive(int(made["pid"])):
+            if made and made["host"] == host() and path.is_file() and not is_alive(int(made["pid"])):
                 yield path
 
 
@@ -184,7 +184,8 @@ def _forbidden(path: Path) -> PermissionError:
     return PermissionError(f"{shown(str(path))} may not be read by this user: ask its owner")
 
 
-def _alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine, whoever's, is there."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

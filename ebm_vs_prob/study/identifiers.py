@@ -41,9 +41,17 @@ def result_id(study: Study, scale: str, store: Store) -> str:
 
 def identifier_of(study: Study, scale: str, plan: StoredPlan, records: Mapping[str, Record | None]) -> str:
     """`result_id` of a stored plan and its trials' records by key, where those were read; None of one that is none."""
-    found = {key: digest(record) if (record := records.get(key)) else "" for key in planned_trials(plan)}
     named = {"study": study.name, "scale": scale, "runs": plan["runs"], "decides": _decides(study, scale)}
-    return PREFIX + digest({**named, "records": found})[:DIGITS]
+    return PREFIX + digest({**named, "records": _digests(plan, records)})[:DIGITS]
+
+
+def records_digest(plan: StoredPlan, records: Mapping[str, Record | None]) -> str:
+    """A digest of what was run and of its records, whatever is decided by them; arguments are `identifier_of`'s."""
+    return digest({"runs": plan["runs"], "records": _digests(plan, records)})
+
+
+def _digests(plan: StoredPlan, records: Mapping[str, Record | None]) -> dict[str, str]:
+    return {key: digest(record) if (record := records.get(key)) else "" for key in planned_trials(plan)}
 
 
 def keep_result_id(study: Study, scale: str, store: Store) -> str:
@@ -57,9 +65,13 @@ def keep_result_id(study: Study, scale: str, store: Store) -> str:
     state = digest({"table": table_state(store, plan), "decides": _decides(study, scale)})
     path = store.study_folder(study.name, scale) / FILE
     kept = read_result(path)
-    known = kept.get("state") == state and is_identifier(str(kept.get("id")))
-    found = str(kept["id"]) if known else result_id(study, scale, store)
-    result = {"id": found, "study": study.name, "scale": scale, "file": file_from(path.parent, study), "state": state}
+    if kept.get("state") == state and is_identifier(str(kept.get("id"))) and "records" in kept:
+        found, content = str(kept["id"]), kept["records"]
+    else:
+        records = {key: record for key, record, _ in store.records(planned_trials(plan))}
+        found, content = identifier_of(study, scale, plan, records), records_digest(plan, records)
+    result = {"id": found, "study": study.name, "scale": scale, "file": file_from(path.parent, study)}
+    result |= {"state": state, "records": content}
     if result != kept:
         write_result(path, result)
     return found

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import UnknownName, invalid
+from .archives import opened_store
 from .data_files import digests_of, know_files
 from .files import load_study
 from .grid import Trial
@@ -15,7 +16,6 @@ from .plugins import import_plugins
 from .provenance import code_digest
 from .recognition import check_recognised
 from .schema import Study
-from .store import Store
 from .worker import trial_task
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def open_model(study: str | Path | Study, trial: str, store: str | Path = "resul
     Args:
         study: the study the trial belongs to, whose plugins and own energies are imported.
         trial: its key, column `trial` of `load_results`.
-        store: folder of the results.
+        store: folder of the results, or the `records.zip` beside a report.
         device: where to train.
 
     Raises:
@@ -43,7 +43,8 @@ def open_model(study: str | Path | Study, trial: str, store: str | Path = "resul
     chosen = study if isinstance(study, Study) else load_study(study)
     import_plugins(chosen.imports, chosen.where, chosen.folder)
     know_files(digests_of(chosen), chosen.folder)
-    record = Store(store).read(trial)
+    with opened_store(store) as kept:
+        record = kept.read(trial)
     if record is None:
         raise UnknownName(
             f"unknown trial {trial!r} in the store {str(store)!r}: trials are named whole in the column 'trial' of "

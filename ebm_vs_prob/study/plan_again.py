@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from pydantic import ValidationError
 
 from ..core.errors import UnknownName
-from .data_files import digest_of_runs
+from .data_files import digest_of_runs, digests_of
 from .documents import DamagedRecord, StoredPlan
+from .keys import canonical
 from .provenance import package_digest
 from .schema import Study
 from .step_times import StepTimes
 from .store import Store
 from .tuning import Choice, settled, with_values
+from .values import from_table
 
 
 def plan_again(store: Store, study: Study, scale: str) -> StoredPlan | None:
@@ -49,6 +54,53 @@ def is_of(plan: StoredPlan, study: Study, scale: str) -> bool:
     values = {choice.arm: choice.chosen for choice in choices_in(plan)}
     tuned = {arm.name for arm in study.arms}.issuperset(values) and (study.tuning is not None or not values)
     return tuned and plan["runs"] == digest_of_runs(with_values(study, values), scale)
+
+
+def changes(plan: StoredPlan, study: Study, scale: str) -> dict[str, tuple[Any, Any]]:
+    """What decides the numbers of a run and is another in the study's file than it was: by field, then and now.
+
+    Which ladders are climbed and which criteria are asked again elsewhere changes what is run, and no number of it.
+    Data files that are not there are not compared.
+
+    Raises:
+        ValueError: the file in the plan is none of this version.
+    """
+    if is_of(plan, study, scale):
+        return {}
+    before = from_table(Study, plan["file"], f"the plan of {study.name}")
+    values = {choice.arm: choice.chosen for choice in choices_in(plan)}
+    now = settled(study, scale)
+    now = with_values(now, values) if now.tuning is not None else now
+    was, is_now = _of_numbers(before, scale), _of_numbers(now, scale)
+    again = was["sensitivity"].keys() & is_now["sensitivity"].keys()
+    for runs in (was, is_now):
+        runs["sensitivity"] = {name: runs["sensitivity"][name] for name in sorted(again)}
+    found = dict(_apart(was, is_now, ""))
+    files = digests_of(study)
+    if not found and files and all(files.values()):
+        located = before.read_from(study.path, study.given) if study.path else before
+        if digest_of_runs(located, scale) != plan["runs"]:
+            return {"data": ("other content", ", ".join(files))}
+    return found
+
+
+def _of_numbers(study: Study, scale: str) -> dict[str, Any]:
+    """Of what a study runs at a scale all that decides numbers; lists of what has a name by that name."""
+    if scale not in study.scales:
+        return {f"scales.{scale}": None, "sensitivity": {}}
+    runs = canonical(study.held_at(scale).runs(scale))
+    kept = {f"scales.{scale}" if name == "scale" else name: of for name, of in runs.items() if name != "ladders"}
+    again = {each["name"]: {**each, "criteria": None} for each in runs.get("sensitivity", ())}
+    named = {name: {each["name"]: each for each in runs[name]} for name in ("arms", "tasks")}
+    return {**kept, **named, "sensitivity": again}
+
+
+def _apart(was: Any, now: Any, where: str) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    if isinstance(was, dict) and isinstance(now, dict):
+        for name in dict.fromkeys([*was, *now]):
+            yield from _apart(was.get(name), now.get(name), f"{where}.{name}" if where else name)
+    elif was != now:
+        yield where, (was, now)
 
 
 def _stored(store: Store, study: Study, scale: str) -> StoredPlan | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core import streams
+from .archives import opened_store
 from .data_files import digests_of
 from .engines import Dispatcher, Job, check_engine, introduce, make_pool, token_in
 from .files import load_study
@@ -211,15 +212,20 @@ def _mended(store: Store) -> Iterator[None]:
 def load_results(study: str | Path | Study, scale: str = "quick", store: str | Path = "results") -> pd.DataFrame:
     """The table of a study that was run, read from the records: the columns of `run_study`'s.
 
+    Args:
+        study: a name in `studies/`, the path of a TOML file, or a loaded study.
+        scale: a scale of the file.
+        store: folder of the results, or the `records.zip` beside a report.
+
     Raises:
         UnknownName: an unknown study or scale, or a store that holds no run of it.
     """
     chosen = study if isinstance(study, Study) else load_study(study)
     chosen.at(scale)
-    kept = Store(store)
-    if not is_of(kept.plan(chosen.name, scale, chosen.given), chosen, scale):
-        log.warning("%s has changed since it was run: these are the results of the earlier file", chosen.where)
-    frame = results_table(kept, chosen.name, scale)
+    with opened_store(store) as kept:
+        if not is_of(kept.plan(chosen.name, scale, chosen.given), chosen, scale):
+            log.warning("%s has changed since it was run: these are the results of the earlier file", chosen.where)
+        frame = results_table(kept, chosen.name, scale)
     _report_mixture(frame)
     return frame
 

@@ -49,11 +49,12 @@ COLUMNS = {
 }
 
 
-def results_table(store: Store, study: str, scale: str, keep: bool = False) -> pd.DataFrame:
+def results_table(store: Store, study: str, scale: str, keep: bool = False, from_records: bool = False) -> pd.DataFrame:
     """The results table of a study's last plan, with its incidents and left-out combinations in `attrs`.
 
     `status` is done, failed (one row, metric None, with the reason) or pending (likewise). The table that lies beside
-    the plan is read where it is that of the store as it is now; with `keep` it is made so.
+    the plan is read where it is that of the store as it is now; with `keep` it is made so. With `from_records` it is
+    never read: its digest shows that it is whole, and not that it was made of these records.
 
     Raises:
         UnknownName: the store holds no run of the study.
@@ -61,7 +62,7 @@ def results_table(store: Store, study: str, scale: str, keep: bool = False) -> p
     plan = store.plan(study, scale)
     trials = planned_trials(plan)
     state = table_state(store, plan)
-    content = store.table(study, scale, state)
+    content = None if from_records else store.table(study, scale, state)
     frame = build_table(store, plan) if content is None else _read(content)
     if keep and content is None:
         written = io.BytesIO()

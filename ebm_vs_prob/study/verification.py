@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..core.text import shown
 from .batches import Batch
 from .data_files import digests_of, know_files
 from .documents import Record
 from .failures import reason
 from .grid import Trial
-from .identifiers import FILE, read_result, result_id
+from .identifiers import FILE, identifier_of, read_result, records_digest
 from .judging import judge
 from .measurement import measured, reproducible
 from .own_energies import brought_by
+from .plan_again import changes
 from .plugins import import_plugins
 from .provenance import code_digest, provenance
 from .schema import Study
 from .store import Store
 from .table import planned_trials, results_table
 from .worker import trial_task
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Relative difference that other roundings make of a metric.
 ROUNDING = 1e-6
@@ -57,15 +62,18 @@ class Rerun:
 
 @dataclass(frozen=True)
 class Verification:
-    """What `verify` found. `identifier` is that of the results as they are, `published` that beside the report, and
-    `differences` are what the verdicts of the report and those of the records have apart; None without a report. `page`
-    is the same of its page and tables, where these were made again."""
+    """What `verify` found. `identifier` is that of the results as they are, `kept` that at the run's end, of the same
+    records or not, and `published` that beside the report. `changed` is what the study's file says otherwise than what
+    was run. `differences` are what the verdicts of the report and those of the records have apart; None without a
+    report. `page` is the same of its page and tables, where these were made again."""
 
     study: str
     scale: str
     identifier: str
     kept: str
+    same_records: bool
     published: str
+    changed: list[str]
     trials: int
     missing: int
     damaged: list[str]
@@ -81,7 +89,8 @@ class Verification:
         found = [f"damaged: {reason}" for reason in self.damaged]
         if self.missing:
             found.append(f"{self.missing} of {self.trials} trials have no record")
-        if self.kept and self.kept != self.identifier:
+        found += [f"the study's file says other than what was run: {each}" for each in self.changed]
+        if self.kept not in ("", self.identifier) and not self.same_records:
             found.append(f"the records are not those of the run's end: then {self.kept}, now {self.identifier}")
         if self.published and self.published != self.identifier:
             found.append(f"the report is of another result: {self.published}, here {self.identifier}")
@@ -103,7 +112,10 @@ class Verification:
         else:
             same = "the code at hand made them" if self.same_code else "other code than that at hand made them"
             code = f"{same}; nothing was trained again (--rerun K)"
-        return f"verified: {what}: {self.trials} records whole, {verdicts}, {code}"
+        moved = ""
+        if self.kept not in ("", self.identifier):
+            moved = f"; claims, criteria or gates were changed after the run, whose result was {self.kept}"
+        return f"verified: {what}: {self.trials} records whole, {verdicts}, {code}{moved}"
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, JSON-ready."""
@@ -111,12 +123,21 @@ class Verification:
         return {**said, **asdict(self)}
 
 
-def verify(study: Study, scale: str, store: Store, report: Path | None = None, rerun: int = 0) -> Verification:
+def verify(
+    study: Study,
+    scale: str,
+    store: Store,
+    report: Path | None = None,
+    rerun: int = 0,
+    page: Callable[[pd.DataFrame], list[str]] | None = None,
+) -> Verification:
     """Read all records of a study's results again, decide its verdicts again and hold them against a report's.
 
     Args:
         report: its folder; None where there is none.
         rerun: how many trials to train again, taken in turn from the arms.
+        page: says of the results table what the report's page and tables have otherwise; by default these are not
+            compared, and never where a record is damaged or the file says other than what was run.
 
     Raises:
         UnknownName: the store holds no run of the study.
@@ -135,30 +156,43 @@ def verify(study: Study, scale: str, store: Store, report: Path | None = None, r
         else:
             records[key] = record
             digests.add((record["code_digest"], json.dumps(record["plugins"], sort_keys=True)))
-    verdicts = judge(study.held_at(scale), results_table(store, study.name, scale), study.at(scale).all_seeds, scale)
-    published = None if report is None else _published(report)
+    results = results_table(store, study.name, scale, from_records=True)
+    apart = None if report is None else _differences(report, study, scale, results)
+    kept = read_result(store.study_folder(study.name, scale) / FILE)
+    changed = changes(plan, study, scale)
     return Verification(
         study=study.name,
         scale=scale,
-        identifier=result_id(study, scale, store),
-        kept=str(read_result(store.study_folder(study.name, scale) / FILE).get("id", "")),
+        identifier=identifier_of(study, scale, plan, records),
+        kept=str(kept.get("id", "")),
+        same_records=kept.get("records") == records_digest(plan, records),
         published="" if report is None else str(read_result(report / FILE).get("id", "")),
+        changed=[f"{name} is {shown(now)} and was {shown(was)}" for name, (was, now) in changed.items()],
         trials=len(keys),
         missing=missing,
         damaged=list(damaged),
         same_code={code for code, _ in digests} == {code_digest()},
-        report="" if published is None else str(report),
-        differences=None if published is None else list(differences(published, [v.as_dict() for v in verdicts])),
+        report="" if apart is None else str(report),
+        differences=apart,
         reruns=list(_rerun(study, plan, records, rerun)) if rerun else [],
+        page=None if page is None or apart is None or damaged or changed else page(results),
     )
 
 
-def _published(report: Path) -> list[dict[str, Any]] | None:
+def _differences(report: Path, study: Study, scale: str, results: pd.DataFrame) -> list[str] | None:
+    """What the verdicts beside a report have other than those of the results; None where there are none."""
+    here = [v.as_dict() for v in judge(study.held_at(scale), results, study.at(scale).all_seeds, scale)]
     try:
-        found: list[dict[str, Any]] = json.loads((report / "verdicts.json").read_text(encoding="utf-8"))
+        published = json.loads((report / "verdicts.json").read_text(encoding="utf-8"))
+        if not isinstance(published, list) or not all(isinstance(each, dict) for each in published):
+            raise ValueError("it is no list of verdicts")
+        return list(differences(published, here))
     except FileNotFoundError:
         return None
-    return found
+    except KeyError as error:
+        return [f"verdicts.json cannot be read: a verdict has no {error}"]
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        return [f"verdicts.json cannot be read: {error}"]
 
 
 def differences(published: Iterable[Mapping[str, Any]], here: Iterable[Mapping[str, Any]]) -> Iterator[str]:

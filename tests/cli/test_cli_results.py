@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from study_files import registered_plugin, write_study
+from study_files import DENSITY_CRITERION, registered_plugin, write_study
 
 from ebm_vs_prob.cli.commands import main
-from ebm_vs_prob.cli.report_places import place_of, sign
+from ebm_vs_prob.cli.report_places import place_of
 from ebm_vs_prob.study import load_study
-from ebm_vs_prob.study.identifiers import is_identifier, write_result
+from ebm_vs_prob.study.identifiers import file_from, is_identifier, write_result
 
 ARMS = {"plain": ("ring", ""), "broken": ("ring", 'fault = "raise", fault_seed = 0')}
 
@@ -131,6 +131,11 @@ def test_a_result_is_verified_by_its_identifier_and_by_its_study(study, call, tm
         assert said.splitlines()[0] == f"result {result['result']}"
         assert "verdicts, page and tables as published, this code reproduces 1 of 1" in said.splitlines()[-1]
     assert result["result"] in call("cite", study, *where(study))[1]
+    moved = tmp_path / "rings.toml"  # what is decided by another criterion is another result
+    moved.write_text(study.read_text() + DENSITY_CRITERION)
+    cited = call("cite", moved, *where(study))[1]
+    assert re.search("result evp-", cited)
+    assert result["result"] not in cited
     write_result(Path(result["report"]).parent / "result.json", {"id": "evp-0123456789abcdef", "scale": "quick"})
     code, said, _ = call("verify", study, *where(study), "--reports", out, "--json")
     assert code == 1
@@ -166,7 +171,8 @@ def test_a_report_lies_over_none_of_another_scale_and_of_no_other_study(study, t
     loaded, out = load_study(study), tmp_path / "reports"
     assert place_of(loaded, "quick", out) == ("", "")
     (out / "rings").mkdir(parents=True)
-    sign(out / "rings", loaded, "quick", "evp-0123456789abcdef")
+    result = {"id": "evp-0123456789abcdef", "study": "rings", "scale": "quick"}
+    write_result(out / "rings" / "result.json", {**result, "file": file_from(out / "rings", loaded)})
     assert place_of(loaded, "quick", out)[0] == ""
     below, said = place_of(loaded, "full", out)
     assert below == "full"

@@ -3,20 +3,25 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from study_files import registered_plugin, write_study
 
 from ebm_vs_prob.cli.commands import main
-from ebm_vs_prob.cli.report_places import sign
-from ebm_vs_prob.report import write_report
+from ebm_vs_prob.core.atomic_files import host
+from ebm_vs_prob.report import overview, write_all, write_report
 from ebm_vs_prob.report.escaping import read_script_data, script_data
 from ebm_vs_prob.report.remaking import page_differences
 from ebm_vs_prob.report.sharing import fold, unfold
-from ebm_vs_prob.study import Store, load_study, run_study
-from ebm_vs_prob.study.identifiers import result_id
+from ebm_vs_prob.study import load_study, run_study
+from ebm_vs_prob.study.published import reports_below
 
 CRITERION = """
 [[criteria]]
@@ -40,7 +45,6 @@ def published(tmp_path_factory):
         study = load_study(write_study(folder / "rings.toml", seeds=4, thickness="0.3, 0.1", extra=CRITERION))
         run_study(study, engine="serial", device="cpu", store=folder / "store", progress=False)
         page = write_report(study, store=folder / "store", out=folder / "reports")
-        sign(page.parent, study, "quick", result_id(study, "quick", Store(folder / "store")))
         yield study, folder / "store", page.parent
 
 
@@ -56,6 +60,51 @@ def report(published, tmp_path):
 def test_a_report_as_it_was_written_is_that_of_the_records(report):
     _, differences = report
     assert differences() == []
+
+
+def test_a_report_replaces_an_earlier_one_whole_and_is_signed_before_the_index(published, tmp_path, monkeypatch):
+    study, store, _ = published
+    told = []
+    monkeypatch.setattr(overview, "write_overview", lambda out: told.extend(reports_below(out)))
+    folder = write_report(study, store=store, out=tmp_path).parent
+    assert told == [(folder, "quick")]
+    assert json.loads((folder / "result.json").read_text())["scale"] == "quick"
+    (folder / "notes").mkdir()
+    (folder / "notes" / "mine.txt").write_text("of no report")
+    (folder / "tables" / "earlier.csv").write_text("of an earlier report")
+    before = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    killed, alive = (tmp_path / f".report-rings.{host()}.{pid}.x" for pid in (ended.pid, os.getpid()))
+    for left in (killed, alive):
+        left.mkdir()
+    rename = Path.rename
+
+    def stopped(path, target):
+        assert {each.relative_to(folder): each.read_bytes() for each in folder.rglob("*") if each.is_file()} == before
+        moved.append(path)
+        return rename(path, target)
+
+    moved = []
+    monkeypatch.setattr(Path, "rename", lambda path, to: stopped(path, to) if path == folder else rename(path, to))
+    write_report(study, store=store, out=tmp_path)
+    assert moved == [folder]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [alive.name, "assets", "rings"]
+    after = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    assert after == before.keys() - {Path("tables/earlier.csv")}
+
+
+def test_a_page_that_is_no_index_over_reports_is_not_replaced(published, tmp_path):
+    study, store, _ = published
+    page = tmp_path / "index.html"
+    page.write_text("<title>My documents</title>")
+    for write in (lambda: write_report(study, store=store, out=tmp_path), lambda: write_all(tmp_path)):
+        with pytest.raises(ValueError, match=r"^out = .* its index\.html is another page"):
+            write()
+    assert page.read_text() == "<title>My documents</title>"
+    assert list(tmp_path.iterdir()) == [page]
+    page.unlink()
+    assert write_all(tmp_path) == write_all(tmp_path) == page
 
 
 def changed_data(text):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import shutil
 import zipfile
 
 import pytest
@@ -11,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from study_files import DENSITY_CRITERION, registered_plugin, write_study
 
+import ebm_vs_prob as evp
 from ebm_vs_prob.cli.commands import main
 from ebm_vs_prob.study import Store, load_study, run_study
 from ebm_vs_prob.study.archives import FILE, PLAN, RECORDS, pack_results, unpack_results
 from ebm_vs_prob.study.documents import DamagedRecord, OtherVersion
 from ebm_vs_prob.study.identifiers import result_id
+from ebm_vs_prob.study.recognition import energies
 from ebm_vs_prob.study.table import planned_trials
 
 
@@ -108,3 +112,71 @@ def test_a_report_without_its_store_is_verified_by_what_lies_beside_it(kept, tmp
     verdicts.write_text(json.dumps(changed))
     assert main(["verify", told["identifier"], *places]) == 1
     assert "other than published" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A study's file with the report of its `standard` scale, whose store is not there."""
+    folder = tmp_path_factory.mktemp("checkout")
+    with registered_plugin():
+        path = write_study(folder / "rings.toml", seeds=3, extra=DENSITY_CRITERION)
+        quick = path.read_text().partition("[scales.quick]")[2].partition("[evaluation]")[0]
+        path.write_text(path.read_text().replace("[evaluation]", f"[scales.standard]{quick}[evaluation]"))
+        study = load_study(path)
+        run_study(study, "standard", engine="serial", device="cpu", store=folder / "store")
+        places = ["--store", str(folder / "store"), "--out", str(folder / "reports")]
+        assert main(["report", str(path), "--scale", "standard", *places]) == 0
+        (folder / "store").rename(folder / "gone")
+        yield folder
+
+
+@pytest.fixture
+def places(checkout, tmp_path):
+    """A copy of the report, and where `verify` and `cite` look by options."""
+    copy = tmp_path / "reports" / "rings"
+    shutil.copytree(checkout / "reports" / "rings", copy)
+    file, folders = str(checkout / "rings.toml"), ["--store", str(tmp_path / "none"), "--reports", str(copy.parent)]
+    return copy, [file, *folders]
+
+
+def test_what_is_published_is_found_by_the_name_of_its_study(places, capsys):
+    folder, asked = places
+    result = json.loads((folder / "result.json").read_text())
+    assert main(["verify", *asked]) == 0
+    assert "verified: rings at standard: 6 records whole, verdicts, page and tables" in capsys.readouterr().out
+    assert main(["cite", *asked]) == 0
+    cited = capsys.readouterr().out
+    assert f"result {result['id']}" in cited
+    assert "not for citing" not in cited
+    assert main(["cite", *asked, "--scale", "quick"]) == 0
+    assert "result evp-" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        ("tables/circle_metrics.csv", r"(?<=\d\.)\d\d"),
+        ("index.html", r"(?<=<td data-label=\"estimate \[95 %\]\" data-key=\"-)\d"),
+        ("report.md", r"(?<=\d\.)\d(?=\d \\\[)"),
+    ],
+)
+def test_a_number_of_a_published_page_that_was_changed_is_found(places, capsys, name, pattern):
+    folder, asked = places
+    text = (folder / name).read_text(encoding="utf-8")
+    put = re.sub(pattern, lambda found: "".join(str(9 - int(digit)) for digit in found[0]), text, count=1)
+    assert put != text
+    (folder / name).write_text(put, encoding="utf-8")
+    assert main(["verify", *asked]) == 1
+    assert f"other than published: {'the page at' if name == 'index.html' else name}" in capsys.readouterr().out
+
+
+def test_the_model_behind_a_published_record_is_opened(places):
+    folder, (file, *_) = places
+    archive = folder / FILE
+    done = evp.load_results(file, "standard", archive)
+    trial = done["trial"].iloc[0]
+    model = evp.open_model(file, trial, archive)
+    with zipfile.ZipFile(archive) as members:
+        records = map(json.loads, members.read(RECORDS).splitlines())
+        recorded = next(record["energies"] for record in records if record["trial"] == trial)
+    assert energies(model, model.tasks)[0] == recorded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from ebm_vs_prob.study.identifiers import (
     FILE,
     find_result,
     is_identifier,
+    keep_result_id,
     read_result,
     result_id,
     study_of,
@@ -23,7 +25,7 @@ from ebm_vs_prob.study.identifiers import (
 )
 from ebm_vs_prob.study.judging import judge
 from ebm_vs_prob.study.shards import Entry
-from ebm_vs_prob.study.table import planned_trials, results_table
+from ebm_vs_prob.study.table import planned_trials, results_table, table_state
 from ebm_vs_prob.study.verification import again, differences, verify
 
 pytestmark = pytest.mark.usefixtures("plugin")
@@ -127,6 +129,54 @@ def test_a_changed_record_and_another_report_are_told(file, tmp_path):
     assert "the report is of another result" in told
     assert "other than published" in told
     assert sum(run.outcome == "other numbers" for run in found.reruns) == 1
+
+
+def test_verdicts_are_decided_by_the_records_and_not_by_a_table_that_was_sealed_again(file, tmp_path):
+    study, store = ran(file, tmp_path / "store")
+    told = results_table(store, "rings", "quick")
+    content = io.BytesIO()
+    told.assign(value=2 * told["value"]).to_parquet(content, index=False)
+    store.keep_table("rings", "quick", table_state(store, store.plan("rings", "quick")), content.getvalue())
+    report = published(study, store, tmp_path / "report")  # of the numbers of that table
+    seen = []
+    found = verify(study, "quick", store, report, page=lambda results: seen.append(results) or [])
+    assert any("estimate" in problem for problem in found.problems)
+    np.testing.assert_array_equal(seen[0]["value"], told["value"])
+
+
+def test_a_file_that_says_other_than_what_was_run_is_told(file, tmp_path):
+    study, store = ran(file, tmp_path / "store")
+    report = published(study, store, tmp_path / "report")
+    other = tmp_path / "rings.toml"
+    other.write_text(file.read_text().replace("steps = 3,", "steps = 5000,"))
+    told = "the study's file says other than what was run: scales.quick.budget.steps is 5000 and was 3"
+    found = verify(load_study(other), "quick", store, report, page=lambda _: pytest.fail("no page is made of it"))
+    assert found.problems == [told]
+
+
+def test_a_bound_that_was_moved_after_the_run_is_no_change_of_records(file, tmp_path):
+    study, store = ran(file, tmp_path / "store")
+    before = result_id(study, "quick", store)
+    moved = study.model_copy(update={"criteria": tuple(c.model_copy(update={"above": -2.0}) for c in study.criteria)})
+    (problem, *_) = verify(moved, "quick", store, published(study, store, tmp_path / "old")).problems
+    assert "the report is of another result" in problem
+    found = verify(moved, "quick", store, published(moved, store, tmp_path / "new"))
+    assert found.problems == []
+    assert found.sentence.endswith(f"claims, criteria or gates were changed after the run, whose result was {before}")
+    keep_result_id(moved, "quick", store)
+    assert "were changed" not in verify(moved, "quick", store, tmp_path / "new").sentence
+    changed(store, study, times(2.0))
+    assert any("not those of the run's end" in each for each in verify(study, "quick", store).problems)
+
+
+@pytest.mark.parametrize("change", [lambda text: text[:-3], lambda text: "{}", lambda text: "[1]", lambda text: "[{}]"])
+def test_a_file_of_verdicts_that_is_none_is_a_difference(file, tmp_path, change):
+    study, store = ran(file, tmp_path / "store")
+    report = published(study, store, tmp_path / "report")
+    verdicts = report / "verdicts.json"
+    verdicts.write_text(change(verdicts.read_text()))
+    (problem,) = verify(study, "quick", store, report).problems
+    assert problem.startswith("other than published: verdicts.json cannot be read: ")
 
 
 def test_a_damaged_shard_is_told(file, tmp_path):
