@@ -63,6 +63,8 @@ HEADLINES = {
     "consistency": "consistency",
     "singletons": "singletons",
 }
+#: What uniform points have of a success.
+CHANCE = "chance_success"
 _COST = {"multiply_adds": "multiply-adds", "energy_evaluations": "energy evaluations", "seconds": "seconds"}
 #: Metrics whose slope in ln thickness is shown for every arm, beside the few that criteria test.
 _SLOPES = ("curvature_p95", "gradient_norm_p95", "sharpness_curvature", "sharpness_gradient", "weight_norm")
@@ -115,13 +117,20 @@ def asked_metrics(inputs: Inputs, task: str) -> list[str]:
 
 
 def column_metrics(inputs: Inputs, task: str) -> list[str]:
-    """Metrics that have a column in a task's table: what criteria speak of, then headlines; all that have a value."""
+    """Metrics that have a column in a task's table: what criteria speak of, then headlines; all that have a value.
+
+    Behind the first success stands what chance has of it.
+    """
     here = inputs.results[inputs.results["task"] == task]
     measured = set(here.loc[here["value"].notna(), "metric"])
     asked = asked_metrics(inputs, task)
     # Where there is a truth, the gap to it says it better than a score.
     headlines = [n for n in HEADLINES if not ("gibbs_gap" in measured and n.startswith("gibbs_log_score"))]
-    return [name for name in dict.fromkeys([*asked, *headlines]) if name in measured]
+    names = [name for name in dict.fromkeys([*asked, *headlines]) if name in measured and name != CHANCE]
+    first = next((place for place, name in enumerate(names) if name.partition("_success")[1]), None)
+    if first is not None and CHANCE in measured:
+        names.insert(first + 1, CHANCE)
+    return names
 
 
 def seed_table(inputs: Inputs, task: str) -> pd.DataFrame:

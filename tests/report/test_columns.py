@@ -76,3 +76,13 @@ def test_no_two_columns_of_a_table_have_one_title():
     metrics = [name for name in METRICS if name not in tables._COST]
     titles = Counter([*map(tables.heading, metrics), *fixed, *tables._COST.values()])
     assert [title for title, count in titles.items() if count > 1] == []
+
+
+def test_behind_the_first_success_stands_what_chance_has_of_it():
+    inputs = measured(load_study("descent"))
+    assert tables.CHANCE not in tables.column_metrics(inputs, "three_curves")
+    rows = inputs.results[inputs.results["metric"] == "answer_success"].assign(metric=tables.CHANCE, value=0.1)
+    beside = Inputs(inputs.study, inputs.scale, pd.concat([inputs.results, rows], ignore_index=True))
+    assert tables.column_metrics(beside, "three_curves")[:2] == ["answer_success", tables.CHANCE]
+    _, grid = grid_of(beside, "three_curves")
+    assert tables.CHANCE in {column["metric"] for column in grid["columns"]}
