@@ -153,8 +153,7 @@ def challenge(
         kind, file = _challenger(method)
         modules, folder = ((), None) if file is None else ((file.stem,), file.parent)
         study, text = standard_panel(kind.name, modules, folder, panel and panel.value)
-        less = {"seeds": seeds, "steps": steps, "at": options.numbers(at)}
-        small, scale = shrunk(study, SCALE, **less)
+        small, scale = shrunk(study, SCALE, seeds, steps, at=options.numbers(at))
         below, _ = place_of(small, scale, out)
     typer.echo(printable(f"checking method {kind.name}"), err=True)
     with printed_aside():
@@ -163,7 +162,7 @@ def challenge(
         except AssertionError as error:
             raise ValueError(f"{error}: a challenge is for methods that keep the rules (ebm-vs-prob check)") from None
         study = keep_panel(out / below / study.name, text, kind.name, file)
-        small, scale = shrunk(study, SCALE, **less)
+        small, scale = shrunk(study, SCALE, seeds, steps, at=options.numbers(at))
     how = {"engine": engine.value, "workers": workers, "scheduler": scheduler, "device": device.value}
     how |= {"retry_failed": retry_failed, "retry_outdated": retry_outdated}
     page, identifier, rounds = _run_panel(small, scale, how, store, out, below)

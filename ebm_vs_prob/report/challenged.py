@@ -31,10 +31,6 @@ _KINDS = {"wins": "supported", "ties": "undecided", "fails": "refuted"} | dict.f
 _PLOT, _ABOVE, _ROW, _GAP = 172, 15, 18, 9
 #: Characters of a line above an interval, beside which the outcome stands, and of the numbers beside an interval.
 _LINE, _BESIDE = 42, 28
-_CAPTION = (
-    "95 % intervals over seeds, paired and not corrected; dashed: no difference. "
-    "Shapes: circle wins, square ties, cross fails, triangle too few seeds."
-)
 
 
 def challenge_pages(inputs: Inputs, verdicts: Sequence[Verdict], environment: Any) -> dict[str, str]:
@@ -116,7 +112,7 @@ def _bound(criterion: Criterion) -> float:
 
 
 def _named(each: Round, looks: Mapping[str, Look]) -> str:
-    failed = f", {each.failed} failed" if each.failed else ""
+    failed = f", {each.failed}\u00a0failed" if each.failed else ""
     return f"{place(each.axis, each.setting)}, {each.family}: {looks[each.rival].label}{failed}"
 
 
@@ -136,7 +132,7 @@ def _forest(
     described = ". ".join(f"{_named(each, looks)}: {_effect(each)}, {each.outcome}" for each in found)
     spec = forest(found, [_named(each, looks) for each in found], _bound(criterion))
     svg = to_svg(spec, {}, name, title, f"{described}.")
-    return Picture(name=name, title=task, description=f"{described}.", caption=_CAPTION, svg=svg)
+    return Picture(name=name, title=task, description=f"{described}.", svg=svg)
 
 
 def forest(found: Sequence[Round], labels: Sequence[str], bound: float) -> dict[str, Any]:
@@ -158,12 +154,12 @@ def forest(found: Sequence[Round], labels: Sequence[str], bound: float) -> dict[
     )
     vertical = alt.Scale(domain=[0, height], range=[0, height])
     y = alt.Y("place:Q", scale=vertical, axis=None)
-    colours, shapes = ({o: OUTCOME_COLOURS[kind] for o, kind in _KINDS.items()}, _SHAPES)
+    colours = {outcome: OUTCOME_COLOURS[kind] for outcome, kind in _KINDS.items()}
     colour = alt.Color("outcome:N", legend=None, scale=alt.Scale(domain=list(colours), range=list(colours.values())))
-    shape = alt.Shape("outcome:N", legend=None, scale=alt.Scale(domain=list(shapes), range=list(shapes.values())))
+    shape = alt.Shape("outcome:N", legend=None, scale=alt.Scale(domain=list(_SHAPES), range=list(_SHAPES.values())))
     # The line of no difference stands beside the intervals alone, not across the text above each.
-    lines = [{"estimate": bound, "top": row["place"] - 9, "bottom": row["place"] + 9} for row in marks]
     known = [row for row in marks if row["estimate"] is not None]
+    lines = [{"estimate": bound, "top": row["place"] - 9, "bottom": row["place"] + 9} for row in known]
     spans = [row for row in known if row["low"] is not None and row["high"] is not None]
     dashed = alt.Chart().mark_rule(strokeDash=[4, 2], color="currentColor", opacity=0.8)
     bars = alt.Chart().mark_rule(strokeWidth=2.4).encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=colour)
@@ -171,11 +167,14 @@ def forest(found: Sequence[Round], labels: Sequence[str], bound: float) -> dict[
     right = alt.Chart().mark_text(align="right", dy=1, fontSize=11, color="currentColor")
     above = alt.Chart().mark_text(align="left", fontSize=11, color="currentColor", limit=INTERVALS)
     said = alt.Chart().mark_text(align="right", fontSize=11, fontWeight="bold", color="currentColor")
-    layers = [
+    drawn = [
         part(dashed.encode(x=x, y=alt.Y("top:Q", scale=vertical, axis=None), y2="bottom:Q"), lines),
         part(bars, spans),
         part(points, known),
         part(right.encode(x=alt.value(INTERVALS), y=y, text="text:N"), known),
+    ]
+    layers = [
+        *(drawn if known else ()),
         part(above.encode(x=alt.value(0), y=y, text="text:N"), texts),
         part(said.encode(x=alt.value(INTERVALS), y=y, text="said:N"), [row for row in texts if row["said"]]),
     ]
@@ -212,8 +211,7 @@ def _row(each: Round, looks: Mapping[str, Look]) -> dict[str, str]:
         "quantity": f"{metric}{f' ({unit})' if unit else ''}",
         "task": each.task,
         "at": place(each.axis, each.setting),
-        "family": each.family,
-        "best of it": looks[each.rival].label,
+        "best of its family": f"{looks[each.rival].label} ({each.family})",
         "effect [95 %]": _effect(each),
         "seeds": f"{each.seeds}{f', {each.failed} failed' if each.failed else ''}",
         "outcome": each.outcome,

@@ -40,7 +40,7 @@ class Round:
     has one for, it is the better one only if the sign test that counts these against it says so too. A training that
     failed is a loss: the challenger fails also where the sign test says so of losses and failed trainings together.
     Where it has no such number, as a regression has no density, the outcome is "no value", and where no interval can be
-    given "too few seeds".
+    given, or too few seeds all agree, "too few seeds".
     """
 
     criterion: str
@@ -137,14 +137,17 @@ def _outcome(criterion: Criterion, effect: NDArray[np.float64], estimate: Estima
     other: Side = "less"
     if lower:
         better, worse, side, other = worse, better, other, side
+    # Of seeds that all agree the interval has no width, however few they are.
+    agree = effect.size > 0 and np.ptp(effect) <= 1e-12 * max(1.0, float(np.abs(effect).max()))
     absent = lacking.failed + lacking.missing
-    if better and (not absent or sign_p_value(effect, absent, bound, side) <= ALPHA / 2):
+    if better and (not (absent or agree) or sign_p_value(effect, absent, bound, side) <= ALPHA / 2):
         return "wins"
     losses = np.append(effect, np.full(lacking.failed, np.inf if lower else -np.inf))
     lost = sign_p_value(losses, lacking.missing + lacking.spared, bound, other) <= ALPHA / 2
-    if (worse and (lost or not lacking.spared)) or (lacking.failed and lost):
+    if (worse and (lost or not (lacking.spared or agree))) or (lacking.failed and lost):
         return "fails"
-    return "ties" if np.isfinite([estimate.low, estimate.high]).all() else "too few seeds"
+    few = not np.isfinite([estimate.low, estimate.high]).all() or (agree and (better or worse))
+    return "too few seeds" if few else "ties"
 
 
 def _mean(metric: str, values: np.ndarray) -> float:

@@ -108,10 +108,11 @@ def keep_panel(folder: Path, text: str, method: str, module: Path | None = None)
     Raises:
         OSError: they cannot be written.
     """
-    for source in sorted(sources_beside(module.resolve())) if module else ():
-        target = folder / source.relative_to(module.resolve().parent)
-        if not (target.is_file() and target.samefile(source)):
-            write_atomically(target, source.read_bytes())
+    if module is not None:
+        for source in sorted(sources_beside(module)):
+            target = folder / source.relative_to(module.parent)
+            if not (target.is_file() and target.samefile(source)):
+                write_atomically(target, source.read_bytes())
     kept = {"method": method, "code_digest": code_digest(), "plugins": plugin_digests(METHODS.get(method))}
     write_atomically(folder / CONFORMANCE, (json.dumps(kept, sort_keys=True) + "\n").encode())
     write_atomically(folder / FILE, text.encode())

@@ -210,6 +210,14 @@ def test_too_few_seeds_are_no_tie():
         assert planted(MISSING[:count], NOISE[1][:count], range(count)).outcome == "too few seeds"
 
 
+@pytest.mark.parametrize(("seeds", "better", "worse"), [(5, "too few seeds", "too few seeds"), (10, "wins", "fails")])
+def test_seeds_that_all_agree_decide_by_their_number(seeds, better, worse):
+    one = np.ones(seeds)
+    assert planted(one, 2 * one).outcome == better
+    assert planted(2 * one, one).outcome == worse
+    assert planted(one, one).outcome == "ties"
+
+
 def test_a_method_without_any_training_has_no_rounds():
     study, _ = panel("hinge")
     assert rounds(study, results({("score_1", "ebm"): NOISE[1]})) == []
