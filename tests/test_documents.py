@@ -154,12 +154,14 @@ def test_the_method_of_the_first_hour_can_challenge_the_strongest_of_each_family
     told = json.loads(capsys.readouterr().out)
     assert told["method"] == "pairwise_ranking"
     page = Path(told["page"])
-    assert page.parent.name == "challenge_pairwise_ranking"
+    assert page.parent.name.startswith("challenge_pairwise_ranking-")
+    assert (page.parent / "my_ranking.py").read_bytes() == Path("my_ranking.py").read_bytes()
     assert "-shrunk-" in page.parent.parent.name
     assert (page.parent / "index.html").exists()
     assert {each["family"] for each in told["rounds"]} == {"ebm", "prob"}
-    assert {each["outcome"] for each in told["rounds"]} <= {"wins", "ties", "fails", "unknown"}
-    text = page.read_text(encoding="utf-8")
+    assert {each["outcome"] for each in told["rounds"]} <= {"wins", "ties", "fails", "no value", "too few seeds"}
+    assert told["result"] in page.read_text(encoding="utf-8")
+    text = page.with_suffix(".md").read_text(encoding="utf-8")
     assert "pairwise_ranking" in text
     for each in told["rounds"]:
         assert each["rival"] in text

@@ -189,7 +189,7 @@ def test_wheel_carries_the_studies_and_works_outside_the_checkout(tmp_path):
     script = (
         "import ebm_vs_prob, pathlib, sys; from ebm_vs_prob.cli.commands import main; "
         f"assert pathlib.Path(ebm_vs_prob.__file__).is_relative_to({str(site)!r}); "
-        "from ebm_vs_prob.study.challenge import panel; panel('hinge'); panel('softmax_classifier'); "
+        "from ebm_vs_prob.study.standard_panels import panel; panel('hinge'); panel('softmax_classifier'); "
         "from ebm_vs_prob.core.bibliography import references; assert references(); "
         "from ebm_vs_prob.report.page import html, markdown; html().get_template('page.html.j2'); "
         "markdown().get_template('page.md.j2'); "

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +23,18 @@ from .output import print_json, print_table, said_aside
 
 if TYPE_CHECKING:
     from ..study.challenge import Round
+    from ..study.schema import Study
+
+#: Of a file that a study names among its plugins.
+_MODULE = re.compile(r"[A-Za-z_]\w*")
+
+
+class Panel(StrEnum):
+    real = "real"
+    discrete = "discrete"
+    strings = "strings"
+    strips = "strips"
+    decisions = "decisions"
 
 
 def check(
@@ -118,12 +133,17 @@ def challenge(
     method: Annotated[
         str, typer.Argument(metavar="METHOD|FILE", help="A method, or a Python file that registers one.")
     ],
+    panel: Annotated[
+        Panel | None, typer.Option(help="What it is tried on; the first that it applies to if left out.")
+    ] = None,
     engine: options.EngineOption = Engine.local,
     workers: options.WorkersOption = None,
     scheduler: options.SchedulerOption = None,
     device: options.DeviceOption = Device.auto,
     store: options.StoreOption = DEFAULT_STORE,
     out: options.OutOption = DEFAULT_OUT,
+    retry_failed: options.RetryOption = False,
+    retry_outdated: options.RetryOutdatedOption = False,
     seeds: options.SeedsOption = None,
     steps: options.StepsOption = None,
     at: options.AtOption = None,
@@ -132,86 +152,94 @@ def challenge(
     """Hold a method against the strongest arm of each family: where it wins, ties and fails, with intervals.
 
     First its conformance, then a standard panel, which is a study of some minutes: its results are in the store, its
-    report in OUT, and beside that `challenge.md`, which is printed here as a table.
+    report in OUT, and beside that `challenge.html`, which is printed here as a table. The study's file lies there too,
+    with the method's module, so that `run`, `report` and `verify` take it as they take any study.
     """
-    from ..core.registry import METHODS
+    from ..study.shrinking import shrunk
+    from ..study.standard_panels import SCALE, keep_panel
+    from ..study.standard_panels import panel as standard_panel
     from ..testing import check_method
-    from ..testing.studies import registered_by
+    from .report_places import place_of
 
     with printed_aside():
-        modules: tuple[str, ...] = ()
-        folder = None
-        if method.endswith(".py"):
-            modules, folder = _imported(Path(method)), Path(method).resolve().parent
-            own = registered_by(METHODS, modules)
-            if len(own) != 1:
-                names = ", ".join(each.name for each in own) or "none"
-                raise invalid("METHOD", method, f"a file that registers one method: it registers {names}")
-            kind = own[0]
-        else:
-            kind = METHODS.get(method)
+        kind, file = _challenger(method)
+        modules, folder = ((), None) if file is None else ((file.stem,), file.parent)
+        study, text = standard_panel(kind.name, modules, folder, panel and panel.value)
+        small, scale = shrunk(study, SCALE, seeds, steps, at=options.numbers(at))
+        below, _ = place_of(small, scale, out)
     typer.echo(printable(f"checking method {kind.name}"), err=True)
     with printed_aside():
         try:
             check_method(kind)
         except AssertionError as error:
             raise ValueError(f"{error}: a challenge is for methods that keep the rules (ebm-vs-prob check)") from None
+        study = keep_panel(out / below / study.name, text, kind.name, file)
+        small, scale = shrunk(study, SCALE, seeds, steps, at=options.numbers(at))
     how = {"engine": engine.value, "workers": workers, "scheduler": scheduler, "device": device.value}
-    less = {"seeds": seeds, "steps": steps, "at": options.numbers(at)}
-    page, rounds = _run_panel(kind.name, modules, folder, how, store, out, less)
+    how |= {"retry_failed": retry_failed, "retry_outdated": retry_outdated}
+    page, identifier, rounds = _run_panel(small, scale, how, store, out, below)
     if as_json:
-        print_json({"method": kind.name, "page": os.fspath(page), "rounds": [each.as_dict() for each in rounds]})
+        told = {"method": kind.name, "result": identifier, "study": os.fspath(study.path or ""), "scale": scale}
+        print_json({**told, "page": os.fspath(page), "rounds": [each.as_dict() for each in rounds]})
         return
-    rows = [_round_row(each) for each in rounds]
-    print_table(rows, f"{kind.name} beside the best arm of each family")
-    for outcome in ("wins", "ties", "fails", "no value"):
-        count = sum(each.outcome == outcome for each in rounds)
-        if count:
-            typer.echo(f"{outcome}: {count} of {len(rounds)}")
+    print_table([_round_row(each) for each in rounds], f"{kind.name} beside the best arm of each family")
+    for outcome, count in Counter(each.outcome for each in rounds).items():
+        typer.echo(f"{outcome}: {count} of {len(rounds)}")
+    typer.echo(f"result {identifier}")
     typer.echo(printable(page))
 
 
+def _challenger(method: str) -> tuple[Any, Path | None]:
+    """A method by its name, or the one that a file registers, with that file.
+
+    Raises:
+        UnknownName: no such method.
+        ValueError: a file that registers none or several, or whose name a study cannot give as a plugin.
+    """
+    from ..core.registry import METHODS
+    from ..testing.studies import registered_by
+
+    if not method.endswith(".py"):
+        return METHODS.get(method), None
+    file = Path(method)
+    if not _MODULE.fullmatch(file.stem):
+        raise invalid("METHOD", method, "a file with the name of a Python module, such as my_method.py")
+    own = registered_by(METHODS, _imported(file))
+    if len(own) != 1:
+        names = ", ".join(each.name for each in own) or "none"
+        raise invalid("METHOD", method, f"a file that registers one method: it registers {names}")
+    return own[0], file.resolve()
+
+
 def _round_row(each: Round) -> dict[str, Any]:
+    from ..study.challenge import effect_in_words
+
     return {
         "metric": each.metric,
         "task": each.task,
         "setting": f"{each.setting:g}",
         "against": f"{each.rival} ({each.family})",
-        "effect": f"{'x' if each.kind == 'ratio' else ''}{each.effect:.3g} [{each.low:.3g}, {each.high:.3g}]",
+        "effect": effect_in_words(each),
+        "unit": "" if each.kind == "ratio" else each.unit,
+        "seeds": f"{each.seeds}{f', {each.failed} failed' if each.failed else ''}",
         "outcome": each.outcome,
     }
 
 
 def _run_panel(
-    method: str,
-    modules: tuple[str, ...],
-    folder: Path | None,
-    how: dict[str, Any],
-    store: Path,
-    out: Path,
-    less: dict[str, Any],
-) -> tuple[Path, list[Round]]:
-    """Run the panel, write its report and the page, and return the page's path and the rounds."""
+    study: Study, scale: str, how: dict[str, Any], store: Path, out: Path, below: str
+) -> tuple[Path, str, list[Round]]:
+    """Run a panel and write its report; the page of the challenge beside that, the result and the rounds."""
     from ..report import write_report
-    from ..study import load_results, run_study
-    from ..study.challenge import SCALE, panel, rounds, summary
-    from ..study.judging import judge
-    from ..study.shrinking import shrunk
-    from .report_places import place_of
+    from ..report.challenged import PAGE
+    from ..study import Store, load_results, run_study
+    from ..study.challenge import rounds
+    from ..study.identifiers import result_id
 
+    said_aside(f"planning the trials of {study.name} at {scale}")
     with printed_aside():
-        study, text = panel(method, modules, folder)
-        loaded: Any
-        loaded, scale = shrunk(study, SCALE, **less)
-    said_aside(f"planning the trials of {loaded.name} at {scale}")
-    with printed_aside():
-        run_study(loaded, scale, store=store, progress=True, **how)
-        results = load_results(loaded, scale, store)
-        below, _ = place_of(loaded, scale, out)
-        report = Path(write_report(loaded, scale, store, out, said_aside, below)).parent
-        found = rounds(loaded, results, scale)
-        verdicts = judge(loaded.held_at(scale), results, loaded.at(scale).all_seeds, scale)
-        page = report / "challenge.md"
-        page.write_text(summary(method, found, verdicts), encoding="utf-8")
-        (report / "study.toml").write_text(text, encoding="utf-8")
-    return page, found
+        run_study(study, scale, store=store, progress=True, **how)
+        report = write_report(study, scale, store, out, said_aside, below).parent
+        identifier = result_id(study, scale, Store(store))
+        found = rounds(study.held_at(scale), load_results(study, scale, store), scale)
+    return report / PAGE, identifier, found

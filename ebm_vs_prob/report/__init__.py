@@ -27,9 +27,10 @@ def write_report(
     """Write the report of a study under `out/<study>/` and return the path of its page, `index.html`.
 
     Beside it: `report.md`, `figures/`, `tables/*.csv` and `*.tex`, `verdicts.json`, `citation.bib`, `study.toml`,
-    `records.zip`, and `result.json`, which says of what result, scale and file it is. An earlier report of the study is
-    replaced, once this one is whole. In `out` itself: `assets/` with the script that draws the figures of all reports
-    there, and `index.html` over them. Nothing is trained or measured: a report reads the store and never sees a model.
+    `records.zip`, `result.json`, which says of what result, scale and file it is, and of a challenge `challenge.html`
+    and `challenge.md`. An earlier report of the study is replaced, once this one is whole. In `out` itself: `assets/`
+    with the script that draws the figures of all reports there, and `index.html` over them. Nothing is trained or
+    measured: a report reads the store and never sees a model.
 
     Args:
         progress: is told what is being made, a few words each time.

@@ -15,8 +15,9 @@ from ..core.atomic_files import host
 from ..study.folders import is_alive
 from ..study.identifiers import FILE as RESULT
 from ..study.identifiers import file_from, write_result
+from ..study.standard_panels import is_challenge
 from ..study.verdicts import Verdict
-from . import downloads, figures, landscapes, sections, tables, training_tables
+from . import challenged, downloads, figures, landscapes, sections, tables, training_tables
 from .album import Album
 from .citation import bibtex
 from .escaping import escape_markdown, printable_inputs, script_data
@@ -33,7 +34,7 @@ ASSETS = "assets"
 #: What a report is made of; what an earlier one left there is removed.
 _OLD = (
     *("figures/*.svg", "figures/*.png", "tables/*.csv", "tables/*.tex", "records.zip", "study.toml"),
-    *("index.html", "report.md", "verdicts.json", "citation.bib", "result.json"),
+    *("index.html", "report.md", "verdicts.json", "citation.bib", "result.json", challenged.PAGE, challenged.PLAIN),
 )
 #: Columns of the table of criteria that are shown at first.
 _CRITERIA = ("criterion", "arm", "against", "estimate [95 %]", "asked", "verdict")
@@ -92,6 +93,9 @@ def _write(inputs: Inputs, out: Path, folder: Path, up: str, tell: Callable[[str
         "verdicts.json": json.dumps([v.as_dict() for v in verdicts], indent=1, ensure_ascii=False, allow_nan=False),
         "citation.bib": content["bibtex"],
     }
+    if content["challenge"]:
+        tell("writing the page of the challenge")
+        written |= challenged.challenge_pages(inputs, verdicts, html())
     for name, text in written.items():
         (folder / name).write_text(text.rstrip("\n") + "\n", encoding="utf-8")
 
@@ -169,6 +173,7 @@ def context(
     return {
         "study": study,
         "up": "../",
+        "challenge": challenged.PAGE if is_challenge(study) else "",
         "scale": inputs.scale,
         "caveat": next((v.caveat for v in verdicts if v.caveat), ""),
         "seeds": inputs.num_seeds,

@@ -1,4 +1,4 @@
-"""A new method beside the strongest arm of each family, on a standard panel that is itself a study.
+"""Where a new method wins, ties and fails beside the strongest arm of each family, on a standard panel.
 
 For every metric, task and setting the rival is, of each family, the arm that does best there by its mean over seeds. It
 is chosen by the same results, which favours the rivals by as much as chance lets the best of two look better.
@@ -6,52 +6,48 @@ is chosen by the same results, which favours the rivals by as much as chance let
 
 from __future__ import annotations
 
-import json
-import pkgutil
-import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.errors import invalid
-from ..core.registry import METHODS, TASKS
 from ..metrics.catalogue import METRICS
 from .comparisons import series
-from .consistency import PRIMARY_BUDGET, check_references
+from .consistency import PRIMARY_BUDGET
 from .criteria import Criterion
 from .effects import EFFECTS, effect_test
-from .files import load_study
 from .schema import Study
-from .statistics import ALPHA, sign_p_value
-from .tuning import settled
-from .values import from_table
+from .standard_panels import CHALLENGER, SCALE
+from .statistics import ALPHA, Estimate, Side, sign_p_value
 from .verdicts import Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
-CHALLENGER = "challenger"
-SCALE = "panel"
-PANELS = ("real", "discrete")
+OUTCOMES = ("wins", "ties", "fails", "no value", "too few seeds")
 
 
 @dataclass(frozen=True)
 class Round:
     """The challenger beside the best arm of one family, at one setting.
 
-    `effect` is a ratio or a difference, as `kind` says. The challenger wins, ties or fails as the interval of level .95
-    lies on its side of no difference, on both or on the other. Where it has no value for some seeds that the rival has
-    one for, it wins only if the sign test that counts these against it says so too; where all of its trainings failed
-    it fails, and where it has no such number, as a regression has no density, the outcome is "no value".
+    `effect` is a ratio or a difference, as `kind` says, over `seeds` that both have a value for; of `failed` others the
+    challenger's training failed. It wins, ties or fails as the interval of level .95 lies on its side of no difference,
+    on both or on the other. What is missing helps neither: where one of the two has no value for seeds that the other
+    has one for, it is the better one only if the sign test that counts these against it says so too. A training that
+    failed is a loss: the challenger fails also where the sign test says so of losses and failed trainings together.
+    Where it has no such number, as a regression has no density, the outcome is "no value", and where no interval can be
+    given, or too few seeds all agree, "too few seeds".
     """
 
+    criterion: str
     metric: str
+    unit: str
     task: str
+    axis: str
     setting: float
     family: str
     rival: str
@@ -60,86 +56,13 @@ class Round:
     low: float
     high: float
     seeds: int
+    failed: int
     outcome: str
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready: NaN is None."""
         found = asdict(self)
         return {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in found.items()}
-
-
-def panel(method: str, plugins: tuple[str, ...] = (), folder: Path | None = None) -> tuple[Study, str]:
-    """The standard panel with a registered method as its challenger, and the TOML that it is read from.
-
-    Args:
-        plugins: modules that register it. folder: where they lie.
-
-    Raises:
-        ValueError: the method applies to no task of any panel, with its reasons.
-    """
-    kind = METHODS.get(method)
-    reasons = []
-    for name in PANELS:
-        text = panel_text(name)
-        table = tomllib.loads(text)
-        applies = []
-        for grid in table["tasks"]:
-            reason = kind.why_not(TASKS.get(grid["name"])())
-            applies += [] if reason else [grid["name"]]
-            reasons += [f"{grid['name']}: {reason}"] if reason else []
-        if applies:
-            whole = _with_challenger(text, method, plugins, None if len(applies) == len(table["tasks"]) else applies)
-            where = f"panel {name} with {method}"
-            study = from_table(Study, tomllib.loads(whole), where)
-            if folder is not None:
-                study = study.read_from(folder / f"{study.name}.toml", study.name)
-            check_references(study)
-            return study, whole
-    raise invalid("method", method, f"one that applies to a task of a panel ({'; '.join(reasons)})")
-
-
-def panel_text(name: str) -> str:
-    """The TOML of a panel without a challenger; what it takes of a study, its table `as_in`, is written out."""
-    data = pkgutil.get_data(__package__ or "", f"panels/{name}.toml")
-    assert data is not None
-    text = data.decode("utf-8")
-    found = re.search(r"^\[as_in\]\n(?:.+\n)+", text, re.MULTILINE)
-    if found is None:
-        return text
-    asked = tomllib.loads(found[0])["as_in"]
-    return text.replace(found[0], _as_in(load_study(asked["study"]), asked["scale"], asked["arms"]))
-
-
-def _as_in(study: Study, name: str, arms: Sequence[str]) -> str:
-    """The scale of a panel and its rivals, as a study has them at one of its scales, in TOML."""
-    study, scale = settled(study, name), study.at(name)
-    shared = {
-        "seeds": scale.seeds,
-        "network": scale.network,
-        "budget": scale.budget,
-        "evaluation": {**study.evaluation, **scale.evaluation},
-    }
-    tables = [f"[scales.{SCALE}]", *(f"{key} = {_toml(value)}" for key, value in shared.items())]
-    for arm in map(study.arm, arms):
-        own = {"name": arm.name, "label": arm.title, "method": arm.method, "options": arm.options}
-        own |= {"network": arm.network} if arm.network else {}
-        tables += ["", "[[arms]]", *(f"{key} = {_toml(value)}" for key, value in own.items())]
-    return "\n".join(tables) + "\n"
-
-
-def _toml(value: Any) -> str:
-    """A value on one line; JSON strings, numbers and booleans are TOML's too."""
-    if isinstance(value, dict):
-        return f"{{ {', '.join(f'{key} = {_toml(item)}' for key, item in value.items())} }}"
-    return f"[{', '.join(map(_toml, value))}]" if isinstance(value, (list, tuple)) else json.dumps(value)
-
-
-def _with_challenger(text: str, method: str, plugins: tuple[str, ...], tasks: list[str] | None) -> str:
-    """The panel's TOML, named after the method, with its arm at the end; JSON strings and lists are TOML's too."""
-    name = f"challenge_{method.lower()}"[:64]
-    own = f'name = "{name}"' + (f"\nplugins = {json.dumps(list(plugins))}" if plugins else "")
-    arm = f'\n[[arms]]\nname = "{CHALLENGER}"\nlabel = {json.dumps(method)}\nmethod = {json.dumps(method)}\n'
-    return text.replace('name = "challenge"', own, 1) + arm + (f"tasks = {json.dumps(tasks)}\n" if tasks else "")
 
 
 def rounds(study: Study, results: pd.DataFrame, scale: str = SCALE) -> list[Round]:
@@ -164,10 +87,11 @@ def _rounds(criterion: Criterion, task: str, setting: float, rows: pd.DataFrame,
     if here.empty:
         return
     own = series(here, criterion.metric, setting, seeds)
-    without = "no value" if (here["status"] == "done").any() else "fails"
+    failed = np.isin(list(seeds), here.loc[here["status"] == "failed", "seed"].unique())
+    trained = bool((here["status"] == "done").any())
+    units = [str(unit) for unit in here.loc[here["metric"] == criterion.metric, "unit"].dropna().unique()]
     families = dict(rows[["arm", "family"]].drop_duplicates().itertuples(index=False, name=None))
     test = effect_test(criterion.kind, criterion.metric, criterion.statistic)
-    lower = criterion.below is not None
     for family in dict.fromkeys(families[arm] for arm in criterion.against if arm in families):
         arms = [arm for arm in criterion.against if families.get(arm) == family]
         values = {arm: series(rows[rows["arm"] == arm], criterion.metric, setting, seeds) for arm in arms}
@@ -176,23 +100,54 @@ def _rounds(criterion: Criterion, task: str, setting: float, rows: pd.DataFrame,
         known = {arm: mean for arm, mean in means.items() if np.isfinite(mean) and counts[arm] == max(counts.values())}
         if not known:
             continue
-        rival = (min if lower else max)(known, key=known.__getitem__)
-        failed = int((np.isfinite(values[rival]) & ~np.isfinite(own)).sum())
+        rival = (max if criterion.below is None else min)(known, key=known.__getitem__)
         with np.errstate(divide="ignore", invalid="ignore"):
             effect = EFFECTS[criterion.kind](own, values[rival])
         effect = effect[np.isfinite(effect) & ((effect > 0) | (not test.positive))]
         estimate = test.estimate(effect)
-        bound = float(criterion.below if criterion.below is not None else criterion.above or 0.0)
-        inside, outside = (
-            (estimate.high < bound, estimate.low > bound) if lower else (estimate.low > bound, estimate.high < bound)
-        )
-        if failed and inside:
-            inside = sign_p_value(effect, failed, bound, "less" if lower else "greater") <= ALPHA / 2
-        outcome = "wins" if inside else "fails" if outside else "ties" if np.isfinite(own).any() else without
+        missing = np.isfinite(values[rival]) & ~np.isfinite(own)
+        lost = int((missing & failed).sum())
+        lacking = _Lacking(lost, int(missing.sum()) - lost, int((np.isfinite(own) & ~np.isfinite(values[rival])).sum()))
+        outcome = _outcome(criterion, effect, estimate, lacking)
+        if trained and not np.isfinite(own).any() and outcome != "fails":
+            outcome = "no value"
         yield Round(
-            criterion.metric, task, setting, family, rival, criterion.kind,
-            estimate.value, estimate.low, estimate.high, len(effect), outcome,
+            criterion.id, criterion.metric, next(iter(units), METRICS[criterion.metric].unit), task,
+            str(here["axis"].iloc[0]), setting, family, rival, criterion.kind,
+            estimate.value, estimate.low, estimate.high, len(effect), lost, outcome,
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Lacking:
+    """Seeds that only one of the two has a value for: those whose training failed for the challenger, those for which
+    it has no value otherwise, and those for which its rival has none."""
+
+    failed: int
+    missing: int
+    spared: int
+
+
+def _outcome(criterion: Criterion, effect: NDArray[np.float64], estimate: Estimate, lacking: _Lacking) -> str:
+    """What a round comes to by its interval and, where seeds lack, by the sign test; effects are those of both."""
+    lower = criterion.below is not None
+    bound = float((criterion.below if lower else criterion.above) or 0.0)
+    better, worse = estimate.low > bound, estimate.high < bound
+    side: Side = "greater"
+    other: Side = "less"
+    if lower:
+        better, worse, side, other = worse, better, other, side
+    # Of seeds that all agree the interval has no width, however few they are.
+    agree = effect.size > 0 and np.ptp(effect) <= 1e-12 * max(1.0, float(np.abs(effect).max()))
+    absent = lacking.failed + lacking.missing
+    if better and (not (absent or agree) or sign_p_value(effect, absent, bound, side) <= ALPHA / 2):
+        return "wins"
+    losses = np.append(effect, np.full(lacking.failed, np.inf if lower else -np.inf))
+    lost = sign_p_value(losses, lacking.missing + lacking.spared, bound, other) <= ALPHA / 2
+    if (worse and (lost or not (lacking.spared or agree))) or (lacking.failed and lost):
+        return "fails"
+    few = not np.isfinite([estimate.low, estimate.high]).all() or (agree and (better or worse))
+    return "too few seeds" if few else "ties"
 
 
 def _mean(metric: str, values: np.ndarray) -> float:
@@ -205,24 +160,32 @@ def _mean(metric: str, values: np.ndarray) -> float:
     return float(known.mean())
 
 
-def summary(method: str, found: list[Round], verdicts: list[Verdict]) -> str:
-    """One page in Markdown: the sentence, the table, how it is to be read."""
+def tally(method: str, found: Sequence[Round]) -> str:
+    """The sentence that says how many rounds came out how."""
     counts = Counter(each.outcome for each in found)
-    without = f", and has no value in {counts['no value']}" if counts["no value"] else ""
+    without = f", has no value in {counts['no value']}" if counts["no value"] else ""
+    few = f", and too few seeds in {counts['too few seeds']}" if counts["too few seeds"] else ""
+    return (
+        f"{method} wins {counts['wins']}, ties {counts['ties']} and fails {counts['fails']} of {len(found)} "
+        f"comparisons with the best arm of each family{without}{few}."
+    )
+
+
+def summary(method: str, found: Sequence[Round], verdicts: Sequence[Verdict], identifier: str = "") -> str:
+    """One page in Markdown: the sentence, the table, how it is to be read, and of which result it is."""
     lines = [
         f"# {method} on the standard panel",
         "",
-        f"{method} wins {counts['wins']}, ties {counts['ties']} and fails {counts['fails']} of {len(found)} "
-        f"comparisons with the best arm of each family{without}.",
+        tally(method, found),
         "",
         "| metric | task | setting | family | best of it | effect, 95 % interval | seeds | outcome |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for each in found:
-        sign = "x" if each.kind == "ratio" else ""
-        effect = f"{sign}{each.effect:.3g} [{each.low:.3g}, {each.high:.3g}]" if np.isfinite(each.effect) else "none"
-        cells = (METRICS[each.metric].label, each.task, f"{each.setting:g}", each.family, each.rival, effect)
-        lines.append(f"| {' | '.join(cells)} | {each.seeds} | {each.outcome} |")
+        metric = METRICS[each.metric].label + (f" ({each.unit})" if each.kind == "difference" else "")
+        cells = (metric, each.task, f"{each.axis} {each.setting:g}", each.family, each.rival, effect_in_words(each))
+        seeds = f"{each.seeds}{f', {each.failed} failed' if each.failed else ''}"
+        lines.append(f"| {' | '.join(cells)} | {seeds} | {each.outcome} |")
     lines += [
         "",
         "Effects are the method's over the rival's (x) or less the rival's, paired over seeds. The rival is the arm of",
@@ -232,4 +195,13 @@ def summary(method: str, found: list[Round], verdicts: list[Verdict]) -> str:
         "",
     ]
     lines += [f"- {v.label}: {v.criterion}: {v.verdict} ({v.reason})" for v in verdicts if v.scope == "comparison"]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *(["", f"Result {identifier}."] if identifier else [])]) + "\n"
+
+
+def effect_in_words(each: Round) -> str:
+    """The effect of a round with its interval: `x0.51 [0.42, 0.6]`; a ratio has an x before it."""
+    if not np.isfinite(each.effect):
+        return "none"
+    sign = "x" if each.kind == "ratio" else ""
+    has_interval = np.isfinite([each.low, each.high]).all()
+    return f"{sign}{each.effect:.3g}{f' [{each.low:.3g}, {each.high:.3g}]' if has_interval else ''}"

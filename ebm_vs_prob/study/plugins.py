@@ -94,10 +94,12 @@ def _refuse_another_studys(field: str, name: str, place: Path | None) -> None:
             )
         return
     for source in sources_beside(place):
-        top = source.relative_to(place.parent).parts[0].removesuffix(".py")
+        first, *inside = source.relative_to(place.parent).parts
+        top = first.removesuffix(".py")
         found = _imported(top)
-        elsewhere = found is not None and place.parent.resolve() not in found.resolve().parents
-        if found is not None and elsewhere and _is_users_code(str(found)) and not _is_copy(source, found):
+        if found is None or place.parent.resolve() in found.resolve().parents:
+            continue
+        if _is_users_code(str(found)) and not _is_copy(source, found.parent.joinpath(*inside) if inside else found):
             valid = f"another name than that of {found}, which another study in this process uses: {source} is hidden"
             raise invalid(field, top, valid)
 

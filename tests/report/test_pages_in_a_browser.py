@@ -14,9 +14,11 @@ from types import SimpleNamespace
 import pytest
 from study_files import copy_changed, registered_plugin, write_study
 from synthetic_results import study_arrays, study_results
+from test_challenged import challenged
 from test_compared import ARMS, CRITERIA, moved
 
 from ebm_vs_prob.report import page
+from ebm_vs_prob.report.challenged import PAGE, challenge_pages
 from ebm_vs_prob.report.compared import write_compared
 from ebm_vs_prob.report.inputs import Inputs
 from ebm_vs_prob.report.overview import write_overview
@@ -449,6 +451,42 @@ def test_the_page_of_two_stores_shows_both_intervals_of_what_moved(compared, ope
     assert shown.locator("figure svg").count() == 3
     bars = "[...document.querySelectorAll('figure svg')].map(s => s.querySelectorAll('.mark-symbol path').length)"
     assert shown.evaluate(bars) == [2, 2, 2]
+    shown.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+    assert overflow(shown) <= 0
+    assert shown.locator("thead").first.is_visible() == (width == "desk")
+    ink, paper = shown.evaluate(
+        "[getComputedStyle(document.querySelector('figure svg')).color, "
+        "getComputedStyle(document.body).backgroundColor]"
+    )
+    lightness = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in (ink, paper)]
+    assert (lightness[0] < lightness[1]) == (scheme == "light")
+    shown.keyboard.press("Tab")
+    assert shown.evaluate("document.activeElement.textContent") == "Skip to the answer"
+
+
+@pytest.fixture(scope="module")
+def challenge_page(tmp_path_factory):
+    """The page of a challenge with every outcome."""
+    inputs = challenged()
+    path = tmp_path_factory.mktemp("challenged") / PAGE
+    path.write_text(challenge_pages(inputs, inputs.verdicts(), page.html())[PAGE], encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_page_of_a_challenge_answers_first_and_shows_every_interval(challenge_page, open_page, width, scheme):
+    shown = open_page(challenge_page, width, color_scheme=scheme)
+    assert overflow(shown) <= 0
+    answer = shown.locator(".question").bounding_box()
+    assert answer["y"] + answer["height"] < shown.locator("figure").first.bounding_box()["y"] < WIDTHS[width][1]
+    assert shown.locator("figure svg").count() == 6
+    outside = (
+        "[...document.querySelectorAll('figure svg text')].filter(text => { const box = text.getBoundingClientRect(), "
+        "frame = text.closest('svg').getBoundingClientRect(); "
+        "return box.left < frame.left - 1 || box.right > frame.right + 1; }).length"
+    )
+    assert shown.evaluate(outside) == 0
     shown.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
     assert overflow(shown) <= 0
     assert shown.locator("thead").first.is_visible() == (width == "desk")

@@ -263,9 +263,11 @@ def test_a_second_report_is_the_same_and_leaves_nothing_of_the_first(tmp_path):
     first = page.write(inputs, tmp_path)
     text = first.read_text(encoding="utf-8")
     (first.parent / "figures").mkdir(exist_ok=True)
-    (first.parent / "figures" / "old.png").write_bytes(b"old")
+    old = [first.parent / name for name in ("figures/old.png", "challenge.html", "challenge.md")]
+    for path in old:
+        path.write_bytes(b"old")
     assert page.write(inputs, tmp_path).read_text(encoding="utf-8") == text
-    assert not (first.parent / "figures" / "old.png").exists()
+    assert not any(path.exists() for path in old)
     assert "the study has no criterion for it" in text
 
 
