@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -51,6 +52,8 @@ def write(inputs: Inputs, out: Path, tell: Callable[[str], object] = lambda _: N
     inputs = printable_inputs(inputs)
     folder = out / below / inputs.study.name
     place = folder.resolve()  # which may be a link to where reports are kept
+    if place.exists() and not place.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
     place.parent.mkdir(parents=True, exist_ok=True)
     own = f".report-{place.name}.{host()}."
     for left in place.parent.glob(f"{own}*"):
