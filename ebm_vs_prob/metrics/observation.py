@@ -148,6 +148,11 @@ class Observation(Readings):
         return self.model.infer(self.test[0], 1).y[:, :, 0].cpu()
 
     @cached_property
+    def law_decisions(self) -> dict[str, list[torch.Tensor | None]]:
+        """What each replicate decides under its own law of y, by the metric that judges it; kept by those metrics."""
+        return {}
+
+    @cached_property
     def answered(self) -> np.ndarray:
         """Which replicates have a finite energy at one answer at least, (R,) bool; the others were not descended on."""
         return self.answers.energy.isfinite().flatten(1).any(1).cpu().numpy()
