@@ -5,13 +5,16 @@ Near the answer set is within three thicknesses of it, within .01 where the data
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
+from ..core.memory import once
 from ..descent.answers import Search
 from ..descent.search import descend
 from .measurement import Group, Measurement, clustered, named, share
-from .observation import Observation
+from .observation import Observation, as_numpy
 
 #: The fixed steps that are tried, squared units over nats: half decades from 1e-6 to 10.
 STEPS = 10.0 ** (np.arange(15) / 2 - 6)
@@ -73,9 +76,15 @@ def critical_step(observed: Observation) -> dict[str, Measurement]:
 def chance_success(observed: Observation) -> dict[str, Measurement]:
     """Share of uniform points of the y-box that are near the answer set before any descent."""
     count = observed.inputs.shape[1]
-    points = observed.model.starts(count, -(-CHANCE_POINTS // count), observed.evaluation.seed)
+    each = -(-CHANCE_POINTS // count)
+    points = observed.model.starts(count, each, observed.evaluation.seed)
     radius = observed.target[:, None, None]
-    distance = observed.distance(observed.inputs, points)
+
+    def of(r: int, task: Any) -> torch.Tensor:
+        x, y = observed.inputs[r].repeat_interleave(each, 0), points[r].flatten(0, 1)
+        return once(task, "chance distances", x, y, compute=lambda: task.reference.distance(x, y))
+
+    distance = as_numpy(observed.by_task(of)).reshape(-1, count, each)
     return {"chance_success": clustered((distance <= radius).astype(np.float64))}
 
 
