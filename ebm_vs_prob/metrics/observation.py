@@ -15,15 +15,14 @@ from ..core.replicate_noise import ReplicateStreams, replicate_points
 from ..core.seeding import stream
 from ..core.spaces import Box
 from ..core.tensors import stacked_to_most
-from ..descent.answers import Search
+from ..descent.answers import Answers, Search
 from ..energies.evaluation import energy_in_blocks
+from ..samplers.draws import Draws
 from .options import Evaluation
 from .readings import Readings, as_numpy
 
 if TYPE_CHECKING:
-    from ..descent.answers import Answers
     from ..models.model import Model
-    from ..samplers.draws import Draws
 
 #: Held-out answers drawn at each input of a conditional task, for quantiles of the energy.
 ANSWERS_PER_INPUT = 256
@@ -198,6 +197,21 @@ class Observation(Readings):
             return once(task, "true samples", x, [each, seed], compute=lambda: sample(x, each, seed=seed))
 
         return self.by_task(drawn)
+
+    def only(self, r: int, model: Model) -> Observation:
+        """That of replicate r as a model of one, with the data, answers, draws and densities that have been seen."""
+        own, seen, at = Observation(model, self.tasks[r : r + 1], self.evaluation), vars(self), slice(r, r + 1)
+        if "test" in seen:
+            own.test = self.test[0][at], self.test[1][at]
+        if "answers" in seen:
+            found = self.answers
+            z = None if found.z is None else found.z[at]
+            own.answers = Answers(found.y[at], z, found.energy[at], found.steps[at], found.converged[at])
+        if "draws" in seen:
+            own.draws = Draws(self.draws.y[at], self.draws.kernel)
+        if "log_density" in seen:
+            own.log_density = self.log_density[at]
+        return own
 
     def by_task(self, compute: Callable[[int, Any], torch.Tensor]) -> torch.Tensor:
         """compute(r, task) of every replicate, stacked."""

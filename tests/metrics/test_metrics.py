@@ -27,6 +27,7 @@ from ebm_vs_prob.metrics.measurement import quantile
 from ebm_vs_prob.metrics.observation import ANSWERS_PER_INPUT, Observation
 from ebm_vs_prob.metrics.sharpness import largest_curvature
 from ebm_vs_prob.metrics.sublevel import POINTS_PER_PART, RATIO, THICKEST
+from ebm_vs_prob.models.alone import alone
 from ebm_vs_prob.tasks.three_curves import MIN_GAP
 
 SMALL = Evaluation(test_examples=128, inputs=8, starts=4, samples=128, max_steps=100)
@@ -777,3 +778,36 @@ def test_landscapes_leave_out_what_cannot_be_had():
     (mute,) = landscapes(HandMade([circle()], ring()), circle(), SMALL)
     assert "energy" in mute
     assert "samples_y" not in mute
+
+
+@pytest.mark.parametrize(
+    ("task", "method", "options"),
+    [
+        (circle(0.3), "denoising_score_matching", {"gibbs_beta": 1.0}),
+        (evp.get_task("three_curves", thickness=0.2), "gibbs_maximum_likelihood", {}),
+    ],
+)
+def test_landscapes_of_a_replicate_alone_show_what_has_been_seen_of_it(task, method, options, monkeypatch):
+    budget = evp.Budget(steps=20, batch_size=16, examples=64)
+    model = evp.fit(method, task, seeds=[0, 1], network=evp.Network(hidden=(6, 6)), budget=budget, **options)
+    observed = Observation(model, [task] * 2, SMALL)
+    evaluate(model, task, SMALL, observed, only=["answer_success", "sample_distance_median", "log_score"])
+    one = alone(model, 1)
+    asked, kind = [0], type(one.module)
+
+    def counting(of):
+        def counted(module, x, y):
+            asked[0] += math.prod(torch.broadcast_shapes(x.shape[:-1], y.shape[:-1]))
+            return of(module, x, y)
+
+        return counted
+
+    for name in ("forward", "energy_and_gradient"):
+        monkeypatch.setattr(kind, name, counting(getattr(kind, name)))
+    (taken,) = landscapes(one, task, SMALL, observed.only(1, one))
+    assert asked[0] == GRID**2
+    (anew,) = landscapes(one, task, SMALL)
+    assert asked[0] > 2.1 * GRID**2
+    assert list(taken) == list(anew)
+    for name, array in taken.items():
+        np.testing.assert_allclose(array, anew[name], rtol=1e-5, atol=1e-5)
