@@ -58,8 +58,9 @@ class PartitionMemory:
         """The unnormalised density, as normalisers take it."""
         of_x = getattr(self.energy, "graph", None)
         graph = None if of_x is None else lambda: of_x(self.x)
+        seen = self._seen or Snapshot(self.energy, self.x, self.beta)
         # Of an energy with buffers no part is given: what evaluating it writes is told from a change here alone.
-        part = None if not self.batch_shape or self._seen is None or self._seen.has_buffers else self._part
+        part = None if not self.batch_shape or seen.has_buffers else self._part
         return Target(
             self.log_density, self.batch_shape, self.space, self.x.dtype, self.x.device, self.beta, graph, part
         )

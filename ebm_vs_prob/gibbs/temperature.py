@@ -12,6 +12,7 @@ from ..core.discrete_energies import DiscreteEnergy
 from ..core.factor_graphs import FactorGraph
 from ..energies.evaluation import energy_in_blocks
 from .density import GibbsBoltzmann
+from .normalizers.minima import Minima
 from .normalizers.quadrature import Quadrature
 
 #: Validation pairs of a replicate; of them, by output dimension, those that get a partition function where x varies:
@@ -83,8 +84,9 @@ def fit_beta(
     lattice = (low + (high - low) * _lattice(dim)).to(y).expand(len(found), 1, -1, -1)
     beta, limits = _first_guess(found, energy_in_blocks(energy, x.unsqueeze(2), lattice), dim)
     settled = torch.zeros_like(sound)
+    refined = _Nodes(energy, x.expand(len(found), -1, -1), dim, bounds)
     for number in range(MAX_ROUNDS):
-        nodes, log_weights = _nodes(energy, x.expand(len(found), -1, -1), beta, dim, bounds)
+        nodes, log_weights = refined.at(beta)
         fitted = _search(found, nodes, log_weights, beta, sound, limits)
         moved = (fitted / beta).log().abs()  # of a replicate that failed it is NaN, which moves no more
         # Two sets of nodes can each lead to the other's beta: half the way ends the round trip.
@@ -158,15 +160,27 @@ def _first_guess(energy: torch.Tensor, elsewhere: torch.Tensor, dim: int) -> tup
     return guess.clamp(*limits), limits
 
 
-def _nodes(
-    energy: nn.Module, x: torch.Tensor, beta: torch.Tensor, dim: int, bounds: tuple[float, float]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Energies and log quadrature weights (R, n, K) at nodes refined for `beta`, at x (R, n, dx)."""
-    usable = torch.where(beta.isfinite(), beta, 1.0).reshape(-1, 1)
-    density = GibbsBoltzmann(energy, y_dim=dim, x=x, beta=usable, bounds=bounds, validate_args=False)
-    cells = Quadrature(rtol=RTOL, max_nodes=MOST_NODES[dim], probes=8).cells(density.target)
-    log_density = cells.log_density.reshape(*density.batch_shape, -1)
-    return -log_density / usable.double().unsqueeze(-1), cells.log_weights().reshape(log_density.shape)
+class _Nodes:
+    """Quadratures of R energies at x (R, n, dx) at one beta after the other; minima are looked for at the first."""
+
+    def __init__(self, energy: nn.Module, x: torch.Tensor, dim: int, bounds: tuple[float, float]) -> None:
+        self._energy, self._x, self._dim, self._bounds = energy, x, dim, bounds
+        self._quadrature = Quadrature(rtol=RTOL, max_nodes=MOST_NODES[dim], probes=8)
+        self._known: tuple[Minima, torch.Tensor] | None = None
+
+    def at(self, beta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Energies and log quadrature weights (R, n, K) at nodes refined for `beta`, (R,)."""
+        usable = torch.where(beta.isfinite(), beta, 1.0).reshape(-1, 1)
+        density = GibbsBoltzmann(
+            self._energy, y_dim=self._dim, x=self._x, beta=usable, bounds=self._bounds, validate_args=False
+        )
+        each = density.beta.double().flatten()
+        if self._known is None:
+            self._known = self._quadrature.minima(density.target), each
+        minima, first = self._known
+        cells = self._quadrature.cells(density.target, minima.scaled(each / first))
+        log_density = cells.log_density.reshape(*density.batch_shape, -1)
+        return -log_density / usable.double().unsqueeze(-1), cells.log_weights().reshape(log_density.shape)
 
 
 def _search(

@@ -5,16 +5,21 @@ Near the answer set is within three thicknesses of it, within .01 where the data
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
+from ..core.memory import once
 from ..descent.answers import Search
 from ..descent.search import descend
 from .measurement import Group, Measurement, clustered, named, share
-from .observation import Observation
+from .observation import Observation, as_numpy
 
 #: The fixed steps that are tried, squared units over nats: half decades from 1e-6 to 10.
 STEPS = 10.0 ** (np.arange(15) / 2 - 6)
+#: Steps of one descent: enough to fill a batch, and few below the one that is looked for.
+STEPS_AT_ONCE = 4
 #: A step succeeds with this share of the starts.
 ENOUGH = 0.9
 #: Uniform points, over all inputs, that tell how often chance succeeds.
@@ -41,41 +46,51 @@ def critical_step(observed: Observation) -> dict[str, Measurement]:
     """The largest fixed step at which descent still succeeds: nine starts of ten end near the answer set.
 
     Descent is y - s ∇F with F in nats: as it is of a normalised model, times beta of an unnormalised energy. The steps
-    are a grid of half decades from 1e-6 to 10, all one more axis of starts, (R, K, steps, starts), in one descent of
-    `max_steps`. On a valley of curvature c a step above 2 / c throws a point off, so that the exact log-density has
-    about 2 ε². Where no step of the grid succeeds there is none, NaN, and the note says so: a number for it would be
-    the same at every thickness, and pass for a step that does not fall.
+    are a grid of half decades from 1e-6 to 10, some at a time one more axis of starts, (R, K, steps, starts), in one
+    descent of `max_steps`: from the largest on, until one has succeeded in each replicate. On a valley of curvature c a
+    step above 2 / c throws a point off, so that the exact log-density has about 2 ε². Where no step of the grid
+    succeeds there is none, NaN, and the note says so: a number for it would be the same at every thickness, and pass
+    for a step that does not fall.
     """
     model, e = observed.model, observed.evaluation
     radius = observed.target
     scale = np.where(np.isfinite(observed.nats) & (observed.nats > 0), observed.nats, 1.0)
-    lengths = torch.from_numpy(scale[:, None] * STEPS)
-    starts = observed.placed(model.starts(observed.inputs.shape[1], e.starts, e.seed))
-    found = descend(
-        model.module,
-        observed.placed(observed.inputs[:, :, None, None]),
-        starts.unsqueeze(2),
-        bounds=observed.box.bounds,
-        search=Search("fixed", lengths[:, None, :, None], e.max_steps, e.tolerance),
-    )
-    known = np.isfinite(observed.nats) & found.energy.isfinite().flatten(1).any(1).cpu().numpy()
-    distance = observed.distance(observed.inputs, found.y.flatten(2, 3)).reshape(found.energy.shape)
-    success = (distance <= radius[:, None, None, None]).mean(axis=(1, 3))
-    enough = success >= ENOUGH
-    largest = STEPS[len(STEPS) - 1 - enough[:, ::-1].argmax(axis=1)]
-    value = np.where(known & enough.any(axis=1), largest, np.nan)
-    none = np.flatnonzero(known & ~enough.any(axis=1))
+    starts = observed.placed(model.starts(observed.inputs.shape[1], e.starts, e.seed)).unsqueeze(2)
+    x = observed.placed(observed.inputs[:, :, None, None])
+    trained = np.isfinite(observed.nats) & [status.ok for status in model.status]
+    finite, value = np.zeros_like(trained), np.full(len(trained), np.nan)
+    for first in range(0, len(STEPS), STEPS_AT_ONCE):
+        steps = STEPS[::-1][first : first + STEPS_AT_ONCE]
+        lengths = torch.from_numpy(scale[:, None] * steps)[:, None, :, None]
+        search = Search("fixed", lengths, e.max_steps, e.tolerance)
+        found = descend(model.module, x, starts, bounds=observed.box.bounds, search=search)
+        finite |= found.energy.isfinite().flatten(1).any(1).cpu().numpy()
+        distance = observed.distance(observed.inputs, found.y.flatten(2, 3)).reshape(found.energy.shape)
+        enough = (distance <= radius[:, None, None, None]).mean(axis=(1, 3)) >= ENOUGH
+        largest = np.where(enough.any(axis=1), steps[enough.argmax(axis=1)], np.nan)
+        value = np.where(np.isnan(value), largest, value)
+        if not (trained & ~(finite & np.isfinite(value))).any():
+            break
+    known = trained & finite
+    none = np.flatnonzero(known & np.isnan(value))
     note = f"no step of the grid succeeds in replicates {', '.join(map(str, none))}" if none.size else ""
-    each = found.energy[0, :, 0].numel()
+    value = np.where(known, value, np.nan)
+    each = observed.inputs.shape[1] * e.starts
     return {"critical_step": Measurement(value, np.full(value.shape, np.nan), np.full(value.shape, each), note)}
 
 
 def chance_success(observed: Observation) -> dict[str, Measurement]:
     """Share of uniform points of the y-box that are near the answer set before any descent."""
     count = observed.inputs.shape[1]
-    points = observed.model.starts(count, -(-CHANCE_POINTS // count), observed.evaluation.seed)
+    each = -(-CHANCE_POINTS // count)
+    points = observed.model.starts(count, each, observed.evaluation.seed)
     radius = observed.target[:, None, None]
-    distance = observed.distance(observed.inputs, points)
+
+    def of(r: int, task: Any) -> torch.Tensor:
+        x, y = observed.inputs[r].repeat_interleave(each, 0), points[r].flatten(0, 1)
+        return once(task, "chance distances", x, y, compute=lambda: task.reference.distance(x, y))
+
+    distance = as_numpy(observed.by_task(of)).reshape(-1, count, each)
     return {"chance_success": clustered((distance <= radius).astype(np.float64))}
 
 

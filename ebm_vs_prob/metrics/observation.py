@@ -15,15 +15,14 @@ from ..core.replicate_noise import ReplicateStreams, replicate_points
 from ..core.seeding import stream
 from ..core.spaces import Box
 from ..core.tensors import stacked_to_most
-from ..descent.answers import Search
+from ..descent.answers import Answers, Search
 from ..energies.evaluation import energy_in_blocks
+from ..samplers.draws import Draws
 from .options import Evaluation
 from .readings import Readings, as_numpy
 
 if TYPE_CHECKING:
-    from ..descent.answers import Answers
     from ..models.model import Model
-    from ..samplers.draws import Draws
 
 #: Held-out answers drawn at each input of a conditional task, for quantiles of the energy.
 ANSWERS_PER_INPUT = 256
@@ -108,13 +107,11 @@ class Observation(Readings):
         """Held-out x (R, N, dx) and y (R, N, dy), float64: as many as asked for, and no row of the test part twice."""
         n = min([self.evaluation.test_examples, *(rows for task in self.tasks if (rows := task.test_rows) is not None)])
 
-        def drawn() -> tuple[torch.Tensor, torch.Tensor]:
-            pairs = [
-                task.sample(n, seed=seed, split="test") for task, seed in zip(self.tasks, self.model.seeds, strict=True)
-            ]
-            return torch.stack([x for x, _ in pairs]), torch.stack([y for _, y in pairs])
+        def drawn(task: Any, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+            return once(task, "held-out pairs", [n, seed], compute=lambda: task.sample(n, seed=seed, split="test"))
 
-        return once(self.tasks, "held-out pairs", [n, *self.model.seeds], compute=drawn)
+        pairs = [drawn(task, seed) for task, seed in zip(self.tasks, self.model.seeds, strict=True)]
+        return torch.stack([x for x, _ in pairs]), torch.stack([y for _, y in pairs])
 
     def true_log_prob(self, r: int, count: int) -> np.ndarray:
         """ln p(y | x) of the first `count` held-out pairs of a replicate, in nats of its task's own unit: (count,).
@@ -146,6 +143,11 @@ class Observation(Readings):
     def decided(self) -> torch.Tensor:
         """The one answer of least energy at every held-out x of discrete answers, (R, N, ...) int64 on the CPU."""
         return self.model.infer(self.test[0], 1).y[:, :, 0].cpu()
+
+    @cached_property
+    def law_decisions(self) -> dict[str, list[torch.Tensor | None]]:
+        """What each replicate decides under its own law of y, by the metric that judges it; kept by those metrics."""
+        return {}
 
     @cached_property
     def answered(self) -> np.ndarray:
@@ -188,12 +190,28 @@ class Observation(Readings):
     def true_samples(self) -> torch.Tensor:
         """Draws of the truth at `distinct_inputs`, on a stream apart from all data: (R, K or 1, Q, dy) float64."""
         each = ANSWERS_PER_INPUT if self.conditional else self.evaluation.test_examples
-        seeds = [stream(self.evaluation.seed, "held out", seed) for seed in self.model.seeds]
 
-        def drawn() -> torch.Tensor:
-            return self.by_task(lambda r, task: task.reference.sample(self.distinct_inputs[r], each, seed=seeds[r]))
+        def drawn(r: int, task: Any) -> torch.Tensor:
+            x, seed = self.distinct_inputs[r], stream(self.evaluation.seed, "held out", self.model.seeds[r])
+            sample = task.reference.sample
+            return once(task, "true samples", x, [each, seed], compute=lambda: sample(x, each, seed=seed))
 
-        return once(self.tasks, "true samples", self.distinct_inputs, [each, *seeds], compute=drawn)
+        return self.by_task(drawn)
+
+    def only(self, r: int, model: Model) -> Observation:
+        """That of replicate r as a model of one, with the data, answers, draws and densities that have been seen."""
+        own, seen, at = Observation(model, self.tasks[r : r + 1], self.evaluation), vars(self), slice(r, r + 1)
+        if "test" in seen:
+            own.test = self.test[0][at], self.test[1][at]
+        if "answers" in seen:
+            found = self.answers
+            z = None if found.z is None else found.z[at]
+            own.answers = Answers(found.y[at], z, found.energy[at], found.steps[at], found.converged[at])
+        if "draws" in seen:
+            own.draws = Draws(self.draws.y[at], self.draws.kernel)
+        if "log_density" in seen:
+            own.log_density = self.log_density[at]
+        return own
 
     def by_task(self, compute: Callable[[int, Any], torch.Tensor]) -> torch.Tensor:
         """compute(r, task) of every replicate, stacked."""
@@ -202,8 +220,12 @@ class Observation(Readings):
     @cached_property
     def true_answers(self) -> torch.Tensor:
         """The noise-free answers at `distinct_inputs`, (R, K or 1, m, dy); NaN for those that an x has fewer."""
-        x = self.distinct_inputs
-        return stacked_to_most([task.reference.answers(own) for task, own in zip(self.tasks, x, strict=True)], -2)
+
+        def answers(task: Any, x: torch.Tensor) -> torch.Tensor:
+            return once(task, "true answers", x, compute=lambda: task.reference.answers(x))
+
+        each = [answers(task, x) for task, x in zip(self.tasks, self.distinct_inputs, strict=True)]
+        return stacked_to_most(each, -2)
 
     def placed(self, value: torch.Tensor) -> torch.Tensor:
         """A tensor on the model's device, in its dtype."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,18 +10,13 @@ import torch
 
 from ..core.errors import NotMeasured
 from ..core.spaces import Box
-from ..gibbs.normalizers import Quadrature
 from ..gibbs.trust import doubts_asked_for
 from ..models.capabilities import Decides
 from ..models.energy_model import EnergyModel
 from ..tasks.decisions import DecisionReference
+from .laws import decided_by_law
 from .measurement import Group, Measurement, mean, named, noted
 from .observation import Observation, as_numpy
-
-#: Answers (n, M, *event) at each x of a replicate, and their probabilities (n, M).
-Law = tuple[torch.Tensor, torch.Tensor]
-#: Points in a cell of the quadrature, among which a quantile is interpolated.
-MIDPOINTS = 128
 
 
 def regret(observed: Observation) -> dict[str, Measurement]:
@@ -41,7 +35,7 @@ def regret_switched(observed: Observation) -> dict[str, Measurement]:
 
     A law of y decides anew. A model that was trained to decide goes on as it was trained: it knows of no other costs.
     """
-    tasks = tuple(task.with_costs_switched() for task in observed.tasks)
+    tasks = _switched(observed)
     if tasks[0] is None:
         raise NotMeasured(f"{observed.tasks[0].name}: there are no two costs to be switched")
     return _regret("regret_switched", observed, tasks)
@@ -56,16 +50,33 @@ def _regret(name: str, observed: Observation, tasks: Sequence[Any]) -> dict[str,
         return {name: mean(_of_decisions(observed, model, tasks))}
     if not (model.normalised or isinstance(model, EnergyModel)):
         raise NotMeasured(f"{model.method.name} stands for no density")
-    with torch.no_grad(), doubts_asked_for():
-        x, laws = _laws_on_line(observed) if isinstance(tasks[0].y_space, Box) else _laws_of_labels(observed)
+    x = observed.test[0][:, : observed.evaluation.partitions if isinstance(tasks[0].y_space, Box) else None]
     values = np.full(x.shape[:2], np.nan)
-    for r, (task, (y, weights)) in enumerate(zip(tasks, laws, strict=True)):
-        assert task.decisions is not None
+    for r, (task, decided) in enumerate(zip(tasks, _decided(name, observed, x), strict=True)):
         assert isinstance(task.reference, DecisionReference)
-        if bool(weights.isfinite().all()):
-            decided = task.decisions.best(x[r], y, weights)
+        if decided is not None:
             values[r] = as_numpy(task.reference.regret(x[r], decided))
     return noted({name: mean(values)}, observed.partition_note)
+
+
+def _decided(name: str, observed: Observation, x: torch.Tensor) -> list[torch.Tensor | None]:
+    """What each replicate decides at held-out x (R, n, dx) under the costs that the metric of that name asks for.
+
+    A law serves any costs and is dear, so that whatever metric is first asks on behalf of the other.
+    """
+    known, measured = observed.law_decisions, observed.evaluation.metrics
+    if name not in known:
+        costs = {"regret": observed.tasks, "regret_switched": _switched(observed)}
+        asked = [other for other in costs if other == name or other in (measured or costs)]
+        sets = {other: [task.decisions for task in costs[other]] for other in asked if costs[other][0] is not None}
+        with torch.no_grad(), doubts_asked_for():
+            known.update(zip(sets, decided_by_law(observed.model, x, list(sets.values())), strict=True))
+    return known[name]
+
+
+def _switched(observed: Observation) -> tuple[Any, ...]:
+    """The tasks with either mistake at the cost of the other, None where there are no two such costs."""
+    return tuple(task.with_costs_switched() for task in observed.tasks)
 
 
 def _of_decisions(observed: Observation, model: Decides, tasks: Sequence[Any]) -> np.ndarray:
@@ -79,39 +90,6 @@ def _of_decisions(observed: Observation, model: Decides, tasks: Sequence[Any]) -
         if status.ok:
             values[r] = as_numpy(task.reference.regret(x[r].cpu(), decided[r]))
     return values
-
-
-def _laws_of_labels(observed: Observation) -> tuple[torch.Tensor, list[Law]]:
-    """Held-out x (R, N, dx), and of each replicate every label with its probabilities."""
-    x = observed.test[0]
-    labels = observed.tasks[0].y_space.every_answer()
-    log_prob = observed.model.gibbs(x).log_prob(labels[:, None, None].to(observed.model.setting.device))
-    chances = log_prob.movedim(0, -1).double().exp().cpu()
-    return x, [(labels.expand(own.shape), own) for own in chances]
-
-
-def _laws_on_line(observed: Observation) -> tuple[torch.Tensor, list[Law]]:
-    """The first held-out x (R, n, dx), and of each replicate points of a quadrature with their shares of its mass.
-
-    A Gauss rule knows its integral better than where between its nodes a quantile lies: the cells that it settled on
-    are filled with midpoints, each of which stands for its own width.
-    """
-    if observed.box.dim > 1:
-        raise NotMeasured(f"decisions are taken by quadrature on a line, and y has {observed.box.dim} dimensions")
-    x = observed.test[0][:, : observed.evaluation.partitions]
-    target = observed.model.gibbs(x).target
-    cells = Quadrature().cells(target)
-    steps = (2.0 * torch.arange(MIDPOINTS, dtype=torch.float64, device=cells.centers.device) + 1.0) / MIDPOINTS - 1.0
-    shape = (*x.shape[:2], -1)
-    y = (cells.centers + cells.half_width.unsqueeze(-1) * steps).flatten(1).reshape(*shape, 1)
-    log_density = target.log_density(y.to(target.dtype)).double()
-    log_width = cells.half_width.log().repeat_interleave(MIDPOINTS, -1).reshape(shape)
-    laws = []
-    for points, mass, width in zip(y.cpu(), (log_density + log_width).cpu(), log_width.cpu(), strict=True):
-        # Points without width pad a replicate to the neediest of its batch; summed along, they would change its bits.
-        own = (width > -math.inf).any(0)
-        laws.append((points[:, own], mass[:, own].softmax(-1)))
-    return x, laws
 
 
 GROUPS = (Group(named("regret"), regret), Group(named("regret_switched"), regret_switched))

@@ -34,6 +34,8 @@ from .setting import Setting, stacked_pairs, training_data
 #: Beyond this many output dimensions a normaliser is estimated by importance sampling and samples are drawn by MALA.
 MAX_QUADRATURE_DIM = 2
 IMPORTANCE_SAMPLES = 256
+#: Densities, of all replicates and x, up to which the last are kept with their nodes: samples and doubts share them.
+KEPT_DENSITIES = 1 << 10
 #: Kernels whose draws are those of the density, and the seed of draws that are proposals, apart from that of samples.
 EXACT_KERNELS, PROPOSAL_SEED = ("exact", "ancestral"), 2**62
 
@@ -63,7 +65,7 @@ class Model:
         self.setting = setting
         self.module = module
         self._data_kernel: DataKernel | None = None
-        self._density: GibbsBoltzmann | None = None  # of an unconditional task: its nodes serve every call
+        self._density: GibbsBoltzmann | None = None  # the last one asked for as usual: its nodes serve every call
 
     def finished(self, training: Training) -> Self:
         """The model with its training on record and its parameters frozen."""
@@ -197,10 +199,11 @@ class Model:
         """
         x = self._placed("x", x).expand(self.num_replicates, -1, -1)
         shape = x.shape[:-1]
-        usual = beta is None and normalizer is None
-        if usual and self._density is not None:
-            return self._density.expand(shape)
         x = distinct(x)  # without x one partition function serves all
+        usual = beta is None and normalizer is None and not x.requires_grad
+        known = self._density
+        if usual and known is not None and known.energy is self.module and torch.equal(known.x, x):
+            return known.expand(shape)
         density = GibbsBoltzmann(
             self.module,
             space=self.y_box,
@@ -209,7 +212,7 @@ class Model:
             normalizer=self._usual_normalizer(x) if normalizer is None else normalizer,
             validate_args=None if beta is not None else False,  # a replicate that failed has no beta
         )
-        if usual and not x.shape[-1]:
+        if usual and x.shape[:-1].numel() <= KEPT_DENSITIES:
             self._density = density
         return density.expand(shape)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from .cost import SECONDS_TO_MEASURE
+from .cost import seconds_to_measure
 from .grid import Condition, Trial
 from .keys import digest
 from .step_times import StepTimes, worth_measuring
@@ -137,7 +137,8 @@ class Group:
         step += self.step_seconds(times, left, compiled) if left else 0.0
         programs = 1 / self.program_groups + self._has_smaller_last
         compiling = programs * times.compiling if compiled else 0.0
-        return compiling + self.first.steps * step + self.trials * SECONDS_TO_MEASURE
+        measuring = seconds_to_measure(self.first.specification["evaluation"])
+        return compiling + self.first.steps * step + self.trials * measuring
 
     @property
     def _has_smaller_last(self) -> bool:

@@ -145,12 +145,12 @@ def _files(observed: Observation, batch: Batch, notes: dict[str, str]) -> list[d
     try:
         trace = model.posterior_trace() if isinstance(model, HasChains) else None
         for r in first:
-            # Pictures are of few replicates, and a grid of energies or an inference costs as much for each of them.
+            # Pictures are of few replicates, and a grid of energies costs as much for each of them.
             own = alone(model, r)
             if own is None:
                 arrays = landscapes(model, list(tasks), observed.evaluation, observed)[r]
             else:
-                (arrays,) = landscapes(own, tasks[r], observed.evaluation)
+                (arrays,) = landscapes(own, tasks[r], observed.evaluation, observed.only(r, own))
             contiguous = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
             attributes = {"trial": trials[r].key, "method": model.method.name, "task": tasks[r].name}
             loss = model.training.loss[r].detach().cpu().numpy()

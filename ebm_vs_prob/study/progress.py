@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from ..core import streams
 from ..core.seeding import random_module_restored
 from ..core.text import printable
-from .cost import SECONDS_TO_MEASURE
+from .cost import seconds_to_measure
 from .grid import Trial
 from .plan import Plan
 from .store import Store
@@ -55,7 +55,8 @@ class Tally:
         self.work: dict[str, float] = {}
         per_multiply_add = planned.step_times.recorded.multiply_add
         for condition in planned.distinct:
-            seconds = SECONDS_TO_MEASURE + condition.multiply_adds * per_multiply_add
+            seconds = seconds_to_measure(condition.specification["evaluation"])
+            seconds += condition.multiply_adds * per_multiply_add
             keys = list(condition.keys())
             self.arms.update(dict.fromkeys(keys, condition.labels["arm"]))
             self.work.update(dict.fromkeys(keys, seconds))

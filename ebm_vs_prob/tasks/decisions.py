@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import invalid
+from ..core.memory import once
 from ..core.spaces import Box, Labels
 
 if TYPE_CHECKING:
@@ -144,6 +145,8 @@ class PinballCost(Decisions):
 class DecisionReference(ABC):
     """What a reference knows of decisions beside the law of y: expected costs, Bayes decision and regret, exact."""
 
+    task: Any
+
     @abstractmethod
     def cost(self, x: torch.Tensor, decision: torch.Tensor) -> torch.Tensor:
         """Expected cost under the truth of a decision (n, *event) at x (n, dx): (n,) float64.
@@ -158,7 +161,8 @@ class DecisionReference(ABC):
 
     def regret(self, x: torch.Tensor, decision: torch.Tensor) -> torch.Tensor:
         """Expected cost of a decision (n, *event) at x (n, dx) less that of the Bayes decision: (n,) float64, >= 0."""
-        return (self.cost(x, decision) - self.cost(x, self.decision(x))).clamp_min(0.0)
+        least = once(self.task, "least costs", x, compute=lambda: self.cost(x, self.decision(x)))
+        return (self.cost(x, decision) - least).clamp_min(0.0)
 
 
 def check_decisions(decisions: Decisions, x: torch.Tensor, decision: torch.Tensor) -> None:

@@ -100,7 +100,6 @@ class _Drivers:
 class _SteeringDecisions(DecisionReference):
     """Expected costs, Bayes decision and regret from the exact chances of the sides."""
 
-    task: Any
     _drivers: _Drivers
 
     def sides(self, x: torch.Tensor) -> torch.Tensor:

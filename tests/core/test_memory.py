@@ -122,6 +122,34 @@ def test_models_measured_in_company_have_the_numbers_that_they_have_alone(task, 
         pd.testing.assert_frame_equal(first, second, check_exact=True)
 
 
+@pytest.mark.parametrize(
+    ("task", "metrics"),
+    [
+        ("circle", ("chance_success", "sublevel_coverage", "likelihood_gap")),
+        ("newsvendor", ("chance_success", "regret", "likelihood_gap")),
+    ],
+)
+def test_a_replicate_is_held_against_the_same_truth_whoever_its_company(task, metrics):
+    one = evp.get_task(task, thickness=0.1)
+    models = [evp.fit("exact", one, seeds=seeds) for seeds in ([0, 1], [1])]
+    evaluation = SMALL.model_copy(update={"metrics": metrics})
+    computed = []
+
+    class Counting(Memory):
+        def once(self, key, compute):
+            return super().once(key, lambda: computed.append(key) or compute())
+
+    with remembering(Counting()):
+        whole = evp.evaluate(models[0], one, evaluation)
+        known = len(computed)
+        own = evp.evaluate(models[1], one, evaluation)
+    assert known > 0
+    assert len(computed) == known
+    of_seed = whole[(whole["replicate"] == 1) & (whole["metric"] != "seconds")].drop(columns="replicate")
+    own = own[own["metric"] != "seconds"].drop(columns="replicate")
+    pd.testing.assert_frame_equal(own.reset_index(drop=True), of_seed.reset_index(drop=True), check_exact=True)
+
+
 def test_no_method_writes_to_the_pairs_that_others_are_trained_on():
     task = evp.get_task("three_curves", thickness=0.1)
     budget = evp.Budget(steps=20, batch_size=8, examples=64)

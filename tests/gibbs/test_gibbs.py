@@ -19,6 +19,7 @@ from ebm_vs_prob import GibbsBoltzmann
 from ebm_vs_prob.core.seeding import torch_generator
 from ebm_vs_prob.core.spaces import Box
 from ebm_vs_prob.gibbs.normalizers import ImportanceSampling, Quadrature
+from ebm_vs_prob.gibbs.normalizers.minima import Minima
 from ebm_vs_prob.gibbs.normalizers.rejection import envelope
 from ebm_vs_prob.gibbs.temperature import LIMITS, TOLERANCE, fit_beta
 
@@ -393,6 +394,45 @@ def test_a_fitted_beta_is_the_same_bits_whatever_is_fitted_beside_it() -> None:
     together = fitted(0, 1, 2)
     for one in range(3):
         assert torch.equal(together[one : one + 1], fitted(one))
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+def test_minima_found_at_one_beta_serve_the_next(dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two wells, of which the deeper is narrower than the nodes of any cell are apart, at scales far from beta = 1."""
+    task = NormalTask(dim)
+    scales = torch.tensor([1e-3, 1.0, 400.0], dtype=torch.float64).reshape(-1, 1, 1)
+    asked = [0]
+
+    class Wells(torch.nn.Module):
+        num_replicates = 3
+
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            shape = torch.broadcast_shapes((3, *[1] * (y.ndim - 2)), x.shape[:-1], y.shape[:-1])
+            asked[0] += shape.numel()
+            narrow = 7 - ((y - 1.2345) / 0.004).square().sum(-1)
+            energy = -torch.logaddexp(-0.3 * y.pow(4).sum(-1), narrow)
+            return (energy * scales.reshape(-1, *[1] * (energy.ndim - 1))).expand(shape)
+
+    pairs = [task.sample(256, r, split="validation") for r in range(3)]
+    x, y = (torch.stack([pair[part] for pair in pairs]) for part in (0, 1))
+
+    def unused(x: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        raise AssertionError("up to two dimensions nothing is proposed")
+
+    def fitted() -> tuple[torch.Tensor, int]:
+        asked[0] = 0
+        beta = fit_beta(Wells(), x, y, task.y_space.bounds, torch.ones(3, dtype=torch.bool), unused)
+        return beta, asked[0]
+
+    shared, evaluations = fitted()
+    cells, minima = Quadrature.cells, Quadrature.minima
+    none = torch.zeros(0, 1, dim)
+    monkeypatch.setattr(Quadrature, "minima", lambda self, target: Minima(none, none[..., 0], none[:, 0, 0]))
+    monkeypatch.setattr(Minima, "scaled", lambda self, ratio: self)
+    monkeypatch.setattr(Quadrature, "cells", lambda self, target, known: cells(self, target, minima(self, target)))
+    anew, more = fitted()
+    torch.testing.assert_close(shared, anew, rtol=1e-9, atol=0)
+    assert evaluations < 0.95 * more
 
 
 def test_an_upside_down_energy_gets_the_smallest_beta() -> None:

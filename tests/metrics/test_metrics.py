@@ -18,7 +18,7 @@ from rounding import rounding
 from statistical import level, share_agrees, standard_errors, within_standard_errors
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.metrics import METRICS, Evaluation, describe, evaluate
+from ebm_vs_prob.metrics import METRICS, Evaluation, describe, evaluate, inference
 from ebm_vs_prob.metrics.angles import kolmogorov_smirnov, kuiper
 from ebm_vs_prob.metrics.held_out_sets import energy_score, held_out_sets, precision_and_recall
 from ebm_vs_prob.metrics.inference import STEPS
@@ -27,6 +27,7 @@ from ebm_vs_prob.metrics.measurement import quantile
 from ebm_vs_prob.metrics.observation import ANSWERS_PER_INPUT, Observation
 from ebm_vs_prob.metrics.sharpness import largest_curvature
 from ebm_vs_prob.metrics.sublevel import POINTS_PER_PART, RATIO, THICKEST
+from ebm_vs_prob.models.alone import alone
 from ebm_vs_prob.tasks.three_curves import MIN_GAP
 
 SMALL = Evaluation(test_examples=128, inputs=8, starts=4, samples=128, max_steps=100)
@@ -376,6 +377,31 @@ def test_the_critical_step_of_the_truth_is_twice_its_variance_and_no_scale_chang
     for scale in (1e-3, 1.0, 50.0):
         energy = HandMade([task], lambda x, y, r, scale=scale: -scale * task.reference.log_density(x, y))
         assert table_of(energy, task)[1]["critical_step", 0][0] == limit
+
+
+@pytest.mark.parametrize("curvatures", [(0.3, 3.0), (100.0,), (3.0, 2000.0), (1.0, 1e9), (math.nan, 3.0)])
+def test_steps_below_the_critical_one_are_not_tried_for_nothing(curvatures, monkeypatch):
+    asked = [0]
+
+    def energy(x, y, r):
+        asked[0] += math.prod(torch.broadcast_shapes(x.shape[:-1], y.shape[:-1]))
+        return ring(scale=curvatures[r])(x, y, r)
+
+    failed = [r for r, curvature in enumerate(curvatures) if math.isnan(curvature)]
+    tasks = [circle(0.1)] * len(curvatures)
+    model = HandMade(tasks, energy, log_prob=lambda x, y, r: -energy(x, y, r), failed=failed)
+    found = []
+    for at_once in (inference.STEPS_AT_ONCE, len(STEPS)):
+        monkeypatch.setattr(inference, "STEPS_AT_ONCE", at_once)
+        asked[0] = 0
+        measured = inference.critical_step(Observation(model, tasks, SMALL))["critical_step"]
+        found.append((measured.value, measured.n, measured.note, asked[0]))
+    (value, n, note, few), (of_all, n_of_all, note_of_all, many) = found
+    np.testing.assert_array_equal(value, of_all)
+    np.testing.assert_array_equal(n, n_of_all)
+    assert note == note_of_all
+    if np.nanmax(curvatures) < 1e3:
+        assert few < 0.75 * many
 
 
 def test_where_no_step_succeeds_there_is_no_critical_one():
@@ -752,3 +778,36 @@ def test_landscapes_leave_out_what_cannot_be_had():
     (mute,) = landscapes(HandMade([circle()], ring()), circle(), SMALL)
     assert "energy" in mute
     assert "samples_y" not in mute
+
+
+@pytest.mark.parametrize(
+    ("task", "method", "options"),
+    [
+        (circle(0.3), "denoising_score_matching", {"gibbs_beta": 1.0}),
+        (evp.get_task("three_curves", thickness=0.2), "gibbs_maximum_likelihood", {}),
+    ],
+)
+def test_landscapes_of_a_replicate_alone_show_what_has_been_seen_of_it(task, method, options, monkeypatch):
+    budget = evp.Budget(steps=20, batch_size=16, examples=64)
+    model = evp.fit(method, task, seeds=[0, 1], network=evp.Network(hidden=(6, 6)), budget=budget, **options)
+    observed = Observation(model, [task] * 2, SMALL)
+    evaluate(model, task, SMALL, observed, only=["answer_success", "sample_distance_median", "log_score"])
+    one = alone(model, 1)
+    asked, kind = [0], type(one.module)
+
+    def counting(of):
+        def counted(module, x, y):
+            asked[0] += math.prod(torch.broadcast_shapes(x.shape[:-1], y.shape[:-1]))
+            return of(module, x, y)
+
+        return counted
+
+    for name in ("forward", "energy_and_gradient"):
+        monkeypatch.setattr(kind, name, counting(getattr(kind, name)))
+    (taken,) = landscapes(one, task, SMALL, observed.only(1, one))
+    assert asked[0] == GRID**2
+    (anew,) = landscapes(one, task, SMALL)
+    assert asked[0] > 2.1 * GRID**2
+    assert list(taken) == list(anew)
+    for name, array in taken.items():
+        np.testing.assert_allclose(array, anew[name], rtol=1e-5, atol=1e-5)

@@ -14,9 +14,10 @@ from scipy import stats
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.control.exact import Exact, ExactGraphEnergy
+from ebm_vs_prob.gibbs.normalizers import quadrature
 from ebm_vs_prob.metrics import Evaluation
 from ebm_vs_prob.metrics.observation import Observation
-from ebm_vs_prob.metrics.regret import regret
+from ebm_vs_prob.metrics.regret import regret, regret_switched
 
 SMALL = Evaluation(test_examples=64, inputs=4, starts=2, partitions=16, samples=16, max_steps=5)
 CHANCES = st.lists(st.floats(0.01, 1), min_size=3, max_size=3).map(lambda w: np.array(w) / sum(w))
@@ -213,6 +214,58 @@ def test_a_replicate_has_the_regret_it_has_alone(name, method, options):
     of_both, of_one = (regret(Observation(m, m.tasks, SMALL))["regret"].value for m in (together, alone))
     assert np.isfinite(of_both).all()
     assert of_both[1] == of_one[0]
+
+
+def counting(task):
+    """Three laws of y near the task's, one with ripples, and the number of energies asked of them so far."""
+    asked = [0]
+
+    def energy(x, y, r):
+        asked[0] += math.prod(torch.broadcast_shapes(x.shape[:-1], y.shape[:-1]))
+        ripples = torch.sin(3 * y[..., 0] * (1 + x[..., 0]))
+        return -(1 + 0.3 * r) * task.reference.log_density(x, y) + 0.2 * r * ripples
+
+    return HandMade([task] * 3, energy, log_prob=lambda x, y, r: -energy(x, y, r)), asked
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("newsvendor", {"underage": 4.0}), ("steering", {"answer": "continuous", "cost_of_left": 3.0})],
+)
+def test_one_law_serves_both_costs(name, options):
+    task = evp.get_task(name, thickness=0.3, **options)
+    model, asked = counting(task)
+    found, evaluations = [], []
+    for metrics in (("regret",), ("regret_switched",), ()):
+        asked[0] = 0
+        observed = Observation(model, model.tasks, evp.Evaluation(**{**SMALL.model_dump(), "metrics": metrics}))
+        if metrics != ("regret_switched",):
+            found += [regret(observed)["regret"].value]
+        if metrics != ("regret",):
+            found += [regret_switched(observed)["regret_switched"].value]
+        evaluations.append(asked[0])
+    alone, alone_switched, both, both_switched = found
+    np.testing.assert_array_equal(alone, both)
+    np.testing.assert_array_equal(alone_switched, both_switched)
+    assert evaluations == [evaluations[0]] * 3
+
+
+def test_laws_held_for_few_x_at_a_time_are_the_same(monkeypatch):
+    task = evp.get_task("newsvendor", thickness=0.3, underage=4.0)
+    model, _ = counting(task)
+    whole = regret(Observation(model, model.tasks, SMALL))["regret"].value
+    largest, of_target = [0], quadrature.Target.at
+
+    def at(target, y):
+        largest[0] = max(largest[0], y.shape[0] * y.shape[1])
+        return of_target(target, y)
+
+    monkeypatch.setattr(quadrature.Target, "at", at)
+    regret(Observation(model, model.tasks, SMALL))
+    held, largest[0] = largest[0], 0
+    monkeypatch.setattr(quadrature, "MOST_NODES", 1)  # one x at a time
+    np.testing.assert_array_equal(regret(Observation(model, model.tasks, SMALL))["regret"].value, whole)
+    assert largest[0] <= held / 8
 
 
 def test_where_nothing_is_decided_or_known_there_is_no_regret():

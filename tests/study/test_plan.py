@@ -15,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from study_files import CRITERION, write_study
 
+from ebm_vs_prob.metrics import Evaluation
 from ebm_vs_prob.study import plan_study
 from ebm_vs_prob.study.batches import MAX_REPLICATES, replicates_in_cache
+from ebm_vs_prob.study.cost import seconds_to_measure
 from ebm_vs_prob.study.grid import Condition, Trial
 from ebm_vs_prob.study.keys import canonical
 from ebm_vs_prob.study.plan import MOST_TRIALS, places, resolve_device
@@ -504,6 +506,21 @@ print(Path("/proc/self/status").read_text())
     assert "trials: 10000" in shown
     assert time.perf_counter() - started < 30  # five on a quiet machine
     assert int(re.search(r"VmHWM:\s+(\d+) kB", shown).group(1)) < 330_000
+
+
+@pytest.mark.parametrize("count", ["test_examples", "partitions", "inputs", "starts", "samples", "max_steps"])
+def test_measuring_more_is_predicted_to_take_longer(count):
+    counts = Evaluation().model_dump(mode="json")
+    assert seconds_to_measure({**counts, count: 10_000 * counts[count]}) > 1.5 * seconds_to_measure(counts)
+
+
+def test_the_time_of_a_plan_is_that_of_training_and_measuring(tmp_path):
+    path = write_study(tmp_path / "rings.toml", seeds=4)
+    planned = plan_study(path, device="cpu", times=TYPICAL)
+    path.write_text(path.read_text().replace("max_steps = 3", "max_steps = 3\npartitions = 5000"))
+    longer = plan_study(path, device="cpu", times=TYPICAL)
+    own, other = (seconds_to_measure(plan.trials[0].specification["evaluation"]) for plan in (planned, longer))
+    assert longer.wall_seconds(1) - planned.wall_seconds(1) == pytest.approx(planned.num_trials * (other - own))
 
 
 def test_the_time_of_a_plan_falls_with_workers_and_not_below_its_longest_batch(tmp_path):

@@ -7,6 +7,7 @@ meets leaves no sign, and stays unseen.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -19,6 +20,39 @@ _TRIALS = 24
 #: Of the box's width: a step by which a descent may end.
 _TOLERANCE = 1e-7
 _SUFFICIENT_DECREASE = 1e-4
+#: Points an axis of the lattice on which minima are looked for with so many descents, by dimension.
+_DESCENTS = 36
+_LATTICE = {1: 1536, 2: 64, 3: 22}
+
+
+@dataclass(frozen=True)
+class Minima:
+    """Where descents of an energy ended: y (B, P, dim), their log-density (B, P), and the energies evaluated, (B,)."""
+
+    y: torch.Tensor
+    log_density: torch.Tensor
+    evaluations: torch.Tensor
+
+    def scaled(self, ratio: torch.Tensor) -> Minima:
+        """The same of densities whose beta is `ratio` (B,) times as large: minima do not move with it."""
+        return Minima(self.y, self.log_density * ratio.unsqueeze(1), self.evaluations)
+
+
+def minima(target: Target, count: int) -> Minima:
+    """Minima that at most `count` descents from the peaks of a lattice find."""
+    per_axis = round(_LATTICE[target.dim] * (count / _DESCENTS) ** (1 / target.dim))
+    batch, dim = target.batch_shape.numel(), target.dim
+    if not per_axis:
+        y = torch.zeros(batch, 0, dim, dtype=torch.float64, device=target.device)
+        return Minima(y, y[..., 0], torch.zeros(batch, dtype=torch.int64, device=target.device))
+    y, heights = lattice_peaks(target, per_axis, count)
+    evaluations = torch.full((batch,), per_axis**dim, dtype=torch.int64, device=target.device)
+    if not heights.shape[1]:
+        return Minima(y, heights, evaluations)
+    low, high = target.bounds
+    y, found, cost = descended(target, y, (high - low) / per_axis / 2)
+    found = found.masked_fill(heights == -math.inf, -math.inf).nan_to_num(-math.inf, -math.inf, -math.inf)
+    return Minima(y, found, evaluations + cost.masked_fill(heights == -math.inf, 0).sum(1))
 
 
 class _Energy(nn.Module):

@@ -8,6 +8,7 @@ import torch
 
 from ...core.errors import check_count, invalid
 from .cells import CellRule, Cells
+from .minima import Minima, minima
 from .partition import Partition, Target, Uniforms
 from .refinement import Refinement
 from .rejection import sample_cells
@@ -53,14 +54,27 @@ class Quadrature:
             raise invalid("probes", self.probes, "an integer >= 0")
 
     @torch.no_grad()
-    def cells(self, target: Target) -> Cells:
-        """Refine until every element of the batch is resolved or at its cap."""
+    def minima(self, target: Target) -> Minima:
+        """The minima of the energy that `probes` find, one set for all beta."""
+        return minima(target, self.probes)
+
+    @torch.no_grad()
+    def cells(self, target: Target, known: Minima | None = None) -> Cells:
+        """Refine until every element of the batch is resolved or at its cap.
+
+        Args:
+            known: `minima` of the same energies, if they have been found, with the log-densities of `target`.
+
+        Raises:
+            ValueError: more than three dimensions, or discrete answers.
+        """
         if not 1 <= target.box("quadrature").dim <= 3:
             valid = "1, 2 or 3 for quadrature: take normalizer='importance' or 'annealed' beyond"
             raise invalid("y_dim", target.dim, valid)
         rule = CellRule(self.order, target.dim, target.device)
         usual = 1e-8 if target.dim == 1 and target.dtype == torch.float64 else 1e-4
-        return Refinement(self.rtol or usual, self.max_nodes, self.probes, target, rule).run()
+        known = self.minima(target) if known is None else known
+        return Refinement(self.rtol or usual, self.max_nodes, known, target, rule).run()
 
     def partition(self, target: Target) -> Partition:
         """The partition function of `target` on its own nodes; of a large batch in parts.

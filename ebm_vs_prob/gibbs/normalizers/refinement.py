@@ -17,7 +17,7 @@ import torch
 
 from ..trust import MAX_ERROR
 from .cells import CellRule, Cells
-from .minima import descended, lattice_peaks
+from .minima import Minima
 from .partition import Target
 
 #: Smallest and largest ratio of measured to predicted error that a split may teach.
@@ -32,17 +32,14 @@ _CELLS = {"cpu": 1 << 9, "cuda": 1 << 14}
 _COARSE = {1: 16, 2: 6, 3: 3}
 #: Relative differences of log-densities that rounding makes.
 _ROUNDING = 1e-12
-#: Points an axis of the lattice on which minima are looked for with so many descents.
-_PROBES = 36
-_LATTICE = {1: 1536, 2: 64, 3: 22}
 
 
 class Refinement:
     """The state of one adaptive quadrature; every tensor's first axis is the flattened batch."""
 
-    def __init__(self, rtol: float, max_nodes: int, probes: int, target: Target, rule: CellRule) -> None:
+    def __init__(self, rtol: float, max_nodes: int, minima: Minima, target: Target, rule: CellRule) -> None:
         self.target, self.rule = target, rule
-        self.rtol, self.max_nodes, self.probes = rtol, max_nodes, probes
+        self.rtol, self.max_nodes, self.minima = rtol, max_nodes, minima
         self.batch = target.batch_shape.numel()
         low, high = target.bounds
         per_axis = _COARSE[target.dim]
@@ -57,7 +54,9 @@ class Refinement:
         self.leaf_log_z, self.leaf_log_error = zeros - math.inf, zeros - math.inf
         self.calibration = zeros + 1.0
         self.largest, self.lowest = zeros - math.inf, zeros + math.inf
-        self.evaluations = torch.zeros(self.batch, dtype=torch.int64, device=target.device)
+        if minima.y.shape[1]:
+            self.largest = torch.fmax(self.largest, minima.log_density.amax(1))
+        self.evaluations = minima.evaluations
 
     def run(self) -> Cells:
         dim, q = self.target.dim, self._cost
@@ -66,17 +65,14 @@ class Refinement:
         )
         resolution = torch.finfo(self.target.dtype).eps * max(abs(bound) for bound in self.target.bounds)
         parents: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
-        probes: tuple[torch.Tensor, torch.Tensor] | None = None
         seen = self.centers, torch.full_like(self.centers[..., 0], -math.inf)
         while True:
             values, at_corners = self._evaluate()
-            if probes is None:
-                probes = self._probe()
             log_mass, log_error, log_beyond = self._measure(values, at_corners)
             if parents is not None:
                 self._calibrate(*parents, log_mass.unflatten(1, (-1, len(signs))).logsumexp(-1))
             scaled = torch.logaddexp(log_error + self.calibration.log()[:, None], log_beyond)
-            hidden = self._hidden(values, probes, seen)
+            hidden = self._hidden(values, seen)
             scaled = torch.minimum(torch.logaddexp(scaled, hidden), scaled.new_tensor(math.inf))
             split = self._choose(log_mass, scaled, len(signs) * q)
             if self.half / 2 < 8 * resolution:
@@ -103,7 +99,7 @@ class Refinement:
     def _evaluate(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-densities at the active cells' nodes (B, C, q) and corners (B, C, 2^dim)."""
         points = self.centers[:, :, None] + self.half * torch.cat([self.rule.nodes, self.rule.corners])
-        self.evaluations += self.mask.sum(1) * self._cost
+        self.evaluations = self.evaluations + self.mask.sum(1) * self._cost
         found = self.target.at(points.flatten(1, 2)).unflatten(1, (points.shape[1], -1))
         values, at_corners = found.split([len(self.rule.nodes), len(self.rule.corners)], dim=-1)
         return values, at_corners
@@ -128,22 +124,6 @@ class Refinement:
         beyond[self.mask] = self.rule.beyond_nodes(cells, corners, heights)
         return integral.log() + shift, error.log() + shift, beyond.log() + shift
 
-    def _probe(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Minima of the energy descended to from the peaks of a lattice: positions (B, P, dim), log-density (B, P)."""
-        per_axis = round(_LATTICE[self.target.dim] * (self.probes / _PROBES) ** (1 / self.target.dim))
-        if not per_axis:
-            return self.centers[:, :0], self.largest[:, None][:, :0]
-        y, heights = lattice_peaks(self.target, per_axis, self.probes)
-        self.evaluations += per_axis**self.target.dim
-        if not heights.shape[1]:
-            return y, heights
-        low, high = self.target.bounds
-        y, found, cost = descended(self.target, y, (high - low) / per_axis / 2)
-        found = found.masked_fill(heights == -math.inf, -math.inf).nan_to_num(-math.inf, -math.inf, -math.inf)
-        self.evaluations += cost.masked_fill(heights == -math.inf, 0).sum(1)
-        self.largest = torch.fmax(self.largest, found.amax(1))
-        return y, found
-
     def _highest(
         self, values: torch.Tensor, at_corners: torch.Tensor, seen: tuple[torch.Tensor, torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -154,9 +134,7 @@ class Refinement:
         within = ((self.centers - y).abs() <= self.half).all(-1) & (known > found)
         return torch.where(within.unsqueeze(-1), y, places), torch.where(within, known, found)
 
-    def _hidden(
-        self, values: torch.Tensor, probes: tuple[torch.Tensor, torch.Tensor], seen: tuple[torch.Tensor, torch.Tensor]
-    ) -> torch.Tensor:
+    def _hidden(self, values: torch.Tensor, seen: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         """(B, C) log of the mass a cell may hide: its volume times a density known in it that its nodes do not show.
 
         Known are minima descended to, and the highest point `seen` in the cell that each was split from. One just
@@ -165,7 +143,8 @@ class Refinement:
         hidden = torch.full_like(values[..., 0], -math.inf)
         log_volume = self.target.dim * math.log(2 * self.half)
         shown = values.amax(-1)
-        points = [(probes[0][:, p, None], probes[1][:, p, None]) for p in range(probes[0].shape[1])]
+        y, known = self.minima.y, self.minima.log_density
+        points = [(y[:, p, None], known[:, p, None]) for p in range(y.shape[1])]
         for y, known in [*points, seen]:
             inside = ((self.centers - y).abs() <= _REACH * self.half).all(-1) & self.mask
             unseen = inside & (known > shown + HIDDEN)
