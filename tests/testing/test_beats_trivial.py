@@ -92,7 +92,6 @@ SYMBOLS = (
     Trial("hard_strings", {"kind": "knapsack", "length": 5}, BITS),
     Trial("hard_strings", {"kind": "parity", "length": 3}, BITS),
     Trial("labelled_chain", {"length": 4}, CHAINS),
-    Trial("steering", {}, CLASSES),
     Trial("steering", {"preferred": "roomier"}, CLASSES),
     Trial("translation", {"length": 5, "words": 8, "phrases": 0}, CHAINS),
 )
