@@ -22,6 +22,11 @@ from .graphs import GraphEnergy
 from .mlp import LearnedScale, Network, ReplicatedMLP
 
 
+#: Strips of a replicate whose windows are held at once where no gradient is wanted: each has as many pixels as all its
+#: windows of every width have together.
+STRIPS = 64
+
+
 class StripEnergy(GraphEnergy):
     """R energies E(x, y) of strings y of T symbols, x the columns of a strip one after the other."""
 
@@ -67,7 +72,8 @@ class LatticeEnergy(StripEnergy):
         return self.strip.cells * self.strip.num_widths * self.trunk.multiply_adds
 
     def graph(self, x: torch.Tensor) -> SegmentLattice:  # type: ignore[override]
-        scores = self.scale(self.trunk(self.windows(x)))
+        parts = [x] if torch.is_grad_enabled() or x.ndim < 3 else x.split(STRIPS, dim=1)
+        scores = torch.cat([self.scale(self.trunk(self.windows(part))) for part in parts], 1)
         return SegmentLattice(scores.movedim(-1, -2).unsqueeze(-1), self.strip.length, self.strip.shortest, self.beta)
 
     def windows(self, x: torch.Tensor) -> torch.Tensor:

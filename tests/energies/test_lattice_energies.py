@@ -53,6 +53,20 @@ def test_a_segment_is_read_off_its_own_columns_and_no_others():
             assert bool(same[start, width - 3]) == (not start <= 6 < start + width), (start, width)
 
 
+def test_windows_of_a_few_strips_are_held_at_once_where_no_gradient_is_wanted(monkeypatch):
+    energy, x = LatticeEnergy([0, 1], SPACE, STRIP, NETWORK), strip()
+    held = []
+    windows = LatticeEnergy.windows
+    monkeypatch.setattr("ebm_vs_prob.energies.lattices.STRIPS", 2)
+    monkeypatch.setattr(LatticeEnergy, "windows", lambda self, part: held.append(part.shape[1]) or windows(self, part))
+    whole = energy.graph(x).scores
+    with torch.no_grad():
+        parts = energy.graph(x).scores
+    assert held == [5, 2, 2, 1]
+    torch.testing.assert_close(parts, whole.detach())
+    assert energy.graph(x[:, :0]).scores.shape[1] == 0
+
+
 @pytest.mark.parametrize("beta", [1.0, math.inf])
 def test_the_energy_of_a_string_is_that_of_its_graph_and_needs_no_other_replicate(beta):
     energy = LatticeEnergy([0, 1], SPACE, STRIP, NETWORK, beta).eval()
