@@ -21,7 +21,6 @@ from ..core.strips import StripShape
 from .graphs import GraphEnergy
 from .mlp import LearnedScale, Network, ReplicatedMLP
 
-
 #: Strips of a replicate whose windows are held at once where no gradient is wanted: each has as many pixels as all its
 #: windows of every width have together.
 STRIPS = 64
