@@ -228,8 +228,8 @@ class ReplicatesThatMeet(MeanSquaredError):
         return training
 
 
-class RoundedByPlace(MeanSquaredError):
-    """Its last replicate is off by one rounding wherever it has two others beside it."""
+class RoundsByPlace:
+    """The last replicate of a method is off by one rounding wherever it has two others beside it."""
 
     @classmethod
     def train(cls, model):
@@ -239,6 +239,10 @@ class RoundedByPlace(MeanSquaredError):
                 weight = list(model.module.parameters())[-1][-1]
                 weight.copy_(weight.nextafter(torch.tensor(torch.inf)))
         return training
+
+
+class RoundedByPlace(RoundsByPlace, MeanSquaredError):
+    pass
 
 
 class TurnedGradient(MLPEnergy):
@@ -257,9 +261,7 @@ class OfAnotherModule(MLPEnergy):
     """The package's network as a class of its own, for which roundings are its own affair."""
 
 
-class RoundedByPlaceOfAnotherModule(RoundedByPlace):
-    gaussian_optimum = None  # a network as its own energy, lowered at the data and nowhere held up, has none
-
+class RoundedByPlaceOfAnotherModule(RoundsByPlace, DenoisingScoreMatching):
     @classmethod
     def build(cls, setting):
         return EnergyModel(cls, setting, OfAnotherModule(setting.seeds, *box_dims(setting), setting.network))
