@@ -49,8 +49,8 @@ def check_method(method: type[Method] | str, task: Task | None = None) -> None:
         9. Initial weights follow from the seed; each replicate has noise of its own in training, and in `sample` a
            stream of its own.
         10. Where a `gaussian_optimum` is declared, the energy is lower in the middle of N(0, 1) data than far from it
-            after a short training; where none is and the principle is likelihood, score or contrastive, after one
-            of seven; discrete data have less energy than other answers.
+            after a short training; where none is, after one of seven, unless the loss pulls energies down and none
+            up; discrete data have less energy than other answers.
         11. Global generators are left alone throughout.
 
     Nothing here is tested by chance: seeds are fixed, and a method passes always or never on one kind of machine.
