@@ -7,9 +7,9 @@ futures, their probabilities, and how far their mean is from the nearest are kno
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from .density_reference import DensityReference
 from .geometry.nearest_point import nearest_of_three
 from .images.branch_integrals import log_mean_over, nearest_on
 from .images.fork_frames import FORK, GAP, RADIUS, SIDE, SPEEDS, WEIGHTS, frames_before, futures
+from .images.fork_information import label_information
 from .quadrature import refined
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ class VideoReference(DensityReference):
         found = torch.from_numpy(nearest_of_three(self.answers(x).cpu().numpy(), self._thickness)).to(x.device)
         return torch.einsum("j,njk->nk", weights, found)
 
-    @functools.cached_property
+    @cached_property
     def _apart(self) -> float:
         """The least distance of two branches, of the slowest blob that begins the furthest from the fork."""
         import torch
@@ -244,38 +245,8 @@ class VideoReference(DensityReference):
             )
         eps = self.noise
         blurred = 0.5 * self.task.y_space.dim * (1.0 + math.log(2.0 * math.pi * eps**2))
-        return blurred + refined(self._label_information, start=5, tolerance=1e-6, doublings=2)
-
-    def _label_information(self, resolution: int) -> float:
-        """What y tells of the branch, in nats: Gauss-Legendre nodes for the motion, equal steps for the noise.
-
-        Noise across the plane of the three futures tells nothing, so that the plane's two coordinates are left.
-        """
-        import torch
-
-        node, weight = (torch.from_numpy(part) for part in np.polynomial.legendre.leggauss(resolution))
-        gap, speed = 0.5 * GAP * (1.0 + node), SPEEDS[0] + 0.5 * (SPEEDS[1] - SPEEDS[0]) * (1.0 + node)
-        side = torch.linspace(-9.0, 9.0, 10 * resolution, dtype=torch.float64, device="cpu")
-        mass = torch.exp(-0.5 * side.square())
-        mass = (mass[:, None] * mass).flatten() / mass.sum() ** 2
-        noise, log_weights = (
-            torch.cartesian_prod(side, side),
-            torch.tensor(WEIGHTS, dtype=torch.float64, device="cpu").log(),
-        )
-        total = 0.0
-        for motion, share in zip(
-            torch.cartesian_prod(gap, speed), torch.cartesian_prod(weight, weight).prod(-1) / 4.0, strict=True
-        ):
-            one = torch.ones((), dtype=torch.float64, device="cpu")
-            places = torch.stack([futures(motion, branch, one, self._options.future) for branch in range(len(WEIGHTS))])
-            sides = (places[1:] - places[0]).T / self._thickness
-            corners = torch.cat([torch.zeros(1, 2, dtype=torch.float64, device="cpu"), torch.linalg.qr(sides).R.T])
-            for own, log_weight in enumerate(log_weights):
-                # ln p(y) - ln p(y | branch) at y = corner + noise
-                beside = -0.5 * (noise.unsqueeze(1) + corners[own] - corners).square().sum(-1)
-                ratio = torch.logsumexp(beside + log_weights, -1) + 0.5 * noise.square().sum(-1)
-                total -= float(share * log_weight.exp() * (mass @ ratio))
-        return total
+        information = partial(label_information, self._options.future, eps)
+        return blurred + refined(information, start=5, tolerance=1e-6, doublings=2)
 
 
 @TASKS.register
