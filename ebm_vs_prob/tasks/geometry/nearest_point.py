@@ -7,13 +7,15 @@ from scipy.special import ndtr, owens_t
 
 
 def bivariate_normal_cdf(h: np.ndarray, k: np.ndarray, correlation: np.ndarray) -> np.ndarray:
-    """P(X < h, Y < k) of standard normal X and Y of a correlation in (-1, 1), to rounding error; h and k are not 0.
+    """P(X < h, Y < k) of standard normal X and Y of a correlation in (-1, 1), to rounding; h and k are not both 0.
 
     By Owen's T function (Owen 1956, equation 2.1).
     """
+    h, k = h + 0.0, k + 0.0  # a 0 counts as positive, whatever its sign
     across = np.sqrt((1.0 - correlation) * (1.0 + correlation))
-    joint = owens_t(h, (k - correlation * h) / (h * across)) + owens_t(k, (h - correlation * k) / (k * across))
-    return 0.5 * (ndtr(h) + ndtr(k)) - joint - 0.5 * (h * k < 0)
+    with np.errstate(divide="ignore"):
+        joint = owens_t(h, (k - correlation * h) / (h * across)) + owens_t(k, (h - correlation * k) / (k * across))
+    return 0.5 * (ndtr(h) + ndtr(k)) - joint - 0.5 * ((h < 0) != (k < 0))
 
 
 def nearest_of_three(points: np.ndarray, sigma: float) -> np.ndarray:
@@ -32,5 +34,5 @@ def nearest_of_three(points: np.ndarray, sigma: float) -> np.ndarray:
         correlation = (towards[:, 0] * towards[:, 1]).sum(-1)
         for begun in range(3):
             room = ((middle - points[:, begun, None]) * towards).sum(-1) / sigma
-            found[:, begun, own] = bivariate_normal_cdf(room[:, 0], room[:, 1], correlation)
+            found[:, begun, own] = bivariate_normal_cdf(room[:, 0], room[:, 1], correlation).clip(0.0)
     return found
