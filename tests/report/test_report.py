@@ -482,6 +482,22 @@ def test_a_digit_is_paired_with_what_was_made_for_its_own_x():
     assert pictures._with_same_x(arrays, "answers", np.array([1.0, 0.0])) is None
 
 
+def test_digits_are_shown_as_pictures_and_a_chain_with_as_many_symbols_as_pixels_is_not(written):
+    study = written.inputs.study
+    pixels = {arm: arrays for (task, arm, _), arrays in written.inputs.arrays.items() if task == "digits"}
+    assert {arrays["data_y"].shape[-1] for arrays in pixels.values()} == {64}
+
+    def strips(kind):
+        grid = study.grid("digits").model_copy(update={"name": "planted", "task": kind})
+        arrays = {("planted", arm, 0.02): found for arm, found in pixels.items()}
+        inputs = replace(written.inputs, study=study.model_copy(update={"tasks": (grid,)}), arrays=arrays)
+        return pictures.digit_strips(inputs, "planted")
+
+    assert [strip["label"] for strip in strips("digits")[:2]] == ["x, a sketch", "held-out y"]
+    assert strips("labelled_chain") == []
+    assert 'id="digits_gallery"' in written.html
+
+
 def test_slopes_table_shows_the_planted_exponent():
     study = load_study(HEADLINE)
     results = table(lambda arm, eps, seed: max(eps, 1e-4) ** -2.0 * (1 + 0.001 * seed), "curvature_p95", ("exact",))
