@@ -507,7 +507,12 @@ def test_slopes_table_shows_the_planted_exponent():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0, "0"), (1.234, "1.23"), (-0.01234, "−0.0123"), (123456.0, "1.23×10⁵"), (1.5e-7, "1.5×10⁻⁷"), (np.nan, "–")],
+    [
+        *((0.0, "0"), (1.234, "1.23"), (-0.01234, "−0.0123"), (np.nan, "–")),
+        *((123456.0, "1.23×10⁵"), (1.5e-7, "1.5×10⁻⁷")),
+        # Rounded up to the next power of ten.
+        *((9.9999e-6, "1×10⁻⁵"), (-9.999e5, "−1×10⁶"), (9.9999e-5, "0.000100"), (99999.7, "1×10⁵"), (99.97, "100")),
+    ],
 )
 def test_numbers(value, text):
     assert style.plain(value) == text
