@@ -263,7 +263,7 @@ def _papers(study: Study, scale: str, identifier: str) -> list[Any]:
 
         plan = plan_study(study, scale, device="cpu", times=TYPICAL)
         labels = pd.DataFrame([{**condition.labels, "scale": scale} for condition in plan.conditions])
-        return [asdict(entry) for entry in entries(study, labels, identifier)]
+        return [asdict(entry) for entry in entries(study.held_at(scale), labels, identifier)]
 
     question = ["cite", study.model_dump(mode="json", by_alias=True), scale, identifier]
     return [Entry(**entry) for entry in (of_plan() if study.imports else remembered_of_package(question, of_plan))]

@@ -237,6 +237,47 @@ def test_cite_prints_bibtex(study, call):
     assert json.loads(as_json)["bibtex"].strip() == out.strip()
 
 
+SCORED = """primary = true
+
+[[criteria]]
+id = "C17-log-score"
+claim = "C17"
+statement = "A mixture has density where the data are"
+kind = "value"
+metric = "gibbs_log_score"
+arms = ["mixture_density"]
+tasks = ["circle"]
+at = [0.1]
+above = -3.0
+
+[[criteria]]
+id = "C17-branches"
+claim = "C17"
+statement = "It gives each branch its weight"
+kind = "value"
+metric = "branch_kl"
+arms = ["mixture_density"]
+tasks = ["three_curves"]
+at = [0.1]
+below = 0.1
+
+[[tasks]]
+name = "three_curves"
+along = { thickness = [0.1] }
+"""
+
+
+def test_cite_names_the_papers_of_the_metrics_that_decide_at_its_scale(call, tmp_path):
+    path = tmp_path / "small.toml"
+    text = STUDY.replace("[scales.quick]", '[scales.quick]\ntasks = ["circle"]')
+    path.write_text(f"{text}{SCORED}", encoding="utf-8")
+    code, out, _ = call("cite", path, "--store", tmp_path / "store", "--reports", tmp_path / "reports")
+    assert code == 0
+    keys = re.findall(r"^@\w+\{([^,]+),", out, re.MULTILINE)
+    assert "good1952rational" in keys
+    assert "wenliang2020blindness" not in keys
+
+
 def assert_one_line_error(code, out, err, *words):
     assert code != 0
     assert out == ""

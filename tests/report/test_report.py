@@ -527,14 +527,17 @@ def test_intervals_show_as_many_digits_as_they_warrant():
 
 def test_bibtex_cites_what_was_used_and_nothing_else():
     grid = SimpleNamespace(name="scans", kind="digits")
-    study = SimpleNamespace(name="planted_one", title="50% & more", claims=["C11"], tasks=[grid])
-    rows = [row("scans", "a", 0.1, 0, "m", 1.0, method="mixture_density")]
+    held = {"criteria": [SimpleNamespace(metric="branch_kl")], "gates": [SimpleNamespace(metric="log_score")]}
+    study = SimpleNamespace(name="planted_one", title="50% & more", tasks=[grid], **held)
+    rows = [row("scans", "a", 0.1, 0, "recall", 1.0, method="mixture_density")]
     text = bibtex(study, pd.DataFrame(rows))
     keys = re.findall(r"@\w+\{([^,]+),", text)
     assert len(keys) == len(set(keys))
     assert {"ebm_vs_prob", "lecun2020energy", "bingham2019pyro", "kumar2019arviz", "bishop1994mixture"} <= set(keys)
     assert "alpaydin1998optical" in keys
-    assert "vincent2011connection" not in keys
+    assert {"wenliang2020blindness", "zhang2022healing", "good1952rational"} <= set(keys)
+    # A method that did not run, and a metric by which nothing is decided.
+    assert not {"vincent2011connection", "naeem2020reliable"} & set(keys)
     assert r"planted\_one: 50\% \& more" in text
     assert text.count("{") == text.count("}")
 
