@@ -20,8 +20,8 @@ def report(out, study, claim, outcome, metric="curvature_p95", **other):
     """The verdicts of a study that decided one claim, as its report has them."""
     known = {"criterion": "K", "kind": "slope", "metric": metric, "task": "circle", "arm": "raw", "below": -1.5}
     numbers = {"estimate": -1.18, "low": -1.3, "high": -1.0, "seeds": 10, "p": 0.01, "axis": "thickness"}
-    cell = Cell((0.01, 0.1), -1.18, -1.3, -1.0, 10, 0, 0.01, False)
-    part = Verdict("comparison", claim, outcome, "why", primary=True, cells=(cell,), **{**known, **numbers, **other})
+    numbers["cells"] = (Cell((0.01, 0.1), -1.18, -1.3, -1.0, 10, 0, 0.01, False),)
+    part = Verdict("comparison", claim, outcome, "why", primary=True, **{**known, **numbers, **other})
     whole = Verdict("claim", claim, outcome, "1 comparison", primary=True, **{**known, **numbers, **other})
     (out / study).mkdir(parents=True, exist_ok=True)
     text = json.dumps([part.as_dict(), whole.as_dict()], allow_nan=False)
@@ -37,6 +37,17 @@ def test_the_home_study_decides_and_the_others_stand_beside_it(tmp_path):
     assert verdict == "refuted"
     assert "For “raw” on circle, the raw curvature grows as ε^−1.18 [−1.30, −1.00]; asked for an exponent" in said
     assert "Beside it: another finds it supported (raw curvature ∝ ε^−1.18)." in said
+
+
+def test_of_a_qualified_claim_the_numbers_of_both_sides_are_told(tmp_path):
+    cells = (Cell((0.3,), 0.8, 0.7, 0.9, 10, 0, 0.01, True), Cell((0.01,), 0.2, 0.1, 0.3, 10, 0, 0.01, False))
+    about = {"kind": "value", "metric": "tube_mass", "below": None, "above": 0.5}
+    report(tmp_path, "another", "C11", "qualified", cells=cells, **about)
+    (found,) = gather_findings(tmp_path)["C11"]
+    told = "holds: share of samples inside the tube: 0.800; does not: share of samples inside the tube: 0.200"
+    assert found.number == told
+    assert f"another finds it qualified ({told})" in reconcile("C11", [found])[1]
+    assert told in write_all(tmp_path).read_text(encoding="utf-8")
 
 
 def test_of_a_study_the_largest_scale_decides_and_a_shrunk_run_is_no_result(tmp_path):
