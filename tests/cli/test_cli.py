@@ -211,10 +211,15 @@ def test_report_prints_its_path_and_with_json_the_verdicts(call, monkeypatch, tm
 
 
 def test_report_of_all_writes_the_page_over_the_reports_that_are_there(call, tmp_path):
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "verdicts.json").write_text("[]", encoding="utf-8")
     assert call("report", "--all", "--out", tmp_path) == (0, f"{tmp_path / 'index.html'}\n", "")
     assert "The lecture's claims, tested" in (tmp_path / "index.html").read_text(encoding="utf-8").replace("&#39;", "'")
     for arguments in ((), ("thin_manifold", "--all")):
         assert_one_line_error(*call("report", *arguments, "--out", tmp_path), "a study", "--all")
+    typo = tmp_path / "typo"
+    assert_one_line_error(*call("report", "--all", "--out", typo), f"out = '{typo}'", "a folder with reports")
+    assert not typo.exists()
 
 
 @pytest.mark.slow

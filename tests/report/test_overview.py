@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from ebm_vs_prob.report import write_all
 from ebm_vs_prob.report.overview import gather_findings, reconcile
+from ebm_vs_prob.report.rendering import script
 from ebm_vs_prob.study.claims import CLAIMS, LECTURE, REGISTER
 from ebm_vs_prob.study.comparisons import Cell
 from ebm_vs_prob.study.published import read_verdicts
@@ -89,8 +91,39 @@ def test_the_page_has_every_claim_its_words_and_a_link_to_each_report(tmp_path):
     assert 'href="thin_manifold/index.html#claim-C11"' in page
     assert "<b>mine</b>" not in page
     assert "&lt;b&gt;mine&lt;/b&gt;" in page
-    (script,) = (tmp_path / "assets").glob("vega-*.js")
-    assert "vegaEmbed" in script.read_text(encoding="utf-8")
+    (drawing,) = (tmp_path / "assets").glob("vega-*.js")
+    assert "vegaEmbed" in drawing.read_text(encoding="utf-8")
+
+
+def test_the_script_gets_every_name_by_which_pages_ask_for_it_and_no_other(tmp_path):
+    """As where pages were written with other versions of the libraries. One asks for what lies outside the folder."""
+    out = tmp_path / "reports"
+    asked = {
+        "thin_manifold": "../assets/vega-0123456789ab.js",
+        "standard/thin_manifold": "../../assets/vega-ba9876543210.js",
+        "harmful": "../assets/../../vega-0123456789ab.js",
+    }
+    for place, name in asked.items():
+        report(out / Path(place).parent, Path(place).name, "C11", "supported")
+        (out / place / "index.html").write_text(f'<p></p>\n<script src="{name}"></script>\n', encoding="utf-8")
+    (out / "assets").mkdir()
+    (out / "assets" / "vega-ba9876543210.js").write_text("what drew them then", encoding="utf-8")
+    write_all(out)
+    found = {path.name: path.read_text(encoding="utf-8") for path in (out / "assets").iterdir()}
+    assert found.pop("vega-ba9876543210.js") == "what drew them then"
+    assert found.pop("vega-0123456789ab.js") == script()
+    assert list(found.values()) == [script()]
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_folder_without_reports_is_refused_and_stays_as_it_is(tmp_path):
+    for out in (tmp_path / "not" / "there", tmp_path):
+        with pytest.raises(ValueError, match=r"^out = .* a folder with reports"):
+            write_all(out)
+    assert list(tmp_path.iterdir()) == []
+    report(tmp_path / "quick-shrunk-01234567", "thin_manifold", "C11", "undecided")
+    with pytest.raises(ValueError, match="at least one of no shrunk run"):
+        write_all(tmp_path)
 
 
 def test_verdicts_of_an_earlier_version_are_read_and_broken_files_passed_over(tmp_path):
