@@ -704,6 +704,45 @@ def test_a_bad_array_is_named(y, message):
         evp.task_from_arrays(y)
 
 
+NO_NUMBERS = {
+    "a series of text": (pd.Series(["1", "2"] * 30), "x, row 1 = '1'"),
+    "a frame of text": (pd.DataFrame({"a": ["1_000", "inf"] * 30}), "x: column 'a', row 1 = '1_000'"),
+    "bytes": (pd.Series([2.5, b"1"] * 30), "x, row 2 = b'1'"),
+    "booleans": (pd.DataFrame({"a": [True, False] * 30}), r"x = 'bool \(60, 1\)'"),
+    "booleans beside numbers": (pd.DataFrame({"a": [1.5] * 60, "b": [None, True] * 30}), "x: column 'b', row 2 = True"),
+    "booleans with gaps": (pd.Series([None, True] * 30, dtype="boolean"), "x, row 2 = True"),
+    "NumPy's own": (np.array([1.5, np.bool_(True)] * 30, dtype=object), r"x, row 2 = (np\.)?True_?"),
+    "masked text": (np.ma.array(["1", "2"] * 30, mask=[True] + [False] * 59), "x, row 2 = '2'"),
+    "masked booleans": (np.ma.array([True, False] * 30, mask=[True] + [False] * 59), "x, row 2 = False"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_NUMBERS)
+def test_text_and_booleans_are_no_numbers_whatever_holds_them(kind):
+    """Python's `float` would read them."""
+    x, message = NO_NUMBERS[kind]
+    with pytest.raises(ValueError, match=f"^{message} is not valid: expected numbers"):
+        evp.task_from_arrays(np.arange(60.0), x)
+
+
+def test_columns_of_several_kinds_of_numbers_are_numbers():
+    columns = {"a": range(60), "b": np.arange(60, dtype=np.float32), "c": [None, 2.5, None, 3.5] * 15}
+    x = pd.DataFrame(columns, dtype=object)
+    task = evp.task_from_arrays(np.arange(60.0), x, missing="drop", scaling="none")
+    assert task.left_out == {"missing": 30}
+    assert (own_rows(task, "train")[:, 0] == own_rows(task, "train")[:, 1]).all()
+
+
+@pytest.mark.parametrize(
+    "y",
+    [np.arange(60), ["a", "b"] * 30, [True, None] * 30, pd.Series([0, 1] * 30)],
+    ids=["integers", "text", "booleans", "series"],
+)
+def test_labels_without_an_x_are_told_from_numbers(y):
+    with pytest.raises(ValueError, match=r"^y = '60 labels' is not valid: expected numbers of floating point where"):
+        evp.task_from_arrays(y)
+
+
 @pytest.mark.parametrize("x", [[[1.0, 2.0], [3.0]] * 150, torch.eye(300).to_sparse(), [{}] * 300])
 def test_a_bad_x_is_named(x):
     y = ring()[0]
