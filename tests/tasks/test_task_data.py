@@ -794,6 +794,24 @@ def test_a_specification_follows_from_the_content_and_not_from_the_path(tmp_path
     assert torch.equal(again.sample(9)[1], one.sample(9)[1])
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (["a\0=b", "c"], ["a", "b\0=c"]),
+        (["a1:b", "c"], ["a", "b1:c"]),
+        (["-", "a"], [None, "a"]),
+        (["\ud800", "a"], ["\udfff", "a"]),
+    ],
+    ids=ascii,
+)
+def test_tasks_of_other_labels_are_other_tasks_whatever_is_in_them(one, other):
+    x = np.arange(90.0)
+    first, second = (evp.task_from_arrays([*labels, "z"] * 30, x, missing="drop") for labels in (one, other))
+    assert first.options.sha256 != second.options.sha256
+    assert first.classes == tuple(sorted([*one, "z"]))
+    assert second.classes == tuple(sorted(filter(None, [*other, "z"])))
+
+
 def test_a_file_that_was_changed_since_is_refused(tmp_path):
     options = made(tmp_path, CSV, split_seed=77).specification()["options"]
     (tmp_path / "points.csv").write_text(CSV + "5,5,x\n")

@@ -79,14 +79,21 @@ def source_of_arrays(name: str, arrays: Mapping[str, np.ndarray], names: Mapping
     """
     total = hashlib.sha256()
     for key, values in arrays.items():
-        whole = "\0".join("" if each is None else f"={each}" for each in values) if values.dtype == object else None
-        kind = "labels" if whole is not None else "numbers"
-        total.update(f"{key}\0{kind}\0{values.shape}\n".encode())
-        total.update(np.ascontiguousarray(values).view(np.uint8).data if whole is None else whole.encode())
+        labelled = values.dtype == object
+        total.update(f"{key}\0{'labels' if labelled else 'numbers'}\0{values.shape}\n".encode())
+        total.update(b"".join(map(_encoded, values)) if labelled else np.ascontiguousarray(values).view(np.uint8).data)
     source = Source(name, total.hexdigest(), arrays=arrays)
     source = _ARRAYS.setdefault(source.digest, source)
     source.name, source.names = name, names
     return source
+
+
+def _encoded(label: str | None) -> bytes:
+    """A label for a digest: with its length, so that no two columns of labels are one text; "-" where it is missing."""
+    if label is None:
+        return b"-"
+    content = label.encode("utf-8", "surrogatepass")
+    return b"%d:%b" % (len(content), content)
 
 
 def known_source(digest: str) -> Source:
