@@ -22,6 +22,7 @@ from ebm_vs_prob.tasks.base import SPLITS
 from ebm_vs_prob.tasks.data import Data
 from ebm_vs_prob.tasks.rows.parts import FARTHEST, FEWEST
 from ebm_vs_prob.tasks.rows.reference import MOST_HELD_OUT
+from ebm_vs_prob.tasks.rows.table import MISSING
 from ebm_vs_prob.testing import check_task
 
 ROWS = "".join(f"{i},{i * i % 83},x{i % 3}\n" for i in range(100))
@@ -482,6 +483,37 @@ def test_one_table_in_three_kinds_of_files_is_one_task(tmp_path):
     assert whole.y_space.dim == 2
 
 
+def test_one_table_of_labels_in_three_kinds_of_files_is_one_task(tmp_path):
+    """What is missing in one is missing in all."""
+    labels = [*["a", "b"] * 30, *sorted(MISSING), " ", "None", "NAN"]
+    x = [float(value) for value in range(len(labels))]
+    text = "b,a\n" + "".join(f"{value},{label}\n" for value, label in zip(x, labels, strict=True))
+    kinds = {"points.csv": text, "points.npz": npz(a=labels, b=x), "points.parquet": parquet(a=labels, b=x)}
+    own = {"x": "b", "answers": "labels"}
+    tasks = [made(tmp_path, content, name, y="a", missing="drop", **own) for name, content in kinds.items()]
+    tasks += [evp.task_from_arrays(each, x, missing="drop") for each in (labels, np.array(labels), pd.Series(labels))]
+    for task in tasks:
+        assert task.classes == (" ", "NAN", "None", "a", "b")
+        assert task.left_out == {"missing": len(MISSING)}
+        for one, other in zip(task.sample(20, seed=1), tasks[0].sample(20, seed=1), strict=True):
+            assert torch.equal(one, other)
+    for name, content in kinds.items():
+        with pytest.raises(ValueError, match=f"{len(MISSING)} of {len(labels)} rows miss a value"):
+            made(tmp_path, content, name, y="a", **own)
+
+
+def test_missing_in_a_csv_file_is_what_arrow_takes_for_it():
+    from pyarrow import csv
+
+    assert frozenset(csv.ConvertOptions().null_values) == MISSING
+
+
+def test_a_gap_that_numpy_made_text_is_no_class():
+    task = evp.task_from_arrays(np.array(["a", "b", np.nan] * 30), np.arange(90.0), missing="drop")
+    assert task.classes == ("a", "b")
+    assert task.left_out == {"missing": 30}
+
+
 BAD = {
     "a text among numbers": (CSV + "abc,1,x\n", {}, "column 'a': Row 102: expected a number, not 'abc'"),
     "a column of text": (CSV, {"y": ["c"]}, "column 'c': Row 2: expected a number, not 'x0'"),
@@ -525,6 +557,28 @@ BAD = {
         {},
         "row 2 has a quotation mark that is not closed",
     ),
+    "two open quotation marks": ('a,b,c\n1,2,"x\n' + ROWS + '9,9,"y\n', {}, "row 2 has a quotation mark that is not"),
+    "two open quotation marks in labels": (
+        'a,b,c\n1,2,"x\n' + ROWS + '9,9,"y\n',
+        {"y": ["c"], "x": ["a"], "answers": "labels"},
+        "row 2 has a quotation mark that is not closed where its entry ends",
+    ),
+    "a first name with an open quotation mark": ('\ufeff"a"b,c\n1,2\n', {"y": ["c"]}, "row 1 has a quotation mark"),
+    "a quotation mark that is open after an entry of two lines": (
+        'a,b,c\n1,2,"x\ny"\n\n1,2,"x\n' + ROWS + '1,2,"y\n',
+        {},
+        "row 4 has a quotation mark that is not closed",
+    ),
+    "a blank line in one column": ("\n\na\n1\n\n3\n\n", {}, r"1 of 3 rows miss a value \(column 'a', row 5 is"),
+    "text after a blank line in one column": ("a\n1\n\nabc\n", {}, "column 'a': Row 4: expected a number, not 'abc'"),
+    "a missing value after blank lines": ("\na,b\n\n1,2\n\n\n,4\n", {}, r"column 'a', row 7 is the first"),
+    "infinity after blank lines": ("a,b\r\n\r\n1,2\r\n\r\ninf,4\r\n", {}, "column 'a', row 5 = inf is not valid"),
+    "text after blank lines and an entry of two lines": (
+        'a,b,c\n1,2,"x, ""y\n"\n\nabc,1,x\n',
+        {},
+        "column 'a': Row 4: expected a number, not 'abc'",
+    ),
+    "a ragged row after blank lines": ("a,b\n\n\n1,2\n1,2,3\n", {}, "Row 5: Expected 2 columns, got 3"),
     "a long entry of several lines": (
         f'{CSV}1,2,"{"x" * 99}\n' + "y\n" * (1 << 20) + '"\n',
         {},
@@ -601,6 +655,48 @@ def test_rows_and_a_header_longer_than_a_mebibyte_are_read(tmp_path):
 def test_a_quotation_mark_within_an_entry_means_itself(tmp_path):
     task = made(tmp_path, CSV + '1,2,5"\n', x="a", y="c", answers="labels")
     assert task.classes == ('5"', "x0", "x1", "x2")
+
+
+def test_quotation_marks_that_are_closed_are_no_fault_however_long_their_entries(tmp_path):
+    """Longer than the csv module of Python takes."""
+    label = "z" * 200_000
+    text = CSV + f'1,2,"{label}"\n3,4,{label}\n5,6,"""q"", 5"""\n7,8,"two\nlines"\n9,9,5"\n10,10,""\n'
+    task = made(tmp_path, text, x="a", y="c", answers="labels", missing="drop")
+    assert task.classes == ('"q", 5"', '5"', "two\nlines", "x0", "x1", "x2", label)
+    assert task.left_out == {"missing": 1}
+    semicolons = text.replace('"q"",', '"q"";').replace(",", ";")
+    other = made(tmp_path, semicolons, "semicolon.csv", x="a", y="c", answers="labels", missing="drop", separator=";")
+    assert len(other.classes) == len(task.classes)
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "marked"])
+def test_blank_lines_at_the_ends_of_one_column_are_no_rows(tmp_path, mark):
+    numbers = [f"{value}" for value in ring(60)[0][:, 0].tolist()]
+    bare = made(tmp_path, "\n".join(["a", *numbers]), "bare.csv")
+    task = made(tmp_path, mark + "\r\n\n" + "\r\n".join(["a", *numbers]) + "\n\r\n\n")
+    for one, other in zip(task.sample(20), bare.sample(20), strict=True):
+        assert torch.equal(one, other)
+    gap = made(tmp_path, "\n".join(["a", *numbers[:9], "", *numbers[9:]]), missing="drop")
+    assert gap.left_out == {"missing": 1}
+
+
+def test_the_nearest_of_many_columns_is_offered_and_the_rest_are_counted(tmp_path):
+    names = ",".join([*(f"column{k}" for k in range(300)), "weight"])
+    with pytest.raises(evp.UnknownName, match=r"'wieght': did you mean 'weight'.* valid: column0, .* and 251 more$"):
+        made(tmp_path, names + "\n", y=["wieght"])
+
+
+def test_the_kind_of_a_file_is_that_of_its_name_as_it_is(tmp_path):
+    assert made(tmp_path, CSV, " .csv").test_rows == 20
+    with pytest.raises(ValueError, match="row 102 is the first"):
+        made(tmp_path, CSV + ",1,x\n", " .csv")
+
+
+def test_a_link_has_the_kind_of_its_own_name(tmp_path):
+    (tmp_path / "content").write_text(CSV + "1,3,x\n")
+    (tmp_path / "points.csv").symlink_to("content")
+    task = evp.get_task("data", data=str(tmp_path / "points.csv"), y=["a"])
+    assert torch.equal(Data(**task.specification()["options"]).sample(9)[1], task.sample(9)[1])
 
 
 def test_one_column_needs_no_list_and_a_path_no_text(tmp_path):
