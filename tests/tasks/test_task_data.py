@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import ebm_vs_prob as evp
+from ebm_vs_prob.core.registry import METHODS
+from ebm_vs_prob.metrics import METRICS
 from ebm_vs_prob.metrics.held_out_sets import precision_and_recall
 from ebm_vs_prob.tasks.base import SPLITS
 from ebm_vs_prob.tasks.data import Data
@@ -981,8 +983,37 @@ def test_every_method_trains_and_is_measured_without_a_truth(kind, dear):
         # A regression stands for no density and has no distribution to sample.
         expected = WITHOUT_TRUTH[kind] if method.principle != "regression" else {"weight_norm"}
         assert expected <= set(found.dropna().index), method.name
+        allowed = {"alone", "without x"} if kind == "unconditional" else {"alone"}
+        assert {METRICS[name].on_rows for name in found.dropna().index} <= allowed, method.name
         ran.append(method.family)
     assert dear or set(ran) >= {"ebm", "prob"}
+
+
+@pytest.mark.slow
+def test_what_is_measured_on_own_rows_is_what_the_catalogue_says():
+    """Of methods that have each kind of it, but for chains of weights, which take long."""
+    y, angle = ring(60)
+    tasks = {
+        "no x": evp.task_from_arrays(y),
+        "an x": evp.task_from_arrays(y, angle),
+        # Where all points are answers, every step of descent succeeds.
+        "a manifold": evp.task_from_arrays(y, manifold=lambda own: np.zeros(len(own))),
+        "labels": evp.task_from_arrays((angle > 3).astype(int), y),
+    }
+    takes = {"no x": ["without x"], "an x": [], "a manifold": ["without x", "manifold"], "labels": []}
+    methods = ("mixture_density", "mean_squared_error", "latent_free_energy", "latent_variable_likelihood", "vae")
+    look = evp.Evaluation(test_examples=12, inputs=2, starts=2, samples=16, max_steps=3, partitions=2)
+    seen: set[str] = set()
+    for kind, task in tasks.items():
+        for method in map(METHODS.get, (*methods, "softmax_classifier")):
+            if method.why_not(task) is None:
+                budget = evp.Budget(steps=4, examples=36, batch_size=12)
+                model = evp.fit(method, task, budget=budget, network=evp.Network(hidden=(4,)))
+                measured = evp.evaluate(model, task, look).set_index("metric")["value"].dropna().index
+                assert {METRICS[name].on_rows for name in measured} <= {"alone", *takes[kind]}, (kind, method.name)
+                seen |= set(measured)
+    told = {name for name, metric in METRICS.items() if metric.on_rows != "no"}
+    assert told - seen == {"posterior_ess_min", "posterior_r_hat_max"}
 
 
 def test_the_order_of_rows_that_are_given_as_test_does_not_matter_and_none_is_never_drawn():
