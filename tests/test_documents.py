@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 from pydantic_core import PydanticUndefined
 
 import ebm_vs_prob as evp
-from ebm_vs_prob.cli.commands import main
+from ebm_vs_prob.cli.commands import COMMANDS, app, main
 from ebm_vs_prob.core.options import Options
 from ebm_vs_prob.core.registry import METHODS, TASKS
 from ebm_vs_prob.metrics import METRICS
@@ -379,9 +380,41 @@ def test_named_make_targets_exist(document):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
+#: Command lines in the documents: lines of a block, texts between backticks, rows of a table that tell of a command.
+COMMAND_LINES = (r"^ebm-vs-prob ([a-z]+)(.*)$", r"`ebm-vs-prob\s+([a-z]+)([^`]*)`", r"^\| `ebm-vs-prob ([a-z]+)(.*)$")
+
+
+def options_in(text: str) -> list[str]:
+    """The long options that a text names."""
+    return re.findall(r"(?<![\w-])--[a-z][\w-]*", text)
+
+
+def options_of(command: str) -> set[str]:
+    """The options that a command takes."""
+    found = typer.main.get_command(app).commands[command]
+    return {option for parameter in found.params for option in (*parameter.opts, *parameter.secondary_opts)}
+
+
 def test_commands_in_the_documents_parse(capsys):
     for command in set(re.findall(r"ebm-vs-prob\s([a-z]+)", "\n".join(DOCUMENTS.values()))):
         assert main([command, "--help"]) == 0
+
+
+def test_options_of_command_lines_in_the_documents_are_those_of_the_command():
+    told = {
+        (command, option)
+        for text in DOCUMENTS.values()
+        for pattern in COMMAND_LINES
+        for command, rest in re.findall(pattern, text, re.MULTILINE)
+        for option in options_in(rest)
+    }
+    assert {("run", "--retry-outdated"), ("verify", "--rerun"), ("cite", "--format"), ("compare", "--out")} <= told
+    assert [(command, option) for command, option in sorted(told) if option not in options_of(command)] == []
+
+
+def test_options_on_the_page_of_the_command_line_are_those_of_some_command():
+    known = {"--help"}.union(*(options_of(command) for command in COMMANDS))
+    assert set(options_in(PAGES["command_line"])) - known == set()
 
 
 def test_contributing_needs_only_public_names():

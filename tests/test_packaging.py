@@ -12,6 +12,7 @@ import zipfile
 from importlib.metadata import distribution, distributions
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -19,6 +20,9 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import ebm_vs_prob as evp
+from ebm_vs_prob.report.citation import entries
+from ebm_vs_prob.report.citation_styles import cff
+from ebm_vs_prob.study import load_study
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -105,6 +109,18 @@ def test_versions_agree():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert evp.__version__ == PROJECT["version"] == citation["version"]
     assert citation["license"] == PROJECT["license"] == "Apache-2.0"
+
+
+def test_the_citation_file_names_the_package_and_the_lecture_as_every_study_does():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    nothing = pd.DataFrame(columns=["scale", "task", "method"])
+    papers = {entry.key: entry for entry in entries(load_study("thin_manifold"), nothing)}
+    said = yaml.safe_load(cff([papers["ebm_vs_prob"], papers["lecun2020energy"]]))
+    for name in ("title", "authors", "version"):
+        assert citation[name] == said[name]
+    (lecture,), (said_lecture,) = citation["references"], said["references"]
+    assert said_lecture["url"].startswith("https://")
+    assert {name: lecture.get(name) for name in said_lecture} == said_lecture
 
 
 def test_citation_has_what_the_format_requires():

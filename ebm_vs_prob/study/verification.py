@@ -18,6 +18,7 @@ from .grid import Trial
 from .identifiers import FILE, identifier_of, read_result, records_digest
 from .judging import judge
 from .measurement import measured, reproducible
+from .opening import recorded_task
 from .own_energies import brought_by
 from .plan_again import changes
 from .plugins import import_plugins
@@ -25,7 +26,6 @@ from .provenance import code_digest, provenance
 from .schema import Study
 from .store import Store
 from .table import planned_trials, results_table
-from .worker import trial_task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -257,7 +257,7 @@ def again(record: Record, arm: str = "") -> Rerun:
         and made.get("versions", {}).get("torch") == here["versions"].get("torch")
     )
     try:
-        task = trial_task(trial)
+        task = recorded_task(trial.specification)
         batch = Batch.of([trial], device, bool(made.get("compiled")), 0.0, first_seed=-1)
         with reproducible(device):
             (outcome,) = measured(batch, [task])

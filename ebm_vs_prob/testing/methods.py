@@ -46,8 +46,8 @@ def check_method(method: type[Method] | str, task: Task | None = None) -> None:
         7. `save` and `load_model` give the same energies back.
         8. Every other choice of an option that is a switch or one of several names trains as well, or is refused in a
            `ValueError`; the declared curvature is > 0 or None, the smoothing and the cost >= 0 at each.
-        9. Initial weights follow from the seed; each replicate has noise of its own in training, and in `sample` a
-           stream of its own.
+        9. Initial weights follow from the seed, all that learn but evenly spaced ones, as constants, identities and
+           grids are; each replicate has noise of its own in training, and in `sample` a stream of its own.
         10. Where a `gaussian_optimum` is declared, the energy is lower in the middle of N(0, 1) data than far from it
             after a short training; where none is, after one of seven, unless the loss pulls energies down and none
             up; discrete data have less energy than other answers.

@@ -8,6 +8,7 @@ which do not move.
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .rules import rule
@@ -24,38 +25,46 @@ MOVED = 1e-4
 STEPS = 32
 #: A rate at which no weight moves by a digit.
 NO_RATE = 1e-12
+#: By which share of the widest the gaps of a grid may differ that was rounded.
+EVEN = 1e-3
+#: What a method raises that cannot do with what it is given.
+REFUSALS = (ValueError, LookupError, ArithmeticError, RuntimeError)
 
 
 def check_initial_weights(method: type[Method], task: Task, who: str) -> None:
-    """Initial weights follow from the seed: some that vary within a replicate vary between two."""
+    """Initial weights follow from the seed: all that learn vary between two, but for evenly spaced values."""
     import torch
 
     if method.principle == "exact":
         return
-    pair = [_built(method, task, seed) for seed in (0, 1)]
-    drawn = [
-        name
-        for name, value in pair[0].items()
-        if value.is_floating_point() and value[0].numel() > 1 and not bool((value[0] == value[0].flatten()[0]).all())
-    ]
-    same = [name for name in drawn if torch.equal(pair[0][name], pair[1][name])]
-    rule(not drawn or same != drawn, who, f"initial weights must follow from the seed, but {', '.join(same)} do not")
+    first, second = (_built(method, task, seed) for seed in (0, 1))
+    same = [name for name, value in first.items() if _is_uneven(value) and torch.equal(value, second[name])]
+    valid = "initial weights must follow from the seed, or be spaced evenly"
+    rule(not same, who, f"{valid}, but {', '.join(same)} are the same for two")
 
 
 def _built(method: type[Method], task: Task, seed: int) -> dict[str, torch.Tensor]:
     model = method.build(_setting(method, task, [seed], {}))
-    return {name: value.detach() for name, value in model.module.named_parameters()}
+    return {name: value.detach() for name, value in model.module.named_parameters() if value.requires_grad}
+
+
+def _is_uneven(value: torch.Tensor) -> bool:
+    """Whether values look drawn: those of a constant, an identity and a grid are at even distances."""
+    gaps = value.flatten().unique().diff()
+    return len(gaps) > 1 and bool(gaps.max() - gaps.min() > EVEN * gaps.max())
 
 
 def check_noise(method: type[Method], task: Task, who: str) -> None:
     """Each replicate has noise of its own in training: with one example, one set of weights and no step, losses that
-    change from step to step differ between two replicates."""
+    change from step to step differ between two replicates.
+
+    Nothing is asked of a method that refuses to learn from one example and learns from the task's.
+    """
     import torch
 
     # Costs of decisions are annealed: their loss moves by a schedule, and no noise is in it.
     if not method.batchable or method.principle in ("exact", "decision"):
         return
-    fixed = _with_one_example(task)
 
     class Alike(method):  # type: ignore[valid-type,misc]
         @classmethod
@@ -64,10 +73,20 @@ def check_noise(method: type[Method], task: Task, who: str) -> None:
             _make_alike(model)
             return model
 
+    one = _with_one_example(task)
     try:
-        training = Alike.fit(_setting(Alike, fixed, [0, 1], {"learning_rate": NO_RATE}, examples=16)).training
-    except (ValueError, LookupError, ArithmeticError, RuntimeError):
-        return  # one example is too few for what the method does with data before it trains
+        plain, fixed = (_setting(Alike, each, [0, 1], {"learning_rate": NO_RATE}) for each in (task, one))
+    except ValueError:
+        return  # its options have no rate at which weights stay
+    try:
+        training = Alike.fit(fixed).training
+    except REFUSALS:
+        try:
+            Alike.fit(plain)
+        except REFUSALS as error:
+            message = f"two replicates of the same weights must train at a rate of {NO_RATE:g}, but: {error!r}"
+            raise AssertionError(f"{who}: {message}") from error
+        return
     loss = training.loss.double()
     if loss.shape[-1] < 2 or not bool(loss.isfinite().all()):
         return
@@ -98,13 +117,24 @@ def check_streams_of_draws(model: Model, x: torch.Tensor, who: str) -> None:
 
 
 def _make_alike(model: Model) -> None:
-    """Give every replicate the weights of the first."""
+    """Give every replicate the weights of the first: what a model of that one alone has of another shape."""
     import torch
 
+    from ..core.options import OptionBatch
+
+    method: Any = model.method
+    setting = model.setting
+    options = OptionBatch(setting.options.replicates[:1], "options")
+    one = replace(setting, tasks=setting.tasks[:1], seeds=setting.seeds[:1], options=options)
+    shapes = {name: value.shape for name, value in _tensors(method.build(one).module)}
     with torch.no_grad():
-        for value in [*model.module.parameters(), *model.module.buffers()]:
-            if value.ndim and value.shape[0] == model.num_replicates:
+        for name, value in _tensors(model.module):
+            if value.shape[:1] == (model.num_replicates,) and value.shape != shapes.get(name):
                 value.copy_(value[:1].expand_as(value).clone())
+
+
+def _tensors(module: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
+    return [*module.named_parameters(), *module.named_buffers()]
 
 
 def _with_one_example(task: Task) -> Task:
@@ -118,7 +148,7 @@ def _with_one_example(task: Task) -> Task:
     return OneExample(**task.options.model_dump())
 
 
-def _setting(method: type[Method], task: Task, seeds: list[int], options: dict[str, Any], examples: int = 64) -> Any:
+def _setting(method: type[Method], task: Task, seeds: list[int], options: dict[str, Any]) -> Any:
     import torch
 
     from ..core.budget import Budget
@@ -132,7 +162,7 @@ def _setting(method: type[Method], task: Task, seeds: list[int], options: dict[s
         seeds,
         energy=None,
         network=Network(hidden=(8, 8)),
-        budget=Budget(steps=STEPS, batch_size=16, examples=examples),
+        budget=Budget(steps=STEPS, batch_size=16, examples=64),
         dtype=torch.float32,
         device="cpu",
         compile=False,

@@ -9,7 +9,8 @@ from study_files import registered_plugin, write_study
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.study import Store, load_study, opening
-from ebm_vs_prob.study.recognition import OF_RANGE, energies
+from ebm_vs_prob.study.keys import canonical
+from ebm_vs_prob.study.recognition import OF_RANGE, check_recognised, energies
 
 ARMS = {
     "score": ("denoising_score_matching", ""),
@@ -61,6 +62,49 @@ def test_a_model_that_is_not_the_records_is_refused(ran, arm, change, monkeypatc
     monkeypatch.setattr(opening, "train_trials", lambda *given: other)
     with pytest.raises(ValueError, match=f"^trial = '{trial}' is not valid: .*{re.escape('energies are')}"):
         evp.open_model(path, trial, store=store)
+
+
+@pytest.mark.parametrize("arm", ["score", "mixture"])
+def test_the_model_of_a_record_of_other_code_is_known_by_its_energies(ran, arm, monkeypatch):
+    path, store, frame = ran
+    trial = trial_of(frame, arm)
+    record = Store(store).read(trial)
+    monkeypatch.setattr(opening, "code_digest", lambda: "0" * 64)
+    model = evp.open_model(path, trial, store=store)
+    assert energies(model, model.tasks)[0] == record["energies"]
+    other = evp.open_model(path, trial_of(frame, arm, seed=2), store=store)
+    monkeypatch.setattr(opening, "train_trials", lambda *given: other)
+    both = f"the code of ebm_vs_prob is {'0' * 64} and was {record['code_digest']}"
+    with pytest.raises(ValueError, match=f"^trial = '{trial}' is not valid: .*energies are .*; {both}$"):
+        evp.open_model(path, trial, store=store)
+
+
+def test_a_record_of_other_code_without_energies_is_refused():
+    model = evp.fit("exact", evp.get_task("digits"), budget=evp.Budget(steps=1, examples=8, batch_size=8))
+    check_recognised("abc", [None] * 8, model, model.tasks)
+    with pytest.raises(ValueError, match=r"^trial = 'abc' is not valid: .*no energies .*: the code is another$"):
+        check_recognised("abc", [None] * 8, model, model.tasks, "the code is another")
+
+
+def test_the_task_of_a_record_has_the_defaults_of_options_that_came_later(ran):
+    _, store, frame = ran
+    told = Store(store).read(trial_of(frame, "score"))["specification"]
+    options = dict(told["task"]["options"])
+    assert options.pop("ambient_dim") == 2
+    task = opening.recorded_task(told | {"task": told["task"] | {"options": options}})
+    assert canonical(task.specification()) == told["task"]
+    with pytest.raises(LookupError, match="unknown option of circle: 'spin'"):
+        opening.recorded_task(told | {"task": told["task"] | {"options": options | {"spin": 1}}})
+
+
+@pytest.mark.parametrize("kind", ["task", "method"])
+def test_a_record_of_another_version_is_refused(ran, kind):
+    _, store, frame = ran
+    told = Store(store).read(trial_of(frame, "score"))["specification"]
+    version = told[kind]["version"]
+    said = f"^version of {told[kind]['name']} = {version + 1} is not valid: expected {version}, "
+    with pytest.raises(ValueError, match=said):
+        opening.recorded_task(told | {kind: told[kind] | {"version": version + 1}})
 
 
 def test_rounding_is_no_reason_to_refuse(ran, monkeypatch):

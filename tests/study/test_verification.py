@@ -199,6 +199,18 @@ def test_elsewhere_numbers_agree_to_tolerance_and_here_to_rounding(file, tmp_pat
     assert not replace(near, outcome="other numbers", same_machine=False).reproduced
 
 
+def test_a_record_from_before_an_option_of_its_task_is_trained_again_and_of_another_version_not(file, tmp_path):
+    study, store = ran(file, tmp_path / "store")
+    record = store.read(min(planned_trials(store.plan(study.name, "quick"))))
+    told = record["specification"]
+    options = {name: value for name, value in told["task"]["options"].items() if name != "ambient_dim"}
+    earlier = told | {"task": told["task"] | {"options": options}}
+    assert again({**record, "specification": earlier}).outcome == "same bits"
+    run = again({**record, "specification": told | {"task": told["task"] | {"version": 0}}})
+    assert run.outcome == "could not be run"
+    assert "version of circle = 0 is not valid" in run.detail
+
+
 def test_verdicts_that_differ_are_named_and_equal_ones_are_not(file, tmp_path):
     study, store = ran(file, tmp_path / "store")
     rows = [v.as_dict() for v in judge(study, results_table(store, "rings", "quick"), study.at("quick").all_seeds)]

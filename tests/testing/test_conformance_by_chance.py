@@ -18,7 +18,7 @@ from ebm_vs_prob.tasks.base import Task
 from ebm_vs_prob.tasks.circle import Circle, CircleReference
 from ebm_vs_prob.tasks.density_reference import DensityReference
 from ebm_vs_prob.tasks.ellipse import AXES, Ellipse
-from ebm_vs_prob.testing import check_method, check_task, optimum
+from ebm_vs_prob.testing import check_method, check_task, optimum, randomness
 from ebm_vs_prob.testing.cells import check_probability_of_draws, check_same_law
 
 
@@ -206,6 +206,28 @@ class SameWeights(Classifier):
         return EnergyModel(cls, setting, MLPEnergy((0,) * len(setting.seeds), *box_dims(setting), setting.network))
 
 
+def with_same_layer(start):
+    """The classifier whose largest layer (inputs, units) starts at the same weights whatever the seed."""
+
+    class Started(Classifier):
+        @classmethod
+        def build(cls, setting):
+            model = super().build(setting)
+            weights = max(model.module.parameters(), key=torch.numel)
+            with torch.no_grad():
+                weights.copy_(start(*weights.shape[1:]))
+            return model
+
+    return Started
+
+
+def drawn(*shape):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
+OneFixedLayer = with_same_layer(drawn)
+
+
 class OneStream(Classifier):
     """One noise for all replicates, whatever their seeds."""
 
@@ -215,6 +237,25 @@ class OneStream(Classifier):
         cls.noise_of = staticmethod(
             lambda batch: torch.rand(batch.y.shape[1:], generator=generator).expand_as(batch.noise["y"])
         )
+        return super().train(model)
+
+
+class OneStreamAndNoSmallRate(OneStream):
+    """The same fault in a method that fails where the check for it holds weights still."""
+
+    @classmethod
+    def train(cls, model):
+        if float(model.setting.options.learning_rate.max()) < 1e-9:
+            raise RuntimeError("no such rate")
+        return super().train(model)
+
+
+class NeedsTwoExamples(Classifier):
+    @classmethod
+    def train(cls, model):
+        y = model.tasks[0].sample(8)[1]
+        if torch.equal(y[0], y[1]):
+            raise ValueError("y = constant is not valid: expected two examples that differ")
         return super().train(model)
 
 
@@ -235,7 +276,9 @@ class OneStreamOfDraws(Classifier):
         (TurnedUndeclared, "lower the energy where data are, but .* at each of 7 seeds"),
         (TurnedMargin, "lower the energy where data are, but .* at each of 7 seeds"),
         (SameWeights, "initial weights must follow from the seed"),
+        (OneFixedLayer, "initial weights must follow from the seed"),
         (OneStream, "noise of its own in training"),
+        (OneStreamAndNoSmallRate, "must train at a rate of 1e-12, but: RuntimeError"),
         (OneStreamOfDraws, "a stream of its own"),
     ],
 )
@@ -244,9 +287,36 @@ def test_check_method_notices_what_only_chance_or_the_optimum_shows(method, rule
         check_method(method)
 
 
-@pytest.mark.parametrize("method", [Classifier, Undeclared, UndeclaredMargin])
+@pytest.mark.parametrize("method", [Classifier, Undeclared, UndeclaredMargin, NeedsTwoExamples])
 def test_the_method_without_a_fault_keeps_the_rules(method):
     check_method(method)
+
+
+def grid(*shape):
+    return torch.linspace(-1, 1, math.prod(shape)).reshape(shape)
+
+
+@pytest.mark.parametrize("start", [torch.zeros, torch.eye, grid])
+def test_weights_that_are_not_drawn_may_be_the_same_at_every_seed(start):
+    randomness.check_initial_weights(with_same_layer(start), Circle(), "it")
+
+
+def test_one_drawn_layer_that_is_the_same_at_every_seed_is_named():
+    randomness.check_initial_weights(Classifier, Circle(), "it")
+    with pytest.raises(AssertionError, match=r"^it: initial weights .* but \S*weights[.]\d are the same for two$"):
+        randomness.check_initial_weights(OneFixedLayer, Circle(), "it")
+
+
+@pytest.mark.parametrize("name", ["coupling_flow", "autoregressive_flow", "mixture_density", "vae"])
+def test_replicates_that_are_made_alike_have_the_energies_of_the_first(name):
+    """Orders and masks of two coordinates, which have as many rows as there are replicates, stay what they are."""
+    task = Circle(thickness=0.1)
+    model = evp.fit(name, task, seeds=[0, 1], budget=evp.Budget(steps=2, batch_size=8, examples=16))
+    x, y = task.sample(5)
+    before = model.energy(x, y)
+    randomness._make_alike(model)
+    assert not torch.equal(before[0], before[1])
+    assert torch.equal(model.energy(x, y), before[:1].expand_as(before))
 
 
 def test_a_method_without_an_optimum_is_refused_only_where_every_seed_is_the_wrong_way_round(monkeypatch):
