@@ -122,6 +122,7 @@ def _record(trial: Any, rng: np.random.Generator, batch: int) -> dict[str, Any]:
     from ebm_vs_prob.study.provenance import code_digest, provenance
 
     names = list(METRICS)[:NUM_METRICS]
+    values = {name: rng.uniform() if METRICS[name].scale == "share" else rng.normal() for name in names}
     measured = {"unit": "nats", "n": 512}
     return {
         "batch": f"{batch:064x}",
@@ -130,7 +131,7 @@ def _record(trial: Any, rng: np.random.Generator, batch: int) -> dict[str, Any]:
         "reason": "",
         "traceback": "",
         "steps": 1500,
-        "metrics": [{"metric": name, "value": rng.normal(), "error": rng.uniform(), **measured} for name in names],
+        "metrics": [{"metric": name, "value": values[name], "error": rng.uniform(), **measured} for name in names],
         "energies": rng.normal(size=8).tolist(),
         "notes": dict.fromkeys(names[::6], "a note that says why it is so"),
         "provenance": {**provenance("cpu"), "written": "2026-01-01T00:00:00+00:00", "seconds": {"fit": rng.uniform()}},

@@ -53,6 +53,8 @@ AXES: dict[str, tuple[tuple[int, ...], Callable[[int], Plan]]] = {
     "length": ((4, 8, 16, 32), lambda size: replace(CHAIN, task=("labelled_chain", {"length": size}))),
     "length of a lattice": ((4, 8, 16, 32, 64), lambda size: replace(LATTICE, task=("segmentation", {"length": size}))),
 }
+#: Sizes of an axis beyond which programs take a compiler many minutes.
+COMPILED_UP_TO = {"length of a lattice": 16}
 
 
 class Mode(StrEnum):
@@ -163,12 +165,13 @@ def main(
         for name, (all_sizes, plan_of) in AXES.items():
             if axis and name not in axis:
                 continue
-            chosen = all_sizes[:sizes]
-            plans = [plan_of(size) for size in chosen]
-            rates = [product_rate(plan) for plan in plans]
+            plans = {size: plan_of(size) for size in all_sizes[:sizes]}
+            rates = {size: product_rate(plan) for size, plan in plans.items()}
             for each in modes:
                 times, shares = [], []
-                for plan, rate in zip(plans, rates, strict=True):
+                longest = COMPILED_UP_TO.get(name, math.inf) if each == Mode.compiled else math.inf
+                chosen = [size for size in plans if size <= longest]
+                for plan, rate in ((plans[size], rates[size]) for size in chosen):
                     found = step(trainings, replace(plan, mode=each.value), rounds, seconds)
                     turns += [turn for _, turn in found]
                     times.append([taken for taken, _ in found])

@@ -1,4 +1,4 @@
-"""Write the tables of claims, tasks, methods and studies from what there is: `python docs/tables.py`.
+"""Write the tables of claims, tasks, methods, studies and metrics from what there is: `python docs/tables.py`.
 
 Each stands in its page between `<!-- tasks: written by docs/tables.py -->` and `<!-- end of tasks -->`.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.bibliography import Entry, papers
 from ebm_vs_prob.ebm.objectives.margin import TUTORIAL_LOSSES
+from ebm_vs_prob.metrics import METRICS
 from ebm_vs_prob.report.citation_styles import link, short
 from ebm_vs_prob.report.words import nearest, say
 from ebm_vs_prob.study import list_studies, load_study
@@ -85,6 +86,18 @@ def methods() -> str:
     ]
     head = _row("method", "family", "principle", "normalised", "answers", "year", "what it is", "papers")
     return "\n".join([head, "|---|---|---|---|---|---|---|---|", *rows])
+
+
+#: What a metric takes to have a value on rows of a user's own, in words.
+ON_ROWS = {"alone": "the rows", "without x": "the rows, and no x", "manifold": "the rows and a `manifold`"}
+
+
+def own_metrics() -> str:
+    """The table of the metrics that have a value on rows of a user's own, by what that takes."""
+    rows = []
+    for takes, words in ON_ROWS.items():
+        rows.append(_row(words, ", ".join(f"`{name}`" for name, metric in METRICS.items() if metric.on_rows == takes)))
+    return "\n".join([_row("what it takes", "metrics"), "|---|---|", *rows])
 
 
 def studies() -> str:
@@ -166,6 +179,7 @@ PAGES: dict[str, tuple[Path, Callable[[], str]]] = {
     "tasks": (ROOT / "docs" / "tasks.md", tasks),
     "methods": (ROOT / "docs" / "methods.md", methods),
     "studies": (ROOT / "docs" / "studies.md", studies),
+    "own_metrics": (ROOT / "docs" / "your_data.md", own_metrics),
 }
 
 

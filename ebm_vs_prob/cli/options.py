@@ -54,8 +54,10 @@ SeedsOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="Only 
 StepsOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="So many training steps.")]
 ArmsOption = Annotated[str | None, typer.Option(metavar="A,B", help="Only these arms.")]
 TasksOption = Annotated[str | None, typer.Option(metavar="A,B", help="Only these tasks.")]
+#: Two names of one option, as click names them in an error.
+_AT = ("--at", "--thickness")
 AtOption = Annotated[
-    str | None, typer.Option("--at", "--thickness", metavar="V,W", help="Only these settings of what tasks vary along.")
+    str | None, typer.Option(*_AT, metavar="V,W", help="Only these settings of what tasks vary along.")
 ]
 
 DEFAULT_STORE = Path("results")
@@ -68,18 +70,27 @@ def names(option: str, given: str | None) -> list[str]:
     Raises:
         ValueError: the option is given and names nothing, as a variable does that is not set: it would run everything.
     """
-    if given is None:
-        return []
-    found = [name.strip() for name in given.split(",") if name.strip()]
-    if not found:
-        raise invalid(option, given, "names with commas between them, or no such option")
-    return found
+    return _listed(option, given, "names with commas between them")
 
 
 def numbers(given: str | None) -> list[float]:
-    """The numbers of a list with commas between them; a `ValueError` for what is none."""
-    found = names("--at", given)
+    """The numbers of `AtOption`, likewise.
+
+    Raises:
+        ValueError: the option is given and lists nothing, or what is no number.
+    """
+    option, valid = " / ".join(_AT), "numbers with commas between them, as in 0.3,0.1"
+    found = _listed(option, given, valid)
     try:
-        return [float(name) for name in found]
+        return [float(number) for number in found]
     except ValueError:
-        raise invalid("--at", given, "numbers with commas between them, as in 0.3,0.1") from None
+        raise invalid(option, given, valid) from None
+
+
+def _listed(option: str, given: str | None, valid: str) -> list[str]:
+    if given is None:
+        return []
+    found = [part.strip() for part in given.split(",") if part.strip()]
+    if not found:
+        raise invalid(option, given, f"{valid}, or no such option")
+    return found

@@ -104,6 +104,8 @@ def verify(
     from ..study.verification import verify as verified
     from .report_places import find_report, scale_of, scale_to_read
 
+    if is_identifier(what) and scale is not None:
+        raise typer.BadParameter("an identifier, which is of one scale, or a study with --scale: not both")
     with printed_aside(), TemporaryDirectory() as unpacked:
         kept = Store(store)
         if is_identifier(what):
@@ -155,6 +157,7 @@ def compare(
     Effects are paired over the seeds that both have. One has moved where the p of its change, corrected by Holm over
     all effects of the study, is at most .05. The page of --out is one file: verdicts that flipped, effects that moved
     with both intervals as figures, every effect in a table, and where the records say that A and B differ in origin.
+    With --json beside it, `page` is its path, and `studies` the list that --json prints alone.
     """
     from ..study import Store
     from ..study.comparing import compare_stores
@@ -170,7 +173,8 @@ def compare(
     if as_json:
         if show is Scope.moved:
             found = [replace(each, shifts=[s for s in each.shifts if s.moved == "yes"]) for each in found]
-        print_json([each.as_dict() for each in found])
+        told = [each.as_dict() for each in found]
+        print_json(told if page is None else {"page": os.fspath(page), "studies": told})
         return
     if page is not None:
         typer.echo(printable(page))
@@ -263,7 +267,7 @@ def _papers(study: Study, scale: str, identifier: str) -> list[Any]:
 
         plan = plan_study(study, scale, device="cpu", times=TYPICAL)
         labels = pd.DataFrame([{**condition.labels, "scale": scale} for condition in plan.conditions])
-        return [asdict(entry) for entry in entries(study, labels, identifier)]
+        return [asdict(entry) for entry in entries(study.held_at(scale), labels, identifier)]
 
     question = ["cite", study.model_dump(mode="json", by_alias=True), scale, identifier]
     return [Entry(**entry) for entry in (of_plan() if study.imports else remembered_of_package(question, of_plan))]

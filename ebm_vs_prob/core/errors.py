@@ -35,12 +35,13 @@ def check_count(field: str, value: object) -> None:
         raise invalid(field, value, "an integer >= 1")
 
 
-def unknown(kind: str, name: object, choices: Iterable[str]) -> UnknownName:
-    """The error for an unknown name, with the nearest valid one first."""
+def unknown(kind: str, name: object, choices: Iterable[str], most: int | None = None) -> UnknownName:
+    """The error for an unknown name, with the nearest valid one first; of the valid ones it lists `most`, or all."""
     names = sorted(choices)
     near = difflib.get_close_matches(str(name)[:100], names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return UnknownName(f"unknown {kind} {shown(name)}: {hint}valid: {', '.join(names) or 'none'}")
+    more = f" and {len(names) - most} more" if most is not None and len(names) > most else ""
+    return UnknownName(f"unknown {kind} {shown(name)}: {hint}valid: {', '.join(names[:most]) or 'none'}{more}")
 
 
 class NotMeasured(ValueError):

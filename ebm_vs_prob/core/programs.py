@@ -8,6 +8,7 @@ torch runs can be recorded: user's modules, handlers, functions with a backward 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,13 +19,18 @@ from torch.distributions import Distribution
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .caches import compiler_cache, empty_compiler_cache
+from .cuda_graphs import CudaGraph
 
+#: Operations beyond which a program is not compiled: a compiler takes many minutes, and more than in proportion.
+MOST_OPERATIONS = 6000
 #: Compiled programs that a process keeps at hand; another beyond them is read from the compiler's cache on disk.
 KEPT = 32
 
 #: Kernels are called from C++ and not from Python, and no call asks whether its inputs have the shapes of the examples:
 #: for small networks calls take longer than kernels.
 _ON_CPU = {"cpp_wrapper": True, "size_asserts": False, "alignment_asserts": False}
+
+log = logging.getLogger("ebm_vs_prob.core")
 
 _compiled: OrderedDict[str, Any] = OrderedDict()
 #: What the compiler said of programs that it did not make.
@@ -87,28 +93,43 @@ class Program:
     def compile(self) -> None:
         """Have it compiled: later calls run machine code, whose numbers differ from the operations' by roundings.
 
+        On a CUDA device its kernels are captured as a graph and launched together.
+
         Raises:
-            RuntimeError, OSError, SyntaxError, ImportError: the compiler, which needs a C++ compiler on a CPU, does not
-                make it. It is tried once for all programs of the same operations.
+            RuntimeError: it has more than `MOST_OPERATIONS`, or the compiler, which needs a C++ compiler on a CPU, does
+                not make it. It is tried once for all programs of the same operations.
         """
         key = self.digest
+        if (count := len(self._graph.graph.nodes)) > MOST_OPERATIONS:
+            raise RuntimeError(f"a program of {count} operations; {MOST_OPERATIONS} at most are compiled")
         if key in _refused:
             raise RuntimeError(_refused[key])
         if key not in _compiled:
             with compiler_cache(), torch.no_grad():
                 try:
                     _compiled[key] = self._machine_code()
-                except (RuntimeError, OSError, SyntaxError, ImportError):  # something damaged in the cache, perhaps
+                except Exception:  # something damaged in the cache, perhaps, which may fail in any way
                     try:
                         with empty_compiler_cache():
                             _compiled[key] = self._machine_code()
-                    except (RuntimeError, OSError, SyntaxError, ImportError) as error:
-                        _refused[key] = str(error)  # the error itself would keep alive all that it was raised in
-                        raise
+                    except Exception as error:
+                        # The error itself would keep alive all that it was raised in.
+                        _refused[key] = f"{type(error).__name__}: {error}"
+                        raise RuntimeError(_refused[key]) from error
         _compiled.move_to_end(key)
         while len(_compiled) > KEPT:
             _compiled.popitem(last=False)
         self._run = _compiled[key]
+        if self._examples[0].device.type == "cuda":
+            self._run = self._launched_at_once(self._run)
+
+    def _launched_at_once(self, run: Callable[..., Any]) -> Callable[..., Any]:
+        held = len(self._constants) + len(self._state)
+        try:
+            return CudaGraph(run, self._examples[:held], self._examples[held:])
+        except (RuntimeError, ValueError) as error:
+            log.info("kernels are launched one by one: %s", error)
+            return run
 
     def _machine_code(self) -> Any:
         from torch._inductor import standalone_compile
@@ -121,12 +142,14 @@ class Program:
         """Of the operations and of what they are applied to, but for its numbers, and of torch's settings that decide
         how they are done: as long as it is equal, so is what is compiled."""
         shapes = [(t.shape, t.stride(), t.dtype, t.device) for t in self._examples]
+        memory: dict[int, int] = {}
+        shared = [memory.setdefault(t.untyped_storage().data_ptr(), n) for n, t in enumerate(self._examples)]
         settings = (
             torch.get_num_threads(),
             torch.are_deterministic_algorithms_enabled(),
             torch.get_float32_matmul_precision(),
         )
-        return hashlib.sha256(f"{self._graph.code}\n{shapes}\n{settings}".encode()).hexdigest()
+        return hashlib.sha256(f"{self._graph.code}\n{shapes}\n{shared}\n{settings}".encode()).hexdigest()
 
 
 def _recorded(

@@ -51,6 +51,14 @@ def stacked_to_most(parts: Sequence[torch.Tensor], dim: int) -> torch.Tensor:
     return torch.stack([pad(part, (*after, 0, most - part.shape[dim]), value=math.nan) for part in parts])
 
 
+def indicators(values: torch.Tensor, count: int) -> torch.Tensor:
+    """Whether each of `values`, int64 (...), is 0, 1, ..., count - 1: bool (..., count).
+
+    torch's `one_hot` looks at the values that it is given, and nothing that does so can be recorded.
+    """
+    return values.unsqueeze(-1) == torch.arange(count, dtype=torch.int64, device=values.device)
+
+
 def power(base: torch.Tensor, exponent: torch.Tensor) -> torch.Tensor:
     """base ** exponent, broadcast, the same in any company."""
     return in_whole_vectors(torch.pow, base, exponent)

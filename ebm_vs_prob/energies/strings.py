@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from torch.nn.functional import one_hot
 
 from ..core.energy_tables import EnergyTable
 from ..core.errors import invalid
 from ..core.spaces import Sequences
+from ..core.tensors import indicators
 from .evaluation import block_size
 from .graphs import GraphEnergy
 from .mlp import LearnedScale, Network, ReplicatedMLP, check_bends
@@ -74,4 +74,4 @@ class StringEnergy(GraphEnergy):
 
     def _indicators(self, y: torch.Tensor) -> torch.Tensor:
         """(..., T) symbols as (..., T K) zeros and ones."""
-        return one_hot(y, self.space.num_values).flatten(-2).float()
+        return indicators(y, self.space.num_values).flatten(-2).float()

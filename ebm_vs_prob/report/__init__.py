@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.atomic_files import check_folder, make_folder
+from ..core.errors import invalid
 from ..core.text import shown
 from .citation import bibtex
 
@@ -65,19 +66,23 @@ def write_all(out: str | Path = "reports") -> Path:
     """Write `index.html` over all reports in `out`, the lecture's claims and what each study found; returns its path.
 
     It reads the file of verdicts beside each report, and puts into `assets/` the script that draws their figures, which
-    a repository of reports need not keep: it is made of libraries that are installed.
+    a repository of reports need not keep: it is made of libraries that are installed. It lies there under every name by
+    which the reports' pages ask for it, those of other versions of these libraries too.
 
     Raises:
-        ValueError: `out` is no folder and none can be made there, or its `index.html` is another page.
+        ValueError: `out` is no folder or has no report in it, or its `index.html` is another page.
         OSError: the page cannot be written.
     """
+    from ..study.published import reports_below
     from .overview import check_place, write_overview
-    from .page import shared_script
+    from .page import put_scripts
 
-    make_folder("out", Path(out))
+    check_folder("out", Path(out))
     check_place(Path(out))
+    if not reports_below(Path(out)):
+        raise invalid("out", str(out), "a folder with reports, at least one of no shrunk run")
     try:
-        shared_script(Path(out))
+        put_scripts(Path(out))
         return write_overview(Path(out))
     except OSError as error:
         where = error.filename or out

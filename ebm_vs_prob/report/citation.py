@@ -1,4 +1,4 @@
-"""What a study cites: the package, the lecture, and the libraries and methods that its results used."""
+"""What a study cites: the package, the lecture, the libraries and methods that its results used, what decides it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ..core.registry import METHODS, TASKS
 from ..study.scales import caveat
 from .glossary import registered
 from .latex import to_latex_text
+from .style import metric_look
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,12 +38,13 @@ def as_bibtex(papers: Iterable[Entry]) -> str:
 
 
 def entries(study: Any, results: pd.DataFrame, identifier: str = "") -> list[Entry]:
-    """The package at its version with the study, and the sources of what appears in the results, each paper once.
+    """The package at its version with the study, the sources of what appears in the results and of the metrics that its
+    criteria and gates are held to, each paper once.
 
     A name in the results that is no longer registered has no entries.
 
     Args:
-        study: has `name`, `title` and `claims`.
+        study: has `name`, `title`, `tasks`, `criteria` and `gates`.
         results: the tidy table of `load_results`; its `method` and `task` columns choose the entries, and its `scale`
             what is said beside them.
         identifier: of the results, where there are any, by which `verify` finds them.
@@ -71,5 +73,7 @@ def entries(study: Any, results: pd.DataFrame, identifier: str = "") -> list[Ent
     for present, registry in ((set(results["method"].dropna().unique()), METHODS), (kinds, TASKS)):
         known = registered(registry)
         found += [Entry(**paper) for name, told in known.items() if name in present for paper in told["papers"]]
-    # Two methods may rest on one paper.
+    for metric in dict.fromkeys(each.metric for each in (*study.criteria, *study.gates)):
+        found += cited(metric_look(metric).references)
+    # Two of them may rest on one paper.
     return list({entry.key: entry for entry in found}.values())

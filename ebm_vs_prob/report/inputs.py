@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,7 @@ class Inputs:
     def num_seeds(self) -> int:
         return len(self.study.scales[self.scale].all_seeds)
 
-    @property
+    @cached_property
     def primary(self) -> pd.DataFrame:
         """Results of the budget that verdicts and figures use."""
         return self.results[self.results["budget"] == PRIMARY_BUDGET]
@@ -73,13 +74,24 @@ class Inputs:
 
     def settings(self, task: str) -> list[float]:
         """Settings with results: thick first along thickness, else the least first."""
-        found = self.results.loc[self.results["task"] == task, "setting"].dropna().unique()
-        return sorted(found, reverse=self.axis(task) == THICKNESS)
+        return list(self._settings.get(task, ()))
 
     def axis(self, task: str) -> str:
         """The option that a task varies along, as its results have it: `UNKNOWN_NOISE` where noise is not known."""
-        here = self.results.loc[self.results["task"] == task, "axis"]
-        return str(here.iloc[0] if len(here) else self.study.grid(task).axis)
+        return self._axes.get(task) or str(self.study.grid(task).axis)
+
+    @cached_property
+    def _axes(self) -> dict[str, str]:
+        """Of tasks with results; tables ask for them row by row."""
+        return {str(task): str(axis) for task, axis in self.results.groupby("task", sort=False)["axis"].first().items()}
+
+    @cached_property
+    def _settings(self) -> dict[str, list[float]]:
+        found = self.results.groupby("task", sort=False)["setting"].unique()
+        return {
+            str(task): sorted((at for at in settings if at == at), reverse=self._axes[str(task)] == THICKNESS)
+            for task, settings in found.items()
+        }
 
     def symbol(self, task: str) -> str:
         """What that option is called in tables and figures."""

@@ -17,6 +17,8 @@ from .words import Said, claim_in_words, claim_says
 
 #: What a page over all reports is told from another page by, of which its folder may be the place.
 _TITLE = "<title>The lecture's claims, tested</title>"
+#: What the two sides of a qualified claim are called on its badge.
+_SIDES = {"supported": "holds", "refuted": "does not"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,9 @@ class Found:
 
     @property
     def number(self) -> str:
-        """Its number with its name, as on a badge."""
+        """Its number with its name, as on a badge; of a qualified claim that of each side."""
+        if self.verdict == "qualified" and self.said:
+            return "; ".join(f"{_SIDES[each.verdict]}: {each.number}" for each in self.said)
         return self.said[0].number if self.said else self.reason
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from shlex import quote
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ..core.atomic_files import host
+from ..core.atomic_files import host, write_atomically
 from ..study.folders import is_alive
 from ..study.identifiers import FILE as RESULT
 from ..study.identifiers import file_from, write_result
@@ -32,6 +33,8 @@ from .words import test_words
 
 #: Of all pages below one folder, which are read without a network; its name changes with its content.
 ASSETS = "assets"
+#: How a page asks for that script.
+_ASKED = re.compile(rf'<script src="(?:\.\./)+{ASSETS}/(vega-[0-9a-f]{{12}}\.js)"></script>')
 #: What a report is made of; what an earlier one left there is removed.
 _OLD = (
     *("figures/*.svg", "figures/*.png", "tables/*.csv", "tables/*.tex", "records.zip", "study.toml"),
@@ -121,10 +124,21 @@ def shared_script(out: Path) -> str:
     text = script()
     name = f"vega-{hashlib.sha256(text.encode()).hexdigest()[:12]}.js"
     path = out / ASSETS / name
-    path.parent.mkdir(parents=True, exist_ok=True)
     if not path.is_file() or path.stat().st_size != len(text.encode()):
-        path.write_text(text, encoding="utf-8")
+        write_atomically(path, text.encode())
     return f"{ASSETS}/{name}"
+
+
+def put_scripts(out: Path) -> None:
+    """Put that script there under every name by which the pages of reports below ask for it, and under its own.
+
+    The name follows from the content, which other versions of libraries have otherwise; what lies there stays.
+    """
+    shared_script(out)
+    for page in (*out.glob("*/index.html"), *out.glob("*/*/index.html")):
+        asked = _ASKED.search(page.read_text(encoding="utf-8", errors="replace"))
+        if asked and not (out / ASSETS / asked[1]).is_file():
+            write_atomically(out / ASSETS / asked[1], script().encode())
 
 
 def _loader() -> Any:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 #: Pixels along a side of a landscape.
 SIDE = 100
-#: Sides of a digit, as it is and as it is shown.
-_DIGIT = 8
+#: The task whose answers are pictures, and the side of one as it is shown.
+_DIGITS = "digits"
 _SHOWN = 32
 #: Dark is low. Nine colours of cividis, which stay in order without hue: Nuñez, Anderton and Renslow 2018.
 COLOURS = ("#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#fee838")
@@ -116,11 +116,14 @@ def data_uri(pixels: NDArray[np.uint8], lossless: bool = False, quality: int = 7
 def digit_strips(inputs: Inputs, task: str, examples: int = 10) -> list[dict[str, Any]]:
     """x, a held-out digit that has it, and what each arm answers and draws: a strip of images each, in one order.
 
-    Nothing unless y is an 8 by 8 image. Each strip has `label`, `colour` ("" of the data) and `pixels`.
+    Nothing unless the task is `digits`, under whatever name. Each strip has `label`, `colour` ("" of the data) and
+    `pixels`.
     """
+    if inputs.study.grid(task).kind != _DIGITS:  # a chain of 64 symbols has as many numbers as a digit, and is none
+        return []
     sets = {arm: arrays for (where, arm, _), arrays in inputs.arrays.items() if where == task}
     arms = arms_with(inputs, task, "data_y")
-    if not arms or np.asarray(sets[arms[0].name]["data_y"]).shape[-1] != _DIGIT**2:
+    if not arms:
         return []
     first = sets[arms[0].name]
     data_x, data_y = np.asarray(first["data_x"]), np.asarray(first["data_y"])

@@ -207,11 +207,13 @@ def plain(value: float, digits: int = 3) -> str:
         return "∞" if value > 0 else "−∞"
     if value == 0:
         return "0"
-    exponent = math.floor(math.log10(abs(value)))
+    # The exponent is that of the rounded number: in three digits 9.9999e-6 is 1×10⁻⁵.
+    mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
+    exponent = int(power)
     if -4 <= exponent < 5:
         return minus(f"{value:.{max(0, digits - 1 - exponent)}f}")
-    mantissa = f"{value / 10**exponent:.{digits - 1}f}".rstrip("0").rstrip(".")
-    return minus(mantissa) + "×10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    mantissa = minus(mantissa.rstrip("0").rstrip("."))
+    return f"{mantissa}×10{str(exponent).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
 
 
 def digits(value: float) -> float | None:

@@ -63,7 +63,7 @@ def run(
 
     Raises:
         ValueError: num_steps < 1, or not one generator a replicate.
-        RuntimeError, OSError, SyntaxError, ImportError: steps to be compiled, and no C++ compiler that works.
+        RuntimeError: steps to be compiled, and no C++ compiler that works.
     """
 
     def step(state: StateT, noise: torch.Tensor, uniform: torch.Tensor | None) -> tuple[StateT, Info]:

@@ -20,7 +20,7 @@ def compiled_step(step: TakeStep, state: State, noise: torch.Tensor, uniform: to
     its potential decides by values.
 
     Raises:
-        RuntimeError, OSError, SyntaxError, ImportError: there is no compiler, or it does not make it.
+        RuntimeError: there is no compiler, or it does not make it.
     """
     kind, width = type(state), len(fields(state))
 

@@ -6,6 +6,7 @@ what a verdict adds to it: the seeds that failed, and seeds that all agree.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -131,12 +132,15 @@ def median_estimate(values: ArrayLike, level: float = 1 - ALPHA) -> Estimate:
 
 
 def bounded_estimate(values: ArrayLike, bounds: tuple[float, float], level: float = 1 - ALPHA) -> Estimate:
-    """Mean of numbers that lie between bounds, with the interval of Gaffke (2005) within them; `bounded_p_value`."""
+    """Mean of numbers that lie between bounds, with the interval of Gaffke (2005) within them; `bounded_p_value`.
+
+    Of numbers that do not there is no interval.
+    """
     from scipy import optimize
 
     sample = _finite(values)
-    if sample.size < 2:
-        return mean_estimate(sample, level)
+    if sample.size < 2 or _beyond(sample, bounds):
+        return replace(mean_estimate(sample, level), low=math.nan, high=math.nan)
     alpha = (1 - level) / 2
 
     def end(side: Side, bound: float) -> float:
@@ -146,6 +150,12 @@ def bounded_estimate(values: ArrayLike, bounds: tuple[float, float], level: floa
         return bound if excess(bound) >= 0 else float(optimize.brentq(excess, *bounds))
 
     return Estimate(float(sample.mean()), end("greater", bounds[0]), end("less", bounds[1]), level, sample.size)
+
+
+def _beyond(sample: NDArray[np.float64], bounds: tuple[float, float]) -> bool:
+    """Whether a number lies beyond the bounds, by more than sums of shares round."""
+    slack = 1e-9 * (bounds[1] - bounds[0])
+    return bool(np.any((sample < bounds[0] - slack) | (sample > bounds[1] + slack)))
 
 
 def interquartile_mean(values: ArrayLike) -> float:
@@ -190,11 +200,14 @@ def bounded_p_value(values: ArrayLike, bounds: tuple[float, float], threshold: f
     Gaffke (2005), Mathematical Methods of Statistics 14, 451-467: the chance that a mean of the values and of the bound
     on the other side, weighted by a flat Dirichlet draw, does not. Of zeros and ones it is the binomial test, and so
     it keeps its level where a t test does not: where nearly all seeds reach the bound. Over the draws that mean has a
-    B-spline as its density, whose knots are the values (Curry and Schoenberg 1966), and it is summed exactly.
+    B-spline as its density, whose knots are the values (Curry and Schoenberg 1966), and it is summed exactly. Of
+    numbers that do not lie between the bounds nothing is found: 1.
     """
     from scipy.interpolate import BSpline
 
     sample = _finite(values)
+    if _beyond(sample, bounds):
+        return 1.0
     if side == "less":
         return bounded_p_value(-sample, (-bounds[1], -bounds[0]), -threshold, "greater")
     # Knots that differ by less than that are one, for quotients of their differences would overflow.

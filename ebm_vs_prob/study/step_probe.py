@@ -120,7 +120,7 @@ def _compiled(program: Program) -> float | None:
     try:
         with config.patch(force_disable_caches=True):
             program.compile()
-    except (RuntimeError, OSError, SyntaxError, ImportError):
+    except RuntimeError:
         return None
     return time.perf_counter() - started
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -114,7 +113,7 @@ class Data(Task):
     name = "data"
     summary = "a user's own rows, from a CSV, .npz or Parquet file or from arrays"
     truth = "no density, no entropy; held-out rows, and the distance to a manifold that the user gives"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     has_truth: ClassVar[bool] = False
     noise_known: ClassVar[bool] = False
     Options = DataOptions
@@ -252,9 +251,12 @@ def _table(own: DataOptions, source: Source, like: Table | None) -> Table:
         raise invalid(
             f"{source.name}: columns", [*x_names, *y_names], f"those of the data: {like.x_names + like.y_names}"
         )
-    first_row = 2 if Path(source.name).suffix.lower() == ".csv" and source.arrays is None else 1
     classes = like.classes if like is not None and labelled else None
-    return make_table(source.name, x, y, (x_names, y_names), own.missing == "drop", classes, first_row)
+
+    def row_number(row: int) -> int:
+        return source.row_number(row, own.separator)
+
+    return make_table(source.name, x, y, (x_names, y_names), own.missing == "drop", classes, row_number)
 
 
 def _column_names(source: Source, name: str, values: np.ndarray) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -55,6 +56,20 @@ class DiscreteReference(Reference):
         """
         raise NoExactReference(f"{self.task.name}: its exact energies are of one kind, and no automata")
 
+    @property
+    def rows_at_once(self) -> int | None:
+        """Rows of x whose sums are taken at once, so that they fit into memory; None for all of them."""
+        return None
+
+    def in_blocks(self, compute: Callable[..., torch.Tensor], *parts: torch.Tensor) -> torch.Tensor:
+        """compute(*parts), rows of x and what belongs to each, (n, ...) all, `rows_at_once` of them at a time."""
+        import torch
+
+        rows = self.rows_at_once
+        if rows is None:
+            return compute(*parts)
+        return torch.cat([compute(*block) for block in zip(*(part.split(rows) for part in parts), strict=True)])
+
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln P(y | x) in nats, (n,) float64, for x (n, dx) and y (n,) labels or (n, T) symbols.
 
@@ -82,7 +97,7 @@ class DiscreteReference(Reference):
         return self._space.from_variables(self._best(x.double())).unsqueeze(1)
 
     def _best(self, x: torch.Tensor) -> torch.Tensor:
-        return once(self.task, "Bayes answers", x, compute=lambda: self.bayes(x))
+        return once(self.task, "Bayes answers", x, compute=lambda: self.in_blocks(self.bayes, x))
 
     def bayes(self, x: torch.Tensor) -> torch.Tensor:
         """The most probable answer as symbols, (..., T) int64, for x (..., dx) float64, unchecked."""
@@ -94,11 +109,14 @@ class DiscreteReference(Reference):
 
         check_inputs(self.task, x, num_samples)
         rng = numpy_generator(seed, "reference", self.task.name)
-        graph = self.graph(x.double())
-        # The rows of x come first, so that the draws for one do not depend on how many follow.
-        uniform = torch.from_numpy(rng.random((len(x), num_samples, graph.num_variables, graph.num_values)))
-        drawn = graph.sample(1.0, uniform.movedim(0, 1).to(x.device))
-        return self._space.from_variables(drawn.movedim(0, 1))
+
+        def draws(x: torch.Tensor) -> torch.Tensor:
+            graph = self.graph(x)
+            # The rows of x come first, so that the draws for one do not depend on how many follow.
+            uniform = torch.from_numpy(rng.random((len(x), num_samples, graph.num_variables, graph.num_values)))
+            return graph.sample(1.0, uniform.movedim(0, 1).to(x.device)).movedim(0, 1)
+
+        return self._space.from_variables(self.in_blocks(draws, x.double()))
 
     def _check(self, x: torch.Tensor, y: torch.Tensor) -> None:
         check_inputs(self.task, x)

@@ -25,8 +25,13 @@ if TYPE_CHECKING:
 
     from ..core.automata import Automaton
 
-#: Strings drawn at once, so that sums of all of them fit into memory.
+#: Strings whose numbers are drawn at once: data of a seed rest on it.
 _ROWS = 2048
+#: Numbers that the free energies of a block of strings may be, at most: 256 MiB, and temporary ones beside them.
+_MOST_NUMBERS = 1 << 25
+#: Blocks have a multiple of so many strings, so that each fills vectors of the processor: what is left over of one is
+#: rounded otherwise, and draws are to have the bits that they have among all at once.
+_WHOLE = 64
 
 
 class HardStringsOptions(TaskOptions):
@@ -79,18 +84,38 @@ class HardStringsReference(DiscreteReference):
     def _energy(self, miss: torch.Tensor) -> torch.Tensor:
         return 0.5 * (miss / self.task.thickness).square()
 
+    @property
+    def rows_at_once(self) -> int:
+        """As many as keep the free energies of each place and sum within 256 MiB."""
+        options = self.task.options
+        states = 2 if options.kind == "parity" else self.task.most + 1
+        return _WHOLE * max(1, _MOST_NUMBERS // (_WHOLE * states * (options.length + 1)))
+
+    def log_density(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """As `log_prob` for any broadcasting leading dimensions, unchecked; pairs (n, ...) in blocks."""
+        if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
+            return super().log_density(x, y)
+        return self.in_blocks(super().log_density, x, y)
+
+    def draws(self, x: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+        """Exact draws (n, T) int64 at x (n, dx), unchecked, by uniform numbers (n, T, 2)."""
+        return self.in_blocks(lambda x, uniform: self.graph(x).sample(1.0, uniform), x, uniform)
+
     def distance(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Symbols in which y (n, T) differs from the nearest of the most probable strings at x (n, dx): (n,) float64.
 
         Raises:
             ValueError: shapes that do not fit the task's spaces, or symbols that do not exist.
         """
+        self._check(x, y)
+        return self.in_blocks(self._distance, x.double(), y)
+
+    def _distance(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         import torch
 
         from ..core.automata import Automaton
 
-        self._check(x, y)
-        truth = self.graph(x.double())
+        truth = self.graph(x)
         _, least = truth.min_sum()
         symbols = torch.arange(2, dtype=torch.int64, device=y.device)
 
@@ -178,6 +203,6 @@ class HardStrings(Task):
             x = np.stack([weights / options.largest_weight, np.broadcast_to(mark / self.most, weights.shape)], -1)
             x = np.empty((rows, 0)) if options.kind == "parity" else x.reshape(rows, -1)
             uniform = torch.from_numpy(rng.random((rows, options.length, 2)))
-            parts.append((x, self.reference.graph(torch.from_numpy(x)).sample(1.0, uniform).numpy()))
+            parts.append((x, self.reference.draws(torch.from_numpy(x), uniform).numpy()))
         x, y = (np.concatenate(part) for part in zip(*parts, strict=True))
         return x, y, np.empty((n, 0))

@@ -211,10 +211,15 @@ def test_report_prints_its_path_and_with_json_the_verdicts(call, monkeypatch, tm
 
 
 def test_report_of_all_writes_the_page_over_the_reports_that_are_there(call, tmp_path):
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "verdicts.json").write_text("[]", encoding="utf-8")
     assert call("report", "--all", "--out", tmp_path) == (0, f"{tmp_path / 'index.html'}\n", "")
     assert "The lecture's claims, tested" in (tmp_path / "index.html").read_text(encoding="utf-8").replace("&#39;", "'")
     for arguments in ((), ("thin_manifold", "--all")):
         assert_one_line_error(*call("report", *arguments, "--out", tmp_path), "a study", "--all")
+    typo = tmp_path / "typo"
+    assert_one_line_error(*call("report", "--all", "--out", typo), f"out = '{typo}'", "a folder with reports")
+    assert not typo.exists()
 
 
 @pytest.mark.slow
@@ -235,6 +240,47 @@ def test_cite_prints_bibtex(study, call):
     assert out.count("{") == out.count("}")
     code, as_json, _ = call("cite", study, "--json")
     assert json.loads(as_json)["bibtex"].strip() == out.strip()
+
+
+SCORED = """primary = true
+
+[[criteria]]
+id = "C17-log-score"
+claim = "C17"
+statement = "A mixture has density where the data are"
+kind = "value"
+metric = "gibbs_log_score"
+arms = ["mixture_density"]
+tasks = ["circle"]
+at = [0.1]
+above = -3.0
+
+[[criteria]]
+id = "C17-branches"
+claim = "C17"
+statement = "It gives each branch its weight"
+kind = "value"
+metric = "branch_kl"
+arms = ["mixture_density"]
+tasks = ["three_curves"]
+at = [0.1]
+below = 0.1
+
+[[tasks]]
+name = "three_curves"
+along = { thickness = [0.1] }
+"""
+
+
+def test_cite_names_the_papers_of_the_metrics_that_decide_at_its_scale(call, tmp_path):
+    path = tmp_path / "small.toml"
+    text = STUDY.replace("[scales.quick]", '[scales.quick]\ntasks = ["circle"]')
+    path.write_text(f"{text}{SCORED}", encoding="utf-8")
+    code, out, _ = call("cite", path, "--store", tmp_path / "store", "--reports", tmp_path / "reports")
+    assert code == 0
+    keys = re.findall(r"^@\w+\{([^,]+),", out, re.MULTILINE)
+    assert "good1952rational" in keys
+    assert "wenliang2020blindness" not in keys
 
 
 def assert_one_line_error(code, out, err, *words):

@@ -81,6 +81,27 @@ def test_what_cannot_be_shrunk_to_is_an_error_in_one_line(study, call, option):
     assert re.fullmatch(r"ebm-vs-prob: error: [^\n]+\n", err)
 
 
+@pytest.mark.parametrize(
+    ("option", "given", "said"),
+    [
+        ("--thickness", "thin", "--at / --thickness = 'thin' is not valid: expected numbers with commas between them"),
+        ("--at", " ,", "--at / --thickness = ' ,' is not valid: expected numbers with commas between them"),
+        ("--arms", " ,", "--arms = ' ,' is not valid: expected names with commas between them, or no such option"),
+    ],
+)
+def test_a_list_that_is_none_is_told_by_its_own_option_and_what_that_takes(study, call, option, given, said):
+    code, out, err = call("plan", study, option, given, *where(study))
+    assert (code, out) == (1, "")
+    assert err.startswith(f"ebm-vs-prob: error: {said}")
+
+
+def test_an_identifier_is_of_one_scale_and_takes_none(call):
+    code, out, err = call("verify", "evp-0123456789abcdef", "--scale", "quick")
+    assert (code, out) == (2, "")
+    assert "an identifier" in err
+    assert "--scale" in err
+
+
 SIGN_OF_LIFE = """
 import sys
 import typer
@@ -153,6 +174,9 @@ def test_two_stores_are_compared(study, call, tmp_path):
     code, out, _ = call("compare", study.parent / "store", tmp_path / "store", "--out", page)
     assert (code, out) == (0, f"{page}\n")
     assert "no verdict flipped" in page.read_text(encoding="utf-8")
+    code, out, _ = call("compare", study.parent / "store", tmp_path / "store", "--out", page, "--json")
+    told = json.loads(out)
+    assert (code, told["page"], {each["study"] for each in told["studies"]}) == (0, str(page), {"rings"})
     code, out, err = call("compare", study.parent / "store", tmp_path / "store", "--out", tmp_path)
     assert (code, out) == (1, "")
     assert "--out = " in err

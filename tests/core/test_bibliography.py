@@ -105,7 +105,9 @@ def test_a_plugin_brings_its_papers_and_a_wrong_key_is_named(monkeypatch):
     REGISTERED.register(Foreign)
     try:
         text = bibtex(
-            SimpleNamespace(name="s", title="t", tasks=[SimpleNamespace(name="circle", kind="circle")]),
+            SimpleNamespace(
+                name="s", title="t", tasks=[SimpleNamespace(name="circle", kind="circle")], criteria=(), gates=()
+            ),
             pd.DataFrame({"method": ["foreign"], "task": ["circle"], "scale": ["full"]}),
         )
     finally:

@@ -184,13 +184,36 @@ def test_a_program_that_the_compiler_does_not_make_is_tried_once(monkeypatch):
     monkeypatch.setattr(programs, "_refused", {})
     monkeypatch.setattr(programs, "_compiled", type(programs._compiled)())
     monkeypatch.setattr(Program, "_machine_code", fail)
-    for error in (FileNotFoundError, RuntimeError, RuntimeError):
+    for _ in range(3):
         descent = Descent()
         program = Program(descent, descent.state, inputs(1))
-        with pytest.raises(error, match="no compiler"):
+        with pytest.raises(RuntimeError, match="no compiler"):
             program.compile()
         assert not program.compiled
     assert len(tried) == 2  # with the cache and without it
+
+
+def test_a_program_of_very_many_operations_is_not_given_to_the_compiler(monkeypatch):
+    monkeypatch.setattr(Program, "_machine_code", lambda program: pytest.fail("it was compiled"))
+    monkeypatch.setattr(programs, "MOST_OPERATIONS", 3)
+    descent = Descent()
+    program = Program(descent, descent.state, inputs(1))
+    with pytest.raises(RuntimeError, match=r"a program of \d+ operations; 3 at most"):
+        program.compile()
+    assert not program.compiled
+
+
+def test_inputs_that_share_memory_are_another_program_than_those_that_do_not():
+    def digest(one: torch.Tensor, other: torch.Tensor) -> str:
+        def add(given: torch.Tensor) -> list[torch.Tensor]:
+            one.add_(given)
+            return [given * 2]
+
+        return Program(add, [one], [other]).digest
+
+    value = torch.ones(4)
+    assert digest(torch.ones(2), torch.ones(2)) == digest(torch.ones(2), torch.ones(2))
+    assert digest(value[:2], value[2:]) != digest(torch.ones(2), torch.ones(2))
 
 
 @pytest.mark.slow
@@ -211,7 +234,8 @@ def test_compiled_it_differs_by_roundings_and_one_compilation_serves_all_of_a_ki
 
 
 @pytest.mark.long
-def test_a_damaged_program_in_the_cache_is_compiled_anew(monkeypatch, tmp_path):
+@pytest.mark.parametrize("damage", [b"no code (", b"", b"\xff\x00"], ids=["no code", "empty", "not text"])
+def test_a_damaged_program_in_the_cache_is_compiled_anew(monkeypatch, tmp_path, damage):
     monkeypatch.setenv("EBM_VS_PROB_CACHE", str(tmp_path))
     monkeypatch.setattr(programs, "_compiled", type(programs._compiled)())
     written, compiled = Descent(), Descent()
@@ -220,7 +244,7 @@ def test_a_damaged_program_in_the_cache_is_compiled_anew(monkeypatch, tmp_path):
     kept = [path for path in tmp_path.rglob("*.py") if "precompiled" not in path.name]
     assert kept
     for path in kept:
-        path.write_text("no code (")
+        path.write_bytes(damage)
     programs._compiled.clear()
     again = Program(compiled, compiled.state, inputs(1))
     again.compile()

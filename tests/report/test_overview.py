@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from ebm_vs_prob.report import write_all
 from ebm_vs_prob.report.overview import gather_findings, reconcile
+from ebm_vs_prob.report.rendering import script
 from ebm_vs_prob.study.claims import CLAIMS, LECTURE, REGISTER
 from ebm_vs_prob.study.comparisons import Cell
 from ebm_vs_prob.study.published import read_verdicts
@@ -20,8 +22,8 @@ def report(out, study, claim, outcome, metric="curvature_p95", **other):
     """The verdicts of a study that decided one claim, as its report has them."""
     known = {"criterion": "K", "kind": "slope", "metric": metric, "task": "circle", "arm": "raw", "below": -1.5}
     numbers = {"estimate": -1.18, "low": -1.3, "high": -1.0, "seeds": 10, "p": 0.01, "axis": "thickness"}
-    cell = Cell((0.01, 0.1), -1.18, -1.3, -1.0, 10, 0, 0.01, False)
-    part = Verdict("comparison", claim, outcome, "why", primary=True, cells=(cell,), **{**known, **numbers, **other})
+    numbers["cells"] = (Cell((0.01, 0.1), -1.18, -1.3, -1.0, 10, 0, 0.01, False),)
+    part = Verdict("comparison", claim, outcome, "why", primary=True, **{**known, **numbers, **other})
     whole = Verdict("claim", claim, outcome, "1 comparison", primary=True, **{**known, **numbers, **other})
     (out / study).mkdir(parents=True, exist_ok=True)
     text = json.dumps([part.as_dict(), whole.as_dict()], allow_nan=False)
@@ -37,6 +39,17 @@ def test_the_home_study_decides_and_the_others_stand_beside_it(tmp_path):
     assert verdict == "refuted"
     assert "For “raw” on circle, the raw curvature grows as ε^−1.18 [−1.30, −1.00]; asked for an exponent" in said
     assert "Beside it: another finds it supported (raw curvature ∝ ε^−1.18)." in said
+
+
+def test_of_a_qualified_claim_the_numbers_of_both_sides_are_told(tmp_path):
+    cells = (Cell((0.3,), 0.8, 0.7, 0.9, 10, 0, 0.01, True), Cell((0.01,), 0.2, 0.1, 0.3, 10, 0, 0.01, False))
+    about = {"kind": "value", "metric": "tube_mass", "below": None, "above": 0.5}
+    report(tmp_path, "another", "C11", "qualified", cells=cells, **about)
+    (found,) = gather_findings(tmp_path)["C11"]
+    told = "holds: share of samples inside the tube: 0.800; does not: share of samples inside the tube: 0.200"
+    assert found.number == told
+    assert f"another finds it qualified ({told})" in reconcile("C11", [found])[1]
+    assert told in write_all(tmp_path).read_text(encoding="utf-8")
 
 
 def test_of_a_study_the_largest_scale_decides_and_a_shrunk_run_is_no_result(tmp_path):
@@ -78,8 +91,39 @@ def test_the_page_has_every_claim_its_words_and_a_link_to_each_report(tmp_path):
     assert 'href="thin_manifold/index.html#claim-C11"' in page
     assert "<b>mine</b>" not in page
     assert "&lt;b&gt;mine&lt;/b&gt;" in page
-    (script,) = (tmp_path / "assets").glob("vega-*.js")
-    assert "vegaEmbed" in script.read_text(encoding="utf-8")
+    (drawing,) = (tmp_path / "assets").glob("vega-*.js")
+    assert "vegaEmbed" in drawing.read_text(encoding="utf-8")
+
+
+def test_the_script_gets_every_name_by_which_pages_ask_for_it_and_no_other(tmp_path):
+    """As where pages were written with other versions of the libraries. One asks for what lies outside the folder."""
+    out = tmp_path / "reports"
+    asked = {
+        "thin_manifold": "../assets/vega-0123456789ab.js",
+        "standard/thin_manifold": "../../assets/vega-ba9876543210.js",
+        "harmful": "../assets/../../vega-0123456789ab.js",
+    }
+    for place, name in asked.items():
+        report(out / Path(place).parent, Path(place).name, "C11", "supported")
+        (out / place / "index.html").write_text(f'<p></p>\n<script src="{name}"></script>\n', encoding="utf-8")
+    (out / "assets").mkdir()
+    (out / "assets" / "vega-ba9876543210.js").write_text("what drew them then", encoding="utf-8")
+    write_all(out)
+    found = {path.name: path.read_text(encoding="utf-8") for path in (out / "assets").iterdir()}
+    assert found.pop("vega-ba9876543210.js") == "what drew them then"
+    assert found.pop("vega-0123456789ab.js") == script()
+    assert list(found.values()) == [script()]
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_folder_without_reports_is_refused_and_stays_as_it_is(tmp_path):
+    for out in (tmp_path / "not" / "there", tmp_path):
+        with pytest.raises(ValueError, match=r"^out = .* a folder with reports"):
+            write_all(out)
+    assert list(tmp_path.iterdir()) == []
+    report(tmp_path / "quick-shrunk-01234567", "thin_manifold", "C11", "undecided")
+    with pytest.raises(ValueError, match="at least one of no shrunk run"):
+        write_all(tmp_path)
 
 
 def test_verdicts_of_an_earlier_version_are_read_and_broken_files_passed_over(tmp_path):

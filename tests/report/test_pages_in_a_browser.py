@@ -17,12 +17,11 @@ from synthetic_results import study_arrays, study_results
 from test_challenged import challenged
 from test_compared import ARMS, CRITERIA, moved
 
-from ebm_vs_prob.report import page
+from ebm_vs_prob.report import page, write_all
 from ebm_vs_prob.report.challenged import PAGE, challenge_pages
 from ebm_vs_prob.report.compared import write_compared
 from ebm_vs_prob.report.inputs import Inputs
 from ebm_vs_prob.report.overview import write_overview
-from ebm_vs_prob.report.rendering import script
 from ebm_vs_prob.study import Store, run_study
 from ebm_vs_prob.study.comparing import compare_stores
 from ebm_vs_prob.study.files import load_study
@@ -76,14 +75,19 @@ def browser():
 
 @pytest.fixture
 def open_page(browser):
-    """Opens a file at a width; at the end no error was said and nothing was fetched."""
+    """Opens a file at a width; in the end nothing was fetched and no error said, but of the script that it `lacks`."""
     contexts, said = [], []
 
-    def opened(path, width="desk", **options):
+    def opened(path, width="desk", lacks="", **options):
         context = browser.new_context(viewport=dict(zip(("width", "height"), WIDTHS[width], strict=True)), **options)
         contexts.append(context)
         shown = context.new_page()
-        shown.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+
+        def heard(message):
+            if message.type in ("error", "warning") and not (lacks and lacks in message.location["url"]):
+                said.append(message.text)
+
+        shown.on("console", heard)
         shown.on("pageerror", lambda error: said.append(str(error)))
         shown.on(
             "request",
@@ -222,6 +226,26 @@ def test_without_scripts_still_drawings_stand_and_controls_do_not(written, open_
     assert all(stills.nth(i).is_visible() for i in range(stills.count()))
     assert not shown.locator(".hero .controls").is_visible()
     assert shown.locator(".hero .still image").count() == 4 * len(SETTINGS)
+
+
+def test_a_clone_without_the_script_has_nothing_to_set_until_it_is_written(written, open_page, tmp_path):
+    """Its pages were written with another version of the libraries, by whose content they know the script."""
+    out = written.report.parents[1]
+    clone = tmp_path / "reports"
+    shutil.copytree(out, clone, ignore=shutil.ignore_patterns("assets"))
+    path, name = clone / written.report.relative_to(out), "vega-0123456789ab.js"
+    text, count = re.subn(r"vega-[0-9a-f]{12}\.js", name, path.read_text(encoding="utf-8"))
+    assert count == 1
+    path.write_text(text, encoding="utf-8")
+    shown = open_page(path, lacks=name)
+    assert shown.locator(".hero .still svg").first.is_visible()
+    assert not shown.locator(".hero .controls").is_visible()
+    assert "ebm-vs-prob report --all writes the script" in shown.locator(".hero .undrawn").inner_text()
+    assert shown.locator(".hero .undrawn").is_visible()
+    write_all(clone)
+    shown = drawn(open_page(path))
+    assert shown.locator(".hero .controls").is_visible()
+    assert not shown.locator(".hero .undrawn").is_visible()
 
 
 def test_in_print_all_is_unfolded_and_energies_are_small_multiples(written, open_page):
@@ -404,14 +428,11 @@ def test_a_table_sorts_by_keyboard_and_its_names_lead_into_what_is_folded(writte
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    """The reports of the repository with the script that draws their figures, which it need not keep."""
+    """The reports of the repository as a clone has them once their script is written, which it need not keep."""
     folder = tmp_path_factory.mktemp("published") / "reports"
     shutil.copytree(REPORTS, folder, ignore=shutil.ignore_patterns("records.zip", "tables", "assets"))
-    for path in folder.glob("*/index.html"):
-        for asked in re.findall(r'src="(\.\./assets/[^"]*)"', path.read_text(encoding="utf-8")):
-            put = path.parent / asked
-            put.parent.mkdir(exist_ok=True)
-            put.write_text(script(), encoding="utf-8")
+    write_all(folder)
+    shutil.copy2(REPORTS / "index.html", folder)  # as it is published, not as it was written just now
     return folder
 
 

@@ -104,6 +104,8 @@ def test_a_page_that_is_no_index_over_reports_is_not_replaced(published, tmp_pat
     assert page.read_text() == "<title>My documents</title>"
     assert list(tmp_path.iterdir()) == [page]
     page.unlink()
+    (tmp_path / "rings").mkdir()
+    (tmp_path / "rings" / "verdicts.json").write_text("[]")
     assert write_all(tmp_path) == write_all(tmp_path) == page
 
 

@@ -482,6 +482,22 @@ def test_a_digit_is_paired_with_what_was_made_for_its_own_x():
     assert pictures._with_same_x(arrays, "answers", np.array([1.0, 0.0])) is None
 
 
+def test_digits_are_shown_as_pictures_and_a_chain_with_as_many_symbols_as_pixels_is_not(written):
+    study = written.inputs.study
+    pixels = {arm: arrays for (task, arm, _), arrays in written.inputs.arrays.items() if task == "digits"}
+    assert {arrays["data_y"].shape[-1] for arrays in pixels.values()} == {64}
+
+    def strips(kind):
+        grid = study.grid("digits").model_copy(update={"name": "planted", "task": kind})
+        arrays = {("planted", arm, 0.02): found for arm, found in pixels.items()}
+        inputs = replace(written.inputs, study=study.model_copy(update={"tasks": (grid,)}), arrays=arrays)
+        return pictures.digit_strips(inputs, "planted")
+
+    assert [strip["label"] for strip in strips("digits")[:2]] == ["x, a sketch", "held-out y"]
+    assert strips("labelled_chain") == []
+    assert 'id="digits_gallery"' in written.html
+
+
 def test_slopes_table_shows_the_planted_exponent():
     study = load_study(HEADLINE)
     results = table(lambda arm, eps, seed: max(eps, 1e-4) ** -2.0 * (1 + 0.001 * seed), "curvature_p95", ("exact",))
@@ -491,7 +507,12 @@ def test_slopes_table_shows_the_planted_exponent():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0, "0"), (1.234, "1.23"), (-0.01234, "−0.0123"), (123456.0, "1.23×10⁵"), (1.5e-7, "1.5×10⁻⁷"), (np.nan, "–")],
+    [
+        *((0.0, "0"), (1.234, "1.23"), (-0.01234, "−0.0123"), (np.nan, "–")),
+        *((123456.0, "1.23×10⁵"), (1.5e-7, "1.5×10⁻⁷")),
+        # Rounded up to the next power of ten.
+        *((9.9999e-6, "1×10⁻⁵"), (-9.999e5, "−1×10⁶"), (9.9999e-5, "0.000100"), (99999.7, "1×10⁵"), (99.97, "100")),
+    ],
 )
 def test_numbers(value, text):
     assert style.plain(value) == text
@@ -506,14 +527,17 @@ def test_intervals_show_as_many_digits_as_they_warrant():
 
 def test_bibtex_cites_what_was_used_and_nothing_else():
     grid = SimpleNamespace(name="scans", kind="digits")
-    study = SimpleNamespace(name="planted_one", title="50% & more", claims=["C11"], tasks=[grid])
-    rows = [row("scans", "a", 0.1, 0, "m", 1.0, method="mixture_density")]
+    held = {"criteria": [SimpleNamespace(metric="branch_kl")], "gates": [SimpleNamespace(metric="log_score")]}
+    study = SimpleNamespace(name="planted_one", title="50% & more", tasks=[grid], **held)
+    rows = [row("scans", "a", 0.1, 0, "recall", 1.0, method="mixture_density")]
     text = bibtex(study, pd.DataFrame(rows))
     keys = re.findall(r"@\w+\{([^,]+),", text)
     assert len(keys) == len(set(keys))
     assert {"ebm_vs_prob", "lecun2020energy", "bingham2019pyro", "kumar2019arviz", "bishop1994mixture"} <= set(keys)
     assert "alpaydin1998optical" in keys
-    assert "vincent2011connection" not in keys
+    assert {"wenliang2020blindness", "zhang2022healing", "good1952rational"} <= set(keys)
+    # A method that did not run, and a metric by which nothing is decided.
+    assert not {"vincent2011connection", "naeem2020reliable"} & set(keys)
     assert r"planted\_one: 50\% \& more" in text
     assert text.count("{") == text.count("}")
 

@@ -84,6 +84,17 @@ def test_a_path_is_taken_from_the_folder_of_the_study(tmp_path, monkeypatch):
     assert keys("here/mine.toml") == from_here
 
 
+def test_a_study_may_have_several_tasks_of_data(tmp_path):
+    write(tmp_path, "other.csv", rows=100)
+    path = write(tmp_path)
+    alone = keys(path)
+    path.write_text(path.read_text() + '[[tasks]]\nname = "other"\ntask = "data"\ndata = "other.csv"\ny = ["a", "b"]\n')
+    assert sorted(digests_of(load_study(path))) == ["other.csv", "points.csv"]
+    both = keys(path)
+    assert alone < both
+    assert len(both) == 2 * len(alone)
+
+
 def test_options_of_own_data_stand_in_the_table_of_the_task_or_in_its_options(tmp_path):
     path = write(tmp_path)
     written = load_study(path)

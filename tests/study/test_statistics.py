@@ -167,6 +167,15 @@ def test_test_of_a_bounded_mean_and_its_interval_agree(values, threshold, side):
     assert wider == pytest.approx(p, abs=1e-9)
 
 
+@given(st.lists(st.floats(-3, 3), min_size=2, max_size=30), st.floats(0.0, 1.0), st.sampled_from(["greater", "less"]))
+def test_of_numbers_beyond_their_bounds_nothing_is_found(values, threshold, side):
+    values = [*values, 1.5]
+    assert s.bounded_p_value(values, (0.0, 1.0), threshold, side) == 1.0
+    estimate = s.bounded_estimate(values, (0.0, 1.0))
+    assert estimate.value == pytest.approx(np.mean(values))
+    assert np.isnan([estimate.low, estimate.high]).all()
+
+
 @given(st.integers(1, 40), st.integers(0, 40), st.floats(0.02, 0.98))
 def test_of_zeros_and_ones_the_test_of_a_bounded_mean_is_the_binomial_one(n, hits, threshold):
     hits = min(hits, n)

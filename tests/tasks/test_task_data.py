@@ -17,11 +17,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import ebm_vs_prob as evp
+from ebm_vs_prob.core.registry import METHODS
+from ebm_vs_prob.metrics import METRICS
 from ebm_vs_prob.metrics.held_out_sets import precision_and_recall
 from ebm_vs_prob.tasks.base import SPLITS
 from ebm_vs_prob.tasks.data import Data
 from ebm_vs_prob.tasks.rows.parts import FARTHEST, FEWEST
 from ebm_vs_prob.tasks.rows.reference import MOST_HELD_OUT
+from ebm_vs_prob.tasks.rows.table import MISSING
 from ebm_vs_prob.testing import check_task
 
 ROWS = "".join(f"{i},{i * i % 83},x{i % 3}\n" for i in range(100))
@@ -482,6 +485,37 @@ def test_one_table_in_three_kinds_of_files_is_one_task(tmp_path):
     assert whole.y_space.dim == 2
 
 
+def test_one_table_of_labels_in_three_kinds_of_files_is_one_task(tmp_path):
+    """What is missing in one is missing in all."""
+    labels = [*["a", "b"] * 30, *sorted(MISSING), " ", "None", "NAN"]
+    x = [float(value) for value in range(len(labels))]
+    text = "b,a\n" + "".join(f"{value},{label}\n" for value, label in zip(x, labels, strict=True))
+    kinds = {"points.csv": text, "points.npz": npz(a=labels, b=x), "points.parquet": parquet(a=labels, b=x)}
+    own = {"x": "b", "answers": "labels"}
+    tasks = [made(tmp_path, content, name, y="a", missing="drop", **own) for name, content in kinds.items()]
+    tasks += [evp.task_from_arrays(each, x, missing="drop") for each in (labels, np.array(labels), pd.Series(labels))]
+    for task in tasks:
+        assert task.classes == (" ", "NAN", "None", "a", "b")
+        assert task.left_out == {"missing": len(MISSING)}
+        for one, other in zip(task.sample(20, seed=1), tasks[0].sample(20, seed=1), strict=True):
+            assert torch.equal(one, other)
+    for name, content in kinds.items():
+        with pytest.raises(ValueError, match=f"{len(MISSING)} of {len(labels)} rows miss a value"):
+            made(tmp_path, content, name, y="a", **own)
+
+
+def test_missing_in_a_csv_file_is_what_arrow_takes_for_it():
+    from pyarrow import csv
+
+    assert frozenset(csv.ConvertOptions().null_values) == MISSING
+
+
+def test_a_gap_that_numpy_made_text_is_no_class():
+    task = evp.task_from_arrays(np.array(["a", "b", np.nan] * 30), np.arange(90.0), missing="drop")
+    assert task.classes == ("a", "b")
+    assert task.left_out == {"missing": 30}
+
+
 BAD = {
     "a text among numbers": (CSV + "abc,1,x\n", {}, "column 'a': Row 102: expected a number, not 'abc'"),
     "a column of text": (CSV, {"y": ["c"]}, "column 'c': Row 2: expected a number, not 'x0'"),
@@ -525,6 +559,28 @@ BAD = {
         {},
         "row 2 has a quotation mark that is not closed",
     ),
+    "two open quotation marks": ('a,b,c\n1,2,"x\n' + ROWS + '9,9,"y\n', {}, "row 2 has a quotation mark that is not"),
+    "two open quotation marks in labels": (
+        'a,b,c\n1,2,"x\n' + ROWS + '9,9,"y\n',
+        {"y": ["c"], "x": ["a"], "answers": "labels"},
+        "row 2 has a quotation mark that is not closed where its entry ends",
+    ),
+    "a first name with an open quotation mark": ('\ufeff"a"b,c\n1,2\n', {"y": ["c"]}, "row 1 has a quotation mark"),
+    "a quotation mark that is open after an entry of two lines": (
+        'a,b,c\n1,2,"x\ny"\n\n1,2,"x\n' + ROWS + '1,2,"y\n',
+        {},
+        "row 4 has a quotation mark that is not closed",
+    ),
+    "a blank line in one column": ("\n\na\n1\n\n3\n\n", {}, r"1 of 3 rows miss a value \(column 'a', row 5 is"),
+    "text after a blank line in one column": ("a\n1\n\nabc\n", {}, "column 'a': Row 4: expected a number, not 'abc'"),
+    "a missing value after blank lines": ("\na,b\n\n1,2\n\n\n,4\n", {}, r"column 'a', row 7 is the first"),
+    "infinity after blank lines": ("a,b\r\n\r\n1,2\r\n\r\ninf,4\r\n", {}, "column 'a', row 5 = inf is not valid"),
+    "text after blank lines and an entry of two lines": (
+        'a,b,c\n1,2,"x, ""y\n"\n\nabc,1,x\n',
+        {},
+        "column 'a': Row 4: expected a number, not 'abc'",
+    ),
+    "a ragged row after blank lines": ("a,b\n\n\n1,2\n1,2,3\n", {}, "Row 5: Expected 2 columns, got 3"),
     "a long entry of several lines": (
         f'{CSV}1,2,"{"x" * 99}\n' + "y\n" * (1 << 20) + '"\n',
         {},
@@ -601,6 +657,48 @@ def test_rows_and_a_header_longer_than_a_mebibyte_are_read(tmp_path):
 def test_a_quotation_mark_within_an_entry_means_itself(tmp_path):
     task = made(tmp_path, CSV + '1,2,5"\n', x="a", y="c", answers="labels")
     assert task.classes == ('5"', "x0", "x1", "x2")
+
+
+def test_quotation_marks_that_are_closed_are_no_fault_however_long_their_entries(tmp_path):
+    """Longer than the csv module of Python takes."""
+    label = "z" * 200_000
+    text = CSV + f'1,2,"{label}"\n3,4,{label}\n5,6,"""q"", 5"""\n7,8,"two\nlines"\n9,9,5"\n10,10,""\n'
+    task = made(tmp_path, text, x="a", y="c", answers="labels", missing="drop")
+    assert task.classes == ('"q", 5"', '5"', "two\nlines", "x0", "x1", "x2", label)
+    assert task.left_out == {"missing": 1}
+    semicolons = text.replace('"q"",', '"q"";').replace(",", ";")
+    other = made(tmp_path, semicolons, "semicolon.csv", x="a", y="c", answers="labels", missing="drop", separator=";")
+    assert len(other.classes) == len(task.classes)
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "marked"])
+def test_blank_lines_at_the_ends_of_one_column_are_no_rows(tmp_path, mark):
+    numbers = [f"{value}" for value in ring(60)[0][:, 0].tolist()]
+    bare = made(tmp_path, "\n".join(["a", *numbers]), "bare.csv")
+    task = made(tmp_path, mark + "\r\n\n" + "\r\n".join(["a", *numbers]) + "\n\r\n\n")
+    for one, other in zip(task.sample(20), bare.sample(20), strict=True):
+        assert torch.equal(one, other)
+    gap = made(tmp_path, "\n".join(["a", *numbers[:9], "", *numbers[9:]]), missing="drop")
+    assert gap.left_out == {"missing": 1}
+
+
+def test_the_nearest_of_many_columns_is_offered_and_the_rest_are_counted(tmp_path):
+    names = ",".join([*(f"column{k}" for k in range(300)), "weight"])
+    with pytest.raises(evp.UnknownName, match=r"'wieght': did you mean 'weight'.* valid: column0, .* and 251 more$"):
+        made(tmp_path, names + "\n", y=["wieght"])
+
+
+def test_the_kind_of_a_file_is_that_of_its_name_as_it_is(tmp_path):
+    assert made(tmp_path, CSV, " .csv").test_rows == 20
+    with pytest.raises(ValueError, match="row 102 is the first"):
+        made(tmp_path, CSV + ",1,x\n", " .csv")
+
+
+def test_a_link_has_the_kind_of_its_own_name(tmp_path):
+    (tmp_path / "content").write_text(CSV + "1,3,x\n")
+    (tmp_path / "points.csv").symlink_to("content")
+    task = evp.get_task("data", data=str(tmp_path / "points.csv"), y=["a"])
+    assert torch.equal(Data(**task.specification()["options"]).sample(9)[1], task.sample(9)[1])
 
 
 def test_one_column_needs_no_list_and_a_path_no_text(tmp_path):
@@ -704,6 +802,45 @@ def test_a_bad_array_is_named(y, message):
         evp.task_from_arrays(y)
 
 
+NO_NUMBERS = {
+    "a series of text": (pd.Series(["1", "2"] * 30), "x, row 1 = '1'"),
+    "a frame of text": (pd.DataFrame({"a": ["1_000", "inf"] * 30}), "x: column 'a', row 1 = '1_000'"),
+    "bytes": (pd.Series([2.5, b"1"] * 30), "x, row 2 = b'1'"),
+    "booleans": (pd.DataFrame({"a": [True, False] * 30}), r"x = 'bool \(60, 1\)'"),
+    "booleans beside numbers": (pd.DataFrame({"a": [1.5] * 60, "b": [None, True] * 30}), "x: column 'b', row 2 = True"),
+    "booleans with gaps": (pd.Series([None, True] * 30, dtype="boolean"), "x, row 2 = True"),
+    "NumPy's own": (np.array([1.5, np.bool_(True)] * 30, dtype=object), r"x, row 2 = (np\.)?True_?"),
+    "masked text": (np.ma.array(["1", "2"] * 30, mask=[True] + [False] * 59), "x, row 2 = '2'"),
+    "masked booleans": (np.ma.array([True, False] * 30, mask=[True] + [False] * 59), "x, row 2 = False"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_NUMBERS)
+def test_text_and_booleans_are_no_numbers_whatever_holds_them(kind):
+    """Python's `float` would read them."""
+    x, message = NO_NUMBERS[kind]
+    with pytest.raises(ValueError, match=f"^{message} is not valid: expected numbers"):
+        evp.task_from_arrays(np.arange(60.0), x)
+
+
+def test_columns_of_several_kinds_of_numbers_are_numbers():
+    columns = {"a": range(60), "b": np.arange(60, dtype=np.float32), "c": [None, 2.5, None, 3.5] * 15}
+    x = pd.DataFrame(columns, dtype=object)
+    task = evp.task_from_arrays(np.arange(60.0), x, missing="drop", scaling="none")
+    assert task.left_out == {"missing": 30}
+    assert (own_rows(task, "train")[:, 0] == own_rows(task, "train")[:, 1]).all()
+
+
+@pytest.mark.parametrize(
+    "y",
+    [np.arange(60), ["a", "b"] * 30, [True, None] * 30, pd.Series([0, 1] * 30)],
+    ids=["integers", "text", "booleans", "series"],
+)
+def test_labels_without_an_x_are_told_from_numbers(y):
+    with pytest.raises(ValueError, match=r"^y = '60 labels' is not valid: expected numbers of floating point where"):
+        evp.task_from_arrays(y)
+
+
 @pytest.mark.parametrize("x", [[[1.0, 2.0], [3.0]] * 150, torch.eye(300).to_sparse(), [{}] * 300])
 def test_a_bad_x_is_named(x):
     y = ring()[0]
@@ -753,6 +890,24 @@ def test_a_specification_follows_from_the_content_and_not_from_the_path(tmp_path
     assert one.specification() != changed.specification()
     again = Data(**one.specification()["options"])
     assert torch.equal(again.sample(9)[1], one.sample(9)[1])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (["a\0=b", "c"], ["a", "b\0=c"]),
+        (["a1:b", "c"], ["a", "b1:c"]),
+        (["-", "a"], [None, "a"]),
+        (["\ud800", "a"], ["\udfff", "a"]),
+    ],
+    ids=ascii,
+)
+def test_tasks_of_other_labels_are_other_tasks_whatever_is_in_them(one, other):
+    x = np.arange(90.0)
+    first, second = (evp.task_from_arrays([*labels, "z"] * 30, x, missing="drop") for labels in (one, other))
+    assert first.options.sha256 != second.options.sha256
+    assert first.classes == tuple(sorted([*one, "z"]))
+    assert second.classes == tuple(sorted(filter(None, [*other, "z"])))
 
 
 def test_a_file_that_was_changed_since_is_refused(tmp_path):
@@ -828,8 +983,37 @@ def test_every_method_trains_and_is_measured_without_a_truth(kind, dear):
         # A regression stands for no density and has no distribution to sample.
         expected = WITHOUT_TRUTH[kind] if method.principle != "regression" else {"weight_norm"}
         assert expected <= set(found.dropna().index), method.name
+        allowed = {"alone", "without x"} if kind == "unconditional" else {"alone"}
+        assert {METRICS[name].on_rows for name in found.dropna().index} <= allowed, method.name
         ran.append(method.family)
     assert dear or set(ran) >= {"ebm", "prob"}
+
+
+@pytest.mark.slow
+def test_what_is_measured_on_own_rows_is_what_the_catalogue_says():
+    """Of methods that have each kind of it, but for chains of weights, which take long."""
+    y, angle = ring(60)
+    tasks = {
+        "no x": evp.task_from_arrays(y),
+        "an x": evp.task_from_arrays(y, angle),
+        # Where all points are answers, every step of descent succeeds.
+        "a manifold": evp.task_from_arrays(y, manifold=lambda own: np.zeros(len(own))),
+        "labels": evp.task_from_arrays((angle > 3).astype(int), y),
+    }
+    takes = {"no x": ["without x"], "an x": [], "a manifold": ["without x", "manifold"], "labels": []}
+    methods = ("mixture_density", "mean_squared_error", "latent_free_energy", "latent_variable_likelihood", "vae")
+    look = evp.Evaluation(test_examples=12, inputs=2, starts=2, samples=16, max_steps=3, partitions=2)
+    seen: set[str] = set()
+    for kind, task in tasks.items():
+        for method in map(METHODS.get, (*methods, "softmax_classifier")):
+            if method.why_not(task) is None:
+                budget = evp.Budget(steps=4, examples=36, batch_size=12)
+                model = evp.fit(method, task, budget=budget, network=evp.Network(hidden=(4,)))
+                measured = evp.evaluate(model, task, look).set_index("metric")["value"].dropna().index
+                assert {METRICS[name].on_rows for name in measured} <= {"alone", *takes[kind]}, (kind, method.name)
+                seen |= set(measured)
+    told = {name for name, metric in METRICS.items() if metric.on_rows != "no"}
+    assert told - seen == {"posterior_ess_min", "posterior_r_hat_max"}
 
 
 def test_the_order_of_rows_that_are_given_as_test_does_not_matter_and_none_is_never_drawn():

@@ -12,6 +12,7 @@ from statistical import counts_agree
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.core.errors import NoExactReference
+from ebm_vs_prob.tasks import hard_strings
 from ebm_vs_prob.testing import check_task
 
 KINDS = ("parity", "knapsack")
@@ -98,6 +99,35 @@ def test_the_longest_strings_stay_exact():
     assert log_prob.isfinite().all()
     assert (log_prob > -64 * math.log(2)).all()
     assert (task.reference.distance(x, y) >= 0).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sums_are_taken_over_a_block_of_strings_at_a_time_and_nothing_changes(kind, monkeypatch):
+    """Draws and distances to the bit."""
+    task = evp.get_task("hard_strings", kind=kind, length=8, largest_weight=8, thickness=1.0)
+    reference = task.reference
+
+    def everything():
+        x, y = task.sample(300, seed=4)
+        given = x[:150]
+        found = reference.sample(given, 3, seed=5), reference.answers(given), reference.distance(x, y)
+        return x, y, *found, reference.log_prob(x, y)
+
+    whole, seen = everything(), []
+    graph = type(reference).graph
+    monkeypatch.setattr(hard_strings, "_MOST_NUMBERS", 1)
+    monkeypatch.setattr(type(reference), "graph", lambda self, x: (seen.append(len(x)), graph(self, x))[1])
+    again = everything()
+    assert all(torch.equal(found, expected) for found, expected in zip(again[:-1], whole[:-1], strict=True))
+    torch.testing.assert_close(again[-1], whole[-1], rtol=1e-12, atol=0)
+    assert max(seen) == 64
+    assert sum(seen) == 300 + 150 + 150 + 300 + 300
+
+
+def test_sums_of_the_longest_strings_fit_into_memory():
+    for kind, states in (("parity", 2), ("knapsack", 64 * 64 + 1)):
+        task = evp.get_task("hard_strings", kind=kind, length=64, largest_weight=64)
+        assert 64 <= task.reference.rows_at_once <= (1 << 28) / (8 * 65 * states)
 
 
 @pytest.mark.parametrize(

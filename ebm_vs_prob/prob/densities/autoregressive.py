@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from torch.nn.functional import one_hot
 
 from ...core.errors import NotNormalised, check_count
 from ...core.replicate_noise import replicate_noise
 from ...core.spaces import Sequences
+from ...core.tensors import indicators
 from ...descent.answers import ANSWER_SEARCH, Answers, Search, checked_search
 from ...energies.mlp import LearnedScale, Network, ReplicatedMLP
 from ...gibbs.density import GibbsBoltzmann
@@ -53,12 +53,12 @@ class AutoregressiveEnergy(nn.Module):
         length, count = self.space.num_variables, self.space.num_values
         at = torch.arange(length, device=y.device, dtype=torch.int64)[places]
         before = torch.arange(length, device=y.device, dtype=torch.int64) < at.unsqueeze(-1)
-        symbols = one_hot(y, count).to(x.dtype).unsqueeze(-3) * before.unsqueeze(-1).to(x.dtype)
+        symbols = indicators(y, count).to(x.dtype).unsqueeze(-3) * before.unsqueeze(-1).to(x.dtype)
         shape = torch.broadcast_shapes(x.shape[:-1], y.shape[:-1])
         known = [
             x.unsqueeze(-2).expand(*shape, len(at), -1),
             symbols.flatten(-2).expand(*shape, -1, -1),
-            one_hot(at, length).to(x.dtype).expand(*shape, -1, -1),
+            indicators(at, length).to(x.dtype).expand(*shape, -1, -1),
         ]
         found: torch.Tensor = self.scale(self.trunk(torch.cat(known, -1)))
         return found

@@ -107,8 +107,9 @@
     await view.resize().runAsync(); // what is said below panels takes room
     each("svg", svg => svg.setAttribute("aria-hidden", "true"), figure.querySelector(".live"));
   }
+  // Without the script that draws nothing follows what is set here: still pictures stand, and a line says what writes it.
+  each(`figure[data-spec] ${window.vegaEmbed ? ".controls" : ".undrawn"}`, part => { part.hidden = false; });
   each("figure[data-spec] .controls", controls => {
-    controls.hidden = false;
     controls.addEventListener("input", () => set(controls.closest("figure")));
   });
   each(".arm-filter", filter => {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from ..data import Data, Manifold
 from .sources import source_of_arrays
 
 _VALID = "numbers: (n, d) or (n,)"
+#: What `float` may read as a number, and is none.
+_NO_NUMBERS = (str, bytes, bytearray, bool, np.bool_, np.ndarray)
 #: What NumPy, pandas and torch raise of what is no array of numbers: text, rows of several lengths, sparse tensors.
 _UNREADABLE = (TypeError, ValueError, ArithmeticError, RuntimeError)
 
@@ -42,7 +45,8 @@ def task_from_arrays(
         The task. It is found again by its digest, by `load_model` for example, as long as it lives.
 
     Raises:
-        ValueError: arrays of other shapes or kinds, missing or infinite values, constant columns, too few rows.
+        ValueError: arrays of other shapes or kinds, labels without an x, missing or infinite values, constant columns,
+            too few rows.
         LookupError: an unknown option.
     """
     if not isinstance(name, str) or not name or len(name) > 200 or not name.isprintable():
@@ -54,6 +58,9 @@ def task_from_arrays(
         raise invalid(f"task_from_arrays: {min(settled)}", options[min(settled)], "nothing: it is an option of files")
     own = _arrays(y, x, "")
     labelled = own["y"].dtype == object
+    if labelled and x is None:
+        valid = "numbers of floating point where there is no x: integers, booleans and text are labels, which need one"
+        raise invalid("y", f"{len(own['y'])} labels", valid)
     given = {"y": ("y",), "x": ("x",) if "x" in own else (), "answers": "labels" if labelled else "real", **options}
     called = _called(y, x)
     held = None
@@ -110,7 +117,8 @@ def _plain(values: Any) -> np.ndarray:
         values = values.detach().cpu()
         values = (values.double() if values.is_floating_point() else values).numpy()
     if isinstance(values, np.ma.MaskedArray):
-        values = np.ma.filled(values.astype(np.float64), np.nan)
+        whole = values.astype(np.float64 if values.dtype.kind in "iuf" else object)
+        values = np.ma.filled(whole, np.nan)
     return np.asarray(values)
 
 
@@ -166,8 +174,8 @@ def _numbers(field: str, values: Any) -> np.ndarray:
     try:
         array = _plain(values)
         if array.dtype == object:  # columns of several kinds, and pandas' own missing values
-            missing = np.array([_is_gap(each) for each in array.ravel().tolist()], dtype=bool)
-            filled = np.where(missing.reshape(array.shape), np.nan, array).astype(np.float64)
+            entries = [_number(each) for each in array.ravel().tolist()]
+            filled: np.ndarray = np.array(entries, dtype=np.float64).reshape(array.shape)
         else:
             filled = array
     except _UNREADABLE:
@@ -182,13 +190,24 @@ def _numbers(field: str, values: Any) -> np.ndarray:
     return numbers[:, None] if numbers.ndim == 1 else numbers
 
 
+def _number(each: Any) -> float:
+    """An entry of an array of objects, NaN where it is missing.
+
+    Raises:
+        TypeError, ValueError, OverflowError: it is no number; text and booleans are none.
+    """
+    if isinstance(each, _NO_NUMBERS):
+        raise TypeError(f"{type(each).__name__} is no number")
+    return math.nan if _is_gap(each) else float(each)
+
+
 def _first_text(field: str, array: np.ndarray, names: tuple[str, ...]) -> tuple[str, Any] | None:
     """Where the first entry stands that is no number, and what it is; None where an array has none in rows."""
     if array.ndim not in (1, 2):
         return None
     for index, each in np.ndenumerate(array):
         try:
-            float(0.0 if _is_gap(each) else each)
+            _number(each)
         except (TypeError, ValueError, OverflowError):
             column = f"{field}[{index[1]}]" if array.ndim == 2 else field
             named = f"{field}: column {shown(names[index[-1] if array.ndim == 2 else 0])}" if names else column

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import lzma
+import re
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ import numpy as np
 
 from ...core.errors import invalid, unknown
 from ...core.text import printable, shown
+from .table import MISSING
 
 #: Kinds of files, by the ends of their names.
 FORMATS = (".csv", ".npz", ".parquet")
@@ -23,6 +27,9 @@ FORMATS = (".csv", ".npz", ".parquet")
 MOST_BYTES = 1 << 32
 #: Bytes of a CSV file that are read at once, and where a line is longer, the most that it may have.
 _BLOCK, _LONGEST_LINE = 1 << 20, 1 << 30
+#: Names of columns that a message lists, at most.
+_MOST_LISTED = 50
+_LINE_END = re.compile(rb"\r\n?|\n")
 
 
 def read_bytes(path: Path) -> bytes:
@@ -44,22 +51,23 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_columns(
-    name: str, content: bytes, numbers: Sequence[str], labels: Sequence[str], separator: str
+    name: str, kind: str, content: bytes, numbers: Sequence[str], labels: Sequence[str], separator: str
 ) -> dict[str, np.ndarray]:
     """The columns asked for: of numbers (n, k) float64, NaN where missing; of labels (n,) strings, None where missing.
 
     k is 1 but for two-dimensional arrays of an `.npz`. Numbers are rounded to float64, and what is beyond its range is
-    infinite. Rows are counted as a spreadsheet counts them: in a CSV file the header is row 1.
+    infinite. A blank line of a CSV file is no row, but where the file has one column a missing value.
 
     Args:
-        name: of the file, which decides its kind. numbers, labels: names of columns. separator: of a CSV file.
+        name: what messages call the file. kind: one of `FORMATS`. numbers, labels: names of columns.
+        separator: of a CSV file.
 
     Raises:
         ValueError: a file that is not of its kind, a name that is there twice, or a column that does not hold what is
             asked of it.
         UnknownName: a column that is not there, with the nearest that is.
     """
-    reader = {".csv": _read_csv, ".npz": _read_npz, ".parquet": _read_parquet}[Path(name).suffix.lower()]
+    reader = {".csv": _read_csv, ".npz": _read_npz, ".parquet": _read_parquet}[kind]
     found = reader(name, content, tuple(numbers), tuple(labels), separator)
     lengths = {len(column) for column in found.values()}
     if len(lengths) > 1:
@@ -73,7 +81,7 @@ def check_names(name: str, there: Sequence[str], wanted: Iterable[str]) -> None:
     times = Counter(there)
     for column in wanted:
         if times[column] == 0:
-            raise unknown(f"column of {name}:", column, [printable(each, 100) for each in there[:50]])
+            raise unknown(f"column of {name}:", column, [printable(each, 100) for each in there], _MOST_LISTED)
         if times[column] > 1:
             raise ValueError(f"{name}: column {shown(column)} is there {times[column]} times: expected once")
 
@@ -91,15 +99,28 @@ def _read_csv(
     if longest > _LONGEST_LINE:
         raise ValueError(f"{name}: a line has {longest} bytes: expected at most {_LONGEST_LINE}")
     kinds = {**dict.fromkeys(numbers, pa.float64()), **dict.fromkeys(labels, pa.string())}
+    # In one column a blank line is an entry that is missing, unless nothing but blank lines is before or after it.
+    lone = len(names) == 1
+    text = content.removeprefix(codecs.BOM_UTF8).strip(b"\r\n") + b"\n" if lone else content
     try:
         table = arrow.read_csv(
-            pa.BufferReader(content),
+            pa.BufferReader(text),
             arrow.ReadOptions(use_threads=False, block_size=max(_BLOCK, longest)),
-            arrow.ParseOptions(delimiter=separator, newlines_in_values=True),
-            arrow.ConvertOptions(column_types=kinds, include_columns=list(kinds), strings_can_be_null=True),
+            arrow.ParseOptions(delimiter=separator, newlines_in_values=True, ignore_empty_lines=not lone),
+            arrow.ConvertOptions(
+                column_types=kinds,
+                include_columns=list(kinds),
+                null_values=sorted(MISSING),
+                strings_can_be_null=True,
+            ),
         )
     except (pa.ArrowException, ValueError) as error:
-        raise ValueError(f"{name}: {_plainly(printable(error, 300), names)}") from None
+
+        def place(found: re.Match[str]) -> str:  # Arrow counts no blank lines
+            return f"Row {csv_row(name, content, separator, int(found[1]) - 2)}"
+
+        said = re.sub(r"Row #([1-9]\d{0,17})", place, printable(error, 300), count=1)
+        raise ValueError(f"{name}: {_plainly(said, names)}") from None
     return {
         **{column: _as_numbers(table[column]) for column in numbers},
         **{column: _as_labels(table[column]) for column in labels},
@@ -131,18 +152,41 @@ def _header(name: str, content: bytes, separator: str) -> list[str]:
     return names
 
 
+def csv_row(name: str, content: bytes, separator: str, index: int) -> int:
+    """The row of a CSV file that is row `index`, from 0, of its columns, counted as a spreadsheet does.
+
+    The header and blank lines are rows too, and an entry of several lines takes one.
+
+    Raises:
+        ValueError: a file without a header.
+    """
+    lone = len(_header(name, content, separator)) == 1
+    text = _quoted_entries(separator).sub(b'""', content.removeprefix(codecs.BOM_UTF8))
+    filled = (line.start() for line in re.finditer(rb"[^\r\n]+", text))
+    start = next(islice(filled, 0 if lone else index + 1, None), len(text))
+    return 1 + len(_LINE_END.findall(text, 0, start)) + (index + 1 if lone else 0)
+
+
+def _quoted_entries(separator: str) -> re.Pattern[bytes]:
+    """Entries that begin with a quotation mark, up to the mark that closes them: group 1, where the entry ends there.
+
+    A mark elsewhere, as in 5", means itself.
+    """
+    ends = re.escape(separator.encode()) + rb"\r\n"
+    begins = rb'(?:(?<=\A")|(?<=\A\xef\xbb\xbf")|(?<=[' + ends + rb']"))'
+    return re.compile(rb'"' + begins + rb'[^"]*+(?:""[^"]*+)*+("(?![^' + ends + rb"]))?")
+
+
 def _refuse_open_quotation(name: str, content: bytes, separator: str) -> None:
-    """Raise where a quotation mark has no other: Arrow takes all that follows for one entry, and no row is missed."""
-    if content.count(b'"') % 2 == 0:
-        return
-    # An odd one may stand within an entry, as in 5", where it means itself.
-    text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", errors="replace", newline="")
-    row = 1
-    try:
-        for _ in csv.reader(text, delimiter=separator, strict=True):
-            row += 1
-    except csv.Error:
-        raise ValueError(f"{name}: row {row} has a quotation mark that is not closed where its entry ends") from None
+    """Raise where a quotation mark is not closed where its entry ends.
+
+    Arrow takes all for one entry that lies between it and the next such mark, or the end, and no row is missed.
+    """
+    entries = _quoted_entries(separator)
+    for entry in entries.finditer(content):
+        if entry[1] is None:
+            row = 1 + len(_LINE_END.findall(entries.sub(b"", content[: entry.start()])))
+            raise ValueError(f"{name}: row {row} has a quotation mark that is not closed where its entry ends")
 
 
 def _plainly(text: str, names: list[str]) -> str:

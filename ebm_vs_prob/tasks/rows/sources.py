@@ -16,7 +16,7 @@ import numpy as np
 
 from ...core.errors import invalid
 from ...core.text import printable
-from .columns import read_bytes, read_columns
+from .columns import csv_row, read_bytes, read_columns
 
 
 @dataclass(eq=False)
@@ -32,6 +32,11 @@ class Source:
     arrays: Mapping[str, np.ndarray] | None = None
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
+    @property
+    def kind(self) -> str:
+        """The end of the file's name, which says how it is read; "" of arrays."""
+        return "" if self.path is None else self.path.suffix.lower()
+
     def columns(self, numbers: tuple[str, ...], labels: tuple[str, ...], separator: str) -> Mapping[str, np.ndarray]:
         """As `read_columns`; of arrays, all of them.
 
@@ -40,10 +45,21 @@ class Source:
         """
         if self.arrays is not None:
             return self.arrays
+        return read_columns(self.name, self.kind, self._content(), numbers, labels, separator)
+
+    def row_number(self, row: int, separator: str) -> int:
+        """What messages call a row of the columns, counted from 0: in a CSV file what a spreadsheet does, else row + 1.
+
+        Raises:
+            ValueError: the file cannot be read any more, or holds other data than the digest says.
+        """
+        return csv_row(self.name, self._content(), separator, row) if self.kind == ".csv" else row + 1
+
+    def _content(self) -> bytes:
         assert self.path is not None
         content = read_bytes(self.path)
         _check_digest(self.name, hashlib.sha256(content).hexdigest(), self.digest)
-        return read_columns(self.name, content, numbers, labels, separator)
+        return content
 
 
 _FILES: dict[str, Path] = {}
@@ -62,7 +78,7 @@ def source_of_file(path: str | Path, digest: str = "") -> Source:
     place = Path(path)
     found = hashlib.sha256(read_bytes(place)).hexdigest()
     _check_digest(place.name, found, digest or found)
-    _FILES[found] = place.resolve()
+    _FILES[found] = place.absolute()  # a link keeps its name, which says what kind of file it is
     return Source(printable(place.name), found, path=_FILES[found])
 
 
@@ -79,14 +95,21 @@ def source_of_arrays(name: str, arrays: Mapping[str, np.ndarray], names: Mapping
     """
     total = hashlib.sha256()
     for key, values in arrays.items():
-        whole = "\0".join("" if each is None else f"={each}" for each in values) if values.dtype == object else None
-        kind = "labels" if whole is not None else "numbers"
-        total.update(f"{key}\0{kind}\0{values.shape}\n".encode())
-        total.update(np.ascontiguousarray(values).view(np.uint8).data if whole is None else whole.encode())
+        labelled = values.dtype == object
+        total.update(f"{key}\0{'labels' if labelled else 'numbers'}\0{values.shape}\n".encode())
+        total.update(b"".join(map(_encoded, values)) if labelled else np.ascontiguousarray(values).view(np.uint8).data)
     source = Source(name, total.hexdigest(), arrays=arrays)
     source = _ARRAYS.setdefault(source.digest, source)
     source.name, source.names = name, names
     return source
+
+
+def _encoded(label: str | None) -> bytes:
+    """A label for a digest: with its length, so that no two columns of labels are one text; "-" where it is missing."""
+    if label is None:
+        return b"-"
+    content = label.encode("utf-8", "surrogatepass")
+    return b"%d:%b" % (len(content), content)
 
 
 def known_source(digest: str) -> Source:

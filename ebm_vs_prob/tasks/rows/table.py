@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,11 @@ LARGEST = 1e100
 MOST_LABELS = 1000
 #: Columns of x, and of y.
 MOST_COLUMNS = 4096
+#: Texts that stand for a missing label, and in a CSV file for a missing number too: those of Arrow.
+MISSING = frozenset((
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
+    "N/A", "NA", "NULL", "NaN", "n/a", "nan", "null",
+))  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,16 +47,18 @@ def make_table(
     y: np.ndarray,
     names: tuple[tuple[str, ...], tuple[str, ...]],
     drop: bool,
-    classes: Sequence[str] | None = None,
-    first_row: int = 1,
+    classes: Sequence[str] | None,
+    row_number: Callable[[int], int],
 ) -> Table:
     """The rows, checked.
 
     Args:
         where: what messages call the data. x: (n, dx) float64, NaN where missing.
-        y: (n, dy) float64, or (n,) of strings (objects), None where missing. names: of the columns of x and of y.
+        y: (n, dy) float64, or (n,) of strings (objects), None or one of `MISSING` where missing.
+        names: of the columns of x and of y.
         drop: leave out rows with a missing value; they are refused otherwise.
-        classes: the labels there are; those found, in order, where None. first_row: what messages call the first row.
+        classes: the labels there are; those found, in order, where None.
+        row_number: what messages call a row, counted from 0.
 
     Raises:
         ValueError: no rows, missing or infinite values, numbers too large, too many columns or labels, or a label that
@@ -67,11 +74,11 @@ def make_table(
         column = x_name if np.isnan(x[row]).any() else y_name
         raise ValueError(
             f"{where}: {int(missing.sum())} of {len(missing)} rows miss a value (column {shown(column)}, row "
-            f"{row + first_row} is the first): fill them in, or leave them out with missing = 'drop'"
+            f"{row_number(row)} is the first): fill them in, or leave them out with missing = 'drop'"
         )
     for part, own in ((x, names[0]), (y, names[1])):
         if part.dtype != object:
-            _check_size(where, part, own, first_row)
+            _check_size(where, part, own, row_number)
     x, y = x[~missing], y[~missing]
     if len(y) == 0:
         raise ValueError(f"{where} has no rows{' without a missing value' if len(missing) else ''}")
@@ -84,7 +91,7 @@ def make_table(
 
 def _missing(part: np.ndarray) -> np.ndarray:
     if part.dtype == object:
-        return np.array([each is None for each in part], dtype=bool)
+        return np.array([each is None or each in MISSING for each in part], dtype=bool)
     gaps: np.ndarray = np.isnan(part).any(1)
     return gaps
 
@@ -96,12 +103,12 @@ def _first_missing(part: np.ndarray, names: tuple[str, ...]) -> str:
     return names[int(gaps[gaps.any(1).argmax()].argmax())] if gaps.any() else ""
 
 
-def _check_size(where: str, part: np.ndarray, names: tuple[str, ...], first_row: int) -> None:
+def _check_size(where: str, part: np.ndarray, names: tuple[str, ...], row_number: Callable[[int], int]) -> None:
     too_large = np.abs(part) > LARGEST
     if too_large.any():
         row, column = np.argwhere(too_large)[0]
         raise invalid(
-            f"{where}: column {shown(names[column])}, row {row + first_row}",
+            f"{where}: column {shown(names[column])}, row {row_number(int(row))}",
             float(part[row, column]),
             f"a number between -{LARGEST:g} and {LARGEST:g}",
         )
