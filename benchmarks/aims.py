@@ -68,9 +68,13 @@ def aims(found: Mapping[str, Found]) -> Iterator[Aim]:
 def _of_objectives(rows: Sequence[Found]) -> Iterator[Aim]:
     for size, bound in (("32 of 2x32", 2.5), ("1 of 2x32", 6.0), ("8 of 2x128", 2.0)):
         own = [entry for entry in rows if shape(entry) == size]
-        ratios = {each["method"]: each["ratio"][ends(each)[1]]["median"] for each in own}
+        ratios = dict[str, dict[str, float]](earlier={}, written={})
+        for each in own:
+            base, fastest = ends(each)
+            ratios[base][each["method"]] = each["ratio"][fastest]["median"]
         shares = {each["method"]: each["share_of_product_rate"] for each in own}
-        yield Aim(f"a step of every objective, {size}, x the earlier one", bound, True, ratios)
+        yield Aim(f"a step of every older objective, {size}, x the earlier one", bound, True, ratios["earlier"])
+        yield Aim(f"a step of every younger objective, {size}, x its own as written", bound, True, ratios["written"])
         yield Aim(f"its multiply-adds, of the rate of products, {size}", 0.4, True, shares)
 
 
@@ -129,3 +133,5 @@ def _of_studies(found: Found) -> Iterator[Aim]:
     yield Aim("evaluation's share of a study", 0.15, False, evaluated)
     rest = {each["study"]: share(each, "rest") for each in run}
     yield Aim("share of plan, store and engine", 0.05, False, rest)
+    minutes = {f"{each['study']} at {each['scale']}": each["by_two"] / 60 for each in run if "by_two" in each}
+    yield Aim("minutes of a study and its report, two workers", 4.0, False, minutes)

@@ -9,7 +9,7 @@ for what a step takes may follow from how far the training is. Objectives that t
 with their own step as it is written.
 
 Before an objective is timed its losses are compared, step by step, as they are recorded and as they are compiled. One
-that cannot be trained is named at the end, and the others are timed all the same.
+that cannot be trained, or not so, is named at the end, and the others are timed all the same.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ SHAPES: tuple[tuple[int, tuple[int, ...]], ...] = ((32, (32, 32)), (1, (32, 32))
 STEPS, COMPARED = 4000, 6
 #: A turn takes at least so long for the slowest arm and for the fastest one, within `MOST` steps.
 SLOWEST_TURN, FASTEST_TURN, MOST = 0.25, 0.03, 640
+#: Rounds whose turns a schedule has steps for, beside those that are taken before.
+MOST_ROUNDS = (STEPS - 2 * BLOCK) // BLOCK
 #: How far losses may be from one another after a few steps that round otherwise, over 1 + |loss|.
 AGREEING = 1e-2
 
@@ -69,7 +71,7 @@ def plans(methods: Sequence[type[Method]], shapes: Sequence[tuple[int, tuple[int
 def compiling(rows: Sequence[Plan]) -> list[float | None]:
     """Seconds until a compiled step of each row is there, the compiler's cache being as it is; on all processors.
 
-    Later trainings of the same shapes find what was compiled in the cache. None of what cannot be trained.
+    Later trainings of the same shapes find what was compiled in the cache. None of what cannot be trained so.
     """
     own, every = local(), []
 
@@ -182,7 +184,7 @@ def main(
     against: Annotated[str, typer.Option(help="a commit, or a folder with a checkout; empty for none")] = EARLIER,
     compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="time compiled steps too")] = True,
     compile_only: Annotated[bool, typer.Option(help="fill the compiler's cache, which needs no quiet machine")] = False,
-    rounds: Annotated[int, typer.Option(min=1, help="turns of each arm")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, max=MOST_ROUNDS, help="turns of each arm")] = 3,
     out: Annotated[Path | None, typer.Option(help="write every figure as JSON here")] = None,
 ) -> None:
     """Time every objective's step; print a line a row."""

@@ -9,7 +9,8 @@ serves every checkout since the first of a training loop. It reads a JSON object
     {"do": "losses", "method": ..., "mode": ..., ...}   a whole training; its losses, (R, steps)
 
 What is timed is from the wish for one minibatch to the wish for another, so that drawing it, the step, the schedule and
-the record of losses are in it and nothing that is done once is. An error is answered as {"error": ...}.
+the record of losses are in it and nothing that is done once is. An error is answered as {"error": ...}; so is a
+training whose steps are taken otherwise than in the mode that was asked for.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ class Ended(BaseException):
     """The training is to be left; what methods catch it is none of."""
 
 
+class NotAsAsked(RuntimeError):
+    """Steps are taken otherwise than they were to be."""
+
+
 def say(answer: dict[str, Any]) -> None:
     print(json.dumps(answer), file=sys.__stdout__, flush=True)
 
@@ -45,11 +50,37 @@ def stay_on(processors: list[int]) -> None:
 
 
 class Pace:
-    """Takes the place of the loop's minibatches, and lets one after another go as it is told."""
+    """Takes the place of the loop's minibatches, and lets one after another go as it is told.
+
+    Attributes:
+        method: what is trained.
+        asked, mode: how its steps are to be taken, and how they are: "written", "recorded" or "compiled"; both empty in
+            a checkout that knows one way only.
+    """
 
     def __init__(self) -> None:
         self.begun: tuple[float, float] | None = None
         self.processors: list[int] = []
+        self.method = self.asked = self.mode = ""
+
+    def expect(self, method: str, mode: str) -> None:
+        """The next training is of this method, whose steps are to be taken so."""
+        self.method, self.asked, self.mode = method, mode, "written"
+
+    def noting(self, usual: Callable[..., Any]) -> Callable[..., Any]:
+        """What makes a program of a step, with note taken of what it made."""
+
+        def noted(step: Any, *given: Any) -> Any:
+            made = usual(step, *given)
+            self.mode = "written" if made is step else "compiled" if made.compiled else "recorded"
+            return made
+
+        return noted
+
+    def check(self) -> None:
+        """Raise `NotAsAsked` where steps are not taken as they were to be; after the second of a training."""
+        if self.mode != self.asked:
+            raise NotAsAsked(f"a step of {self.method} that was to be {self.asked} is {self.mode}")
 
     def begin(self, processors: list[int]) -> None:
         """The next training is timed: it is prepared on all processors, and takes its turns on the first."""
@@ -65,6 +96,7 @@ class Pace:
             for step in usual(*given, **named):
                 if self.begun is not None:
                     if left == 0:
+                        self.check()
                         left = self.turn()
                     left -= 1
                 yield step
@@ -103,10 +135,13 @@ def main() -> None:
         loop = import_module("ebm_vs_prob.training")
     drawn = "draws" if hasattr(loop, "draws") else "batches"
     setattr(loop, drawn, pace.of(getattr(loop, drawn)))
+    if hasattr(loop, "RECORDED"):
+        loop._program = pace.noting(loop._program)
 
     def fitted(asked: dict[str, Any]) -> Any:
         if hasattr(loop, "RECORDED"):
             loop.RECORDED = 10**9 if asked["mode"] == "written" else 1
+            pace.expect(asked["method"], asked["mode"])
         name, options = asked["task"]
         return evp.fit(
             asked["method"],
@@ -123,7 +158,9 @@ def main() -> None:
         try:
             stay_on(asked.get("processors", []))
             if asked["do"] == "losses":
-                say({"losses": fitted(asked).training.loss.tolist()})
+                losses = fitted(asked).training.loss.tolist()
+                pace.check()
+                say({"losses": losses})
             elif asked["do"] == "begin":
                 pace.begin(asked["processors"])
                 fitted(asked)

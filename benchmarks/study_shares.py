@@ -4,7 +4,8 @@
     python -m benchmarks.study_shares --study thin_manifold --tasks circle
 
 Every record says how many seconds its batch was trained, measured and drawn. Of a published study that is all that is
-known; the rest is known of a run that is timed here, from the start of the command to its end, with one worker.
+known; the rest is known of a run that is timed here, from the start of the command to its end, with one worker. Then
+the study is run as `make study` does it, with two workers, and its report is written.
 """
 
 from __future__ import annotations
@@ -50,27 +51,41 @@ def published(reports: Path) -> Iterator[dict[str, Any]]:
         yield {"study": path.parent.name, "scale": scale, "trials": len(records), "seconds": seconds_of(records)}
 
 
-def timed(study: str, scale: str, tasks: list[str], seeds: int | None, steps: int | None) -> dict[str, Any]:
-    """A row of a run with one worker in a store of its own; `whole` is from the command's start to its end.
+def command(*words: str) -> float:
+    """Seconds of an `ebm-vs-prob` command in a process of its own.
 
     Raises:
-        subprocess.CalledProcessError: the run failed.
+        subprocess.CalledProcessError: it failed.
+    """
+    main = f"from ebm_vs_prob.cli.commands import main; raise SystemExit(main({list(words)!r}))"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", main], check=True, env=environment, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def timed(study: str, scale: str, tasks: list[str], seeds: int | None, steps: int | None) -> dict[str, Any]:
+    """A row of a run with one worker in a store of its own, from the command's start to its end.
+
+    `by_two` are the seconds of another run, with two workers, and of its report: what is compiled was so before.
+
+    Raises:
+        subprocess.CalledProcessError: a command failed.
     """
     from ebm_vs_prob.study import Store, load_results, load_study
     from ebm_vs_prob.study.shrinking import shrunk
 
+    run = ["run", study, "--scale", scale]
+    for option, value in (("--tasks", ",".join(tasks)), ("--seeds", seeds), ("--steps", steps)):
+        run += [option, str(value)] if value else []
+    loaded, used = shrunk(load_study(study), scale, seeds, steps, tasks=tasks)
     with TemporaryDirectory() as folder:
-        command = ["run", study, "--scale", scale, "--store", folder, "--workers", "1"]
-        for option, value in (("--tasks", ",".join(tasks)), ("--seeds", seeds), ("--steps", steps)):
-            command += [option, str(value)] if value else []
-        main = f"from ebm_vs_prob.cli.commands import main; raise SystemExit(main({command!r}))"
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        started = time.perf_counter()
-        subprocess.run([sys.executable, "-c", main], check=True, env=environment, stdout=subprocess.DEVNULL)
-        whole = time.perf_counter() - started
-        loaded, used = shrunk(load_study(study), scale, seeds, steps, tasks=tasks)
+        whole = command(*run, "--store", folder, "--workers", "1")
         trials = set(load_results(loaded, used, folder)["trial"])
         records = [dict(record) for _, record, _ in Store(folder).records(trials) if record is not None]
+    with TemporaryDirectory() as folder:
+        by_two = command(*run, "--store", folder, "--workers", "2")
+        by_two += command("report", study, "--scale", used, "--store", folder, "--out", f"{folder}/reports")
     seconds = seconds_of(records)
     return {
         "study": study,
@@ -78,6 +93,7 @@ def timed(study: str, scale: str, tasks: list[str], seeds: int | None, steps: in
         "tasks": tasks,
         "trials": len(records),
         "seconds": seconds | {"rest": whole - sum(seconds.values())},
+        "by_two": by_two,
     }
 
 
@@ -85,7 +101,8 @@ def described(row: Mapping[str, Any]) -> str:
     """One line: how long, and the share of each part."""
     whole = sum(row["seconds"].values())
     shares = ", ".join(f"{PARTS.get(part, part)} {value / whole:.1%}" for part, value in row["seconds"].items())
-    return f"{row['study']} at {row['scale']}, {row['trials']} trials, {whole:.0f} s: {shares}"
+    by_two = f"; with two workers and its report {row['by_two']:.0f} s" if "by_two" in row else ""
+    return f"{row['study']} at {row['scale']}, {row['trials']} trials, {whole:.0f} s: {shares}{by_two}"
 
 
 def main(

@@ -8,9 +8,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+import typer
 
 import ebm_vs_prob as evp
 from benchmarks import aims, arithmetic, command_line, growth, modes, proposals, results, study_shares, tables, timing
+from benchmarks.paced_training import UNTIMED
 from benchmarks.trainings import Plan, TrainingFailed, Trainings, checkout
 from ebm_vs_prob.ebm.objectives.contrastive import importance_sampled_loss
 from ebm_vs_prob.study import Store, plan_study
@@ -54,16 +56,17 @@ def modes_row(method, replicates, hidden, base, **others):
     return {**shape, "seconds_a_step": steps, "ratio": spreads, "share_of_product_rate": 0.5}
 
 
-def test_aims_are_of_the_fastest_mode_and_name_the_worst():
+def test_aims_are_of_the_fastest_mode_and_of_one_base_each():
     rows = [
         modes_row("one", 32, [32, 32], "earlier", recorded=[0.01, 0.01], compiled=[0.004, 0.004]),
         modes_row("other", 32, [32, 32], "written", recorded=[0.01, 0.01], compiled=[0.02, 0.02]),
     ]
-    first, share, one, *_ = aims.aims({"modes": {"rows": rows}})
-    assert first.values == pytest.approx({"one": 5.0, "other": 2.0})
-    assert (first.worst, first.reached) == ("other", ["one"])
-    assert share.reached == ["one", "other"]
-    assert one.values == {}
+    values = {aim.what: aim.values for aim in aims.aims({"modes": {"rows": rows}})}
+    step, rate = "a step of every", "its multiply-adds, of the rate of products"
+    assert values[f"{step} older objective, 32 of 2x32, x the earlier one"] == pytest.approx({"one": 5.0})
+    assert values[f"{step} younger objective, 32 of 2x32, x its own as written"] == pytest.approx({"other": 2.0})
+    assert values[f"{rate}, 32 of 2x32"] == {"one": 0.5, "other": 0.5}
+    assert values[f"{step} older objective, 1 of 2x32, x the earlier one"] == {}
     found = {"modes": {"rows": rows, "against": "abc"}}
     cells = next(line for line in tables.modes(found["modes"]) if line.startswith("| `one`")).split(" | ")
     assert cells[1:4] == ["abc", "4", "5.00 (5.00 to 5.00)"]
@@ -95,6 +98,11 @@ def test_the_work_of_a_step_is_what_its_cost_counts(method):
         budget=evp.Budget(steps=plan.steps, batch_size=plan.batch_size, examples=plan.examples),
     )
     assert arithmetic.multiply_adds(plan) == sum(cost.multiply_adds for cost in model.cost) / plan.steps
+
+
+def test_an_aim_names_the_worst_and_those_within_its_bound():
+    aim = aims.Aim("ratio", 2.5, True, {"one": 5.0, "other": 2.0})
+    assert (aim.worst, aim.reached) == ("other", ["one"])
 
 
 def test_an_aim_that_is_an_upper_bound_is_reached_from_below():
@@ -129,6 +137,31 @@ def test_arms_are_timed_in_turn_and_compared_within_a_round():
     assert timing.speed_up(fast, slow) == pytest.approx([16.0, 16.0])
 
 
+@pytest.mark.parametrize("step", [1e-5, 1e-3, 1.0])
+@pytest.mark.parametrize("rounds", [1, 7, modes.MOST_ROUNDS])
+def test_rounds_of_a_row_end_before_its_schedule(step, rounds):
+    taken = dict.fromkeys(("slow", "fast"), UNTIMED)
+
+    def take(name, seconds):
+        def turn(steps):
+            taken[name] += steps
+            return timing.Seconds(seconds * steps, seconds * steps)
+
+        return turn
+
+    modes.timed([timing.Arm("slow", 1, take("slow", 50 * step)), timing.Arm("fast", 1, take("fast", step))], rounds)
+    assert max(taken.values()) < modes.STEPS
+
+
+def test_more_rounds_than_a_schedule_has_steps_for_are_refused():
+    app = typer.Typer()
+    app.command()(modes.main)
+    command = typer.main.get_command(app)
+    command.make_context("modes", ["--rounds", str(modes.MOST_ROUNDS)])
+    with pytest.raises(typer.BadParameter, match=str(modes.MOST_ROUNDS)):
+        command.make_context("modes", ["--rounds", str(modes.MOST_ROUNDS + 1)])
+
+
 def test_the_exponent_is_that_of_a_power():
     sizes = (2, 4, 8, 16, 32, 64)
     assert growth.exponent(sizes, [3.0 * size**1.5 for size in sizes]) == pytest.approx(1.5)
@@ -141,6 +174,20 @@ def test_seconds_that_a_batch_shares_count_once():
     records = [record("a", fit=2.0, evaluate=1.0, arrays=0.5)] * 3 + [record("b", fit=2.0, evaluate=1.0, arrays=0.5)]
     records += [record("c", total=9.0)]  # a trial that failed
     assert study_shares.seconds_of(records) == {"fit": 4.0, "evaluate": 2.0, "arrays": 1.0}
+
+
+def test_the_minutes_of_a_study_are_those_with_two_workers_and_a_report():
+    row = {"study": "some", "scale": "quick", "trials": 3, "seconds": {"fit": 90.0, "evaluate": 9.0, "rest": 1.0}}
+    timed = {**row, "by_two": 120.0}
+    assert study_shares.described(timed).endswith("; with two workers and its report 120 s")
+    values = {aim.what: aim.values for aim in aims.aims({"study_shares": {"published": [row], "run": [timed]}})}
+    assert values["minutes of a study and its report, two workers"] == {"some at quick": 2.0}
+
+
+@pytest.mark.long
+def test_a_study_is_timed_with_one_worker_and_with_two():
+    row = study_shares.timed("thin_manifold", "quick", ["circle"], 1, 3)
+    assert all(seconds > 0 for seconds in (*row["seconds"].values(), row["by_two"]))
 
 
 def test_a_made_store_leaves_nothing_to_be_run(tmp_path):
@@ -198,6 +245,24 @@ def test_a_training_elsewhere_is_the_one_that_fit_does_and_takes_turns():
         training.end()
         with pytest.raises(TrainingFailed, match="fewer steps than it was asked for"):
             trainings.begin(replace(PLAN, steps=3)).ready()
+        deciding = replace(PLAN, method="latent_free_energy", options={"nodes": 8, "refine": 2})
+        with pytest.raises(TrainingFailed, match="latent_free_energy that was to be recorded is written"):
+            trainings.losses(replace(deciding, steps=2))
+        with pytest.raises(TrainingFailed, match="latent_free_energy that was to be recorded is written"):
+            trainings.begin(deciding).ready()
+        assert len(trainings.losses(replace(deciding, mode="written", steps=2))) == PLAN.replicates
+
+
+@pytest.mark.slow
+def test_a_training_that_could_not_be_compiled_is_no_compiled_one(monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("EBM_VS_PROB_CACHE", str(tmp_path))
+    compiled = replace(PLAN, mode="compiled")
+    with Trainings() as trainings:
+        with pytest.raises(TrainingFailed, match="denoising_score_matching that was to be compiled is recorded"):
+            trainings.losses(replace(compiled, steps=2))
+        with pytest.raises(TrainingFailed, match="denoising_score_matching that was to be compiled is recorded"):
+            trainings.begin(compiled).ready()
 
 
 def test_one_proposal_for_a_minibatch_is_importance_sampling_with_draws_that_all_share(monkeypatch):

@@ -24,6 +24,7 @@ from ..core.atomic_files import write_atomically
 from ..core.caches import cache_folder, make_private
 from ..core.options import Options
 from ..core.text import printable
+from .keys import digest
 
 Seconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
@@ -160,19 +161,21 @@ def machine() -> str:
     return printable(f"{name}, torch {torch_version()}", 200)
 
 
-def _file() -> Path:
-    return cache_folder() / f"step_times_{VERSION}.json"
+def _file(name: str) -> Path:
+    """Of a machine of this name: nodes of a cluster share a home, and measure for themselves."""
+    return cache_folder() / f"step_times_{VERSION}_{digest(name)[:12]}.json"
 
 
 def keep(times: StepTimes) -> None:
     """Keep a machine's constants for later runs."""
-    make_private(_file().parent)
-    write_atomically(_file(), times.model_dump_json().encode())
+    path = _file(times.machine)
+    make_private(path.parent)
+    write_atomically(path, times.model_dump_json().encode())
 
 
 def _kept() -> StepTimes | None:
     with suppress(OSError, ValidationError):
-        kept = StepTimes.model_validate_json(_file().read_bytes())
+        kept = StepTimes.model_validate_json(_file(machine()).read_bytes())
         return kept if kept.machine == machine() else None
     return None
 

@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from functools import lru_cache
 
 import torch
 from torch import nn
@@ -24,6 +23,7 @@ from ..core.text import printable
 from ..models.model import Model
 from ..models.record import ReplicateStatus, Training
 from .batches import Loss, Noise, draws
+from .notices import warn_once
 from .optimizers import Optimizer, ReplicatedAdam
 from .step import Step, Traces
 
@@ -132,7 +132,7 @@ def _program(step: Step, inputs: list[torch.Tensor], compiled: bool) -> Step | P
         program = step.recorded(*inputs)
     except NotRecordable as error:
         if compiled:
-            _say_once(f"steps are not compiled: {printable(error, 300)}")
+            warn_once("steps are not compiled", error)
             raise NotCompiled from error
         log.info("a step is taken as it is written: %s", printable(error))
         return step
@@ -140,14 +140,9 @@ def _program(step: Step, inputs: list[torch.Tensor], compiled: bool) -> Step | P
         try:
             program.compile()
         except (RuntimeError, OSError, SyntaxError, ImportError) as error:
-            _say_once(f"steps are taken without the compiler, which does not work here: {printable(error, 300)}")
+            warn_once("steps are taken without the compiler, which does not work here", error)
             raise NotCompiled from error
     return program
-
-
-@lru_cache
-def _say_once(words: str) -> None:
-    log.warning(words)
 
 
 def _evaluations(model: Model) -> list[float]:

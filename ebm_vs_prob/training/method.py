@@ -14,6 +14,7 @@ from ..core.options import PER_REPLICATE, Options
 from ..core.programs import NotCompiled
 from ..core.spaces import Box, Space
 from ..models.setting import Setting
+from .notices import warn_once
 
 if TYPE_CHECKING:
     from ..models.model import Model
@@ -139,8 +140,11 @@ class Method(ABC):
         A batched product of one replicate with one output column takes a matrix-vector kernel, which rounds otherwise
         than the batched kernel; from two replicates on, each slice has the same bits in any company.
 
-        Where steps are to be compiled and cannot be, the training is the one that does not ask for it, from its start.
+        Where steps are to be compiled and cannot be, the training is the one that does not ask for it, from its start;
+        that is said once in a process.
         """
+        if setting.compile and not cls.compilable:
+            warn_once(f"{cls.name} is not compiled: its training is no repetition of one step")
         # A loss may be written otherwise for a compiler, and its first step is taken before one is tried.
         with suppress(NotCompiled):
             return cls._fitted(setting)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +16,17 @@ from study_files import write_study
 
 from ebm_vs_prob.study import plan_study, step_times
 from ebm_vs_prob.study.plan_again import step_times_of
-from ebm_vs_prob.study.step_times import TYPICAL, UNCOMPILED, WORTH, StepTime, StepTimes, machine
+from ebm_vs_prob.study.step_times import (
+    COMPILED_BY,
+    FEWEST_SECONDS,
+    OPERATIONS,
+    TYPICAL,
+    UNCOMPILED,
+    WORTH,
+    StepTime,
+    StepTimes,
+    machine,
+)
 from ebm_vs_prob.study.store import Store
 
 SECONDS = st.floats(1e-12, 1e-2)
@@ -36,6 +48,24 @@ def test_what_pays_once_pays_for_more_steps_and_saves_a_fifth(recorded, compiled
 def test_a_step_of_more_evaluations_takes_longer_in_proportion():
     time = StepTime(launch=1.0, unit=2.0, multiply_add=3.0)
     assert time.seconds(10.0, (2, 4, 1)) == 1.0 + 10 * (7 * 2.0 + 12 * 3.0)
+
+
+def test_the_page_predicts_and_counts_as_the_plan_does():
+    page = (Path(__file__).parents[2] / "docs" / "speed.md").read_text(encoding="utf-8")
+    (formula,) = re.findall(r"^    seconds of a step = (.*)$", page, re.MULTILINE)
+    layers, evaluations = (2, 4, 1), 1e5
+    names = {"evaluations": evaluations, "units": 7, "products": 12, **TYPICAL.recorded.model_dump()}
+    predicted = eval(formula.replace(" x ", " * "), names)
+    assert predicted == pytest.approx(TYPICAL.seconds(False, evaluations, layers))
+    most = FEWEST_SECONDS / TYPICAL.seconds(False, 0.0, ())
+    text = " ".join(page.split())
+    for words in (
+        f"busy for {FEWEST_SECONDS:g} s: {round(most, -2):,.0f} steps",
+        f"as {COMPILED_BY * OPERATIONS:g} times that of the step that is measured",
+        f"{TYPICAL.compiling:g} s where that takes {TYPICAL.compile:g}:",
+        f"has {OPERATIONS:g} times its operations",
+    ):
+        assert words in text
 
 
 @pytest.fixture
@@ -68,11 +98,21 @@ def test_constants_are_measured_once_where_they_are_needed(probe):
     assert len(calls) == 1
 
 
+def test_machines_that_share_a_home_are_measured_once_each(probe, monkeypatch):
+    said, calls = probe
+    for name in ("one", "other", "one", "other"):
+        monkeypatch.setattr(step_times, "machine", lambda name=name: name)
+        said[0] = MEASURED.model_copy(update={"machine": name}).model_dump_json().encode()
+        step_times._measured.cache_clear()
+        assert step_times.step_times(needed=True).machine == name
+    assert len(calls) == 2
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{", MEASURED.model_dump_json()], ids=["", "a list", "torn", "another"])
 def test_constants_that_are_damaged_or_of_another_machine_are_measured_again(probe, content):
     _, calls = probe
-    step_times._file().parent.mkdir()
-    step_times._file().write_text(content)
+    step_times._file(machine()).parent.mkdir()
+    step_times._file(machine()).write_text(content)
     assert step_times.step_times(needed=True).compile == 3.0
     assert len(calls) == 1
 
@@ -93,7 +133,7 @@ def test_where_nothing_can_be_measured_nothing_is_compiled(probe, caplog, fault)
     assert len(caplog.messages) == 2
     assert caplog.messages[1].startswith("they could not be measured, and nothing is compiled: ")
     assert "\n" not in caplog.messages[1]
-    assert not step_times._file().exists()
+    assert not step_times._file(machine()).exists()
 
 
 def test_a_compiler_that_is_not_there_or_fails_is_asked_for_again(probe, monkeypatch, caplog):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 
@@ -13,13 +14,22 @@ from ebm_vs_prob.core import programs
 from ebm_vs_prob.descent.angle import MOST_RECORDED
 from ebm_vs_prob.ebm.objectives import margin as losses
 from ebm_vs_prob.testing.methods import applicable_task
-from ebm_vs_prob.training import loop
+from ebm_vs_prob.training import loop, notices
 from ebm_vs_prob.training.step import Step
 
 METHODS = [method for method in evp.list_methods() if method.compilable]
 #: One of each kind of step; the others are recorded where minutes are spent.
 QUICK = ("denoising_score_matching", "contrastive_divergence", "gibbs_maximum_likelihood", "vae", "softmax_classifier")
-COMPILED = ("hinge",)
+#: One of each kind of step, compiled where every change is checked.
+COMPILED = (
+    "hinge",
+    "denoising_score_matching",
+    "vae",
+    "contrastive_divergence",
+    "gibbs_maximum_likelihood",
+    "mixture_density",
+    "autoregressive",
+)
 NETWORK = evp.Network(hidden=(7, 5), activation="softplus")
 
 
@@ -119,7 +129,7 @@ def test_a_step_that_decides_by_values_is_taken_as_it_is_written(monkeypatch, ca
     assert bits(trained(method, 8)) == bits(written)
     assert "as it is written" in caplog.text
     caplog.clear()
-    loop._say_once.cache_clear()
+    monkeypatch.setattr(notices, "_said", set())
     assert bits(trained(method, 8, compile=True)) == bits(written)
     assert caplog.messages[0].startswith("steps are not compiled: ")
 
@@ -145,7 +155,7 @@ def test_without_a_compiler_steps_are_recorded_and_it_is_said_once(monkeypatch, 
     monkeypatch.setattr(torch._inductor, "standalone_compile", fail)
     monkeypatch.setattr(programs, "_compiled", type(programs._compiled)())
     monkeypatch.setattr(programs, "_refused", {})
-    loop._say_once.cache_clear()
+    monkeypatch.setattr(notices, "_said", set())
     for _ in range(2):
         assert bits(trained(method, 6, compile=True)) == bits(recorded)
     (said,) = caplog.messages
@@ -155,8 +165,52 @@ def test_without_a_compiler_steps_are_recorded_and_it_is_said_once(monkeypatch, 
     assert not model.training.compiled
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "C++ compile error\n\nCommand:\ng++ /tmp/{}.cpp\n",
+        "[Errno 2] No such file or directory: '/tmp/{}.cpp'",
+        "Command '['g++', 'C:\\temp\\{}.cpp']' returned 1",
+    ],
+    ids=["several lines", "no such file", "command"],
+)
+def test_a_compiler_that_names_a_file_for_each_program_is_complained_of_once(monkeypatch, caplog, words):
+    import torch._inductor
+
+    count = itertools.count()
+
+    def fail(*given, **options):
+        raise RuntimeError(words.format(next(count)))
+
+    monkeypatch.setattr(torch._inductor, "standalone_compile", fail)
+    monkeypatch.setattr(programs, "_compiled", type(programs._compiled)())
+    monkeypatch.setattr(programs, "_refused", {})
+    monkeypatch.setattr(notices, "_said", set())
+    method = evp.get_method("energy_loss")
+    for seeds in ((4, 5, 6), (4, 5)):
+        fitted(method, 2, seeds, compile=True)
+    assert len(programs._refused) == 2
+    assert len(caplog.messages) == 1
+    words = "another error"
+    fitted(method, 2, (4, 5, 6, 7), compile=True)
+    assert caplog.messages[1].endswith(words)
+
+
+@pytest.mark.parametrize("name", ["kernel_density", "gaussian_process"])
+def test_what_repeats_no_step_is_trained_as_ever_and_said_once_not_to_be_compiled(monkeypatch, caplog, name):
+    monkeypatch.setattr(notices, "_said", set())
+    method, budget = evp.get_method(name), evp.Budget(steps=3, examples=20)
+    plain, *compiled = (
+        evp.fit(method, evp.get_task("three_curves", thickness=0.1), budget=budget, compile=compile)
+        for compile in (False, True, True)
+    )
+    assert all(bits(left_by(model)) == bits(left_by(plain)) for model in compiled)
+    (said,) = caplog.messages
+    assert said == f"{name} is not compiled: its training is no repetition of one step"
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("method", chosen(COMPILED))
+@pytest.mark.parametrize("method", chosen(("hinge",)))
 def test_a_compiled_training_is_the_recorded_one_but_for_roundings(method, monkeypatch):
     """Six steps, each some hundred operations on numbers of order 1 to 10."""
     monkeypatch.setattr(loop, "RECORDED", 1)
@@ -166,6 +220,26 @@ def test_a_compiled_training_is_the_recorded_one_but_for_roundings(method, monke
     for name, value in recorded.items():
         if value.is_floating_point() and name != "partition_gap":
             torch.testing.assert_close(compiled[name], value, rtol=1e-3, atol=1e-4, equal_nan=True, msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *[pytest.param(name, {}, id=name) for name in COMPILED],
+        *[pytest.param(*OPTIONS[key], id=key, marks=pytest.mark.long) for key in OPTIONS],
+    ],
+)
+def test_a_compiled_step_is_the_recorded_one_but_for_roundings(name, options, monkeypatch):
+    """The second of two: the first is taken as it is written, so that both begin it with the same numbers."""
+    monkeypatch.setattr(loop, "RECORDED", 1)
+    method = evp.get_method(name)
+    recorded, model = trained(method, 2, **options), fitted(method, 2, compile=True, **options)
+    assert model.training.compiled
+    compiled = left_by(model)
+    for part, value in recorded.items():
+        if value.is_floating_point() and part != "partition_gap":
+            torch.testing.assert_close(compiled[part], value, rtol=1e-5, atol=1e-6, equal_nan=True, msg=part)
 
 
 def test_recording_a_step_is_no_training(monkeypatch):
