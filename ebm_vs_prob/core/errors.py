@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
-from .text import shown
+from .text import printable, shown
 
 
 class UnknownName(LookupError, ValueError):
@@ -35,13 +36,20 @@ def check_count(field: str, value: object) -> None:
         raise invalid(field, value, "an integer >= 1")
 
 
+def _written(name: str) -> str:
+    """In quotation marks, so that what cannot be seen of it is: spaces at its ends, accents that are characters."""
+    plain = printable(name, 100) == name and unicodedata.is_normalized("NFC", name)
+    return repr(name) if plain else printable(ascii(name), 100)
+
+
 def unknown(kind: str, name: object, choices: Iterable[str], most: int | None = None) -> UnknownName:
     """The error for an unknown name, with the nearest valid one first; of the valid ones it lists `most`, or all."""
     names = sorted(choices)
     near = difflib.get_close_matches(str(name)[:100], names, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    hint = f"did you mean {_written(near[0])}? " if near else ""
+    listed = ", ".join(each if _written(each) == repr(each) else _written(each) for each in names[:most])
     more = f" and {len(names) - most} more" if most is not None and len(names) > most else ""
-    return UnknownName(f"unknown {kind} {shown(name)}: {hint}valid: {', '.join(names[:most]) or 'none'}{more}")
+    return UnknownName(f"unknown {kind} {shown(name)}: {hint}valid: {listed or 'none'}{more}")
 
 
 class NotMeasured(ValueError):

@@ -155,11 +155,15 @@ class SteeringAngleReference(_SteeringDecisions, DensityReference):
 
     def log_density(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """ln p(y | x) in nats for broadcasting x (..., 2) and y (..., 1), unchecked."""
+
+        x = x.double()
+        return self._log_mixture(x, (y.double() - geometry(x)[0]) / self.noise)
+
+    def _log_mixture(self, x: torch.Tensor, standard: torch.Tensor) -> torch.Tensor:
+        """ln p(y | x) where y is so many deviations (..., 2) from the two angles."""
         import torch
 
-        eps, x = self.noise, x.double()
-        standard = (y.double() - geometry(x)[0]) / eps
-        log_normalizer = math.log(eps) + 0.5 * math.log(2.0 * math.pi)
+        log_normalizer = math.log(self.noise) + 0.5 * math.log(2.0 * math.pi)
         return torch.logsumexp(self._drivers.choices(x).log() - 0.5 * standard**2, dim=-1) - log_normalizer
 
     def distance(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -193,8 +197,10 @@ class SteeringAngleReference(_SteeringDecisions, DensityReference):
         edges = torch.linspace(-10.0, 10.0, panels + 1, dtype=torch.float64, device="cpu")[:-1, None]
         noise = (edges + half * (1.0 + inner)).flatten()
         mass = (half * inner_weights).repeat(panels) * torch.exp(-0.5 * noise**2) / math.sqrt(2.0 * math.pi)
-        y = geometry(x)[0][..., None, None] + self._thickness * noise[:, None]
-        surprise = -self.log_density(x[:, None, None], y)  # (x, branch, noise)
+        # From differences of angles: a y of angle and noise would be rounded by many deviations where noise is small.
+        angles = geometry(x)[0]
+        apart = (angles[:, :, None, None] - angles[:, None, None, :]) / self.noise
+        surprise = -self._log_mixture(x[:, None, None], noise[:, None] + apart)  # (x, branch, noise)
         return float(torch.einsum("xkn,x,xk,n->", surprise, weights, self._drivers.choices(x), mass))
 
 

@@ -1071,3 +1071,62 @@ def test_a_million_rows_take_seconds():
     assert [len(task.parts[split]) for split in SPLITS] == [599_400, 199_800, 199_800]
     assert x.isfinite().all()
     assert held.isfinite().all()
+
+
+def test_test_frames_whose_numbered_columns_stand_in_another_order_are_refused():
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({0: rng.normal(size=60), 1: 100 * rng.normal(size=60)})
+    assert evp.task_from_arrays(rows, test=rows[:9]).parts["test"].y.shape == (9, 2)
+    with pytest.raises(ValueError, match=r"test y: columns = \[1, 0\] is not valid: expected those of y: \[0, 1\]"):
+        evp.task_from_arrays(rows, test=rows[[1, 0]][:9])
+
+
+@pytest.mark.parametrize(
+    ("header", "asked", "said"),
+    [("a, b", "b", "did you mean ' b'"), ("a,e\N{COMBINING ACUTE ACCENT}", "\xe9", r"'e\\u0301'")],
+)
+def test_a_name_that_looks_like_the_one_asked_for_is_told_as_it_is(tmp_path, header, asked, said):
+    (tmp_path / "points.csv").write_text(f"{header}\n" + "1,2\n" * 3, encoding="utf-8")
+    with pytest.raises(evp.UnknownName) as found:
+        evp.get_task("data", data=str(tmp_path / "points.csv"), y=asked)
+    assert said.replace("\\\\", "\\") in str(found.value)
+
+
+def test_booleans_among_whole_numbers_are_no_labels():
+    x = np.arange(60.0)
+    mixed = [bool(i % 2) if i % 3 else i % 2 for i in range(60)]
+    with pytest.raises(ValueError, match="y"):
+        evp.task_from_arrays(mixed, x)
+    assert evp.task_from_arrays([bool(each) for each in mixed], x).classes == ("False", "True")
+
+
+def test_what_float64_cannot_tell_apart_is_said_to_be_rounded():
+    with pytest.raises(ValueError, match=r"in every row, rounded to float64: leave it out"):
+        evp.task_from_arrays((2**60 + np.arange(60))[:, None].astype(np.int64))
+
+
+def test_parquet_has_the_labels_of_arrays_whatever_kind_of_text_they_are(tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    text, numbers = ["one", "two"] * 30, list(range(60))
+    kinds = {"string": pa.string(), "large": pa.large_string(), "view": pa.string_view()}
+    columns = {name: pa.array(text, kind) for name, kind in kinds.items()}
+    flags = pa.array([bool(i % 2) for i in range(60)])
+    parquet.write_table(pa.table({**columns, "flag": flags, "b": numbers}), tmp_path / "points.parquet")
+    for name in (*kinds, "flag"):
+        own = text if name in kinds else [bool(i % 2) for i in range(60)]
+        found = evp.get_task("data", data=str(tmp_path / "points.parquet"), y=name, x="b", answers="labels")
+        assert found.classes == evp.task_from_arrays(own, np.arange(60.0)).classes
+
+
+def test_lines_may_end_as_any_system_ends_them_and_what_is_written_is_told_whole(tmp_path):
+    file = tmp_path / "points.csv"
+    tasks = []
+    for end in ("\n", "\r\n", "\r"):
+        file.write_bytes(CSV.replace("\n", end).encode())
+        tasks.append(evp.get_task("data", data=str(file), y=["a", "b"]))
+    assert all(np.array_equal(each.parts["train"].y, tasks[0].parts["train"].y) for each in tasks)
+    file.write_text(CSV + "# end\n")
+    with pytest.raises(ValueError, match=r"Row 102: Expected 3 columns, got 1: # end"):
+        evp.get_task("data", data=str(file), y=["a", "b"])

@@ -136,7 +136,7 @@ def test_entropy_of_sides_against_adaptive_quadrature(options):
 
 def test_entropy_of_thin_angles_is_choice_plus_noise():
     choice = float(special.entr([0.8, 0.2]).sum())
-    for eps in (0.02, 1e-4):
+    for eps in (0.02, 1e-4, 1e-9, 1e-12):
         noise = math.log(eps) + 0.5 * math.log(2 * math.pi * math.e)
         found = steering(answer="continuous", thickness=eps).reference.entropy()
         assert found == pytest.approx(choice + noise, abs=1e-9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,8 @@ def task_from_arrays(
             test_x, test_y = test
         else:
             raise invalid("test", type(test).__name__, "(x, y), where there is an x")
+        for field, values, others in (("x", x, test_x), ("y", y, test_y)):
+            _refuse_other_order(field, values, others)
         own_names = _called(test_y, test_x)
         # A lone column is what it is under any name; several that are named otherwise stand in another order perhaps.
         names = {key: own_names.get(key, each) if len(each) > 1 else each for key, each in called.items()}
@@ -111,6 +114,15 @@ def _column_names(values: Any) -> tuple[str, ...]:
     return names if all(isinstance(each, str) for each in names) else ()
 
 
+def _refuse_other_order(field: str, values: Any, others: Any) -> None:
+    """Raise where two frames with numbers for names have other ones, or these in another order."""
+    mine, theirs = (list(each.columns) if getattr(each, "ndim", None) == 2 and hasattr(each, "columns") else []
+                    for each in (values, others))  # fmt: skip
+    named = _column_names(values) and _column_names(others)
+    if len(mine) > 1 and theirs and mine != theirs and not named:
+        raise invalid(f"test {field}: columns", theirs, f"those of {field}: {mine}")
+
+
 def _plain(values: Any) -> np.ndarray:
     """As an array of NumPy; of tensors detached and on the CPU, of masked arrays with NaN where they are masked."""
     if hasattr(values, "detach"):
@@ -143,6 +155,9 @@ def _is_labels(entries: np.ndarray) -> bool:
         return entries.dtype.kind in "iuUTb"
     kinds = {type(each) for each in entries.tolist() if not _is_gap(each)}
     text = any(issubclass(kind, str) for kind in kinds)
+    boolean = [issubclass(kind, (bool, np.bool_)) for kind in kinds]
+    if not text and any(boolean) and not all(boolean):  # 1 and True would be two classes
+        return False
     whole = (str, int, np.integer, np.bool_, *((float, np.floating) if text else ()))
     return bool(kinds) and all(issubclass(kind, whole) for kind in kinds)
 
@@ -170,6 +185,8 @@ def _answers(field: str, y: Any) -> np.ndarray:
 
 
 def _numbers(field: str, values: Any) -> np.ndarray:
+    if isinstance(values, (list, tuple)) and _has_booleans(values):  # of which NumPy makes 0 and 1
+        raise invalid(field, "booleans", _VALID)
     array = np.empty(0)
     try:
         array = _plain(values)
@@ -188,6 +205,11 @@ def _numbers(field: str, values: Any) -> np.ndarray:
     with np.errstate(over="ignore"):
         numbers: np.ndarray = filled.astype(np.float64)
     return numbers[:, None] if numbers.ndim == 1 else numbers
+
+
+def _has_booleans(values: Sequence[Any]) -> bool:
+    rows = (row if isinstance(row, (list, tuple)) else (row,) for row in values)
+    return any(isinstance(each, (bool, np.bool_)) for row in rows for each in row)
 
 
 def _number(each: Any) -> float:

@@ -81,7 +81,7 @@ def check_names(name: str, there: Sequence[str], wanted: Iterable[str]) -> None:
     times = Counter(there)
     for column in wanted:
         if times[column] == 0:
-            raise unknown(f"column of {name}:", column, [printable(each, 100) for each in there], _MOST_LISTED)
+            raise unknown(f"column of {name}:", column, there, _MOST_LISTED)
         if times[column] > 1:
             raise ValueError(f"{name}: column {shown(column)} is there {times[column]} times: expected once")
 
@@ -140,12 +140,12 @@ def _header(name: str, content: bytes, separator: str) -> list[str]:
             if error.start < len(head) - 4 or whole:
                 raise ValueError(f"{name}: byte {error.start + 1} is not UTF-8: save the file as UTF-8") from None
             text = head[: error.start].decode("utf-8-sig")
-        lines = io.StringIO(text)
+        lines = io.StringIO(text, newline=None)  # line ends of every kind
         try:
             names = next((row for row in csv.reader(lines, delimiter=separator) if row), None)
         except csv.Error as error:
             raise ValueError(f"{name}: its header cannot be read: {printable(error, 200)}") from None
-        ended = whole or lines.tell() < len(text)  # a row that takes all there is may go on beyond it
+        ended = whole or lines.tell() < len(lines.getvalue())  # a row that takes all there is may go on beyond it
         size *= 4
     if names is None:
         raise ValueError(f"{name} is empty: expected a header with the names of columns, and rows below it")
@@ -200,7 +200,8 @@ def _plainly(text: str, names: list[str]) -> str:
     if text.startswith("straddling"):
         return f"a quoted entry of several lines has more than {_BLOCK} bytes: expected fewer"
     text = text.replace("CSV conversion error to double: invalid value", "expected a number, not")
-    return text.replace("CSV conversion error to string: invalid UTF8 data", "text that is not UTF-8").replace("#", "")
+    text = text.replace("CSV conversion error to string: invalid UTF8 data", "text that is not UTF-8")
+    return re.sub(r"\b(Row|column) #", r"\1 ", text)
 
 
 def _as_numbers(column: Any) -> np.ndarray:
@@ -213,7 +214,8 @@ def _as_numbers(column: Any) -> np.ndarray:
 def _as_labels(column: Any) -> np.ndarray:
     import pyarrow as pa
 
-    return np.array(column.cast(pa.string()).to_pylist(), dtype=object)
+    values = column.to_pylist() if pa.types.is_boolean(column.type) else column.cast(pa.string()).to_pylist()
+    return np.array([None if each is None else str(each) for each in values], dtype=object)
 
 
 def _read_parquet(
@@ -231,7 +233,8 @@ def _read_parquet(
             kind = kind.value_type if pa.types.is_dictionary(kind) else kind
             real = pa.types.is_floating(kind) or pa.types.is_decimal(kind)
             number = pa.types.is_integer(kind) or (real and column not in labels)
-            text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_boolean(kind)
+            kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_boolean)
+            text = any(holds(kind) for holds in kinds)
             if not (number or (text and column in labels)):
                 wanted = "numbers" if column in numbers else "text or integers"
                 nested = ": one column for each of its entries" if pa.types.is_nested(kind) else ""

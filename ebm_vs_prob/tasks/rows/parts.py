@@ -182,9 +182,10 @@ def _refuse_constant(where: str, of_part: str, table: Table) -> None:
     for values, names in parts:
         for name, column in zip(names, values.T, strict=True):
             if (column == column[0]).all():
+                rounded = ", rounded to float64" if abs(column[0]) >= 2.0**53 else ""
                 raise ValueError(
-                    f"{where}: column {shown(name)} is {column[0]:g} in every row{of_part}: leave it out, a constant "
-                    "has no density and tells nothing of the rest"
+                    f"{where}: column {shown(name)} is {column[0]:g} in every row{of_part}{rounded}: leave it out, a "
+                    "constant has no density and tells nothing of the rest"
                 )
 
 
