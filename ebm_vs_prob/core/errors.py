@@ -38,7 +38,7 @@ def check_count(field: str, value: object) -> None:
 
 def _written(name: str) -> str:
     """In quotation marks, so that what cannot be seen of it is: spaces at its ends, accents that are characters."""
-    plain = printable(name, 100) == name and unicodedata.is_normalized("NFC", name)
+    plain = printable(name, 100) == name and unicodedata.normalize("NFC", name) == name
     return repr(name) if plain else printable(ascii(name), 100)
 
 
