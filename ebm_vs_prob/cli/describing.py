@@ -6,7 +6,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,9 @@ from ..core.streams import is_terminal, printed_aside
 from ..core.text import printable
 from .options import JsonOption, Kind
 from .output import print_json, print_table
+
+if TYPE_CHECKING:
+    from ..study.schema import Study
 
 #: Columns of `list` beside the name and the summary.
 COLUMNS: dict[Kind, tuple[str, ...]] = {Kind.tasks: (), Kind.methods: ("family",), Kind.studies: ()}
@@ -43,10 +46,10 @@ def list_(
 
 
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A task, method, metric, claim or study.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A task, method, metric, claim, study or study file.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Show all that is known of a task, method, metric, claim or study: options, defaults, papers, twin."""
+    """Show all that is known of a task, method, metric, claim, study or study file: options, defaults, papers, twin."""
     with printed_aside():
         found = details(name)
     if as_json:
@@ -59,15 +62,16 @@ def show(
 
 
 def details(name: str) -> list[dict[str, Any]]:
-    """Everything of that name, one entry a kind, JSON-ready.
+    """Everything of that name, one entry a kind, JSON-ready; of a path, that of the study file there.
 
     Raises:
-        UnknownName: nothing has the name, with the nearest that is known.
+        UnknownName: nothing has the name, with the nearest that is known, or no file is at the path.
+        ValueError: a file that is no study's.
     """
     from ..core.registry import METHODS, TASKS
     from ..metrics.catalogue import METRICS
     from ..study.claims import CLAIMS
-    from ..study.files import list_studies
+    from ..study.files import MOST_LISTED, file_beside, is_path, list_studies, load_study
 
     tasks = {task.name: task for task in TASKS.entries()}
     methods = {method.name: method for method in METHODS.entries()}
@@ -88,11 +92,43 @@ def details(name: str) -> list[dict[str, Any]]:
         )
     if name in CLAIMS:
         found.append({"kind": "claim", "name": name, "summary": CLAIMS[name], "studies": _studies_of(name)})
-    if name in list_studies():
-        found += [{"kind": "study", **row} for row in _studies() if row["name"] == name]
+    if name in list_studies() or (not found and is_path(name)):
+        found.append(_study(load_study(name)))
     if not found:
-        raise unknown("name", name, list(dict.fromkeys([*tasks, *methods, *METRICS, *CLAIMS, *list_studies()])))
+        known = dict.fromkeys([*tasks, *methods, *METRICS, *CLAIMS, *list_studies()])
+        raise unknown("name", name, known, MOST_LISTED, file_beside(name))
     return found
+
+
+def _study(study: Study) -> dict[str, Any]:
+    from ..core.budget import Budget
+
+    primary = [criterion.id for criterion in study.primary_criteria.values()]
+    return {
+        "kind": "study",
+        "name": study.name,
+        "summary": study.title,
+        "path": str(study.path),
+        "claims": list(study.claims),
+        "scales": [
+            {"scale": name, "seeds": scale.seeds, "steps": scale.budget.get("steps", Budget().steps)}
+            for name, scale in study.scales.items()
+        ],
+        "tasks": [
+            {"task": grid.name, "registered as": grid.kind, "along": grid.axis if grid.along else None}
+            | {"settings": list(grid.settings)}
+            for grid in study.tasks
+        ],
+        "arms": [
+            {"arm": arm.name, "label": arm.title, "method": arm.method, "tasks": list(arm.tasks or ())}
+            for arm in study.arms
+        ],
+        "criteria": [
+            {"criterion": each.id, "claim": each.claim, "primary": each.id in primary, "statement": each.statement}
+            | {"kind": each.kind, "metric": each.metric, "below": each.below, "above": each.above}
+            for each in study.criteria
+        ],
+    }
 
 
 def _method(method: Any) -> dict[str, Any]:
@@ -176,6 +212,21 @@ def _row(row: dict[str, Any]) -> str:
     if "option" in row:
         description = f": {row['description']}" if row["description"] else ""
         return f"{row['option']} = {_said(row['default'])}{description}"
+    if "scale" in row:
+        return f"{row['scale']}: seeds {row['seeds']}, steps {row['steps']}"
+    if "registered as" in row:
+        kind = "" if row["registered as"] == row["task"] else f" ({row['registered as']})"
+        along = f": {row['along']} {', '.join(f'{value:g}' for value in row['settings'])}" if row["along"] else ""
+        return f"{row['task']}{kind}{along}"
+    if "arm" in row:
+        label = "" if row["label"] == row["arm"] else f", {row['label']}"
+        where = f"; on {', '.join(row['tasks'])}" if row["tasks"] else ""
+        return f"{row['arm']}: {row['method']}{label}{where}"
+    if "criterion" in row:
+        bounds = [f"{side} {row[side]:g}" for side in ("above", "below") if row[side] is not None]
+        what = f"{row['kind']} of {row['metric']} {' and '.join(bounds)}".rstrip()
+        of = f"{row['claim']}, primary" if row["primary"] else row["claim"]
+        return f"{row['criterion']} ({of}): {row['statement'].rstrip('.')}; {what}"
     if "paper" in row:
         return " ".join(filter(None, (f"{row['paper']}.", f"{row['title'].rstrip('.')}.", row["link"])))
     return f"{row['study']}: {row['title']} ({', '.join(row['criteria']) or 'no criterion'})"

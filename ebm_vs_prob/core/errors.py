@@ -42,14 +42,26 @@ def _written(name: str) -> str:
     return repr(name) if plain else printable(ascii(name), 100)
 
 
-def unknown(kind: str, name: object, choices: Iterable[str], most: int | None = None) -> UnknownName:
-    """The error for an unknown name, with the nearest valid one first; of the valid ones it lists `most`, or all."""
+def unknown(
+    kind: str, name: object, choices: Iterable[str], most: int | None = None, file: str | None = None
+) -> UnknownName:
+    """The error for an unknown name, with the nearest valid one first; of the valid ones it lists `most`, or all.
+
+    Where a `file` is known that is probably meant, it stands in place of the nearest name.
+    """
     names = sorted(choices)
     near = difflib.get_close_matches(str(name)[:100], names, n=1, cutoff=0.4)
     hint = f"did you mean {_written(near[0])}? " if near else ""
+    if file is not None:
+        hint = f"did you mean the file {_written(file)}? "
     listed = ", ".join(each if _written(each) == repr(each) else _written(each) for each in names[:most])
     more = f" and {len(names) - most} more" if most is not None and len(names) > most else ""
     return UnknownName(f"unknown {kind} {shown(name)}: {hint}valid: {listed or 'none'}{more}")
+
+
+def no_file(kind: str, path: object) -> UnknownName:
+    """The error for a path at which nothing is: the names that are known are no answer to it."""
+    return UnknownName(f"unknown {kind} {shown(path)}: there is no such file")
 
 
 class NotMeasured(ValueError):

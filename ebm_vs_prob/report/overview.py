@@ -82,12 +82,15 @@ def reconcile(claim: str, found: Sequence[Found]) -> tuple[str, str]:
     """The verdict on a claim and one sentence for it: its home study decides, the others are said beside it."""
     home = REGISTER[claim].home
     if not found:
-        return "unstudied", f"Not studied: there is no report of its home study, {home}."
+        return "unstudied", f"There is no report of its home study, {home}, in this folder."
     deciding = [each for each in found if each.home]
     others = [*deciding[1:], *(each for each in found if not each.home)]
     beside = "; ".join(f"{each.study}{f' at {each.scale}' if each.home else ''} {_found_it(each)}" for each in others)
     if not deciding:
-        return "elsewhere", f"Not decided: there is no report of its home study, {home}. Beside it: {beside}."
+        return (
+            "elsewhere",
+            f"Not decided: there is no report of its home study, {home}, in this folder. Beside it: {beside}.",
+        )
     first = deciding[0]
     sentence = " ".join(each.sentence for each in first.said) or f"{first.reason}."
     also = f" Beside it: {beside}." if beside else ""
@@ -120,14 +123,16 @@ def write_overview(out: Path) -> Path:
                        "found": findings.get(name, [])})  # fmt: skip
     own = [{"id": name, "found": each} for name, each in findings.items() if name not in REGISTER]
     counts = {verdict: sum(c["verdict"] == verdict for c in claims) for verdict in (*SIGNS, "elsewhere", "unstudied")}
+    decided_here = any(each.home for found in findings.values() for each in found)
     text = html().get_template("overview.html.j2").render(
         claims=claims,
         own=own,
+        folded=bool(own) and not decided_here,
         counts={verdict: count for verdict, count in counts.items() if count},
         studies=sorted({each.study for found in findings.values() for each in found}),
         tags=sorted({tag for claim in REGISTER.values() for tag in claim.tags}),
         symbols={**SIGNS, "elsewhere": "–", "unstudied": "–"},
-        words={"elsewhere": "not decided", "unstudied": "not studied"},
+        words={"elsewhere": "not decided", "unstudied": "not in this folder"},
         lecture=LECTURE,
     )  # fmt: skip
     path = out / "index.html"

@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import invalid, unknown
+from ..core.errors import invalid, no_file, unknown
 from ..core.text import printable
 from .consistency import check_references
 from .schema import Study
@@ -17,6 +17,9 @@ from .values import check_table, from_table
 
 #: Bytes of the largest study file: twenty times the headline study's, and little enough to be read at once.
 MOST_BYTES = 1 << 18
+
+#: Names that a message lists where one is not known, at most.
+MOST_LISTED = 15
 
 #: Seventeen keys with dots between them: reading one of thousands takes Python's parser hours.
 _DEEP_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){16}""")
@@ -37,7 +40,7 @@ def find_study(path_or_name: str | Path) -> Path:
     """The file of a study: a path, or a name in `studies/`.
 
     Raises:
-        UnknownName: neither a file nor a name, with the nearest name.
+        UnknownName: neither a file nor a name, with the file that lacks only `.toml`, or the nearest name.
         ValueError: a path of something that is no file.
     """
     path = Path(path_or_name)
@@ -50,7 +53,22 @@ def find_study(path_or_name: str | Path) -> Path:
                 return candidate
     if _exists(path):
         raise invalid("study", str(path), "a TOML file: this is a folder, a pipe or a device")
-    raise unknown("study", str(path_or_name), list_studies())
+    beside = file_beside(path)
+    if is_path(path_or_name) and beside is None:
+        raise no_file("study", str(path_or_name))
+    raise unknown("study", str(path_or_name), list_studies(), MOST_LISTED, beside)
+
+
+def is_path(path_or_name: str | Path) -> bool:
+    """Whether a file is meant and no name in `studies/`: it has a slash, or the end of a study's or a plugin's file."""
+    path = Path(path_or_name)
+    return len(path.parts) > 1 or "/" in str(path_or_name) or path.suffix in (".toml", ".py")
+
+
+def file_beside(path_or_name: str | Path) -> str | None:
+    """The study file that is there where `.toml` is added to what was given, or None."""
+    path = f"{path_or_name}.toml"
+    return path if _is_file(Path(path)) else None
 
 
 def _is_file(path: Path) -> bool:

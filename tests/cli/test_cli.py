@@ -525,3 +525,30 @@ def test_a_report_that_cannot_be_written_is_told_with_the_path(study, call, tmp_
     assert code == 1
     assert said.endswith(f"\nebm-vs-prob: error: the report cannot be written: '{where}': Not a directory\n")
     assert where.read_text() == "of one's own"
+
+
+def test_show_has_everything_of_a_study_by_its_file(call, study):
+    code, out, _ = call("show", study)
+    assert code == 0
+    said = out.splitlines()
+    assert said[:2] == ["study small", "summary: A study small enough to run in a test"]
+    assert f"path: {study}" in said
+    for line in (
+        "quick: seeds 2, steps 30",
+        "circle: thickness 0.3, 0.1",
+        "regression: mean_squared_error",
+        "C17-regression (C17, primary): Regression averages the answers away; ratio of answer_distance_median above 3",
+    ):
+        assert f"  {line}" in said
+    (found,) = json.loads(call("show", study, "--json")[1])
+    assert [row["arm"] for row in found["arms"]] == ["mixture_density", "regression"]
+    assert [row["above"] for row in found["criteria"]] == [3.0]
+
+
+def test_show_tells_of_a_file_and_few_names(call, study, monkeypatch):
+    monkeypatch.chdir(study.parent)
+    code, _, err = call("show", study.stem)
+    assert code == 1
+    assert "did you mean the file 'small.toml'?" in err
+    assert len(err) < 500
+    assert call("show", "missing.toml")[2].endswith("unknown study 'missing.toml': there is no such file\n")

@@ -72,12 +72,12 @@ def test_without_its_home_study_a_claim_is_not_decided_and_without_any_not_studi
     report(tmp_path, "another", "C11", "supported")
     assert reconcile("C11", gather_findings(tmp_path)["C11"]) == (
         "elsewhere",
-        "Not decided: there is no report of its home study, thin_manifold. Beside it: another finds it supported (raw "
-        "curvature ∝ ε^−1.18).",
+        "Not decided: there is no report of its home study, thin_manifold, in this folder. Beside it: another finds "
+        "it supported (raw curvature ∝ ε^−1.18).",
     )
     verdict, said = reconcile("C1", [])
     assert verdict == "unstudied"
-    assert said == "Not studied: there is no report of its home study, descent."
+    assert said == "There is no report of its home study, descent, in this folder."
 
 
 def test_the_page_has_every_claim_its_words_and_a_link_to_each_report(tmp_path):
@@ -93,6 +93,25 @@ def test_the_page_has_every_claim_its_words_and_a_link_to_each_report(tmp_path):
     assert "&lt;b&gt;mine&lt;/b&gt;" in page
     (drawing,) = (tmp_path / "assets").glob("vega-*.js")
     assert "vegaEmbed" in drawing.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("with_home", [False, True])
+def test_where_no_home_study_has_a_report_the_studies_own_claims_come_first_and_the_lectures_are_folded(
+    tmp_path, with_home
+):
+    report(tmp_path, "of_ones_own", "mine", "supported")
+    if with_home:
+        report(tmp_path, "thin_manifold", "C11", "supported")
+    page = write_all(tmp_path).read_text(encoding="utf-8")
+    own, lecture = page.index('<h3 id="mine">'), page.index('<li class="claim')
+    folded = page.count("<details>", 0, lecture) > page.count("</details>", 0, lecture)
+    assert (own < lecture, folded) == (not with_home, not with_home)
+    assert page.count('<li class="claim') == len(CLAIMS)
+    assert page.count('class="map"') == page.count('class="question"') == page.count('class="filter"') == 1
+    skip = re.search(r'class="skip" href="#(\w+)"', page)
+    assert skip is not None
+    assert page.count(f'id="{skip[1]}"') == 1
+    assert "not studied" not in page.lower()
 
 
 def test_the_script_gets_every_name_by_which_pages_ask_for_it_and_no_other(tmp_path):

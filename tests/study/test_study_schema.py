@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
@@ -14,6 +15,7 @@ from ebm_vs_prob.core.errors import UnknownName
 from ebm_vs_prob.report.training_tables import TITLES
 from ebm_vs_prob.study import list_studies, load_study
 from ebm_vs_prob.study.consistency import REPORT_TABLES
+from ebm_vs_prob.study.files import MOST_LISTED
 from ebm_vs_prob.study.keys import canonical, canonical_json, digest
 
 numbers = st.integers(-(2**40), 2**40) | st.floats(allow_nan=False)
@@ -90,8 +92,27 @@ def test_name_and_path_of_a_study(tmp_path):
     assert load_study(write_study(tmp_path / "mine.toml")).path == tmp_path / "mine.toml"
     with pytest.raises(LookupError, match="did you mean 'thin_manifold'"):
         load_study("thin_manifolds")
-    with pytest.raises(LookupError, match="unknown study"):
-        load_study(tmp_path / "missing.toml")
+
+
+@pytest.mark.parametrize("name", ["missing.toml", "missing.py", "folder/missing", "thin_manifolds.toml"])
+def test_of_a_path_at_which_nothing_is_no_names_are_told(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LookupError, match=f"^unknown study '{name}': there is no such file$"):
+        load_study(name)
+
+
+@pytest.mark.parametrize("name", ["points", "folder/points"])
+def test_of_a_file_without_the_end_of_its_name_the_file_is_told(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    write_study(Path(f"{name}.toml"))
+    with pytest.raises(LookupError, match=f"^unknown study '{name}': did you mean the file '{name}.toml'\\? valid: "):
+        load_study(name)
+
+
+def test_of_the_studies_that_there_are_a_message_lists_few():
+    with pytest.raises(LookupError, match=f" and {len(list_studies()) - MOST_LISTED} more$"):
+        load_study("of_no_such_name")
 
 
 MISTAKES = {

@@ -543,7 +543,10 @@ BAD = {
     "UTF-16": ("a,b\n1,2\n".encode("utf-16"), {}, "byte 1 is not UTF-8"),
     "a name twice": ("a,b,a\n1,2,3\n", {}, "column 'a' is there 2 times"),
     "a ragged row": (CSV + "1,2,3,4\n", {}, "Row 102: Expected 3 columns, got 4"),
-    "another separator": ("a;b\n1;2\n", {}, "valid: a;b"),
+    "another separator": ("a;b\n1;2\n", {}, r"valid: a;b \(separator = ';'\?\)$"),
+    "a tab as separator": ("a\tb\n1\t2\n", {}, r"\(separator = '\\t'\?\)$"),
+    "a comma as separator": ("a,b\n1,2\n", {"separator": ";"}, r"\(separator = ','\?\)$"),
+    "a lone column of another name": ("c\n1\n", {}, "'a': valid: c$"),
     "too many labels": (
         "a,b\n" + "".join(f"id{i},{i}\n" for i in range(1200)),
         {"answers": "labels", "x": ["b"]},

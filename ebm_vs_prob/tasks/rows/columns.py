@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import invalid, unknown
+from ...core.errors import UnknownName, invalid, unknown
 from ...core.text import printable, shown
 from .table import MISSING
 
@@ -27,6 +27,8 @@ FORMATS = (".csv", ".npz", ".parquet")
 MOST_BYTES = 1 << 32
 #: Bytes of a CSV file that are read at once, and where a line is longer, the most that it may have.
 _BLOCK, _LONGEST_LINE = 1 << 20, 1 << 30
+#: What stands between the columns of CSV files.
+_SEPARATORS = ",;\t"
 #: Names of columns that a message lists, at most.
 _MOST_LISTED = 50
 _LINE_END = re.compile(rb"\r\n?|\n")
@@ -93,7 +95,10 @@ def _read_csv(
     from pyarrow import csv as arrow
 
     names = _header(name, content, separator)
-    check_names(name, names, [*numbers, *labels])
+    try:
+        check_names(name, names, [*numbers, *labels])
+    except UnknownName as error:
+        raise UnknownName(f"{error}{_other_separator(names)}") from None
     _refuse_open_quotation(name, content, separator)
     longest = max(map(len, io.BytesIO(content)))
     if longest > _LONGEST_LINE:
@@ -125,6 +130,12 @@ def _read_csv(
         **{column: _as_numbers(table[column]) for column in numbers},
         **{column: _as_labels(table[column]) for column in labels},
     }
+
+
+def _other_separator(names: list[str]) -> str:
+    """What a header of one column that another separator would divide is told with; "" of any other."""
+    found = [mark for mark in _SEPARATORS if len(names) == 1 and mark in names[0]]
+    return f" (separator = {found[0]!r}?)" if found else ""
 
 
 def _header(name: str, content: bytes, separator: str) -> list[str]:
