@@ -92,7 +92,7 @@ def _run(arguments: Sequence[str] | None) -> tuple[int, object | None]:
         if os.environ.get(TRACEBACK_VARIABLE) == "1":
             raise
         if hasattr(error, "format_message"):  # what typer and click raise for wrong usage
-            return 2, error.format_message()
+            return 2, error.format_message().replace("Value error, ", "", 1)  # before each list of choices
         if isinstance(error, (ValueError, LookupError, OSError)) and printable(error):
             return 1, error.args[0] if type(error) is KeyError else error
         return 1, f"{type(error).__name__}: {printable(error)} ({TRACEBACK_VARIABLE}=1 shows where)"

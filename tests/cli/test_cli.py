@@ -349,6 +349,11 @@ def test_any_arguments_end_without_a_traceback(arguments):
     assert main(["plan", *process_safe, "--scale"]) == 2
 
 
+def test_a_choice_that_there_is_not_is_told_plainly(capsys):
+    assert main(["list", "method"]) == 2
+    assert capsys.readouterr().err.startswith("ebm-vs-prob: error: Invalid value for 'kind': 'method' is not one of")
+
+
 def test_unexpected_error_is_one_line_too(call, monkeypatch):
     def fail(*arguments, **options):
         raise RuntimeError("first line\nsecond line")
