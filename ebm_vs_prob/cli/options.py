@@ -31,7 +31,11 @@ class Device(StrEnum):
 
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A name in studies/ or the path of a TOML file.")]
 ScaleOption = Annotated[
-    str, typer.Option(metavar="quick|standard|full", help="A scale of the study's file, or a shrunk run's.")
+    str | None,
+    typer.Option(
+        metavar="quick|standard|full",
+        help="A scale of the study's file, or a shrunk run's; by default quick, or the only one of the file.",
+    ),
 ]
 ReadScaleOption = Annotated[
     str | None,

@@ -15,7 +15,7 @@ from ..core.atomic_files import check_folder
 from ..core.errors import invalid
 from ..study.files import study_folders
 from ..study.identifiers import FILE, read_result
-from ..study.scales import DEMONSTRATION, SHRUNK
+from ..study.scales import SHRUNK
 from ..study.schema import Study
 from ..study.store import Store
 
@@ -59,12 +59,12 @@ def scale_of(report: Path) -> str:
 
 
 def scale_to_read(study: Study, store: Store, out: Path) -> str:
-    """The scale of which a study's results are meant where none is said: that of a first look where the store has a run
-    of it, else that of its report, as in a checkout."""
+    """The scale of which a study's results are meant where none is said: its default one where the store has a run of
+    it, else that of its report, as in a checkout."""
     report = out / study.name
-    if store.has_plan(study.name, DEMONSTRATION) or _other_study(study, report) is not None:
-        return DEMONSTRATION
-    return scale_of(report) or DEMONSTRATION
+    if store.has_plan(study.name, study.default_scale) or _other_study(study, report) is not None:
+        return study.default_scale
+    return scale_of(report) or study.default_scale
 
 
 def published_id(study: Study, scale: str, out: Path) -> str:

@@ -39,7 +39,7 @@ class Scope(StrEnum):
 
 def report(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="A name in studies/ or the path of a TOML file.")] = "",
-    scale: options.ScaleOption = "quick",
+    scale: options.ScaleOption = None,
     store: options.StoreOption = DEFAULT_STORE,
     out: options.OutOption = DEFAULT_OUT,
     as_json: options.JsonOption = False,
@@ -65,7 +65,9 @@ def report(
             typer.echo(printable(page))
         return
     with printed_aside():
-        loaded: Any = opened(load_study(study), scale, Store(store))
+        read = load_study(study)
+        scale = scale or read.default_scale
+        loaded: Any = opened(read, scale, Store(store))
         below, said = place_of(loaded, scale, out)
         page = Path(write_report(loaded, scale, store, out, said_aside, below))
     if said:

@@ -22,7 +22,7 @@ STATES = ("done", "failed", "pending")
 
 def plan(
     study: options.StudyArgument,
-    scale: options.ScaleOption = "quick",
+    scale: options.ScaleOption = None,
     device: options.DeviceOption = Device.auto,
     workers: options.WorkersOption = None,
     store: options.StoreOption = DEFAULT_STORE,
@@ -48,7 +48,9 @@ def plan(
     from ..study.tuning_rounds import first_round
 
     with printed_aside():
-        loaded = settled(opened(load_study(study), scale, Store(store)), scale)
+        read = load_study(study)
+        scale = scale or read.default_scale
+        loaded = settled(opened(read, scale, Store(store)), scale)
         loaded, scale = shrunk(loaded, scale, seeds, steps, names("--arms", arms), names("--tasks", tasks), numbers(at))
         chosen = () if loaded.tuning is None else choices_of(Store(store), loaded, scale)
         times = step_times_of(Store(store), loaded, scale, device.value)
@@ -97,7 +99,7 @@ def plan(
 
 def run(
     study: options.StudyArgument,
-    scale: options.ScaleOption = "quick",
+    scale: options.ScaleOption = None,
     engine: options.EngineOption = Engine.local,
     workers: options.WorkersOption = None,
     scheduler: options.SchedulerOption = None,
@@ -121,7 +123,9 @@ def run(
     from ..study.shrinking import opened, shrunk
 
     check_engine(engine.value, workers, scheduler)
-    loaded = opened(load_study(study), scale, Store(store))
+    read = load_study(study)
+    scale = scale or read.default_scale
+    loaded = opened(read, scale, Store(store))
     loaded, scale = shrunk(loaded, scale, seeds, steps, names("--arms", arms), names("--tasks", tasks), numbers(at))
     said_aside(f"planning the trials of {study} at {scale}")
     from ..study import run_study
@@ -153,7 +157,7 @@ def run(
 
 def status(
     study: options.StudyArgument,
-    scale: options.ScaleOption = "quick",
+    scale: options.ScaleOption = None,
     store: options.StoreOption = DEFAULT_STORE,
     rows: Annotated[bool, typer.Option("--rows", help="Show every trial too.")] = False,
     as_json: options.JsonOption = False,
@@ -163,7 +167,9 @@ def status(
     from ..study.shrinking import opened
 
     with printed_aside():
-        trials = study_status(opened(load_study(study), scale, Store(store)), scale=scale, store=store)
+        read = load_study(study)
+        scale = scale or read.default_scale
+        trials = study_status(opened(read, scale, Store(store)), scale=scale, store=store)
     if as_json:
         print_json(json_rows(trials))
         return

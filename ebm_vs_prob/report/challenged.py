@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..study.challenge import OUTCOMES, Round, rounds, summary, tally
+from ..study.challenge import OUTCOMES, TIED_NATS, TIED_RATIO, TIED_SHARE, Round, rounds, summary, tally
 from ..study.criteria import Criterion
 from ..study.effects import effect_test
 from ..study.scales import caveat
@@ -24,9 +24,23 @@ from .style import OUTCOME_COLOURS, SIGNS, Look, digits, interval, p_value, plac
 
 PAGE, PLAIN = "challenge.html", "challenge.md"
 #: How each outcome is marked: a sign in text, one of Vega's symbols in figures, and the verdict whose colour it has.
-OUTCOME_SIGNS = {"wins": "✓", "ties": "=", "fails": "✗", "no value": "–", "too few seeds": "?"}
-_SHAPES = {"wins": "circle", "ties": "square", "fails": "cross", "no value": "diamond", "too few seeds": "triangle-up"}
-_KINDS = {"wins": "supported", "ties": "undecided", "fails": "refuted"} | dict.fromkeys(OUTCOMES[3:], "untrained")
+OUTCOME_SIGNS = {"wins": "✓", "ties": "=", "fails": "✗", "undecided": "?", "no value": "–", "too few seeds": "…"}
+_SHAPES = {
+    "wins": "circle",
+    "ties": "square",
+    "fails": "cross",
+    "undecided": "triangle-down",
+    "no value": "diamond",
+    "too few seeds": "triangle-up",
+}
+_KINDS = {
+    "wins": "supported",
+    "ties": "qualified",
+    "fails": "refuted",
+    "undecided": "undecided",
+    "no value": "untrained",
+    "too few seeds": "untrained",
+}
 #: Pixels of intervals without their numbers, of a line above an interval, of an interval, and between two of them.
 _PLOT, _ABOVE, _ROW, _GAP = 172, 15, 18, 9
 #: Characters of a line above an interval, beside which the outcome stands, and of the numbers beside an interval.
@@ -62,6 +76,7 @@ def challenge_pages(inputs: Inputs, verdicts: Sequence[Verdict], environment: An
         kinds=_KINDS,
         signs=OUTCOME_SIGNS,
         symbols=SIGNS,
+        margin=f"a factor of {TIED_RATIO:g} of no difference, {TIED_SHARE:g} of a share or {TIED_NATS:g} nats",
     )
     return {PAGE: page, PLAIN: summary(method, found, verdicts, inputs.identifier)}
 

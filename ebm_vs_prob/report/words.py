@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from ..study.claims import CLAIMS
 from ..study.sensitivity import called
 from ..study.task_grids import THICKNESS, UNKNOWN_NOISE
-from ..study.verdicts import Outcome, Verdict
+from ..study.verdicts import NO_VALUE, Outcome, Verdict
 from .intervals import at_setting, weakest_cell
 from .style import interval, minus, noun, p_value, plain, symbol, unit_of
 
@@ -133,7 +133,9 @@ def _number(verdict: Verdict) -> str:
 def say(verdict: Verdict, labels: Mapping[str, str]) -> Said:
     """A comparison in words, after the network or the budget that it is at where that is not the scale's own."""
     found = f"with {called(verdict.variant)}, {effect(verdict, labels)}" if verdict.variant else effect(verdict, labels)
-    asked = f"{_asked(verdict)}: {_ENDS[verdict.verdict]}"
+    # More training would not decide what has no value.
+    end = "not decided" if verdict.reason.startswith(NO_VALUE) else _ENDS[verdict.verdict]
+    asked = f"{_asked(verdict)}: {end}"
     return Said(f"{found[:1].upper()}{found[1:]}", asked, _number(verdict), verdict.verdict)
 
 

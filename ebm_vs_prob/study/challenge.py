@@ -20,14 +20,17 @@ from .criteria import Criterion
 from .effects import EFFECTS, effect_test
 from .schema import Study
 from .standard_panels import CHALLENGER, SCALE
-from .statistics import ALPHA, Estimate, Side, sign_p_value
+from .statistics import ALPHA, MIN_SEEDS, Estimate, Side, sign_p_value
 from .verdicts import Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-OUTCOMES = ("wins", "ties", "fails", "no value", "too few seeds")
+OUTCOMES = ("wins", "ties", "fails", "undecided", "no value", "too few seeds")
+#: How far from no difference the interval of a tie may reach: by this factor of a ratio, and by so much of a
+#: difference, in shares or in nats (of which .1 is a factor of 1.1 in density).
+TIED_RATIO, TIED_SHARE, TIED_NATS = 1.1, 0.05, 0.1
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,13 @@ class Round:
     """The challenger beside the best arm of one family, at one setting.
 
     `effect` is a ratio or a difference, as `kind` says, over `seeds` that both have a value for; of `failed` others the
-    challenger's training failed. It wins, ties or fails as the interval of level .95 lies on its side of no difference,
-    on both or on the other. What is missing helps neither: where one of the two has no value for seeds that the other
-    has one for, it is the better one only if the sign test that counts these against it says so too. A training that
-    failed is a loss: the challenger fails also where the sign test says so of losses and failed trainings together.
-    Where it has no such number, as a regression has no density, the outcome is "no value", and where no interval can be
-    given, or too few seeds all agree, "too few seeds".
+    challenger's training failed. It wins or fails as the interval of level .95 lies on its side of no difference or on
+    the other, and ties where that lies within the margin of a tie (`TIED_RATIO`, `TIED_SHARE`, `TIED_NATS`); what is
+    none of these is undecided, and of fewer than `MIN_SEEDS` seeds "too few seeds". What is missing helps neither:
+    where one of the two has no value for seeds that the other has one for, it is the better one only if the sign test
+    that counts these against it says so too. A training that failed is a loss: the challenger fails also where the sign
+    test says so of losses and failed trainings together. Where it has no such number, as a regression has no density,
+    the outcome is "no value", and where too few seeds all agree, "too few seeds".
     """
 
     criterion: str
@@ -146,8 +150,18 @@ def _outcome(criterion: Criterion, effect: NDArray[np.float64], estimate: Estima
     lost = sign_p_value(losses, lacking.missing + lacking.spared, bound, other) <= ALPHA / 2
     if (worse and (lost or not (lacking.spared or agree))) or (lacking.failed and lost):
         return "fails"
-    few = not np.isfinite([estimate.low, estimate.high]).all() or (agree and (better or worse))
-    return "too few seeds" if few else "ties"
+    if effect.size < MIN_SEEDS:
+        return "too few seeds"
+    low, high = _margin(criterion, bound)
+    return "ties" if low <= estimate.low and estimate.high <= high else "undecided"
+
+
+def _margin(criterion: Criterion, bound: float) -> tuple[float, float]:
+    """Between which effects a method is as good as its rival for all that a panel asks."""
+    if criterion.kind == "ratio":
+        return bound / TIED_RATIO, bound * TIED_RATIO
+    width = TIED_SHARE if METRICS[criterion.metric].scale == "share" else TIED_NATS
+    return bound - width, bound + width
 
 
 def _mean(metric: str, values: np.ndarray) -> float:
@@ -163,11 +177,12 @@ def _mean(metric: str, values: np.ndarray) -> float:
 def tally(method: str, found: Sequence[Round]) -> str:
     """The sentence that says how many rounds came out how."""
     counts = Counter(each.outcome for each in found)
+    undecided = f", leaves {counts['undecided']} undecided" if counts["undecided"] else ""
     without = f", has no value in {counts['no value']}" if counts["no value"] else ""
     few = f", and too few seeds in {counts['too few seeds']}" if counts["too few seeds"] else ""
     return (
         f"{method} wins {counts['wins']}, ties {counts['ties']} and fails {counts['fails']} of {len(found)} "
-        f"comparisons with the best arm of each family{without}{few}."
+        f"comparisons with the best arm of each family{undecided}{without}{few}."
     )
 
 

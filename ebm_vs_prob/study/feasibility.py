@@ -16,12 +16,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.errors import invalid
+from ..core.registry import TASKS
+from ..core.spaces import Box, Labels
+from ..metrics.catalogue import METRICS
+from ..tasks.data import Data
 from .comparisons import GROWTHS, asked_of, bounds_of, contrasts
 from .criteria import Criterion
 from .effects import EFFECTS, effect_test, least_p_value
 from .known_models import KNOWN, Wanted, extremes, known_values, places_of, settings_of, values_of
 from .plugins import import_plugins
 from .predictions import Law, Predictions
+from .registered import task_of
 from .scales import DEMONSTRATION, SHRUNK
 from .schema import Study
 from .statistics import ALPHA, MIN_SEEDS, Side
@@ -42,6 +47,7 @@ class Held:
     `effects` are what the criterion bounds, one number a setting (one for a slope), by the names of what stands for
     its arm and the other's; NaN where there is none. `passed` and `failed` are the names of what passes at every
     setting, and of what does not. `predicted` are the effects of its own comparisons by theory, those that have one.
+    `lacking` says why its metric has no value on the task, whatever is trained.
     """
 
     criterion: str
@@ -51,10 +57,13 @@ class Held:
     failed: tuple[str, ...]
     asked: str = ""
     predicted: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    lacking: str = ""
 
     @property
     def problem(self) -> str:
         """What is wrong with the criterion; "" where nothing is, or where nothing is known."""
+        if self.lacking:
+            return f"has no value: {self.lacking}"
         if self.passed and self.failed:
             return ""
         names = self.passed or self.failed
@@ -96,6 +105,8 @@ def check_feasible(study: Study, scale: str) -> list[Held]:
         _check_seeds(study.held_at(scale), study.at(scale).seeds)
     found = feasibility(study, scale)
     for held in found:
+        if held.lacking:
+            raise ValueError(f"{study.where}: criteria.{held.criterion}: on {held.task} it {held.problem}")
         if held.problem:
             row = held.as_row(most=6)
             raise ValueError(
@@ -129,6 +140,7 @@ def feasibility(study: Study, scale: str) -> list[Held]:
     import_plugins(study.imports, study.where, study.folder)
     study = study.held_at(scale)
     predictions = Predictions(study, scale)
+    lacking = {(c.metric, task): _lacking(study, c.metric, task) for c in study.criteria for task in c.tasks}
     wanted: dict[str, dict[Law, Wanted]] = {}
     for criterion in study.criteria:
         for task in criterion.tasks:
@@ -142,13 +154,37 @@ def feasibility(study: Study, scale: str) -> list[Held]:
                     if law is not None:
                         asked.setdefault(law, Wanted()).add(criterion.metric, [] if setting is None else [setting])
     tables = {task: known_values(study, scale, task, asked) for task, asked in wanted.items()}
-    return [
+    held = [
         _told(study, criterion, tables)
         if criterion.kind == "share"
         else _held(study, criterion, task, tables[task], predictions)
         for criterion in study.criteria
         for task in (criterion.tasks[:1] if criterion.kind == "share" else criterion.tasks)
     ]
+    absent = [
+        Held(criterion.id, task, {}, (), (), asked_of(criterion), lacking=lacking[criterion.metric, task])
+        for criterion in study.criteria
+        for task in criterion.tasks
+        if lacking[criterion.metric, task]
+    ]
+    without = {(each.criterion, each.task) for each in absent}
+    return [*absent, *(each for each in held if (each.criterion, each.task) not in without)]
+
+
+def _lacking(study: Study, metric: str, name: str) -> str:
+    """Why a metric has no value on a task of one's own rows; "" where it may have one, and of any other task."""
+    if metric not in METRICS or not issubclass(TASKS.get(study.grid(name).kind), Data):
+        return ""
+    described, task = METRICS[metric], task_of(study, name)
+    if described.on_rows == "no":
+        return f"{metric} takes the law of the data, and of rows of one's own nothing is known but these"
+    if described.on_rows == "manifold":
+        return f"{metric} takes the manifold of the answers, which no study file gives of rows of one's own"
+    if described.on_rows == "without x" and isinstance(task.x_space, Box) and task.x_space.dim:
+        return f"{metric} is of rows without an x, and these have one"
+    if described.group == "decisions" and not isinstance(task.y_space, Labels):
+        return f"{metric} is of labels, and the answers here are real numbers"
+    return ""
 
 
 def _told(study: Study, criterion: Criterion, tables: Mapping[str, pd.DataFrame]) -> Held:

@@ -14,7 +14,7 @@ from ..core.options import Options
 from ..core.text import printable
 from .arms import Arm
 from .criteria import Criterion, Gate, Ladder, Sensitivity
-from .scales import Scale
+from .scales import DEMONSTRATION, Scale
 from .task_grids import THICKNESS, TaskGrid
 from .tuning_options import Tuning
 from .values import Id, Line, Name, shown
@@ -93,6 +93,11 @@ class Study(Options):
             if arm.name == name:
                 return arm
         raise unknown(f"arm of {self.where}:", name, [arm.name for arm in self.arms])
+
+    @property
+    def default_scale(self) -> str:
+        """The scale that is meant where none is said: the only one, else that of a first look."""
+        return next(iter(self.scales)) if len(self.scales) == 1 else DEMONSTRATION
 
     def at(self, scale: str) -> Scale:
         """The scale of that name; a `LookupError` with the nearest where there is none."""

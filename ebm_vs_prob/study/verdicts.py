@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Outcome = Literal["supported", "refuted", "qualified", "undecided", "untrained"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+#: Begins the reason of a comparison whose trials are all done and have nothing to compare.
+NO_VALUE = "no value"
 _NONE = float("nan")
 
 
@@ -117,7 +119,7 @@ def decided(study: Any, results: pd.DataFrame, seeds: range, untrained: Mapping[
     ]
     measured = [_gated(verdict, untrained) for verdict in measured]
     return [
-        _decide(verdict, *adjusted, blocked, criterion)
+        _decide(verdict, *adjusted, blocked, _why_no_value(verdict, results, seeds), criterion)
         for verdict, adjusted, (criterion, _) in zip(measured, _adjusted(measured), asked, strict=True)
     ]
 
@@ -212,14 +214,30 @@ def _first_failure(rows: pd.DataFrame) -> str:
     return str(reasons.iloc[0]) if len(reasons) else ""
 
 
-def _decide(verdict: Verdict, adjusted_p: float, family: int, blocked: str, criterion: Any) -> Verdict:
+def _why_no_value(verdict: Verdict, results: pd.DataFrame, seeds: range) -> str:
+    """Why a comparison has no value though all of its trials are done, which no more seeds would mend; else ""."""
+    if verdict.seeds or verdict.kind == "share":
+        return ""
+    for arm in filter(None, (verdict.arm, verdict.against)):
+        own = results[(results["task"] == verdict.task) & (results["arm"] == arm) & results["seed"].isin(seeds)]
+        if own.empty or (own["status"] != "done").any() or own["seed"].nunique() < len(seeds):
+            return ""
+        measured = own[own["metric"] == verdict.metric]
+        if not measured["value"].notna().any():
+            notes = measured["note"].dropna() if "note" in measured else ()
+            note = next((str(each) for each in notes if each), f"{arm} has no {verdict.metric} on {verdict.task}")
+            return f"{NO_VALUE}: {note}"
+    return ""
+
+
+def _decide(verdict: Verdict, adjusted_p: float, family: int, blocked: str, absent: str, criterion: Any) -> Verdict:
     if verdict.verdict == "untrained":
         return replace(verdict, reason=blocked) if blocked else verdict
     failure = f"; first failure: {verdict.reason}" if verdict.failed and verdict.reason else ""
     if np.isnan(verdict.p):
         return replace(
             verdict,
-            reason=blocked or f"{verdict.seeds} complete seeds, and a verdict needs {MIN_SEEDS}{failure}",
+            reason=blocked or absent or f"{verdict.seeds} complete seeds, and a verdict needs {MIN_SEEDS}{failure}",
         )
     verdict = replace(verdict, adjusted_p=adjusted_p)
     if blocked:

@@ -26,7 +26,8 @@ def challenged() -> Inputs:
     """A panel with every outcome: of two tasks at three settings, the hinge against two arms of each family.
 
     Its answers are better at the thickest and worse at the thinnest, two of its trainings failed between, it has no
-    density on one task, and at the thinnest samples of three seeds only.
+    density on one task, and at the thinnest samples of three seeds only, on the other too scattered to tell at the
+    thickest.
     """
     study, _ = panel("hinge")
     rows = []
@@ -51,7 +52,7 @@ def planted(task, arm, eps, seed):
     if not own or task == "circle":
         found["gibbs_log_score"] = -1.0 + 0.5 * own + 0.1 * draw.standard_normal()
     if not own or eps > 0.03 or seed < 3:
-        found["two_sample_accuracy"] = 0.7 + 0.02 * draw.standard_normal()
+        found["two_sample_accuracy"] = 0.7 + (0.2 if own and task == "circle" else 0.02) * draw.standard_normal()
     return found
 
 

@@ -17,7 +17,7 @@ from ebm_vs_prob.cli.checking import Panel
 from ebm_vs_prob.cli.commands import main
 from ebm_vs_prob.core.registry import METHODS
 from ebm_vs_prob.study import check_feasible, load_study, plan_study, standard_panels
-from ebm_vs_prob.study.challenge import rounds, summary
+from ebm_vs_prob.study.challenge import rounds, summary, tally
 from ebm_vs_prob.study.judging import judge
 from ebm_vs_prob.study.shrinking import shrunk
 from ebm_vs_prob.study.standard_panels import CHALLENGER, PANELS, SCALE, is_challenge, panel
@@ -182,7 +182,12 @@ def first(count, values, others):
 
 @pytest.mark.parametrize(
     ("count", "missing", "failed"),
-    [(0, "wins", "wins"), (4, "ties", "ties"), (9, "too few seeds", "fails"), (10, "no value", "fails")],
+    [
+        (0, "wins", "wins"),
+        (4, "too few seeds", "too few seeds"),
+        (9, "too few seeds", "fails"),
+        (10, "no value", "fails"),
+    ],
 )
 def test_what_the_challenger_has_no_value_for_never_helps_it(count, missing, failed):
     """Better at all seeds it wins, at six of ten it does not; failed trainings are losses, other lacks are not."""
@@ -201,10 +206,20 @@ def test_losses_and_failed_trainings_fail_together_where_neither_would_alone():
 
 def test_what_its_rival_has_no_value_for_does_not_make_it_fail():
     assert planted(2.0 * NOISE[0], NOISE[1]).outcome == "fails"
-    assert planted(2.0 * NOISE[0], first(7, np.nan, NOISE[1])).outcome == "ties"
+    assert planted(2.0 * NOISE[0], first(7, np.nan, NOISE[1])).outcome == "too few seeds"
+
+
+def test_an_interval_that_says_nothing_is_no_tie():
+    """Of two methods that are as good the interval lies near 1 where they scatter little, and far round it else."""
+    assert planted(NOISE[0], NOISE[1]).outcome == "ties"
+    wide = planted(NOISE[0] ** 40, NOISE[1])
+    assert wide.low < 0.5 < 1.5 < wide.high
+    assert wide.outcome == "undecided"
+    assert "leaves 1 undecided" in tally("hinge", [wide])
 
 
 def test_too_few_seeds_are_no_tie():
+    assert planted(NOISE[0][:9], NOISE[1][:9]).outcome == "too few seeds"
     assert planted(NOISE[0][:1], 2.0 * NOISE[1][:1]).outcome == "too few seeds"
     for count in (1, 2):
         assert planted(MISSING[:count], NOISE[1][:count], range(count)).outcome == "too few seeds"
@@ -215,7 +230,7 @@ def test_seeds_that_all_agree_decide_by_their_number(seeds, better, worse):
     one = np.ones(seeds)
     assert planted(one, 2 * one).outcome == better
     assert planted(2 * one, one).outcome == worse
-    assert planted(one, one).outcome == "ties"
+    assert planted(one, one).outcome == ("ties" if seeds >= MIN_SEEDS else "too few seeds")
 
 
 def test_a_method_without_any_training_has_no_rounds():
@@ -339,9 +354,11 @@ def test_a_challenge_is_a_study_that_can_be_run_verified_and_reported_again(own_
     shutil.rmtree(file.parent)
     assert main(["verify", told["result"], "--rerun", "3"]) == 0
     assert "reproduces 3 of 3 trials" in capsys.readouterr().out
-    assert main(["run", str(study), "--scale", "panel", *here]) == 0
+    assert main(["status", str(study)]) == 0
+    assert "at panel: 6 trials: 6 done" in capsys.readouterr().out
+    assert main(["run", str(study), *here]) == 0
     page.unlink()
-    assert main(["report", str(study), "--scale", "panel"]) == 0
+    assert main(["report", str(study)]) == 0
     assert page.read_text(encoding="utf-8") == text
 
 

@@ -12,7 +12,7 @@ import torch
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.cli.commands import main
-from ebm_vs_prob.study import Store, load_study, study_status
+from ebm_vs_prob.study import Store, check_feasible, load_study, study_status
 from ebm_vs_prob.study.data_files import digests_of, know_files
 from ebm_vs_prob.study.engines import Job, introduce
 from ebm_vs_prob.study.grid import Trial
@@ -220,6 +220,30 @@ above = 0.0
 metric = "gibbs_log_score"
 above = 1000.0
 """
+
+
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [
+        ("answer_distance_median", "takes the manifold"),
+        ("likelihood_gap", "takes the law"),
+        ("error_rate", "is of labels"),
+    ],
+)
+def test_a_criterion_that_own_rows_give_no_value_is_refused_before_anything_is_trained(tmp_path, metric, said):
+    path = write(tmp_path)
+    path.write_text(path.read_text() + CRITERIA.replace("gibbs_log_score", metric, 1))
+    with pytest.raises(ValueError, match=rf"criteria\.better: on data it has no value: {metric} {said}"):
+        check_feasible(load_study(path), "quick")
+
+
+def test_a_criterion_that_own_rows_give_a_value_is_let_through(tmp_path):
+    path = write(tmp_path)
+    path.write_text(path.read_text() + CRITERIA)
+    (held,) = check_feasible(load_study(path), "quick")
+    assert held.problem == ""
+
+
 #: A thickness of 0 in any of the ways in which a report names one.
 _ZERO = re.compile(r"(?:ε|thickness|varepsilon\$?|noise)[\s:=&|\\]*\b0(?:\.0+)?\b(?!\.\d)")
 

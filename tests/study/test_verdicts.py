@@ -44,6 +44,20 @@ def test_slope(exponent, given, outcome):
     assert (parts[0].seeds, parts[0].failed, parts[0].level) == (10, 0, 0.95)
 
 
+def test_what_has_no_value_though_all_is_done_says_why_and_asks_for_no_more_seeds():
+    asked = criterion(kind="value", range=None, at=[0.1], above=0.0)
+    results = table(lambda arm, eps, seed: math.nan, "m", ("a",)).assign(note="m: no manifold is known")
+    for given, said in (
+        (results, "no value: m: no manifold is known"),
+        (results.assign(metric="other", value=1.0), "no value: a has no m on circle"),
+        (results.assign(status="pending"), "0 complete seeds, and a verdict needs 10"),
+        (table(lambda arm, eps, seed: None, "m", ("a",)), "0 complete seeds, and a verdict needs 10; first failure"),
+    ):
+        parts, _ = judged(given, asked)
+        assert parts[0].verdict == "undecided"
+        assert parts[0].reason.startswith(said)
+
+
 def test_slope_near_its_threshold_is_undecided():
     wide = table(lambda arm, eps, seed: max(eps, 1e-3) ** (-1.0 + 0.5 * (-1) ** seed), "m", ("a",))
     parts, _ = judged(wide, criterion(below=-1.0))
