@@ -229,7 +229,7 @@ def cite(
     from ..report.citation_styles import apa, cff
     from ..study import Store, load_study
     from ..study.identifiers import result_id
-    from ..study.plan_again import changes
+    from ..study.plan_again import changes, other_rows
     from ..study.shrinking import opened
     from .report_places import published_id, scale_to_read
 
@@ -241,7 +241,8 @@ def cite(
         if not kept.has_plan(loaded.name, at):
             identifier = published_id(loaded, at, reports)
         else:
-            is_run = not changes(kept.plan(loaded.name, at), loaded, at)
+            plan = kept.plan(loaded.name, at)
+            is_run = not changes(plan, loaded, at) and not other_rows(plan, loaded, at)
             identifier = result_id(loaded, at, kept) if is_run else ""
         papers = _papers(loaded, at, identifier)
         said = {

@@ -135,12 +135,13 @@ def gather(
 
     Raises:
         UnknownName: no such study or scale, or the store holds no run of it.
-        ValueError: the study's file has another network, budget, task or arm than what was run.
+        ValueError: the study's file has another network, budget, task or arm than what was run, or its data
+            files other rows.
     """
     from ..core.errors import invalid
     from ..study.files import load_study
     from ..study.identifiers import identifier_of
-    from ..study.plan_again import changes, choices_in
+    from ..study.plan_again import changes, choices_in, other_rows
     from ..study.plugins import import_plugins
     from ..study.run import load_results
     from ..study.store import Store
@@ -154,6 +155,9 @@ def gather(
     for name, (was, now) in changes(plan, whole, scale).items():
         valid = f"{shown(was)}, with which it was run; run it again, or write another study under another name"
         raise invalid(f"{study.where}: {name}", now, valid)
+    rows = other_rows(plan, whole, scale)
+    if rows:
+        raise ValueError(f"{study.where}: {rows}; run it again, or write another study under another name")
     for plugin in study.imports:  # which know papers and summaries; without one the numbers are the same
         with suppress(ValueError):
             import_plugins([plugin], study.where, study.folder)

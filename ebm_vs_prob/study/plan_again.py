@@ -60,7 +60,7 @@ def changes(plan: StoredPlan, study: Study, scale: str) -> dict[str, tuple[Any, 
     """What decides the numbers of a run and is another in the study's file than it was: by field, then and now.
 
     Which ladders are climbed and which criteria are asked again elsewhere changes what is run, and no number of it.
-    Data files that are not there are not compared.
+    Of data files see `other_rows`.
 
     Raises:
         ValueError: the file in the plan is none of this version.
@@ -75,13 +75,26 @@ def changes(plan: StoredPlan, study: Study, scale: str) -> dict[str, tuple[Any, 
     again = was["sensitivity"].keys() & is_now["sensitivity"].keys()
     for runs in (was, is_now):
         runs["sensitivity"] = {name: runs["sensitivity"][name] for name in sorted(again)}
-    found = dict(_apart(was, is_now, ""))
+    return dict(_apart(was, is_now, ""))
+
+
+def other_rows(plan: StoredPlan, study: Study, scale: str) -> str:
+    """That data files hold other rows than those of the run, in a sentence; "" where they do not.
+
+    They are compared where the study's file itself is as it was run, and where all of them are there.
+
+    Raises:
+        ValueError: the file in the plan is none of this version.
+    """
     files = digests_of(study)
-    if not found and files and all(files.values()):
-        located = before.read_from(study.path, study.given) if study.path else before
-        if digest_of_runs(located, scale) != plan["runs"]:
-            return {"data": ("other content", ", ".join(files))}
-    return found
+    if not files or not all(files.values()) or is_of(plan, study, scale) or changes(plan, study, scale):
+        return ""
+    before = from_table(Study, plan["file"], f"the plan of {study.name}")
+    located = before.read_from(study.path, study.given) if study.path else before
+    if digest_of_runs(located, scale) == plan["runs"]:
+        return ""
+    which = next(iter(files)) if len(files) == 1 else f"one of {', '.join(files)}"
+    return f"{which} holds other rows than those it was run with"
 
 
 def _of_numbers(study: Study, scale: str) -> dict[str, Any]:

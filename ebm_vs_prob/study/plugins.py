@@ -14,7 +14,7 @@ from ..core.streams import printed_aside
 from ..core.text import printable
 from .failures import places
 from .own_energies import know_energy
-from .provenance import PACKAGE, is_own_source, sources_beside
+from .provenance import PACKAGE, is_own_source, module_beside, sources_beside
 
 
 def import_plugins(names: Iterable[str], where: str, folder: str | Path | None = None) -> None:
@@ -31,7 +31,7 @@ def import_plugins(names: Iterable[str], where: str, folder: str | Path | None =
     """
     for given in names:
         name, is_energy, attribute = given.partition(":")
-        field, place = f"{where}: {'network' if is_energy else 'plugins'}", _beside(name, folder)
+        field, place = f"{where}: {'network' if is_energy else 'plugins'}", module_beside(name, folder)
         _refuse_another_studys(field, name, place)
         with printed_aside(), _searched_last(folder):
             try:
@@ -60,15 +60,6 @@ def _searched_last(folder: str | Path | None) -> Iterator[None]:
         place = len(sys.path) - 1 - sys.path[::-1].index(entry) if entry in sys.path else None
         if place is not None:
             del sys.path[place]
-
-
-def _beside(name: str, folder: str | Path | None) -> Path | None:
-    """The file or package folder of a top-level module in `folder`, if it is there."""
-    if folder is None:
-        return None
-    package = Path(folder) / name.partition(".")[0]
-    module = package.with_name(f"{package.name}.py")
-    return package if (package / "__init__.py").is_file() else module if module.is_file() else None
 
 
 def _imported(module: str) -> Path | None:

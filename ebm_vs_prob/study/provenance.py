@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib.util
 import json
 import os
 import platform
@@ -104,11 +105,63 @@ def module_digest(name: str) -> str:
     return "" if place is None else _digest_of_sources(place)
 
 
-def is_outdated(record: Mapping[str, Any]) -> bool:
-    """Whether a trial's record was made by other code than this, of the package or of an imported plugin."""
+def module_beside(name: str, folder: str | Path | None) -> Path | None:
+    """The file or package folder of a top-level module in `folder`, if it is there."""
+    if folder is None:
+        return None
+    package = Path(folder) / name.partition(".")[0]
+    module = package.with_name(f"{package.name}.py")
+    return package if (package / "__init__.py").is_file() else module if module.is_file() else None
+
+
+def digest_at_hand(name: str, folder: str | Path | None = None) -> str:
+    """The digest that a record made now would have of a plugin's module, which is not imported; "" where none is found.
+
+    Args:
+        name: top-level, as `plugin_digests` has it.
+        folder: of the study's file, where the module is looked for first.
+    """
+    if not name.isidentifier():  # a record may hold any text, and a path is no module
+        return ""
+    place = module_beside(name, folder)
+    if place is None:
+        try:
+            place = _place(sys.modules[name]) if name in sys.modules else _place_of_spec(name)
+        except (ImportError, ValueError):
+            return ""
+    return "" if place is None else _digest_of_sources(place.resolve())
+
+
+def other_code(record: Mapping[str, Any], folder: str | Path | None = None) -> list[str]:
+    """Of a trial's record whose code is another at hand than made it: "the package", and plugins by their modules.
+
+    Args:
+        folder: of the study's file, where plugins lie. One that is found neither there nor by Python is not compared.
+    """
+    package = [] if record["code_digest"] == code_digest() else ["the package"]
     plugins: dict[str, str] = record["plugins"]
-    others = any(name in sys.modules and module_digest(name) != digest for name, digest in plugins.items())
-    return others or record["code_digest"] != code_digest()
+    return [*package, *(name for name, made in plugins.items() if digest_at_hand(name, folder) not in ("", made))]
+
+
+def is_by_code_at_hand(record: Mapping[str, Any], folder: str | Path | None = None) -> bool:
+    """Whether the code at hand made a trial's record: all of it is found, and none is another as in `other_code`."""
+    return not other_code(record, folder) and all(digest_at_hand(name, folder) for name in record["plugins"])
+
+
+def outdated(results: pd.DataFrame, folder: str | Path | None = None) -> str:
+    """How many of a table's trials other code made than that at hand, and whose, in words; "" where none.
+
+    Args:
+        results: columns `trial`, `code_digest` and `plugins` of a results table.
+        folder: as in `other_code`.
+    """
+    finished = results[results["code_digest"].fillna("") != ""].drop_duplicates("trial")
+    count, names = 0, dict[str, None]()
+    for (code, plugins), trials in finished.groupby(["code_digest", "plugins"], sort=False):
+        others = other_code({"code_digest": code, "plugins": json.loads(str(plugins) or "{}")}, folder)
+        count += len(trials) if others else 0
+        names |= dict.fromkeys(others)
+    return f"{count} of {len(finished)} trials were made by other code of {' and '.join(names)}" if count else ""
 
 
 def torch_version() -> str:
@@ -146,6 +199,15 @@ def _place(module: Any) -> Path | None:
     folders = list(getattr(module, "__path__", ()))
     found = folders[0] if folders else getattr(module, "__file__", None)
     return Path(found).resolve() if isinstance(found, str) and found else None
+
+
+def _place_of_spec(name: str) -> Path | None:
+    """`_place` of a top-level module that is not imported."""
+    spec = importlib.util.find_spec(name)
+    if spec is None:
+        return None
+    found = [*(spec.submodule_search_locations or ()), *([spec.origin] if spec.has_location else [])]
+    return Path(str(found[0])).resolve() if found else None
 
 
 def _recorded_by_version(place: Path) -> bool:

@@ -21,12 +21,12 @@ from .plan_again import choices_of, is_of, plan_again, step_times_of
 from .plugins import import_plugins
 from .progress import Advance
 from .progress import progress as progressing
-from .provenance import is_outdated, mixture
+from .provenance import mixture, other_code, outdated
 from .schema import Study
 from .shards import FILES
 from .step_times import TYPICAL
 from .store import Store
-from .table import finished_table, results_table, trial_states
+from .table import code_of_trials, finished_table, results_table, trial_states
 from .tuning import Choice, settled
 from .tuning_rounds import tune
 
@@ -90,7 +90,7 @@ def run_study(
     frame = way.completed(loaded, scale, _tuned(way, loaded, scale))
     if not (frame["batch"] == "").any():
         keep_result_id(loaded, scale, kept)
-    _report_mixture(frame)
+    _report_code(frame, loaded)
     return frame
 
 
@@ -142,7 +142,7 @@ class _Way:
             keys = {trial.key for trial in planned.trials}
             again = _incomplete(kept, planned)
             again |= _failed(kept, keys) if self.retry_failed else set()
-            again |= _outdated(kept, keys) if self.retry_outdated else set()
+            again |= _outdated(kept, keys, study.folder) if self.retry_outdated else set()
             kept.forget(again)
             missing = keys - kept.sound(keys)
             if missing:
@@ -183,8 +183,8 @@ def _failed(store: Store, keys: Collection[str]) -> set[str]:
     return {key for key, record, _ in store.records(keys) if record is not None and record["status"] == "failed"}
 
 
-def _outdated(store: Store, keys: Collection[str]) -> set[str]:
-    return {key for key, record, _ in store.records(keys) if record is not None and is_outdated(record)}
+def _outdated(store: Store, keys: Collection[str], folder: str | None) -> set[str]:
+    return {key for key, record, _ in store.records(keys) if record is not None and other_code(record, folder)}
 
 
 def _incomplete(store: Store, planned: Plan) -> set[str]:
@@ -226,7 +226,7 @@ def load_results(study: str | Path | Study, scale: str = "quick", store: str | P
         if not is_of(kept.plan(chosen.name, scale, chosen.given), chosen, scale):
             log.warning("%s has changed since it was run: these are the results of the earlier file", chosen.where)
         frame = results_table(kept, chosen.name, scale)
-    _report_mixture(frame)
+    _report_code(frame, chosen, again=Path(store).is_dir())
     return frame
 
 
@@ -247,14 +247,20 @@ def study_status(study: str | Path | Study, scale: str = "quick", store: str | P
         chosen_before = choices_of(kept, chosen, scale)
         planned = plan_study(chosen, scale, "cpu", times=TYPICAL, tuning=chosen_before).to_record()
     states = trial_states(kept, planned)
+    _report_code(code_of_trials(kept, planned), chosen)
     rows = [{**place, **states[place["trial"]]} for place in places(planned)]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _report_mixture(frame: pd.DataFrame) -> None:
+def _report_code(frame: pd.DataFrame, study: Study, again: bool = True) -> None:
+    """Warn where several versions of code made these results, or of what can be run `again` other code than this."""
     mixed = mixture(frame)
     if mixed:
         log.warning(
             "these results were made by %s and get no verdict together: run with --retry-outdated, or in a new store",
             mixed,
         )
+        return
+    others = outdated(frame, study.folder) if again else ""
+    if others:
+        log.warning("%s: run with --retry-outdated to train them again", others)

@@ -101,6 +101,22 @@ def trial_states(store: Store, plan: Mapping[str, Any]) -> dict[str, dict[str, s
     return {trial: {"status": status, "reason": reason} for trial, status, reason in columns}
 
 
+def code_of_trials(store: Store, plan: Mapping[str, Any]) -> pd.DataFrame:
+    """Which code made each finished trial of a plan: columns `trial`, `code_digest` and `plugins` of its table."""
+    import pandas as pd
+
+    columns = ["trial", "code_digest", "plugins"]
+    content = store.table(plan["study"], plan["scale"], table_state(store, plan))
+    if content is not None:
+        return _read(content, columns).drop_duplicates("trial")
+    rows = [
+        (key, record["code_digest"], canonical_json(record["plugins"]))
+        for key, record, _ in store.records(planned_trials(plan))
+        if record is not None
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
 def table_state(store: Store, plan: Mapping[str, Any]) -> str:
     """A digest of all that a plan's table follows from."""
     known = {"store": store.state(planned_trials(plan)), "package": package_digest()}

@@ -20,9 +20,9 @@ from .judging import judge
 from .measurement import measured, reproducible
 from .opening import recorded_task
 from .own_energies import brought_by
-from .plan_again import changes
+from .plan_again import changes, other_rows
 from .plugins import import_plugins
-from .provenance import code_digest, provenance
+from .provenance import code_digest, is_by_code_at_hand, provenance
 from .schema import Study
 from .store import Store
 from .table import planned_trials, results_table
@@ -64,8 +64,9 @@ class Rerun:
 class Verification:
     """What `verify` found. `identifier` is that of the results as they are, `kept` that at the run's end, of the same
     records or not, and `published` that beside the report. `changed` is what the study's file says otherwise than what
-    was run. `differences` are what the verdicts of the report and those of the records have apart; None without a
-    report. `page` is the same of its page and tables, where these were made again."""
+    was run, and `other_rows` that its data files hold other rows, or "". `differences` are what the verdicts of the
+    report and those of the records have apart; None without a report. `page` is the same of its page and tables, where
+    these were made again. `same_code` is whether the code at hand, of the package and of plugins, made all records."""
 
     study: str
     scale: str
@@ -82,6 +83,7 @@ class Verification:
     differences: list[str] | None
     reruns: list[Rerun] = field(default_factory=list)
     page: list[str] | None = None
+    other_rows: str = ""
 
     @property
     def problems(self) -> list[str]:
@@ -90,6 +92,7 @@ class Verification:
         if self.missing:
             found.append(f"{self.missing} of {self.trials} trials have no record")
         found += [f"the study's file says other than what was run: {each}" for each in self.changed]
+        found += [self.other_rows] if self.other_rows else []
         if self.kept not in ("", self.identifier) and not self.same_records:
             found.append(f"the records are not those of the run's end: then {self.kept}, now {self.identifier}")
         if self.published and self.published != self.identifier:
@@ -137,7 +140,7 @@ def verify(
         report: its folder; None where there is none.
         rerun: how many trials to train again, taken in turn from the arms.
         page: says of the results table what the report's page and tables have otherwise; by default these are not
-            compared, and never where a record is damaged or the file says other than what was run.
+            compared, and never where a record is damaged or the file or its data are other than what was run.
 
     Raises:
         UnknownName: the store holds no run of the study.
@@ -146,7 +149,6 @@ def verify(
     keys = planned_trials(plan)
     stops = store.stops()
     damaged, missing = dict[str, None](), 0
-    digests: set[tuple[str, str]] = set()
     records: dict[str, Record] = {}
     for key, record, damage in store.records(keys):
         if damage:
@@ -155,11 +157,10 @@ def verify(
             missing += key not in stops
         else:
             records[key] = record
-            digests.add((record["code_digest"], json.dumps(record["plugins"], sort_keys=True)))
     results = results_table(store, study.name, scale, from_records=True)
     apart = None if report is None else _differences(report, study, scale, results)
     kept = read_result(store.study_folder(study.name, scale) / FILE)
-    changed = changes(plan, study, scale)
+    changed, rows = changes(plan, study, scale), other_rows(plan, study, scale)
     return Verification(
         study=study.name,
         scale=scale,
@@ -171,11 +172,12 @@ def verify(
         trials=len(keys),
         missing=missing,
         damaged=list(damaged),
-        same_code={code for code, _ in digests} == {code_digest()},
+        same_code=bool(records) and all(is_by_code_at_hand(record, study.folder) for record in records.values()),
         report="" if apart is None else str(report),
         differences=apart,
         reruns=list(_rerun(study, plan, records, rerun)) if rerun else [],
-        page=None if page is None or apart is None or damaged or changed else page(results),
+        page=None if page is None or apart is None or damaged or changed or rows else page(results),
+        other_rows=rows,
     )
 
 

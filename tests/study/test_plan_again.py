@@ -7,7 +7,8 @@ from study_files import DENSITY_CRITERION, write_study
 
 from ebm_vs_prob.report.inputs import gather
 from ebm_vs_prob.study import Store, load_study, plan_study
-from ebm_vs_prob.study.plan_again import changes, is_of
+from ebm_vs_prob.study.plan_again import changes, is_of, other_rows
+from ebm_vs_prob.study.verification import verify
 
 pytestmark = pytest.mark.usefixtures("plugin")
 
@@ -85,7 +86,7 @@ def test_a_page_is_made_of_no_run_that_never_was(planned, tmp_path):
     gather(path, "quick", store.root)
 
 
-def test_data_files_that_are_not_there_are_not_compared(tmp_path):
+def test_data_files_that_hold_other_rows_are_told_in_a_sentence_and_those_not_there_not_compared(tmp_path):
     (tmp_path / "points.csv").write_text("a\n" + "\n".join(map(str, range(40))))
     task = '[[tasks]]\nname = "data"\noptions = { data = "points.csv", y = ["a"] }\n'
     path = write_study(tmp_path / "rings.toml", arms={"plain": ("mixture_density", "")})
@@ -95,5 +96,15 @@ def test_data_files_that_are_not_there_are_not_compared(tmp_path):
     (tmp_path / "points.csv").unlink()
     assert not is_of(plan, load_study(path), "quick")
     assert changes(plan, load_study(path), "quick") == {}
+    assert other_rows(plan, load_study(path), "quick") == ""
     (tmp_path / "points.csv").write_text("a\n" + "\n".join(map(str, range(1, 41))))
-    assert changes(plan, load_study(path), "quick") == {"data": ("other content", "points.csv")}
+    study, sentence = load_study(path), "points.csv holds other rows than those it was run with"
+    assert changes(plan, study, "quick") == {}
+    assert other_rows(plan, study, "quick") == sentence
+    store = Store(tmp_path / "store")
+    store.write_plan(plan)
+    with pytest.raises(ValueError, match=rf"rings\.toml: {sentence}; run it again"):
+        gather(path, "quick", store.root)
+    found = verify(study, "quick", store)
+    assert sentence in found.problems
+    assert found.changed == []

@@ -255,6 +255,18 @@ def test_results_of_other_code_are_kept_told_apart_and_reported(copied, monkeypa
     assert Store(store).read(gone) == new  # what this code had made already stays as it was
 
 
+@pytest.mark.parametrize("read", [run, study_status, evp.load_results])
+def test_results_of_a_plugin_that_was_changed_since_are_said_to_be_of_other_code(copied, monkeypatch, caplog, read):
+    path, store, frame = copied
+    read(path, store=store)
+    assert caplog.messages == []
+    monkeypatch.setattr("ebm_vs_prob.study.provenance.digest_at_hand", lambda name, folder: "0" * 64)
+    read(path, store=store)
+    count = frame["trial"].nunique()
+    said = f"{count} of {count} trials were made by other code of study_plugin: run with --retry-outdated"
+    assert [said in message for message in caplog.messages] == [True]
+
+
 def test_trials_that_fail_together_and_not_apart_are_told_of(tmp_path, monkeypatch):
     path = write_study(tmp_path / "rings.toml", seeds=5, thickness="0.1")
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import study_plugin
 from study_files import DENSITY_CRITERION, write_study
 
 from ebm_vs_prob.core.errors import UnknownName
@@ -103,6 +105,25 @@ def test_whole_results_are_verified_with_their_report_and_by_training_again(file
     assert len({run.trial for run in found.reruns}) == 3
     assert found.sentence.startswith("verified: rings at quick: 8 records whole, verdicts as published")
     json.dumps(found.as_dict(), allow_nan=False)
+
+
+def test_a_plugin_that_was_changed_since_is_other_code_than_made_the_results(file, tmp_path):
+    """Also where it was not imported: `verify` reads and trains nothing."""
+    moved = tmp_path / "rings.toml"
+    moved.write_text(file.read_text())
+    study, store = ran(moved, tmp_path / "store")
+    assert "the code at hand made them" in verify(study, "quick", store).sentence
+    own = Path(study_plugin.__file__).read_text()
+    (tmp_path / "study_plugin.py").write_text(own)
+    assert verify(study, "quick", store).same_code
+    (tmp_path / "other").mkdir()
+    elsewhere = tmp_path / "other" / "rings.toml"
+    elsewhere.write_text(file.read_text())
+    elsewhere.with_name("study_plugin.py").write_text(own + "# changed\n")
+    found = verify(load_study(elsewhere), "quick", store)
+    assert not found.same_code
+    assert found.problems == []
+    assert "other code than that at hand made them" in found.sentence
 
 
 @pytest.mark.slow
