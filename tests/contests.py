@@ -24,6 +24,16 @@ LABELS, STRINGS = Evaluation(test_examples=4096, inputs=64), Evaluation(test_exa
 OF_DENSITY_AND_DRAWS = ("likelihood_gap", "log_score", "gibbs_gap_unit_beta", "sample_distance_median", "tube_mass")
 #: What held-out answers tell of draws, of an exact model that has no energy.
 OF_DRAWS = ("sample_distance_median", "two_sample_accuracy", "energy_score", "consistency")
+#: What the truth tells of draws, where its density is dear: they are many then.
+DRAWN = Evaluation(test_examples=512, inputs=16, samples=256)
+OF_MANY_DRAWS = (
+    "sample_distance_median",
+    "two_sample_accuracy",
+    "best_sample_distance_median",
+    "best_sample_distance_p95",
+    "best_sample_success",
+    "branch_kl",
+)
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,8 @@ CONTESTS: dict[str, tuple[Contest, ...]] = {
         Contest({"shape": "swiss_roll", **THIN}, (THICK,), FEW),
         Contest({"shape": "klein_bottle", **THIN}, (THICK,), FEWEST),
         Contest({"shape": "polynomial", **THIN}, (THICK,), FEWEST),
+        Contest({"shape": "klein_bottle", **THIN}, (THICK, {"concentration": 6.0}), DRAWN, OF_MANY_DRAWS),
+        Contest({"shape": "polynomial", **THIN}, (THICK,), DRAWN, OF_MANY_DRAWS),
     ),
     "newsvendor": (
         Contest({}, ({"thickness": 0.6}, {"demand": "contaminated", "contamination": 0.3})),
@@ -124,7 +136,10 @@ CONTESTS: dict[str, tuple[Contest, ...]] = {
         Contest({"preferred": "roomier"}, ({"thickness": 1.0}, {"share": 0.5}), LABELS),
         Contest({"answer": "continuous", **THIN}, (TWICE, {"share": 0.4})),
     ),
-    "super_resolution": (Contest(PICTURES, (BLURRED, {"input_noise": 1.0}), FEWEST, OF_DENSITY_AND_DRAWS),),
+    "super_resolution": (
+        Contest(PICTURES, (BLURRED, {"input_noise": 1.0}), FEWEST, OF_DENSITY_AND_DRAWS),
+        Contest(PICTURES, (BLURRED, {"input_noise": 1.0}), DRAWN, OF_MANY_DRAWS),
+    ),
     "thin_sphere": (Contest(THIN, (THICK,)),),
     "three_curves": (Contest({"thickness": 0.03}, ({"thickness": 0.1}, {"thickness": 0.01}, DENSITY)),),
     "three_modes": (
@@ -149,6 +164,8 @@ CONTESTS: dict[str, tuple[Contest, ...]] = {
     "video": (
         Contest(PICTURES, (BLURRED,), FEWEST),
         Contest({**PICTURES, "speed_change": 0.1}, (BLURRED, {"speed_change": 0.2}), FEWEST, OF_DENSITY_AND_DRAWS),
+        Contest(PICTURES, (BLURRED,), DRAWN, OF_MANY_DRAWS),
+        Contest({**PICTURES, "speed_change": 0.1}, (BLURRED, {"speed_change": 0.2}), DRAWN, OF_MANY_DRAWS),
     ),
 }
 
