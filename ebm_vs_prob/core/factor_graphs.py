@@ -13,11 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch.nn.functional import pad
 
 from .discrete_energies import DiscreteEnergy
 from .errors import invalid
 from .free_energies import free_energy
 from .process_state import holds
+from .tensors import looked_up
 
 Beta = torch.Tensor | float
 
@@ -109,8 +111,26 @@ class FactorGraph(DiscreteEnergy):
         Raises:
             ValueError: a y of another length or dtype, or values that do not exist.
         """
-        own, entering = self._along(y)
-        return (own + entering.gather(-1, y.expand(own.shape).unsqueeze(-1)).squeeze(-1)).sum(-1)
+        y = self.checked(y)
+        pairs = y[..., list(self.parents)] * self.num_values + y[..., 1:]
+        coupled = looked_up(self.pairwise.flatten(-2), pairs)
+        return (looked_up(self.unary, y) + pad(coupled, (1, 0))).sum(-1)
+
+    def conditional_energies(self, y: torch.Tensor) -> torch.Tensor:
+        """E as a function of each variable's value, all others as in y (*sample, *batch, T) int64: (*sample, *batch, T,
+        K), of each variable up to a constant, what does not touch it.
+
+        Raises:
+            ValueError: a y of another length or dtype, or values that do not exist.
+        """
+        y = self.checked(y)
+        energies = list((self.unary + self._entering(y)).unbind(-2))
+        values = torch.arange(self.num_values, dtype=torch.int64, device=y.device)
+        rows = values * self.num_values + y[..., 1:].unsqueeze(-1)
+        leaving = looked_up(self.pairwise.flatten(-2).unsqueeze(-2), rows).unbind(-2)
+        for parent, below in zip(self.parents, leaving, strict=True):
+            energies[parent] = energies[parent] + below
+        return torch.stack(energies, -2)
 
     def min_sum(self) -> tuple[torch.Tensor, torch.Tensor]:
         collected, _ = self._collected(math.inf)
@@ -201,15 +221,14 @@ class FactorGraph(DiscreteEnergy):
     def _along(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Along y (..., T): each variable's own energy (..., T), and what its parent's value in y adds to each of its
         values, (..., T, K), 0 at the root."""
-        if y.ndim < 1 or y.shape[-1] != self.num_variables or y.dtype != torch.int64:
-            raise invalid("y", (tuple(y.shape), y.dtype), f"(..., {self.num_variables}) int64")
-        if not torch.compiler.is_compiling() and not holds(lambda: ((y >= 0) & (y < self.num_values)).all()):
-            raise invalid("y", "values outside the graph's", f"integers in 0 .. {self.num_values - 1}")
-        shape = torch.broadcast_shapes(self.batch_shape, y.shape[:-1])
-        y = y.expand(*shape, -1)
-        own = self.unary.expand(*shape, -1, -1).gather(-1, y.unsqueeze(-1)).squeeze(-1)
-        entering = _row(self.pairwise.expand(*shape, -1, -1, -1), y[..., list(self.parents)])
-        return own, torch.cat([entering.new_zeros(*shape, 1, self.num_values), entering], -2)
+        y = self.checked(y)
+        return looked_up(self.unary, y), self._entering(y)
+
+    def _entering(self, y: torch.Tensor) -> torch.Tensor:
+        """What the value of each variable's parent in y adds to each of its own values: (..., T, K), 0 at the root."""
+        values = torch.arange(self.num_values, dtype=torch.int64, device=y.device)
+        columns = y[..., list(self.parents)].unsqueeze(-1) * self.num_values + values
+        return pad(looked_up(self.pairwise.flatten(-2).unsqueeze(-2), columns), (0, 0, 1, 0))
 
     def _free_branches(self, messages: list[torch.Tensor], y: torch.Tensor) -> torch.Tensor:
         """What the branches that hang from variables before t and begin after it add at y: (..., T); 0 on a chain."""

@@ -59,6 +59,22 @@ def indicators(values: torch.Tensor, count: int) -> torch.Tensor:
     return values.unsqueeze(-1) == torch.arange(count, dtype=torch.int64, device=values.device)
 
 
+def looked_up(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """What stands in tables (..., K) at places (...) int64, whose dimensions broadcast: (...).
+
+    A table that serves many places is not repeated for each of them, nor is its gradient.
+    """
+    shape = torch.broadcast_shapes(table.shape[:-1], index.shape)
+    table = table.reshape(*[1] * (len(shape) + 1 - table.ndim), *table.shape)
+    shared = [place for place, size in enumerate(table.shape[:-1]) if size == 1]
+    own = [place for place in range(len(shape)) if place not in shared]
+    order = (*own, *shared)
+    ordered = index.expand(shape).permute(order)
+    beside = math.prod(shape[place] for place in shared)
+    found = table.squeeze(tuple(shared)).gather(-1, ordered.reshape(*ordered.shape[: len(own)], beside))
+    return found.reshape(ordered.shape).permute([order.index(place) for place in range(len(shape))])
+
+
 def power(base: torch.Tensor, exponent: torch.Tensor) -> torch.Tensor:
     """base ** exponent, broadcast, the same in any company."""
     return in_whole_vectors(torch.pow, base, exponent)

@@ -11,7 +11,7 @@ from ..core.energy_tables import EnergyTable
 from ..core.errors import invalid
 from ..core.spaces import Sequences
 from ..core.tensors import indicators
-from .evaluation import block_size
+from .evaluation import block_size, distinct
 from .graphs import GraphEnergy
 from .mlp import LearnedScale, Network, ReplicatedMLP, check_bends
 
@@ -51,13 +51,14 @@ class StringEnergy(GraphEnergy):
         return self.space.num_answers * self.trunk.multiply_adds
 
     def graph(self, x: torch.Tensor) -> EnergyTable:  # type: ignore[override]  # it answers what a factor graph does
-        given = self._given(x).unsqueeze(-2)
+        given = self._given(distinct(x)).unsqueeze(-2)
         own = self.trunk.product(self.answers.to(x.dtype).unsqueeze(0), self.trunk.weights[0][:, self.x_dim :])
         own = own.reshape(len(own), *[1] * (given.ndim - 3), *own.shape[1:])
         # Without gradient no layer has to be kept, and all strings of all x at once would be many times the table.
         lead = given[..., 0].numel()
         parts = (own,) if torch.is_grad_enabled() else own.split(block_size(own.device, lead), -2)
         energies = self.scale(torch.cat([self.trunk.tail(given + part).squeeze(-1) for part in parts], -1))
+        energies = energies.expand(-1, *x.shape[1:-1], -1)
         return EnergyTable(energies, self.space.num_variables, self.space.num_values)
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

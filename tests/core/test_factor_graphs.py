@@ -45,6 +45,21 @@ def test_energy_is_the_sum_of_the_factors(tree):
     torch.testing.assert_close(graph.energy(answers[:, None, None]), energies)
 
 
+@given(trees(), st.data())
+def test_conditional_energies_are_of_answers_that_differ_at_one_variable(tree, data):
+    """Up to a constant of each variable, which is what the others cost among themselves."""
+    graph, answers, energies = tree
+    row = data.draw(st.integers(0, len(answers) - 1))
+    found = graph.conditional_energies(answers[row].expand(*BATCH, -1))
+    assert found.shape == (*BATCH, graph.num_variables, graph.num_values)
+    for t in range(graph.num_variables):
+        others = [s for s in range(graph.num_variables) if s != t]
+        alike = (answers[:, others] == answers[row, others]).all(-1)
+        expected = energies[alike].movedim(0, -1)  # answers are listed with each symbol in order
+        own = found[..., t, :]
+        torch.testing.assert_close(own - own[..., :1], expected - expected[..., :1])
+
+
 @given(trees())
 def test_min_sum_finds_the_answer_of_least_energy(tree):
     graph, answers, energies = tree

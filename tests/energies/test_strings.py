@@ -26,6 +26,19 @@ def test_the_table_has_the_energies_that_are_asked_one_by_one(x_dim):
     assert not energy.trunk.biases[-1].requires_grad
 
 
+def test_a_table_without_x_is_made_once_and_trains_alone_as_in_company():
+    task = evp.get_task("hard_strings", kind="parity", length=5)
+    budget = evp.Budget(steps=4, batch_size=8, examples=32)
+    for method in ("linear_chain_crf", "structured_hinge", "pseudo_likelihood"):
+        company = evp.fit(method, task, seeds=[0, 1, 2], network=WHOLE, budget=budget)
+        alone = evp.fit(method, task, seeds=[1], network=WHOLE, budget=budget)
+        for together, own in zip(company.module.parameters(), alone.module.parameters(), strict=True):
+            assert torch.equal(together[1], own[0])
+    table = company.module.graph(torch.zeros(1, 7, 0))
+    assert table.energies.shape == (3, 7, 32)
+    assert table.energies.stride(1) == 0
+
+
 def test_an_energy_of_labels_and_of_chains_is_what_it_was():
     assert "factors" not in evp.Network().model_dump()
     assert evp.Network(factors="whole").model_dump()["factors"] == "whole"
