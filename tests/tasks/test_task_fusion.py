@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -137,3 +140,34 @@ def test_bad_options_are_named(options, words):
     with pytest.raises(ValueError, match=words) as caught:
         fusion(**options)
     assert "\n" not in str(caught.value)
+
+
+def lost_by_the_product(task, over_prior):
+    """Nats that the product of exact posteriors of the views loses of theirs, by Gauss-Hermite nodes of the noise."""
+    own = task.options
+    node, weight = np.polynomial.hermite_e.hermegauss(48)
+    noise = np.stack(np.meshgrid(node, node, indexing="ij"), -1).reshape(-1, 2)
+    share = np.outer(weight, weight).reshape(-1) / (2 * np.pi)
+    root = np.linalg.cholesky(np.array([[1, own.correlation], [own.correlation, 1]]))
+    total = 0.0
+    for label, (mean, prior) in enumerate(zip(MEANS[own.views], PRIOR, strict=True)):
+        x = torch.from_numpy(np.array(mean) + own.thickness * noise @ root.T)
+        product = task.reference.log_posteriors_of_views(x).sum(0)
+        product = (product - over_prior * torch.tensor(PRIOR, dtype=torch.float64).log()).log_softmax(-1)
+        total += prior * share @ (task.reference.log_posterior(x) - product)[:, label].numpy()
+    return total
+
+
+def test_the_docs_say_what_a_product_of_posteriors_loses():
+    text = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text(encoding="utf-8")
+    at = [0.0, 0.3, 0.7, 0.9]
+    assert "= 0 | .3 | .7 | .9 |" in text
+    for views in ("complementary", "redundant"):
+        (row,) = re.findall(rf"^\| {views} \| (.*) \|$", text, re.MULTILINE)
+        told = [float(number) for number in row.split(" | ")]
+        found = [lost_by_the_product(fusion(views=views, correlation=rho), True) for rho in at]
+        assert told == pytest.approx(found, abs=6e-4)
+    told = re.search(r"without dividing by the prior, ([\d., ]+) and ([\d., ]+)\. ln P", text)
+    for views, numbers in zip(("complementary", "redundant"), told.groups(), strict=True):
+        found = [lost_by_the_product(fusion(views=views, correlation=rho), False) for rho in at]
+        assert [float(number) for number in numbers.split(", ")] == pytest.approx(found, abs=6e-4)
