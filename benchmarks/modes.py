@@ -8,8 +8,9 @@ own and stays there between its turns; all arms of a row take as many steps in a
 for what a step takes may follow from how far the training is. Objectives that the earlier commit has not are compared
 with their own step as it is written.
 
-Before an objective is timed its losses are compared, step by step, as they are recorded and as they are compiled. One
-that cannot be trained, or not so, is named at the end, and the others are timed all the same.
+Before an objective is timed its losses are compared, step by step, as they are recorded and as they are compiled, and
+with those of the earlier commit from the same seeds. One that cannot be trained, or whose compiled losses are others,
+is named at the end, and the others are timed all the same; how far the earlier losses are off stands in its row.
 """
 
 from __future__ import annotations
@@ -95,11 +96,25 @@ def compiling(rows: Sequence[Plan]) -> list[float | None]:
     return found
 
 
-def largest_difference(own: Trainings, row: Plan) -> float:
-    """Of losses as they are recorded and as they are compiled, over 1 + |loss|, in the steps that are compared."""
-    short = replace(row, steps=COMPARED)
-    one, other = (torch.tensor(own.losses(replace(short, mode=mode))) for mode in ("recorded", "compiled"))
-    return float(((one - other).abs() / (1 + one.abs())).max())
+def largest_difference(one: Trainings, other: Trainings, row: Plan, mode: str) -> float:
+    """Of losses as one records them and as the other has them in its mode, over 1 + |loss|, in the steps compared.
+
+    Raises:
+        TrainingFailed: one of them refuses the training.
+    """
+    short = replace(row, steps=COMPARED, mode="recorded")
+    own, others = torch.tensor(one.losses(short)), torch.tensor(other.losses(replace(short, mode=mode)))
+    return float(((own - others).abs() / (1 + own.abs())).max())
+
+
+def earlier_difference(own: Trainings, earlier: Trainings | None, row: Plan) -> float | None:
+    """The same of the earlier commit's losses; None where it has not the objective."""
+    if earlier is None:
+        return None
+    try:
+        return largest_difference(own, earlier, row, "written")
+    except TrainingFailed:
+        return None
 
 
 def begun(own: Trainings, earlier: Trainings | None, row: Plan, compiled: bool) -> dict[str, Arm]:
@@ -135,8 +150,11 @@ def timed(arms: Sequence[Arm], rounds: int) -> None:
         arm.end()
 
 
-def found(row: Plan, arms: dict[str, Arm], compiled_after: float | None, difference: float | None) -> dict[str, Any]:
-    """A row, JSON-ready: seconds a step of every round, ratios to the first arm, share of the rate of products."""
+def found(
+    row: Plan, arms: dict[str, Arm], compiled_after: float | None, difference: float | None, earlier: float | None
+) -> dict[str, Any]:
+    """A row, JSON-ready: seconds a step of every round, ratios to the first arm, share of the rate of products; how far
+    compiled and `earlier` losses are off."""
     steps = {name: [turn.wall / arm.steps for turn in arm.turns] for name, arm in arms.items()}
     base, work, rate = next(iter(steps.values())), multiply_adds(row), product_rate(row)
     fastest = min(spread(values)["median"] for name, values in steps.items() if name not in ("earlier", "written"))
@@ -154,6 +172,7 @@ def found(row: Plan, arms: dict[str, Arm], compiled_after: float | None, differe
         "start_seconds": {name: arm.start for name, arm in arms.items()},
         "compiled_after_seconds": compiled_after,
         "largest_difference": difference,
+        "earlier_difference": earlier,
         "multiply_adds_a_step": work,
         "product_rate": rate,
         "share_of_product_rate": work / fastest / rate,
@@ -167,7 +186,9 @@ def described(row: dict[str, Any]) -> str:
         for name, values in row["seconds_a_step"].items()
     ]
     share = f"{row['share_of_product_rate']:.2f} of the rate of products"
-    return f"{row['method']} {_shape(row['replicates'], row['hidden'])}: {', '.join(parts)}; {share}"
+    off = row["earlier_difference"]
+    earlier = "" if off is None else f"; losses {off:.1g} from the earlier"
+    return f"{row['method']} {_shape(row['replicates'], row['hidden'])}: {', '.join(parts)}; {share}{earlier}"
 
 
 def _shape(replicates: int, hidden: Sequence[int]) -> str:
@@ -216,7 +237,8 @@ def main(
         for row, compiled_after in zip(rows, after, strict=True):
             is_first = not any(entry["method"] == row.method for entry in entries)
             try:
-                difference = largest_difference(own, row) if compiled and is_first else None
+                difference = largest_difference(own, own, row, "compiled") if compiled and is_first else None
+                before = earlier_difference(own, earlier, row) if is_first else None
                 arms = begun(own, earlier, row, compiled)
                 timed(list(arms.values()), rounds)
             except TrainingFailed as error:
@@ -225,7 +247,7 @@ def main(
             if difference is not None and not difference <= AGREEING:
                 wrong.append(f"{_name(row)}: losses differ by {difference:.2g}")
             turns += [turn for arm in arms.values() for turn in arm.turns]
-            entries.append(found(row, arms, compiled_after, difference))
+            entries.append(found(row, arms, compiled_after, difference, before))
             print(described(entries[-1]), flush=True)
     share = busy(turns) if turns else None
     write(out, "modes", share, rounds=rounds, against=against if earlier else None, rows=entries)
