@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import invalid
-from ..core.spaces import Box
+from ..core.spaces import Box, Sequences
 
 if TYPE_CHECKING:
     from ..core.budget import Budget
@@ -34,17 +34,33 @@ MOST_BYTES = 2.0**40
 
 def widths(task: Task, network: Network) -> tuple[int, ...]:
     """Widths of the network's layers on a task, from input to output."""
-    spaces = (task.x_space, task.y_space)
-    return (sum(space.dim for space in spaces if isinstance(space, Box)), *network.hidden, 1)
+    space = task.y_space
+    inputs = sum(own.dim for own in (task.x_space, space) if isinstance(own, Box))
+    if isinstance(space, Sequences) and network.factors == "whole":
+        inputs += space.num_variables * space.num_values
+    return (inputs, *network.hidden, 1)
+
+
+def answers_asked(task: Task, network: Network) -> int:
+    """Answers that the network is asked for where a method wants the energies of one example: of whole strings all."""
+    space = task.y_space
+    return space.num_answers if isinstance(space, Sequences) and network.factors == "whole" else 1
+
+
+def examples_asked(task: Task, network: Network, batch_size: int) -> int:
+    """Examples of a minibatch that whole strings are asked for: one where all have the same, empty x."""
+    alike = network.factors == "whole" and isinstance(task.x_space, Box) and task.x_space.dim == 0
+    return 1 if alike and isinstance(task.y_space, Sequences) else batch_size
 
 
 def steps_and_multiply_adds(
-    method: type[Method], options: Any, task: Task, layers: tuple[int, ...], budget: Budget
+    method: type[Method], options: Any, task: Task, layers: tuple[int, ...], budget: Budget, answers: int = 1
 ) -> tuple[int, float]:
-    """Estimated steps and multiply-adds of one trial's training, where an energy evaluation is the trunk's products."""
+    """Estimated steps and multiply-adds of one trial's training, where an energy evaluation is the trunk's products,
+    times `answers_asked`."""
     if method.principle == "exact":
         return 0, 0.0
-    products = float(sum(before * after for before, after in pairwise(layers)))
+    products = answers * float(sum(before * after for before, after in pairwise(layers)))
     step = method.step_multiply_adds(options, task, budget.batch_size, products)
     if budget.multiply_adds is not None:
         return budget.steps_for(step), budget.multiply_adds

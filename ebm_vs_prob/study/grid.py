@@ -64,7 +64,8 @@ class Condition:
     `specification` is that of its trials but for the seed, canonical. `group` is all that trials trained together have
     in common, `program` what those have whose steps are the same operations, so that one compilation serves them all.
     `steps`, `evaluations` of the energy an example in a step, and `multiply_adds` are those of a trial's training,
-    counted from shapes; all are 0 where nothing is trained by steps.
+    counted from shapes; all are 0 where nothing is trained by steps. What a minibatch shares counts once among the
+    evaluations, which tell the time, and for each example among the multiply-adds, which budgets are in.
     """
 
     labels: Labels
@@ -150,8 +151,9 @@ def _expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[s
         for setting, task in zip(grid.settings or (tasks[0].thickness,), tasks, strict=True):
             options = arm_options(study, arm, method, task)
             layers = _widths(trunk, method, options, task, f"{study.where}: arms.{arm.name}")
+            answers = 1 if isinstance(trunk, str) else cost.answers_asked(task, trunk)
             with blamed(f"{study.where}: arms.{arm.name}"):
-                evaluations = method.step_evaluations(options, task)
+                evaluations = answers * method.step_evaluations(options, task)
                 asked = {
                     "task": task.specification(),
                     "method": {
@@ -167,7 +169,7 @@ def _expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[s
             for name, budget in budgets_at(budgets, rungs, place).items():
                 with blamed(f"{study.where}: arms.{arm.name}"):
                     specification = canonical({**asked, "budget": budget.model_dump(mode="json")})
-                    steps, work = cost.steps_and_multiply_adds(method, options, task, layers, budget)
+                    steps, work = cost.steps_and_multiply_adds(method, options, task, layers, budget, answers)
                     program = _program(task, method, specification, evaluations)
                     own_thickness = "" if method.groups_thickness else canonical_json(task.thickness)
                     apart = f"{own_thickness}{method.batched_by(task)}"
@@ -185,7 +187,7 @@ def _expand(study: Study, scale_name: str) -> tuple[list[Condition], list[dict[s
                         compilable=method.compilable_with(options) and not is_own,
                         widths=layers,
                         steps=steps,
-                        evaluations=evaluations if steps else 0.0,
+                        evaluations=evaluations * _examples(task, trunk, budget) / budget.batch_size if steps else 0.0,
                         multiply_adds=work,
                     )
                 )
@@ -234,6 +236,10 @@ def _widths(trunk: Network | str, method: type[Method], options: Any, task: Task
         return equivalent_widths(trunk, method, options, task, where)
     with blamed(where):
         return cost.widths(task, trunk)
+
+
+def _examples(task: Task, trunk: Network | str, budget: Budget) -> int:
+    return budget.batch_size if isinstance(trunk, str) else cost.examples_asked(task, trunk, budget.batch_size)
 
 
 def _combinations(study: Study) -> Iterator[tuple[Arm, TaskGrid]]:

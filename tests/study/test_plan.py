@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from study_files import CRITERION, write_study
 
+import ebm_vs_prob as evp
 from ebm_vs_prob.metrics import Evaluation
-from ebm_vs_prob.study import plan_study
+from ebm_vs_prob.study import cost, plan_study
 from ebm_vs_prob.study.batches import MAX_REPLICATES, replicates_in_cache
 from ebm_vs_prob.study.cost import seconds_to_measure
 from ebm_vs_prob.study.grid import Condition, Trial
@@ -300,6 +301,21 @@ def test_longest_batches_come_first_and_cost_is_three_forward_passes(tmp_path):
     costs = [batch.multiply_adds for batch in planned.batches]
     assert costs == sorted(costs, reverse=True)
     assert planned.multiply_adds == 12 * 3 * (2 * 4 + 4 * 1) * 8 * 3
+
+
+@pytest.mark.parametrize("kind", ["parity", "knapsack"])
+def test_an_energy_of_whole_strings_costs_what_training_says_that_it_spent(kind):
+    """And takes the time of what is asked: once a minibatch where there is no x to tell its examples apart."""
+    task = evp.get_task("hard_strings", kind=kind, length=4)
+    network = evp.Network(hidden=(8,), factors="whole")
+    budget = evp.Budget(steps=3, batch_size=4, examples=16)
+    model = evp.fit("linear_chain_crf", task, network=network, budget=budget)
+    layers, answers = cost.widths(task, network), cost.answers_asked(task, network)
+    steps, work = cost.steps_and_multiply_adds(model.method, model.setting.options, task, layers, budget, answers)
+    assert answers == 2**4
+    assert (steps, work) == (3, model.cost[0].multiply_adds)
+    assert cost.examples_asked(task, network, 4) == (1 if kind == "parity" else 4)
+    assert cost.examples_asked(task, evp.Network(hidden=(8,)), 4) == 4
 
 
 def test_second_budget_is_another_arm_of_the_grid(tmp_path):
