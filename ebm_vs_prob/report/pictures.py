@@ -71,7 +71,7 @@ def readings(arrays: Arrays) -> dict[str, NDArray[np.float64]]:
 
 
 def plane(arrays: Arrays, what: str) -> tuple[NDArray[Any], NDArray[Any]] | None:
-    """Two coordinates of points: (x, y) where there is an x, else the first two of y."""
+    """Two coordinates of points: (x, y) where there is an x, else the first two of y; of symbols None."""
     y = arrays.get(f"{what}_y")
     if y is None:
         return None
@@ -82,7 +82,9 @@ def plane(arrays: Arrays, what: str) -> tuple[NDArray[Any], NDArray[Any]] | None
     width = 0 if x is None else np.asarray(x).shape[-1]
     if width:
         return (np.asarray(x)[:, 0], y[:, 0]) if width == y.shape[-1] == 1 else None
-    return (y[:, 0], y[:, 1]) if y.shape[-1] > 1 else None
+    # Whole numbers of which no energy is drawn are symbols of a string.
+    symbols = "energy" not in arrays and np.array_equal(y, np.round(y))
+    return (y[:, 0], y[:, 1]) if y.shape[-1] > 1 and not symbols else None
 
 
 def arms_with(inputs: Inputs, task: str, key: str) -> list[Look]:
