@@ -122,6 +122,11 @@ class FusedViews(Method):
     normalised = True
     summary = "one classifier a view, trained apart, their scores fused by a rule (Hinton 2002, Wolpert 1992)"
     references = ("hinton2002training", "wolpert1992stacked", "zadrozny2002transforming", "guo2017calibration")
+    cited_with: ClassVar = {
+        "wolpert1992stacked": ("rule", ("stacked",)),
+        "zadrozny2002transforming": ("rule", ("isotonic", "isotonic_over_prior")),
+        "guo2017calibration": ("rule", ("temperature", "temperature_over_prior")),
+    }
     Options: ClassVar[type[MethodOptions]] = FusedViewsOptions
     y_spaces = (Labels,)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pkgutil
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 from .errors import invalid, unknown
 
@@ -41,6 +41,12 @@ class Cites(Protocol):
 
     @property
     def bibliography(self) -> str: ...
+
+    @property
+    def cited_with(self) -> Mapping[str, tuple[str, tuple[Any, ...]]]: ...
+
+    @property
+    def Options(self) -> type[Any]: ...
 
 
 def parse(text: str, where: str = "bibliography") -> dict[str, Entry]:
@@ -126,12 +132,35 @@ def papers(entry: Cites) -> list[Entry]:
     """The papers of a task or a method: its `references`, in its own `bibliography` or else in the package's.
 
     Raises:
-        LookupError: a key in neither.
-        ValueError: a `bibliography` that is not BibTeX.
+        LookupError: a key in neither, or a key of `cited_with` that is none of `references`.
+        ValueError: a `bibliography` that is not BibTeX; an option in `cited_with` that there is not.
     """
     own = parse(entry.bibliography, f"{entry.name}.bibliography")
     known = {**references(), **own}
     for key in entry.references:
         if key not in known:
             raise unknown(f"reference of {entry.name}:", key, known)
+    conditions(entry)
     return [known[key] for key in entry.references]
+
+
+def conditions(entry: Cites) -> dict[str, dict[str, Any]]:
+    """What `cited_with` says, by key of a paper: the `option`, its `values` and its `default`.
+
+    Raises:
+        LookupError, ValueError: those of `papers`.
+    """
+    fields, found = entry.Options.model_fields, {}
+    for key, (option, values) in entry.cited_with.items():
+        if key not in entry.references:
+            raise unknown(f"cited_with of {entry.name}:", key, entry.references)
+        if option not in fields:
+            raise invalid(f"cited_with of {entry.name}", option, f"one of its options, {', '.join(fields)}")
+        found[key] = {"option": option, "values": list(values), "default": fields[option].default}
+    return found
+
+
+def is_cited(condition: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
+    """Whether a paper under one of the `conditions` is behind what these options make, others at their defaults."""
+    value = options.get(condition["option"], condition["default"])
+    return value in condition["values"] if condition["values"] else value != condition["default"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..core.bibliography import Entry, cited
-from ..core.registry import METHODS, TASKS
+from ..core.bibliography import Entry, cited, is_cited
+from ..core.registry import METHODS, TASKS, Registry
 from ..study.scales import caveat
 from .glossary import registered
 from .latex import to_latex_text
@@ -41,10 +41,11 @@ def entries(study: Any, results: pd.DataFrame, identifier: str = "") -> list[Ent
     """The package at its version with the study, the sources of what appears in the results and of the metrics that its
     criteria and gates are held to, each paper once.
 
-    A name in the results that is no longer registered has no entries.
+    A paper that only some values of an option rest on is there where an arm or a task has one of them. A name in the
+    results that is no longer registered has no entries.
 
     Args:
-        study: has `name`, `title`, `tasks`, `criteria` and `gates`.
+        study: has `name`, `title`, `tasks`, `arms`, `criteria` and `gates`.
         results: the tidy table of `load_results`; its `method` and `task` columns choose the entries, and its `scale`
             what is said beside them.
         identifier: of the results, where there are any, by which `verify` finds them.
@@ -69,11 +70,29 @@ def entries(study: Any, results: pd.DataFrame, identifier: str = "") -> list[Ent
         package.fields["note"] += f", result {identifier}"
     found = [package, *cited(ALWAYS)]
     run = set(results["task"].unique())
-    kinds = {grid.kind for grid in study.tasks if grid.name in run}
-    for present, registry in ((set(results["method"].dropna().unique()), METHODS), (kinds, TASKS)):
-        known = registered(registry)
-        found += [Entry(**paper) for name, told in known.items() if name in present for paper in told["papers"]]
+    methods = set(results["method"].dropna().unique())
+    found += _behind(METHODS, methods, [(arm.method, arm.options) for arm in study.arms])
+    grids = [(grid.kind, grid.options) for grid in study.tasks if grid.name in run]
+    found += _behind(TASKS, {kind for kind, _ in grids}, grids)
     for metric in dict.fromkeys(each.metric for each in (*study.criteria, *study.gates)):
         found += cited(metric_look(metric).references)
     # Two of them may rest on one paper.
     return list({entry.key: entry for entry in found}.values())
+
+
+def _behind(registry: Registry[Any], present: set[str], made: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Entry]:
+    """The papers of what is registered under these names, as it was `made`: by name, with options."""
+    options: dict[str, list[Mapping[str, Any]]] = {}
+    for name, own in made:
+        options.setdefault(name, []).append(own)
+    return [
+        Entry(**paper)
+        for name, told in registered(registry).items()
+        if name in present
+        for paper in told["papers"]
+        if any(_is_behind(told["conditions"].get(paper["key"]), own) for own in options.get(name, [{}]))
+    ]
+
+
+def _is_behind(condition: Mapping[str, Any] | None, options: Mapping[str, Any]) -> bool:
+    return condition is None or is_cited(condition, options)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from ..core.bibliography import Entry, cited, papers
+from ..core.bibliography import Entry, cited, conditions, papers
 from ..core.registry import METHODS, TASKS, Registry
 from ..study.provenance import remembered_of_package
 from .citation_styles import link, plain, short
@@ -29,14 +29,21 @@ def reference(paper: Entry) -> dict[str, str]:
 
 
 def registered(registry: Registry[Any]) -> dict[str, dict[str, Any]]:
-    """Summary and papers of everything registered, by name; to know them torch has to be imported, so they are kept."""
+    """Summary, papers and the `conditions` of these, of everything registered, by name.
+
+    To know them torch has to be imported, so they are kept.
+    """
     found: dict[str, dict[str, Any]] = remembered_of_package(["glossary", registry.kind], partial(_entries, registry))
     return found
 
 
 def _entries(registry: Registry[Any]) -> dict[str, dict[str, Any]]:
     return {
-        entry.name: {"summary": str(getattr(entry, "summary", "")), "papers": [asdict(p) for p in papers(entry)]}
+        entry.name: {
+            "summary": str(getattr(entry, "summary", "")),
+            "papers": [asdict(paper) for paper in papers(entry)],
+            "conditions": conditions(entry),
+        }
         for entry in registry.entries()
     }
 

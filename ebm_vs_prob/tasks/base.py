@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
@@ -57,6 +58,8 @@ class Task(ABC):
     noise_known: ClassVar[bool] = True  # False where data come with a noise of their own and `thickness` is always 0
     references: ClassVar[tuple[str, ...]] = ()  # papers: keys of references.bib or of `bibliography`
     bibliography: ClassVar[str] = ""  # BibTeX of papers that references.bib lacks
+    # Of those papers that only some values of an option rest on: the option and these; none: all but its default.
+    cited_with: ClassVar[Mapping[str, tuple[str, tuple[Any, ...]]]] = {}
     Options: ClassVar[type[TaskOptions]] = TaskOptions
     splits: ClassVar[tuple[Split, ...]] = SPLITS
     opposite_costs: ClassVar[tuple[str, str] | None] = None  # the options that hold the costs of either mistake

@@ -122,7 +122,7 @@ class Fusion(Task):
     name = "fusion"
     summary = "one of three classes of unequal weight; x is two views of it, correlated given the class"
     truth = "posteriors of both views and of each in closed form, entropy by quadrature"
-    references = ("hinton2002training", "wolpert1992stacked", "zadrozny2002transforming", "guo2017calibration")
+    references = ("hinton2002training",)
     Options = FusionOptions
     options: FusionOptions
     x_space: Box

@@ -8,7 +8,7 @@ noise across them factors off.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -201,6 +201,11 @@ class Manifold(Task):
     summary = "sphere, torus, Swiss roll, Klein bottle, polynomial surface or subspace in R^D; unconditional"
     truth = "log-density in closed form or by quadrature, projection, entropy but of the last two surfaces where thick"
     references = ("brehmer2020flows", "mardia2000directional", "wood1994simulation")
+    cited_with: ClassVar = {
+        "brehmer2020flows": ("shape", ("polynomial",)),
+        "mardia2000directional": ("shape", ("sphere", "torus", "klein_bottle")),
+        "wood1994simulation": ("shape", ("sphere",)),
+    }
     Options = ManifoldOptions
     options: ManifoldOptions
     reference: ManifoldReference

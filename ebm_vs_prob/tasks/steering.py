@@ -8,7 +8,7 @@ on which that angle passes; either way the chances of the sides, the best decisi
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -227,6 +227,7 @@ class Steering(Task):
     summary = "an obstacle is passed left or right (.8, .2); y the side, or the wheel angle; a decision has a cost"
     truth = "posterior, density, expected costs, Bayes decision and regret in closed form, entropy by quadrature"
     references = ("lecun2020energy", "chow1970optimum")
+    cited_with: ClassVar = {"chow1970optimum": ("abstention", ())}
     opposite_costs = ("cost_of_left", "cost_of_right")
     Options = SteeringOptions
     options: SteeringOptions

@@ -103,6 +103,8 @@ class Method(ABC):
     twin: ClassVar[str | None] = None  # the method of the other family that learns from the same objective, or nearly
     references: ClassVar[tuple[str, ...]] = ()  # papers: keys of references.bib or of `bibliography`
     bibliography: ClassVar[str] = ""  # BibTeX of papers that references.bib lacks
+    # Of those papers that only some values of an option rest on: the option and these; none: all but its default.
+    cited_with: ClassVar[Mapping[str, tuple[str, tuple[Any, ...]]]] = {}
     version: ClassVar[int] = 1  # raised when the same options would give another model
     batchable: ClassVar[bool] = True  # False: one replicate at a time
     compilable: ClassVar[bool] = True  # False: its training is no repetition of one step

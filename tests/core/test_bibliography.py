@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ebm_vs_prob.control.exact import Exact
-from ebm_vs_prob.core.bibliography import Entry, cited, papers, parse, references
+from ebm_vs_prob.core.bibliography import Entry, cited, conditions, papers, parse, references
 from ebm_vs_prob.core.registry import METHODS as REGISTERED
 from ebm_vs_prob.core.registry import TASKS
 from ebm_vs_prob.metrics import METRICS
@@ -25,6 +25,27 @@ OWN = [e for e in (*REGISTERED.entries(), *TASKS.entries()) if e.__module__.star
 WITHOUT_PAPER = {"data", "exact", "mean_squared_error", "gaussian_classes"}
 #: Papers of which no place on the web is known for certain.
 WITHOUT_PLACE = {"ljolje1990estimation", "rosenblatt1969conditional"}
+
+
+def test_what_papers_are_cited_with_is_an_option_and_values_of_it():
+    base = REGISTERED.get("mixture_density")
+
+    def told(**attributes):
+        return papers(type("Told", (base,), attributes))
+
+    assert told(cited_with={}) == papers(base)
+    with pytest.raises(ValueError, match=r"cited_with of mixture_density.*objectives.*one of its options"):
+        told(cited_with={"gutmann2012noise": ("objectives", ("nce",))})
+    with pytest.raises(LookupError, match="cited_with of mixture_density"):
+        told(cited_with={"vincent2011connection": ("objective", ("nce",))})
+
+
+@pytest.mark.parametrize("entry", OWN, ids=lambda entry: entry.name)
+def test_the_values_that_papers_are_cited_with_can_be_given(entry):
+    for condition in conditions(entry).values():
+        assert condition["values"] or not condition["default"]
+        for value in condition["values"]:
+            assert getattr(entry.Options.model_validate({condition["option"]: value}), condition["option"]) == value
 
 
 @pytest.mark.parametrize("entry", OWN, ids=lambda entry: entry.name)
@@ -106,7 +127,12 @@ def test_a_plugin_brings_its_papers_and_a_wrong_key_is_named(monkeypatch):
     try:
         text = bibtex(
             SimpleNamespace(
-                name="s", title="t", tasks=[SimpleNamespace(name="circle", kind="circle")], criteria=(), gates=()
+                name="s",
+                title="t",
+                tasks=[SimpleNamespace(name="circle", kind="circle", options={})],
+                arms=[],
+                criteria=(),
+                gates=(),
             ),
             pd.DataFrame({"method": ["foreign"], "task": ["circle"], "scale": ["full"]}),
         )

@@ -526,10 +526,13 @@ def test_intervals_show_as_many_digits_as_they_warrant():
 
 
 def test_bibtex_cites_what_was_used_and_nothing_else():
-    grid = SimpleNamespace(name="scans", kind="digits")
+    grid = SimpleNamespace(name="scans", kind="digits", options={})
     held = {"criteria": [SimpleNamespace(metric="branch_kl")], "gates": [SimpleNamespace(metric="log_score")]}
-    study = SimpleNamespace(name="planted_one", title="50% & more", tasks=[grid], **held)
-    rows = [row("scans", "a", 0.1, 0, "recall", 1.0, method="mixture_density")]
+    arms = [SimpleNamespace(method="mixture_density", options=own) for own in ({}, {"objective": "nce"})]
+    arms += [SimpleNamespace(method="gibbs_variational_bayes", options={"rank": 2})]
+    study = SimpleNamespace(name="planted_one", title="50% & more", tasks=[grid], arms=arms, **held)
+    ran = ("mixture_density", "gibbs_variational_bayes", "coupling_flow")
+    rows = [row("scans", "a", 0.1, 0, "recall", 1.0, method=name) for name in ran]
     text = bibtex(study, pd.DataFrame(rows))
     keys = re.findall(r"@\w+\{([^,]+),", text)
     assert len(keys) == len(set(keys))
@@ -538,6 +541,11 @@ def test_bibtex_cites_what_was_used_and_nothing_else():
     assert {"wenliang2020blindness", "zhang2022healing", "good1952rational"} <= set(keys)
     # A method that did not run, and a metric by which nothing is decided.
     assert not {"vincent2011connection", "naeem2020reliable"} & set(keys)
+    # What an option has that an arm gives, at a value named or at any but the default; and what no arm has.
+    assert {"gutmann2012noise", "ong2018gaussian", "durkan2019neural"} <= set(keys)
+    assert not {"grimit2006continuous", "hyvarinen2005estimation", "roeder2017sticking", "carvalho2010horseshoe"} & set(
+        keys
+    )
     assert r"planted\_one: 50\% \& more" in text
     assert text.count("{") == text.count("}")
 

@@ -66,6 +66,10 @@ class EndToEndDecision(Method):
     normalised = False
     summary = "decisions trained by their cost, without a law of the answers (Elmachtoub et al. 2023)"
     references = ("elmachtoub2023estimate", "rose1998deterministic", "koenker1978regression", "lee2004multicategory")
+    cited_with: ClassVar = {
+        "rose1998deterministic": ("objective", ("expected_cost",)),
+        "lee2004multicategory": ("objective", ("hinge",)),
+    }
     Options: ClassVar[type[MethodOptions]] = EndToEndDecisionOptions
     y_spaces = (Box, Labels)
 

@@ -33,6 +33,7 @@ class GibbsEnsemble(GibbsMaximumAPosteriori):
     version = 2
     summary = "deep ensemble of Gibbs-Boltzmann models (Lakshminarayanan, Pritzel and Blundell 2017)"
     references = ("lakshminarayanan2017simple", "carvalho2010horseshoe")
+    cited_with: ClassVar = {"carvalho2010horseshoe": ("prior", ("horseshoe",))}
     Options: ClassVar[type[MethodOptions]] = GibbsEnsembleOptions
 
     @classmethod

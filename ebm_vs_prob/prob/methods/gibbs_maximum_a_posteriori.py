@@ -34,6 +34,7 @@ class GibbsMaximumAPosteriori(PosteriorMethod):
     version = 2
     summary = "Gibbs-Boltzmann model at the mode of a posterior over its weights (MacKay 1992)"
     references = ("mackay1992practical", "carvalho2010horseshoe")
+    cited_with: ClassVar = {"carvalho2010horseshoe": ("prior", ("horseshoe",))}
     Options: ClassVar[type[MethodOptions]] = PriorOptions
 
     @classmethod

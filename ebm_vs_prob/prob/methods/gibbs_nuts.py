@@ -64,6 +64,7 @@ class GibbsNuts(PosteriorMethod):
     batchable = False
     summary = "Gibbs-Boltzmann model, posterior over weights by NUTS, for small networks (Hoffman and Gelman 2014)"
     references = ("hoffman2014no", "carvalho2010horseshoe")
+    cited_with: ClassVar = {"carvalho2010horseshoe": ("prior", ("horseshoe",))}
     Options: ClassVar[type[MethodOptions]] = GibbsNutsOptions
 
     @classmethod

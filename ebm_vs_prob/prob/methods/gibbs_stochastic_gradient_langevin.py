@@ -45,6 +45,10 @@ class GibbsStochasticGradientLangevin(PosteriorMethod):
     version = 2
     summary = "Gibbs-Boltzmann model, posterior over weights by stochastic gradient Langevin (Welling and Teh 2011)"
     references = ("welling2011bayesian", "li2016preconditioned", "carvalho2010horseshoe")
+    cited_with: ClassVar = {
+        "carvalho2010horseshoe": ("prior", ("horseshoe",)),
+        "li2016preconditioned": ("preconditioned", (True,)),
+    }
     Options: ClassVar[type[MethodOptions]] = GibbsStochasticGradientLangevinOptions
 
     @classmethod

@@ -47,6 +47,10 @@ class GibbsVariationalBayes(PosteriorMethod):
     version = 2
     summary = "Gibbs-Boltzmann model, variational posterior over its weights (Blundell et al. 2015)"
     references = ("blundell2015weight", "ong2018gaussian", "carvalho2010horseshoe")
+    cited_with: ClassVar = {
+        "carvalho2010horseshoe": ("prior", ("horseshoe",)),
+        "ong2018gaussian": ("rank", ()),
+    }
     Options: ClassVar[type[MethodOptions]] = GibbsVariationalBayesOptions
 
     @classmethod

@@ -167,6 +167,13 @@ class MixtureDensity(SmoothingMethod):
         *("bishop1994mixture", "grimit2006continuous", "gneiting2007strictly"),
         *("hyvarinen2005estimation", "gutmann2012noise", "roeder2017sticking"),
     )
+    cited_with: ClassVar = {
+        "grimit2006continuous": ("objective", ("crps",)),
+        "gneiting2007strictly": ("objective", ("crps", "energy_score")),
+        "hyvarinen2005estimation": ("objective", ("score_matching",)),
+        "gutmann2012noise": ("objective", ("nce",)),
+        "roeder2017sticking": ("objective", ("reverse_kl",)),
+    }
     Options: ClassVar[type[MethodOptions]] = MixtureDensityOptions
 
     @classmethod

@@ -30,8 +30,13 @@ from ..densities.flows import AutoregressiveLayer, CouplingLayer, FlowEnergy, Fl
 from ..objectives.bounds import ReplicatedELBO, no_guide
 from ..objectives.scoring_rules import density_noise_contrast, sampled_energy_score
 
-#: Papers of the objectives beside likelihood.
-SCORES = ("gneiting2007strictly", "gutmann2012noise")
+#: Papers of splines and of the objectives beside likelihood, by the option that they are behind.
+CITED_WITH = {
+    "durkan2019neural": ("transform", ("spline",)),
+    "dolatabadi2020invertible": ("transform", ("spline",)),
+    "gneiting2007strictly": ("objective", ("energy_score",)),
+    "gutmann2012noise": ("objective", ("nce",)),
+}
 
 
 class FlowOptions(SmoothingOptions):
@@ -72,6 +77,7 @@ class NormalisingFlow(SmoothingMethod):
     family = "prob"
     principle = "likelihood"
     normalised = True
+    cited_with: ClassVar = CITED_WITH
     Options: ClassVar[type[MethodOptions]] = FlowOptions
 
     @classmethod
@@ -147,7 +153,7 @@ class AutoregressiveFlow(NormalisingFlow):
 
     name = "autoregressive_flow"
     summary = "masked autoregressive flow by maximum likelihood (Papamakarios, Pavlakou and Murray 2017)"
-    references = ("papamakarios2017masked", "durkan2019neural", "dolatabadi2020invertible", *SCORES)
+    references = ("papamakarios2017masked", *CITED_WITH)
 
     @classmethod
     def step_evaluations(cls, options: Any, task: Task) -> float:
@@ -171,7 +177,7 @@ class CouplingFlow(NormalisingFlow):
 
     name = "coupling_flow"
     summary = "coupling flow by maximum likelihood: RealNVP and spline couplings (Dinh et al. 2017, Durkan et al. 2019)"
-    references = ("dinh2017density", "durkan2019neural", "dolatabadi2020invertible", *SCORES)
+    references = ("dinh2017density", *CITED_WITH)
 
     @classmethod
     def layer(cls, setting: Setting, seeds: list[int], place: int) -> FlowLayer:

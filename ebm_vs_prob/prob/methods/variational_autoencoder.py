@@ -251,6 +251,7 @@ class VariationalAutoencoder(ThicknessPriorMethod, SmoothingMethod):
     normalised = True
     summary = "variational autoencoder, decoder variance learned (Kingma and Welling 2014; Dai and Wipf 2019)"
     references = ("kingma2014auto", "sohn2015learning", "dai2019diagnosing", "burda2016importance", "li2016renyi")
+    cited_with: ClassVar = {"burda2016importance": ("objective", ("iwae",)), "li2016renyi": ("objective", ("renyi",))}
     Options: ClassVar[type[MethodOptions]] = VariationalAutoencoderOptions
 
     @classmethod
