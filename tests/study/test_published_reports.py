@@ -21,7 +21,7 @@ REPORTS = Path(__file__).parents[2] / "reports"
 #: Studies that re-derive a published experiment, and the criteria that it decided.
 REDERIVED = {
     "nyu_ellipse": ("C7-axes", "C3-bias", "C7-coarse-floor", "C11-energy-gradient", "C11-likelihood-gradient"),
-    "flow_on_circle": ("C11-curvature", "C11-gap", "C11-thick"),
+    "flow_on_circle": ("C11-curvature-smoothed", "C11-gap", "C11-thick"),
     "von_mises_collapse": ("C10-collapse", "C10-support", "C10-density"),
 }
 REPORTED = sorted(path.parent.name for path in REPORTS.glob("*/verdicts.json"))
