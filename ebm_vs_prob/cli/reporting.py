@@ -93,9 +93,9 @@ def verify(
     Of a study that the store has no run of, the records are those beside its report, as in a checkout. Every record is
     read and its checksum compared, and the study's file held against what was run. The verdicts are decided again and
     held against the report's, whose page and tables are made again and compared: the result that the page names, the
-    data of its figures but for pictures of models, every cell. K trials, taken in turn from the arms, are trained
-    again: on the record's kind of machine their metrics must agree to rounding, elsewhere to 1 % or their standard
-    error. The exit code is 1 where something differs.
+    data of its figures but for pictures of models, every cell, and of a challenge every text of its own page. K trials,
+    taken in turn from the arms, are trained again: on the record's kind of machine their metrics must agree to
+    rounding, elsewhere to 1 % or their standard error. The exit code is 1 where something differs.
     """
     from ..report.remaking import page_differences
     from ..study import Store, load_study

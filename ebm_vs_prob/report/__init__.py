@@ -19,7 +19,7 @@ __all__ = ["bibtex", "write_all", "write_report"]
 
 def write_report(
     path_or_name: str | Path | Study,
-    scale: str = "quick",
+    scale: str | None = None,
     store: str | Path = "results",
     out: str | Path = "reports",
     progress: Callable[[str], object] | None = None,
@@ -34,6 +34,7 @@ def write_report(
     measured: a report reads the store and never sees a model.
 
     Args:
+        scale: a scale of the study; by default its `default_scale`, quick or the only one.
         progress: is told what is being made, a few words each time.
         below: a folder in `out` that the report lies in, as one of another scale does.
 
@@ -43,6 +44,7 @@ def write_report(
             file has another network, budget, task or arm than what was run.
         OSError: the report cannot be written.
     """
+    from ..study.files import load_study
     from .inputs import gather
     from .overview import check_place, write_overview
     from .page import write
@@ -51,7 +53,8 @@ def write_report(
     check_folder("out", Path(out))
     check_place(Path(out))
     tell("reading the results")
-    inputs = gather(path_or_name, scale, store)
+    study = load_study(path_or_name)
+    inputs = gather(study, scale or study.default_scale, store)
     make_folder("out", Path(out))
     try:
         page = write(inputs, Path(out), tell, below)

@@ -1,5 +1,4 @@
-# ruff: noqa: RUF001
-"""Whether the numbers of a report that was written are those of the records: its page and tables are made again."""
+"""Whether the numbers of a report that was written are those of the records: its pages and tables are made again."""
 
 from __future__ import annotations
 
@@ -7,15 +6,17 @@ import csv
 import math
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .album import Album
+from .challenged import PLAIN, challenge_pages
 from .escaping import printable_inputs, read_script_data
 from .inputs import gather
 from .page import context, html, markdown, write_tables
+from .same_texts import same_text
 from .sharing import unfold
 
 if TYPE_CHECKING:
@@ -23,13 +24,11 @@ if TYPE_CHECKING:
 
     from ..study.schema import Study
 
-#: Relative difference that other roundings make of a number that is written in full, and of one that is drawn, which
-#: has five digits.
-ROUNDING, DRAWN = 1e-6, 1.01e-4
+#: Relative difference that roundings make of a number that is drawn, which has five digits.
+DRAWN = 1.01e-4
 #: Differences that are told one by one.
 TOLD = 10
 
-_NUMBER = re.compile(r"[-−]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 #: What the page in Markdown has of a figure of energies: its heading, the figure and its caption.
 _MODELS = re.compile(r"^### [^\n]*\n+!\[[^\n]*\]\(figures/[^\n)]*_landscapes\.svg\)\n+[^\n]*\n+", re.MULTILINE)
 #: Elements of which every text is compared, beside cells of tables.
@@ -44,7 +43,7 @@ def page_differences(
     Compared are the result that the page names, the data that its figures are drawn from, verdicts and tables with what
     they say on hover, the tables' CSV and LaTeX files, and the page in Markdown. Numbers agree where they differ by one
     unit of the last digit that is written, or by `ROUNDING`, in figures by `DRAWN`; pictures of landscapes are not
-    compared.
+    compared. Of a challenge its own page is compared too, every text of it, in figures and in Markdown.
 
     Args:
         results: the table of the store's records, where that is at hand.
@@ -56,7 +55,8 @@ def page_differences(
         ValueError: the study's file has another network, budget, task or arm than what was run.
     """
     inputs = printable_inputs(gather(study, scale, store, results))
-    content = context(inputs, inputs.verdicts(), Album(None))
+    verdicts = inputs.verdicts()
+    content = context(inputs, verdicts, Album(None))
     made = html().get_template("page.html.j2").render({**content, "downloads": [], "script": ""})
     try:
         published = (report / "index.html").read_text(encoding="utf-8")
@@ -68,6 +68,9 @@ def page_differences(
     text = markdown().get_template("page.md.j2").render(content)
     plain = _of_lines(report / "report.md", text, "## Make it again", whole)
     found = [*_of_page(_Page(published), _Page(made), whole), *tables, *plain]
+    if content["challenge"]:
+        for name, text in challenge_pages(inputs, verdicts, html()).items():
+            found += _of_lines(report / name, text) if name == PLAIN else _of_texts(report / name, text)
     left = len(found) - TOLD
     return [*found[:TOLD], *([f"{left} more"] if left > 0 else [])]
 
@@ -119,6 +122,42 @@ class _Page(HTMLParser):
         self._where = self._open = ""
 
 
+class _Texts(HTMLParser):
+    """What a page says: its texts and those of its figures, up to how it is made again."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self._is_over, self._is_code = False, False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self._is_over |= ("id", "again") in attributes
+        self._is_code = tag in ("style", "script")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._is_code = False
+
+    def handle_data(self, data: str) -> None:
+        if data.strip() and not (self._is_over or self._is_code):
+            self.texts.append(" ".join(data.split()))
+
+
+def _of_texts(published: Path, made: str) -> Iterator[str]:
+    try:
+        before = _Texts(published.read_text(encoding="utf-8")).texts
+    except (OSError, UnicodeDecodeError) as error:
+        yield f"{published.name} cannot be read: {error}"
+        return
+    after = _Texts(made).texts
+    if len(before) != len(after):
+        yield f"{published.name} has other texts"
+        return
+    for one, other in zip(before, after, strict=True):
+        if not same_text(one, other):
+            yield f"{published.name}: {one!r} in the report, {other!r} by the records"
+
+
 def _read(text: str) -> Any:
     """The data behind figures: data sets, and the rows that specifications bring themselves."""
     try:
@@ -152,7 +191,7 @@ def _of_page(published: _Page, made: _Page, whole: bool) -> Iterator[str]:
         return
     for (_, one), (where, other) in zip(published.texts, made.texts, strict=True):
         # What records say of their origin stands there in the order in which they lie in the store.
-        same = _same_text(one, other) or (where == "again" and set(one.split(", ")) == set(other.split(", ")))
+        same = same_text(one, other) or (where == "again" and set(one.split(", ")) == set(other.split(", ")))
         if not same:
             yield f"the page at #{where}: {one!r} in the report, {other!r} by the records"
 
@@ -201,7 +240,7 @@ def _of_tables(published: Path, made: Path) -> Iterator[str]:
             continue
         for number, (one, other) in enumerate(zip(before, rows, strict=True), 1):
             for cell, again in zip(one, other, strict=True):
-                if not _same_text(cell, again):
+                if not same_text(cell, again):
                     yield f"tables/{path.name}, row {number}: {cell!r} in the report, {again!r} by the records"
 
 
@@ -223,7 +262,7 @@ def _of_lines(published: Path, made: str, end: str = "", whole: bool = True) -> 
         yield f"{published.name} has other lines"
         return
     for one, other in zip(before, after, strict=True):
-        if not _same_text(one, other):
+        if not same_text(one, other):
             yield f"{published.name}: {one!r} in the report, {other!r} by the records"
 
 
@@ -238,33 +277,3 @@ def _lines(text: str, end: str) -> Iterator[str]:
 def _rows_of(path: Path) -> list[list[str]]:
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.reader(file))
-
-
-def _same_text(before: str, after: str) -> bool:
-    """Whether two texts are one but for how their numbers are rounded."""
-    if before == after:
-        return True
-    if _NUMBER.sub("0", before) != _NUMBER.sub("0", after):
-        return False
-    return _same_numbers(_NUMBER.findall(before), _NUMBER.findall(after))
-
-
-def _same_numbers(before: Sequence[str], after: Sequence[str]) -> bool:
-    return len(before) == len(after) and all(map(_same_number, before, after))
-
-
-def _same_number(before: str, after: str) -> bool:
-    """Whether two written numbers are one but for their rounding; whole numbers are counts, which are not rounded."""
-    if before == after:
-        return True
-    one, other = (float(text.replace("−", "-")) for text in (before, after))
-    if math.isclose(one, other, rel_tol=ROUNDING, abs_tol=1e-12):
-        return True
-    units = [_unit(text) for text in (before, after) if "." in text]
-    return len(units) == 2 and abs(one - other) <= 1.01 * max(units)
-
-
-def _unit(text: str) -> float:
-    """One unit of the last digit of a written decimal."""
-    mantissa, _, power = text.partition("e")
-    return float(10.0 ** (int(power or 0) - len(mantissa.partition(".")[2])))

@@ -236,7 +236,7 @@ def places(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def plan_study(
     study: str | Path | Study,
-    scale: str = "quick",
+    scale: str | None = None,
     device: str = "auto",
     elsewhere: bool = False,
     times: StepTimes | None = None,
@@ -248,7 +248,7 @@ def plan_study(
 
     Args:
         study: a name in `studies/`, the path of a TOML file, or a loaded study.
-        scale: a scale of the file.
+        scale: a scale of the file; by default its `default_scale`, quick or the only one.
         device: `auto`, `cpu` or `cuda`.
         elsewhere: other machines compute, so that `cuda` need not be here.
         times: what steps take, which decides what is compiled; by default on this machine, where it is measured once
@@ -260,6 +260,7 @@ def plan_study(
         ValueError: a bad value, with file, field and what is valid.
     """
     chosen = study if isinstance(study, Study) else load_study(study)
+    scale = scale or chosen.default_scale
     chosen.at(scale)
     place = resolve_device(device, elsewhere)
     import_plugins(chosen.imports, chosen.where, chosen.folder)

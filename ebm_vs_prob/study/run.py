@@ -38,7 +38,7 @@ log = logging.getLogger("ebm_vs_prob.study")
 
 def run_study(
     study: str | Path | Study,
-    scale: str = "quick",
+    scale: str | None = None,
     engine: str = "local",
     workers: int | None = None,
     scheduler: str | None = None,
@@ -61,7 +61,7 @@ def run_study(
 
     Args:
         study: a name in `studies/`, the path of a TOML file, or a loaded study.
-        scale: a scale of the file.
+        scale: a scale of the file; by default its `default_scale`, quick or the only one.
         engine: `local` (worker processes here), `serial` (this process) or `dask` (a cluster).
         workers: local worker processes; one a core by default.
         scheduler: with engine `dask`, the scheduler's address or its scheduler file.
@@ -84,6 +84,7 @@ def run_study(
     check_engine(engine, workers, scheduler)
     kept = Store(store)
     given = study if isinstance(study, Study) else load_study(study)
+    scale = scale or given.default_scale
     given.at(scale)
     loaded = settled(given, scale)
     way = _Way(kept, engine, workers, scheduler, device, retry_failed, retry_outdated, progress)
@@ -209,18 +210,19 @@ def _mended(store: Store) -> Iterator[None]:
             store.mend()
 
 
-def load_results(study: str | Path | Study, scale: str = "quick", store: str | Path = "results") -> pd.DataFrame:
+def load_results(study: str | Path | Study, scale: str | None = None, store: str | Path = "results") -> pd.DataFrame:
     """The table of a study that was run, read from the records: the columns of `run_study`'s.
 
     Args:
         study: a name in `studies/`, the path of a TOML file, or a loaded study.
-        scale: a scale of the file.
+        scale: a scale of the file; by default its `default_scale`, quick or the only one.
         store: folder of the results, or the `records.zip` beside a report.
 
     Raises:
         UnknownName: an unknown study or scale, or a store that holds no run of it.
     """
     chosen = study if isinstance(study, Study) else load_study(study)
+    scale = scale or chosen.default_scale
     chosen.at(scale)
     with opened_store(store) as kept:
         if not is_of(kept.plan(chosen.name, scale, chosen.given), chosen, scale):
@@ -230,8 +232,10 @@ def load_results(study: str | Path | Study, scale: str = "quick", store: str | P
     return frame
 
 
-def study_status(study: str | Path | Study, scale: str = "quick", store: str | Path = "results") -> pd.DataFrame:
+def study_status(study: str | Path | Study, scale: str | None = None, store: str | Path = "results") -> pd.DataFrame:
     """The state of every place of a study's grid: trial, task, arm, setting, seed, budget, status, reason.
+
+    Without a `scale` it is that of the study's `default_scale`.
 
     Raises:
         UnknownName: an unknown study or scale.
@@ -241,6 +245,7 @@ def study_status(study: str | Path | Study, scale: str = "quick", store: str | P
     chosen = study if isinstance(study, Study) else load_study(study)
     kept = Store(store)
     columns = ["trial", "task", "arm", "setting", "seed", "budget", "status", "reason"]
+    scale = scale or chosen.default_scale
     chosen.at(scale)
     planned: Mapping[str, Any] | None = plan_again(kept, chosen, scale)
     if planned is None:

@@ -72,15 +72,20 @@ def tuned_arms(study: Study) -> dict[str, str]:
         UnknownName: an unknown method.
         ValueError: the option is none of an arm's method, or no number of it.
     """
+    found = _open_arms(study)
+    if not found:
+        valid = "an option of a method that some arm leaves open"
+        raise invalid(f"{study.where}: tuning.values", tuning_of(study).option, valid)
+    return found
+
+
+def _open_arms(study: Study) -> dict[str, str]:
     tuning = tuning_of(study)
     found = {}
     for arm in study.arms:
         method = look_up(METHODS, arm.method, f"{study.where}: arms.{arm.name}.method")
         if method.principle != "exact" and tuning.option in method.Options.model_fields and not _gives(arm, tuning):
             found[arm.name] = objective(arm, method)
-    if not found:
-        valid = "an option of a method that some arm leaves open"
-        raise invalid(f"{study.where}: tuning.values", tuning.option, valid)
     return found
 
 
@@ -123,10 +128,18 @@ def with_values(study: Study, values: Mapping[str, float]) -> Study:
 
 
 def settled(study: Study, scale: str) -> Study:
-    """The study as a scale runs it: where that is not tuned, arms have the middle one of the values to be tried."""
-    if study.tuning is None or not study.tuning.scales or scale in study.tuning.scales:
+    """The study as a scale runs it: where that is not tuned, arms have the middle one of the values to be tried.
+
+    Nor is it where a choice of its own leaves none of the arms that are to be tuned.
+    """
+    if study.tuning is None:
+        return study
+    is_tuned = not study.tuning.scales or scale in study.tuning.scales
+    if is_tuned and not study.at(scale).arms:
         return study
     import_plugins(study.imports, study.where, study.folder)
+    if is_tuned and _open_arms(study.held_at(scale)):
+        return study
     return with_values(study, provisional(study)).model_copy(update={"tuning": None})
 
 

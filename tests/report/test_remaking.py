@@ -17,11 +17,13 @@ from study_files import registered_plugin, write_study
 from ebm_vs_prob.cli.commands import main
 from ebm_vs_prob.core.atomic_files import host
 from ebm_vs_prob.report import overview, write_all, write_report
+from ebm_vs_prob.report.challenged import PAGE, PLAIN
 from ebm_vs_prob.report.escaping import read_script_data, script_data
 from ebm_vs_prob.report.remaking import page_differences
 from ebm_vs_prob.report.sharing import fold, unfold
 from ebm_vs_prob.study import load_study, run_study
 from ebm_vs_prob.study.published import reports_below
+from ebm_vs_prob.study.standard_panels import CHALLENGER, SCALE, keep_panel, panel
 
 CRITERION = """
 [[criteria]]
@@ -207,6 +209,52 @@ def test_one_unit_of_the_last_digit_is_rounding(report):
     change = first(r"<td([^>]*)>(−\d+\.\d*)(\d) \[−", lambda m: f"<td{m[1]}>{m[2]}{min(int(m[3]) + 1, 8)} [−")
     page.write_text(change(page.read_text(encoding="utf-8")), encoding="utf-8")
     assert differences() == []
+
+
+@pytest.fixture(scope="module")
+def challenged(tmp_path_factory):
+    """A challenge that was run, one seed of it for a few steps, and the folder of its report."""
+    folder = tmp_path_factory.mktemp("challenged")
+    study = keep_panel(folder / "panel", panel("hinge")[1], "hinge")
+    scale = study.at(SCALE)
+    own = {"seeds": 2, "arms": (*(arm.name for arm in study.arms[:2]), CHALLENGER), "tasks": ("circle",)}
+    budget = {**scale.budget, "steps": 3, "examples": 64}
+    small = study.model_copy(update={"scales": {SCALE: scale.model_copy(update={**own, "budget": budget})}})
+    run_study(small, SCALE, engine="serial", device="cpu", store=folder / "store", progress=False)
+    write_report(small, SCALE, store=folder / "store", out=folder / "reports")
+    return small, folder / "store", folder / "reports" / small.name
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "said"),
+    [
+        (PAGE, r"\b(?:wins|ties|fails|undecided|too few seeds)\b(?=\s*\d)", "in the report"),
+        (PAGE, r"<tr><td", "has other texts"),
+        (PLAIN, r"\| (?:wins|ties|fails|undecided|too few seeds) \|", "in the report"),
+    ],
+)
+def test_a_challenge_that_was_tampered_with_is_found(challenged, tmp_path, name, what, said):
+    study, store, folder = challenged
+    copy = tmp_path / study.name
+    shutil.copytree(folder, copy)
+    text = (copy / name).read_text(encoding="utf-8")
+    changed = "<tr><td>one more</td><td" if said.startswith("has") else "| beats all |"
+    (copy / name).write_text(re.sub(what, changed, text, count=1), encoding="utf-8")
+    told = page_differences(study, SCALE, store, copy)
+    assert len(told) == 1
+    assert told[0].startswith(name)
+    assert said in told[0]
+
+
+def test_a_challenge_as_it_was_written_is_that_of_the_records_and_has_both_pages(challenged, tmp_path):
+    study, store, folder = challenged
+    assert page_differences(study, SCALE, store, folder) == []
+    copy = tmp_path / study.name
+    shutil.copytree(folder, copy)
+    (copy / PAGE).unlink()
+    (copy / PLAIN).unlink()
+    told = page_differences(study, SCALE, store, copy)
+    assert [each.partition(":")[0] for each in told] == [f"{PAGE} cannot be read", f"{PLAIN} cannot be read"]
 
 
 def test_verify_says_what_was_tampered_with(published, report, capsys):

@@ -16,6 +16,7 @@ from study_files import registered_plugin, write_study
 
 import ebm_vs_prob as evp
 from ebm_vs_prob.energies.evaluation import weight_norm
+from ebm_vs_prob.report import write_report
 from ebm_vs_prob.study import Store, measurement, plan_study, study_status, worker
 from ebm_vs_prob.study.batches import MAX_REPLICATES
 from ebm_vs_prob.study.engines import serial
@@ -210,6 +211,26 @@ def test_the_first_seed_need_not_be_0(tmp_path):
     frame = run(path, tmp_path / "store", engine="serial")
     kept = Store(tmp_path / "store")
     assert {(int(row.seed), bool(kept.load_arrays(row.trial))) for row in frame.itertuples()} == {(5, True), (6, False)}
+
+
+def test_where_no_scale_is_said_it_is_the_only_one_else_quick(tmp_path):
+    path = write_study(tmp_path / "rings.toml", seeds=1)
+    text = path.read_text()
+    path.write_text(text.replace("[scales.quick]", "[scales.mine]"))
+    given = {"store": tmp_path / "results", "device": "cpu"}
+    results = evp.run_study(path, engine="serial", **given)
+    assert set(results["scale"]) == {"mine"} == set(evp.load_results(path, store=given["store"])["scale"])
+    assert evp.study.plan_study(path, device="cpu").scale == "mine"
+    assert set(evp.study.study_status(path, store=given["store"])["status"]) == {"done"}
+    page = write_report(path, store=given["store"], out=tmp_path / "reports")
+    assert "scale mine" in page.read_text(encoding="utf-8")
+    two = text.replace("[scales.quick]", "[scales.mine]").partition("[evaluation]")
+    scale = two[0][two[0].index("[scales.mine]") :].replace("mine", "quick")
+    path.write_text(f"{two[0]}{scale}{two[1]}{two[2]}")
+    assert evp.study.plan_study(path, device="cpu").scale == "quick"
+    path.write_text(path.read_text().replace("[scales.quick]", "[scales.other]"))
+    with pytest.raises(LookupError, match="quick"):
+        evp.study.plan_study(path, device="cpu")
 
 
 def test_record_says_what_made_it(finished):

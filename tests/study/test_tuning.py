@@ -177,6 +177,21 @@ def test_before_a_run_the_plan_says_that_arms_will_be_tuned(tmp_path):
     assert set(study_status(path, store=tmp_path)["status"]) == {"pending"}
 
 
+def test_a_scale_whose_arms_leave_none_open_is_not_tuned(tmp_path):
+    path = tuned_study(
+        tmp_path / "rings.toml",
+        change=lambda text: text.replace("seeds = 2", 'seeds = 2\narms = ["given", "truth"]', 1),
+    )
+    assert load_study(path).at("quick").arms == ("given", "truth")
+    shown = CliRunner().invoke(app, ["plan", str(path), "--store", str(tmp_path / "none")])
+    assert shown.exit_code == 0, shown.output
+    assert "uning" not in shown.stdout
+    results = run(path, tmp_path / "results")
+    assert set(results["arm"]) == {"given", "truth"}
+    assert set(results["status"]) == {"done"}
+    assert gather(path, "quick", tmp_path / "results").tuning == ()
+
+
 def test_an_optimum_at_an_edge_is_looked_for_beyond_it(tmp_path):
     """From 80, a factor of 2 beyond: 160 scores .05 nat less, with an error of .01 over 768 pairs."""
     path = tuned_study(tmp_path / "rings.toml", values="[5, 10, 20, 40, 80]", arms={"open": ("ring", "")})
