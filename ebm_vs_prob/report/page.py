@@ -19,7 +19,7 @@ from ..study.identifiers import FILE as RESULT
 from ..study.identifiers import file_from, write_result
 from ..study.standard_panels import is_challenge
 from ..study.verdicts import Verdict
-from . import challenged, downloads, figures, landscapes, sections, tables, training_tables
+from . import challenged, downloads, exploratory, figures, landscapes, sections, tables, training_tables
 from .album import Album
 from .citation import bibtex
 from .escaping import escape_markdown, printable_inputs, script_data
@@ -217,7 +217,7 @@ def context(
                    frames[name], _FAILURES if name == "failures" else frames[name].columns[:6], links)
                for name in ("slopes", "failures", *training_tables.TITLES) if name in frames},
         },
-        "notes": tables.exploratory(inputs, frames["slopes"]) if "slopes" in frames else [],
+        "notes": exploratory.observations(inputs, frames["slopes"]) if "slopes" in frames else [],
         "declined": [f"{labels.get(s['arm'], s['arm'])} on {s['task']}: {s['reason']}" for s in inputs.skipped],
         "unmeasured": sections.unmeasured(inputs, labels),
         "glossary": glossary(inputs),
@@ -245,7 +245,7 @@ def _tables(inputs: Inputs, verdicts: list[Verdict], labels: dict[str, str]) -> 
     study = inputs.study
     title = study.title if study.title.endswith((".", "?", "!")) else f"{study.title}."
     title += f" Scale {inputs.scale}{f', result {inputs.identifier}' if inputs.identifier else ''}."
-    slopes, failures = tables.slopes_table(inputs), tables.failures_table(inputs)
+    slopes, failures = exploratory.slopes_table(inputs), tables.failures_table(inputs)
     criteria = tables.criteria_table(verdicts, labels)
     shown = [
         {

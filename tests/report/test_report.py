@@ -23,6 +23,7 @@ from ebm_vs_prob.metrics import METRICS
 from ebm_vs_prob.report import (
     bibtex,
     downloads,
+    exploratory,
     figures,
     glossary,
     guides,
@@ -501,7 +502,7 @@ def test_digits_are_shown_as_pictures_and_a_chain_with_as_many_symbols_as_pixels
 def test_slopes_table_shows_the_planted_exponent():
     study = load_study(HEADLINE)
     results = table(lambda arm, eps, seed: max(eps, 1e-4) ** -2.0 * (1 + 0.001 * seed), "curvature_p95", ("exact",))
-    slopes = tables.slopes_table(Inputs(study, "quick", results))
+    slopes = exploratory.slopes_table(Inputs(study, "quick", results))
     assert slopes.loc[0, "Raw curvature"].startswith("−2.00")
 
 
