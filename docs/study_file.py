@@ -69,7 +69,7 @@ along = { thickness = [0.03] }
 stopped at any moment goes on where it was. `ebm-vs-prob plan` says what it costs, and what was chosen. The values and
 scores of every arm stand in the stored plan and in the report. Tuned are the arms that are trained and whose method
 has the option, but for those that give it in their own `options`; one value serves an arm on all tasks and at all
-settings.
+settings. A scale whose own choice of arms leaves none of them is not tuned.
 
 An arm's score is the mean of its validation objective over seeds, tasks and settings, geometric where the metric
 spans decades. A value of which a trial fails has none. The objective is the arm's `validation`, a metric of
