@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -113,7 +114,8 @@ def hero(inputs: Inputs, task: str) -> Hero | None:
         f"sections-{task}": {"columns": list(_SECTION), "rows": sections},
         f"points-{task}": {"columns": ["arm", "at", "what", "x", "y"], "rows": points},
     }
-    start, first = _start(settings, inputs.axis(task), here), _first_arms(inputs, task, looks)
+    decided = [at for c in inputs.study.primary_criteria.values() if task in c.tasks for at in c.at]
+    start, first = _start(settings, inputs.axis(task), here, decided), _first_arms(inputs, task, looks)
     return Hero(
         task=task,
         symbol=symbol(inputs.axis(task)),
@@ -137,14 +139,18 @@ def _spread(settings: Sequence[float], most: int) -> list[float]:
     return [settings[place] for place in places]
 
 
-def _start(settings: Sequence[float], axis: str, here: Mapping[tuple[str, float], Arrays]) -> int:
+def _start(
+    settings: Sequence[float], axis: str, here: Mapping[tuple[str, float], Arrays], decided: Sequence[float] = ()
+) -> int:
     """The slider stands at the hardest setting that has a width and whose truth the picture still resolves.
 
-    Half a node from the answers the energy of the truth is ½ (half a node over the thickness)²; where that is most of
-    what can be seen, a picture shows which nodes happen to lie in a crease.
+    Along anything but thickness it is the last setting, or the last of those at which a claim is decided. Half a node
+    from the answers the energy of the truth is ½ (half a node over the thickness)²; where that is most of what can be
+    seen, a picture shows which nodes happen to lie in a crease.
     """
     if axis != THICKNESS:
-        return len(settings) - 1
+        asked = [i for i, at in enumerate(settings) if any(math.isclose(at, other) for other in decided)]
+        return asked[-1] if asked else len(settings) - 1
     half = max((float(a["axis_1"][1] - a["axis_1"][0]) / 2 for a in here.values() if "energy" in a), default=0.0)
     return max((i for i, at in enumerate(settings) if at > 0 and 0.5 * (half / at) ** 2 < _UNRESOLVED), default=0)
 

@@ -116,6 +116,8 @@ def test_the_slider_starts_where_the_picture_resolves_the_truth(inputs):
     # 24 nodes over a width of 4: half a node is .087, which at ε = .001 is 3781 nats.
     assert landscapes._start([0.3, 0.003, 0.001], "thickness", inputs_here(inputs)) == 1
     assert landscapes._start([2, 16, 64], "dimension", inputs_here(inputs)) == 2
+    assert landscapes._start([0.0, 0.03, 0.1], "bridge", inputs_here(inputs), [0.0]) == 0
+    assert landscapes._start([2, 16, 64], "dimension", inputs_here(inputs), [2.0, 16.0]) == 1
 
 
 def inputs_here(inputs):
