@@ -113,7 +113,7 @@ def test_versions_agree():
 
 def test_the_citation_file_names_the_package_and_the_lecture_as_every_study_does():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    nothing = pd.DataFrame(columns=["scale", "task", "method"])
+    nothing = pd.DataFrame(columns=["scale", "task", "arm", "method"])
     papers = {entry.key: entry for entry in entries(load_study("thin_manifold"), nothing)}
     said = yaml.safe_load(cff([papers["ebm_vs_prob"], papers["lecun2020energy"]]))
     for name in ("title", "authors", "version"):

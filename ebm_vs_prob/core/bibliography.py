@@ -151,7 +151,10 @@ def conditions(entry: Cites) -> dict[str, dict[str, Any]]:
         LookupError, ValueError: those of `papers`.
     """
     fields, found = entry.Options.model_fields, {}
-    for key, (option, values) in entry.cited_with.items():
+    for key, condition in entry.cited_with.items():
+        if not (isinstance(condition, tuple) and len(condition) == 2 and isinstance(condition[1], tuple)):
+            raise invalid(f"cited_with of {entry.name}: {key}", condition, "an option and a tuple of its values")
+        option, values = condition
         if key not in entry.references:
             raise unknown(f"cited_with of {entry.name}:", key, entry.references)
         if option not in fields:

@@ -266,7 +266,7 @@ def _facts(inputs: Inputs, looks: Mapping[str, Look]) -> list[tuple[str, str]]:
 
 
 def _listed(table: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} = {np.asarray(value).tolist()}" for name, value in table.items())
+    return ", ".join(f"{name} = {np.asarray(value).tolist()}" for name, value in sorted(table.items()))
 
 
 def _commands(inputs: Inputs) -> list[str]:

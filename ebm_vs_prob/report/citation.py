@@ -70,9 +70,15 @@ def entries(study: Any, results: pd.DataFrame, identifier: str = "") -> list[Ent
         package.fields["note"] += f", result {identifier}"
     found = [package, *cited(ALWAYS)]
     run = set(results["task"].unique())
-    methods = set(results["method"].dropna().unique())
-    found += _behind(METHODS, methods, [(arm.method, arm.options) for arm in study.arms])
-    grids = [(grid.kind, grid.options) for grid in study.tasks if grid.name in run]
+    methods, arms = (set(results[name].dropna().unique()) for name in ("method", "arm"))
+    found += _behind(METHODS, methods, [(arm.method, arm.options) for arm in study.arms if arm.name in arms])
+    grids = [
+        (grid.kind, {**grid.options, axis: value})
+        for grid in study.tasks
+        if grid.name in run
+        for axis, values in (grid.along or {"": [None]}).items()
+        for value in values
+    ]
     found += _behind(TASKS, {kind for kind, _ in grids}, grids)
     for metric in dict.fromkeys(each.metric for each in (*study.criteria, *study.gates)):
         found += cited(metric_look(metric).references)

@@ -59,15 +59,15 @@ def page_differences(
     content = context(inputs, verdicts, Album(None))
     made = html().get_template("page.html.j2").render({**content, "downloads": [], "script": ""})
     try:
-        published = (report / "index.html").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        published = _Page((report / "index.html").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, AssertionError) as error:  # the last is the parser's, of markup that is none
         return [f"its page cannot be read: {error}"]
     with tempfile.TemporaryDirectory() as folder:
         write_tables(inputs, content, Path(folder))
         tables = [*_of_tables(report / "tables", Path(folder)), *_of_latex(report / "tables", Path(folder))]
     text = markdown().get_template("page.md.j2").render(content)
     plain = _of_lines(report / "report.md", text, "## Make it again", whole)
-    found = [*_of_page(_Page(published), _Page(made), whole), *tables, *plain]
+    found = [*_of_page(published, _Page(made), whole), *tables, *plain]
     if content["challenge"]:
         for name, text in challenge_pages(inputs, verdicts, html()).items():
             found += _of_lines(report / name, text) if name == PLAIN else _of_texts(report / name, text)
@@ -146,7 +146,7 @@ class _Texts(HTMLParser):
 def _of_texts(published: Path, made: str) -> Iterator[str]:
     try:
         before = _Texts(published.read_text(encoding="utf-8")).texts
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, AssertionError) as error:
         yield f"{published.name} cannot be read: {error}"
         return
     after = _Texts(made).texts
@@ -162,7 +162,7 @@ def _read(text: str) -> Any:
     """The data behind figures: data sets, and the rows that specifications bring themselves."""
     try:
         found = unfold(read_script_data(text))
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return None
     return {"data": found.get("data"), "figures": {name: list(_rows(s)) for name, s in found.get("specs", {}).items()}}
 
@@ -217,10 +217,17 @@ def _of_data(before: Any, after: Any, where: str) -> Iterator[str]:
         if not (before.startswith("data:image/") and after.startswith("data:image/")) and before != after:
             yield f"{where}: {before!r} in the report, {after!r} by the records"
     elif _is_number(before) and _is_number(after):
-        if not math.isclose(before, after, rel_tol=DRAWN, abs_tol=1e-12):
+        if not _is_close(before, after):
             yield f"{where}: {before} in the report, {after} by the records"
     elif before != after:
         yield f"{where}: other than by the records"
+
+
+def _is_close(before: float, after: float) -> bool:
+    try:
+        return math.isclose(before, after, rel_tol=DRAWN, abs_tol=1e-12)
+    except OverflowError:  # an integer that no float is
+        return before == after
 
 
 def _is_number(value: Any) -> bool:

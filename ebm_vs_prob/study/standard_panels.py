@@ -121,7 +121,7 @@ def keep_panel(folder: Path, text: str, method: str, module: Path | None = None)
 
 def kept_rules(study: Study) -> dict[str, Any]:
     """With which code of the package and of plugins the challenger kept the rules, as `keep_panel` wrote it, or {}."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, RecursionError):
         found = json.loads((study.path.parent / CONFORMANCE).read_bytes()) if study.path else None
         if isinstance(found, dict):
             return found

@@ -135,7 +135,7 @@ def settled(study: Study, scale: str) -> Study:
     if study.tuning is None:
         return study
     is_tuned = not study.tuning.scales or scale in study.tuning.scales
-    if is_tuned and not study.at(scale).arms:
+    if is_tuned and not (study.at(scale).arms or study.at(scale).tasks):
         return study
     import_plugins(study.imports, study.where, study.folder)
     if is_tuned and _open_arms(study.held_at(scale)):

@@ -190,10 +190,10 @@ def _differences(report: Path, study: Study, scale: str, results: pd.DataFrame) 
             raise ValueError("it is no list of verdicts")
         return list(differences(published, here))
     except FileNotFoundError:
-        return None
+        return ["verdicts.json is missing"] if (report / "index.html").exists() else None
     except KeyError as error:
         return [f"verdicts.json cannot be read: a verdict has no {error}"]
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
         return [f"verdicts.json cannot be read: {error}"]
 
 

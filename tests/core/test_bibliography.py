@@ -36,6 +36,9 @@ def test_what_papers_are_cited_with_is_an_option_and_values_of_it():
     assert told(cited_with={}) == papers(base)
     with pytest.raises(ValueError, match=r"cited_with of mixture_density.*objectives.*one of its options"):
         told(cited_with={"gutmann2012noise": ("objectives", ("nce",))})
+    for malformed in ("objective", ("objective", "nce"), ("objective", ("nce",), 1)):
+        with pytest.raises(ValueError, match=r"cited_with of mixture_density: gutmann2012noise.*a tuple of its values"):
+            told(cited_with={"gutmann2012noise": malformed})
     with pytest.raises(LookupError, match="cited_with of mixture_density"):
         told(cited_with={"vincent2011connection": ("objective", ("nce",))})
 
@@ -129,12 +132,12 @@ def test_a_plugin_brings_its_papers_and_a_wrong_key_is_named(monkeypatch):
             SimpleNamespace(
                 name="s",
                 title="t",
-                tasks=[SimpleNamespace(name="circle", kind="circle", options={})],
+                tasks=[SimpleNamespace(name="circle", kind="circle", options={}, along={})],
                 arms=[],
                 criteria=(),
                 gates=(),
             ),
-            pd.DataFrame({"method": ["foreign"], "task": ["circle"], "scale": ["full"]}),
+            pd.DataFrame({"arm": ["own"], "method": ["foreign"], "task": ["circle"], "scale": ["full"]}),
         )
     finally:
         REGISTERED.unregister("foreign")

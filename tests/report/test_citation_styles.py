@@ -71,7 +71,7 @@ def test_papers_of_a_plugin_are_cited_too():
 
     try:
         study = load_study("thin_manifold")
-        run = pd.DataFrame([{"task": "circle", "method": "with_paper", "scale": "full"}])
+        run = pd.DataFrame([{"task": "circle", "arm": "own", "method": "with_paper", "scale": "full"}])
         found = {entry.key: entry for entry in entries(study, run, "evp-0123456789abcdef")}
     finally:
         METHODS.unregister("with_paper")

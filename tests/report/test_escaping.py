@@ -120,5 +120,5 @@ def test_a_studys_own_text_is_held_to_the_same_without_a_file():
             Study(**{**study, field: "a\u202eb"})
     named = Study(**{**study, "title": "a { b"})
     assert "ebm_vs_prob" in parse(
-        bibtex(named, pd.DataFrame({"task": ["circle"], "method": ["hinge"], "scale": ["quick"]}))
+        bibtex(named, pd.DataFrame({"task": ["circle"], "arm": ["a"], "method": ["hinge"], "scale": ["quick"]}))
     )

@@ -20,6 +20,7 @@ from ebm_vs_prob.report import overview, write_all, write_report
 from ebm_vs_prob.report.challenged import PAGE, PLAIN
 from ebm_vs_prob.report.escaping import read_script_data, script_data
 from ebm_vs_prob.report.remaking import page_differences
+from ebm_vs_prob.report.same_texts import same_text
 from ebm_vs_prob.report.sharing import fold, unfold
 from ebm_vs_prob.study import load_study, run_study
 from ebm_vs_prob.study.published import reports_below
@@ -201,6 +202,25 @@ def test_a_text_that_was_tampered_with_is_found(report, name):
     assert told[0].startswith(path.name)
     path.write_text(text + "one line more\n" if name.endswith(".tex") else f"one line more\n{text}", encoding="utf-8")
     assert differences() == [f"{path.name} has other lines"]
+
+
+@pytest.mark.parametrize(
+    ("published", "made"), [("0.0e9", "0.137"), ("1.5e400", "0.137"), ("0.1e1", "0.137"), ("1.5e" + "9" * 50, "1.5")]
+)
+def test_a_published_number_does_not_choose_its_own_tolerance(published, made):
+    assert not same_text(published, made)
+    assert same_text("0.138", "0.137")
+
+
+def test_a_report_without_its_verdicts_or_of_no_markup_is_not_verified(published, report, capsys):
+    study, store, _ = published
+    folder, differences = report
+    page = folder / "index.html"
+    page.write_text("<![" + page.read_text(encoding="utf-8"), encoding="utf-8")
+    assert differences()[0].startswith("its page cannot be read")
+    (folder / "verdicts.json").unlink()
+    assert main(["verify", str(study.path), "--store", str(store), "--reports", str(folder.parent)]) == 1
+    assert "verdicts.json is missing" in capsys.readouterr().out
 
 
 def test_one_unit_of_the_last_digit_is_rounding(report):

@@ -527,13 +527,16 @@ def test_intervals_show_as_many_digits_as_they_warrant():
 
 
 def test_bibtex_cites_what_was_used_and_nothing_else():
-    grid = SimpleNamespace(name="scans", kind="digits", options={})
+    grid = SimpleNamespace(name="scans", kind="digits", options={}, along={})
     held = {"criteria": [SimpleNamespace(metric="branch_kl")], "gates": [SimpleNamespace(metric="log_score")]}
-    arms = [SimpleNamespace(method="mixture_density", options=own) for own in ({}, {"objective": "nce"})]
-    arms += [SimpleNamespace(method="gibbs_variational_bayes", options={"rank": 2})]
-    study = SimpleNamespace(name="planted_one", title="50% & more", tasks=[grid], arms=arms, **held)
-    ran = ("mixture_density", "gibbs_variational_bayes", "coupling_flow")
-    rows = [row("scans", "a", 0.1, 0, "recall", 1.0, method=name) for name in ran]
+    own = {"a": {}, "b": {"objective": "nce"}, "never_run": {"objective": "crps"}}
+    arms = [SimpleNamespace(name=name, method="mixture_density", options=given) for name, given in own.items()]
+    arms += [SimpleNamespace(name="c", method="gibbs_variational_bayes", options={"rank": 2})]
+    steered = SimpleNamespace(name="steered", kind="steering", options={}, along={"abstention": [0.1, 0.2]})
+    study = SimpleNamespace(name="planted_one", title="50% & more", tasks=[grid, steered], arms=arms, **held)
+    ran = {"a": "mixture_density", "b": "mixture_density", "c": "gibbs_variational_bayes", "d": "coupling_flow"}
+    rows = [row("scans", arm, 0.1, 0, "recall", 1.0, method=method) for arm, method in ran.items()]
+    rows += [row("steered", "a", 0.1, 0, "recall", 1.0, method="mixture_density")]
     text = bibtex(study, pd.DataFrame(rows))
     keys = re.findall(r"@\w+\{([^,]+),", text)
     assert len(keys) == len(set(keys))
@@ -543,7 +546,7 @@ def test_bibtex_cites_what_was_used_and_nothing_else():
     # A method that did not run, and a metric by which nothing is decided.
     assert not {"vincent2011connection", "naeem2020reliable"} & set(keys)
     # What an option has that an arm gives, at a value named or at any but the default; and what no arm has.
-    assert {"gutmann2012noise", "ong2018gaussian", "durkan2019neural"} <= set(keys)
+    assert {"gutmann2012noise", "ong2018gaussian", "durkan2019neural", "chow1970optimum"} <= set(keys)
     assert not {"grimit2006continuous", "hyvarinen2005estimation", "roeder2017sticking", "carvalho2010horseshoe"} & set(
         keys
     )
