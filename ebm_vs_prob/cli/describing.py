@@ -165,9 +165,20 @@ def _options(schema: Any) -> list[dict[str, Any]]:
 
 
 def _papers(entry: Any) -> list[dict[str, str]]:
-    from ..core.bibliography import papers
+    """The papers of a task or a method, each with the values of an option that alone rest on it."""
+    from ..core.bibliography import conditions, papers
 
-    return _as_papers(papers(entry))
+    only, found = conditions(entry), papers(entry)
+    return [
+        {**told, "only with": _values_of(only[paper.key]) if paper.key in only else ""}
+        for paper, told in zip(found, _as_papers(found), strict=True)
+    ]
+
+
+def _values_of(condition: dict[str, Any]) -> str:
+    if condition["values"]:
+        return f"{condition['option']} = {' or '.join(_said(value) for value in condition['values'])}"
+    return f"{condition['option']} other than {_said(condition['default'])}"
 
 
 def _cited(keys: Iterable[str]) -> list[dict[str, str]]:
@@ -228,7 +239,8 @@ def _row(row: dict[str, Any]) -> str:
         of = f"{row['claim']}, primary" if row["primary"] else row["claim"]
         return f"{row['criterion']} ({of}): {row['statement'].rstrip('.')}; {what}"
     if "paper" in row:
-        return " ".join(filter(None, (f"{row['paper']}.", f"{row['title'].rstrip('.')}.", row["link"])))
+        only = f"({row['only with']})" if row.get("only with") else ""
+        return " ".join(filter(None, (f"{row['paper']}.", f"{row['title'].rstrip('.')}.", only, row["link"])))
     return f"{row['study']}: {row['title']} ({', '.join(row['criteria']) or 'no criterion'})"
 
 

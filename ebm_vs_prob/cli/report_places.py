@@ -41,10 +41,18 @@ def place_of(study: Study, scale: str, out: Path) -> tuple[str, str]:
     return below, said
 
 
-def find_report(study: str, scale: str, out: Path) -> Path:
-    """The folder of a study's report at a scale, there or not."""
+def find_report(study: str, scale: str, out: Path, file: Path | None = None) -> Path:
+    """The folder of a study's report at a scale, there or not; that of the study's `file`, where that lies in one."""
+    beside = None if file is None else file.parent
+    if beside is not None and _is_of(beside, study, scale):
+        return beside
     apart = out / scale / study
     return apart if apart.is_dir() else out / study
+
+
+def _is_of(report: Path, study: str, scale: str) -> bool:
+    found = read_result(report / FILE)
+    return (found.get("study"), found.get("scale")) == (study, scale)
 
 
 def scale_of(report: Path) -> str:
@@ -60,7 +68,9 @@ def scale_of(report: Path) -> str:
 
 def scale_to_read(study: Study, store: Store, out: Path) -> str:
     """The scale of which a study's results are meant where none is said: its default one where the store has a run of
-    it, else that of its report, as in a checkout."""
+    it, else that of its report, as in a checkout; of a file that lies in a report's folder, that of the report."""
+    if study.path is not None and (own := scale_of(study.path.parent)) and _is_of(study.path.parent, study.name, own):
+        return own
     report = out / study.name
     if store.has_plan(study.name, study.default_scale) or _other_study(study, report) is not None:
         return study.default_scale
@@ -69,7 +79,7 @@ def scale_to_read(study: Study, store: Store, out: Path) -> str:
 
 def published_id(study: Study, scale: str, out: Path) -> str:
     """The identifier of the results in a study's report at a scale; "" where there is none."""
-    report = find_report(study.name, scale, out)
+    report = find_report(study.name, scale, out, study.path)
     if scale_of(report) != scale or _other_study(study, report) is not None:
         return ""
     return str(read_result(report / FILE).get("id", ""))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from ..study.comparing import Compared, Shift
     from ..study.schema import Study
+    from ..study.store import Store
 
 
 class Format(StrEnum):
@@ -112,16 +113,15 @@ def verify(
         kept = Store(store)
         if is_identifier(what):
             name, at, file = find_result(what, kept, reports)
-            loaded = opened(study_of(name, at, kept, file), at, kept)
         else:
             loaded = load_study(what)
-            at = scale or scale_to_read(loaded, kept, reports)
-            loaded = opened(loaded, at, kept)
-        beside = find_report(loaded.name, at, reports)
+            name, at, file = loaded.name, scale or scale_to_read(loaded, kept, reports), loaded.path
+        beside = find_report(name, at, reports, file)
         report = beside if scale_of(beside) in ("", at) else None
-        is_published = report is not None and (report / ARCHIVE).is_file() and not kept.has_plan(loaded.name, at)
+        is_published = report is not None and (report / ARCHIVE).is_file() and not kept.has_plan(name, at)
         if report is not None and is_published:
             kept = unpack_results(report / ARCHIVE, Path(unpacked))
+        loaded = opened(study_of(name, at, kept, file) if is_identifier(what) else loaded, at, kept)
 
         def page(results: pd.DataFrame) -> list[str]:
             return page_differences(loaded, at, kept.root, beside, results, whole=not is_published)
@@ -230,14 +230,13 @@ def cite(
     from ..study import Store, load_study
     from ..study.identifiers import result_id
     from ..study.plan_again import changes, other_rows
-    from ..study.shrinking import opened
     from .report_places import published_id, scale_to_read
 
     with printed_aside():
         kept = Store(store)
         loaded = load_study(study)
         at = scale or scale_to_read(loaded, kept, reports)
-        loaded = opened(loaded, at, kept)
+        loaded = _opened(loaded, at, kept, reports)
         if not kept.has_plan(loaded.name, at):
             identifier = published_id(loaded, at, reports)
         else:
@@ -254,6 +253,20 @@ def cite(
         print_json({"study": study, "scale": at, "result": identifier or None, form.value: said})
         return
     typer.echo(said)
+
+
+def _opened(study: Study, scale: str, store: Store, reports: Path) -> Study:
+    """A study at a scale of its file, or of a shrunk run, which the store or the archive of its report has."""
+    from ..study.archives import FILE, opened_store
+    from ..study.scales import SHRUNK
+    from ..study.shrinking import opened
+    from .report_places import find_report
+
+    archive = find_report(study.name, scale, reports, study.path) / FILE
+    if SHRUNK not in scale or store.has_plan(study.name, scale) or not archive.is_file():
+        return opened(study, scale, store)
+    with opened_store(archive) as archived:
+        return opened(study, scale, archived)
 
 
 def _papers(study: Study, scale: str, identifier: str) -> list[Any]:

@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
+
+from pydantic import TypeAdapter, ValidationError
 
 from .errors import invalid, unknown
 
@@ -132,15 +134,14 @@ def papers(entry: Cites) -> list[Entry]:
     """The papers of a task or a method: its `references`, in its own `bibliography` or else in the package's.
 
     Raises:
-        LookupError: a key in neither, or a key of `cited_with` that is none of `references`.
-        ValueError: a `bibliography` that is not BibTeX; an option in `cited_with` that there is not.
+        LookupError: a key in neither.
+        ValueError: a `bibliography` that is not BibTeX.
     """
     own = parse(entry.bibliography, f"{entry.name}.bibliography")
     known = {**references(), **own}
     for key in entry.references:
         if key not in known:
             raise unknown(f"reference of {entry.name}:", key, known)
-    conditions(entry)
     return [known[key] for key in entry.references]
 
 
@@ -148,7 +149,8 @@ def conditions(entry: Cites) -> dict[str, dict[str, Any]]:
     """What `cited_with` says, by key of a paper: the `option`, its `values` and its `default`.
 
     Raises:
-        LookupError, ValueError: those of `papers`.
+        LookupError: a key that is none of `references`.
+        ValueError: an option that there is not, or a value that it cannot have.
     """
     fields, found = entry.Options.model_fields, {}
     for key, condition in entry.cited_with.items():
@@ -159,8 +161,17 @@ def conditions(entry: Cites) -> dict[str, dict[str, Any]]:
             raise unknown(f"cited_with of {entry.name}:", key, entry.references)
         if option not in fields:
             raise invalid(f"cited_with of {entry.name}", option, f"one of its options, {', '.join(fields)}")
+        for value in values:
+            _check_value(fields[option], value, f"cited_with of {entry.name}: {option}")
         found[key] = {"option": option, "values": list(values), "default": fields[option].default}
     return found
+
+
+def _check_value(field: Any, value: Any, where: str) -> None:
+    try:
+        TypeAdapter(Annotated[field.annotation, field]).validate_python(value, strict=True)
+    except ValidationError as error:
+        raise invalid(where, value, f"a value of that option: {error.errors()[0]['msg']}") from None
 
 
 def is_cited(condition: Mapping[str, Any], options: Mapping[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -100,6 +101,19 @@ def validated(schema: type[SchemaT], given: Mapping[str, Any], where: str) -> Sc
     """
     try:
         return schema.model_validate(dict(given))
+    except ValidationError as error:
+        raise describe(error, schema, where) from None
+
+
+def from_table(schema: type[SchemaT], table: Mapping[str, Any], where: str) -> SchemaT:
+    """An instance of a strict schema from a table as JSON and TOML have it, where a tuple is written as a list.
+
+    Raises:
+        ValueError: the first mistake, as one line with field, value and what is valid.
+        UnknownName: a key that does not exist, with the nearest that does.
+    """
+    try:
+        return schema.model_validate_json(json.dumps(dict(table)))
     except ValidationError as error:
         raise describe(error, schema, where) from None
 

@@ -135,8 +135,9 @@ def _effect(each: Round) -> str:
     if not math.isfinite(each.effect):
         return "–"
     has_interval = math.isfinite(each.low) and math.isfinite(each.high)
-    said = f"{plain(each.effect)}{f' {interval(each.low, each.high)}' if has_interval else ''}"
-    return f"×{said}" if each.kind == "ratio" else said
+    if each.kind == "ratio":  # whose lower end is far below its width
+        return f"×{plain(each.effect)}{f' [{plain(each.low)}, {plain(each.high)}]' if has_interval else ''}"
+    return f"{plain(each.effect)}{f' {interval(each.low, each.high)}' if has_interval else ''}"
 
 
 def _forest(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..core.bibliography import Entry, cited, is_cited
+from ..core.bibliography import Entry, cited
 from ..core.registry import METHODS, TASKS, Registry
 from ..study.scales import caveat
-from .glossary import registered
+from .glossary import behind, made_of_tasks, registered
 from .latex import to_latex_text
 from .style import metric_look
 
@@ -72,13 +72,7 @@ def entries(study: Any, results: pd.DataFrame, identifier: str = "") -> list[Ent
     run = set(results["task"].unique())
     methods, arms = (set(results[name].dropna().unique()) for name in ("method", "arm"))
     found += _behind(METHODS, methods, [(arm.method, arm.options) for arm in study.arms if arm.name in arms])
-    grids = [
-        (grid.kind, {**grid.options, axis: value})
-        for grid in study.tasks
-        if grid.name in run
-        for axis, values in (grid.along or {"": [None]}).items()
-        for value in values
-    ]
+    grids = list(made_of_tasks(grid for grid in study.tasks if grid.name in run))
     found += _behind(TASKS, {kind for kind, _ in grids}, grids)
     for metric in dict.fromkeys(each.metric for each in (*study.criteria, *study.gates)):
         found += cited(metric_look(metric).references)
@@ -92,13 +86,8 @@ def _behind(registry: Registry[Any], present: set[str], made: Iterable[tuple[str
     for name, own in made:
         options.setdefault(name, []).append(own)
     return [
-        Entry(**paper)
+        paper
         for name, told in registered(registry).items()
         if name in present
-        for paper in told["papers"]
-        if any(_is_behind(told["conditions"].get(paper["key"]), own) for own in options.get(name, [{}]))
+        for paper in behind(told, options.get(name, [{}]))
     ]
-
-
-def _is_behind(condition: Mapping[str, Any] | None, options: Mapping[str, Any]) -> bool:
-    return condition is None or is_cited(condition, options)

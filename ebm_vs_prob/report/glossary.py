@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from ..core.bibliography import Entry, cited, conditions, papers
+from ..core.bibliography import Entry, cited, conditions, is_cited, papers
 from ..core.registry import METHODS, TASKS, Registry
 from ..study.provenance import remembered_of_package
 from .citation_styles import link, plain, short
@@ -48,31 +48,71 @@ def _entries(registry: Registry[Any]) -> dict[str, dict[str, Any]]:
     }
 
 
+def behind(told: Mapping[str, Any], made: Iterable[Mapping[str, Any]]) -> list[Entry]:
+    """The papers behind an entry of `registered` as it was `made`, with options: some rest on values of one alone."""
+    each = list(made)
+    return [
+        Entry(**paper)
+        for paper in told["papers"]
+        if (condition := told["conditions"].get(paper["key"])) is None
+        or any(is_cited(condition, options) for options in each)
+    ]
+
+
+def made_of_tasks(tasks: Iterable[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The kind of each task of a grid with its options, once a setting."""
+    for grid in tasks:
+        for axis, values in (grid.along or {"": [None]}).items():
+            yield from ((grid.kind, {**grid.options, axis: value}) for value in values)
+
+
 def glossary(inputs: Inputs) -> dict[str, list[dict[str, Any]]]:
     """Tasks, methods and metrics of a report, each with `id`, `name`, `text` and `papers`."""
     results = inputs.results
     present = set(results["task"].unique())
-    kinds = {grid.name: grid.kind for grid in inputs.study.tasks if grid.name in present}
+    grids = [grid for grid in inputs.study.tasks if grid.name in present]
     tasks, methods = registered(TASKS), registered(METHODS)
-    arms = {arm.method: [] for arm in inputs.study.arms}  # type: dict[str, list[str]]
+    arms = {arm.method: [] for arm in inputs.study.arms}  # type: dict[str, list[Any]]
     for arm in inputs.study.arms:
-        arms[arm.method].append(inputs.looks()[arm.name].label)
+        arms[arm.method].append(arm)
     stems = in_order(results["metric"].dropna().unique())
     return {
-        "tasks": [_term("task", name, name, kind, tasks.get(kind)) for name, kind in kinds.items()],
-        "methods": [_term("method", name, "; ".join(labels), name, methods.get(name)) for name, labels in arms.items()],
+        "tasks": [
+            _term(
+                "task", grid.name, grid.name, grid.kind, tasks.get(grid.kind), [of for _, of in made_of_tasks([grid])]
+            )
+            for grid in grids
+        ],
+        "methods": [
+            _term(
+                "method",
+                name,
+                "; ".join(inputs.looks()[arm.name].label for arm in own),
+                name,
+                methods.get(name),
+                [arm.options for arm in own],
+            )
+            for name, own in arms.items()
+        ],
         "metrics": [_metric(name) for name in stems],
     }
 
 
-def _term(kind: str, name: str, title: str, registered_as: str, known: dict[str, Any] | None) -> dict[str, Any]:
-    summary, behind = (known["summary"], known["papers"]) if known else ("", [])
+def _term(
+    kind: str,
+    name: str,
+    title: str,
+    registered_as: str,
+    known: dict[str, Any] | None,
+    made: Iterable[Mapping[str, Any]],
+) -> dict[str, Any]:
+    summary = known["summary"] if known else ""
     what = f"{registered_as}: {summary}" if title != registered_as and summary else summary or registered_as
     return {
         "id": f"{kind}-of-{name}",
         "name": title,
         "text": what,
-        "papers": [reference(Entry(**paper)) for paper in behind],
+        "papers": [reference(paper) for paper in behind(known, made)] if known else [],
     }
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import UnknownName
+from ..core.options import from_table
 from .comparisons import GROWTHS, contrasts, in_range, series, told_shares
 from .consistency import PRIMARY_BUDGET
 from .criteria import Criterion
@@ -20,7 +21,6 @@ from .statistics import ALPHA, holm, mean_estimate, mean_p_value, two_sided
 from .store import Store
 from .table import results_table
 from .task_grids import place_on
-from .values import from_table
 from .verdicts import Verdict
 
 if TYPE_CHECKING:

@@ -102,7 +102,7 @@ def check_feasible(study: Study, scale: str) -> list[Held]:
             seeds cannot decide, however they come out. The scale for a first look may have too few.
     """
     if scale != DEMONSTRATION and SHRUNK not in scale:
-        _check_seeds(study.held_at(scale), study.at(scale).seeds)
+        _check_seeds(study.held_at(scale), scale)
     found = feasibility(study, scale)
     for held in found:
         if held.lacking:
@@ -116,10 +116,13 @@ def check_feasible(study: Study, scale: str) -> list[Held]:
     return found
 
 
-def _check_seeds(study: Study, seeds: int) -> None:
+def _check_seeds(study: Study, scale: str) -> None:
     """Each primary criterion is decided by so many seeds that all come out at their best."""
+    seeds = study.at(scale).seeds
     if seeds < MIN_SEEDS and study.primary_criteria:
-        raise invalid(f"{study.where}: seeds", seeds, f"at least {MIN_SEEDS}, without which no verdict is given")
+        raise invalid(
+            f"{study.where}: scales.{scale}.seeds", seeds, f"at least {MIN_SEEDS}, without which no verdict is given"
+        )
     for criterion in study.primary_criteria.values():
         comparisons = len(contrasts(criterion))
         sides: tuple[tuple[float | None, Side], ...] = ((criterion.above, "greater"), (criterion.below, "less"))

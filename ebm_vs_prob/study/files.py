@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import invalid, no_file, unknown
+from ..core.options import from_table
 from ..core.text import printable
 from .consistency import check_references
 from .schema import Study
 from .task_grids import gathered
-from .values import check_table, from_table
+from .values import check_table
 
 #: Bytes of the largest study file: twenty times the headline study's, and little enough to be read at once.
 MOST_BYTES = 1 << 18

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.budget import Budget
 from ..core.errors import invalid
+from ..core.options import from_table
 from ..core.registry import METHODS
 from . import cost
 from .arms import Arm
@@ -28,7 +29,6 @@ from .scales import Scale
 from .schema import Study
 from .sensitivity import check_differs, looks_at, place_of, varied
 from .task_grids import UNKNOWN_NOISE, TaskGrid
-from .values import from_table
 
 if TYPE_CHECKING:
     from ..energies.mlp import Network

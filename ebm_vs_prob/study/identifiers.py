@@ -11,13 +11,13 @@ from typing import Any
 
 from ..core.atomic_files import write_atomically
 from ..core.errors import UnknownName
+from ..core.options import from_table
 from .documents import Record, StoredPlan
 from .files import load_study
 from .keys import canonical_json, digest
 from .schema import Study
 from .store import Store
 from .table import planned_trials, table_state
-from .values import from_table
 
 #: Begins every identifier; the hexadecimal digits after it are the first of a SHA-256.
 PREFIX = "evp-"
@@ -89,7 +89,7 @@ def write_result(path: Path, result: dict[str, Any]) -> None:
 
 def read_result(path: Path) -> dict[str, Any]:
     """What `write_result` wrote; empty where that cannot be read."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, RecursionError):
         found = json.loads(path.read_bytes())
         if isinstance(found, dict):
             return found

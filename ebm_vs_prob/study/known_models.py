@@ -16,6 +16,7 @@ import numpy as np
 
 from ..core.caches import remembered
 from ..core.memory import Memory, remembering
+from ..core.options import from_table
 from ..metrics.catalogue import METRICS
 from .comparisons import in_range
 from .criteria import Criterion
@@ -23,7 +24,6 @@ from .predictions import Law
 from .provenance import package_digest
 from .registered import task_of, tasks_at
 from .schema import Study
-from .values import from_table
 
 if TYPE_CHECKING:
     import pandas as pd

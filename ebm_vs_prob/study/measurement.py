@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..core.budget import Budget
+from ..core.options import from_table
 from ..core.registry import METHODS
 from .batches import Batch
 from .failures import is_of_environment, reason
@@ -16,7 +17,6 @@ from .grid import Trial
 from .own_energies import energy_of
 from .recognition import energies
 from .records import Outcome
-from .values import from_table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import UnknownName, invalid
+from ..core.options import from_table
 from ..core.registry import METHODS, TASKS
 from .archives import opened_store
 from .data_files import digests_of, know_files
@@ -18,7 +19,6 @@ from .plugins import import_plugins
 from .provenance import code_digest
 from .recognition import check_recognised
 from .schema import Study
-from .values import from_table
 
 if TYPE_CHECKING:
     from ..models.model import Model

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..core.errors import UnknownName
+from ..core.options import from_table
 from .data_files import digest_of_runs, digests_of
 from .documents import DamagedRecord, StoredPlan
 from .keys import canonical
@@ -16,7 +17,6 @@ from .schema import Study
 from .step_times import StepTimes
 from .store import Store
 from .tuning import Choice, settled, with_values
-from .values import from_table
 
 
 def plan_again(store: Store, study: Study, scale: str) -> StoredPlan | None:

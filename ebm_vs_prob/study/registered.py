@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import unknown
+from ..core.options import from_table
 from ..core.registry import TASKS
 from ..core.text import printable
 from .data_files import located
 from .schema import Study
 from .task_grids import TaskGrid
-from .values import from_table
 
 if TYPE_CHECKING:
     from ..tasks.base import Task

@@ -24,6 +24,7 @@ from .progress import progress as progressing
 from .provenance import mixture, other_code, outdated
 from .schema import Study
 from .shards import FILES
+from .shrinking import opened
 from .step_times import TYPICAL
 from .store import Store
 from .table import code_of_trials, finished_table, results_table, trial_states
@@ -215,7 +216,7 @@ def load_results(study: str | Path | Study, scale: str | None = None, store: str
 
     Args:
         study: a name in `studies/`, the path of a TOML file, or a loaded study.
-        scale: a scale of the file; by default its `default_scale`, quick or the only one.
+        scale: a scale of the file, or that of a shrunk run; by default its `default_scale`, quick or the only one.
         store: folder of the results, or the `records.zip` beside a report.
 
     Raises:
@@ -223,8 +224,8 @@ def load_results(study: str | Path | Study, scale: str | None = None, store: str
     """
     chosen = study if isinstance(study, Study) else load_study(study)
     scale = scale or chosen.default_scale
-    chosen.at(scale)
     with opened_store(store) as kept:
+        chosen = opened(chosen, scale, kept)
         if not is_of(kept.plan(chosen.name, scale, chosen.given), chosen, scale):
             log.warning("%s has changed since it was run: these are the results of the earlier file", chosen.where)
         frame = results_table(kept, chosen.name, scale)
@@ -246,7 +247,7 @@ def study_status(study: str | Path | Study, scale: str | None = None, store: str
     kept = Store(store)
     columns = ["trial", "task", "arm", "setting", "seed", "budget", "status", "reason"]
     scale = scale or chosen.default_scale
-    chosen.at(scale)
+    chosen = opened(chosen, scale, kept)
     planned: Mapping[str, Any] | None = plan_again(kept, chosen, scale)
     if planned is None:
         chosen_before = choices_of(kept, chosen, scale)

@@ -102,7 +102,8 @@ class Study(Options):
     def at(self, scale: str) -> Scale:
         """The scale of that name; a `LookupError` with the nearest where there is none."""
         if scale not in self.scales:
-            raise unknown(f"scale of {self.where}:", scale, self.scales)
+            meant = " (meant where none is given)" if scale == DEMONSTRATION else ""
+            raise unknown(f"scale{meant} of {self.where}:", scale, self.scales)
         return self.scales[scale]
 
     @property

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.budget import Budget
 from ..core.errors import invalid
+from ..core.options import from_table
 from ..core.registry import METHODS
 from .comparisons import in_range
 from .consistency import PRIMARY_BUDGET
 from .gates import Gated, at_gates_again, missed
 from .registered import look_up
 from .schema import Study
-from .values import from_table
 from .verdicts import OUTCOMES, Verdict, decided, side_of
 
 if TYPE_CHECKING:

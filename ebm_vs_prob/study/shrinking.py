@@ -12,15 +12,14 @@ from typing import Any
 
 from ..core.budget import Budget
 from ..core.errors import UnknownName, invalid, unknown
+from ..core.options import from_table
 from .criteria import Criterion
-from .documents import DamagedRecord
 from .keys import digest
 from .plugins import import_plugins
 from .scales import SHRUNK
 from .schema import Study
 from .store import Store
 from .tuning import provisional, with_values
-from .values import from_table
 
 
 def shrunk(
@@ -106,13 +105,14 @@ def opened(study: Study, scale: str, store: Store) -> Study:
 
     Raises:
         UnknownName: neither its file nor the store has the scale.
+        DamagedRecord: the store's plan of that run is not what was written.
     """
     if scale in study.scales or SHRUNK not in scale:
         study.at(scale)
         return study
     try:
         plan = store.plan(study.name, scale)
-    except (UnknownName, DamagedRecord):
+    except UnknownName:
         known = sorted(path.name for path in store.study_folder(study.name, scale).parent.glob(f"*{SHRUNK}*"))
         raise unknown(f"scale of {study.where}:", scale, [*study.scales, *known]) from None
     found = from_table(Study, plan["file"], study.where)

@@ -17,6 +17,7 @@ from typing import Any
 
 from ..core.atomic_files import write_atomically
 from ..core.errors import invalid, unknown
+from ..core.options import from_table
 from ..core.registry import METHODS, TASKS
 from .consistency import check_references
 from .files import load_study
@@ -25,7 +26,6 @@ from .provenance import code_digest, plugin_digests, sources_beside
 from .schema import Study
 from .task_grids import TaskGrid
 from .tuning import settled
-from .values import from_table
 
 CHALLENGER = "challenger"
 SCALE = "panel"

@@ -18,7 +18,8 @@ class Tuning(Options):
     """
 
     scales: Annotated[
-        tuple[Short, ...], Field(description="where it is done; elsewhere arms have the middle one of the values")
+        tuple[Short, ...],
+        Field(description="where it is done, all by default; elsewhere arms have the middle value"),
     ] = ()
     values: Annotated[
         dict[Short, Annotated[tuple[Annotated[float, Field(gt=0, le=1e9)], ...], Field(min_length=5, max_length=100)]],

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.errors import invalid
+from ..core.options import from_table
 from ..core.registry import METHODS
 from ..metrics.catalogue import METRICS
 from .registered import task_of, whole
 from .scales import TUNING
 from .schema import Study
 from .tuning import Choice, scored, tuned_arms, tuning_of
-from .values import from_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +47,8 @@ def candidates(study: Study, scale: str, tried: Mapping[str, Iterable[float]], n
         tried: values by arm.
 
     Raises:
-        ValueError: a task that is named has held-out rows that the study itself measures on; or none is left.
+        ValueError: a task that is named has held-out rows that the study itself measures on; or none is left, of the
+            study or of an arm.
     """
     tuning, name = tuning_of(study), round_name(scale, number)
     held = study.held_at(scale)
@@ -67,6 +68,10 @@ def candidates(study: Study, scale: str, tried: Mapping[str, Iterable[float]], n
         for arm in held.arms
         for value in tried.get(arm.name, ())
     ]
+    for arm in held.arms:
+        if tried.get(arm.name) and not any(arm.tasks is None or grid.name in arm.tasks for grid in grids):
+            valid = f"among them a task that {scale} has and {arm.name} runs on"
+            raise invalid(f"{study.where}: tuning.tasks", ", ".join(_tasks(study)), valid)
     own = held.at(scale)
     changes = {
         "seeds": tuning.seeds,

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, Field, PlainValidator, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
 from ..core.errors import invalid
-from ..core.options import describe
 from ..core.text import hidden_character, printable
 
 #: Tables and lists within each other in a study file; the deepest that mean something are five.
 MOST_LEVELS = 16
-
-SchemaT = TypeVar("SchemaT", bound=BaseModel)
 
 
 def shown(text: str) -> str:
@@ -90,16 +86,3 @@ def _check_text(where: str, path: tuple[str, ...], text: str) -> None:
     hidden = hidden_character(text)
     if hidden:
         raise invalid(_field(where, path), text, f"text without control and bidirectional characters: it has {hidden}")
-
-
-def from_table(schema: type[SchemaT], table: Mapping[str, Any], where: str) -> SchemaT:
-    """An instance of a strict schema from a table of a file, where a tuple is written as a list.
-
-    Raises:
-        ValueError: the first mistake, as one line with field, value and what is valid.
-        UnknownName: a key that does not exist, with the nearest that does.
-    """
-    try:
-        return schema.model_validate_json(json.dumps(dict(table)))
-    except ValidationError as error:
-        raise describe(error, schema, where) from None

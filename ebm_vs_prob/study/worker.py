@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..core.interrupts import is_users
 from ..core.memory import Memory, remembering
+from ..core.options import from_table
 from ..core.registry import METHODS, TASKS
 from ..core.streams import printed_aside
 from .batches import Batch
@@ -32,7 +33,6 @@ from .plugins import import_plugins
 from .records import Outcome, entry
 from .shards import Entry, pack_shard
 from .store import Store
-from .values import from_table
 
 if TYPE_CHECKING:
     from ..tasks.base import Task

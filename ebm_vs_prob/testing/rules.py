@@ -64,7 +64,7 @@ def expect(kind: type[Exception], who: str, what: str, call: Callable[[], object
 
 def check_declaration(entry: Any, who: str) -> None:
     """What every registered class declares: name, summary, version, papers that exist and a schema of options."""
-    from ..core.bibliography import papers
+    from ..core.bibliography import conditions, papers
     from ..core.options import Options
 
     name, summary, version = (getattr(entry, field, None) for field in ("name", "summary", "version"))
@@ -79,6 +79,10 @@ def check_declaration(entry: Any, who: str) -> None:
         raise AssertionError(f"{who}: references must be keys of BibTeX entries: {error}") from error
     schema = getattr(entry, "Options", None)
     rule(isinstance(schema, type) and issubclass(schema, Options), who, f"Options must be a schema, not {schema!r}")
+    try:
+        conditions(entry)
+    except (LookupError, ValueError) as error:
+        raise AssertionError(f"{who}: cited_with must name references, options and values of them: {error}") from error
 
 
 def every_answer(space: Discrete) -> torch.Tensor | None:

@@ -13,7 +13,9 @@ from torch import nn
 
 from ..core.budget import Budget, Cost
 from ..core.errors import invalid
+from ..core.options import from_table
 from ..core.process_state import default_state
+from ..core.registry import TASKS
 from ..energies.mlp import Network
 from ..models.model import Model
 from ..models.record import ReplicateStatus, Training
@@ -62,9 +64,9 @@ def _rebuilt(
         raise invalid(
             "path", path, f"a model of {method.name} version {method.version}, not {header['method_version']}"
         )
-    tasks = [get_task(task["name"], **task["options"]) for task in header["tasks"]]
+    tasks = [get_task(task["name"], **_options(TASKS.get(task["name"]), task["options"])) for task in header["tasks"]]
     network = header["network"]
-    rows = header["options"]
+    rows = [_options(method, row) for row in header["options"]]
     given = {name: [row[name] for row in rows] for name in rows[0]}
     model = method.build(
         prepare(
@@ -90,3 +92,9 @@ def _rebuilt(
     )
     model.restore(arrays)
     return model.finished(training)
+
+
+def _options(entry: Any, told: dict[str, Any]) -> dict[str, Any]:
+    """Options of a task or a method as they were given: JSON has lists for tuples."""
+    given: dict[str, Any] = from_table(entry.Options, told, entry.name).model_dump()
+    return given

@@ -14,8 +14,8 @@ import pytest
 from study_files import DENSITY_CRITERION, registered_plugin, write_study
 
 from ebm_vs_prob.cli.commands import main
-from ebm_vs_prob.cli.report_places import place_of
-from ebm_vs_prob.study import load_study
+from ebm_vs_prob.cli.report_places import find_report, place_of, scale_to_read
+from ebm_vs_prob.study import Store, load_results, load_study, study_status
 from ebm_vs_prob.study.identifiers import file_from, is_identifier, write_result
 
 ARMS = {"plain": ("ring", ""), "broken": ("ring", 'fault = "raise", fault_seed = 0')}
@@ -66,6 +66,36 @@ def test_a_run_can_be_shrunk_and_its_scale_serves_every_command(study, call):
     assert call("status", study, "--scale", scale[1], *where(study))[1].splitlines()[0].endswith("1 trials: 1 done")
     assert call("run", study, "--scale", scale[1], *serial)[0] == 0
     assert "shrunk, never for citing" in call("cite", study, "--scale", scale[1], *where(study))[1]
+
+
+def test_the_report_of_a_shrunk_run_is_checked_cited_and_read_without_its_store(study, call, tmp_path):
+    out, elsewhere = tmp_path / "reports", ("--store", str(tmp_path / "none"))
+    code, said, _ = call("run", study, "--seeds", "1", "--engine", "serial", "--device", "cpu", *where(study))
+    assert code == 0
+    scale = re.search(r"quick-shrunk-[0-9a-f]{8}", said)[0]
+    page = Path(call("report", study, "--scale", scale, *where(study), "--out", out)[1].strip())
+    result = json.loads((page.parent / "result.json").read_text())["id"]
+    for what in ((result,), (study, "--scale", scale)):
+        code, said, _ = call("verify", *what, *elsewhere, "--reports", out)
+        assert (code, said.splitlines()[0]) == (0, f"result {result}")
+    assert result in call("cite", study, "--scale", scale, *elsewhere, "--reports", out)[1]
+    frame = load_results(study, scale, page.parent / "records.zip")
+    assert set(frame["seed"]) == {0}
+    assert set(study_status(study, scale, study.parent / "store")["status"]) == {"done"}
+
+
+def test_of_a_file_in_the_folder_of_a_report_the_scale_is_the_reports(study, tmp_path):
+    out, nothing = tmp_path / "reports", Store(tmp_path / "store")
+    folder = out / "quick-shrunk-01234567" / "rings"
+    folder.mkdir(parents=True)
+    shutil.copy(study, folder / "study.toml")
+    copied = load_study(folder / "study.toml")
+    assert scale_to_read(copied, nothing, out) == "quick"
+    write_result(folder / "result.json", {"study": "rings", "scale": "quick-shrunk-01234567", "file": "study.toml"})
+    assert scale_to_read(copied, nothing, tmp_path) == "quick-shrunk-01234567"
+    assert find_report("rings", "quick-shrunk-01234567", tmp_path, copied.path) == folder
+    write_result(folder / "result.json", {"study": "lines", "scale": "quick-shrunk-01234567", "file": "study.toml"})
+    assert scale_to_read(copied, nothing, out) == "quick"
 
 
 @pytest.mark.parametrize(

@@ -31,16 +31,21 @@ def test_what_papers_are_cited_with_is_an_option_and_values_of_it():
     base = REGISTERED.get("mixture_density")
 
     def told(**attributes):
-        return papers(type("Told", (base,), attributes))
+        return conditions(type("Told", (base,), attributes))
 
-    assert told(cited_with={}) == papers(base)
+    assert told(cited_with={}) == {}
     with pytest.raises(ValueError, match=r"cited_with of mixture_density.*objectives.*one of its options"):
         told(cited_with={"gutmann2012noise": ("objectives", ("nce",))})
     for malformed in ("objective", ("objective", "nce"), ("objective", ("nce",), 1)):
         with pytest.raises(ValueError, match=r"cited_with of mixture_density: gutmann2012noise.*a tuple of its values"):
             told(cited_with={"gutmann2012noise": malformed})
+    with pytest.raises(ValueError, match=r"cited_with of mixture_density: objective = 'nces' .*a value of that option"):
+        told(cited_with={"gutmann2012noise": ("objective", ("nces",))})
     with pytest.raises(LookupError, match="cited_with of mixture_density"):
         told(cited_with={"vincent2011connection": ("objective", ("nce",))})
+    wrong = type("Told", (base,), {"cited_with": {"gutmann2012noise": ("objective", ("nces",))}})
+    with pytest.raises(AssertionError, match="cited_with must name references, options and values of them"):
+        check_declaration(wrong, "method told")
 
 
 @pytest.mark.parametrize("entry", OWN, ids=lambda entry: entry.name)

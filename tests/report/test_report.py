@@ -19,6 +19,7 @@ import pytest
 from latex_document import built, needs_tex
 from synthetic_results import row, study, study_arrays, study_results, table
 
+from ebm_vs_prob.core.registry import METHODS
 from ebm_vs_prob.metrics import METRICS
 from ebm_vs_prob.report import (
     bibtex,
@@ -755,6 +756,14 @@ def test_papers_are_named_by_family_names_and_lead_to_their_place():
     }
     bad = glossary.Entry("misc", "k", {"author": "A, B", "year": "1", "url": "javascript:alert(1)"})
     assert glossary.reference(bad)["url"] == ""
+
+
+def test_a_page_names_the_papers_of_the_options_that_were_run_alone():
+    told = glossary.registered(METHODS)["mixture_density"]
+    assert [paper.key for paper in glossary.behind(told, [{}])] == ["bishop1994mixture"]
+    twice = glossary.behind(told, [{"objective": "nce"}, {"objective": "crps"}])
+    assert {"gutmann2012noise", "gneiting2007strictly"} < {paper.key for paper in twice}
+    assert "hyvarinen2005estimation" not in {paper.key for paper in twice}
 
 
 def test_provenance_lists_distinct_values():

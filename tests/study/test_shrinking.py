@@ -8,6 +8,7 @@ from study_files import CRITERION, write_study
 from ebm_vs_prob.core.errors import UnknownName
 from ebm_vs_prob.study import Store, load_results, load_study, plan_study, run_study
 from ebm_vs_prob.study.consistency import check_references
+from ebm_vs_prob.study.documents import DamagedRecord
 from ebm_vs_prob.study.scales import SHRUNK, caveat
 from ebm_vs_prob.study.shrinking import opened, shrunk
 
@@ -86,3 +87,6 @@ def test_a_shrunk_run_lies_apart_shares_its_trials_and_is_found_by_its_scale(stu
     assert set(whole["scale"]) == {"quick"}
     with pytest.raises(UnknownName, match=scale):
         opened(study, scale[:-1], store)
+    (store.study_folder("rings", scale) / "plan.json").write_bytes(b"{}")
+    with pytest.raises(DamagedRecord, match="does not match its checksum"):
+        opened(study, scale, store)

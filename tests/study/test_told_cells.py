@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ebm_vs_prob.core.options import from_table
 from ebm_vs_prob.study.comparisons import told_cell
 from ebm_vs_prob.study.consistency import check_references
 from ebm_vs_prob.study.schema import Study
-from ebm_vs_prob.study.values import from_table
 
 SEEDS = range(10)
 

@@ -410,6 +410,17 @@ def test_held_out_rows_that_every_seed_has_are_not_tuned_on(tmp_path):
         first_round(load_study(both.path), "quick")
 
 
+def test_a_scale_that_leaves_an_arm_no_task_of_the_tuning_is_refused_before_anything_is_trained(tmp_path):
+    line = '[[tasks]]\nname = "line"\ntask = "circle"\noptions = { thickness = 0.3 }\n\n[[arms]]'
+    only = 'tasks = ["line"]\n'
+    small = study_of(
+        tmp_path, change=lambda text: text.replace("[[arms]]", line, 1).replace("seeds = 2\n", f"seeds = 2\n{only}", 1)
+    )
+    small.path.write_text(f'{small.path.read_text()}tasks = ["circle"]\n')
+    with pytest.raises(ValueError, match=r"tuning\.tasks = 'circle' .*a task that quick has and open runs on"):
+        first_round(load_study(small.path), "quick")
+
+
 def test_choices_survive_the_plan_that_keeps_them(tmp_path):
     choice = Choice("open", "stiffness", "log_score", "higher", (1.0, 2.5), (None, -0.5), 2.5)
     assert Choice.of(json.loads(json.dumps(choice.as_record()))) == choice

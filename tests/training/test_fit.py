@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from statistical import within_standard_errors
 
 import ebm_vs_prob as evp
+from ebm_vs_prob.core import registry
 from ebm_vs_prob.core.seeding import check_seed, stream
 
 TINY = evp.Budget(steps=4, batch_size=8, examples=32)
@@ -154,6 +155,18 @@ def test_what_is_not_a_model_is_refused(tmp_path):
         evp.load_model(path)
     with pytest.raises(OSError, match="model2"):
         evp.load_model(tmp_path / "model2")
+
+
+class PairedOptions(evp.MethodOptions):
+    ends: tuple[float, float] = (0.0, 1.0)
+
+
+def test_options_that_are_tuples_come_back_as_they_were(tmp_path, monkeypatch):
+    base = registry.METHODS.get("mean_squared_error")
+    paired = type("Paired", (base,), {"name": "paired", "Options": PairedOptions, "__module__": __name__})
+    monkeypatch.setattr(registry.METHODS, "get", {"paired": paired}.__getitem__)
+    evp.fit("paired", evp.get_task("circle"), seeds=[0, 1], budget=TINY, ends=(2.0, 3.0)).save(tmp_path / "model")
+    assert evp.load_model(tmp_path / "model").setting.options.ends == (2.0, 3.0)
 
 
 def test_a_damaged_model_is_refused(tmp_path):
