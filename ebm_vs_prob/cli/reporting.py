@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from ..study.store import Store
 
 
+#: What speaks against results, at most so many lines of it for people.
+TOLD = 12
+
+
 class Format(StrEnum):
     bibtex = "bibtex"
     cff = "cff"
@@ -135,8 +139,11 @@ def verify(
             rows = [{"trial": run.trial[:12], "arm": run.arm, "again": run.outcome, "furthest": run.detail}
                     for run in found.reruns]  # fmt: skip
             print_table(rows, "Trained again", cut=True)
-        for problem in found.problems:
+        problems = found.problems
+        for problem in problems[:TOLD]:
             typer.echo(printable(problem))
+        if len(problems) > TOLD:
+            typer.echo(f"{len(problems) - TOLD} more, which --json lists")
         typer.echo(printable(found.sentence))
     asked = what if is_identifier(what) else found.identifier
     if found.problems or asked != found.identifier:

@@ -30,6 +30,8 @@ def _same_number(before: str, after: str) -> bool:
     """Whether two written numbers are one but for their rounding; whole numbers are counts, which are not rounded."""
     if before == after:
         return True
+    if before.lstrip("-−").isdigit() and after.lstrip("-−").isdigit():
+        return False
     one, other = (float(text.replace("−", "-")) for text in (before, after))
     if math.isclose(one, other, rel_tol=ROUNDING, abs_tol=1e-12):
         return True

@@ -212,6 +212,11 @@ def test_a_published_number_does_not_choose_its_own_tolerance(published, made):
     assert same_text("0.138", "0.137")
 
 
+def test_whole_numbers_are_counts_and_are_not_rounded():
+    assert not same_text("28080000000001 multiply-adds", "28080000000000 multiply-adds")
+    assert same_text("seeds −20", "seeds −20")
+
+
 def test_a_report_without_its_verdicts_or_of_no_markup_is_not_verified(published, report, capsys):
     study, store, _ = published
     folder, differences = report
