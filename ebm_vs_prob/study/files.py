@@ -97,6 +97,8 @@ def load_study(path_or_name: str | Path | Study) -> Study:
     """
     if isinstance(path_or_name, Study):
         return path_or_name
+    if not str(path_or_name).strip():
+        raise invalid("study", path_or_name, "a name in studies/ or the path of a TOML file")
     path = find_study(path_or_name)
     where = printable(path)
     study = from_table(Study, gathered(_read_toml(path, where), where), where).read_from(path, path_or_name)
@@ -123,7 +125,8 @@ def _read_toml(path: Path, where: str) -> dict[str, Any]:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{where} is not a TOML file: {printable(error)}") from None
+        why = str(error).replace("Cannot overwrite a value", "a key is given twice")
+        raise ValueError(f"{where} is not a TOML file: {printable(why)}") from None
     except RecursionError:
         raise ValueError(f"{where} is not a study file: its values are nested too deep") from None
     except ValueError:  # Python reads no decimal integer of more than 4300 digits

@@ -64,7 +64,7 @@ MISTAKES = {
     f'title = "Rings" -> title = "a"\nq = {"[" * 5000}{"]" * 5000}': "nested too deep",
     f'title = "Rings" -> title = "a"\nq = {"[" * 40}{"]" * 40}': r"q\.0\.0.* is nested too deep",
     f'title = "Rings" -> title = "a"\n{"a." * 120000}b = 1': "line 5 has a key of more than 16 parts",
-    'title = "Rings" -> title = "a"\ntitle = "b"': r"is not a TOML file: Cannot overwrite a value \(at line 5",
+    'title = "Rings" -> title = "a"\ntitle = "b"': r"is not a TOML file: a key is given twice \(at line 5",
     'plugins = ["study_plugin"] -> plugins = ["a..b"]': r"plugins\.0 = 'a\.\.b' is not valid",
 }  # fmt: skip
 

@@ -94,6 +94,12 @@ def test_name_and_path_of_a_study(tmp_path):
         load_study("thin_manifolds")
 
 
+@pytest.mark.parametrize("nothing", ["", " "])
+def test_no_study_at_all_is_told_as_such(nothing):
+    with pytest.raises(ValueError, match=r"study = ' ?' is not valid: expected a name in studies/ or the path of a"):
+        load_study(nothing)
+
+
 @pytest.mark.parametrize("name", ["missing.toml", "missing.py", "folder/missing", "thin_manifolds.toml"])
 def test_of_a_path_at_which_nothing_is_no_names_are_told(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
